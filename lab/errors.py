@@ -1,0 +1,64 @@
+"""The exception tree: everything the lab refuses, with the exit status that the command line gives it.
+
+    LabError
+    ├── TopologyError     2   a topology file with faults, all of them listed
+    ├── UsageError        2   an argument that makes no sense, an unknown lab, node, function or server
+    ├── PreflightError    3   this machine lacks something; says what and the command that installs it
+    ├── KernelError       4   the kernel refused a step; everything done so far was undone
+    └── ExpectationError  1   a burst did not show what `--expect` asked for
+
+Running out of ports is not in this tree: it is a result.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "INTERRUPTED",
+    "ExpectationError",
+    "KernelError",
+    "LabError",
+    "PreflightError",
+    "TopologyError",
+    "UsageError",
+]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+class LabError(Exception):
+    """Base of everything the lab raises on purpose; its text is one or more lines for a person."""
+
+    exit_status: ClassVar[int] = 4
+
+
+class TopologyError(LabError):
+    """A topology that cannot be used; the text has one line per fault, `FILE:LINE:COLUMN: path: what; what is allowed`."""
+
+    exit_status = 2
+
+
+class UsageError(LabError):
+    """An argument that makes no sense, or a name that nothing bears; the text lists the known ones."""
+
+    exit_status = 2
+
+
+class PreflightError(LabError):
+    """Something that this machine lacks: a right, a program, a kernel feature; the text has the command that helps."""
+
+    exit_status = 3
+
+
+class KernelError(LabError):
+    """A step that the kernel refused; the text names the step and the kernel's reason."""
+
+    exit_status = 4
+
+
+class ExpectationError(LabError):
+    """What was observed is not what `--expect` asked for."""
+
+    exit_status = 1

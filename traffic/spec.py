@@ -1,0 +1,136 @@
+"""What a traffic process is told: frozen values that travel as one JSON argument of `python -m traffic VERB SPEC`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from ipaddress import IPv4Address
+import json
+from typing import Any, Literal, Self
+
+__all__ = [
+    "ENGINE_DSCP",
+    "BurstSpec",
+    "EniPath",
+    "PortBlocks",
+    "ResolverSpec",
+    "ServerSpec",
+    "SynSchedule",
+]
+
+ENGINE_DSCP = 23
+"""The DSCP that marks the packet engine's frames, so that rings and real sockets can share an address.
+
+0b010111 is in pool 2 (xxxx11), "experimental or local use" (RFC 2474 section 6); NAT leaves it alone. The rings of
+the resolver and the server take marked frames only, and their kernels drop marked frames, so each packet has one owner.
+"""
+
+SynSchedule = Literal["classic", "linear"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """A value with a JSON form: addresses as text, nested specs as objects."""
+
+    def to_json(self) -> str:
+        """One line of JSON, with no blanks: it is an argument of a command line."""
+        return json.dumps(asdict(self), default=str, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The spec that `to_json` wrote."""
+        return cls(**cls._typed(json.loads(text)))
+
+    @classmethod
+    def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(raw.keys() - known)
+        if unknown:
+            raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        return {
+            name: IPv4Address(value) if name.endswith("address") else value for name, value in raw.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSpec(_Spec):
+    """The service VPC's name server: answers A for `records`, empty AAAA for the same names, NXDOMAIN for the rest."""
+
+    interface: str
+    address: IPv4Address
+    records: dict[str, str]
+    """Host name → IPv4 address, as text."""
+    ttl_s: int = 60
+    port: int = 53
+    cpu: int | None = None
+    """Run on this CPU only; None leaves it to the scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec(_Spec):
+    """A remote server: a stateless responder for marked frames, a small web page for real clients, UDP echo for both."""
+
+    interface: str
+    address: IPv4Address
+    port: int
+    name: str
+    hostname: str
+    cpu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortBlocks:
+    """How execution environments share the source ports of one ENI (deterministic NAT, RFC 7422).
+
+    Environment `e` owns ports `first_port + (e % blocks) * per_environment …`, with `blocks = ports // per_environment`.
+    Within one ENI the first `ports` connections have distinct source ports, so the kernel never searches for one.
+    """
+
+    first_port: int = 536
+    ports: int = 65_000
+    per_environment: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EniPath(_Spec):
+    """One way out of the service VPC: an ENI and the execution environments that use it."""
+
+    eni: str
+    gateway_mac: str
+    """MAC address of the ENI's port in the service VPC: the next hop of everything but DNS."""
+    first_address: IPv4Address
+    """Address of execution environment 0 behind this ENI."""
+    environments: int
+    """How many addresses follow, `first_address` included."""
+
+
+@dataclass(frozen=True, slots=True)
+class BurstSpec(_Spec):
+    """One burst: who connects where, how many, how patiently.
+
+    Connection `c` (counted from `first_connection`) takes path `c % len(paths)`; there it is number
+    `k = c // len(paths)`, made by environment `k // per_environment`, from port `k % per_environment` of its block.
+    """
+
+    interface: str
+    mac: str
+    """The fleet's own MAC address: source of every frame."""
+    resolver_address: IPv4Address
+    resolver_mac: str
+    paths: tuple[EniPath, ...]
+    hostname: str
+    port: int
+    connections: int
+    first_connection: int = 0
+    blocks: PortBlocks = PortBlocks()
+    connect_timeout_s: float = 30.0
+    syn_schedule: SynSchedule = "classic"
+    rate_per_s: float | None = None
+    """New invocations per second; None is all at once."""
+    cpu: int | None = None
+
+    @classmethod
+    def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        typed = super(BurstSpec, cls)._typed(raw)
+        typed["paths"] = tuple(EniPath(**EniPath._typed(path)) for path in raw["paths"])
+        typed["blocks"] = PortBlocks(**raw.get("blocks", {}))
+        return typed
