@@ -1,0 +1,38 @@
+"""What a user writes: a topology file, read into frozen models; no I/O but the reading."""
+
+from __future__ import annotations
+
+from lab.topology.enis import Eni, enis_of, hyperplane_enis
+from lab.topology.loader import load, load_text
+from lab.topology.model import (
+    Function,
+    HyperplaneEniSettings,
+    NatGateway,
+    Resolver,
+    Server,
+    ServiceVpc,
+    Subnet,
+    Topology,
+    Vpc,
+)
+from lab.topology.scale import scaled
+from lab.topology.schema import json_schema
+
+__all__ = [
+    "Eni",
+    "Function",
+    "HyperplaneEniSettings",
+    "NatGateway",
+    "Resolver",
+    "Server",
+    "ServiceVpc",
+    "Subnet",
+    "Topology",
+    "Vpc",
+    "enis_of",
+    "hyperplane_enis",
+    "json_schema",
+    "load",
+    "load_text",
+    "scaled",
+]

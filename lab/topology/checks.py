@@ -1,0 +1,288 @@
+"""What no field can know alone: each check reads the valid items of a topology and yields what does not fit together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from lab.topology.enis import enis_between
+from lab.topology.faults import Fault, Path
+from lab.topology.limits import (
+    EIP_POOL,
+    ENVIRONMENT_BLOCK,
+    RESERVED_SUBNET_ADDRESSES,
+    SERVICE_VPC_HEAD,
+    TOTAL_EIPS,
+)
+from lab.topology.names import (
+    RESERVED_NODE_NAMES,
+    name_of_eni,
+    node_name_of_function,
+    node_name_of_nat_gateway,
+    node_name_of_server,
+)
+from lab.topology.sentences import did_you_mean
+from lab.topology.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from ipaddress import IPv4Address, IPv4Network
+
+    from lab.topology.draft import Draft
+
+__all__ = ["CHECKS", "check"]
+
+
+def check(draft: Draft) -> tuple[Fault, ...]:
+    """Every fault between the parts of a topology."""
+    return tuple(fault for one in CHECKS for fault in one(draft))
+
+
+# ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def duplicate_names(draft: Draft) -> Iterator[Fault]:
+    """Two subnets, NAT gateways, functions or servers with one name."""
+    yield from _twice("name", "a subnet", [(item.path, item.value.name) for item in draft.subnets])
+    yield from _twice("name", "a NAT gateway", [(item.path, item.value.name) for item in draft.nat_gateways])
+    yield from _twice("name", "a function", [(item.path, item.value.name) for item in draft.functions])
+    yield from _twice("name", "a server", [(item.path, item.value.name) for item in draft.servers])
+
+
+def duplicate_servers(draft: Draft) -> Iterator[Fault]:
+    """Two servers behind one hostname, or at one address: each is a namespace with an address of its own."""
+    yield from _twice("hostname", "a server", [(item.path, item.value.hostname) for item in draft.servers])
+    yield from _twice("address", "a server", [(item.path, item.value.address) for item in draft.servers])
+
+
+def _twice(key: str, owner: str, items: Iterable[tuple[Path, object]]) -> Iterator[Fault]:
+    seen: dict[object, Path] = {}
+    for path, value in items:
+        if value in seen:
+            first = seen[value][-1]
+            text = f"{shown(value)} is already the {key} of number {first} in this list; {owner} has its own {key}"
+            yield Fault((*path, key), text)
+        seen.setdefault(value, path)
+
+
+def repeated_words(draft: Draft) -> Iterator[Fault]:
+    """A subnet or security group that one function lists twice."""
+    for item in draft.functions:
+        for key, words in (("subnets", item.value.subnets), ("security_groups", item.value.security_groups)):
+            for index, word in enumerate(words):
+                if word in words[:index]:
+                    yield Fault((*item.path, key, index), f"{shown(word)} is listed twice; once is enough")
+
+
+def node_names(draft: Draft) -> Iterator[Fault]:
+    """Two nodes that would share a network namespace: `blue` and `nat-blue` are both the node `nat-blue`."""
+    seen: dict[str, str] = {name: f"the lab's own node {name}" for name in RESERVED_NODE_NAMES}
+    for node, owner, path in _nodes(draft):
+        first = seen.setdefault(node, owner)
+        if first != owner:
+            yield Fault(path, f"{owner} becomes the node {node}, and so does {first}; rename one of them")
+
+
+def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
+    """Node name, the words for what becomes this node, and where it is written."""
+    for gateway in draft.nat_gateways:
+        name = gateway.value.name
+        yield node_name_of_nat_gateway(name), f"the NAT gateway {name}", (*gateway.path, "name")
+    for server in draft.servers:
+        name = server.value.name
+        yield node_name_of_server(name), f"the server {name}", (*server.path, "name")
+    for function in draft.functions:
+        name = function.value.name
+        yield node_name_of_function(name), f"the function {name}", (*function.path, "name")
+        groups = tuple(sorted(set(function.value.security_groups)))
+        for index, subnet in enumerate(function.value.subnets):
+            owner = f"the ENI of subnet {subnet} with security groups {', '.join(groups)}"
+            yield name_of_eni(subnet, groups), owner, (*function.path, "subnets", index)
+
+
+# ── References ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unknown_names(draft: Draft) -> Iterator[Fault]:
+    """A subnet or NAT gateway that the file mentions and never describes."""
+    subnets, nat_gateways = draft.subnet_names, draft.nat_gateway_names
+    for subnet in draft.subnets:
+        if subnet.value.default_route and subnet.value.default_route not in nat_gateways:
+            text = _no_such("NAT gateway", subnet.value.default_route, nat_gateways)
+            yield Fault((*subnet.path, "default_route"), text)
+    for gateway in draft.nat_gateways:
+        if gateway.value.subnet not in subnets:
+            yield Fault((*gateway.path, "subnet"), _no_such("subnet", gateway.value.subnet, subnets))
+    for function in draft.functions:
+        for index, name in enumerate(function.value.subnets):
+            if name not in subnets:
+                yield Fault((*function.path, "subnets", index), _no_such("subnet", name, subnets))
+
+
+def _no_such(kind: str, name: str, known: Sequence[str]) -> str:
+    if not known:
+        return f"no {kind} is called {shown(name)}; the file describes no {kind} at all"
+    return f"no {kind} is called {shown(name)}{did_you_mean(name, known)}; there is {', '.join(known)}"
+
+
+def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
+    """A function in a subnet whose connections would go nowhere."""
+    subnets = draft.subnets_by_name
+    for function in draft.functions:
+        for index, name in enumerate(function.value.subnets):
+            if name in subnets and subnets[name].default_route is None:
+                text = (
+                    f"{shown(name)} has no default_route: its ENI would have no way to the internet, as an ENI never "
+                    "has a public address; use subnets whose default_route is a NAT gateway"
+                )
+                yield Fault((*function.path, "subnets", index), text)
+
+
+def nat_gateways_in_private_subnets(draft: Draft) -> Iterator[Fault]:
+    """A NAT gateway whose own way out is a NAT gateway."""
+    subnets = draft.subnets_by_name
+    for gateway in draft.nat_gateways:
+        subnet = subnets.get(gateway.value.subnet)
+        if subnet and subnet.default_route:
+            text = (
+                f"{shown(subnet.name)} is private (its default_route is {subnet.default_route}); "
+                "a NAT gateway lives in a subnet without a default_route"
+            )
+            yield Fault((*gateway.path, "subnet"), text)
+
+
+# ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def vpc_range(draft: Draft) -> Iterator[Fault]:
+    """A VPC on top of the service VPC, the Elastic IPs, or addresses that no host can have."""
+    cidr = draft.vpc_cidr
+    if cidr is None:
+        return
+    if draft.service_vpc and cidr.overlaps(draft.service_vpc.cidr):
+        text = f"{cidr} overlaps the service VPC's {draft.service_vpc.cidr}; choose a range apart from it"
+        yield Fault(("vpc", "cidr"), text)
+    yield from _unfit_range(cidr, ("vpc", "cidr"))
+
+
+def service_vpc_range(draft: Draft) -> Iterator[Fault]:
+    """A service VPC on top of the Elastic IPs or of addresses that no host can have."""
+    if draft.service_vpc:
+        yield from _unfit_range(draft.service_vpc.cidr, ("service_vpc", "cidr"))
+
+
+def _unfit_range(cidr: IPv4Network, path: Path) -> Iterator[Fault]:
+    if cidr.overlaps(EIP_POOL):
+        yield Fault(
+            path, f"{cidr} overlaps {EIP_POOL}, from which the lab takes Elastic IPs; choose another range"
+        )
+    if reason := _no_host(cidr.network_address):
+        yield Fault(path, f"{cidr} is {reason}; choose a private range, such as 10.0.0.0/16")
+
+
+def subnet_ranges(draft: Draft) -> Iterator[Fault]:
+    """A subnet outside its VPC, and two subnets that share addresses."""
+    for item in draft.subnets:
+        if draft.vpc_cidr and not item.value.cidr.subnet_of(draft.vpc_cidr):
+            text = f"{item.value.cidr} lies outside the VPC; a subnet is a part of {draft.vpc_cidr}"
+            yield Fault((*item.path, "cidr"), text)
+    for first, second in combinations(draft.subnets, 2):
+        if first.value.cidr.overlaps(second.value.cidr):
+            text = (
+                f"{second.value.cidr} overlaps {first.value.cidr} of {shown(first.value.name)}; "
+                "subnets share no addresses"
+            )
+            yield Fault((*second.path, "cidr"), text)
+
+
+def server_addresses(draft: Draft) -> Iterator[Fault]:
+    """A server where the internet is not."""
+    for item in draft.servers:
+        address = item.value.address
+        if place := _not_the_internet(address, draft):
+            text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
+            yield Fault((*item.path, "address"), text)
+
+
+def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
+    if draft.vpc_cidr and address in draft.vpc_cidr:
+        return f"inside the VPC ({draft.vpc_cidr})"
+    if draft.service_vpc and address in draft.service_vpc.cidr:
+        return f"inside the service VPC ({draft.service_vpc.cidr})"
+    if address in EIP_POOL:
+        return f"inside {EIP_POOL}, from which the lab takes Elastic IPs"
+    return _no_host(address)
+
+
+def _no_host(address: IPv4Address) -> str | None:
+    """Why Linux would not route to this address; RFC 1918 and documentation addresses are fine in a lab."""
+    kinds = {
+        "unspecified (0.0.0.0/8)": int(address) >> 24 == 0,
+        "loopback": address.is_loopback,
+        "link-local": address.is_link_local,
+        "multicast": address.is_multicast,
+        "reserved": address.is_reserved,
+    }
+    return next((f"{kind}, which no host can have" for kind, applies in kinds.items() if applies), None)
+
+
+# ── Room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def elastic_ips(draft: Draft) -> Iterator[Fault]:
+    """More Elastic IPs than the lab has."""
+    total = 0
+    for item in draft.nat_gateways:
+        total += item.value.elastic_ips
+        if total > TOTAL_EIPS:
+            text = f"this makes {total} Elastic IPs in total; the lab has {TOTAL_EIPS} ({EIP_POOL})"
+            yield Fault((*item.path, "elastic_ips"), text)
+            return
+
+
+def subnet_room(draft: Draft) -> Iterator[Fault]:
+    """More ENIs and NAT gateways in a subnet than it has addresses."""
+    enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
+    taken = Counter([eni.subnet.name for eni in enis] + [item.value.subnet for item in draft.nat_gateways])
+    for item in draft.subnets:
+        room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
+        if taken[item.value.name] > room:
+            text = (
+                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs and NAT gateways "
+                f"(AWS keeps {RESERVED_SUBNET_ADDRESSES} of each subnet); choose a larger range"
+            )
+            yield Fault((*item.path, "cidr"), text)
+
+
+def service_vpc_room(draft: Draft) -> Iterator[Fault]:
+    """More execution environment blocks, one per function and ENI, than the service VPC has addresses."""
+    if draft.service_vpc is None:
+        return
+    pairs = sum(len(set(item.value.subnets)) for item in draft.functions)
+    needed = SERVICE_VPC_HEAD + pairs * ENVIRONMENT_BLOCK
+    if needed > draft.service_vpc.cidr.num_addresses:
+        text = (
+            f"{draft.service_vpc.cidr} has {draft.service_vpc.cidr.num_addresses:,} addresses, and {pairs} pairs of "
+            f"function and ENI need {needed:,}; choose a /{32 - (needed - 1).bit_length()} or larger"
+        )
+        yield Fault(("service_vpc", "cidr"), text)
+
+
+CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
+    duplicate_names,
+    duplicate_servers,
+    repeated_words,
+    node_names,
+    unknown_names,
+    functions_without_a_route,
+    nat_gateways_in_private_subnets,
+    vpc_range,
+    service_vpc_range,
+    subnet_ranges,
+    server_addresses,
+    elastic_ips,
+    subnet_room,
+    service_vpc_room,
+)
+"""In the order in which a reader meets the subjects; the loader sorts by position in the file."""

@@ -1,0 +1,163 @@
+"""A YAML text as plain values that know their place.
+
+The text is read at the level of ruamel.yaml's nodes: each carries its line and column, and none can name a Python
+object. A duplicate key is one fault among the others instead of the end of the reading.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from lab.topology.faults import Fault, Path, Place
+from lab.topology.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ruamel.yaml.nodes import Node
+
+__all__ = ["Document", "Unreadable", "Value", "read"]
+
+MOST_VALUES = 100_000
+"""A topology has hundreds of values; aliases of aliases could stand for billions."""
+
+DEEPEST = 40
+"""A topology is five levels deep; the limit keeps nonsense from exhausting Python's stack."""
+
+START = Place(1, 1)
+
+Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
+
+
+class Unreadable(Exception):  # noqa: N818 - it names what the text is
+    """The text is not one YAML document; nothing more can be said about it."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The value, where each of its parts and keys stands, and the faults of the YAML itself."""
+
+    value: Value
+    values: Mapping[Path, Place]
+    keys: Mapping[Path, Place]
+    faults: tuple[Fault, ...]
+
+    def place_of(self, fault: Fault) -> Place:
+        """Where the fault is; when its path is missing from the file, the nearest part around it."""
+        if fault.place:
+            return fault.place
+        if fault.at_key and fault.path in self.keys:
+            return self.keys[fault.path]
+        around = (fault.path[:length] for length in range(len(fault.path), -1, -1))
+        return next((self.values[path] for path in around if path in self.values), START)
+
+
+def read(text: str) -> Document:
+    """The document in a YAML text; raises `Unreadable`."""
+    root = _compose(text)
+    walk = _Walk()
+    value = None if root is None else walk.value(root, ())
+    return Document(value, walk.values, walk.keys, tuple(walk.faults))
+
+
+def _compose(text: str) -> Node | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            node: Node | None = YAML(typ="rt", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else START
+        raise Unreadable(place, error.problem or error.context or "not YAML") from None
+    except ReaderError as error:
+        before = text[: error.position]
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise Unreadable(place, f"the character {text[error.position]!r} is not allowed") from None
+    except RecursionError:
+        raise Unreadable(START, "it is nested too deeply") from None
+    except YAMLError as error:
+        raise Unreadable(START, " ".join(str(error).split())) from None
+    return node
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk over a node tree, noting places and faults on the way."""
+
+    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def value(self, node: Node, path: Path) -> Value:
+        self.values[path] = _place(node)
+        if len(path) > DEEPEST:
+            raise Unreadable(_place(node), f"it is nested more than {DEEPEST} levels deep")
+        if len(self.values) > MOST_VALUES:
+            raise Unreadable(_place(node), f"its aliases stand for more than {MOST_VALUES:,} values")
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def _mapping(self, node: MappingNode, path: Path) -> Value:
+        result: dict[str, Value] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                raise Unreadable(_place(key_node), "a key is a list or a mapping; a key is one word")
+            inner = (*path, str(key_node.value))
+            if inner in self.keys:
+                self.faults.append(_duplicate(inner, _place(key_node), self.keys[inner]))
+                continue
+            self.keys[inner] = _place(key_node)
+            result[str(key_node.value)] = self.value(value_node, inner)
+        return result
+
+
+def _duplicate(path: Path, place: Place, first: Place) -> Fault:
+    text = f"the key {shown(path[-1])} is already on line {first.line}; each key can be given once"
+    return Fault(path, text, place=place)
+
+
+def _place(node: Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _truth(text: str) -> bool:
+    return text.lower() == "true"
+
+
+def _whole(text: str) -> int:
+    return int(text.replace("_", ""))
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+_SCALARS: Mapping[str, Callable[[str], Value]] = {
+    "tag:yaml.org,2002:bool": _truth,
+    "tag:yaml.org,2002:float": float,
+    "tag:yaml.org,2002:int": _whole,
+    "tag:yaml.org,2002:null": _nothing,
+}
+
+
+def _scalar(node: Node) -> Value:
+    """The scalar as YAML 1.2 means it; what has a tag of another kind, such as a date, stays text."""
+    text = str(node.value)
+    try:
+        return _SCALARS.get(node.tag, str)(text)
+    except ValueError:  # 0x1f, or a number too long for Python: let the field say what it wants
+        return text

@@ -1,0 +1,84 @@
+"""Reads a topology file; every fault in it becomes one line, in the order of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from lab.errors import TopologyError
+from lab.topology.checks import check
+from lab.topology.document import Unreadable, Value, read
+from lab.topology.draft import draft
+from lab.topology.faults import Fault, Place, dotted
+from lab.topology.model import Topology
+from lab.topology.sentences import fault_of
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["load", "load_text"]
+
+START = Place(1, 1)
+WANTED = "a topology is a mapping that opens with `version: 1` and `name:`"
+
+
+def load(path: str | PathLike[str]) -> Topology:
+    """The topology in a file; raises `TopologyError` with all faults at once."""
+    name = str(path)
+    try:
+        content = FilePath(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _error(
+            name, START, "file", f"cannot be read: {reason}; give the path of a topology file"
+        ) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise _error(name, _place_of_byte(content, error.start), "file", _not_utf_8(content, error)) from None
+    return load_text(text, name)
+
+
+def load_text(text: str, name: str = "topology.yaml") -> Topology:
+    """The topology in a YAML text that errors call `name`."""
+    try:
+        document = read(text)
+    except Unreadable as error:
+        raise _error(name, error.place, "syntax", f"{error}; {WANTED}") from None
+    if document.value is None:
+        raise _error(name, START, "file", f"is empty; {WANTED}")
+    topology, faults = _judge(document.value)
+    placed = sorted(
+        ((document.place_of(fault), fault) for fault in (*document.faults, *faults)), key=lambda pair: pair[0]
+    )
+    if topology is None or placed:
+        raise TopologyError("\n".join(_line(name, place, dotted(at.path), at.text) for place, at in placed))
+    return topology
+
+
+def _judge(value: Value) -> tuple[Topology | None, tuple[Fault, ...]]:
+    """The topology, if every field is valid, and all that is wrong with the fields and between them."""
+    between = check(draft(value))
+    try:
+        return Topology.model_validate(value, by_alias=True, by_name=False), between
+    except ValidationError as error:
+        return None, (*(fault_of(one, Topology) for one in error.errors(include_url=False)), *between)
+
+
+def _place_of_byte(content: bytes, offset: int) -> Place:
+    before = content[:offset]
+    return Place(before.count(b"\n") + 1, offset - before.rfind(b"\n"))
+
+
+def _not_utf_8(content: bytes, error: UnicodeDecodeError) -> str:
+    return f"the byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+
+
+def _error(name: str, place: Place, path: str, text: str) -> TopologyError:
+    return TopologyError(_line(name, place, path, text))
+
+
+def _line(name: str, place: Place, path: str, text: str) -> str:
+    return f"{name}:{place.line}:{place.column}: {path}: {text}"

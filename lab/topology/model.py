@@ -1,0 +1,222 @@
+"""What a user writes: the topology as frozen models, each field with one sentence that says what is allowed.
+
+The sentences are read twice: an error line ends with one, and an editor shows it while the file is being written.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lab.topology.limits import (
+    ENI_CONNECTIONS,
+    ENI_IDLE_TIMEOUT_S,
+    FUNCTION_SECURITY_GROUPS,
+    FUNCTION_SUBNETS,
+    HALF_OPEN_TIMEOUT_S,
+    NAT_CONNECTIONS_PER_DESTINATION,
+    NAT_EIPS,
+    NAT_IDLE_TIMEOUT_S,
+    PORT_HOLD_S,
+    RESOLVER_TTL_S,
+    SERVICE_VPC_CIDR,
+)
+from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout
+
+__all__ = [
+    "Function",
+    "HyperplaneEniSettings",
+    "NatGateway",
+    "Resolver",
+    "Server",
+    "ServiceVpc",
+    "Subnet",
+    "Topology",
+    "Vpc",
+]
+
+Whole = Annotated[int, Field(strict=True)]
+YesNo = Annotated[bool, Field(strict=True)]
+
+NAME = "1 to 24 of a-z, 0-9 and -, a letter first, no - last (it becomes part of a namespace's name)"
+DURATION = "whole seconds up to 5 days, such as 350s, 5m, 1h or 350"
+
+
+class _Model(BaseModel):
+    """Frozen, closed, and written under its YAML names; Python may use either name."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+        validate_default=False,
+    )
+
+
+class Resolver(_Model):
+    """The service VPC's name server: it answers without crossing an ENI, which is why DNS works when nothing else does."""
+
+    ttl_s: Timeout = Field(
+        RESOLVER_TTL_S, alias="ttl", description=f"how long a client may keep an answer: {DURATION}"
+    )
+
+
+class ServiceVpc(_Model):
+    """The network in which Lambda's execution environments and their name server live."""
+
+    cidr: ServiceBlock = Field(
+        SERVICE_VPC_CIDR,
+        description="the service VPC's IPv4 range is a /8 to a /15: its first 65,536 addresses are the lab's, "
+        "then each function takes 8,192 per ENI for its execution environments",
+    )
+    resolver: Resolver = Field(Resolver(), description="the service VPC's name server, a mapping")
+
+
+class HyperplaneEniSettings(_Model):
+    """How each Hyperplane ENI counts and forgets connections."""
+
+    connection_limit: Whole = Field(
+        ENI_CONNECTIONS,
+        ge=1,
+        le=ENI_CONNECTIONS,
+        description="a Hyperplane ENI carries 1 to 65,000 connections (each takes one of its address' 65,535 ports)",
+    )
+    idle_timeout_s: Timeout = Field(
+        ENI_IDLE_TIMEOUT_S,
+        alias="idle_timeout",
+        description=f"after this long without a packet a connection is forgotten: {DURATION}",
+    )
+    half_open_timeout_s: Timeout = Field(
+        HALF_OPEN_TIMEOUT_S,
+        alias="half_open_timeout",
+        description=f"after this long without an answer a SYN is forgotten: {DURATION}",
+    )
+    port_hold_s: Hold = Field(
+        PORT_HOLD_S,
+        alias="port_hold",
+        description=f"a closed connection keeps its port this long: 0, or {DURATION}",
+    )
+
+
+class Subnet(_Model):
+    """A part of the VPC with a route table of its own; private when its default route is a NAT gateway."""
+
+    name: Name = Field(description=f"a subnet's name is {NAME}")
+    cidr: Block = Field(
+        description="a subnet's IPv4 range is a /16 to a /28 inside the VPC's, such as 10.0.1.0/24"
+    )
+    default_route: Name | None = Field(
+        None,
+        description="a default route is the name of one of vpc.nat_gateways; leave it out for a public subnet",
+    )
+
+
+class NatGateway(_Model):
+    """Source NAT to 1 to 8 Elastic IPs, each with a port pool per unique destination."""
+
+    name: Name = Field(description=f"a NAT gateway's name is {NAME}")
+    subnet: Name = Field(description="a NAT gateway lives in one of vpc.subnets, a public one")
+    elastic_ips: Whole = Field(
+        1,
+        ge=1,
+        le=NAT_EIPS,
+        description="a NAT gateway has 1 to 8 Elastic IPs (1 primary, up to 7 secondary)",
+    )
+    connections_per_destination: Whole = Field(
+        NAT_CONNECTIONS_PER_DESTINATION,
+        ge=1,
+        le=NAT_CONNECTIONS_PER_DESTINATION,
+        description="an Elastic IP carries 1 to 55,000 connections to each unique destination (address, port, protocol)",
+    )
+    idle_timeout_s: Timeout = Field(
+        NAT_IDLE_TIMEOUT_S,
+        alias="idle_timeout",
+        description=f"after this long without a packet a connection is forgotten: {DURATION}",
+    )
+    half_open_timeout_s: Timeout = Field(
+        HALF_OPEN_TIMEOUT_S,
+        alias="half_open_timeout",
+        description=f"after this long without an answer a SYN is forgotten: {DURATION}",
+    )
+    port_hold_s: Hold = Field(
+        PORT_HOLD_S,
+        alias="port_hold",
+        description=f"a closed connection keeps its port this long: 0, or {DURATION}",
+    )
+    spill_over: YesNo = Field(
+        True,  # noqa: FBT003 - pydantic's way to write a default
+        description="whether a connection tries the next Elastic IP when its own is full: true or false",
+    )
+    eip_selection: Literal["round_robin", "hash"] = Field(
+        "round_robin",
+        description="how a new connection gets its Elastic IP: round_robin (in turn) or hash (of its tuple)",
+    )
+
+
+class Vpc(_Model):
+    """The customer's VPC: a router with one port and one route table per subnet."""
+
+    cidr: Block = Field(description="a VPC's IPv4 range is a /16 to a /28, such as 10.0.0.0/16")
+    subnets: tuple[Subnet, ...] = Field(
+        min_length=1, description="a VPC has a list of one or more subnets, each with a name and a cidr"
+    )
+    nat_gateways: tuple[NatGateway, ...] = Field(
+        (), description="a list of NAT gateways, each with a name and a subnet; leave it out for none"
+    )
+
+
+class Function(_Model):
+    """A Lambda function attached to the VPC: a fleet of execution environments behind one ENI per subnet."""
+
+    name: Name = Field(description=f"a function's name is {NAME}")
+    subnets: tuple[Name, ...] = Field(
+        min_length=1,
+        max_length=FUNCTION_SUBNETS,
+        description="a function has a list of 1 to 16 names from vpc.subnets, private ones",
+    )
+    security_groups: tuple[Name, ...] = Field(
+        ("default",),
+        min_length=1,
+        max_length=FUNCTION_SECURITY_GROUPS,
+        description=f"a function has a list of 1 to 5 security groups; a name is {NAME}",
+    )
+
+
+class Server(_Model):
+    """A remote server on the internet, known to the resolver by its hostname."""
+
+    name: Name = Field(description=f"a server's name is {NAME}")
+    hostname: Hostname = Field(
+        description="a hostname has two or more labels of letters, digits and -, such as cache.example.com"
+    )
+    address: Address = Field(description="a server has one public IPv4 address, such as 203.0.113.10")
+    port: Whole = Field(ge=1, le=65_535, description="a TCP port is 1 to 65535")
+
+
+class Topology(_Model):
+    """A small AWS region: execution environments, Hyperplane ENIs, a VPC with NAT gateways, and the internet."""
+
+    version: Literal[1] = Field(description="the version of this file format is 1")
+    name: LabName = Field(
+        description="a lab's name is 1 to 32 of a-z, 0-9 and -, a letter first, no - last "
+        "(it becomes part of a namespace's name)"
+    )
+    service_vpc: ServiceVpc = Field(
+        ServiceVpc(),
+        description="the service VPC is a mapping of cidr and resolver; leave it out for 100.64.0.0/10",
+    )
+    hyperplane_eni: HyperplaneEniSettings = Field(
+        HyperplaneEniSettings(),
+        description="the settings of every Hyperplane ENI are a mapping; leave it out for AWS' limits",
+    )
+    vpc: Vpc = Field(description="the VPC is a mapping of cidr, subnets and nat_gateways")
+    functions: tuple[Function, ...] = Field(
+        min_length=1,
+        description="a topology has a list of one or more functions, each with a name and subnets",
+    )
+    servers: tuple[Server, ...] = Field(
+        min_length=1,
+        description="a topology has a list of one or more servers, each with a name, hostname, address and port",
+    )

@@ -1,0 +1,49 @@
+"""What the nodes of a lab are called: a network namespace is `lab-NAME-NODE`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "INTERNET",
+    "RESERVED_NODE_NAMES",
+    "RESOLVER",
+    "SERVICE_VPC",
+    "VPC",
+    "name_of_eni",
+    "node_name_of_function",
+    "node_name_of_nat_gateway",
+    "node_name_of_server",
+]
+
+SERVICE_VPC = "svc"
+RESOLVER = "resolver"
+VPC = "vpc"
+INTERNET = "inet"
+RESERVED_NODE_NAMES = (SERVICE_VPC, RESOLVER, VPC, INTERNET)
+
+DEFAULT_SECURITY_GROUPS = ("default",)
+
+
+def node_name_of_function(function: str) -> str:
+    """The node of a function's fleet: `checkout` is `fn-checkout`."""
+    return f"fn-{function}"
+
+
+def node_name_of_nat_gateway(nat_gateway: str) -> str:
+    """The node of a NAT gateway: `natgw` stays `natgw`, `blue` is `nat-blue`."""
+    return nat_gateway if nat_gateway.startswith("nat") else f"nat-{nat_gateway}"
+
+
+def node_name_of_server(server: str) -> str:
+    """The node of a remote server: `cache` is `srv-cache`."""
+    return f"srv-{server}"
+
+
+def name_of_eni(subnet: str, security_groups: Iterable[str]) -> str:
+    """The node of a Hyperplane ENI: `eni-private-a`, with its security groups when they are not just `default`."""
+    groups = tuple(security_groups)
+    return "-".join(("eni", subnet, *(() if groups == DEFAULT_SECURITY_GROUPS else groups)))
