@@ -16,7 +16,7 @@ from lab.topology.model import (
     Vpc,
 )
 from lab.topology.scale import scaled
-from lab.topology.schema import json_schema
+from lab.topology.schema import json_schema, schema_text
 
 __all__ = [
     "Eni",
@@ -35,4 +35,5 @@ __all__ = [
     "load",
     "load_text",
     "scaled",
+    "schema_text",
 ]

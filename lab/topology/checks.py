@@ -1,4 +1,4 @@
-"""What no field can know alone: each check reads the valid items of a topology and yields what does not fit together."""
+"""What no field can know alone: each check reads the valid parts of a topology and yields faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lab.topology.enis import enis_between
-from lab.topology.faults import Fault, Path
+from lab.topology.faults import Fault, Path, dotted
 from lab.topology.limits import (
     EIP_POOL,
     ENVIRONMENT_BLOCK,
@@ -39,29 +39,29 @@ def check(draft: Draft) -> tuple[Fault, ...]:
     return tuple(fault for one in CHECKS for fault in one(draft))
 
 
-# ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def duplicate_names(draft: Draft) -> Iterator[Fault]:
     """Two subnets, NAT gateways, functions or servers with one name."""
-    yield from _twice("name", "a subnet", [(item.path, item.value.name) for item in draft.subnets])
-    yield from _twice("name", "a NAT gateway", [(item.path, item.value.name) for item in draft.nat_gateways])
-    yield from _twice("name", "a function", [(item.path, item.value.name) for item in draft.functions])
-    yield from _twice("name", "a server", [(item.path, item.value.name) for item in draft.servers])
+    yield from _twice("name", "subnet", [(item.path, item.value.name) for item in draft.subnets])
+    yield from _twice("name", "NAT gateway", [(item.path, item.value.name) for item in draft.nat_gateways])
+    yield from _twice("name", "function", [(item.path, item.value.name) for item in draft.functions])
+    yield from _twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
 
 
 def duplicate_servers(draft: Draft) -> Iterator[Fault]:
     """Two servers behind one hostname, or at one address: each is a namespace with an address of its own."""
-    yield from _twice("hostname", "a server", [(item.path, item.value.hostname) for item in draft.servers])
-    yield from _twice("address", "a server", [(item.path, item.value.address) for item in draft.servers])
+    yield from _twice("hostname", "server", [(item.path, item.value.hostname) for item in draft.servers])
+    yield from _twice("address", "server", [(item.path, item.value.address) for item in draft.servers])
 
 
 def _twice(key: str, owner: str, items: Iterable[tuple[Path, object]]) -> Iterator[Fault]:
     seen: dict[object, Path] = {}
     for path, value in items:
         if value in seen:
-            first = seen[value][-1]
-            text = f"{shown(value)} is already the {key} of number {first} in this list; {owner} has its own {key}"
+            first = dotted(seen[value])
+            text = f"{shown(value)} is already the {key} of {first}; every {owner} has its own"
             yield Fault((*path, key), text)
         seen.setdefault(value, path)
 
@@ -101,29 +101,32 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
             yield name_of_eni(subnet, groups), owner, (*function.path, "subnets", index)
 
 
-# ── References ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── References ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def unknown_names(draft: Draft) -> Iterator[Fault]:
     """A subnet or NAT gateway that the file mentions and never describes."""
     subnets, nat_gateways = draft.subnet_names, draft.nat_gateway_names
     for subnet in draft.subnets:
-        if subnet.value.default_route and subnet.value.default_route not in nat_gateways:
-            text = _no_such("NAT gateway", subnet.value.default_route, nat_gateways)
-            yield Fault((*subnet.path, "default_route"), text)
+        if subnet.value.default_route:
+            path = (*subnet.path, "default_route")
+            yield from _unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
     for gateway in draft.nat_gateways:
-        if gateway.value.subnet not in subnets:
-            yield Fault((*gateway.path, "subnet"), _no_such("subnet", gateway.value.subnet, subnets))
+        yield from _unknown("subnet", gateway.value.subnet, subnets, (*gateway.path, "subnet"))
     for function in draft.functions:
         for index, name in enumerate(function.value.subnets):
-            if name not in subnets:
-                yield Fault((*function.path, "subnets", index), _no_such("subnet", name, subnets))
+            yield from _unknown("subnet", name, subnets, (*function.path, "subnets", index))
+
+
+def _unknown(kind: str, name: str, known: Sequence[str] | None, path: Path) -> Iterator[Fault]:
+    if known is not None and name not in known:
+        yield Fault(path, _no_such(kind, name, known))
 
 
 def _no_such(kind: str, name: str, known: Sequence[str]) -> str:
     if not known:
         return f"no {kind} is called {shown(name)}; the file describes no {kind} at all"
-    return f"no {kind} is called {shown(name)}{did_you_mean(name, known)}; there is {', '.join(known)}"
+    return f"no {kind} is called {shown(name)}{did_you_mean(name, known)}; the file has {', '.join(known)}"
 
 
 def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
@@ -133,8 +136,8 @@ def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
         for index, name in enumerate(function.value.subnets):
             if name in subnets and subnets[name].default_route is None:
                 text = (
-                    f"{shown(name)} has no default_route: its ENI would have no way to the internet, as an ENI never "
-                    "has a public address; use subnets whose default_route is a NAT gateway"
+                    f"{shown(name)} has no default_route, and a Lambda ENI has no public address: its "
+                    "connections would go nowhere; a function's subnets have a NAT gateway as default_route"
                 )
                 yield Fault((*function.path, "subnets", index), text)
 
@@ -152,7 +155,7 @@ def nat_gateways_in_private_subnets(draft: Draft) -> Iterator[Fault]:
             yield Fault((*gateway.path, "subnet"), text)
 
 
-# ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Addresses ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def vpc_range(draft: Draft) -> Iterator[Fault]:
@@ -160,16 +163,16 @@ def vpc_range(draft: Draft) -> Iterator[Fault]:
     cidr = draft.vpc_cidr
     if cidr is None:
         return
-    if draft.service_vpc and cidr.overlaps(draft.service_vpc.cidr):
-        text = f"{cidr} overlaps the service VPC's {draft.service_vpc.cidr}; choose a range apart from it"
+    if draft.service_vpc_cidr and cidr.overlaps(draft.service_vpc_cidr):
+        text = f"{cidr} overlaps the service VPC's {draft.service_vpc_cidr}; choose a range apart from it"
         yield Fault(("vpc", "cidr"), text)
     yield from _unfit_range(cidr, ("vpc", "cidr"))
 
 
 def service_vpc_range(draft: Draft) -> Iterator[Fault]:
     """A service VPC on top of the Elastic IPs or of addresses that no host can have."""
-    if draft.service_vpc:
-        yield from _unfit_range(draft.service_vpc.cidr, ("service_vpc", "cidr"))
+    if draft.service_vpc_cidr:
+        yield from _unfit_range(draft.service_vpc_cidr, ("service_vpc", "cidr"))
 
 
 def _unfit_range(cidr: IPv4Network, path: Path) -> Iterator[Fault]:
@@ -208,8 +211,8 @@ def server_addresses(draft: Draft) -> Iterator[Fault]:
 def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
     if draft.vpc_cidr and address in draft.vpc_cidr:
         return f"inside the VPC ({draft.vpc_cidr})"
-    if draft.service_vpc and address in draft.service_vpc.cidr:
-        return f"inside the service VPC ({draft.service_vpc.cidr})"
+    if draft.service_vpc_cidr and address in draft.service_vpc_cidr:
+        return f"inside the service VPC ({draft.service_vpc_cidr})"
     if address in EIP_POOL:
         return f"inside {EIP_POOL}, from which the lab takes Elastic IPs"
     return _no_host(address)
@@ -227,7 +230,7 @@ def _no_host(address: IPv4Address) -> str | None:
     return next((f"{kind}, which no host can have" for kind, applies in kinds.items() if applies), None)
 
 
-# ── Room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Room ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def elastic_ips(draft: Draft) -> Iterator[Fault]:
@@ -257,14 +260,15 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
 
 def service_vpc_room(draft: Draft) -> Iterator[Fault]:
     """More execution environment blocks, one per function and ENI, than the service VPC has addresses."""
-    if draft.service_vpc is None:
+    cidr = draft.service_vpc_cidr
+    if cidr is None:
         return
     pairs = sum(len(set(item.value.subnets)) for item in draft.functions)
     needed = SERVICE_VPC_HEAD + pairs * ENVIRONMENT_BLOCK
-    if needed > draft.service_vpc.cidr.num_addresses:
+    if needed > cidr.num_addresses:
         text = (
-            f"{draft.service_vpc.cidr} has {draft.service_vpc.cidr.num_addresses:,} addresses, and {pairs} pairs of "
-            f"function and ENI need {needed:,}; choose a /{32 - (needed - 1).bit_length()} or larger"
+            f"{cidr} has {cidr.num_addresses:,} addresses, and {pairs} pairs of function and ENI "
+            f"need {needed:,}; choose a /{32 - (needed - 1).bit_length()} or larger"
         )
         yield Fault(("service_vpc", "cidr"), text)
 

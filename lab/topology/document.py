@@ -1,7 +1,7 @@
 """A YAML text as plain values that know their place.
 
-The text is read at the level of ruamel.yaml's nodes: each carries its line and column, and none can name a Python
-object. A duplicate key is one fault among the others instead of the end of the reading.
+The text is read at the level of ruamel.yaml's nodes: each carries its line and column, and none can name a
+Python object. A duplicate key is one fault among the others instead of the end of the reading.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else START
-        raise Unreadable(place, error.problem or error.context or "not YAML") from None
+        raise Unreadable(place, _complaint(error)) from None
     except ReaderError as error:
         before = text[: error.position]
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -89,6 +89,12 @@ def _compose(text: str) -> Node | None:
     except YAMLError as error:
         raise Unreadable(START, " ".join(str(error).split())) from None
     return node
+
+
+def _complaint(error: MarkedYAMLError) -> str:
+    """`but found another document` needs what it answers; `while scanning …` only says where."""
+    problem, context = error.problem or "not YAML", error.context or ""
+    return f"{context}, {problem}" if problem.startswith("but ") else problem
 
 
 @dataclass(slots=True)
@@ -102,7 +108,9 @@ class _Walk:
     def value(self, node: Node, path: Path) -> Value:
         self.values[path] = _place(node)
         if len(path) > DEEPEST:
-            raise Unreadable(_place(node), f"it is nested more than {DEEPEST} levels deep")
+            raise Unreadable(
+                _place(node), f"it is more than {DEEPEST} levels deep (does an alias hold itself?)"
+            )
         if len(self.values) > MOST_VALUES:
             raise Unreadable(_place(node), f"its aliases stand for more than {MOST_VALUES:,} values")
         if isinstance(node, MappingNode):
@@ -115,7 +123,7 @@ class _Walk:
         result: dict[str, Value] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                raise Unreadable(_place(key_node), "a key is a list or a mapping; a key is one word")
+                raise Unreadable(_place(key_node), "this key is a list or a mapping, not a word")
             inner = (*path, str(key_node.value))
             if inner in self.keys:
                 self.faults.append(_duplicate(inner, _place(key_node), self.keys[inner]))
@@ -158,6 +166,6 @@ def _scalar(node: Node) -> Value:
     """The scalar as YAML 1.2 means it; what has a tag of another kind, such as a date, stays text."""
     text = str(node.value)
     try:
-        return _SCALARS.get(node.tag, str)(text)
+        return _SCALARS.get(str(node.tag), str)(text)
     except ValueError:  # 0x1f, or a number too long for Python: let the field say what it wants
         return text

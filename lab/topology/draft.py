@@ -1,4 +1,4 @@
-"""What is left of a topology when its faulty items are set aside: enough to check the rest against each other."""
+"""What remains of a topology when its faulty parts are set aside: enough to check the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.topology.model import Function, NatGateway, Server, ServiceVpc, Subnet
 from lab.topology.words import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from lab.topology.document import Value
     from lab.topology.faults import Path
@@ -32,16 +32,19 @@ class Item(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The valid parts, and every name that the file gives, so that a reference to a faulty item is not a second fault."""
+    """The valid parts, and every name in the file: a reference to a faulty item is not a second fault.
 
-    service_vpc: ServiceVpc | None
+    Where an item's name cannot be read the names are None: nobody can say what is missing.
+    """
+
+    service_vpc_cidr: IPv4Network | None
     vpc_cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
     nat_gateways: tuple[Item[NatGateway], ...]
     functions: tuple[Item[Function], ...]
     servers: tuple[Item[Server], ...]
-    subnet_names: tuple[str, ...]
-    nat_gateway_names: tuple[str, ...]
+    subnet_names: tuple[str, ...] | None
+    nat_gateway_names: tuple[str, ...] | None
 
     @property
     def subnets_by_name(self) -> dict[str, Subnet]:
@@ -50,14 +53,17 @@ class Draft:
 
 
 def draft(value: Value) -> Draft:
-    """The valid parts of a topology file's value."""
+    """The valid parts of a topology file's value.
+
+    A subnet is never mended: a private one that lost a misspelt `default_route` would look public.
+    """
     return Draft(
-        service_vpc=_service_vpc(_at(value, "service_vpc")),
+        service_vpc_cidr=_service_vpc_cidr(_at(value, "service_vpc")),
         vpc_cidr=_block(_at(value, "vpc", "cidr")),
-        subnets=_items(value, ("vpc", "subnets"), Subnet),
-        nat_gateways=_items(value, ("vpc", "nat_gateways"), NatGateway),
-        functions=_items(value, ("functions",), Function),
-        servers=_items(value, ("servers",), Server),
+        subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
+        nat_gateways=_items(value, ("vpc", "nat_gateways"), _mended, NatGateway),
+        functions=_items(value, ("functions",), _mended, Function),
+        servers=_items(value, ("servers",), _mended, Server),
         subnet_names=_names(value, "vpc", "subnets"),
         nat_gateway_names=_names(value, "vpc", "nat_gateways"),
     )
@@ -73,8 +79,11 @@ def _list(value: Value) -> list[Value]:
     return value if isinstance(value, list) else []
 
 
-def _service_vpc(value: Value) -> ServiceVpc | None:
-    return ServiceVpc() if value is None else _valid(ServiceVpc, value)
+def _service_vpc_cidr(value: Value) -> IPv4Network | None:
+    if value is None:
+        return ServiceVpc().cidr
+    service_vpc = _mended(ServiceVpc, value)
+    return service_vpc.cidr if service_vpc and "cidr" in service_vpc.model_fields_set else None
 
 
 def _block(value: Value) -> IPv4Network | None:
@@ -91,11 +100,28 @@ def _valid(model: type[M], value: Value) -> M | None:
         return None
 
 
-def _items(value: Value, path: tuple[str, ...], model: type[M]) -> tuple[Item[M], ...]:
-    valid = ((index, _valid(model, raw)) for index, raw in enumerate(_list(_at(value, *path))))
-    return tuple(Item((*path, index), item) for index, item in valid if item is not None)
+def _mended(model: type[M], value: Value) -> M | None:
+    """The item without its faulty keys, if it can do without them: they are faults of their own already."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        return model.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        faulty = {one["loc"][0] for one in error.errors()}
+    return _valid(model, {key: part for key, part in value.items() if key not in faulty})
 
 
-def _names(value: Value, *path: str) -> tuple[str, ...]:
-    names: Iterable[Value] = (_at(item, "name") for item in _list(_at(value, *path)))
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+def _items(
+    value: Value, path: tuple[str, ...], read: Callable[[type[M], Value], M | None], model: type[M]
+) -> tuple[Item[M], ...]:
+    items = ((index, read(model, raw)) for index, raw in enumerate(_list(_at(value, *path))))
+    return tuple(Item((*path, index), item) for index, item in items if item is not None)
+
+
+def _names(value: Value, *path: str) -> tuple[str, ...] | None:
+    section = _at(value, *path)
+    names = [_at(item, "name") for item in _list(section)]
+    known = [name for name in names if isinstance(name, str)]
+    if len(known) < len(names) or not isinstance(section, list | None):
+        return None
+    return tuple(dict.fromkeys(known))

@@ -1,7 +1,7 @@
 """The Hyperplane ENIs that AWS would create: one for each combination of a subnet and a security-group set.
 
-"The first time you attach a function to a VPC using a particular subnet and security group combination, Lambda creates
-a Hyperplane ENI. Other functions … that use the same … combination can also use this ENI."
+"The first time you attach a function … using a particular subnet and security group combination, Lambda
+creates a Hyperplane ENI"; other functions with the same combination share it.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
 """
 

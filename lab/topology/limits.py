@@ -29,7 +29,7 @@ __all__ = [
     "TOTAL_EIPS",
 ]
 
-# ── Hyperplane ENI ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── Hyperplane ENI ──────────────────────────────────────────────────────────────────────────────────────────
 
 # "Each Hyperplane ENI supports up to 65,000 connections/ports."
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
@@ -39,21 +39,21 @@ ENI_CONNECTIONS = 65_000
 # (https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html).
 ENI_IDLE_TIMEOUT_S = 350
 
-# "VpcConfig: SecurityGroupIds … Maximum number of 5 items. SubnetIds … Maximum number of 16 items."
+# A VpcConfig has at most 5 items in SecurityGroupIds and 16 in SubnetIds.
 # https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
 FUNCTION_SECURITY_GROUPS = 5
 FUNCTION_SUBNETS = 16
 
-# ── NAT gateway ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 
-# "Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination", and "a unique
-# combination of destination IP address, the destination port, and protocol".
+# "Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination", which is a
+# "unique combination of destination IP address, the destination port, and protocol".
 # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-nat-gateway.html
 #
-# It is also the most that a topology may ask for. The NAT gateway draws from ports 1024-65535 (same page), 64,512 of
-# them, and nf_nat_core.c gives up looking for a free one after about 250 probes. Those probes are consecutive, so
-# they meet runs of used ports long before the pool is full: measured, the first connection that found no port in a
-# pool of 65,000 was number 55,769. Above 55,000 the kernel, not the topology, would set the limit.
+# It is also the most that a topology may ask for. The NAT gateway draws from ports 1024-65535 (same page),
+# and the kernel (net/netfilter/nf_nat_core.c) gives up looking for a free one after about 250 probes, long before
+# all are taken: measured, the first connection that found no port in a pool of 65,000 was number 55,769.
+# Above 55,000 the kernel, not the topology, would set the limit.
 NAT_CONNECTIONS_PER_DESTINATION = 55_000
 
 # 1 primary and up to 7 secondary addresses: "up to 440,000 concurrent connections to a unique destination".
@@ -64,36 +64,37 @@ NAT_EIPS = 8
 # https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 NAT_IDLE_TIMEOUT_S = 350
 
-# ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # Not published. Linux waits 120 s for the answer to a SYN (nf_conntrack_tcp_timeout_syn_sent,
 # https://docs.kernel.org/networking/nf_conntrack-sysctl.html), and the lab's tracker is Linux'.
 HALF_OPEN_TIMEOUT_S = 120
 
-# Not published. Until 2023 the NAT gateway's page named "about 900 connections per second to a single destination
-# (about 55,000 per minute)", which hints at 60 s; the sentence is gone, and the article that the lab reproduces
-# (https://www.gomomento.com/blog/how-to-fix-connection-timeout-issues-with-aws-lambda-in-vpcs) needs no hold.
+# Not published. Until 2023 the NAT gateway's page named "about 900 connections per second to a single
+# destination" (awsdocs/amazon-vpc-user-guide, removed 2023-04-06), which hints at 60 s; the article that the
+# lab reproduces needs no hold:
+# https://www.gomomento.com/blog/how-to-fix-connection-timeout-issues-with-aws-lambda-in-vpcs
 PORT_HOLD_S = 0
 
-# Five days, the longest time that Linux itself gives an idle connection (nf_conntrack_tcp_timeout_established).
+# Five days: what Linux itself gives an idle connection (nf_conntrack_tcp_timeout_established, same page).
 LONGEST_TIMEOUT_S = 432_000
 
-# ── VPCs and addresses ───────────────────────────────────────────────────────────────────────────────────────────
+# ── VPCs and addresses ──────────────────────────────────────────────────────────────────────────────────────
 
 # "The allowed block size is between a /16 netmask … and /28 netmask", for a VPC and for a subnet.
 # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
 # https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 BLOCK_PREFIXES = range(16, 29)
 
-# "The first four IP addresses and the last IP address in each subnet CIDR block are not available for your use."
+# "The first four IP addresses and the last IP address in each subnet CIDR block are not available".
 # https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 RESERVED_SUBNET_ADDRESSES = 5
 
-# The shared address space of RFC 6598: it can meet no customer's network, which is why operators use it this way.
+# The shared address space of RFC 6598, made for networks behind a NAT that is not the customer's.
 SERVICE_VPC_CIDR = IPv4Network("100.64.0.0/10")
 
-# The service VPC's first /16 is for its own nodes; each (function, ENI) pair then owns one block of environment
-# addresses. A /16 is therefore always too small, and a /15 has room for 8 pairs.
+# The lab's own layout: the service VPC's first 65,536 addresses are for its nodes, then each (function, ENI)
+# pair owns one block of environment addresses. A /16 is therefore always too small; a /15 holds 8 pairs.
 SERVICE_VPC_HEAD = 65_536
 ENVIRONMENT_BLOCK = 8_192
 SERVICE_VPC_PREFIXES = range(8, 16)
@@ -102,6 +103,6 @@ SERVICE_VPC_PREFIXES = range(8, 16)
 EIP_POOL = IPv4Network("198.51.100.0/24")
 TOTAL_EIPS = 250
 
-# Like the TTL of a Route 53 alias record (https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/
-# resource-record-sets-choosing-alias-non-alias.html: 60 seconds for most targets).
+# The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
+# https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html
 RESOLVER_TTL_S = 60

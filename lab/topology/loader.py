@@ -13,7 +13,7 @@ from lab.topology.document import Unreadable, Value, read
 from lab.topology.draft import draft
 from lab.topology.faults import Fault, Place, dotted
 from lab.topology.model import Topology
-from lab.topology.sentences import fault_of
+from lab.topology.sentences import faults_of
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -22,6 +22,8 @@ __all__ = ["load", "load_text"]
 
 START = Place(1, 1)
 WANTED = "a topology is a mapping that opens with `version: 1` and `name:`"
+
+YAML_FIRST = "until this is YAML, nothing else in the file is checked"
 
 
 def load(path: str | PathLike[str]) -> Topology:
@@ -46,7 +48,7 @@ def load_text(text: str, name: str = "topology.yaml") -> Topology:
     try:
         document = read(text)
     except Unreadable as error:
-        raise _error(name, error.place, "syntax", f"{error}; {WANTED}") from None
+        raise _error(name, error.place, "syntax", f"{error}; {YAML_FIRST}") from None
     if document.value is None:
         raise _error(name, START, "file", f"is empty; {WANTED}")
     topology, faults = _judge(document.value)
@@ -64,7 +66,7 @@ def _judge(value: Value) -> tuple[Topology | None, tuple[Fault, ...]]:
     try:
         return Topology.model_validate(value, by_alias=True, by_name=False), between
     except ValidationError as error:
-        return None, (*(fault_of(one, Topology) for one in error.errors(include_url=False)), *between)
+        return None, (*faults_of(error, Topology), *between)
 
 
 def _place_of_byte(content: bytes, offset: int) -> Place:

@@ -1,6 +1,6 @@
 """What a user writes: the topology as frozen models, each field with one sentence that says what is allowed.
 
-The sentences are read twice: an error line ends with one, and an editor shows it while the file is being written.
+The sentences are read twice: an error line ends with one, and an editor shows it while the file is written.
 """
 
 from typing import Annotated, Literal
@@ -39,6 +39,9 @@ YesNo = Annotated[bool, Field(strict=True)]
 
 NAME = "1 to 24 of a-z, 0-9 and -, a letter first, no - last (it becomes part of a namespace's name)"
 DURATION = "whole seconds up to 5 days, such as 350s, 5m, 1h or 350"
+IDLE_TIMEOUT = f"an idle timeout, after which a silent connection is forgotten, is {DURATION}"
+HALF_OPEN_TIMEOUT = f"a half-open timeout, after which an unanswered SYN is forgotten, is {DURATION}"
+PORT_HOLD = f"a port hold, for which a closed connection keeps its port, is 0 or {DURATION}"
 
 
 class _Model(BaseModel):
@@ -56,10 +59,10 @@ class _Model(BaseModel):
 
 
 class Resolver(_Model):
-    """The service VPC's name server: it answers without crossing an ENI, which is why DNS works when nothing else does."""
+    """The service VPC's name server: no question to it crosses an ENI, so DNS outlives connections."""
 
     ttl_s: Timeout = Field(
-        RESOLVER_TTL_S, alias="ttl", description=f"how long a client may keep an answer: {DURATION}"
+        RESOLVER_TTL_S, alias="ttl", description=f"a TTL, how long a client may keep an answer, is {DURATION}"
     )
 
 
@@ -68,8 +71,8 @@ class ServiceVpc(_Model):
 
     cidr: ServiceBlock = Field(
         SERVICE_VPC_CIDR,
-        description="the service VPC's IPv4 range is a /8 to a /15: its first 65,536 addresses are the lab's, "
-        "then each function takes 8,192 per ENI for its execution environments",
+        description="the service VPC's IPv4 range is a /8 to a /15: 65,536 addresses for the lab itself, "
+        "then 8,192 per function and ENI for the execution environments",
     )
     resolver: Resolver = Field(Resolver(), description="the service VPC's name server, a mapping")
 
@@ -81,22 +84,22 @@ class HyperplaneEniSettings(_Model):
         ENI_CONNECTIONS,
         ge=1,
         le=ENI_CONNECTIONS,
-        description="a Hyperplane ENI carries 1 to 65,000 connections (each takes one of its address' 65,535 ports)",
+        description="a Hyperplane ENI carries 1 to 65,000 connections (a port each, of 65,535)",
     )
     idle_timeout_s: Timeout = Field(
         ENI_IDLE_TIMEOUT_S,
         alias="idle_timeout",
-        description=f"after this long without a packet a connection is forgotten: {DURATION}",
+        description=IDLE_TIMEOUT,
     )
     half_open_timeout_s: Timeout = Field(
         HALF_OPEN_TIMEOUT_S,
         alias="half_open_timeout",
-        description=f"after this long without an answer a SYN is forgotten: {DURATION}",
+        description=HALF_OPEN_TIMEOUT,
     )
     port_hold_s: Hold = Field(
         PORT_HOLD_S,
         alias="port_hold",
-        description=f"a closed connection keeps its port this long: 0, or {DURATION}",
+        description=PORT_HOLD,
     )
 
 
@@ -109,7 +112,7 @@ class Subnet(_Model):
     )
     default_route: Name | None = Field(
         None,
-        description="a default route is the name of one of vpc.nat_gateways; leave it out for a public subnet",
+        description="a default route is the name of a NAT gateway; a public subnet has none",
     )
 
 
@@ -128,30 +131,31 @@ class NatGateway(_Model):
         NAT_CONNECTIONS_PER_DESTINATION,
         ge=1,
         le=NAT_CONNECTIONS_PER_DESTINATION,
-        description="an Elastic IP carries 1 to 55,000 connections to each unique destination (address, port, protocol)",
+        description="an Elastic IP carries 1 to 55,000 connections to each unique destination "
+        "(address, port, protocol)",
     )
     idle_timeout_s: Timeout = Field(
         NAT_IDLE_TIMEOUT_S,
         alias="idle_timeout",
-        description=f"after this long without a packet a connection is forgotten: {DURATION}",
+        description=IDLE_TIMEOUT,
     )
     half_open_timeout_s: Timeout = Field(
         HALF_OPEN_TIMEOUT_S,
         alias="half_open_timeout",
-        description=f"after this long without an answer a SYN is forgotten: {DURATION}",
+        description=HALF_OPEN_TIMEOUT,
     )
     port_hold_s: Hold = Field(
         PORT_HOLD_S,
         alias="port_hold",
-        description=f"a closed connection keeps its port this long: 0, or {DURATION}",
+        description=PORT_HOLD,
     )
     spill_over: YesNo = Field(
         True,  # noqa: FBT003 - pydantic's way to write a default
-        description="whether a connection tries the next Elastic IP when its own is full: true or false",
+        description="spill-over, trying the next Elastic IP when one is full, is true or false",
     )
     eip_selection: Literal["round_robin", "hash"] = Field(
         "round_robin",
-        description="how a new connection gets its Elastic IP: round_robin (in turn) or hash (of its tuple)",
+        description="a new connection gets its Elastic IP by round_robin (in turn) or hash (of its tuple)",
     )
 
 
@@ -163,7 +167,7 @@ class Vpc(_Model):
         min_length=1, description="a VPC has a list of one or more subnets, each with a name and a cidr"
     )
     nat_gateways: tuple[NatGateway, ...] = Field(
-        (), description="a list of NAT gateways, each with a name and a subnet; leave it out for none"
+        (), description="NAT gateways are a list, each with a name and a subnet (leave it out for none)"
     )
 
 
@@ -196,7 +200,7 @@ class Server(_Model):
 
 
 class Topology(_Model):
-    """A small AWS region: execution environments, Hyperplane ENIs, a VPC with NAT gateways, and the internet."""
+    """A small AWS region: functions in a service VPC, a customer VPC with NAT gateways, and the internet."""
 
     version: Literal[1] = Field(description="the version of this file format is 1")
     name: LabName = Field(
@@ -205,11 +209,11 @@ class Topology(_Model):
     )
     service_vpc: ServiceVpc = Field(
         ServiceVpc(),
-        description="the service VPC is a mapping of cidr and resolver; leave it out for 100.64.0.0/10",
+        description="the service VPC is a mapping of cidr and resolver (leave it out for 100.64.0.0/10)",
     )
     hyperplane_eni: HyperplaneEniSettings = Field(
         HyperplaneEniSettings(),
-        description="the settings of every Hyperplane ENI are a mapping; leave it out for AWS' limits",
+        description="the settings of every Hyperplane ENI are a mapping (leave it out for AWS' limits)",
     )
     vpc: Vpc = Field(description="the VPC is a mapping of cidr, subnets and nat_gateways")
     functions: tuple[Function, ...] = Field(
@@ -218,5 +222,5 @@ class Topology(_Model):
     )
     servers: tuple[Server, ...] = Field(
         min_length=1,
-        description="a topology has a list of one or more servers, each with a name, hostname, address and port",
+        description="a topology has a list of one or more servers, each with name, hostname, address, port",
     )

@@ -44,6 +44,6 @@ def node_name_of_server(server: str) -> str:
 
 
 def name_of_eni(subnet: str, security_groups: Iterable[str]) -> str:
-    """The node of a Hyperplane ENI: `eni-private-a`, with its security groups when they are not just `default`."""
+    """The node of a Hyperplane ENI: `eni-private-a`, or `eni-private-a-db-web` with other groups."""
     groups = tuple(security_groups)
     return "-".join(("eni", subnet, *(() if groups == DEFAULT_SECURITY_GROUPS else groups)))

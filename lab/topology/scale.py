@@ -13,7 +13,7 @@ __all__ = ["scaled"]
 
 
 def scaled(topology: Topology, n: int) -> Topology:
-    """Every limit divided by `n`, never less than 1: 65,000 connections become 650 at 100. Nothing else changes."""
+    """Every limit divided by `n`, but at least 1: 65,000 connections become 650 at 100."""
     if n < 1:
         raise UsageError(f"--scale {n}: limits can be divided by 1 or more")
     eni = topology.hyperplane_eni

@@ -1,4 +1,4 @@
-"""Pydantic's findings as sentences: what the value is, then the description of the field, which says what is allowed."""
+"""Pydantic's findings as sentences: what the value is, then the field's description of what is allowed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from lab.topology.words import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from pydantic import ValidationError
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-__all__ = ["did_you_mean", "fault_of"]
+__all__ = ["did_you_mean", "faults_of"]
 
 
-def fault_of(error: ErrorDetails, root: type[BaseModel]) -> Fault:
-    """The fault that one of pydantic's errors stands for."""
+def faults_of(error: ValidationError, root: type[BaseModel]) -> tuple[Fault, ...]:
+    """The faults that pydantic found in a value that should be a `root`."""
+    return tuple(_fault(one, root) for one in error.errors(include_url=False) if not _is_echo(one))
+
+
+def _is_echo(error: ErrorDetails) -> bool:
+    """Pydantic calls a list too short when its items are faulty; the items say so themselves."""
+    return error["type"] == "too_short" and bool(error["input"])
+
+
+def _fault(error: ErrorDetails, root: type[BaseModel]) -> Fault:
     path: Path = error["loc"]
     if error["type"] == "extra_forbidden":
         return _unknown_key(path, root)
@@ -29,9 +39,9 @@ def fault_of(error: ErrorDetails, root: type[BaseModel]) -> Fault:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when no known word comes close."""
+    """` (did you mean 'x'?)`, or nothing when no known word comes close."""
     close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {shown(close[0])}?" if close else ""
+    return f" (did you mean {shown(close[0])}?)" if close else ""
 
 
 def _unknown_key(path: Path, root: type[BaseModel]) -> Fault:
@@ -41,7 +51,7 @@ def _unknown_key(path: Path, root: type[BaseModel]) -> Fault:
     return Fault(path, text, at_key=True)
 
 
-# ── What ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── What ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _bound(word: str, limit: str) -> Callable[[ErrorDetails], str]:
@@ -54,10 +64,6 @@ def _is_not(kind: str) -> Callable[[ErrorDetails], str]:
         return f"{kind} is missing" if value is None else f"{shown(value)} is not {kind}"
 
     return sentence
-
-
-def _too_short(error: ErrorDetails) -> str:
-    return "the list is empty" if error["ctx"]["actual_length"] == 0 else "the list is too short"
 
 
 def _too_long(error: ErrorDetails) -> str:
@@ -77,18 +83,18 @@ _WHAT: Mapping[str, Callable[[ErrorDetails], str]] = {
     "greater_than_equal": _bound("less", "ge"),
     "int_type": _is_not("a whole number"),
     "less_than_equal": _bound("more", "le"),
-    "literal_error": lambda error: f"{shown(error['input'])} is not one of the choices",
+    "literal_error": lambda error: f"{shown(error['input'])} is not {error['ctx']['expected']}",
     "missing": lambda _: "missing",
     "model_type": _is_not("a mapping"),
     "string_type": _is_not("text"),
     "too_long": _too_long,
-    "too_short": _too_short,
+    "too_short": lambda _: "the list is empty",
     "tuple_type": _is_not("a list"),
     "value_error": _own,
 }
 
 
-# ── What is allowed ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── What is allowed ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _allowed(path: Path, root: type[BaseModel]) -> str:

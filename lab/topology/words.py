@@ -1,7 +1,7 @@
-"""The small words of a topology file: names, hostnames, IPv4 ranges and durations, as types that say what is wrong."""
+"""The small words of a topology file: names, hostnames, IPv4 ranges, durations, each with its complaints."""
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -29,6 +29,8 @@ LONGEST_LABEL = 63  # the same section
 NAME_PATTERN = r"[a-z]([a-z0-9-]*[a-z0-9])?"
 LABEL_PATTERN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 DURATION_PATTERN = r"([0-9]{1,9})(s|m|h)"
+ADDRESS_PATTERN = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
+RANGE_PATTERN = f"{ADDRESS_PATTERN}/[0-9]{{1,2}}"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -46,7 +48,7 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
-# ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _fit_name(text: str, longest: int) -> str:
@@ -101,12 +103,12 @@ Hostname = Annotated[
 ]
 
 
-# ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Addresses ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _text_of_address(value: object) -> str:
+def _text_of(kind: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not an IPv4 address")  # noqa: TRY004 - pydantic collects ValueErrors
+        raise ValueError(f"{shown(value)} is not {kind}")  # noqa: TRY004 - pydantic collects ValueErrors
     if ":" in value:
         raise ValueError(f"{shown(value)} is IPv6, which the lab does not speak")
     return value
@@ -115,7 +117,7 @@ def _text_of_address(value: object) -> str:
 def _address(value: object) -> IPv4Address:
     if isinstance(value, IPv4Address):
         return value
-    text = _text_of_address(value)
+    text = _text_of("an IPv4 address", value)
     try:
         return IPv4Address(text)
     except AddressValueError:
@@ -125,16 +127,23 @@ def _address(value: object) -> IPv4Address:
 def _network(value: object) -> IPv4Network:
     if isinstance(value, IPv4Network):
         return value
-    text = _text_of_address(value)
-    if "/" not in text:
-        raise ValueError(f"{shown(text)} has no prefix length")
+    text = _text_of("an IPv4 range", value)
+    if re.fullmatch(ADDRESS_PATTERN, text):
+        raise ValueError(f"{text} has no prefix length")
+    network = _loose_network(text)
+    if network.network_address != IPv4Address(text.split("/")[0]):
+        raise ValueError(f"{text} has host bits set (did you mean {network}?)")
+    return network
+
+
+def _loose_network(text: str) -> IPv4Network:
     try:
-        loose = IPv4Network(text, strict=False)
-    except (AddressValueError, NetmaskValueError, ValueError):
-        raise ValueError(f"{shown(text)} is not an IPv4 range") from None
-    if loose.network_address != IPv4Address(text.split("/", maxsplit=1)[0]):
-        raise ValueError(f"{text} has host bits set: did you mean {loose}?")
-    return loose
+        network = IPv4Network(text, strict=False)
+    except ValueError:
+        network = None
+    if network is None or not re.fullmatch(RANGE_PATTERN, text):
+        raise ValueError(f"{shown(text)} is not an IPv4 range")
+    return network
 
 
 def _network_type(prefixes: range) -> Any:
@@ -149,7 +158,7 @@ def _network_type(prefixes: range) -> Any:
 
 
 _RANGE_SCHEMA = WithJsonSchema(
-    {"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$", "examples": ["10.0.0.0/16"]}
+    {"type": "string", "pattern": f"^{RANGE_PATTERN}$", "examples": ["10.0.0.0/16"]}
 )
 
 Address = Annotated[
@@ -161,7 +170,7 @@ ServiceBlock = Annotated[
 ]
 
 
-# ── Durations ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _seconds(value: object) -> int:
@@ -176,9 +185,9 @@ def _seconds(value: object) -> int:
 def _duration_type(shortest: int) -> Any:
     def of_a_fit_length(seconds: int) -> int:
         if seconds < shortest:
-            raise ValueError(f"{seconds} s is shorter than {shortest} s")
+            raise ValueError(f"{seconds:,} s is shorter than {shortest} s")
         if seconds > LONGEST_TIMEOUT_S:
-            raise ValueError(f"{seconds} s is longer than {LONGEST_TIMEOUT_S} s")
+            raise ValueError(f"{seconds:,} s is longer than {LONGEST_TIMEOUT_S:,} s")
         return seconds
 
     return AfterValidator(of_a_fit_length)

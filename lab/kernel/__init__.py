@@ -1,0 +1,1 @@
+"""The only rooms that touch the kernel, and the only importer of pyroute2: plans are applied, undone and read here."""

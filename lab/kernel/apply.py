@@ -1,0 +1,168 @@
+"""Apply a plan and take it back: a table of what each kind of object needs, no policy.
+
+Most objects live in a namespace and end with it; the others have their undo beside their do. A step that the kernel
+refuses undoes all steps before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from lab.errors import KernelError
+from lab.kernel import links, nft, processes, settings
+from lab.kernel.namespaces import Namespaces
+from lab.kernel.state import Record, State
+from lab.plan.describe import describe_object
+from lab.plan.objects import (
+    Address,
+    Bridge,
+    ConntrackMax,
+    File,
+    KernelObject,
+    Namespace,
+    Neighbour,
+    Plan,
+    Process,
+    Route,
+    Rule,
+    Ruleset,
+    Sysctl,
+    VethPair,
+)
+
+__all__ = ["Notice", "apply", "undo"]
+
+Notice = Callable[[str], None]
+"""Takes a sentence that the user should read."""
+
+
+@dataclass(slots=True)
+class _Site:
+    """Where a plan is being applied: the lab's record, threads in its namespaces, processes on their way up."""
+
+    state: State
+    record: Record
+    notice: Notice
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    starting: list[processes.Starting] = field(default_factory=list)
+
+    @property
+    def conntrack_max(self) -> settings.ConntrackMaxKeeper:
+        return settings.ConntrackMaxKeeper(self.state.conntrack_max_record)
+
+
+def _raise_conntrack_max(site: _Site, item: ConntrackMax) -> None:
+    if raised := site.conntrack_max.need(site.record.lab, item.entries):
+        site.notice(
+            f"raised net.netfilter.nf_conntrack_max from {raised[0]:,} to {raised[1]:,} for the whole machine; "
+            "the last `lab down` restores it"
+        )
+
+
+def _restore_conntrack_max(site: _Site, _: ConntrackMax) -> None:
+    if restored := site.conntrack_max.release(site.record.lab):
+        site.notice(f"restored net.netfilter.nf_conntrack_max to {restored[1]:,}")
+
+
+def _write_file(_: _Site, item: File) -> None:
+    path = Path(item.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(item.text)
+
+
+def _remove_file(_: _Site, item: File) -> None:
+    path = Path(item.path)
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: another file of the lab is still to go, or one that is not the lab's
+        path.parent.rmdir()
+
+
+def _start(site: _Site, item: Process) -> None:
+    log = site.record.logs / f"{item.namespace}.log"
+    site.starting.append(processes.start(site.namespaces[item.namespace], item, log))
+
+
+def _end_residents(site: _Site, item: Namespace) -> None:
+    processes.end([item.name])
+    site.namespaces.delete(item.name)
+
+
+def _goes_with_its_namespace(_: _Site, __: Any) -> None:
+    """Nothing to undo."""
+
+
+def _in_namespaces(do: Callable[[Namespaces, Any], None]) -> Callable[[_Site, Any], None]:
+    return lambda site, item: do(site.namespaces, item)
+
+
+_Step = Callable[[_Site, Any], None]
+
+STEPS: dict[type, tuple[_Step, _Step]] = {
+    ConntrackMax: (_raise_conntrack_max, _restore_conntrack_max),
+    Namespace: (lambda site, item: site.namespaces.create(item.name), _end_residents),
+    Sysctl: (_in_namespaces(settings.write_sysctl), _goes_with_its_namespace),
+    VethPair: (_in_namespaces(links.add_veth), _goes_with_its_namespace),
+    Bridge: (_in_namespaces(links.add_bridge), _goes_with_its_namespace),
+    Address: (_in_namespaces(links.add_address), _goes_with_its_namespace),
+    Neighbour: (_in_namespaces(links.add_neighbour), _goes_with_its_namespace),
+    Route: (_in_namespaces(links.add_route), _goes_with_its_namespace),
+    Rule: (_in_namespaces(links.add_rule), _goes_with_its_namespace),
+    Ruleset: (_in_namespaces(nft.apply_ruleset), _goes_with_its_namespace),
+    File: (_write_file, _remove_file),
+    Process: (_start, _goes_with_its_namespace),
+}
+"""Kind of object → (do, undo). Undoing what was never done is allowed: `down` works on half-built labs."""
+
+
+def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
+    """Make everything, in order; if a step fails or is interrupted, nothing is left."""
+    site = _Site(state, record, notice)
+    made: list[KernelObject] = []
+    try:
+        for item in plan.objects:
+            made.append(item)
+            _do(site, item)
+        while site.starting:
+            site.starting.pop(0).wait_ready()
+    except BaseException:
+        _undo_all(site, made)
+        raise
+    finally:
+        site.namespaces.close()
+
+
+def _do(site: _Site, item: KernelObject) -> None:
+    try:
+        STEPS[type(item)][0](site, item)
+    except (OSError, NetlinkError) as refused:
+        step = describe_object(item).partition("\n")[0]
+        raise KernelError(f"the kernel refused a step, everything is undone: {step}: {refused}") from refused
+
+
+def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
+    """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
+    site = _Site(state, record, notice)
+    try:
+        ended = processes.end(plan.namespaces)
+        _undo_all(site, plan.objects)
+    finally:
+        site.namespaces.close()
+    return ended
+
+
+def _undo_all(site: _Site, items: Iterable[KernelObject]) -> None:
+    """Undo in reverse order; a failure does not stop the others."""
+    refused = []
+    for item in reversed(tuple(items)):
+        try:
+            STEPS[type(item)][1](site, item)
+        except (OSError, NetlinkError, KernelError) as error:
+            refused.append(f"{describe_object(item).partition(chr(10))[0]}: {error}")
+    if refused:
+        raise KernelError("could not be taken back: " + "; ".join(refused))

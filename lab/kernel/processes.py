@@ -1,0 +1,156 @@
+"""Processes in a lab's namespaces: the traffic processes that the lab starts, and all that must end with it.
+
+What belongs to a lab is whatever lives in its namespaces: no list of process ids is kept, so none can be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+import json
+import os
+from pathlib import Path
+import select
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+from lab.errors import KernelError
+from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
+from lab.plan.objects import Process
+
+__all__ = ["Resident", "Starting", "end", "residents", "start"]
+
+_READY_WITHIN_S = 20.0
+_END_WITHIN_S = 3.0
+_POLL_S = 0.01
+
+
+class Starting(NamedTuple):
+    """A process that has been started and will say when it is ready."""
+
+    pid: int
+    announcement: int
+    """Descriptor from which it is heard."""
+    process: Process
+    log: Path
+
+    def wait_ready(self, within_s: float = _READY_WITHIN_S) -> None:
+        """Return once it is ready; KernelError with its own words if it is not."""
+        try:
+            event = self._heard(within_s)
+        finally:
+            os.close(self.announcement)
+        if event.get("event") != "ready":
+            raise KernelError(
+                f"{self.process.verb} in {self.process.namespace} did not start: "
+                f"{event.get('message', 'it said nothing')}; its log is {self.log}"
+            )
+
+    def _heard(self, within_s: float) -> dict[str, str]:
+        line, deadline = b"", time.monotonic() + within_s
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([self.announcement], [], [], max(deadline - time.monotonic(), 0))
+            chunk = os.read(self.announcement, 4096) if readable else b""
+            if not chunk:
+                return {"message": self._last_words() or f"no word from it within {within_s:.0f} s"}
+            line += chunk
+        heard: dict[str, str] = json.loads(line)
+        return heard
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else ""
+
+
+def start(inside: Inside, process: Process, log: Path) -> Starting:
+    """Start a traffic process in its namespace, in a session of its own, its standard error in `log`."""
+    heard, said = os.pipe()
+    try:
+        pid = inside.run(_spawn, process, log, said)
+    except BaseException:
+        os.close(heard)
+        raise
+    finally:
+        os.close(said)
+    return Starting(pid, heard, process, log)
+
+
+def _spawn(process: Process, log: Path, said: int) -> int:
+    # -P: no module of the directory that the user happens to stand in. posix_spawn inherits the thread's namespace.
+    arguments = [sys.executable, "-P", "-m", "traffic", process.verb, process.spec]
+    return os.posix_spawn(
+        sys.executable,
+        arguments,
+        os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, said, 1),
+            (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+        ],
+        setsid=True,
+        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+    )
+
+
+class Resident(NamedTuple):
+    """A process that lives in one of a lab's namespaces."""
+
+    pid: int
+    command: str
+    namespace: str
+
+
+def residents(namespaces: Iterable[str]) -> list[Resident]:
+    """Every process of this machine whose network namespace is one of these."""
+    homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
+    return [
+        Resident(pid, _command(pid), homes[home])
+        for pid, home in _all_processes()
+        if home in homes and pid != os.getpid()
+    ]
+
+
+def end(namespaces: Iterable[str]) -> list[Resident]:
+    """End everything that lives in these namespaces, politely and then not; who it was."""
+    names = tuple(namespaces)
+    found = residents(names)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for each in residents(names):
+            with suppress(ProcessLookupError):
+                os.kill(each.pid, number)
+        if _gone(names, found):
+            return found
+    left = ", ".join(f"{each.command} ({each.pid})" for each in residents(names))
+    raise KernelError(f"these processes do not end: {left}")
+
+
+def _gone(names: tuple[str, ...], found: list[Resident]) -> bool:
+    deadline = time.monotonic() + _END_WITHIN_S
+    while residents(names):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    for each in found:
+        with suppress(ChildProcessError):  # ours only if this very process started the lab
+            os.waitpid(each.pid, os.WNOHANG)
+    return True
+
+
+def _all_processes() -> Iterator[tuple[int, tuple[int, int]]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile, or is a zombie, which lives nowhere
+                yield int(entry.name), _identity(entry / "ns/net")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return "?"

@@ -1,0 +1,123 @@
+"""What the lab remembers of itself: `/run/lab/NAME/` with the plan and the topology that were applied.
+
+The kernel is the only truth about what exists; this says what was meant, so that `down` works when the topology file
+has changed, moved or vanished, and for a lab that was only half built. `/run` is emptied at boot, as namespaces are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import fcntl
+import json
+from pathlib import Path
+import shutil
+from typing import Literal
+
+from lab.plan.objects import Plan, plan_from_json, plan_to_json
+
+__all__ = ["Record", "State"]
+
+Phase = Literal["building", "up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One lab's directory."""
+
+    path: Path
+
+    @property
+    def lab(self) -> str:
+        """The lab's name."""
+        return self.path.name
+
+    @property
+    def logs(self) -> Path:
+        """Where the traffic processes' standard error goes."""
+        return self.path / "log"
+
+    def write(self, plan: Plan, topology_text: str) -> None:
+        """Remember what is about to be made."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        (self.path / "topology.yaml").write_text(topology_text)
+        (self.path / "plan.json").write_text(plan_to_json(plan))
+        self.set_phase("building")
+
+    def set_phase(self, phase: Phase) -> None:
+        """Say how far the lab is."""
+        (self.path / "phase").write_text(phase)
+
+    def phase(self) -> Phase:
+        """How far the lab got."""
+        path = self.path / "phase"
+        return "up" if path.exists() and path.read_text() == "up" else "building"
+
+    def plan(self) -> Plan:
+        """The plan that was applied."""
+        return plan_from_json((self.path / "plan.json").read_text())
+
+    def topology_text(self) -> str:
+        """The topology that was applied, as it was written."""
+        return (self.path / "topology.yaml").read_text()
+
+    def next_connection(self, function: str) -> int:
+        """The first connection number that no burst has left open, per function."""
+        return int(self._cursors().get(function, 0))
+
+    def set_next_connection(self, function: str, number: int) -> None:
+        """Connections up to here stay open: the next burst takes other execution environments."""
+        (self.path / "cursors.json").write_text(json.dumps({**self._cursors(), function: number}))
+
+    def _cursors(self) -> dict[str, int]:
+        path = self.path / "cursors.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def forget(self) -> None:
+        """Remove the directory."""
+        shutil.rmtree(self.path)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether this is the only burst in the lab while the block runs."""
+        with (self.path / "burst.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All labs of this machine."""
+
+    root: Path = Path("/run/lab")
+
+    @property
+    def conntrack_max_record(self) -> Path:
+        """Where the host-wide setting's old value is kept."""
+        return self.root / ".nf_conntrack_max.json"
+
+    def record(self, lab: str) -> Record | None:
+        """The record of a lab, if it has one."""
+        path = self.root / lab
+        return Record(path) if (path / "plan.json").exists() else None
+
+    def new_record(self, lab: str) -> Record:
+        """Where a lab that is about to be made will be remembered."""
+        return Record(self.root / lab)
+
+    def records(self) -> list[Record]:
+        """Every lab, by name."""
+        return [Record(path.parent) for path in sorted(self.root.glob("*/plan.json"))]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One `up` or `down` at a time on this machine."""
+        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield

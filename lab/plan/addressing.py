@@ -1,0 +1,86 @@
+"""Who gets which address: pure functions from a topology's networks to addresses, in file order.
+
+Service VPC (default 100.64.0.0/10), one L2 segment of /22 for what is plugged into it, and blocks behind the fleets:
+
+    +0.0.2          resolver: the network address plus two, as in every VPC (Amazon VPC user guide, "Amazon DNS server")
+    +0.1.1 …        Hyperplane ENIs, their port in the service VPC
+    +0.2.1 …        fleets, one per function
+    +1.0.0 …        per (function, ENI) pair a /19: a /20 of execution environments whose packets only the rings
+                    see, and a /20 that is local to the fleet's kernel, for real sockets
+
+Customer subnets keep their first four addresses and the last for AWS (Amazon VPC user guide, "Subnet sizing").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+__all__ = [
+    "ELASTIC_IP_POOL",
+    "INTERNET_ROUTER",
+    "elastic_ips",
+    "eni_address",
+    "fleet_address",
+    "pair_networks",
+    "resolver_address",
+    "segment",
+    "subnet_hosts",
+    "subnet_router",
+]
+
+ELASTIC_IP_POOL = IPv4Network("198.51.100.0/24")
+"""TEST-NET-2 (RFC 5737): Elastic IPs that no real host can have."""
+INTERNET_ROUTER = IPv4Address("192.0.2.1")
+"""TEST-NET-1 (RFC 5737): the internet node's address on each of its ports."""
+
+_RESERVED_AT_START = 4
+_ENIS = 0x100
+_FLEETS = 0x200
+_PAIRS = 0x10000
+_PAIR_PREFIX = 19
+_SEGMENT_PREFIX = 22
+
+
+def segment(service_vpc: IPv4Network) -> IPv4Network:
+    """The L2 segment that fleets, resolver and ENIs share."""
+    return IPv4Network((service_vpc.network_address, _SEGMENT_PREFIX))
+
+
+def resolver_address(service_vpc: IPv4Network) -> IPv4Address:
+    """The name server's address."""
+    return service_vpc.network_address + 2
+
+
+def eni_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
+    """The address of the ENI's port in the service VPC."""
+    return service_vpc.network_address + _ENIS + index + 1
+
+
+def fleet_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
+    """The fleet's own address, next hop of all its execution environments."""
+    return service_vpc.network_address + _FLEETS + index + 1
+
+
+def pair_networks(service_vpc: IPv4Network, index: int) -> tuple[IPv4Network, IPv4Network]:
+    """The two /20 of a (function, ENI) pair: execution environments for the rings, and for real sockets."""
+    size = 1 << (32 - _PAIR_PREFIX)
+    pair = IPv4Network((service_vpc.network_address + _PAIRS + index * size, _PAIR_PREFIX))
+    rings, sockets = pair.subnets()
+    return rings, sockets
+
+
+def subnet_router(subnet: IPv4Network) -> IPv4Address:
+    """The VPC router's address in a subnet: the network address plus one."""
+    return subnet.network_address + 1
+
+
+def subnet_hosts(subnet: IPv4Network) -> Iterator[IPv4Address]:
+    """The addresses that AWS leaves to a subnet's network interfaces, in order."""
+    usable = range(_RESERVED_AT_START, subnet.num_addresses - 1)
+    return (subnet.network_address + offset for offset in usable)
+
+
+def elastic_ips() -> Iterator[IPv4Address]:
+    """The Elastic IPs, in the order in which gateways take them."""
+    return iter(ELASTIC_IP_POOL.hosts())

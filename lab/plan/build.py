@@ -1,0 +1,76 @@
+"""From a topology to its plan: every node kind says its parts, and the parts are put in the order of their making."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, get_args
+
+from lab.plan.layout import Layout, lay_out
+from lab.plan.nodes import (
+    fleet,
+    hyperplane_eni,
+    internet,
+    nat_gateway,
+    resolver,
+    server,
+    service_vpc,
+    vpc,
+)
+from lab.plan.nodes.parts import Part
+from lab.plan.objects import (
+    ConntrackMax,
+    FleetPlan,
+    KernelObject,
+    Limiter,
+    NodePlan,
+    Plan,
+    ServerPlan,
+)
+from lab.topology import Topology
+
+__all__ = ["build"]
+
+NODE_KINDS = (service_vpc, fleet, resolver, hyperplane_eni, vpc, nat_gateway, internet, server)
+"""The module of each node kind, in the order of the drawing."""
+
+_STAGES: dict[type, int] = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
+
+_CLOSED_ENTRIES = 2
+"""Entries per live connection that conntrack may count: closed ones stay in the count until its collector comes by."""
+
+T = TypeVar("T")
+
+
+def build(topology: Topology, lab: str | None = None) -> Plan:
+    """The plan of a topology, under the lab's name (the topology's own unless given); the same input, the same plan."""
+    layout = lay_out(topology, lab or topology.name)
+    parts = [part for kind in NODE_KINDS for part in kind.plan(layout)]
+    parts.append(ConntrackMax(_conntrack_entries(layout)))
+    return Plan(
+        lab=layout.lab,
+        objects=tuple(_in_order_of_making(parts)),
+        nodes=tuple(_only(NodePlan, parts)),
+        limiters=tuple(_only(Limiter, parts)),
+        fleets=tuple(_only(FleetPlan, parts)),
+        servers=tuple(_only(ServerPlan, parts)),
+    )
+
+
+def _only(kind: type[T], parts: Iterable[Part]) -> Iterator[T]:
+    return (part for part in parts if isinstance(part, kind))
+
+
+def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
+    """By stage, and within a stage by node; an object that two pairs need is made once."""
+    objects = [part for part in parts if isinstance(part, get_args(KernelObject))]
+    return sorted(dict.fromkeys(objects), key=lambda each: _STAGES[type(each)])
+
+
+def _conntrack_entries(layout: Layout) -> int:
+    """How many entries the busiest namespace can hold: a NAT gateway carries no more than its ENIs let through."""
+    limit = layout.topology.hyperplane_eni.connection_limit
+    behind = {nat.gateway.name: 0 for nat in layout.nat_gateways}
+    for eni in layout.enis:
+        if eni.eni.subnet.default_route is not None:
+            behind[eni.eni.subnet.default_route] += limit
+    return _CLOSED_ENTRIES * max(limit, *behind.values(), 0)

@@ -1,0 +1,109 @@
+"""What node modules yield, and the few pieces that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from lab.plan.layout import Link
+from lab.plan.objects import (
+    Address,
+    FleetPlan,
+    KernelObject,
+    Limiter,
+    Namespace,
+    Neighbour,
+    NodePlan,
+    Port,
+    Route,
+    Ruleset,
+    ServerPlan,
+    Sysctl,
+    VethPair,
+)
+from traffic.spec import ENGINE_DSCP
+
+__all__ = [
+    "ANYWHERE",
+    "Part",
+    "host",
+    "host_behind",
+    "namespace",
+    "own_address",
+    "ring_owns_marked",
+    "router",
+    "through",
+    "veth",
+]
+
+Part = KernelObject | NodePlan | Limiter | FleetPlan | ServerPlan
+
+ANYWHERE = IPv4Network("0.0.0.0/0")
+
+_QUIET = (
+    # The lab is IPv4; IPv6's own chatter (DAD, MLD, router solicitations) would only blur captures and counters.
+    ("net.ipv6.conf.all.disable_ipv6", "1", True),
+    ("net.ipv6.conf.default.disable_ipv6", "1", True),
+    # Replies take another table than requests do, so a reverse path check would drop them (ip-sysctl.rst).
+    ("net.ipv4.conf.all.rp_filter", "0", False),
+    ("net.ipv4.conf.default.rp_filter", "0", False),
+)
+_FORWARDING = (
+    ("net.ipv4.ip_forward", "1", False),
+    ("net.ipv4.conf.all.send_redirects", "0", False),
+    ("net.ipv4.conf.default.send_redirects", "0", False),
+)
+
+
+def namespace(name: str) -> Iterator[Part]:
+    """A namespace that minds its own business."""
+    yield Namespace(name)
+    yield from (Sysctl(name, key, value, optional) for key, value, optional in _QUIET)
+
+
+def router(name: str) -> Iterator[Part]:
+    """A namespace that forwards."""
+    yield from namespace(name)
+    yield from (Sysctl(name, key, value, optional) for key, value, optional in _FORWARDING)
+
+
+def veth(link: Link) -> VethPair:
+    """The veth pair of a link."""
+    return VethPair(link.near, link.far)
+
+
+def host(address: IPv4Address) -> IPv4Network:
+    """An address as a /32."""
+    return IPv4Network((address, 32))
+
+
+def host_behind(link: Link, address: IPv4Address) -> Iterator[Part]:
+    """At the far end of a link: the address lives behind this port, at the near end's MAC address."""
+    at = link.far
+    yield Route(at.namespace, host(address), at.interface)
+    yield Neighbour(at.namespace, at.interface, address, link.near.mac)
+
+
+def own_address(at: Port, address: IPv4Address, prefix: int = 32) -> Address:
+    """An address on a port; a /32 unless the port is on a shared segment."""
+    return Address(at.namespace, at.interface, IPv4Interface((address, prefix)))
+
+
+def through(link: Link, destination: IPv4Network, via: IPv4Address) -> Iterator[Part]:
+    """At the near end of a link: the destination is reached through the far end."""
+    at = link.near
+    yield Neighbour(at.namespace, at.interface, via, link.far.mac)
+    yield Route(at.namespace, destination, at.interface, via)
+
+
+def ring_owns_marked(name: str) -> Ruleset:
+    """The kernel leaves the packet engine's marked frames to the AF_PACKET rings, which see them before this hook."""
+    text = (
+        "table ip packet_engine {\n"
+        "  chain marked_frames {\n"
+        "    type filter hook prerouting priority raw; policy accept;\n"
+        f"    ip dscp {ENGINE_DSCP} drop\n"
+        "  }\n"
+        "}\n"
+    )
+    return Ruleset(name, text)

@@ -1,0 +1,24 @@
+"""The service VPC: a bridge that joins fleets, the resolver and the Hyperplane ENIs' inner ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.plan.layout import Layout
+from lab.plan.nodes import parts
+from lab.plan.objects import Bridge, NodePlan, Sysctl
+from lab.topology.names import SERVICE_VPC
+
+__all__ = ["plan"]
+
+_BRIDGE = "segment"
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """One bridge; its ports are the far ends of everyone's links."""
+    plugged = (*layout.fleets, layout.resolver, *layout.enis)
+    yield from parts.namespace(layout.service)
+    # With br_netfilter loaded (Docker does) bridged frames would visit the IP hooks as well.
+    yield Sysctl(layout.service, "net.bridge.bridge-nf-call-iptables", "0", optional=True)
+    yield Bridge(layout.service, _BRIDGE, tuple(node.service.far.interface for node in plugged))
+    yield NodePlan(SERVICE_VPC, "service_vpc", layout.service, (str(layout.topology.service_vpc.cidr),))

@@ -1,0 +1,231 @@
+"""Connection slots in nft text: a set with `size N` that holds one element per connection, in step with conntrack.
+
+`update @set { tuple }` admits a packet when its tuple is in the set or the set has room; when the set is full the
+statement does not match and the packet goes on to the rule that refuses it. The limit is exact because the kernel
+reserves the element before it inserts it (nft_dynset.c, `atomic_add_unless(&set->nelems, 1, set->size)`), and a
+retransmitted SYN finds its own element. `ct count`, the obvious way, walks a list for each new connection.
+
+An element lives as long as conntrack keeps the entry, because both are given the same timeouts:
+
+    packet                        TCP state of conntrack         element's timeout
+    SYN, SYN-ACK                  SYN_SENT, SYN_RECV             half_open
+    anything else, first FIN      ESTABLISHED, *_WAIT            idle
+    second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
+
+The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits) and who has closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.plan.objects import Limiter, LimiterKind, Sysctl
+
+__all__ = [
+    "FIRST_REFUSED_TIMEOUT_S",
+    "ORIGINAL_TUPLE",
+    "Protocol",
+    "SlotSet",
+    "chain",
+    "conntrack_sysctls",
+    "definitions",
+    "forward_chains",
+    "limiter",
+    "refusal_chain",
+    "table",
+    "track_chains",
+]
+
+Protocol = Literal["tcp", "udp"]
+
+TUPLE_TYPE = "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto"
+_ENDS = "ip saddr . th sport . ip daddr . th dport"
+ORIGINAL_TUPLE = f"{_ENDS} . meta l4proto"
+_REPLY_TUPLE = "ip daddr . th dport . ip saddr . th sport . meta l4proto"
+
+_SLOT_MASK = 0xFFFF
+_FIN_ORIGINAL = 0x10000
+_FIN_REPLY = 0x20000
+_RST = 0x40000
+_FINS = _FIN_ORIGINAL | _FIN_REPLY
+_CLOSING = _FINS | _RST
+
+_GC_INTERVAL = "1s"
+"""How soon a slot that has expired can be taken again: the set's garbage collector walks at this pace."""
+_SHORTEST = "10ms"
+"""An expired slot for `port_hold: 0s`. Not `delete`: before Linux 6.5 that did not give the set's room back."""
+_REFUSED_ROOM = 262_144
+"""How many refused connections can be told apart at a time; beyond, packets are still counted one by one."""
+_REFUSED_TIMEOUT_S = 130
+"""Longer than a client goes on retransmitting its SYN (127 s with tcp_syn_retries=6, ip-sysctl.rst)."""
+FIRST_REFUSED_TIMEOUT_S = 86_400
+"""The age of the first refusal is this less what is left of its timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSet:
+    """A limit of `size` connections and how long each keeps its slot, in seconds."""
+
+    name: str
+    protocols: tuple[Protocol, ...]
+    mark: int
+    size: int
+    idle_s: int
+    half_open_s: int
+    port_hold_s: int
+
+    @property
+    def hold(self) -> str:
+        """The port hold as nft writes a timeout."""
+        return f"{self.port_hold_s}s" if self.port_hold_s else _SHORTEST
+
+    def admit(self) -> Iterator[str]:
+        """The rules that accept a new connection while there is room; without room they do not match."""
+        for protocol in self.protocols:
+            timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
+            yield (
+                f"meta l4proto {protocol} update @{self.name} {{ {ORIGINAL_TUPLE} timeout {timeout_s}s }} "
+                f"ct mark set {self.mark:#x} accept"
+            )
+
+    def definition(self) -> str:
+        """The set itself."""
+        return _set(self.name, self.size, f"{self.idle_s}s", gc_interval=_GC_INTERVAL)
+
+
+def _set(name: str, size: int, timeout: str, gc_interval: str = "") -> str:
+    gc = f"gc-interval {gc_interval}; " if gc_interval else ""
+    return f"set {name} {{ type {TUPLE_TYPE}; size {size}; flags dynamic,timeout; timeout {timeout}; {gc}}}"
+
+
+def track_chains(slots: SlotSet) -> Iterator[str]:
+    """The chains that keep a slot alive, or let it go, with each packet of its connection."""
+    yield chain(
+        f"{slots.name}_track",
+        f"ct direction vmap {{ original : goto {slots.name}_original, reply : goto {slots.name}_reply }}",
+    )
+    yield chain(f"{slots.name}_original", *_track_rules(slots, ORIGINAL_TUPLE, _FIN_ORIGINAL))
+    yield chain(f"{slots.name}_reply", *_track_rules(slots, _REPLY_TUPLE, _FIN_REPLY))
+
+
+def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
+    def keep(timeout: str) -> str:
+        return f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
+
+    alive, half_open, closed = (keep(each) for each in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold))
+    if "tcp" in slots.protocols:
+        yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING:#x} == 0x0 {alive}"
+        yield f"tcp flags & syn == syn {half_open}"
+        yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
+        yield f"tcp flags & fin == fin ct mark set ct mark | {fin:#x}"
+        yield f"ct mark & {_RST:#x} == {_RST:#x} {closed}"
+        yield f"ct mark & {_FINS:#x} == {_FINS:#x} {closed}"
+    yield alive
+    yield "counter name without_slot accept"
+
+
+def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
+    """Everything that chains refer to: the sets, and the counters of what each refused."""
+    yield "counter without_slot { }"
+    yield "counter invalid_packets { }"
+    yield "counter other_packets { }"
+    yield _set("refused", _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
+    yield _set("first_refused", 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    for slots in sets:
+        yield slots.definition()
+        yield f"counter refused_packets_{slots.name} {{ }}"
+        yield f"counter refused_connections_{slots.name} {{ }}"
+
+
+def refusal_chain(name: str) -> str:
+    """The end of a connection without a slot: counted, then dropped without a word, as on AWS.
+
+    A tuple that was refused before is a retransmission: a packet more, the same connection.
+    """
+    return chain(
+        f"refuse_{name}",
+        f"add @first_refused {{ {ORIGINAL_TUPLE} }}",
+        f"{ORIGINAL_TUPLE} != @refused add @refused {{ {ORIGINAL_TUPLE} }} counter name refused_connections_{name}",
+        f"counter name refused_packets_{name} drop",
+    )
+
+
+def forward_chains(sets: Sequence[SlotSet], inner: str, *before_admission: str) -> Iterator[str]:
+    """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted."""
+    tracks = ", ".join(f"{slots.mark:#x} : goto {slots.name}_track" for slots in sets)
+    yield chain("drop_invalid", "counter name invalid_packets drop")
+    yield chain(
+        "forward",
+        "type filter hook forward priority filter; policy drop;",
+        # An ICMP error carries its connection's mark, but its own header is no tuple.
+        "ct state vmap { related : accept, invalid : goto drop_invalid }",
+        f"ct mark & {_SLOT_MASK:#x} vmap {{ {tracks} }}",
+        *before_admission,
+        f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
+        "counter name other_packets drop",
+    )
+
+
+def limiter(
+    slots: SlotSet,
+    *,
+    node: str,
+    kind: LimiterKind,
+    namespace: str,
+    table: str,
+    eip: str | None = None,
+    destination: str | None = None,
+) -> Limiter:
+    """Where the kernel keeps this set's numbers."""
+    return Limiter(
+        node=node,
+        kind=kind,
+        namespace=namespace,
+        table=table,
+        slots=slots.name,
+        limit=slots.size,
+        refused_packets=f"refused_packets_{slots.name}",
+        refused_connections=f"refused_connections_{slots.name}",
+        first_refused="first_refused",
+        refused="refused",
+        protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
+        eip=eip,
+        destination=destination,
+    )
+
+
+def chain(name: str, *rules: str) -> str:
+    """A chain in nft text, to stand in a table."""
+    body = "\n".join(f"    {rule}" for rule in rules)
+    return f"chain {name} {{\n{body}\n  }}"
+
+
+def table(name: str, *parts: str) -> str:
+    """A table in nft text."""
+    body = "\n".join(f"  {part}" for part in parts)
+    return f"table ip {name} {{\n{body}\n}}\n"
+
+
+def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:
+    """Conntrack's timeouts, equal to the slots' (nf_conntrack-sysctl.rst); whole seconds, at least one."""
+    idle_s, half_open_s, closed_s = slots.idle_s, slots.half_open_s, max(slots.port_hold_s, 1)
+    timeouts = {
+        "tcp_timeout_syn_sent": half_open_s,
+        "tcp_timeout_syn_recv": half_open_s,
+        "tcp_timeout_established": idle_s,
+        "tcp_timeout_unacknowledged": idle_s,
+        "tcp_timeout_max_retrans": idle_s,
+        "tcp_timeout_fin_wait": idle_s,
+        "tcp_timeout_close_wait": idle_s,
+        "tcp_timeout_last_ack": closed_s,
+        "tcp_timeout_time_wait": closed_s,
+        "tcp_timeout_close": closed_s,
+        "udp_timeout": idle_s,
+        "udp_timeout_stream": idle_s,
+    }
+    for key, seconds in timeouts.items():
+        yield Sysctl(namespace, f"net.netfilter.nf_conntrack_{key}", str(seconds))
+    # A packet in the middle of a connection that conntrack has forgotten is invalid, not a new connection.
+    yield Sysctl(namespace, "net.netfilter.nf_conntrack_tcp_loose", "0")

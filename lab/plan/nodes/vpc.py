@@ -1,0 +1,62 @@
+"""The customer VPC: a router with one port per network interface in a subnet, and one route table per subnet.
+
+A VPC is no L2 network: its router answers for everyone (Amazon VPC user guide, "Route tables"), so each interface
+has a point-to-point link and the router's subnet address at the far end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from lab.plan import addressing
+from lab.plan.layout import Layout, Link
+from lab.plan.nodes import parts
+from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule
+from lab.topology import Subnet
+from lab.topology.names import VPC
+
+__all__ = ["plan"]
+
+_WITHIN_VPC = 50
+_BY_SUBNET = 100
+_FIRST_TABLE = 1000
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """The router."""
+    cidr = layout.topology.vpc.cidr
+    yield from parts.router(layout.router)
+    yield NodePlan(VPC, "vpc", layout.router, (str(cidr),))
+    yield Rule(layout.router, _WITHIN_VPC, MAIN_TABLE, destination=cidr)
+    # What no route table knows is dropped without a word, as in a VPC: no ICMP goes back.
+    yield Route(layout.router, parts.ANYWHERE, type="blackhole")
+    for subnet, link, address in _interfaces(layout):
+        yield from _interface(subnet, link, address)
+    for index, subnet in enumerate(layout.topology.vpc.subnets):
+        yield from _route_table(layout, index, subnet)
+
+
+def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
+    for eni in layout.enis:
+        yield eni.eni.subnet, eni.vpc, eni.address
+    for nat in layout.nat_gateways:
+        yield nat.subnet, nat.vpc, nat.address
+
+
+def _interface(subnet: Subnet, link: Link, address: IPv4Address) -> Iterator[parts.Part]:
+    yield parts.own_address(link.far, addressing.subnet_router(subnet.cidr))
+    yield from parts.host_behind(link, address)
+
+
+def _route_table(layout: Layout, index: int, subnet: Subnet) -> Iterator[parts.Part]:
+    if subnet.default_route is None:
+        return
+    nat = layout.nat_gateway(subnet.default_route)
+    table = _FIRST_TABLE + index
+    yield Route(layout.router, parts.ANYWHERE, nat.vpc.far.interface, nat.address, table=table)
+    for eni in layout.enis:
+        if eni.eni.subnet == subnet:
+            yield Rule(
+                layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface
+            )

@@ -1,0 +1,293 @@
+"""The vocabulary of a plan: one frozen value for each kernel object, and the plan that orders them.
+
+A plan is data. It is printed by `lab up --dry-run`, applied by `lab.kernel.apply`, and recorded as JSON so that
+`lab down` and `lab burst` work when the topology file has changed, moved or vanished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
+
+__all__ = [
+    "Address",
+    "Bridge",
+    "BurstSpec",
+    "ConntrackMax",
+    "EniPath",
+    "File",
+    "FleetPlan",
+    "KernelObject",
+    "Limiter",
+    "LimiterKind",
+    "Namespace",
+    "Neighbour",
+    "NodeKind",
+    "NodePlan",
+    "Plan",
+    "Port",
+    "PortBlocks",
+    "Process",
+    "ResolverSpec",
+    "Route",
+    "RouteKind",
+    "Rule",
+    "Ruleset",
+    "ServerPlan",
+    "ServerSpec",
+    "Sysctl",
+    "VethPair",
+    "plan_from_json",
+    "plan_to_json",
+]
+
+MAIN_TABLE = 254
+LOCAL_TABLE = 255
+
+RouteKind = Literal["unicast", "local", "blackhole"]
+NodeKind = Literal[
+    "fleet", "service_vpc", "resolver", "hyperplane_eni", "vpc", "nat_gateway", "internet", "server"
+]
+LimiterKind = Literal["hyperplane_eni", "nat_gateway"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConntrackMax:
+    """The one host-wide setting: `net.netfilter.nf_conntrack_max` of at least `entries` while the lab is up.
+
+    It is read-only in other namespaces and compared with each namespace's own count (nf_conntrack_core.c).
+    """
+
+    entries: int
+    kind: Literal["conntrack_max"] = "conntrack_max"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace, visible to `ip netns`."""
+
+    name: str
+    kind: Literal["namespace"] = "namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A per-namespace kernel setting, `net.ipv4.ip_forward` as `sysctl` writes it."""
+
+    namespace: str
+    key: str
+    value: str
+    optional: bool = False
+    """Whether a kernel built without it can be used all the same."""
+    kind: Literal["sysctl"] = "sysctl"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One end of a veth pair."""
+
+    namespace: str
+    interface: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class VethPair:
+    """A veth pair, created straight into two namespaces and set up."""
+
+    a: Port
+    b: Port
+    kind: Literal["veth"] = "veth"
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge and the interfaces that it joins."""
+
+    namespace: str
+    interface: str
+    ports: tuple[str, ...]
+    kind: Literal["bridge"] = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on an interface."""
+
+    namespace: str
+    interface: str
+    address: IPv4Interface
+    kind: Literal["address"] = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour entry: the lab knows every MAC address, so nobody needs to ask (no ARP at the first SYN)."""
+
+    namespace: str
+    interface: str
+    address: IPv4Address
+    mac: str
+    kind: Literal["neighbour"] = "neighbour"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route; `via` is taken to be on the link, whatever the interface's own prefix."""
+
+    namespace: str
+    destination: IPv4Network
+    interface: str | None = None
+    via: IPv4Address | None = None
+    table: int = MAIN_TABLE
+    type: RouteKind = "unicast"
+    kind: Literal["route"] = "route"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy routing rule: packets that match look up `table`."""
+
+    namespace: str
+    priority: int
+    table: int
+    source: IPv4Network | None = None
+    destination: IPv4Network | None = None
+    input_interface: str | None = None
+    kind: Literal["rule"] = "rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """An nftables ruleset in nft's own text (its JSON loses the `dynamic` flag in nft 1.0.6)."""
+
+    namespace: str
+    text: str
+    kind: Literal["ruleset"] = "ruleset"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the lab's own, under `/etc/netns/NAMESPACE`, where `ip netns exec` looks for per-namespace settings."""
+
+    path: str
+    text: str
+    kind: Literal["file"] = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A traffic process in a namespace: `python -m traffic VERB SPEC`."""
+
+    namespace: str
+    verb: Literal["resolver", "server"]
+    spec: str
+    kind: Literal["process"] = "process"
+
+
+KernelObject = (
+    ConntrackMax
+    | Namespace
+    | Sysctl
+    | VethPair
+    | Bridge
+    | Address
+    | Process
+    | Neighbour
+    | Route
+    | Rule
+    | Ruleset
+    | File
+)
+"""In the order in which a plan lists them: processes start while routes and rulesets are still being made."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """A node as people know it: its name, what it is, its namespace, the addresses that matter."""
+
+    name: str
+    kind: NodeKind
+    namespace: str
+    addresses: tuple[str, ...]
+    alias: str | None = None
+    """The name that the topology gives it, where that differs (`checkout` for `fn-checkout`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """One limit and where the kernel keeps its numbers: a set of slots and the counters of what it refused."""
+
+    node: str
+    kind: LimiterKind
+    namespace: str
+    table: str
+    slots: str
+    """The set that holds one element per connection."""
+    limit: int
+    refused_packets: str
+    refused_connections: str
+    first_refused: str
+    """A set of one element: the first tuple that was refused, and since when."""
+    refused: str
+    """The set of refused tuples, by which retransmissions are told from connections."""
+    protocol: Literal["any", "tcp", "udp"] = "any"
+    eip: str | None = None
+    destination: str | None = None
+    """Name of the server that this limit is for; None counts all destinations together."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """What a burst of one function needs to know of its surroundings."""
+
+    function: str
+    namespace: str
+    interface: str
+    mac: str
+    resolver_address: IPv4Address
+    resolver_mac: str
+    paths: tuple[EniPath, ...]
+    blocks: PortBlocks = field(default_factory=PortBlocks)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """A remote server as its clients know it."""
+
+    name: str
+    hostname: str
+    address: IPv4Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that `up` makes, in order, and what the other verbs need to know about it."""
+
+    lab: str
+    objects: tuple[Annotated[KernelObject, Field(discriminator="kind")], ...]
+    nodes: tuple[NodePlan, ...]
+    limiters: tuple[Limiter, ...]
+    fleets: tuple[FleetPlan, ...]
+    servers: tuple[ServerPlan, ...]
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Names of all namespaces, in the order of their creation."""
+        return tuple(item.name for item in self.objects if isinstance(item, Namespace))
+
+
+def plan_to_json(plan: Plan) -> str:
+    """The plan as one JSON document; `plan_from_json` gives an equal plan back."""
+    return TypeAdapter(Plan).dump_json(plan, indent=1).decode()
+
+
+def plan_from_json(text: str) -> Plan:
+    """The plan that `plan_to_json` wrote."""
+    return TypeAdapter(Plan).validate_json(text)
