@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address
-import json
 from typing import Any, Literal, Self
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""The engines: ways to make a burst of connections."""

@@ -1,0 +1,72 @@
+"""How fast requests may go out: windows on what is unanswered, and an optional rate for new invocations.
+
+A lost SYN would blur the exact threshold that a burst is to show, so nothing may overflow on the way: neither a
+backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from traffic.engines.client_state import Indices
+
+__all__ = ["Rate", "Window"]
+
+
+class Window:
+    """At most `size` requests on their way; those unanswered after `patience_s` are taken for dropped and count no more."""
+
+    def __init__(self, connections: int, size: int, patience_s: float) -> None:
+        self._size, self._patience_s = size, patience_s
+        self._outstanding = 0
+        self._on_the_way = np.zeros(connections, np.bool_)
+        self._sent: deque[tuple[float, Indices]] = deque()
+
+    @property
+    def free(self) -> int:
+        """How many more requests may go out."""
+        return self._size - self._outstanding
+
+    def sent(self, indices: Indices, now_s: float) -> None:
+        """Requests go out."""
+        self._outstanding += len(indices) - int(np.count_nonzero(self._on_the_way[indices]))
+        self._on_the_way[indices] = True
+        self._sent.append((now_s + self._patience_s, indices))
+
+    def answered(self, indices: Indices) -> None:
+        """Answers came, or are no longer waited for; each request counts once."""
+        if not self._outstanding:
+            return
+        counted = np.unique(indices[self._on_the_way[indices]])
+        self._on_the_way[counted] = False
+        self._outstanding -= len(counted)
+
+    def expire(self, now_s: float) -> None:
+        """Write off what has waited too long."""
+        while self._sent and self._sent[0][0] <= now_s:
+            self.answered(self._sent.popleft()[1])
+
+    def next_expiry_s(self) -> float:
+        """When `expire` has something to do."""
+        return self._sent[0][0] if self._sent else float("inf")
+
+
+class Rate:
+    """New invocations per second; None is as many as the windows let through."""
+
+    def __init__(self, per_s: float | None) -> None:
+        if per_s is not None and per_s <= 0:
+            raise ValueError(f"a rate of {per_s} invocations per second never ends")
+        self._per_s = per_s
+
+    def allowed(self, now_s: float) -> float:
+        """How many invocations may have begun by now, the first one at once."""
+        return float("inf") if self._per_s is None else int(now_s * self._per_s) + 1
+
+    def next_s(self, begun: int) -> float:
+        """When the invocation after the first `begun` may begin."""
+        return 0.0 if self._per_s is None else begun / self._per_s

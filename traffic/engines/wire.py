@@ -1,0 +1,191 @@
+"""The packet engine's frames: built from the indices of connections, and read back into them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from traffic import frames as f
+from traffic.fleet import Fleet
+from traffic.frames import Batch, pack_mac, seal, u16, u32
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traffic.engines.client_state import Indices
+    from traffic.spec import BurstSpec
+
+__all__ = ["Answered", "Segments", "Wire"]
+
+_DNS_PORT = 53
+_DNS_ID = f.UDP_PAYLOAD
+_DNS_FLAGS = f.UDP_PAYLOAD + 2
+_DNS_ANSWERS = f.UDP_PAYLOAD + 6
+_DNS_RESPONSE, _DNS_RCODE = 0x8000, 0x000F
+
+# An A record right after the question, named by a pointer to it: c00c, type A, class IN, (TTL,) four bytes.
+_RECORD_BYTES = 16
+_A_RECORD = np.frombuffer(bytes.fromhex("c00c00010001"), np.uint8)
+
+_WINDOW = 0xFFFF
+_ISN_FACTOR = np.uint32(0x9E3779B1)  # an odd number: every connection of a burst has a different one
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """DNS answers of one batch."""
+
+    good: Indices
+    addresses: NDArray[np.uint32]
+    bad: Indices
+    """Connections whose question was answered with an error, or with no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """TCP segments of one batch, from the port that the connections called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
+    flags: NDArray[np.uint8]
+    sequence: NDArray[np.uint32]
+    acknowledged: NDArray[np.uint32]
+    """How much of the connection's sequence space is acknowledged: 1 is its SYN, 2 its FIN."""
+
+    def where(self, chosen: NDArray[np.bool_]) -> Segments:
+        """Some of them."""
+        columns = (self.indices, self.source, self.flags, self.sequence, self.acknowledged)
+        return Segments(*(column[chosen] for column in columns))
+
+
+class Wire:
+    """Builds and reads the frames of one burst."""
+
+    def __init__(self, spec: BurstSpec, query: bytes) -> None:
+        self._fleet = Fleet(spec)
+        self._query_bytes = len(query)
+        self._first = spec.first_connection
+        self._resolver = int(spec.resolver_address)
+        self._port = spec.port
+        self._macs = np.array([list(pack_mac(path.gateway_mac)) for path in spec.paths], np.uint8)
+        templates = _templates(spec, query)
+        self._query, self._syn, self._segment = (np.frombuffer(raw, np.uint8) for raw in templates)
+
+    def queries(self, indices: Indices) -> Batch:
+        """A DNS query for each connection, identified by the low bits of its number."""
+        batch = _copies(self._query, len(indices))
+        ends = self._fleet.endpoints(indices)
+        u32(batch, f.SOURCE)[:] = ends.address
+        u16(batch, f.SOURCE_PORT)[:] = ends.port
+        u16(batch, _DNS_ID)[:] = (indices + self._first) & 0xFFFF
+        return seal(batch, f.UDP)
+
+    def syns(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+        """A SYN for each connection; a retransmission is the same frame again."""
+        batch = self._addressed(self._syn, indices, destination)
+        u32(batch, f.SEQUENCE)[:] = self.initial_sequence(indices)
+        return seal(batch, f.TCP)
+
+    def segments(
+        self,
+        indices: Indices,
+        destination: NDArray[np.uint32],
+        flags: int,
+        sent: int,
+        acknowledged: NDArray[np.uint32],
+    ) -> Batch:
+        """An empty segment for each connection, `sent` bytes (SYN and FIN count) after its initial sequence number."""
+        batch = self._addressed(self._segment, indices, destination)
+        batch[:, f.FLAGS] = flags
+        u32(batch, f.SEQUENCE)[:] = self.initial_sequence(indices) + np.uint32(sent)
+        u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledged
+        return seal(batch, f.TCP)
+
+    def initial_sequence(self, indices: Indices) -> NDArray[np.uint32]:
+        """Each connection's initial sequence number: computed, so not kept."""
+        return (indices + self._first).astype(np.uint32) * _ISN_FACTOR
+
+    def _addressed(self, template: Batch, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+        batch = _copies(template, len(indices))
+        ends = self._fleet.endpoints(indices)
+        batch[:, 0:6] = self._macs[ends.path]
+        u32(batch, f.SOURCE)[:] = ends.address
+        u32(batch, f.DESTINATION)[:] = destination
+        u16(batch, f.SOURCE_PORT)[:] = ends.port
+        return batch
+
+    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[Answered, Segments]:
+        """The DNS answers and the TCP segments among frames that came in; everything else is nobody's."""
+        if batch.shape[1] < f.UDP_PAYLOAD:
+            batch, lengths = np.zeros((0, f.TCP_OPTIONS), np.uint8), lengths[:0]
+        addresses, ports = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT)
+        indices = self._fleet.indices(addresses.astype(np.int64), ports.astype(np.int64))
+        protocol, source_port = batch[:, f.PROTOCOL], u16(batch, f.SOURCE_PORT)
+        dns = (indices >= 0) & (protocol == f.UDP) & (source_port == _DNS_PORT)
+        tcp = (indices >= 0) & (protocol == f.TCP) & (source_port == self._port)
+        dns &= lengths >= f.UDP_PAYLOAD + self._query_bytes
+        tcp &= lengths >= f.TCP_OPTIONS
+        return self._answered(batch[dns], lengths[dns], indices[dns]), self._segments(
+            batch[tcp], indices[tcp]
+        )
+
+    def _answered(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> Answered:
+        if not len(batch):
+            return Answered(indices, np.zeros(0, np.uint32), indices)
+        flags = u16(batch, _DNS_FLAGS)
+        ours = (u32(batch, f.SOURCE) == self._resolver) & ((flags & _DNS_RESPONSE) != 0)
+        ours &= u16(batch, _DNS_ID) == ((indices + self._first) & 0xFFFF)
+        good, addresses = self._addresses(batch, lengths)
+        good &= ours & ((flags & _DNS_RCODE) == 0)
+        return Answered(indices[good], addresses[good], indices[ours & ~good])
+
+    def _addresses(
+        self, batch: Batch, lengths: NDArray[np.uint32]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+        """Where an A record follows the question, and its address."""
+        start = f.UDP_PAYLOAD + self._query_bytes
+        end = start + _RECORD_BYTES
+        if batch.shape[1] < end:
+            return np.zeros(len(batch), np.bool_), np.zeros(len(batch), np.uint32)
+        record = (batch[:, start : start + len(_A_RECORD)] == _A_RECORD).all(axis=1)
+        good = record & (lengths >= end) & (u16(batch, _DNS_ANSWERS) > 0)
+        return good, u32(batch, end - 4).astype(np.uint32)
+
+    def _segments(self, batch: Batch, indices: Indices) -> Segments:
+        acknowledged = u32(batch, f.ACKNOWLEDGEMENT).astype(np.uint32) - self.initial_sequence(indices)
+        return Segments(
+            indices=indices,
+            source=u32(batch, f.SOURCE).astype(np.uint32),
+            flags=batch[:, f.FLAGS] & (f.SYN | f.FIN | f.RST | f.ACK),
+            sequence=u32(batch, f.SEQUENCE).astype(np.uint32),
+            acknowledged=acknowledged,
+        )
+
+
+def _copies(template: Batch, count: int) -> Batch:
+    batch = np.empty((count, len(template)), np.uint8)
+    batch[:] = template
+    return batch
+
+
+def _templates(spec: BurstSpec, query: bytes) -> tuple[bytes, bytes, bytes]:
+    """A DNS query, a SYN and an empty segment, complete but for addresses, numbers and checksums.
+
+    scapy is imported here, not above: it takes longer than all the rest.
+    """
+    logging.getLogger("scapy").setLevel(logging.ERROR)
+    from scapy.layers.inet import IP, TCP, UDP  # noqa: PLC0415
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+    from scapy.packet import Raw  # noqa: PLC0415
+
+    def to(mac: str, address: str) -> Any:
+        return Ether(src=spec.mac, dst=mac) / IP(src="0.0.0.0", dst=address, tos=f.ENGINE_TOS, flags="DF")
+
+    asking = to(spec.resolver_mac, str(spec.resolver_address)) / UDP(sport=0, dport=_DNS_PORT) / Raw(query)
+    calling = to(spec.paths[0].gateway_mac, "0.0.0.0")
+    syn = calling / TCP(sport=0, dport=spec.port, flags="S", window=_WINDOW, options=[("MSS", 1460)])
+    segment = calling / TCP(sport=0, dport=spec.port, flags="A", window=_WINDOW)
+    return bytes(asking), bytes(syn), bytes(segment)

@@ -1,0 +1,92 @@
+"""Who connects from where: connection numbers and their source addresses and ports, both ways, for whole batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traffic.spec import BurstSpec, PortBlocks
+
+__all__ = ["Endpoints", "Fleet"]
+
+_LAST_PORT = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a batch of connections comes from."""
+
+    path: NDArray[np.int64]
+    address: NDArray[np.int64]
+    port: NDArray[np.int64]
+
+
+class Fleet:
+    """The execution environments of one burst; see `BurstSpec` for the numbering.
+
+    Connections are named by their index in the burst, `number - first_connection`.
+    """
+
+    def __init__(self, spec: BurstSpec) -> None:
+        _check(spec)
+        blocks = spec.blocks
+        self._paths = len(spec.paths)
+        self._first_connection = spec.first_connection
+        self._connections = spec.connections
+        self._first_port, self._per_environment = blocks.first_port, blocks.per_environment
+        self._blocks = blocks.ports // blocks.per_environment
+        self._first_address = np.array([int(path.first_address) for path in spec.paths], np.int64)
+        self._environments = np.array([path.environments for path in spec.paths], np.int64)
+        self._by_address = np.argsort(self._first_address)
+        self._starts = self._first_address[self._by_address]
+
+    def endpoints(self, indices: NDArray[np.int64]) -> Endpoints:
+        """Path, source address and source port of each connection."""
+        turn, path = np.divmod(indices + self._first_connection, self._paths)
+        environment, offset = np.divmod(turn, self._per_environment)
+        port = self._first_port + environment % self._blocks * self._per_environment + offset
+        return Endpoints(path, self._first_address[path] + environment, port)
+
+    def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which connection each address and port belongs to; -1 where it is none of this burst's."""
+        path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
+        environment = address - self._first_address[path]
+        offset = port - self._first_port - environment % self._blocks * self._per_environment
+        turn = environment * self._per_environment + offset
+        index = turn * self._paths + path - self._first_connection
+        ours = (environment >= 0) & (environment < self._environments[path])
+        ours &= (offset >= 0) & (offset < self._per_environment)
+        ours &= (index >= 0) & (index < self._connections)
+        return np.where(ours, index, -1)
+
+
+def _check(spec: BurstSpec) -> None:
+    """Refuse a burst that its fleet is too small for."""
+    if not spec.paths:
+        raise ValueError("a burst needs at least one path")
+    if spec.connections < 1:
+        raise ValueError(f"a burst needs at least one connection, not {spec.connections}")
+    _check_blocks(spec.blocks)
+    end = spec.first_connection + spec.connections
+    for place, path in enumerate(spec.paths):
+        turns = (end - place + len(spec.paths) - 1) // len(spec.paths)
+        room = path.environments * spec.blocks.per_environment
+        if turns > room:
+            raise ValueError(
+                f"{path.eni}: {turns} connections do not fit into {path.environments} execution environments "
+                f"with {spec.blocks.per_environment} ports each"
+            )
+
+
+def _check_blocks(blocks: PortBlocks) -> None:
+    if not 0 < blocks.per_environment <= blocks.ports:
+        raise ValueError(
+            f"{blocks.per_environment} ports per environment out of {blocks.ports} make no block"
+        )
+    if blocks.first_port < 1 or blocks.first_port + blocks.ports - 1 > _LAST_PORT:
+        raise ValueError(f"{blocks.ports} ports from {blocks.first_port} on go beyond {_LAST_PORT}")

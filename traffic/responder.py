@@ -1,0 +1,114 @@
+"""The remote end for engine frames: a TCP and UDP peer without memory, every reply derived from the frame it answers.
+
+SYN          → SYN-ACK
+data         → ACK with a small reply
+FIN          → FIN-ACK (with data or not)
+UDP          → the same datagram back
+ACK, RST     → nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic import frames as f
+from traffic.frames import Batch, seal, turn_round, u16, u32
+
+__all__ = ["REPLY", "Replies", "respond"]
+
+REPLY = b"ok\n"
+"""What a client that sends data gets back."""
+
+_TTL = 64
+_WINDOW = 0xFFFF
+_MSS_OPTION = bytes((2, 4, 1460 >> 8, 1460 & 0xFF))
+_ISN_FACTOR = np.uint32(2_654_435_761)  # Knuth's multiplicative hash: any odd number would do
+
+_NO_OPTIONS, _ONE_OPTION = 5 << 4, 6 << 4  # TCP header lengths
+
+Numbers: TypeAlias = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """Frames to send back; `lengths` is None where every frame fills its row."""
+
+    frames: Batch
+    lengths: NDArray[np.uint32] | None = None
+
+
+def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int) -> Iterator[Replies]:
+    """Replies to the frames that are for `address` and `port`."""
+    if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
+        return
+    ours = (u32(batch, f.DESTINATION) == address) & (u16(batch, f.DESTINATION_PORT) == port)
+    protocol = batch[:, f.PROTOCOL]
+    udp = ours & (protocol == f.UDP)
+    if udp.any():
+        yield Replies(turn_round(batch[udp]), lengths[udp])
+    tcp = ours & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
+    if tcp.any():
+        yield from _tcp(batch[tcp])
+
+
+def _tcp(segments: Batch) -> Iterator[Replies]:
+    flags = segments[:, f.FLAGS]
+    kind = flags & (f.SYN | f.FIN | f.RST)
+    data = (kind == 0) & (f.tcp_payload_lengths(segments) > 0)
+    cases: tuple[tuple[NDArray[np.bool_], Callable[[Batch], Batch]], ...] = (
+        (kind == f.SYN, _syn_ack),
+        (kind == f.FIN, _fin_ack),
+        (data, _data_reply),
+    )
+    for chosen, reply in cases:
+        if chosen.any():
+            yield Replies(reply(segments[chosen]))
+
+
+def _syn_ack(syns: Batch) -> Batch:
+    """The initial sequence number is a hash of the client's, so a retransmitted SYN gets the same answer."""
+    client = u32(syns, f.SEQUENCE).astype(np.uint32)
+    reply = _segments(syns, f.SYN | f.ACK, _MSS_OPTION, _ONE_OPTION)
+    return _numbered(reply, client * _ISN_FACTOR, client + np.uint32(1))
+
+
+def _fin_ack(fins: Batch) -> Batch:
+    reply = _segments(fins, f.FIN | f.ACK, b"", _NO_OPTIONS)
+    return _numbered(reply, u32(fins, f.ACKNOWLEDGEMENT), _end(fins) + np.uint32(1))
+
+
+def _data_reply(data: Batch) -> Batch:
+    reply = _segments(data, f.ACK | f.PSH, REPLY, _NO_OPTIONS)
+    return _numbered(reply, u32(data, f.ACKNOWLEDGEMENT), _end(data))
+
+
+def _end(segments: Batch) -> Numbers:
+    """The sequence number after each segment's data."""
+    payload = f.tcp_payload_lengths(segments).astype(np.uint32)
+    return u32(segments, f.SEQUENCE).astype(np.uint32) + payload
+
+
+def _segments(received: Batch, flags: int, tail: bytes, header: int) -> Batch:
+    """Segments back to where `received` came from: numbers and checksums are still to be set."""
+    width = f.TCP_OPTIONS + len(tail)
+    reply = np.empty((len(received), width), np.uint8)
+    reply[:, : f.TCP_OPTIONS] = turn_round(received[:, : f.TCP_OPTIONS])
+    u16(reply, f.TOTAL_LENGTH)[:] = width - f.IP
+    reply[:, f.TTL] = _TTL
+    reply[:, f.DATA_OFFSET] = header
+    reply[:, f.FLAGS] = flags
+    u32(reply, f.WINDOW)[:] = _WINDOW << 16
+    u32(reply, f.TCP_CHECKSUM)[:] = 0  # with the urgent pointer
+    reply[:, f.TCP_OPTIONS :] = np.frombuffer(tail, np.uint8)
+    return reply
+
+
+def _numbered(reply: Batch, sequence: NDArray[Any], acknowledgement: NDArray[Any]) -> Batch:
+    u32(reply, f.SEQUENCE)[:] = sequence
+    u32(reply, f.ACKNOWLEDGEMENT)[:] = acknowledgement
+    return seal(reply, f.TCP)

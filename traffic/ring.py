@@ -1,0 +1,207 @@
+"""A network interface's frames, in batches: AF_PACKET rings (TPACKET_V2) as numpy matrices.
+
+Kernel documentation: Documentation/networking/packet_mmap.rst. One slot of each ring holds one frame behind a 32-byte
+header; user space and kernel hand slots to each other through the header's status word, in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from traffic.frames import ENGINE_TOS, Batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Ring", "RingStatistics"]
+
+# include/uapi/linux/if_packet.h and asm-generic/socket.h
+_SOL_PACKET = 263
+_PACKET_RX_RING = 5
+_PACKET_STATISTICS = 6
+_PACKET_VERSION = 10
+_PACKET_TX_RING = 13
+_PACKET_IGNORE_OUTGOING = 23
+_TPACKET_V2 = 1
+_ETH_P_IP = 0x0800
+_SO_ATTACH_FILTER = 26
+_SO_SNDBUFFORCE = 32
+_MAP_POPULATE = 0x8000
+
+# Status words: who owns a slot.
+_STATUS_KERNEL = 0
+_STATUS_USER = 1
+_STATUS_SEND_REQUEST = 1
+
+# struct tpacket2_hdr as 32-bit words: status, length on the wire, length captured.
+_STATUS, _LENGTH, _CAPTURED = 0, 1, 2
+
+_SLOT_BYTES = 512
+"""Room for the longest frame of the lab, a DNS answer to a 255-byte name, in a power of two that divides a block."""
+_BLOCK_BYTES = 1 << 16
+
+# tpacket_snd() reads data right after the aligned header; tpacket_rcv() puts the network header at the next multiple
+# of 16 after header, sockaddr_ll (20 bytes) and 16 bytes for a link header, and the Ethernet header before that.
+_TX_DATA = 32
+_RX_DATA = 80 - 14
+_RX_WIDTH = _SLOT_BYTES - _RX_DATA
+
+_SEND_BUFFER_BYTES = 16 << 20
+_BACK_OFF_S = 0.001
+_SEND_TIMEOUT = struct.pack("ll", 0, 500_000)
+
+# Classic BPF: accept an IPv4 frame with a 20-byte header (0x45) and the engine's DSCP, whatever its ECN bits.
+_FILTER = (
+    (0x28, 0, 0, 12),  # ldh [12]
+    (0x15, 0, 4, _ETH_P_IP),  # jne reject
+    (0x28, 0, 0, 14),  # ldh [14]: version, header length, TOS
+    (0x54, 0, 0, 0xFFFC),  # and
+    (0x15, 0, 1, 0x4500 | ENGINE_TOS),  # jne reject
+    (0x06, 0, 0, 0x40000),  # accept
+    (0x06, 0, 0, 0),  # reject
+)
+
+
+class RingStatistics:
+    """Frames that a ring took and frames that it had no room for, as PACKET_STATISTICS counts them."""
+
+    __slots__ = ("dropped", "received")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.dropped = 0
+
+    def add(self, packets: int, drops: int) -> None:
+        """Add a reading; the kernel resets its counters with each one, and counts drops among the packets."""
+        self.received += packets - drops
+        self.dropped += drops
+
+
+class Ring:
+    """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
+
+    def __init__(self, interface: str, *, rx_slots: int = 8192, tx_slots: int = 4096) -> None:
+        # Slots to send are many more than frames on their way: IP input orphans a frame (skb_orphan in ip_rcv_core),
+        # which frees its slot while the bytes are still in use, so a slot must not come round again soon.
+        self._statistics = RingStatistics()
+        # Protocol 0: nothing is received until bind, when filter and rings are in place.
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        try:
+            self._map = _set_up(self._socket, rx_slots, tx_slots)
+            self._socket.bind((interface, _ETH_P_IP))
+        except BaseException:
+            self._socket.close()
+            raise
+        memory = np.frombuffer(self._map, np.uint8).reshape(-1, _SLOT_BYTES)
+        self._rx, self._tx = memory[:rx_slots], memory[rx_slots:]
+        self._rx_words, self._tx_words = self._rx.view(np.uint32), self._tx.view(np.uint32)
+        self._rx_next = self._tx_next = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor: readable while a frame waits."""
+        return self._socket.fileno()
+
+    def receive(self, limit: int = 512) -> tuple[Batch, NDArray[np.uint32]]:
+        """Up to `limit` waiting frames, and their lengths; bytes after a frame's end mean nothing."""
+        start = self._rx_next
+        words = self._rx_words[start : start + limit]
+        count = _leading_true((words[:, _STATUS] & _STATUS_USER) != 0)
+        lengths = words[:count, _CAPTURED].copy()
+        width = int(lengths.max(initial=0))
+        frames = self._rx[start : start + count, _RX_DATA : _RX_DATA + width].copy()
+        words[:count, _STATUS] = _STATUS_KERNEL
+        self._rx_next = (start + count) % len(self._rx)
+        return frames, lengths
+
+    def send(self, frames: Batch, lengths: NDArray[np.uint32] | int | None = None) -> None:
+        """Send frames in order; return when the kernel has taken them all off the first link.
+
+        They are as long as their rows unless `lengths` says otherwise.
+        """
+        sent = 0
+        while sent < len(frames):
+            count = min(len(frames) - sent, len(self._tx) - self._tx_next)
+            some = slice(sent, sent + count)
+            self._send_run(frames[some], lengths[some] if isinstance(lengths, np.ndarray) else lengths)
+            sent += count
+
+    def _send_run(self, frames: Batch, lengths: NDArray[np.uint32] | int | None) -> None:
+        count, width = frames.shape
+        run = slice(self._tx_next, self._tx_next + count)
+        self._tx[run, _TX_DATA : _TX_DATA + width] = frames
+        self._tx_words[run, _LENGTH] = width if lengths is None else lengths
+        self._tx_words[run, _STATUS] = _STATUS_SEND_REQUEST
+        self._tx_next = (self._tx_next + count) % len(self._tx)
+        self._flush()
+
+    def _flush(self) -> None:
+        # A blocking send waits until no frame of ours is queued at the first link: batches cannot pile up in
+        # the softirq backlog (net.core.netdev_max_backlog) where ksoftirqd has taken over. The time limit is for a
+        # link that delays frames on purpose.
+        while True:
+            try:
+                self._socket.send(b"")
+            except TimeoutError:
+                return
+            except OSError as error:
+                # The first link's queue is full: the frame in question keeps its SEND_REQUEST (tpacket_snd).
+                if error.errno != errno.ENOBUFS:
+                    raise
+                time.sleep(_BACK_OFF_S)
+            else:
+                return
+
+    def statistics(self) -> RingStatistics:
+        """What the receiving ring took and dropped since it was opened."""
+        raw = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        self._statistics.add(*struct.unpack("II", raw))
+        return self._statistics
+
+    def close(self) -> None:
+        """Wait for the frames that are still to be sent, then give the rings back."""
+        self._flush()
+        self._socket.close()
+
+
+def _set_up(packets: socket.socket, rx_slots: int, tx_slots: int) -> mmap.mmap:
+    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _filter_program())
+    packets.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
+    packets.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+    packets.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+    packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    packets.setsockopt(_SOL_PACKET, _PACKET_RX_RING, _request(rx_slots))
+    packets.setsockopt(_SOL_PACKET, _PACKET_TX_RING, _request(tx_slots))
+    length = (rx_slots + tx_slots) * _SLOT_BYTES
+    return mmap.mmap(packets.fileno(), length, mmap.MAP_SHARED | _MAP_POPULATE)
+
+
+def _request(slots: int) -> bytes:
+    """Struct tpacket_req for that many slots."""
+    blocks = slots * _SLOT_BYTES // _BLOCK_BYTES
+    return struct.pack("IIII", _BLOCK_BYTES, blocks, _SLOT_BYTES, slots)
+
+
+_PROGRAM = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))
+
+
+def _filter_program() -> bytes:
+    """Struct sock_fprog: how many instructions, and where they are."""
+    return struct.pack("HP", len(_FILTER), ctypes.addressof(_PROGRAM))
+
+
+def _leading_true(flags: NDArray[np.bool_]) -> int:
+    return len(flags) if flags.all() else int(flags.argmin())

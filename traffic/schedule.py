@@ -1,0 +1,41 @@
+"""When a client sends again: retransmission schedules as plain numbers, in seconds after the first packet."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traffic.spec import SynSchedule
+
+__all__ = ["dns_retries", "fin_retries", "syn_retransmissions"]
+
+# Linux before 6.5: initial RTO 1 s (RFC 6298), doubled each time, tcp_syn_retries = 6
+# (Documentation/networking/ip-sysctl.rst: "the last retransmission 63 s, final timeout 127 s").
+_CLASSIC_S = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+
+# Linux 6.5 and later: tcp_syn_linear_timeouts = 4 repeats the first RTO four times before the doubling starts, so
+# ten retransmissions at the default tcp_syn_retries = 6 (commit ccce324dabfe "tcp: make the first N SYN RTO
+# backoffs linear"; the same file: "initial RTO is 1 s, the final timeout 131 s").
+_LINEAR_S = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0)
+
+_SCHEDULES_S: dict[SynSchedule, tuple[float, ...]] = {"classic": _CLASSIC_S, "linear": _LINEAR_S}
+
+
+def syn_retransmissions(schedule: SynSchedule, deadline_s: float) -> tuple[float, ...]:
+    """When SYNs are retransmitted: only those that go out before the client gives up."""
+    return _before(_SCHEDULES_S[schedule], deadline_s)
+
+
+def dns_retries(deadline_s: float) -> tuple[float, ...]:
+    """When an unanswered DNS query is repeated: after 1, 2, 4 … seconds."""
+    return _before(tuple(float(1 << doubling) for doubling in range(16)), deadline_s)
+
+
+def fin_retries() -> tuple[float, ...]:
+    """When an unanswered FIN is repeated: impatiently, for the peer of a closing burst answers at once or never."""
+    return (0.5, 1.0)
+
+
+def _before(times_s: tuple[float, ...], deadline_s: float) -> tuple[float, ...]:
+    return tuple(takewhile(lambda time_s: time_s < deadline_s, times_s))
