@@ -124,18 +124,26 @@ class _Walk:
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
                 raise Unreadable(_place(key_node), "this key is a list or a mapping, not a word")
-            inner = (*path, str(key_node.value))
+            key = _text(key_node)
+            inner = (*path, key)
             if inner in self.keys:
                 self.faults.append(_duplicate(inner, _place(key_node), self.keys[inner]))
                 continue
             self.keys[inner] = _place(key_node)
-            result[str(key_node.value)] = self.value(value_node, inner)
+            result[key] = self.value(value_node, inner)
         return result
 
 
 def _duplicate(path: Path, place: Place, first: Place) -> Fault:
     text = f"the key {shown(path[-1])} is already on line {first.line}; each key can be given once"
     return Fault(path, text, place=place)
+
+
+def _text(node: Node) -> str:
+    text = str(node.value)
+    if any("\ud800" <= character <= "\udfff" for character in text):  # "\ud83d": JSON's way, not YAML's
+        raise Unreadable(_place(node), "half a character (a surrogate) is escaped")
+    return text
 
 
 def _place(node: Node) -> Place:
@@ -164,7 +172,7 @@ _SCALARS: Mapping[str, Callable[[str], Value]] = {
 
 def _scalar(node: Node) -> Value:
     """The scalar as YAML 1.2 means it; what has a tag of another kind, such as a date, stays text."""
-    text = str(node.value)
+    text = _text(node)
     try:
         return _SCALARS.get(str(node.tag), str)(text)
     except ValueError:  # 0x1f, or a number too long for Python: let the field say what it wants

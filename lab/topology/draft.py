@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from lab.topology.model import Function, NatGateway, Server, ServiceVpc, Subnet
-from lab.topology.words import Block
+from lab.topology.limits import SERVICE_VPC_CIDR
+from lab.topology.model import Function, NatGateway, Server, Subnet
+from lab.topology.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ipaddress import IPv4Network
 
     from lab.topology.document import Value
     from lab.topology.faults import Path
@@ -57,9 +58,10 @@ def draft(value: Value) -> Draft:
 
     A subnet is never mended: a private one that lost a misspelt `default_route` would look public.
     """
+    service_vpc_cidr = _at(value, "service_vpc", "cidr") or str(SERVICE_VPC_CIDR)
     return Draft(
-        service_vpc_cidr=_service_vpc_cidr(_at(value, "service_vpc")),
-        vpc_cidr=_block(_at(value, "vpc", "cidr")),
+        service_vpc_cidr=_range(ServiceBlock, service_vpc_cidr),
+        vpc_cidr=_range(Block, _at(value, "vpc", "cidr")),
         subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
         nat_gateways=_items(value, ("vpc", "nat_gateways"), _mended, NatGateway),
         functions=_items(value, ("functions",), _mended, Function),
@@ -79,16 +81,9 @@ def _list(value: Value) -> list[Value]:
     return value if isinstance(value, list) else []
 
 
-def _service_vpc_cidr(value: Value) -> IPv4Network | None:
-    if value is None:
-        return ServiceVpc().cidr
-    service_vpc = _mended(ServiceVpc, value)
-    return service_vpc.cidr if service_vpc and "cidr" in service_vpc.model_fields_set else None
-
-
-def _block(value: Value) -> IPv4Network | None:
+def _range(kind: type[IPv4Network], value: Value) -> IPv4Network | None:
     try:
-        return TypeAdapter[IPv4Network](Block).validate_python(value)
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError:
         return None
 

@@ -51,9 +51,9 @@ FUNCTION_SUBNETS = 16
 # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-nat-gateway.html
 #
 # It is also the most that a topology may ask for. The NAT gateway draws from ports 1024-65535 (same page),
-# and the kernel (net/netfilter/nf_nat_core.c) gives up looking for a free one after about 250 probes, long before
-# all are taken: measured, the first connection that found no port in a pool of 65,000 was number 55,769.
-# Above 55,000 the kernel, not the topology, would set the limit.
+# and the kernel (net/netfilter/nf_nat_core.c) gives up its search after some 250 probes, long before all are
+# taken: measured, the first connection that found none in a pool of 65,000 was number 55,769. Beyond 55,000
+# it would be the kernel, not the topology, that sets the limit.
 NAT_CONNECTIONS_PER_DESTINATION = 55_000
 
 # 1 primary and up to 7 secondary addresses: "up to 440,000 concurrent connections to a unique destination".
