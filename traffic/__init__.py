@@ -1,4 +1,5 @@
-"""Traffic generators and responders: started inside a network namespace as `python -m traffic …`, they speak JSON lines.
+"""Traffic generators and responders: started inside a network namespace as `python -m traffic …`.
 
-This package imports nothing from `lab`; `lab` imports only `traffic.spec` and `traffic.result`, which import no numpy.
+They speak JSON lines. This package imports nothing from `lab`; `lab` imports only `traffic.spec` and
+`traffic.result`, which import no numpy.
 """

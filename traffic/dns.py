@@ -1,14 +1,13 @@
-"""The service VPC's name server: one zone of A records for real clients and, in batches, for the packet engine.
+"""The service VPC's name server: A records for real clients and, in batches, for the packet engine.
 
-dnspython encodes every answer. A batch is compared with the questions that are known to come (`Answers`), byte for
-byte, and gets copies of their encoded answers with the identifiers patched; all other frames take the long way.
+dnspython encodes every answer. A batch is compared, byte for byte, with the questions that are known to come,
+and gets copies of their encoded answers with the identifiers patched; all other frames take the long way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import dns.exception
@@ -27,7 +26,7 @@ from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.responder import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,7 +49,7 @@ class Zone:
     def __init__(self, records: Mapping[str, str], ttl_s: int) -> None:
         self._ttl_s = ttl_s
         self._addresses = {dns.name.from_text(name): address for name, address in records.items()}
-        # Negative answers name the zone and how long they may be kept (RFC 2308); this one speaks for every name.
+        # Negative answers name the zone and how long they may be kept (RFC 2308); this one is the root.
         self._soa = dns.rrset.from_text(
             dns.name.root, ttl_s, "IN", "SOA", f"resolver. hostmaster. 1 3600 600 86400 {ttl_s}"
         )
@@ -93,7 +92,7 @@ def _refusal(query: dns.message.Message, rcode: dns.rcode.Rcode) -> bytes:
 
 
 def _format_error(wire: bytes) -> bytes:
-    """A bare header: nothing of a message that made no sense is worth repeating but its identifier and opcode."""
+    """A bare header: of a message that made no sense only identifier and opcode are repeated."""
     flags = dns.flags.QR | dns.flags.RA | int.from_bytes(wire[2:4], "big") & 0x7900
     return struct.pack(">HHHHHH", int.from_bytes(wire[:2], "big"), flags | dns.rcode.FORMERR, 0, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Who connects from where: connection numbers and their source addresses and ports, both ways, for whole batches."""
+"""Who connects from where: connection numbers and their addresses and ports, both ways, in batches."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Batches of Ethernet frames as numpy matrices, one row a frame: fields by offset, checksums for all rows at once.
+"""Batches of Ethernet frames as numpy matrices, one row a frame: fields by offset, all checksums at once.
 
-A batch holds IPv4 without options (the rings' filters see to that), so every field has a fixed place. `u16` and `u32`
-are windows on a column: read them, or assign to `u32(frames, SOURCE)[:]`.
+A batch holds IPv4 without options (the rings' filters see to that), so every field has a fixed place. `u16`
+and `u32` are windows on a column: read them, or assign to `u32(frames, SOURCE)[:]`.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def tcp_payload_lengths(frames: Batch) -> NDArray[np.int64]:
 def _sums(octets: Batch) -> NDArray[np.uint32]:
     """The sum of each row's 16-bit words, an odd last byte counting as the first half of a word.
 
-    Words are summed with their bytes swapped, and the sum is stored likewise: RFC 1071 section 2(B) shows that
-    the checksum comes out the same, and little-endian machines need no swaps.
+    Words are summed with their bytes swapped, and the sum is stored likewise: RFC 1071 section 2(B) shows
+    that the checksum comes out the same, and little-endian machines need no swaps.
     """
     even = octets.shape[1] & ~1
     sums: NDArray[np.uint32] = octets[:, :even].view("<u2").sum(axis=1, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""The remote server for real clients: a small page that says whom they reached and as whom they came, and UDP echo."""
+"""The remote server for real clients: a small page that says whom they reached and as whom, and UDP echo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def page(name: str, hostname: str, client: str) -> str:
 
 
 class WebPage(asyncio.Protocol):
-    """One client's connection, held for as long as the client likes: burst clients connect and say nothing."""
+    """One client's connection, held as long as the client likes: burst clients connect and say nothing."""
 
     def __init__(self, name: str, hostname: str) -> None:
         self._name, self._hostname = name, hostname

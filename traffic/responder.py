@@ -1,4 +1,4 @@
-"""The remote end for engine frames: a TCP and UDP peer without memory, every reply derived from the frame it answers.
+"""The remote end for engine frames: a peer without memory, every reply derived from the frame it answers.
 
 SYN          → SYN-ACK
 data         → ACK with a small reply
@@ -9,15 +9,17 @@ ACK, RST     → nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traffic import frames as f
 from traffic.frames import Batch, seal, turn_round, u16, u32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["REPLY", "Replies", "respond"]
 

@@ -34,7 +34,7 @@ class Timing:
     """How long the burst took and how fast it was."""
 
     connect_phase_s: float
-    """From the first DNS question to the last first SYN or the last established connection, whichever is later."""
+    """From the first DNS question to the last first SYN or the last handshake, whichever is later."""
     duration_s: float
     """From the first DNS question until every invocation had its outcome."""
     handshakes_per_s: float
@@ -55,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class RingCount:
-    """Frames that the generator's own ring took, and those it had no room for: a burst that lost any proves nothing."""
+    """Frames that the generator's ring took, and those it had no room for: a loss spoils the burst."""
 
     received: int
     dropped: int
@@ -69,7 +69,7 @@ class EngineResult:
     dns: DnsCount
     tcp: TcpCount
     drop_threshold: int | None
-    """Connections held when the first one that never got an answer was attempted, in the order of first SYNs."""
+    """Connections held when the first that never got an answer was attempted, in the order of first SYNs."""
     timing: Timing
     series: tuple[Sample, ...]
     ring: RingCount

@@ -1,7 +1,7 @@
 """A network interface's frames, in batches: AF_PACKET rings (TPACKET_V2) as numpy matrices.
 
-Kernel documentation: Documentation/networking/packet_mmap.rst. One slot of each ring holds one frame behind a 32-byte
-header; user space and kernel hand slots to each other through the header's status word, in order.
+Kernel documentation: Documentation/networking/packet_mmap.rst. One slot of each ring holds one frame behind a
+32-byte header; user space and kernel hand slots to each other through the header's status word, in order.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ _STATUS_SEND_REQUEST = 1
 _STATUS, _LENGTH, _CAPTURED = 0, 1, 2
 
 _SLOT_BYTES = 512
-"""Room for the longest frame of the lab, a DNS answer to a 255-byte name, in a power of two that divides a block."""
+"""Room for the lab's longest frame, a DNS answer to a 255-byte name; a power of two, to divide a block."""
 _BLOCK_BYTES = 1 << 16
 
-# tpacket_snd() reads data right after the aligned header; tpacket_rcv() puts the network header at the next multiple
-# of 16 after header, sockaddr_ll (20 bytes) and 16 bytes for a link header, and the Ethernet header before that.
+# tpacket_snd() reads data right after the aligned header; tpacket_rcv() puts the network header at the next
+# multiple of 16 after header, sockaddr_ll (20 bytes) and 16 bytes for a link header, and the Ethernet header
+# before that.
 _TX_DATA = 32
 _RX_DATA = 80 - 14
 _RX_WIDTH = _SLOT_BYTES - _RX_DATA
@@ -89,8 +90,8 @@ class Ring:
     """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
 
     def __init__(self, interface: str, *, rx_slots: int = 8192, tx_slots: int = 4096) -> None:
-        # Slots to send are many more than frames on their way: IP input orphans a frame (skb_orphan in ip_rcv_core),
-        # which frees its slot while the bytes are still in use, so a slot must not come round again soon.
+        # Many more slots to send than frames on their way: IP input orphans a frame (skb_orphan, ip_rcv_core),
+        # which frees its slot while the bytes are still in use; it must not come round again soon.
         self._statistics = RingStatistics()
         # Protocol 0: nothing is received until bind, when filter and rings are in place.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -150,8 +151,8 @@ class Ring:
 
     def _flush(self) -> None:
         # A blocking send waits until no frame of ours is queued at the first link: batches cannot pile up in
-        # the softirq backlog (net.core.netdev_max_backlog) where ksoftirqd has taken over. The time limit is for a
-        # link that delays frames on purpose.
+        # the softirq backlog (net.core.netdev_max_backlog) where ksoftirqd has taken over. The time limit is
+        # for a link that delays frames on purpose.
         while True:
             try:
                 self._socket.send(b"")
@@ -190,7 +191,7 @@ def _set_up(packets: socket.socket, rx_slots: int, tx_slots: int) -> mmap.mmap:
 
 
 def _request(slots: int) -> bytes:
-    """Struct tpacket_req for that many slots."""
+    """A struct tpacket_req for that many slots."""
     blocks = slots * _SLOT_BYTES // _BLOCK_BYTES
     return struct.pack("IIII", _BLOCK_BYTES, blocks, _SLOT_BYTES, slots)
 
@@ -199,7 +200,7 @@ _PROGRAM = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for l
 
 
 def _filter_program() -> bytes:
-    """Struct sock_fprog: how many instructions, and where they are."""
+    """A struct sock_fprog: how many instructions, and where they are."""
     return struct.pack("HP", len(_FILTER), ctypes.addressof(_PROGRAM))
 
 

@@ -14,9 +14,9 @@ __all__ = ["dns_retries", "fin_retries", "syn_retransmissions"]
 # (Documentation/networking/ip-sysctl.rst: "the last retransmission 63 s, final timeout 127 s").
 _CLASSIC_S = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
 
-# Linux 6.5 and later: tcp_syn_linear_timeouts = 4 repeats the first RTO four times before the doubling starts, so
-# ten retransmissions at the default tcp_syn_retries = 6 (commit ccce324dabfe "tcp: make the first N SYN RTO
-# backoffs linear"; the same file: "initial RTO is 1 s, the final timeout 131 s").
+# Linux 6.5 and later: tcp_syn_linear_timeouts = 4 repeats the first RTO four times before the doubling
+# starts, so ten retransmissions at the default tcp_syn_retries = 6 (commit ccce324dabfe "tcp: make the first
+# N SYN RTO backoffs linear"; the same file: last retransmission after 67 s, final timeout 131 s).
 _LINEAR_S = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0)
 
 _SCHEDULES_S: dict[SynSchedule, tuple[float, ...]] = {"classic": _CLASSIC_S, "linear": _LINEAR_S}
@@ -33,7 +33,7 @@ def dns_retries(deadline_s: float) -> tuple[float, ...]:
 
 
 def fin_retries() -> tuple[float, ...]:
-    """When an unanswered FIN is repeated: impatiently, for the peer of a closing burst answers at once or never."""
+    """When an unanswered FIN is repeated: soon, for a peer in a lab answers at once or never."""
     return (0.5, 1.0)
 
 

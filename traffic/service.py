@@ -1,4 +1,4 @@
-"""The long-running traffic processes: a resolver and a server, each one asyncio loop over a ring and real sockets."""
+"""The long-running processes, resolver and server: each one asyncio loop over a ring and real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a traffic process is told: frozen values that travel as one JSON argument of `python -m traffic VERB SPEC`."""
+"""What a traffic process is told: frozen values, the JSON argument of `python -m traffic VERB SPEC`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ __all__ = [
 ENGINE_DSCP = 23
 """The DSCP that marks the packet engine's frames, so that rings and real sockets can share an address.
 
-0b010111 is in pool 2 (xxxx11), "experimental or local use" (RFC 2474 section 6); NAT leaves it alone. The rings of
-the resolver and the server take marked frames only, and their kernels drop marked frames, so each packet has one owner.
+0b010111 is in pool 2 (xxxx11), "experimental or local use" (RFC 2474 section 6); NAT leaves it alone. The
+rings of the resolver and the server take marked frames only, and their kernels drop marked frames, so each
+packet has one owner.
 """
 
 SynSchedule = Literal["classic", "linear"]
@@ -53,7 +54,7 @@ class _Spec:
 
 @dataclass(frozen=True, slots=True)
 class ResolverSpec(_Spec):
-    """The service VPC's name server: answers A for `records`, empty AAAA for the same names, NXDOMAIN for the rest."""
+    """The service VPC's name server: A for `records`, empty AAAA for their names, NXDOMAIN for the rest."""
 
     interface: str
     address: IPv4Address
@@ -67,7 +68,7 @@ class ResolverSpec(_Spec):
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec(_Spec):
-    """A remote server: a stateless responder for marked frames, a small web page for real clients, UDP echo for both."""
+    """A remote server: stateless responder for marked frames, web page for real clients, echo over UDP."""
 
     interface: str
     address: IPv4Address
@@ -81,8 +82,9 @@ class ServerSpec(_Spec):
 class PortBlocks:
     """How execution environments share the source ports of one ENI (deterministic NAT, RFC 7422).
 
-    Environment `e` owns ports `first_port + (e % blocks) * per_environment …`, with `blocks = ports // per_environment`.
-    Within one ENI the first `ports` connections have distinct source ports, so the kernel never searches for one.
+    Environment `e` owns ports `first_port + (e % blocks) * per_environment …`, where `blocks` is
+    `ports // per_environment`. Within one ENI the first `ports` connections have distinct source ports, so
+    the kernel never searches for one.
     """
 
     first_port: int = 536
@@ -108,7 +110,8 @@ class BurstSpec(_Spec):
     """One burst: who connects where, how many, how patiently.
 
     Connection `c` (counted from `first_connection`) takes path `c % len(paths)`; there it is number
-    `k = c // len(paths)`, made by environment `k // per_environment`, from port `k % per_environment` of its block.
+    `k = c // len(paths)`, made by environment `k // per_environment`, from port `k % per_environment` of its
+    block.
     """
 
     interface: str
@@ -131,6 +134,6 @@ class BurstSpec(_Spec):
     @classmethod
     def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
         typed = super(BurstSpec, cls)._typed(raw)
-        typed["paths"] = tuple(EniPath(**EniPath._typed(path)) for path in raw["paths"])
+        typed["paths"] = tuple(EniPath(**EniPath._typed(path)) for path in raw["paths"])  # noqa: SLF001
         typed["blocks"] = PortBlocks(**raw.get("blocks", {}))
         return typed

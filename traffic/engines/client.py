@@ -1,7 +1,7 @@
 """The clients of a burst: frames in, frames out, at times that the caller tells; no kernel, no clock.
 
-Three exchanges follow one another: a DNS question, a SYN, and, at the end, a FIN. They differ in the state in which
-they wait, the frames they send and where fresh connections come from; pacing and repetition are the same.
+Three exchanges follow one another: a DNS question, a SYN and, at the end, a FIN. They differ in the state in
+which they wait, in their frames and in where fresh connections come from; pacing and repetition are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BATCH = 256
 _DNS_WINDOW = 1024
 _TCP_WINDOW = 2048
 _PATIENCE_S = 0.05
-"""Many round trips of the emulated network, even on a busy machine; far less than the first retransmission."""
+"""Many round trips of the lab, even on a busy machine, and far less than the first retransmission."""
 
 _CLOSE_DEADLINE_S = 2.0
 
@@ -117,8 +117,9 @@ class Client:
         return self.connections.next_unasked(int(min(limit, max(allowed, 0))))
 
     def _next_to_close(self, limit: int, _now_s: float) -> Indices:
-        now, self._to_close = self._to_close[:limit], self._to_close[limit:]
-        return now[self.connections.state[now] == State.ESTABLISHED]
+        some, self._to_close = self._to_close[:limit], self._to_close[limit:]
+        still: Indices = some[self.connections.state[some] == State.ESTABLISHED]
+        return still
 
     def next_wake_s(self) -> float:
         """When `transmit` may have something to do although nothing came in."""
@@ -211,7 +212,7 @@ class Client:
             yield self._segment(chunk, f.RST | f.ACK, sent)
 
     def _plain_resets(self, indices: Indices) -> Iterator[Batch]:
-        """RSTs without an ACK, for connections whose peer's numbers are not known (RFC 9293 section 3.5.2)."""
+        """RSTs without an ACK, for connections whose peer is unknown (RFC 9293 section 3.5.2)."""
         for chunk in _chunks(indices):
             nothing = np.zeros(len(chunk), np.uint32)
             yield self._wire.segments(chunk, self.connections.destination[chunk], f.RST, 1, nothing)

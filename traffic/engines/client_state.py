@@ -1,11 +1,11 @@
-"""What the packet engine remembers of each connection: arrays and transitions, without packets, clock or kernel.
+"""What the packet engine remembers of each connection: arrays and transitions, no packets, clock or kernel.
 
     UNASKED → ASKING → ANSWERED → SYN_SENT → ESTABLISHED → CLOSING → CLOSED
                  ↓                   ↓  ↓         ↓            ↓
             DNS_FAILED       TIMED_OUT  REFUSED  RESET      ABANDONED
 
-In ASKING, SYN_SENT and CLOSING a connection waits for an answer: its request is repeated at the times of the state's
-schedule, and the last of them is when it gives up.
+In ASKING, SYN_SENT and CLOSING a connection waits for an answer: its request is repeated at the times of the
+state's schedule, and the last of them is when it gives up.
 """
 
 from __future__ import annotations
@@ -206,4 +206,5 @@ class Connections:
         """The same indices without repetitions, in their order: one frame can come twice in a batch."""
         places = np.arange(len(indices), dtype=np.uint32)
         self._scratch[indices] = places
-        return indices[self._scratch[indices] == places]
+        kept: Indices = indices[self._scratch[indices] == places]
+        return kept

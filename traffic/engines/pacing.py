@@ -1,7 +1,7 @@
 """How fast requests may go out: windows on what is unanswered, and an optional rate for new invocations.
 
-A lost SYN would blur the exact threshold that a burst is to show, so nothing may overflow on the way: neither a
-backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
+A lost SYN would blur the exact threshold that a burst is to show, so nothing may overflow on the way: neither
+a backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Rate", "Window"]
 
 
 class Window:
-    """At most `size` requests on their way; those unanswered after `patience_s` are taken for dropped and count no more."""
+    """At most `size` requests on their way; those unanswered after `patience_s` are taken for dropped."""
 
     def __init__(self, connections: int, size: int, patience_s: float) -> None:
         self._size, self._patience_s = size, patience_s

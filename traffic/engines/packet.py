@@ -1,4 +1,4 @@
-"""The packet engine: one thread that moves frames between a ring and the clients, keeps time and takes orders.
+"""The packet engine: one thread moves frames between a ring and the clients, keeps time and takes orders.
 
 Orders are lines on standard input: `close`, `leave` or `abort`; its end, and SIGTERM, mean `abort`.
 """
@@ -105,7 +105,16 @@ class Burst:
         if self._client.connections.unfinished() == 0:
             self._report()
         self._work(lambda _: self._orders.current is not None)
-        _ENDS[self._orders.current](self)
+        self._end(self._orders.current)
+
+    def _end(self, order: Order | None) -> None:
+        match order:
+            case Order.CLOSE:
+                self._close()
+            case Order.LEAVE:
+                self._leave()
+            case _:
+                self._abort()
 
     def _is_connected(self, now_s: float) -> bool:
         self._observe(now_s)
@@ -189,10 +198,3 @@ class Burst:
         counts = RingCount(received=ring.received, dropped=ring.dropped)
         result = tally.result(self._client.connections, now_s, self._series, counts)
         emit("connected", result=result.to_json())
-
-
-_ENDS: dict[Order | None, Callable[[Burst], None]] = {
-    Order.CLOSE: Burst._close,
-    Order.LEAVE: Burst._leave,
-    Order.ABORT: Burst._abort,
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -57,8 +57,13 @@ class Segments:
 
     def where(self, chosen: NDArray[np.bool_]) -> Segments:
         """Some of them."""
-        columns = (self.indices, self.source, self.flags, self.sequence, self.acknowledged)
-        return Segments(*(column[chosen] for column in columns))
+        return Segments(
+            self.indices[chosen],
+            self.source[chosen],
+            self.flags[chosen],
+            self.sequence[chosen],
+            self.acknowledged[chosen],
+        )
 
 
 class Wire:
@@ -97,7 +102,7 @@ class Wire:
         sent: int,
         acknowledged: NDArray[np.uint32],
     ) -> Batch:
-        """An empty segment for each connection, `sent` bytes (SYN and FIN count) after its initial sequence number."""
+        """An empty segment for each connection, `sent` bytes (SYN and FIN count) after its initial number."""
         batch = self._addressed(self._segment, indices, destination)
         batch[:, f.FLAGS] = flags
         u32(batch, f.SEQUENCE)[:] = self.initial_sequence(indices) + np.uint32(sent)
@@ -159,7 +164,7 @@ class Wire:
         return Segments(
             indices=indices,
             source=u32(batch, f.SOURCE).astype(np.uint32),
-            flags=batch[:, f.FLAGS] & (f.SYN | f.FIN | f.RST | f.ACK),
+            flags=batch[:, f.FLAGS] & np.uint8(f.SYN | f.FIN | f.RST | f.ACK),
             sequence=u32(batch, f.SEQUENCE).astype(np.uint32),
             acknowledged=acknowledged,
         )
@@ -181,11 +186,11 @@ def _templates(spec: BurstSpec, query: bytes) -> tuple[bytes, bytes, bytes]:
     from scapy.layers.l2 import Ether  # noqa: PLC0415
     from scapy.packet import Raw  # noqa: PLC0415
 
-    def to(mac: str, address: str) -> Any:
-        return Ether(src=spec.mac, dst=mac) / IP(src="0.0.0.0", dst=address, tos=f.ENGINE_TOS, flags="DF")
-
-    asking = to(spec.resolver_mac, str(spec.resolver_address)) / UDP(sport=0, dport=_DNS_PORT) / Raw(query)
-    calling = to(spec.paths[0].gateway_mac, "0.0.0.0")
-    syn = calling / TCP(sport=0, dport=spec.port, flags="S", window=_WINDOW, options=[("MSS", 1460)])
-    segment = calling / TCP(sport=0, dport=spec.port, flags="A", window=_WINDOW)
+    source, resolver = str(spec.paths[0].first_address), str(spec.resolver_address)
+    packet = Ether(src=spec.mac, dst=spec.resolver_mac) / IP(
+        src=source, dst=resolver, tos=f.ENGINE_TOS, flags="DF"
+    )
+    asking = packet / UDP(sport=0, dport=_DNS_PORT) / Raw(query)
+    syn = packet / TCP(sport=0, dport=spec.port, flags="S", window=_WINDOW, options=[("MSS", 1460)])
+    segment = packet / TCP(sport=0, dport=spec.port, flags="A", window=_WINDOW)
     return bytes(asking), bytes(syn), bytes(segment)
