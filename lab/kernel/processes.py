@@ -25,6 +25,7 @@ __all__ = ["Resident", "Starting", "end", "residents", "start"]
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
+_TRAFFIC = "-m\0traffic\0"
 
 
 class Starting(NamedTuple):
@@ -100,13 +101,15 @@ class Resident(NamedTuple):
     pid: int
     command: str
     namespace: str
+    ours: bool
+    """Whether the lab started it: a traffic process."""
 
 
 def residents(namespaces: Iterable[str]) -> list[Resident]:
     """Every process of this machine whose network namespace is one of these."""
     homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
     return [
-        Resident(pid, _command(pid), homes[home])
+        Resident(pid, _read(pid, "comm"), homes[home], _TRAFFIC in _read(pid, "cmdline"))
         for pid, home in _all_processes()
         if home in homes and pid != os.getpid()
     ]
@@ -150,7 +153,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _command(pid: int) -> str:
+def _read(pid: int, what: str) -> str:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/{what}").read_text(errors="replace").strip()
     return "?"

@@ -16,6 +16,7 @@ import shutil
 from typing import Literal
 
 from lab.plan.objects import Plan, plan_from_json, plan_to_json
+from lab.topology import Topology
 
 __all__ = ["Record", "State"]
 
@@ -38,10 +39,11 @@ class Record:
         """Where the traffic processes' standard error goes."""
         return self.path / "log"
 
-    def write(self, plan: Plan, topology_text: str) -> None:
-        """Remember what is about to be made."""
+    def write(self, plan: Plan, topology: Topology, text: str) -> None:
+        """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        (self.path / "topology.yaml").write_text(topology_text)
+        (self.path / "topology.yaml").write_text(text)
+        (self.path / "topology.json").write_text(topology.model_dump_json(by_alias=True))
         (self.path / "plan.json").write_text(plan_to_json(plan))
         self.set_phase("building")
 
@@ -58,9 +60,9 @@ class Record:
         """The plan that was applied."""
         return plan_from_json((self.path / "plan.json").read_text())
 
-    def topology_text(self) -> str:
-        """The topology that was applied, as it was written."""
-        return (self.path / "topology.yaml").read_text()
+    def topology(self) -> Topology:
+        """The topology that was applied."""
+        return Topology.model_validate_json((self.path / "topology.json").read_text(), by_alias=True)
 
     def next_connection(self, function: str) -> int:
         """The first connection number that no burst has left open, per function."""

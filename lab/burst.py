@@ -1,0 +1,214 @@
+"""One burst, from the question to the answer: predict, generate, read the kernel while all is held, close, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+import time
+
+from lab.errors import KernelError, UsageError
+from lab.kernel.generator import Event, Generator, generator
+from lab.kernel.namespaces import Namespaces
+from lab.kernel.nft import flush_sets
+from lab.kernel.state import Record
+from lab.observe.readings import Reading, read
+from lab.plan.objects import FleetPlan, Limiter, Plan, ServerPlan
+from lab.predict import choose, predict
+from lab.result import BurstResult, assemble
+from lab.topology import Topology
+from traffic.result import EngineResult
+from traffic.spec import BurstSpec, SynSchedule
+
+__all__ = ["Burst", "Progress", "run_burst"]
+
+_SLOTS_FREE_WITHIN_S = 5.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """What is asked for; None is the topology's first function or server, and for the rate all at once."""
+
+    connections: int
+    function: str | None
+    server: str | None
+    rate_per_s: float | None
+    hold_s: float
+    connect_timeout_s: float
+    syn_schedule: SynSchedule
+    leave_open: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, each with what is allowed."""
+        if self.connections < 1:
+            raise UsageError(f"-n {self.connections}: a burst has at least one connection")
+        if self.connect_timeout_s <= 0:
+            raise UsageError(f"--connect-timeout {self.connect_timeout_s}: seconds, more than 0")
+        if self.hold_s < 0:
+            raise UsageError(f"--hold {self.hold_s}: seconds, 0 or more")
+        if self.rate_per_s is not None and self.rate_per_s <= 0:
+            raise UsageError(f"--rate {self.rate_per_s}: connections per second, more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a burst is."""
+
+    phase: str
+    """`connecting`, `holding`, `closing`."""
+    t_s: float
+    offered: int
+    answered: int = 0
+    established: int = 0
+    timed_out: int = 0
+    settled: int = 0
+    """Invocations that have their outcome."""
+
+
+def run_burst(
+    record: Record, plan: Plan, topology: Topology, wanted: Burst, progress: Callable[[Progress], None]
+) -> BurstResult:
+    """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
+    fleet = _fleet(plan, wanted)
+    server = _server(plan, wanted)
+    first = record.next_connection(fleet.function)
+    with record.alone() as alone, Namespaces() as namespaces:
+        if not alone:
+            raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
+        limiters = _on_the_way(plan, fleet, server)
+        _forget_refusals(namespaces, limiters)
+        before = read(namespaces, limiters)
+        prediction = predict(
+            topology,
+            wanted.connections,
+            function=fleet.function,
+            server=server.name,
+            in_use=_in_use(before),
+            first_connection=first,
+        )
+        spec = _spec(fleet, server, wanted, first)
+        with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
+            seen = _connected(running, wanted, progress)
+            now = read(namespaces, limiters)
+            after = [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
+            _hold(wanted, seen, progress)
+            if wanted.leave_open:
+                record.set_next_connection(fleet.function, first + wanted.connections)
+            _finish(running, wanted, seen, progress)
+        if not wanted.leave_open:
+            _await_free_slots(namespaces, before, seen)
+    return assemble(plan.lab, seen, after, before, prediction)
+
+
+def _fleet(plan: Plan, wanted: Burst) -> FleetPlan:
+    name = choose((fleet.function for fleet in plan.fleets), wanted.function, "function")
+    return next(fleet for fleet in plan.fleets if fleet.function == name)
+
+
+def _server(plan: Plan, wanted: Burst) -> ServerPlan:
+    name = choose((server.name for server in plan.servers), wanted.server, "server")
+    return next(server for server in plan.servers if server.name == name)
+
+
+def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan) -> tuple[Limiter, ...]:
+    """The function's ENIs and, for this destination, the NAT gateways' Elastic IPs."""
+    enis = {path.eni for path in fleet.paths}
+    return tuple(
+        limiter
+        for limiter in plan.limiters
+        if (limiter.kind == "hyperplane_eni" and limiter.node in enis)
+        or (limiter.destination == server.name and limiter.protocol == "tcp")
+    )
+
+
+def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> None:
+    """Start anew with telling refused connections apart: this burst may use the last one's ports."""
+    places = {(each.namespace, each.table, (each.refused, each.first_refused)) for each in limiters}
+    for namespace, table, sets in sorted(places):
+        flush_sets(namespaces[namespace], table, sets)
+
+
+def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
+    used: dict[str, int] = {}
+    for each in readings:
+        used[each.limiter.node] = used.get(each.limiter.node, 0) + each.in_use
+    return lambda node: used.get(node, 0)
+
+
+def _spec(fleet: FleetPlan, server: ServerPlan, wanted: Burst, first: int) -> BurstSpec:
+    return BurstSpec(
+        interface=fleet.interface,
+        mac=fleet.mac,
+        resolver_address=fleet.resolver_address,
+        resolver_mac=fleet.resolver_mac,
+        paths=fleet.paths,
+        blocks=fleet.blocks,
+        hostname=server.hostname,
+        port=server.port,
+        connections=wanted.connections,
+        first_connection=first,
+        connect_timeout_s=wanted.connect_timeout_s,
+        syn_schedule=wanted.syn_schedule,
+        rate_per_s=wanted.rate_per_s,
+    )
+
+
+def _connected(running: Generator, wanted: Burst, progress: Callable[[Progress], None]) -> EngineResult:
+    """Listen until every invocation has its outcome."""
+    for event in running.events():
+        if event["event"] == "progress":
+            progress(_progress(event))
+        elif event["event"] == "connected":
+            return EngineResult.from_json(event["result"])
+        elif event["event"] == "error":
+            raise KernelError(f"the traffic generator could not start: {event['message']}")
+    raise KernelError(f"the traffic generator ended before its {wanted.connections:,} connections had an outcome")
+
+
+def _progress(event: Event) -> Progress:
+    return Progress(
+        phase="connecting",
+        t_s=event["t_s"],
+        offered=event["offered"],
+        answered=event["answered"],
+        established=event["established"],
+        timed_out=event["timed_out"],
+        settled=event["established"] + event["timed_out"] + event["refused"] + event["reset"],
+    )
+
+
+def _hold(wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
+    start = time.monotonic()
+    while (held_s := time.monotonic() - start) < wanted.hold_s:
+        progress(_stage("holding", held_s, seen))
+        time.sleep(min(0.2, wanted.hold_s - held_s))
+
+
+def _finish(
+    running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]
+) -> None:
+    progress(_stage("leaving" if wanted.leave_open else "closing", 0.0, seen))
+    running.tell("leave" if wanted.leave_open else "close")
+    for _ in running.events():
+        pass
+
+
+def _stage(phase: str, t_s: float, seen: EngineResult) -> Progress:
+    return Progress(
+        phase, t_s, seen.offered, seen.dns.answered, seen.tcp.established, seen.tcp.timed_out, seen.offered
+    )
+
+
+def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], seen: EngineResult) -> None:
+    """Wait until what was closed is free, so that the next burst starts where this one did.
+
+    Connections that never got an answer keep their slots for the half-open timeout, and closed ones for the port
+    hold if there is one; that is not waited for.
+    """
+    earlier = {each.limiter: each.in_use for each in before}
+    deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
+    while time.monotonic() < deadline:
+        now = read(namespaces, earlier)
+        if all(each.in_use <= earlier[each.limiter] + seen.tcp.timed_out for each in now):
+            return
+        time.sleep(_POLL_S)

@@ -1,0 +1,87 @@
+"""A traffic generator in a fleet's namespace: started, listened to, told what to do; it never outlives its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+from lab.errors import KernelError
+from lab.kernel.namespaces import Inside
+
+__all__ = ["Generator", "generator"]
+
+_GIVES_UP_AFTER_S = 60.0
+
+Event = dict[str, Any]
+
+
+class Generator:
+    """The running generator, as JSON lines in both directions."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def events(self) -> Iterator[Event]:
+        """What it says, as it says it, until it ends."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield json.loads(line)
+        if self._process.wait() != 0:
+            raise KernelError(f"the traffic generator failed: {self._last_words()}")
+
+    def tell(self, command: str) -> None:
+        """Tell it what to do: `close`, `leave` or `abort`."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended already; `events` says how
+
+    def stop(self) -> None:
+        """Have it close what is open, and wait until it has."""
+        if self._process.poll() is not None:
+            return
+        self.tell("abort")
+        try:
+            self._process.communicate(timeout=_GIVES_UP_AFTER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self._process.returncode}, no message in {self._log}"
+
+
+@contextmanager
+def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
+    """A generator at work; when the block ends, however it ends, nothing it opened stays open but what it was told to leave."""
+    with log.open("w") as stderr:
+        process = inside.run(_popen, spec_json, stderr.fileno())
+    with process:
+        running = Generator(process, log)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def _popen(spec_json: str, stderr: int) -> subprocess.Popen[str]:
+    # A session of its own: Ctrl-C reaches the lab, and the lab tells the generator to close.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "traffic", "burst", spec_json],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )

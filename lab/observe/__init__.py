@@ -1,0 +1,1 @@
+"""Kernel readings as values: what is held, what was refused, since when."""

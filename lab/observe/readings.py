@@ -1,0 +1,71 @@
+"""One reading of each limiter, from the kernel's sets and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Self
+
+from lab.kernel import nfnetlink
+from lab.kernel.namespaces import Namespaces
+from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
+from lab.plan.objects import Limiter
+
+__all__ = ["Reading", "read"]
+
+_MS_PER_S = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A limiter's numbers at one moment; the refused ones only ever grow."""
+
+    limiter: Limiter
+    in_use: int
+    refused_packets: int
+    refused_connections: int
+    first_refusal_age_s: float | None
+    """How long ago its node refused its first connection since it last forgot; None if it has not."""
+
+    def since(self, before: Self) -> Reading:
+        """The same moment, with refusals counted from an earlier one."""
+        return Reading(
+            self.limiter,
+            self.in_use,
+            self.refused_packets - before.refused_packets,
+            self.refused_connections - before.refused_connections,
+            self.first_refusal_age_s,
+        )
+
+
+def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
+    """Read limiters, those of a namespace together."""
+    return tuple(
+        reading
+        for name, group in groupby(limiters, key=lambda each: each.namespace)
+        for reading in namespaces[name].run(_read_here, tuple(group))
+    )
+
+
+def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
+    """Runs inside the namespace of these limiters."""
+    table = limiters[0].table
+    counters = nfnetlink.counters(table)
+    age_s = _first_refusal_age_s(limiters[0])
+    return [
+        Reading(
+            limiter,
+            nfnetlink.set_size(table, limiter.slots),
+            counters[limiter.refused_packets].packets,
+            counters[limiter.refused_connections].packets,
+            age_s,
+        )
+        for limiter in limiters
+    ]
+
+
+def _first_refusal_age_s(limiter: Limiter) -> float | None:
+    for element in nfnetlink.elements(limiter.table, limiter.first_refused):
+        return FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
+    return None

@@ -1,0 +1,195 @@
+"""A lab from up to down, in one page: the story that the command line and pytest tell alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+from lab.burst import Burst, Progress, run_burst
+from lab.errors import UsageError
+from lab.kernel import apply, preflight
+from lab.kernel.namespaces import Namespaces
+from lab.kernel.processes import Resident
+from lab.kernel.state import Record, State
+from lab.observe.readings import Reading, read
+from lab.plan import Plan, build
+from lab.plan.objects import NodePlan
+from lab.result import BurstResult
+from lab.topology import Topology, load, scaled
+from traffic.spec import SynSchedule
+
+__all__ = ["Lab"]
+
+
+def _silent(_: object) -> None:
+    """Notices and progress that nobody asked for."""
+
+
+class Lab:
+    """A lab that is up on this machine.
+
+    Use it as a context manager to have it taken down whatever happens::
+
+        with Lab.up("topologies/two_subnets.yaml") as lab:
+            assert lab.burst(140_000).bottleneck == "hyperplane_eni"
+    """
+
+    def __init__(self, record: Record, state: State, *, changed: bool = False) -> None:
+        self._record = record
+        self._state = state
+        self.plan: Plan = record.plan()
+        self.changed = changed
+        """Whether this very call brought it up."""
+
+    @classmethod
+    def up(
+        cls,
+        topology: str | PathLike[str],
+        *,
+        name: str | None = None,
+        scale: int = 1,
+        notice: Callable[[str], None] = _silent,
+    ) -> Self:
+        """Build the lab that a topology file describes, every limit divided by `scale`; a lab that is up as wanted stays.
+
+        Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind.
+        """
+        wanted = scaled(load(topology), scale)
+        plan = build(wanted, name)
+        preflight.require_everything()
+        state = State()
+        with state.locked():
+            known = state.record(plan.lab)
+            if known is not None and known.phase() == "up":
+                _require_equal(known, plan)
+                return cls(known, state)
+            if known is not None:  # half built by a process that was killed
+                _take_down(state, known, notice)
+            record = state.new_record(plan.lab)
+            _bring_up(state, record, plan, wanted, Path(topology).read_text(), notice)
+        return cls(record, state, changed=True)
+
+    @classmethod
+    def find(cls, name: str | None = None) -> Self:
+        """The lab of that name, or the only one that is up; UsageError lists the known ones."""
+        preflight.require_root()
+        state = State()
+        records = state.records()
+        known = ", ".join(record.lab for record in records) or "none is up"
+        if name is None:
+            if len(records) != 1:
+                what = "several labs are up" if records else "no lab is up"
+                help_ = f"name one with --lab: {known}" if records else "bring one up: lab up TOPOLOGY.yaml"
+                raise UsageError(f"{what}; {help_}")
+            return cls(records[0], state)
+        record = state.record(name)
+        if record is None:
+            raise UsageError(f"no lab {name!r}; known: {known}")
+        return cls(record, state)
+
+    @classmethod
+    def all(cls) -> list[Self]:
+        """Every lab of this machine, half-built ones included."""
+        state = State()
+        return [cls(record, state) for record in state.records()]
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self.plan.lab
+
+    @property
+    def complete(self) -> bool:
+        """Whether `up` came to its end; a lab that is not complete can only be taken down."""
+        return self._record.phase() == "up"
+
+    @property
+    def topology(self) -> Topology:
+        """The topology as it was applied, its limits scaled."""
+        return self._record.topology()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def down(self, notice: Callable[[str], None] = _silent) -> list[Resident]:
+        """Take everything away, by the recorded plan; which processes of others were ended with it."""
+        with self._state.locked():
+            if not self._record.path.exists():
+                return []
+            return _take_down(self._state, self._record, notice)
+
+    def node(self, name: str) -> NodePlan:
+        """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
+        for node in self.plan.nodes:
+            if name in (node.name, node.alias, node.namespace):
+                return node
+        known = ", ".join(node.name for node in self.plan.nodes)
+        raise UsageError(f"no node {name!r} in lab {self.name}; known: {known}")
+
+    def readings(self) -> tuple[Reading, ...]:
+        """What every limiter holds and has refused, from the kernel, now."""
+        with Namespaces() as namespaces:
+            return read(namespaces, self.plan.limiters)
+
+    def burst(
+        self,
+        connections: int,
+        *,
+        function: str | None = None,
+        server: str | None = None,
+        rate_per_s: float | None = None,
+        hold_s: float = 0.0,
+        connect_timeout_s: float = 30.0,
+        syn_schedule: SynSchedule = "classic",
+        leave_open: bool = False,
+        progress: Callable[[Progress], None] = _silent,
+    ) -> BurstResult:
+        """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
+
+        When all have their outcome they are held for `hold_s` seconds and then closed, unless `leave_open`.
+        """
+        wanted = Burst(
+            connections=connections,
+            function=function,
+            server=server,
+            rate_per_s=rate_per_s,
+            hold_s=hold_s,
+            connect_timeout_s=connect_timeout_s,
+            syn_schedule=syn_schedule,
+            leave_open=leave_open,
+        )
+        if not self.complete:
+            raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
+        return run_burst(self._record, self.plan, self.topology, wanted, progress)
+
+
+def _require_equal(known: Record, plan: Plan) -> None:
+    if known.plan() != plan:
+        raise UsageError(
+            f"lab {plan.lab} is up and differs from this topology; take it down first: lab down --lab {plan.lab}, "
+            "or bring this one up beside it: lab up … --name OTHER"
+        )
+
+
+def _bring_up(
+    state: State, record: Record, plan: Plan, topology: Topology, text: str, notice: Callable[[str], None]
+) -> None:
+    record.write(plan, topology, text)
+    try:
+        apply.apply(state, record, plan, notice)
+    except BaseException:
+        record.forget()
+        raise
+    record.set_phase("up")
+
+
+def _take_down(state: State, record: Record, notice: Callable[[str], None]) -> list[Resident]:
+    plan = record.plan()
+    ended = apply.undo(state, record, plan, notice)
+    record.forget()
+    return [each for each in ended if not each.ours]
