@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from traffic.frames import ENGINE_TOS, Batch
+from traffic.result import RingCount
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Ring", "RingStatistics"]
+__all__ = ["Ring"]
 
 # include/uapi/linux/if_packet.h and asm-generic/socket.h
 _SOL_PACKET = 263
@@ -71,28 +72,13 @@ _FILTER = (
 )
 
 
-class RingStatistics:
-    """Frames that a ring took and frames that it had no room for, as PACKET_STATISTICS counts them."""
-
-    __slots__ = ("dropped", "received")
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.dropped = 0
-
-    def add(self, packets: int, drops: int) -> None:
-        """Add a reading; the kernel resets its counters with each one, and counts drops among the packets."""
-        self.received += packets - drops
-        self.dropped += drops
-
-
 class Ring:
     """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
 
     def __init__(self, interface: str, *, rx_slots: int = 8192, tx_slots: int = 4096) -> None:
-        # Many more slots to send than frames on their way: IP input orphans a frame (skb_orphan, ip_rcv_core),
-        # which frees its slot while the bytes are still in use; it must not come round again soon.
-        self._statistics = RingStatistics()
+        # Many more slots to send than frames on their way: IP input orphans a frame (ip_rcv_core), which frees
+        # its slot while the bytes are still in use; it must not come round again soon.
+        self._received = self._dropped = 0
         # Protocol 0: nothing is received until bind, when filter and rings are in place.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
@@ -102,9 +88,12 @@ class Ring:
             self._socket.close()
             raise
         memory = np.frombuffer(self._map, np.uint8).reshape(-1, _SLOT_BYTES)
-        self._rx, self._tx = memory[:rx_slots], memory[rx_slots:]
-        self._rx_words, self._tx_words = self._rx.view(np.uint32), self._tx.view(np.uint32)
+        self._view(memory[:rx_slots], memory[rx_slots:])
         self._rx_next = self._tx_next = 0
+
+    def _view(self, rx: Batch, tx: Batch) -> None:
+        self._rx, self._tx = rx, tx
+        self._rx_words, self._tx_words = rx.view(np.uint32), tx.view(np.uint32)
 
     def __enter__(self) -> Self:
         return self
@@ -166,15 +155,20 @@ class Ring:
             else:
                 return
 
-    def statistics(self) -> RingStatistics:
-        """What the receiving ring took and dropped since it was opened."""
-        raw = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self._statistics.add(*struct.unpack("II", raw))
-        return self._statistics
+    def count(self) -> RingCount:
+        """What the receiving ring took, and what it had no room for, since it was opened."""
+        # The kernel counts drops among the packets, and forgets both with each reading.
+        packets, drops = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        self._received += packets - drops
+        self._dropped += drops
+        return RingCount(self._received, self._dropped)
 
     def close(self) -> None:
         """Wait for the frames that are still to be sent, then give the rings back."""
         self._flush()
+        nothing: Batch = np.zeros((0, _SLOT_BYTES), np.uint8)
+        self._view(nothing, nothing)  # a mapping stays while there are views of it
+        self._map.close()
         self._socket.close()
 
 

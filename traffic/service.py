@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import signal
 from functools import partial
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Protocols = tuple[Callable[[], asyncio.DatagramProtocol], Callable[[], asyncio.Protocol]]
 
 __all__ = ["run_resolver", "run_server"]
+
+_log = logging.getLogger(__name__)
 
 _BACKLOG = 65_535  # as much as net.core.somaxconn allows: whole bursts of real clients come at once
 
@@ -61,8 +64,11 @@ async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, protocols:
         emit("ready")
         await over.wait()
         loop.remove_reader(ring.fileno())
+        count = ring.count()
     server.close()
     transport.close()
+    if count.dropped:
+        _log.warning("the ring on %s had no room for %d frames", spec.interface, count.dropped)
 
 
 def _drain(ring: Ring, respond: Responder) -> None:

@@ -160,7 +160,9 @@ class Connections:
 
     def reset(self, indices: Indices) -> None:
         """RSTs came: refused or reset, by state."""
-        self._settle(indices, _AFTER_RST[self.state[indices]])
+        after = _AFTER_RST[self.state[indices]]
+        moved = after != self.state[indices]
+        self._settle(indices[moved], after[moved])
 
     def close(self, indices: Indices, now_s: float) -> None:
         """The first FINs go out."""

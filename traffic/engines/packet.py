@@ -21,7 +21,6 @@ from traffic.engines.client import Client
 from traffic.engines.client_state import State
 from traffic.engines.wire import Wire
 from traffic.events import emit
-from traffic.result import RingCount
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
@@ -194,7 +193,5 @@ class Burst:
     def _report(self) -> None:
         now_s = self._now_s()
         self._series.append(tally.sample(self._client.connections, now_s))
-        ring = self._ring.statistics()
-        counts = RingCount(received=ring.received, dropped=ring.dropped)
-        result = tally.result(self._client.connections, now_s, self._series, counts)
+        result = tally.result(self._client.connections, now_s, self._series, self._ring.count())
         emit("connected", result=result.to_json())

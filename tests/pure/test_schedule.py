@@ -1,0 +1,31 @@
+"""When clients send again."""
+
+from __future__ import annotations
+
+import pytest
+
+from traffic.schedule import dns_retries, syn_retransmissions
+from traffic.spec import SynSchedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "deadline_s", "syns"), [("classic", 30.0, 5), ("linear", 30.0, 9), ("classic", 127.0, 7)]
+)
+def test_syns_before_a_deadline(schedule: SynSchedule, deadline_s: float, syns: int) -> None:
+    """A client of 30 s sends five SYNs on the classic schedule and nine on the linear one."""
+    assert 1 + len(syn_retransmissions(schedule, deadline_s)) == syns
+
+
+def test_the_deadline_comes_first() -> None:
+    """A retransmission that falls on the deadline is not sent."""
+    assert syn_retransmissions("classic", 3.0) == (1.0,)
+
+
+def test_linear_is_the_kernel_s_own() -> None:
+    """Linux 6.5 repeats the first timeout four times before it doubles, up to 67 s."""
+    assert syn_retransmissions("linear", 131.0) == (1, 2, 3, 4, 5, 7, 11, 19, 35, 67)
+
+
+def test_dns_doubles() -> None:
+    """Questions are repeated after 1, 2, 4 … seconds."""
+    assert dns_retries(10.0) == (1.0, 2.0, 4.0, 8.0)
