@@ -63,7 +63,7 @@ def _tcp(segments: Batch) -> Iterator[Replies]:
     kind = flags & (f.SYN | f.FIN | f.RST)
     data = (kind == 0) & (f.tcp_payload_lengths(segments) > 0)
     cases: tuple[tuple[NDArray[np.bool_], Callable[[Batch], Batch]], ...] = (
-        (kind == f.SYN, _syn_ack),
+        ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
         (kind == f.FIN, _fin_ack),
         (data, _data_reply),
     )

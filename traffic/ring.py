@@ -76,8 +76,8 @@ class Ring:
     """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
 
     def __init__(self, interface: str, *, rx_slots: int = 8192, tx_slots: int = 4096) -> None:
-        # Many more slots to send than frames on their way: IP input orphans a frame (ip_rcv_core), which frees
-        # its slot while the bytes are still in use; it must not come round again soon.
+        # Many more slots to send than frames on their way: IP input orphans a frame (ip_rcv_core), which
+        # frees its slot while the bytes are still in use; it must not come round again soon.
         self._received = self._dropped = 0
         # Protocol 0: nothing is received until bind, when filter and rings are in place.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)

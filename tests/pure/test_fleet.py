@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from hypothesis import given
-from hypothesis import strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, PortBlocks
@@ -84,12 +84,16 @@ def test_every_connection_is_found_again(
 def test_strangers_are_nobody() -> None:
     """An address outside the ranges, a port outside the block, and a connection of another burst are all -1."""
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
-    ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
-    found = fleet.indices(_column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 636, 540, 541))
+    ours, below, beyond = (
+        int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232")
+    )
+    found = fleet.indices(
+        _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 636, 540, 541)
+    )
     assert found.tolist() == [-1, -1, -1, -1, -1, 0]
 
 
 def test_a_small_fleet_is_refused() -> None:
     """A burst that its execution environments have no ports for is refused, with the ENI's name."""
-    with pytest.raises(ValueError, match="eni-a: 100001 connections do not fit into 1000 execution"):
+    with pytest.raises(ValueError, match="eni-b: 100001 connections do not fit into 1000 execution"):
         Fleet(replace(SPEC, connections=200_002))
