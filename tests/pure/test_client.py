@@ -8,9 +8,9 @@ The network between them admits `limit` connections and drops the SYNs of all ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.responder import respond
 from traffic.result import RingCount
 from traffic.spec import BurstSpec, EniPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 SERVER, RESOLVER, PORT = IPv4Address("203.0.113.10"), IPv4Address("100.64.0.3"), 443
 SPEC = BurstSpec(
@@ -212,7 +215,7 @@ def test_late_and_repeated_answers() -> None:
 
 
 def test_closing() -> None:
-    """Closing takes a FIN, the server's FIN and an ACK for every established connection, and none for others."""
+    """Closing takes a FIN, the server's FIN and an ACK for each established connection, no more."""
     network = Network(replace(SPEC, connect_timeout_s=2.0), limit=2000)
     network.run(3.0)
     network.seen.clear()

@@ -33,7 +33,7 @@ def _column(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def test_connections_take_paths_in_turn() -> None:
-    """Neighbouring connections leave by different ENIs, from the first port of the first environment behind each."""
+    """Neighbouring connections leave by different ENIs, from the first port of each one's first environment."""
     ends = Fleet(SPEC).endpoints(_column(0, 1, 2))
     assert ends.path.tolist() == [0, 1, 0]
     assert ends.port.tolist() == [536, 536, 537]
@@ -45,7 +45,7 @@ def test_connections_take_paths_in_turn() -> None:
 
 
 def test_ports_are_distinct_within_an_eni() -> None:
-    """The first 65,000 connections through one ENI have 65,000 different source ports, so SNAT never searches."""
+    """The first 65,000 connections through an ENI have as many source ports, so SNAT never searches."""
     ends = Fleet(SPEC).endpoints(np.arange(130_000))
     for path in (0, 1):
         ports = ends.port[ends.path == path]
@@ -82,7 +82,7 @@ def test_every_connection_is_found_again(
 
 
 def test_strangers_are_nobody() -> None:
-    """An address outside the ranges, a port outside the block, and a connection of another burst are all -1."""
+    """An address outside the ranges, a port outside the block, another burst's connection: all are -1."""
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
     ours, below, beyond = (
         int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232")

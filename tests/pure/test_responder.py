@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 import numpy as np
@@ -36,8 +35,8 @@ def _replies(*packets: Packet) -> list[Packet]:
     lengths = np.array([len(octets) for octets in raw], np.uint32)
     found = []
     for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT):
-        ends: Sequence[int] = (
-            reply.lengths if reply.lengths is not None else [reply.frames.shape[1]] * len(reply.frames)
+        ends = (
+            [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
         )
         found += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
     return found
@@ -71,7 +70,7 @@ def test_different_clients_get_different_numbers() -> None:
 
 
 def test_data() -> None:
-    """Data is acknowledged together with a small reply, whose place the client's own acknowledgement gives."""
+    """Data is acknowledged together with a small reply, placed where the client's acknowledgement says."""
     (reply,) = _replies(_tcp("PA", b"GET / HTTP/1.0\r\n\r\n"))
     _assert_valid(reply)
     assert (reply[TCP].flags, reply[TCP].seq, reply[TCP].ack) == ("PA", 7000, 1018)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from traffic.schedule import dns_retries, syn_retransmissions
-from traffic.spec import SynSchedule
+
+if TYPE_CHECKING:
+    from traffic.spec import SynSchedule
 
 
 @pytest.mark.parametrize(
