@@ -33,7 +33,7 @@ def _column(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def test_connections_take_paths_in_turn() -> None:
-    """Neighbouring connections leave by different ENIs, from the first port of each one's first environment."""
+    """Neighbouring connections leave by different ENIs, from the first ports of their first environments."""
     ends = Fleet(SPEC).endpoints(_column(0, 1, 2))
     assert ends.path.tolist() == [0, 1, 0]
     assert ends.port.tolist() == [536, 536, 537]
