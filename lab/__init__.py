@@ -1,10 +1,10 @@
 """A packet-level lab for AWS Lambda in a VPC, built from Linux network namespaces.
 
-    from lab import Lab
+from lab import Lab
 
-    with Lab.up("topologies/two_subnets.yaml") as lab:
-        result = lab.burst(140_000, connect_timeout_s=3)
-        assert result.drop_threshold == 130_000
+with Lab.up("topologies/two_subnets.yaml") as lab:
+    result = lab.burst(140_000, connect_timeout_s=3)
+    assert result.drop_threshold == 130_000
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["BurstResult", "Lab"]
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: `lab --help` needs neither netlink nor YAML.
     if name == "Lab":
-        from lab.run import Lab
+        from lab.run import Lab  # noqa: PLC0415
 
         return Lab
     if name == "BurstResult":
-        from lab.result import BurstResult
+        from lab.result import BurstResult  # noqa: PLC0415
 
         return BurstResult
     raise AttributeError(f"module 'lab' has no attribute {name!r}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 import time
+from typing import Literal
 
 from lab.errors import KernelError, UsageError
+from lab.first_refusal import first_to_refuse
 from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
@@ -19,7 +22,9 @@ from lab.topology import Topology
 from traffic.result import EngineResult
 from traffic.spec import BurstSpec, SynSchedule
 
-__all__ = ["Burst", "Progress", "run_burst"]
+__all__ = ["Burst", "Engine", "Progress", "run_burst"]
+
+Engine = Literal["packet"]
 
 _SLOTS_FREE_WITHIN_S = 5.0
 _POLL_S = 0.05
@@ -30,6 +35,7 @@ class Burst:
     """What is asked for; None is the topology's first function or server, and for the rate all at once."""
 
     connections: int
+    engine: Engine
     function: str | None
     server: str | None
     rate_per_s: float | None
@@ -72,6 +78,7 @@ def run_burst(
     fleet = _fleet(plan, wanted)
     server = _server(plan, wanted)
     first = record.next_connection(fleet.function)
+    _require_room(fleet, first, wanted)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
@@ -96,8 +103,17 @@ def run_burst(
                 record.set_next_connection(fleet.function, first + wanted.connections)
             _finish(running, wanted, seen, progress)
         if not wanted.leave_open:
-            _await_free_slots(namespaces, before, seen)
-    return assemble(plan.lab, seen, after, before, prediction)
+            _await_free_slots(namespaces, before, after)
+    first_refusal = first_to_refuse(after, spec, _eni_addresses(plan))
+    return assemble(
+        plan.lab,
+        wanted.engine,
+        seen,
+        readings=after,
+        held_before=before,
+        prediction=prediction,
+        first_to_refuse=first_refusal,
+    )
 
 
 def _fleet(plan: Plan, wanted: Burst) -> FleetPlan:
@@ -108,6 +124,17 @@ def _fleet(plan: Plan, wanted: Burst) -> FleetPlan:
 def _server(plan: Plan, wanted: Burst) -> ServerPlan:
     name = choose((server.name for server in plan.servers), wanted.server, "server")
     return next(server for server in plan.servers if server.name == name)
+
+
+def _require_room(fleet: FleetPlan, first: int, wanted: Burst) -> None:
+    """Every connection needs a source port of an execution environment of its own."""
+    smallest = min(path.environments for path in fleet.paths) * fleet.blocks.per_environment
+    room = smallest * len(fleet.paths) - first
+    if wanted.connections > room:
+        left_open = f"; {first:,} more are left open by earlier bursts" if first else ""
+        raise UsageError(
+            f"-n {wanted.connections}: the fleet of {fleet.function} has room for {room:,} connections{left_open}"
+        )
 
 
 def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan) -> tuple[Limiter, ...]:
@@ -133,6 +160,10 @@ def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
     for each in readings:
         used[each.limiter.node] = used.get(each.limiter.node, 0) + each.in_use
     return lambda node: used.get(node, 0)
+
+
+def _eni_addresses(plan: Plan) -> dict[str, IPv4Address]:
+    return {node.name: IPv4Address(node.addresses[0]) for node in plan.nodes if node.kind == "hyperplane_eni"}
 
 
 def _spec(fleet: FleetPlan, server: ServerPlan, wanted: Burst, first: int) -> BurstSpec:
@@ -184,9 +215,7 @@ def _hold(wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None
         time.sleep(min(0.2, wanted.hold_s - held_s))
 
 
-def _finish(
-    running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]
-) -> None:
+def _finish(running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
     progress(_stage("leaving" if wanted.leave_open else "closing", 0.0, seen))
     running.tell("leave" if wanted.leave_open else "close")
     for _ in running.events():
@@ -194,21 +223,21 @@ def _finish(
 
 
 def _stage(phase: str, t_s: float, seen: EngineResult) -> Progress:
-    return Progress(
-        phase, t_s, seen.offered, seen.dns.answered, seen.tcp.established, seen.tcp.timed_out, seen.offered
-    )
+    return Progress(phase, t_s, seen.offered, seen.dns.answered, seen.tcp.established, seen.tcp.timed_out, seen.offered)
 
 
-def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], seen: EngineResult) -> None:
+def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], after: Iterable[Reading]) -> None:
     """Wait until what was closed is free, so that the next burst starts where this one did.
 
-    Connections that never got an answer keep their slots for the half-open timeout, and closed ones for the port
-    hold if there is one; that is not waited for.
+    Connections that the NAT gateway refused are half open in their ENI, and keep their slots for that timeout; closed
+    ones keep them for the port hold, if there is one. Neither is waited for beyond the deadline.
     """
-    earlier = {each.limiter: each.in_use for each in before}
+    half_open = sum(each.refused_connections for each in after if each.limiter.kind == "nat_gateway")
+    allowed = {
+        each.limiter: each.in_use + (half_open if each.limiter.kind == "hyperplane_eni" else 0) for each in before
+    }
     deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
-    while time.monotonic() < deadline:
-        now = read(namespaces, earlier)
-        if all(each.in_use <= earlier[each.limiter] + seen.tcp.timed_out for each in now):
+    while any(each.in_use > allowed[each.limiter] for each in read(namespaces, allowed)):
+        if time.monotonic() > deadline:
             return
         time.sleep(_POLL_S)

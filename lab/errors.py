@@ -7,7 +7,7 @@
     ├── KernelError       4   the kernel refused a step; everything done so far was undone
     └── ExpectationError  1   a burst did not show what `--expect` asked for
 
-Running out of ports is not in this tree: it is a result.
+Running out of ports is not in this tree: it is a result. An interrupt is Python's own KeyboardInterrupt, status 130.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
-    "INTERRUPTED",
     "ExpectationError",
     "KernelError",
     "LabError",
@@ -23,9 +22,6 @@ __all__ = [
     "TopologyError",
     "UsageError",
 ]
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 
 class LabError(Exception):
@@ -35,7 +31,7 @@ class LabError(Exception):
 
 
 class TopologyError(LabError):
-    """A topology that cannot be used; the text has one line per fault, `FILE:LINE:COLUMN: path: what; what is allowed`."""
+    """A topology that cannot be used; one line per fault, `FILE:LINE:COLUMN: path: what; what is allowed`."""
 
     exit_status = 2
 

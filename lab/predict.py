@@ -120,9 +120,7 @@ def choose(names: Iterable[str], name: str | None, what: str) -> str:
     return name
 
 
-def _enis(
-    topology: Topology, function: str, in_use: InUse, first: int
-) -> Iterator[tuple[Eni, _Limiter]]:
+def _enis(topology: Topology, function: str, in_use: InUse, first: int) -> Iterator[tuple[Eni, _Limiter]]:
     enis = enis_of(topology, function)
     limit = topology.hyperplane_eni.connection_limit
     for index, eni in enumerate(enis):
@@ -135,9 +133,7 @@ def _every(count: int, place: int) -> Callable[[int], int]:
     return lambda m: (m - place + count - 1) // count if m > place else 0
 
 
-def _nat_gateways(
-    topology: Topology, enis: Sequence[tuple[Eni, _Limiter]], in_use: InUse
-) -> Iterator[_Limiter]:
+def _nat_gateways(topology: Topology, enis: Sequence[tuple[Eni, _Limiter]], in_use: InUse) -> Iterator[_Limiter]:
     for gateway in topology.vpc.nat_gateways:
         behind = [limiter for eni, limiter in enis if eni.subnet.default_route == gateway.name]
         if behind:

@@ -65,24 +65,25 @@ class BurstResult:
 
 def assemble(
     lab: str,
+    engine: str,
     seen: EngineResult,
+    *,
     readings: Sequence[Reading],
     held_before: Sequence[Reading],
     prediction: Prediction,
+    first_to_refuse: Reading | None,
 ) -> BurstResult:
     """Put both accounts together; `readings` count refusals from the start of the burst."""
     return BurstResult(
         lab=lab,
-        engine="packet",
+        engine=engine,
         offered=seen.offered,
         dns=seen.dns,
         tcp=seen.tcp,
         drop_threshold=seen.drop_threshold,
         limits=tuple(_limit(each) for each in readings),
-        bottleneck=_first_to_refuse(readings),
-        predicted=PredictedResult(
-            prediction.established, prediction.drop_threshold, prediction.bottleneck
-        ),
+        bottleneck=first_to_refuse.limiter.kind if first_to_refuse else None,
+        predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
         timing=seen.timing,
         series=seen.series,
         disagreements=tuple(_disagreements(seen, readings, held_before)),
@@ -103,15 +104,7 @@ def _limit(reading: Reading) -> LimitResult:
     )
 
 
-def _first_to_refuse(readings: Sequence[Reading]) -> str | None:
-    refused = [each for each in readings if each.refused_packets]
-    first = max(refused, key=lambda each: each.first_refusal_age_s or 0.0, default=None)
-    return first.limiter.kind if first else None
-
-
-def _disagreements(
-    seen: EngineResult, readings: Sequence[Reading], held_before: Sequence[Reading]
-) -> list[str]:
+def _disagreements(seen: EngineResult, readings: Sequence[Reading], held_before: Sequence[Reading]) -> list[str]:
     """Compare what clients saw with what the kernel counted; each pair of numbers has one meaning."""
     tcp = seen.tcp
     pairs = (

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from lab.burst import Burst, Progress, run_burst
+from lab.burst import Burst, Engine, Progress, run_burst
 from lab.errors import UsageError
 from lab.kernel import apply, preflight
 from lab.kernel.namespaces import Namespaces
@@ -52,7 +52,7 @@ class Lab:
         scale: int = 1,
         notice: Callable[[str], None] = _silent,
     ) -> Self:
-        """Build the lab that a topology file describes, every limit divided by `scale`; a lab that is up as wanted stays.
+        """Build the lab of a topology file, every limit divided by `scale`; a lab that is up as wanted stays as it is.
 
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind.
         """
@@ -68,7 +68,8 @@ class Lab:
             if known is not None:  # half built by a process that was killed
                 _take_down(state, known, notice)
             record = state.new_record(plan.lab)
-            _bring_up(state, record, plan, wanted, Path(topology).read_text(), notice)
+            record.write(plan, wanted, Path(topology).read_text())
+            _bring_up(state, record, plan, notice)
         return cls(record, state, changed=True)
 
     @classmethod
@@ -140,6 +141,7 @@ class Lab:
         self,
         connections: int,
         *,
+        engine: Engine = "packet",
         function: str | None = None,
         server: str | None = None,
         rate_per_s: float | None = None,
@@ -155,6 +157,7 @@ class Lab:
         """
         wanted = Burst(
             connections=connections,
+            engine=engine,
             function=function,
             server=server,
             rate_per_s=rate_per_s,
@@ -176,10 +179,7 @@ def _require_equal(known: Record, plan: Plan) -> None:
         )
 
 
-def _bring_up(
-    state: State, record: Record, plan: Plan, topology: Topology, text: str, notice: Callable[[str], None]
-) -> None:
-    record.write(plan, topology, text)
+def _bring_up(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> None:
     try:
         apply.apply(state, record, plan, notice)
     except BaseException:

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.result import BurstResult, LimitResult
-from lab.topology.limits import (
-    ENI_CONNECTIONS,
-    NAT_EIPS,
-    NAT_CONNECTIONS_PER_DESTINATION,
-)
+from lab.topology.limits import NAT_EIPS
 
 __all__ = ["Verdict", "judge"]
 
@@ -47,13 +43,13 @@ def _eni_limit(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"Hyperplane ENI connection limit reached: {names}, {full[0].limit:,} connections each",
         explanation=(
-            f"{_dns(result)} Connections cross a Hyperplane ENI, and each ENI that is full drops every further SYN "
-            "without an answer.",
+            _dns(result),
+            "Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer.",
             f"No CloudWatch metric shows this limit; the NAT gateway's ErrorPortAllocation {metric}.",
         ),
         remedies=(
-            f"Add a private subnet to the function: one more ENI, {full[0].limit:,} more connections "
-            f"(AWS: {ENI_CONNECTIONS:,}). A different security-group set gives an ENI of its own, too.",
+            f"Add a private subnet to the function: one more ENI, {full[0].limit:,} more connections.",
+            "A different security-group set gives a function an ENI of its own, too.",
             *_ALWAYS,
         ),
     )
@@ -62,20 +58,18 @@ def _eni_limit(result: BurstResult) -> Verdict:
 def _port_exhaustion(result: BurstResult) -> Verdict:
     entries = _of(result, "nat_gateway")
     refused = sum(limit.dropped_packets for limit in entries)
-    full = {limit.node: [each for each in entries if each.node == limit.node] for limit in entries if limit.dropped_packets}
-    gateways = ", ".join(
-        f"{node}, {len(eips)} Elastic IP{'s' if len(eips) > 1 else ''} with {eips[0].limit:,} connections each to {eips[0].destination}"
-        for node, eips in full.items()
-    )
-    most = max(len(eips) for eips in full.values())
+    full = sorted({limit.node for limit in entries if limit.dropped_packets})
+    elastic_ips = max(sum(each.node == node for each in entries) for node in full)
+    each, destination = entries[0].limit, entries[0].destination
+    gateways = f"{', '.join(full)} with {elastic_ips} Elastic IP{'s' if elastic_ips > 1 else ''}"
     return Verdict(
-        headline=f"NAT gateway port exhaustion: {gateways}",
+        headline=f"NAT gateway port exhaustion: {gateways}, {each:,} connections each to {destination}",
         explanation=(
-            f"{_dns(result)} Once no Elastic IP has a port left for this destination, the NAT gateway drops the SYN "
-            "without an answer.",
+            _dns(result),
+            "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
             f"CloudWatch shows it: ErrorPortAllocation rises by {refused:,}, one per SYN refused.",
         ),
-        remedies=(_more_addresses(most, entries[0].limit), *_ALWAYS),
+        remedies=(_more_addresses(elastic_ips, each), *_ALWAYS),
     )
 
 
@@ -86,8 +80,8 @@ def _more_addresses(elastic_ips: int, each: int) -> str:
             "second NAT gateway, or spread the load over more destination addresses or ports."
         )
     return (
-        f"Associate a secondary Elastic IP with the NAT gateway: {each:,} more connections to each destination "
-        f"(AWS: {NAT_CONNECTIONS_PER_DESTINATION:,}), up to {NAT_EIPS}; AWS's default quota is 2."
+        f"Associate a secondary Elastic IP with the NAT gateway: {each:,} more connections to each destination, "
+        f"up to {NAT_EIPS} addresses (AWS's default quota is 2)."
     )
 
 
@@ -95,9 +89,7 @@ def _silence(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"{result.tcp.timed_out:,} connections timed out, and no limiter refused them",
         explanation=("The SYNs were lost or never answered somewhere else on the way.",),
-        remedies=(
-            "See whether the server is up and the routes lead to it: lab status; lab exec NODE -- ip route.",
-        ),
+        remedies=("See whether the server is up and the routes lead to it: lab status; lab exec NODE -- ip route.",),
     )
 
 

@@ -128,6 +128,7 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
         for item in plan.objects:
             made.append(item)
             _do(site, item)
+        links.wait_until_up(site.namespaces, plan.namespaces)
         while site.starting:
             site.starting.pop(0).wait_ready()
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import json
 import os
 from pathlib import Path
@@ -25,25 +25,24 @@ class Generator:
     """The running generator, as JSON lines in both directions."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("a generator is spoken to through pipes")
         self._process = process
+        self._ears, self._mouth = process.stdin, process.stdout
         self._log = log
 
     def events(self) -> Iterator[Event]:
         """What it says, as it says it, until it ends."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._mouth:
             yield json.loads(line)
         if self._process.wait() != 0:
             raise KernelError(f"the traffic generator failed: {self._last_words()}")
 
     def tell(self, command: str) -> None:
         """Tell it what to do: `close`, `leave` or `abort`."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(f"{command}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended already; `events` says how
+        with suppress(BrokenPipeError):  # it has ended already; `events` says how
+            self._ears.write(f"{command}\n")
+            self._ears.flush()
 
     def stop(self) -> None:
         """Have it close what is open, and wait until it has."""
@@ -63,7 +62,7 @@ class Generator:
 
 @contextmanager
 def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
-    """A generator at work; when the block ends, however it ends, nothing it opened stays open but what it was told to leave."""
+    """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave."""
     with log.open("w") as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno())
     with process:

@@ -45,7 +45,7 @@ class Counter(NamedTuple):
 
 
 class Element(NamedTuple):
-    """A set element: its key as the kernel packs it (each field padded to four bytes), and what is left of its timeout."""
+    """A set element: its key as the kernel packs it (fields padded to four bytes), and what is left of its timeout."""
 
     key: bytes
     expires_ms: int

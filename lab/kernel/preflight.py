@@ -1,4 +1,4 @@
-"""What a lab needs of the machine, checked before the first step: each lack has a sentence and the command that helps."""
+"""What a lab needs of the machine, checked before the first step: each lack has a sentence and a command that helps."""
 
 from __future__ import annotations
 

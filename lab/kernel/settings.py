@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from lab.kernel.namespaces import Namespaces
 from lab.plan.objects import Sysctl
@@ -26,6 +27,15 @@ def _write(path: Path, sysctl: Sysctl) -> None:
     path.write_text(sysctl.value)
 
 
+class _Known(TypedDict):
+    """What is remembered while the setting is raised."""
+
+    found: int
+    set: int
+    labs: dict[str, int]
+    """Lab → entries that it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConntrackMaxKeeper:
     """Raises the host-wide `nf_conntrack_max` for labs that need more, and puts the old value back after the last.
@@ -39,12 +49,11 @@ class ConntrackMaxKeeper:
     def need(self, lab: str, entries: int) -> tuple[int, int] | None:
         """Have room for `entries`; the old and the new value if the setting was raised."""
         now = int(self.setting.read_text())
-        known = self._load()
-        if not known and entries <= now:
+        known = self._load(now)
+        if not known["labs"] and entries <= now:
             return None
-        labs = {**known.get("labs", {}), lab: entries}
         target = max(now, entries)
-        self._save({"found": known.get("found", now), "set": target, "labs": labs})
+        self._save({"found": known["found"], "set": target, "labs": known["labs"] | {lab: entries}})
         if target == now:
             return None
         self.setting.write_text(str(target))
@@ -52,23 +61,25 @@ class ConntrackMaxKeeper:
 
     def release(self, lab: str) -> tuple[int, int] | None:
         """Forget a lab; the value undone and the value restored if it was the last one that needed it."""
-        known = self._load()
-        if lab not in known.get("labs", {}):
+        now = int(self.setting.read_text())
+        known = self._load(now)
+        if known["labs"].pop(lab, None) is None:
             return None
-        labs = {name: entries for name, entries in known["labs"].items() if name != lab}
-        if labs:
-            self._save({**known, "labs": labs})
+        if known["labs"]:
+            self._save(known)
             return None
         self.record.unlink()
-        now = int(self.setting.read_text())
         if now != known["set"] or now == known["found"]:
             return None  # somebody else has changed it since: theirs stands
         self.setting.write_text(str(known["found"]))
         return now, known["found"]
 
-    def _load(self) -> dict[str, dict[str, int]] | dict[str, int]:
-        return json.loads(self.record.read_text()) if self.record.exists() else {}
+    def _load(self, now: int) -> _Known:
+        if not self.record.exists():
+            return {"found": now, "set": now, "labs": {}}
+        known: _Known = json.loads(self.record.read_text())
+        return known
 
-    def _save(self, known: dict[str, object]) -> None:
+    def _save(self, known: _Known) -> None:
         self.record.parent.mkdir(parents=True, exist_ok=True)
         self.record.write_text(json.dumps(known))

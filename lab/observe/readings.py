@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from itertools import groupby
+from struct import Struct
 from typing import Self
 
 from lab.kernel import nfnetlink
@@ -12,9 +14,20 @@ from lab.kernel.namespaces import Namespaces
 from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
 from lab.plan.objects import Limiter
 
-__all__ = ["Reading", "read"]
+__all__ = ["FirstRefusal", "Reading", "read"]
 
 _MS_PER_S = 1000
+_SOURCE = Struct("!4sH")
+"""The head of a set's key: source address and source port."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRefusal:
+    """When a node refused its first connection, and whose it was, as the node saw it."""
+
+    age_s: float
+    source: IPv4Address
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +38,8 @@ class Reading:
     in_use: int
     refused_packets: int
     refused_connections: int
-    first_refusal_age_s: float | None
-    """How long ago its node refused its first connection since it last forgot; None if it has not."""
+    first_refusal: FirstRefusal | None
+    """The first connection that its node refused since it last forgot; None if it has refused none."""
 
     def since(self, before: Self) -> Reading:
         """The same moment, with refusals counted from an earlier one."""
@@ -35,7 +48,7 @@ class Reading:
             self.in_use,
             self.refused_packets - before.refused_packets,
             self.refused_connections - before.refused_connections,
-            self.first_refusal_age_s,
+            self.first_refusal,
         )
 
 
@@ -52,20 +65,22 @@ def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
     """Runs inside the namespace of these limiters."""
     table = limiters[0].table
     counters = nfnetlink.counters(table)
-    age_s = _first_refusal_age_s(limiters[0])
+    first = _first_refusal(limiters[0])
     return [
         Reading(
             limiter,
             nfnetlink.set_size(table, limiter.slots),
             counters[limiter.refused_packets].packets,
             counters[limiter.refused_connections].packets,
-            age_s,
+            first,
         )
         for limiter in limiters
     ]
 
 
-def _first_refusal_age_s(limiter: Limiter) -> float | None:
+def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
     for element in nfnetlink.elements(limiter.table, limiter.first_refused):
-        return FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
+        age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
+        source, port = _SOURCE.unpack_from(element.key)
+        return FirstRefusal(age_s, IPv4Address(source), port)
     return None

@@ -164,9 +164,7 @@ class _Surveyor:
         self._lab = lab
         self._service_vpc = topology.service_vpc.cidr
         self._subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
-        self._hosts = {
-            subnet.name: addressing.subnet_hosts(subnet.cidr) for subnet in topology.vpc.subnets
-        }
+        self._hosts = {subnet.name: addressing.subnet_hosts(subnet.cidr) for subnet in topology.vpc.subnets}
         self._elastic_ips = addressing.elastic_ips()
         self._enis = hyperplane_enis(topology)
         self._pairs = tuple(self._all_pairs())

@@ -50,9 +50,7 @@ MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
 RouteKind = Literal["unicast", "local", "blackhole"]
-NodeKind = Literal[
-    "fleet", "service_vpc", "resolver", "hyperplane_eni", "vpc", "nat_gateway", "internet", "server"
-]
+NodeKind = Literal["fleet", "service_vpc", "resolver", "hyperplane_eni", "vpc", "nat_gateway", "internet", "server"]
 LimiterKind = Literal["hyperplane_eni", "nat_gateway"]
 
 
@@ -127,7 +125,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: the lab knows every MAC address, so nobody needs to ask (no ARP at the first SYN)."""
+    """A permanent neighbour entry: the lab knows every MAC address, so nobody asks (no ARP at the first SYN)."""
 
     namespace: str
     interface: str

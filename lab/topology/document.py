@@ -6,9 +6,9 @@ Python object. A duplicate key is one fault among the others instead of the end 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+import warnings
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
@@ -108,9 +108,7 @@ class _Walk:
     def value(self, node: Node, path: Path) -> Value:
         self.values[path] = _place(node)
         if len(path) > DEEPEST:
-            raise Unreadable(
-                _place(node), f"it is more than {DEEPEST} levels deep (does an alias hold itself?)"
-            )
+            raise Unreadable(_place(node), f"it is more than {DEEPEST} levels deep (does an alias hold itself?)")
         if len(self.values) > MOST_VALUES:
             raise Unreadable(_place(node), f"its aliases stand for more than {MOST_VALUES:,} values")
         if isinstance(node, MappingNode):

@@ -33,9 +33,7 @@ def load(path: str | PathLike[str]) -> Topology:
         content = FilePath(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
         reason = getattr(error, "strerror", None) or str(error)
-        raise _error(
-            name, START, "file", f"cannot be read: {reason}; give the path of a topology file"
-        ) from None
+        raise _error(name, START, "file", f"cannot be read: {reason}; give the path of a topology file") from None
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

@@ -107,9 +107,7 @@ class Subnet(_Model):
     """A part of the VPC with a route table of its own; private when its default route is a NAT gateway."""
 
     name: Name = Field(description=f"a subnet's name is {NAME}")
-    cidr: Block = Field(
-        description="a subnet's IPv4 range is a /16 to a /28 inside the VPC's, such as 10.0.1.0/24"
-    )
+    cidr: Block = Field(description="a subnet's IPv4 range is a /16 to a /28 inside the VPC's, such as 10.0.1.0/24")
     default_route: Name | None = Field(
         None,
         description="a default route is the name of a NAT gateway; a public subnet has none",

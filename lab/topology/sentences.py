@@ -109,9 +109,7 @@ def _field_at(path: Path, root: type[BaseModel]) -> FieldInfo | None:
     field, model = None, root
     for step in path:
         if isinstance(step, str):
-            field = next(
-                (known for name, known in model.model_fields.items() if step in (known.alias, name)), field
-            )
+            field = next((known for name, known in model.model_fields.items() if step in (known.alias, name)), field)
             model = _model_in(field.annotation if field else None) or model
     return field
 

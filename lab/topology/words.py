@@ -1,7 +1,7 @@
 """The small words of a topology file: names, hostnames, IPv4 ranges, durations, each with its complaints."""
 
-import re
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -84,9 +84,7 @@ def _fit_hostname(text: str) -> str:
         raise ValueError(f"{shown(text)} has {len(text)} characters, more than {LONGEST_HOSTNAME}")
     for label in labels:
         if len(label) > LONGEST_LABEL:
-            raise ValueError(
-                f"{shown(text)} has a label of {len(label)} characters, more than {LONGEST_LABEL}"
-            )
+            raise ValueError(f"{shown(text)} has a label of {len(label)} characters, more than {LONGEST_LABEL}")
         if not re.fullmatch(LABEL_PATTERN, label):
             raise ValueError(f"{shown(text)} has the label {shown(label)}, which DNS cannot hold")
     if len(labels) == 1:
@@ -157,17 +155,11 @@ def _network_type(prefixes: range) -> Any:
     return AfterValidator(of_a_fit_size)
 
 
-_RANGE_SCHEMA = WithJsonSchema(
-    {"type": "string", "pattern": f"^{RANGE_PATTERN}$", "examples": ["10.0.0.0/16"]}
-)
+_RANGE_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{RANGE_PATTERN}$", "examples": ["10.0.0.0/16"]})
 
-Address = Annotated[
-    IPv4Address, BeforeValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})
-]
+Address = Annotated[IPv4Address, BeforeValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
 Block = Annotated[IPv4Network, _network_type(BLOCK_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
-ServiceBlock = Annotated[
-    IPv4Network, _network_type(SERVICE_VPC_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA
-]
+ServiceBlock = Annotated[IPv4Network, _network_type(SERVICE_VPC_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
 
 
 # ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -33,9 +33,7 @@ def _ports(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
     yield from parts.router(eni.namespace)
     yield parts.veth(eni.service)
     yield parts.veth(eni.vpc)
-    yield parts.own_address(
-        inner, eni.service_address, addressing.segment(layout.topology.service_vpc.cidr).prefixlen
-    )
+    yield parts.own_address(inner, eni.service_address, addressing.segment(layout.topology.service_vpc.cidr).prefixlen)
     yield parts.own_address(eni.vpc.near, eni.address)
     yield from parts.through(eni.vpc, parts.ANYWHERE, addressing.subnet_router(eni.eni.subnet.cidr))
     for fleet in layout.fleets:
@@ -58,9 +56,7 @@ def _limiter(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
     )
     yield from slots.conntrack_sysctls(eni.namespace, slot_set)
     yield Ruleset(eni.namespace, _ruleset(eni, slot_set))
-    yield slots.limiter(
-        slot_set, node=eni.node, kind="hyperplane_eni", namespace=eni.namespace, table=TABLE
-    )
+    yield slots.limiter(slot_set, node=eni.node, kind="hyperplane_eni", namespace=eni.namespace, table=TABLE)
 
 
 def _ruleset(eni: EniLayout, slot_set: slots.SlotSet) -> str:

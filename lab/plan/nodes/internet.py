@@ -1,4 +1,4 @@
-"""The internet: a router that knows the Elastic IPs on one side and the remote servers on the other, and nothing else."""
+"""The internet: a router that knows the Elastic IPs on one side, the remote servers on the other, and nothing else."""
 
 from __future__ import annotations
 

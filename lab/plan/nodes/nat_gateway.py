@@ -4,7 +4,7 @@
 combination of destination IP address, the destination port, and protocol" (Amazon VPC user guide, "NAT gateways").
 So there is one slot set per (Elastic IP, server, protocol). A new connection starts at the Elastic IP that the policy
 picks; when that one's set is full it spills over to the next. When all are full the SYN is dropped, and the counters
-say what CloudWatch calls ErrorPortAllocation. Ports are 1024–65535 (same source): 55,000 are 85 % of them, so the
+say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are 85 % of them, so the
 kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
 
 Destinations that the topology does not name share one slow path per Elastic IP, `ct count`, which walks a list.
@@ -127,9 +127,7 @@ def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> str:
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
         *chains,
         *_fallback(nat),
-        slots.chain(
-            "admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"
-        ),
+        slots.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
         *slots.forward_chains(sets, nat.vpc.near.interface, *_fallback_marks(nat)),
         slots.chain(
             "translate",

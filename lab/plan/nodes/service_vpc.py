@@ -16,9 +16,13 @@ _BRIDGE = "segment"
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
     """One bridge; its ports are the far ends of everyone's links."""
-    plugged = (*layout.fleets, layout.resolver, *layout.enis)
+    links = (
+        *(fleet.service for fleet in layout.fleets),
+        layout.resolver.service,
+        *(eni.service for eni in layout.enis),
+    )
     yield from parts.namespace(layout.service)
     # With br_netfilter loaded (Docker does) bridged frames would visit the IP hooks as well.
     yield Sysctl(layout.service, "net.bridge.bridge-nf-call-iptables", "0", optional=True)
-    yield Bridge(layout.service, _BRIDGE, tuple(node.service.far.interface for node in plugged))
+    yield Bridge(layout.service, _BRIDGE, tuple(link.far.interface for link in links))
     yield NodePlan(SERVICE_VPC, "service_vpc", layout.service, (str(layout.topology.service_vpc.cidr),))

@@ -85,10 +85,8 @@ class SlotSet:
         """The rules that accept a new connection while there is room; without room they do not match."""
         for protocol in self.protocols:
             timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
-            yield (
-                f"meta l4proto {protocol} update @{self.name} {{ {ORIGINAL_TUPLE} timeout {timeout_s}s }} "
-                f"ct mark set {self.mark:#x} accept"
-            )
+            admitted = f"update @{self.name} {{ {ORIGINAL_TUPLE} timeout {timeout_s}s }}"
+            yield f"meta l4proto {protocol} {admitted} ct mark set {self.mark:#x} accept"
 
     def definition(self) -> str:
         """The set itself."""

@@ -57,6 +57,4 @@ def _route_table(layout: Layout, index: int, subnet: Subnet) -> Iterator[parts.P
     yield Route(layout.router, parts.ANYWHERE, nat.vpc.far.interface, nat.address, table=table)
     for eni in layout.enis:
         if eni.eni.subnet == subnet:
-            yield Rule(
-                layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface
-            )
+            yield Rule(layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface)

@@ -1,0 +1,64 @@
+"""Into a node: run a program there, or stay."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lab.cli.options import LabName
+from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["register"]
+
+Node = Annotated[
+    str, typer.Argument(help="A node, as `lab status` has it, or its name in the topology.", metavar="NODE")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    # What follows NODE is the command's own, dashes and all.
+    app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(exec_)
+    app.command("shell")(shell)
+
+
+def exec_(
+    node: Node,
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments.", metavar="COMMAND...")],
+    *,
+    lab: LabName = None,
+) -> None:
+    """Run a command in a node; its exit status is the command's.
+
+    In a function's fleet, names resolve through the service VPC's resolver, with nothing of the host's touched.
+
+    \b
+    sudo lab exec checkout -- dig +short cache.example.com
+    sudo lab exec checkout -- curl -s http://cache.example.com:443/
+    sudo lab exec eni-private-a -- conntrack -C
+    """
+    _become(lab, node, [word for index, word in enumerate(command) if index or word != "--"])
+
+
+def shell(node: Node, *, lab: LabName = None) -> None:
+    """Open a shell in a node; `exit` leaves it.
+
+    \b
+    sudo lab shell eni-private-a
+    """
+    _become(lab, node, [os.environ.get("SHELL", "/bin/sh")])
+
+
+def _become(lab: str | None, node: str, command: Sequence[str]) -> None:
+    from lab.run import Lab
+
+    if not command:
+        raise UsageError("which command? lab exec NODE -- COMMAND")
+    namespace = Lab.find(lab).node(node).namespace
+    # `ip netns exec` also mounts the node's own resolv.conf over /etc, in a mount namespace of the command's.
+    os.execvp("ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606, S607  # no shell, and ip from PATH

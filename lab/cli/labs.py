@@ -1,0 +1,188 @@
+"""Labs as a whole: up, down, list, status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from lab.cli.options import AsJson, LabName, TopologyFile
+from lab.cli.show import complain, notice, print_json, say, table
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    for command in (up, down, list_, status):
+        app.command(command.__name__.rstrip("_"))(command)
+
+
+def up(
+    topology: TopologyFile,
+    *,
+    name: Annotated[
+        str | None, typer.Option(help="Another name than the topology's: several labs run side by side.")
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Divide every limit: 65,000 is 650 at 100.", metavar="N")] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the plan, in the order of making, and make nothing. Needs no root."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the lab that a topology describes.
+
+    \b
+    sudo lab up topologies/two_subnets.yaml
+    sudo lab up topologies/two_subnets.yaml --scale 100 --name small
+    lab up topologies/two_subnets.yaml --dry-run
+    """
+    if dry_run:
+        _print_plan(topology, name, scale, as_json=as_json)
+        return
+    from lab.run import Lab
+
+    try:
+        lab = Lab.up(topology, name=name, scale=scale, notice=notice)
+    except KeyboardInterrupt:
+        complain("interrupted; what was made is undone")
+        raise
+    if as_json:
+        print_json({"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)})
+        return
+    if not lab.changed:
+        say(f"lab {lab.name} is up already, just as {topology} has it")
+        return
+    say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
+    say(
+        f"next: lab burst --lab {lab.name} -n 1000; lab status --lab {lab.name}; lab down --lab {lab.name}",
+        style="dim",
+    )
+
+
+def _print_plan(topology: TopologyFile, name: str | None, scale: int, *, as_json: bool) -> None:
+    from lab.plan import build, describe
+    from lab.plan.objects import plan_to_json
+    from lab.topology import load, scaled
+
+    plan = build(scaled(load(topology), scale), name)
+    # Not through the console: a plan is text to compare and to grep, never wrapped.
+    typer.echo(plan_to_json(plan) if as_json else describe(plan), nl=as_json)
+
+
+def down(
+    *,
+    lab: LabName = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every lab of this machine.")] = False,
+) -> None:
+    """Take a lab away, all of it, by the plan that was recorded when it was made.
+
+    \b
+    sudo lab down
+    sudo lab down --lab two-subnets
+    sudo lab down --all
+    """
+    from lab.kernel.preflight import require_root
+    from lab.run import Lab
+
+    require_root()
+    labs = Lab.all() if everything else [Lab.find(lab)]
+    for each in labs:
+        ended = each.down(notice)
+        say(f"lab {each.name} is gone")
+        for resident in ended:
+            notice(f"ended with it: {resident.command} ({resident.pid}) in {resident.namespace}")
+    if not labs:
+        say("no lab is up")
+
+
+def list_(*, as_json: AsJson = False) -> None:
+    """Every lab on this machine.
+
+    \b
+    sudo lab list
+    sudo lab list --json
+    """
+    from lab.kernel.preflight import require_root
+    from lab.run import Lab
+
+    require_root()
+    labs = Lab.all()
+    if as_json:
+        print_json([{"lab": each.name, "complete": each.complete, "nodes": len(each.plan.nodes)} for each in labs])
+    elif labs:
+        state = {True: "up", False: "half built: lab down takes it away"}
+        table(
+            ("lab", "#nodes", "state"),
+            ((each.name, len(each.plan.nodes), state[each.complete]) for each in labs),
+        )
+    else:
+        say("no lab is up")
+
+
+def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
+    """A lab's nodes and addresses, its limits, and the connections that hold a slot now.
+
+    \b
+    sudo lab status
+    sudo lab status --lab two-subnets --json
+    """
+    from lab.run import Lab
+
+    found = Lab.find(lab)
+    document = _status(found)
+    if as_json:
+        print_json(document)
+        return
+    say(f"lab {found.name}", style="bold")
+    table(
+        ("node", "kind", "addresses"),
+        ((each["node"], each["kind"].replace("_", " "), " ".join(each["addresses"])) for each in document["nodes"]),
+    )
+    say()
+    table(
+        ("limiter", "for", "#limit", "#connections", "#refused", "#SYNs refused"),
+        (
+            (
+                " ".join(filter(None, (each["node"], each["eip"]))),
+                "everything" if each["destination"] is None else f"{each['destination']} {each['protocol']}",
+                each["limit"],
+                each["connections"],
+                each["refused_connections"],
+                each["refused_packets"],
+            )
+            for each in document["limits"]
+        ),
+    )
+
+
+def _status(lab: Any) -> dict[str, Any]:
+    readings = lab.readings() if lab.complete else ()
+    return {
+        "lab": lab.name,
+        "complete": lab.complete,
+        "nodes": [
+            {
+                "node": node.name,
+                "kind": node.kind,
+                "namespace": node.namespace,
+                "addresses": list(node.addresses),
+            }
+            for node in lab.plan.nodes
+        ],
+        "limits": [
+            {
+                "node": each.limiter.node,
+                "kind": each.limiter.kind,
+                "eip": each.limiter.eip,
+                "destination": each.limiter.destination,
+                "protocol": each.limiter.protocol,
+                "limit": each.limiter.limit,
+                "connections": each.in_use,
+                "refused_connections": each.refused_connections,
+                "refused_packets": each.refused_packets,
+            }
+            for each in readings
+        ],
+    }

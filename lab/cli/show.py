@@ -1,0 +1,108 @@
+"""How things are printed: for a person on a terminal in colour, for a pipe as plain text, for a program as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from functools import cache
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lab.burst import Progress
+
+__all__ = ["bullet", "burst_progress", "complain", "notice", "number", "print_json", "say", "table"]
+
+_WIDTH_IN_A_PIPE = 120
+
+
+@cache
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _WIDTH_IN_A_PIPE
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+def say(text: str = "", style: str | None = None) -> None:
+    """A line for the person who asked; a terminal breaks it between words, a pipe gets it whole."""
+    console = _console(stderr=False)
+    console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+
+
+def bullet(text: str) -> None:
+    """One item of a list, its further lines indented."""
+    console = _console(stderr=False)
+    if not console.is_terminal:
+        say(f"  - {text}")
+        return
+    grid = Table.grid(padding=(0, 1, 0, 2))
+    grid.add_row("-", text)
+    console.print(grid, markup=False)
+
+
+def notice(text: str) -> None:
+    """Something to know beside the answer: on standard error, so that pipes and JSON stay clean."""
+    _console(stderr=True).print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """What is wrong, one line or several, as they are."""
+    _console(stderr=True).print(text, style="red", markup=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def number(value: int | None) -> str:
+    """A count as people write it; a dash for none."""
+    return "-" if value is None else f"{value:,}"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
+    """A table; columns of numbers are those whose title opens with `#`."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in columns:
+        shown.add_column(title.removeprefix("#"), justify="right" if title.startswith("#") else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(each if isinstance(each, str) else number(each) for each in row))
+    _console(stderr=False).print(shown)
+
+
+@contextmanager
+def burst_progress() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on a terminal's standard error; nothing in a pipe."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("connecting", total=1, counts="")
+
+        def show(progress: Progress) -> None:
+            counts = f"{progress.established:,} established, {progress.timed_out:,} timed out"
+            bar.update(
+                task,
+                description=progress.phase,
+                total=progress.offered,
+                completed=progress.settled,
+                counts=counts,
+            )
+
+        yield show

@@ -1,0 +1,116 @@
+"""Topology files without a lab: validate, predict, schema. No root, no kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lab.cli.options import AsJson, TopologyFile
+from lab.cli.show import number, print_json, say, table
+from lab.errors import TopologyError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    for command in (validate, predict, schema):
+        app.command()(command)
+
+
+def validate(
+    topologies: Annotated[list[Path], typer.Argument(help="Topology files.", metavar="TOPOLOGY.yaml...")],
+) -> None:
+    """Check topology files; every fault of each is listed.
+
+    \b
+    lab validate topologies/*.yaml
+    """
+    from lab.topology import load
+
+    faults = []
+    for path in topologies:
+        try:
+            load(path)
+        except TopologyError as error:
+            faults.append(str(error))
+        else:
+            say(f"{path}: valid")
+    if faults:
+        raise TopologyError("\n".join(faults))
+
+
+def predict(
+    topology: TopologyFile,
+    connections: Annotated[
+        int, typer.Option("-n", help="Connections, all held at the same time.", metavar="CONNECTIONS")
+    ],
+    *,
+    function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
+    scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """What a burst will show, and which limit binds, by arithmetic from the topology.
+
+    \b
+    lab predict topologies/two_subnets.yaml -n 140000
+    """
+    from lab.predict import predict as predict_burst
+    from lab.topology import load, scaled
+
+    prediction = predict_burst(scaled(load(topology), scale), connections, function=function, server=server)
+    if as_json:
+        print_json(_document(prediction))
+        return
+    say(f"of {number(prediction.offered)} connections, {number(prediction.established)} will be established")
+    table(
+        ("limiter", "kind", "#limit", "#offered", "#refused"),
+        (
+            (each.node, each.kind.replace("_", " "), each.limit, each.offered, each.refused)
+            for each in prediction.limiters
+        ),
+    )
+    say(_threshold(prediction), style="bold")
+
+
+def _threshold(prediction: Any) -> str:
+    if prediction.established is None:
+        return "Elastic IPs are chosen by a hash and do not spill over: chance decides which is full first"
+    if prediction.drop_threshold is None:
+        return "no limit binds"
+    kind = prediction.bottleneck.replace("_", " ")
+    return f"the first connection is dropped with {number(prediction.drop_threshold)} held, by a {kind}"
+
+
+def _document(prediction: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "offered": prediction.offered,
+        "established": prediction.established,
+        "drop_threshold": prediction.drop_threshold,
+        "bottleneck": prediction.bottleneck,
+        "limits": [
+            {
+                "node": each.node,
+                "kind": each.kind,
+                "limit": each.limit,
+                "peak": each.peak,
+                "dropped_connections": each.refused,
+            }
+            for each in prediction.limiters
+        ],
+    }
+
+
+def schema() -> None:
+    """The JSON schema of topology files, for editors.
+
+    \b
+    lab schema > topologies/schema.json
+    """
+    from lab.topology import schema_text
+
+    typer.echo(schema_text(), nl=False)
