@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import json
 import sys
-from contextlib import suppress
 
 __all__ = ["emit"]
 

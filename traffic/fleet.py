@@ -85,8 +85,6 @@ def _check(spec: BurstSpec) -> None:
 
 def _check_blocks(blocks: PortBlocks) -> None:
     if not 0 < blocks.per_environment <= blocks.ports:
-        raise ValueError(
-            f"{blocks.per_environment} ports per environment out of {blocks.ports} make no block"
-        )
+        raise ValueError(f"{blocks.per_environment} ports per environment out of {blocks.ports} make no block")
     if blocks.first_port < 1 or blocks.first_port + blocks.ports - 1 > _LAST_PORT:
         raise ValueError(f"{blocks.ports} ports from {blocks.first_port} on go beyond {_LAST_PORT}")

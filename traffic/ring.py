@@ -57,7 +57,8 @@ _RX_DATA = 80 - 14
 _RX_WIDTH = _SLOT_BYTES - _RX_DATA
 
 _SEND_BUFFER_BYTES = 16 << 20
-_BACK_OFF_S = 0.001
+_FULL = (errno.ENOBUFS, errno.EAGAIN)
+_BACK_OFF_S, _BACK_OFFS = 0.001, 500
 _SEND_TIMEOUT = struct.pack("ll", 0, 500_000)
 
 # Classic BPF: accept an IPv4 frame with a 20-byte header (0x45) and the engine's DSCP, whatever its ECN bits.
@@ -75,7 +76,7 @@ _FILTER = (
 class Ring:
     """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
 
-    def __init__(self, interface: str, *, rx_slots: int = 8192, tx_slots: int = 4096) -> None:
+    def __init__(self, interface: str, *, rx_slots: int = 16384, tx_slots: int = 4096) -> None:
         # Many more slots to send than frames on their way: IP input orphans a frame (ip_rcv_core), which
         # frees its slot while the bytes are still in use; it must not come round again soon.
         self._received = self._dropped = 0
@@ -132,6 +133,8 @@ class Ring:
     def _send_run(self, frames: Batch, lengths: NDArray[np.uint32] | int | None) -> None:
         count, width = frames.shape
         run = slice(self._tx_next, self._tx_next + count)
+        if self._tx_words[run, _STATUS].any():  # once round, and the link is still busy with these
+            self._flush()
         self._tx[run, _TX_DATA : _TX_DATA + width] = frames
         self._tx_words[run, _LENGTH] = width if lengths is None else lengths
         self._tx_words[run, _STATUS] = _STATUS_SEND_REQUEST
@@ -142,14 +145,14 @@ class Ring:
         # A blocking send waits until no frame of ours is queued at the first link: batches cannot pile up in
         # the softirq backlog (net.core.netdev_max_backlog) where ksoftirqd has taken over. The time limit is
         # for a link that delays frames on purpose.
-        while True:
+        for _ in range(_BACK_OFFS):
             try:
                 self._socket.send(b"")
             except TimeoutError:
                 return
             except OSError as error:
                 # The first link's queue is full: the frame in question keeps its SEND_REQUEST (tpacket_snd).
-                if error.errno != errno.ENOBUFS:
+                if error.errno not in _FULL:
                     raise
                 time.sleep(_BACK_OFF_S)
             else:

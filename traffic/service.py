@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 import logging
 import resource
 import signal
-from functools import partial
 from typing import TYPE_CHECKING
 
 from traffic import responder

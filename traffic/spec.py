@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address
+import json
 from typing import Any, Literal, Self
 
 __all__ = [
@@ -47,9 +47,7 @@ class _Spec:
         unknown = sorted(raw.keys() - known)
         if unknown:
             raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        return {
-            name: IPv4Address(value) if name.endswith("address") else value for name, value in raw.items()
-        }
+        return {name: IPv4Address(value) if name.endswith("address") else value for name, value in raw.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ BATCH = 256
 """Frames sent at once: a quarter of the smallest queue on the way (net.core.netdev_max_backlog = 1000)."""
 
 _DNS_WINDOW = 1024
-_TCP_WINDOW = 2048
+_TCP_WINDOW = 4096
 _PATIENCE_S = 0.05
 """Many round trips of the lab, even on a busy machine, and far less than the first retransmission."""
 
@@ -83,9 +83,7 @@ class Client:
         closing = Window(count, _TCP_WINDOW, _PATIENCE_S)
         yield _Exchange(State.CLOSING, closing, self._next_to_close, known.close, self._fins)
         calling = Window(count, _TCP_WINDOW, _PATIENCE_S)
-        yield _Exchange(
-            State.SYN_SENT, calling, lambda limit, _: known.next_ready(limit), known.call, self._syns
-        )
+        yield _Exchange(State.SYN_SENT, calling, lambda limit, _: known.next_ready(limit), known.call, self._syns)
         asking = Window(count, _DNS_WINDOW, _PATIENCE_S)
         yield _Exchange(State.ASKING, asking, self._next_unasked, known.ask, self._wire.queries)
 

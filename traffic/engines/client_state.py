@@ -184,9 +184,7 @@ class Connections:
         indices = np.flatnonzero(self._due_s <= now_s)
         self._due_s[indices] = _NEVER
         states = self.state[indices]
-        return [
-            self._due_in(state, indices[states == state]) for state in GIVEN_UP if (states == state).any()
-        ]
+        return [self._due_in(state, indices[states == state]) for state in GIVEN_UP if (states == state).any()]
 
     def _due_in(self, state: State, indices: Indices) -> Due:
         last = self.tries[indices] == len(self._schedules_s[state])

@@ -5,14 +5,14 @@ Orders are lines on standard input: `close`, `leave` or `abort`; its end, and SI
 
 from __future__ import annotations
 
+from contextlib import suppress
+from enum import Enum
 import math
 import os
 import select
 import signal
 import sys
 import time
-from contextlib import suppress
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from traffic.dns import encode_query
@@ -43,7 +43,7 @@ def run(spec: BurstSpec) -> None:
     orders = Orders(sys.stdin.fileno())
     signal.signal(signal.SIGTERM, lambda *_: orders.give(Order.ABORT))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
-    with Ring(spec.interface, rx_slots=16384) as ring:
+    with Ring(spec.interface) as ring:
         Burst(ring, client, orders, time.monotonic).run()
 
 

@@ -24,9 +24,7 @@ _SHORTEST_S = 0.001
 def progress(connections: Connections) -> dict[str, int]:
     """The counts of an event `progress`."""
     counts = connections.counts()
-    named = {
-        name: int(counts[State[name.upper()]]) for name in ("established", "timed_out", "refused", "reset")
-    }
+    named = {name: int(counts[State[name.upper()]]) for name in ("established", "timed_out", "refused", "reset")}
     return {
         "asked": connections.asked,
         "answered": connections.ready,
@@ -50,9 +48,7 @@ def drop_threshold(connections: Connections) -> int | None:
     return int(np.count_nonzero(states[: lost[0]] == State.ESTABLISHED)) if len(lost) else None
 
 
-def result(
-    connections: Connections, duration_s: float, series: Sequence[Sample], ring: RingCount
-) -> EngineResult:
+def result(connections: Connections, duration_s: float, series: Sequence[Sample], ring: RingCount) -> EngineResult:
     """The whole burst."""
     counts = connections.counts()
     return EngineResult(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,9 +133,7 @@ class Wire:
         tcp = (indices >= 0) & (protocol == f.TCP) & (source_port == self._port)
         dns &= lengths >= f.UDP_PAYLOAD + self._query_bytes
         tcp &= lengths >= f.TCP_OPTIONS
-        return self._answered(batch[dns], lengths[dns], indices[dns]), self._segments(
-            batch[tcp], indices[tcp]
-        )
+        return self._answered(batch[dns], lengths[dns], indices[dns]), self._segments(batch[tcp], indices[tcp])
 
     def _answered(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> Answered:
         if not len(batch):
@@ -147,9 +145,7 @@ class Wire:
         good &= ours & ((flags & _DNS_RCODE) == 0)
         return Answered(indices[good], addresses[good], indices[ours & ~good])
 
-    def _addresses(
-        self, batch: Batch, lengths: NDArray[np.uint32]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+    def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
         """Where an A record follows the question, and its address."""
         start = f.UDP_PAYLOAD + self._query_bytes
         end = start + _RECORD_BYTES
@@ -187,9 +183,7 @@ def _templates(spec: BurstSpec, query: bytes) -> tuple[bytes, bytes, bytes]:
     from scapy.packet import Raw  # noqa: PLC0415
 
     source, resolver = str(spec.paths[0].first_address), str(spec.resolver_address)
-    packet = Ether(src=spec.mac, dst=spec.resolver_mac) / IP(
-        src=source, dst=resolver, tos=f.ENGINE_TOS, flags="DF"
-    )
+    packet = Ether(src=spec.mac, dst=spec.resolver_mac) / IP(src=source, dst=resolver, tos=f.ENGINE_TOS, flags="DF")
     asking = packet / UDP(sport=0, dport=_DNS_PORT) / Raw(query)
     syn = packet / TCP(sport=0, dport=spec.port, flags="S", window=_WINDOW, options=[("MSS", 1460)])
     segment = packet / TCP(sport=0, dport=spec.port, flags="A", window=_WINDOW)

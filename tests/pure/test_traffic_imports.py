@@ -1,0 +1,28 @@
+"""What loading a part of `traffic` costs: processes start in a fraction of a second, `lab` needs no numpy for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    listing = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(listing.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("traffic.spec", {"numpy", "lab", "scapy"}),
+        ("traffic.result", {"numpy", "lab", "scapy"}),
+        ("traffic.service", {"scapy", "lab"}),
+        ("traffic.engines.packet", {"scapy", "lab"}),
+    ],
+)
+def test_what_stays_out(module: str, unwanted: set[str]) -> None:
+    """Specs and results load no numpy, resolver and server no scapy, and nothing in `traffic` loads `lab`."""
+    assert not _loaded_by(module) & unwanted
