@@ -54,7 +54,6 @@ _BLOCK_BYTES = 1 << 16
 # before that.
 _TX_DATA = 32
 _RX_DATA = 80 - 14
-_RX_WIDTH = _SLOT_BYTES - _RX_DATA
 
 _SEND_BUFFER_BYTES = 16 << 20
 _FULL = (errno.ENOBUFS, errno.EAGAIN)

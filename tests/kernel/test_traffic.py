@@ -10,15 +10,15 @@ drops marked frames; the server's counts them first, by their flags.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 import json
 import os
+from pathlib import Path
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -161,9 +161,7 @@ class Bed:
     def burst(self, connections: int, **options: Any) -> Traffic:
         """A burst, begun."""
         path = EniPath("eni-a", _mac("srv"), IPv4Address("10.78.0.0"), 1000)
-        spec = BurstSpec(
-            "eth0", _mac("fn"), RESOLVER, _mac("res"), (path,), HOSTNAME, PORT, connections, **options
-        )
+        spec = BurstSpec("eth0", _mac("fn"), RESOLVER, _mac("res"), (path,), HOSTNAME, PORT, connections, **options)
         return self.start("fn", "burst", spec)
 
 

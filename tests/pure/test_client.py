@@ -79,9 +79,7 @@ class Network:
             carried = True
             assert len(batch) <= BATCH
             for reply in self._other_side(batch):
-                self.carry(
-                    self.client.receive(reply, np.full(len(reply), reply.shape[1], np.uint32), self.now_s)
-                )
+                self.carry(self.client.receive(reply, np.full(len(reply), reply.shape[1], np.uint32), self.now_s))
         return carried
 
     def _other_side(self, batch: Batch) -> list[Batch]:
@@ -274,6 +272,7 @@ def test_garbage_changes_nothing() -> None:
     for damage in _DAMAGES:
         (reply,) = (each.frames for each in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT))
         damage(reply)
+        reply[50:, f.FLAGS] = f.RST | f.ACK
         list(network.client.receive(reply, np.full(100, 58, np.uint32), 0.6))
     list(network.client.receive(reply[:, :40], np.full(100, 40, np.uint32), 0.6))
     assert (network.client.connections.state == before).all()

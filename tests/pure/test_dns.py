@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from ipaddress import IPv4Address
+import struct
 from typing import TYPE_CHECKING
 
 import dns.edns
@@ -12,10 +12,10 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import dns.rdatatype
-import numpy as np
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+import numpy as np
+import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -84,9 +84,7 @@ def test_other_operations_are_not_implemented() -> None:
     assert dns.message.from_wire(reply).rcode() == dns.rcode.NOTIMP
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"\x3fshort", b"\xc0\x0c\x00\x01\x00\x01", b"\x01a\x00\x00\x01", b"\xff" * 30]
-)
+@pytest.mark.parametrize("body", [b"", b"\x3fshort", b"\xc0\x0c\x00\x01\x00\x01", b"\x01a\x00\x00\x01", b"\xff" * 30])
 def test_malformed_questions(body: bytes) -> None:
     """A question that cannot be read gets a format error with its identifier."""
     reply = ZONE.reply(struct.pack(">HHHHHH", 0xABCD, dns.flags.RD, 1, 0, 0, 0) + body)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
+import pytest
 
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, PortBlocks
@@ -84,12 +84,8 @@ def test_every_connection_is_found_again(
 def test_strangers_are_nobody() -> None:
     """An address outside the ranges, a port outside the block, another burst's connection: all are -1."""
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
-    ours, below, beyond = (
-        int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232")
-    )
-    found = fleet.indices(
-        _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 636, 540, 541)
-    )
+    ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
+    found = fleet.indices(_column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 636, 540, 541))
     assert found.tolist() == [-1, -1, -1, -1, -1, 0]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -12,9 +12,7 @@ from scapy.packet import Packet, Raw
 from traffic import frames as f
 from traffic.frames import Batch, pack_mac, seal, tcp_payload_lengths, turn_round, u16, u32
 
-ADDRESS = st.integers(1, 0xFFFFFFFE).map(
-    lambda number: ".".join(str(octet) for octet in number.to_bytes(4, "big"))
-)
+ADDRESS = st.integers(1, 0xFFFFFFFE).map(lambda number: ".".join(str(octet) for octet in number.to_bytes(4, "big")))
 PORT = st.integers(1, 0xFFFF)
 
 

@@ -35,9 +35,7 @@ def _replies(*packets: Packet) -> list[Packet]:
     lengths = np.array([len(octets) for octets in raw], np.uint32)
     found = []
     for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT):
-        ends = (
-            [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
-        )
+        ends = [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
         found += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
     return found
 
@@ -102,10 +100,7 @@ def test_udp_comes_back() -> None:
 def test_others_traffic_is_left_alone() -> None:
     """Frames to another address or port get no answer."""
     elsewhere = _to_server(TCP(dport=PORT, flags="S"), destination="203.0.113.11")
-    assert (
-        _replies(elsewhere, _to_server(TCP(dport=80, flags="S")), LINK / IP(dst=SERVER) / Raw(b"x" * 30))
-        == []
-    )
+    assert _replies(elsewhere, _to_server(TCP(dport=80, flags="S")), LINK / IP(dst=SERVER) / Raw(b"x" * 30)) == []
 
 
 def test_a_batch_in_one_go() -> None:

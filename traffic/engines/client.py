@@ -38,9 +38,6 @@ _PATIENCE_S = 0.05
 
 _CLOSE_DEADLINE_S = 2.0
 
-_HALF_OPEN = (State.SYN_SENT,)
-_OPEN = (State.ESTABLISHED, State.CLOSING)
-
 
 @dataclass(slots=True)
 class _Exchange:
@@ -163,10 +160,15 @@ class Client:
                 yield from handle(segments.where(chosen), now_s)
         reset = (segments.flags & f.RST) != 0
         if reset.any():
-            indices = segments.indices[reset]
-            self.connections.reset(indices)
-            self._exchanges[State.SYN_SENT].window.answered(indices)
-            self._exchanges[State.CLOSING].window.answered(indices)
+            self._rsts(segments.where(reset))
+
+    def _rsts(self, segments: Segments) -> None:
+        """Refused or reset; while a SYN waits, only a RST that acknowledges it counts (RFC 9293, SYN-SENT)."""
+        waiting = self.connections.state[segments.indices] == State.SYN_SENT
+        indices = segments.indices[~waiting | (segments.acknowledged == 1)]
+        self.connections.reset(indices)
+        self._exchanges[State.SYN_SENT].window.answered(indices)
+        self._exchanges[State.CLOSING].window.answered(indices)
 
     def _syn_acks(self, segments: Segments, now_s: float) -> Iterator[Batch]:
         """ACK for those that wait, and for repetitions; RST for those that have given up."""
