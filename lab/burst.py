@@ -94,16 +94,19 @@ def run_burst(
             first_connection=first,
         )
         spec = _spec(fleet, server, wanted, first)
-        with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
-            seen = _connected(running, wanted, progress)
-            now = read(namespaces, limiters)
-            after = [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
-            _hold(wanted, seen, progress)
-            if wanted.leave_open:
-                record.set_next_connection(fleet.function, first + wanted.connections)
-            _finish(running, wanted, seen, progress)
-        if not wanted.leave_open:
-            _await_free_slots(namespaces, before, after)
+        after: list[Reading] = []
+        try:
+            with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
+                seen = _connected(running, wanted, progress)
+                now = read(namespaces, limiters)
+                after = [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
+                _hold(wanted, seen, progress)
+                if wanted.leave_open:
+                    record.set_next_connection(fleet.function, first + wanted.connections)
+                _finish(running, wanted, seen, progress)
+        finally:
+            if not wanted.leave_open:
+                _await_free_slots(namespaces, before, after)
     first_refusal = first_to_refuse(after, spec, _eni_addresses(plan))
     return assemble(
         plan.lab,

@@ -18,6 +18,7 @@ from lab.plan import Plan, build
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
+from lab.topology.words import LONGEST_LAB_NAME, fit_name
 from traffic.spec import SynSchedule
 
 __all__ = ["Lab"]
@@ -57,7 +58,7 @@ class Lab:
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind.
         """
         wanted = scaled(load(topology), scale)
-        plan = build(wanted, name)
+        plan = build(wanted, _fit(name))
         preflight.require_everything()
         state = State()
         with state.locked():
@@ -66,10 +67,17 @@ class Lab:
                 _require_equal(known, plan)
                 return cls(known, state)
             if known is not None:  # half built by a process that was killed
-                _take_down(state, known, notice)
+                _take_down(state, known, known.plan(), notice)
+            apply.require_vacant(plan)
             record = state.new_record(plan.lab)
-            record.write(plan, wanted, Path(topology).read_text())
-            _bring_up(state, record, plan, notice)
+            try:
+                record.write(plan, wanted, Path(topology).read_text())
+                apply.apply(state, record, plan, notice)
+                record.set_phase("up")
+            except BaseException:
+                _take_down(state, record, plan, notice)
+                notice("what was made is undone")
+                raise
         return cls(record, state, changed=True)
 
     @classmethod
@@ -122,7 +130,7 @@ class Lab:
         with self._state.locked():
             if not self._record.path.exists():
                 return []
-            return _take_down(self._state, self._record, notice)
+            return _take_down(self._state, self._record, self.plan, notice)
 
     def node(self, name: str) -> NodePlan:
         """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
@@ -171,6 +179,15 @@ class Lab:
         return run_burst(self._record, self.plan, self.topology, wanted, progress)
 
 
+def _fit(name: str | None) -> str | None:
+    try:
+        return name if name is None else fit_name(name, LONGEST_LAB_NAME)
+    except ValueError as unfit:
+        raise UsageError(
+            f"--name: {unfit}; a lab's name has up to {LONGEST_LAB_NAME} lower-case letters, digits and hyphens"
+        ) from None
+
+
 def _require_equal(known: Record, plan: Plan) -> None:
     if known.plan() != plan:
         raise UsageError(
@@ -179,17 +196,7 @@ def _require_equal(known: Record, plan: Plan) -> None:
         )
 
 
-def _bring_up(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> None:
-    try:
-        apply.apply(state, record, plan, notice)
-    except BaseException:
-        record.forget()
-        raise
-    record.set_phase("up")
-
-
-def _take_down(state: State, record: Record, notice: Callable[[str], None]) -> list[Resident]:
-    plan = record.plan()
+def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[Resident]:
     ended = apply.undo(state, record, plan, notice)
     record.forget()
     return [each for each in ended if not each.ours]

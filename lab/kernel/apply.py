@@ -1,22 +1,24 @@
 """Apply a plan and take it back: a table of what each kind of object needs, no policy.
 
-Most objects live in a namespace and end with it; the others have their undo beside their do. A step that the kernel
-refuses undoes all steps before it.
+Most objects live in a namespace and end with it; the others have their undo beside their do. Undoing goes by the whole
+plan, not by a list of what was made: it is the same for a lab that is up, one whose making failed, one that was killed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+import signal
+import threading
+from typing import Any, Self
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.errors import KernelError
 from lab.kernel import links, nft, processes, settings
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.namespaces import Namespaces, exists
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
@@ -36,7 +38,7 @@ from lab.plan.objects import (
     VethPair,
 )
 
-__all__ = ["Notice", "apply", "undo"]
+__all__ = ["Notice", "apply", "require_vacant", "undo"]
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
@@ -51,6 +53,12 @@ class _Site:
     notice: Notice
     namespaces: Namespaces = field(default_factory=Namespaces)
     starting: list[processes.Starting] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.namespaces.close()
 
     @property
     def conntrack_max(self) -> settings.ConntrackMaxKeeper:
@@ -121,21 +129,23 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
 
 
 def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
-    """Make everything, in order; if a step fails or is interrupted, nothing is left."""
-    site = _Site(state, record, notice)
-    made: list[KernelObject] = []
-    try:
+    """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
+    with _Site(state, record, notice) as site:
         for item in plan.objects:
-            made.append(item)
             _do(site, item)
         links.wait_until_up(site.namespaces, plan.namespaces)
         while site.starting:
             site.starting.pop(0).wait_ready()
-    except BaseException:
-        _undo_all(site, made)
-        raise
-    finally:
-        site.namespaces.close()
+
+
+def require_vacant(plan: Plan) -> None:
+    """Refuse to begin where something is that the lab has not made: it must not be undone with the rest."""
+    taken = [name for name in plan.namespaces if exists(name)]
+    if taken:
+        raise KernelError(
+            f"these network namespaces are there already, and this lab has not made them: {', '.join(taken)}; "
+            f"if nobody needs them, run: sudo ip netns del {taken[0]} (and so on), or use another name: lab up --name"
+        )
 
 
 def _do(site: _Site, item: KernelObject) -> None:
@@ -143,18 +153,29 @@ def _do(site: _Site, item: KernelObject) -> None:
         STEPS[type(item)][0](site, item)
     except (OSError, NetlinkError) as refused:
         step = describe_object(item).partition("\n")[0]
-        raise KernelError(f"the kernel refused a step, everything is undone: {step}: {refused}") from refused
+        raise KernelError(f"the kernel refused a step: {step}: {refused}") from refused
 
 
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
     """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
-    site = _Site(state, record, notice)
-    try:
+    with _deaf(), _Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)
         _undo_all(site, plan.objects)
-    finally:
-        site.namespaces.close()
     return ended
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Taking back is not interrupted: half of it would be what the user wants least."""
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _undo_all(site: _Site, items: Iterable[KernelObject]) -> None:

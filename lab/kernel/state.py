@@ -77,8 +77,8 @@ class Record:
         return json.loads(path.read_text()) if path.exists() else {}
 
     def forget(self) -> None:
-        """Remove the directory."""
-        shutil.rmtree(self.path)
+        """Remove the directory, if it was made."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -51,7 +51,8 @@ def shown(value: object) -> str:
 # ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fit_name(text: str, longest: int) -> str:
+def fit_name(text: str, longest: int) -> str:
+    """The text, if it can be part of a namespace's name; ValueError says what is unfit."""
     if not text:
         raise ValueError("a name cannot be empty")
     if len(text) > longest:
@@ -64,7 +65,7 @@ def _fit_name(text: str, longest: int) -> str:
 
 
 def _name_type(longest: int) -> Any:
-    return AfterValidator(lambda text: _fit_name(text, longest))
+    return AfterValidator(lambda text: fit_name(text, longest))
 
 
 Name = Annotated[
