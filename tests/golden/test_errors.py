@@ -6,14 +6,14 @@ that a user reads. `LAB_UPDATE_GOLDEN=1 pytest tests/golden/test_errors.py` writ
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
+import re
 
 import pytest
 
 from lab.errors import TopologyError
 from lab.topology import load
+from tests.support.golden import require_golden
 
 ERRORS = Path(__file__).parent / "errors"
 LINE = re.compile(r"[^:]+:(?P<line>\d+):(?P<column>\d+): (?P<path>\S+): (?P<what>[^;]+); (?P<allowed>.+)")
@@ -30,11 +30,7 @@ def text_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("path", sorted(ERRORS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_text(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A faulty file earns the text that stands beside it."""
-    text = text_of(path, monkeypatch)
-    golden = path.with_suffix(".txt")
-    if os.environ.get("LAB_UPDATE_GOLDEN"):
-        golden.write_text(text, encoding="utf-8")
-    assert text == golden.read_text(encoding="utf-8")
+    require_golden(text_of(path, monkeypatch), path.with_suffix(".txt"))
 
 
 @pytest.mark.parametrize("path", sorted(ERRORS.glob("*.txt")), ids=lambda path: path.stem)

@@ -1,0 +1,117 @@
+"""Topologies for tests: those that ship, small ones from a few words, and any that hypothesis can think of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+import pytest
+
+from lab.topology import Topology, load, load_text
+
+__all__ = ["SHIPPED", "each_shipped", "function", "nat_gateway", "server", "shipped", "topologies", "topology"]
+
+SHIPPED = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
+
+each_shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+"""Run a test once for each topology that ships; its argument is `path`."""
+
+
+def shipped(name: str) -> Topology:
+    """The topology of that name in `topologies/`."""
+    return load(next(path for path in SHIPPED if path.stem == name))
+
+
+# ── By hand ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def function(name: str, *subnets: str, groups: tuple[str, ...] = ("default",)) -> dict[str, Any]:
+    """A function in these subnets."""
+    return {"name": name, "subnets": list(subnets), "security_groups": list(groups)}
+
+
+def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
+    """A NAT gateway in the subnet `public-NAME`."""
+    return {"name": name, "subnet": f"public-{name}", **settings}
+
+
+def server(name: str = "cache", number: int = 10, port: int = 443) -> dict[str, Any]:
+    """A server at 203.0.113.NUMBER."""
+    return {"name": name, "hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
+
+
+def topology(
+    private: dict[str, str],
+    *functions: dict[str, Any],
+    nat_gateways: tuple[dict[str, Any], ...] = (nat_gateway(),),
+    servers: tuple[dict[str, Any], ...] = (server(),),
+    **rest: Any,
+) -> Topology:
+    """A valid topology: private subnet → NAT gateway, the functions, and a public subnet for each gateway."""
+    public = [each["subnet"] for each in nat_gateways]
+    subnets = [{"name": name, "cidr": f"10.0.{index}.0/24"} for index, name in enumerate((*public, *private))]
+    for subnet in subnets:
+        if subnet["name"] in private:
+            subnet["default_route"] = private[subnet["name"]]
+    document = {
+        "version": 1,
+        "name": "made",
+        "vpc": {"cidr": "10.0.0.0/16", "subnets": subnets, "nat_gateways": list(nat_gateways)},
+        "functions": list(functions),
+        "servers": list(servers),
+        **rest,
+    }
+    # JSON is YAML, and the loader checks what the models alone cannot.
+    return load_text(json.dumps(document))
+
+
+# ── By hypothesis ───────────────────────────────────────────────────────────────────────────────────────────
+
+_TAILS = ("", "-x", "-with-a-long-tail")
+_GROUPS = (("default",), ("db",), ("default", "web"))
+_SERVICE_VPCS = ("100.64.0.0/10", "172.16.0.0/12", "11.0.0.0/8")
+_seconds = st.integers(1, 400)
+
+
+@st.composite
+def _nat_gateways(draw: st.DrawFn, limits: st.SearchStrategy[int]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        nat_gateway(
+            f"gw{index}{draw(st.sampled_from(_TAILS))}",
+            elastic_ips=draw(st.integers(1, 8)),
+            connections_per_destination=draw(limits),
+            spill_over=draw(st.booleans()),
+            eip_selection=draw(st.sampled_from(("round_robin", "hash"))),
+            idle_timeout=draw(_seconds),
+            half_open_timeout=draw(_seconds),
+            port_hold=draw(st.integers(0, 60)),
+        )
+        for index in range(draw(st.integers(1, 3)))
+    )
+
+
+@st.composite
+def topologies(draw: st.DrawFn, limits: st.SearchStrategy[int] | None = None) -> Topology:
+    """Any valid topology of a few nodes of each kind; `limits` are those of ENIs and Elastic IPs."""
+    limits = limits or st.integers(1, 55_000)
+    gateways = draw(_nat_gateways(limits))
+    names = [each["name"] for each in gateways]
+    private = {
+        f"private{index}{draw(st.sampled_from(_TAILS))}"[:24]: draw(st.sampled_from(names))
+        for index in range(draw(st.integers(1, 5)))
+    }
+    some_subnets = st.lists(st.sampled_from(sorted(private)), min_size=1, max_size=5, unique=True)
+    functions = [
+        function(f"f{index}{draw(st.sampled_from(_TAILS))}", *draw(some_subnets), groups=draw(st.sampled_from(_GROUPS)))
+        for index in range(draw(st.integers(1, 3)))
+    ]
+    return topology(
+        private,
+        *functions,
+        nat_gateways=gateways,
+        servers=tuple(server(f"s{index}", index + 1) for index in range(draw(st.integers(1, 3)))),
+        hyperplane_eni={"connection_limit": draw(limits), "idle_timeout": draw(_seconds)},
+        service_vpc={"cidr": draw(st.sampled_from(_SERVICE_VPCS))},
+    )
