@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 import pytest
 
-from lab.topology import Topology, load, load_text
+from lab.topology import Topology, load
+from lab.topology.checks import check
+from lab.topology.draft import draft
 
 __all__ = ["SHIPPED", "each_shipped", "function", "nat_gateway", "server", "shipped", "topologies", "topology"]
 
@@ -33,8 +34,8 @@ def function(name: str, *subnets: str, groups: tuple[str, ...] = ("default",)) -
 
 
 def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
-    """A NAT gateway in the subnet `public-NAME`."""
-    return {"name": name, "subnet": f"public-{name}", **settings}
+    """A NAT gateway in the subnet `pub-NAME`."""
+    return {"name": name, "subnet": f"pub-{name}", **settings}
 
 
 def server(name: str = "cache", number: int = 10, port: int = 443) -> dict[str, Any]:
@@ -63,8 +64,8 @@ def topology(
         "servers": list(servers),
         **rest,
     }
-    # JSON is YAML, and the loader checks what the models alone cannot.
-    return load_text(json.dumps(document))
+    assert check(draft(document)) == ()
+    return Topology.model_validate(document)
 
 
 # ── By hypothesis ───────────────────────────────────────────────────────────────────────────────────────────
