@@ -7,7 +7,6 @@ drop threshold and the bottleneck.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +67,11 @@ class _Limiter:
         """The number of the first connection that it refuses, counted from 0."""
         if self.offered(connections) <= self.free:
             return None
-        return bisect_left(range(connections + 1), self.free + 1, key=self.offered) - 1
+        low, high = 0, connections  # it refuses one of the first `high`, and none of the first `low`
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.offered(middle) <= self.free else (low, middle)
+        return high - 1
 
     def left_to_chance(self, connections: int) -> bool:
         """Whether no arithmetic can say what it refuses."""
@@ -149,5 +152,6 @@ def _nat_gateway(gateway: NatGateway, behind: Sequence[_Limiter], in_use: InUse)
 
     # A hash spreads connections unevenly, so one Elastic IP fills first and, without spill-over, refuses early.
     uneven = gateway.eip_selection == "hash" and not gateway.spill_over and gateway.elastic_ips > 1
-    certain = gateway.connections_per_destination if uneven else None
+    # What is in use may all be in that one.
+    certain = max(0, gateway.connections_per_destination - in_use(node)) if uneven else None
     return _Limiter(node, "nat_gateway", limit, max(0, limit - in_use(node)), offered, certain)
