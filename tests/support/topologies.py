@@ -96,7 +96,7 @@ def _nat_gateways(draw: st.DrawFn, limits: st.SearchStrategy[int]) -> tuple[dict
 @st.composite
 def topologies(draw: st.DrawFn, limits: st.SearchStrategy[int] | None = None) -> Topology:
     """Any valid topology of a few nodes of each kind; `limits` are those of ENIs and Elastic IPs."""
-    limits = limits or st.integers(1, 55_000)
+    limits = st.integers(1, 55_000) if limits is None else limits
     gateways = draw(_nat_gateways(limits))
     names = [each["name"] for each in gateways]
     private = {
