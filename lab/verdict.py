@@ -28,6 +28,8 @@ def judge(result: BurstResult) -> Verdict:
         return _port_exhaustion(result)
     if result.tcp.timed_out:
         return _silence(result)
+    if result.tcp.established < result.offered:
+        return _other_failures(result)
     return _no_limit(result)
 
 
@@ -59,8 +61,9 @@ def _port_exhaustion(result: BurstResult) -> Verdict:
     entries = _of(result, "nat_gateway")
     refused = sum(limit.dropped_packets for limit in entries)
     full = sorted({limit.node for limit in entries if limit.dropped_packets})
+    first = next(limit for limit in entries if limit.dropped_packets)
     elastic_ips = max(sum(each.node == node for each in entries) for node in full)
-    each, destination = entries[0].limit, entries[0].destination
+    each, destination = first.limit, first.destination
     gateways = f"{', '.join(full)} with {elastic_ips} Elastic IP{'s' if elastic_ips > 1 else ''}"
     return Verdict(
         headline=f"NAT gateway port exhaustion: {gateways}, {each:,} connections each to {destination}",
@@ -90,6 +93,18 @@ def _silence(result: BurstResult) -> Verdict:
         headline=f"{result.tcp.timed_out:,} connections timed out, and no limiter refused them",
         explanation=("The SYNs were lost or never answered somewhere else on the way.",),
         remedies=("See whether the server is up and the routes lead to it: lab status; lab exec NODE -- ip route.",),
+    )
+
+
+def _other_failures(result: BurstResult) -> Verdict:
+    dns, tcp = result.dns, result.tcp
+    return Verdict(
+        headline=f"No limit reached, and still only {tcp.established:,} of {result.offered:,} invocations connected",
+        explanation=(
+            f"The resolver left {dns.failed:,} questions unanswered.",
+            f"The server refused {tcp.refused:,} connections and reset {tcp.reset:,}.",
+        ),
+        remedies=("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
     )
 
 
