@@ -1,0 +1,129 @@
+"""The judgement: it names who dropped, says what AWS would show of it, and advises what helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.observe.readings import Reading
+from lab.verdict import Verdict, judge
+from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen
+from traffic.result import EngineResult
+
+
+def text(verdict: Verdict) -> str:
+    """All of it."""
+    return "\n".join((verdict.headline, *verdict.explanation, *verdict.remedies))
+
+
+def eni_limit(*nat: Reading) -> Verdict:
+    """Two ENIs are full, the first before the second."""
+    full = [reading(each, 65_000, 20_000, 5_000) for each in (ENI_A, ENI_B)]
+    return judge(burst_result(seen(130_000, 10_000, retransmissions=30_000), *full, *nat, first=full[0]))
+
+
+def port_exhaustion(elastic_ips: int, refused: int = 4_000) -> Verdict:
+    """A NAT gateway with so many Elastic IPs is full."""
+    full = [reading(each, 55_000) for each in eips(elastic_ips)]
+    full[0] = reading(full[0].limiter, 55_000, refused, refused // 4)
+    return judge(burst_result(seen(55_000 * elastic_ips, refused // 4), reading(ENI_A, 1), *full, first=full[0]))
+
+
+def test_eni_limit() -> None:
+    """A full ENI is named with its limit, and nothing on AWS shows it."""
+    verdict = eni_limit(reading(eips(1)[0], 55_000))
+    assert "eni-private-a" in verdict.headline
+    assert "eni-private-b" in verdict.headline
+    assert "65,000" in verdict.headline
+    assert "No CloudWatch metric" in text(verdict)
+    assert "ErrorPortAllocation stays 0" in text(verdict)
+
+
+def test_eni_limit_remedies() -> None:
+    """Subnets and security groups bring ENIs; Elastic IPs help nobody whose ENI is full."""
+    remedies = "\n".join(eni_limit().remedies)
+    assert "subnet" in remedies
+    assert "security-group" in remedies
+    assert "Reuse connections" in remedies
+    assert "Elastic IP" not in remedies
+
+
+def test_innocent_enis_are_not_named() -> None:
+    """An ENI that refused nothing is not in the headline."""
+    full, free = reading(ENI_A, 65_000, 4, 1), reading(ENI_B, 10)
+    assert "eni-private-b" not in judge(burst_result(seen(65_010, 1), full, free, first=full)).headline
+
+
+def test_eni_limit_with_port_exhaustion_after_it() -> None:
+    """When the NAT gateway dropped as well, its metric does not stay 0."""
+    verdict = eni_limit(reading(eips(1)[0], 55_000, 1_234, 300))
+    assert "ErrorPortAllocation rises by 1,234" in text(verdict)
+    assert "stays 0" not in text(verdict)
+
+
+def test_port_exhaustion() -> None:
+    """An exhausted NAT gateway is named with its addresses and destination, and CloudWatch shows it."""
+    verdict = port_exhaustion(2)
+    assert "natgw with 2 Elastic IPs" in verdict.headline
+    assert "55,000" in verdict.headline
+    assert "cache" in verdict.headline
+    assert "ErrorPortAllocation rises by 4,000" in text(verdict)
+    assert "Hyperplane" not in text(verdict)
+
+
+@pytest.mark.parametrize("elastic_ips", [1, 2, 7])
+def test_more_elastic_ips(elastic_ips: int) -> None:
+    """While AWS allows another Elastic IP, it is the first remedy."""
+    assert "secondary Elastic IP" in port_exhaustion(elastic_ips).remedies[0]
+
+
+def test_no_ninth_elastic_ip() -> None:
+    """With eight Elastic IPs there is no ninth: a second gateway or more destinations help."""
+    first, *_ = port_exhaustion(8).remedies
+    assert "secondary Elastic IP" not in first
+    assert "second NAT gateway" in first
+    assert "destination addresses or ports" in first
+
+
+def test_the_full_gateway_is_the_one_described() -> None:
+    """Of two NAT gateways, name, addresses and limit are those of the one that refused."""
+    roomy = [reading(each, 1) for each in eips(3, "nat-a")]
+    full = reading(eips(1, "nat-b", limit=100)[0], 100, 8, 2)
+    headline = judge(burst_result(seen(103, 2), *roomy, full, first=full)).headline
+    assert "nat-b with 1 Elastic IP," in headline
+    assert "100 connections" in headline
+    assert "nat-a" not in headline
+
+
+@pytest.mark.parametrize("verdict", [eni_limit(), port_exhaustion(1)])
+def test_dns_succeeds(verdict: Verdict) -> None:
+    """Whatever dropped, the verdict says why DNS succeeded."""
+    assert any("DNS succeeded" in each and "service VPC" in each for each in verdict.explanation)
+
+
+def test_no_limit() -> None:
+    """A burst that fits needs no advice; the verdict says how much room is left."""
+    verdict = judge(burst_result(seen(1_000), reading(ENI_A, 1_000), reading(eips(1)[0], 1_000)))
+    assert "1,000" in verdict.headline
+    assert verdict.remedies == ()
+    assert "1,000 of 65,000" in text(verdict)
+    assert "1,000 of 55,000" in text(verdict)
+    assert "ErrorPortAllocation" not in text(verdict)
+
+
+def test_silence() -> None:
+    """Timeouts that no limiter caused are not blamed on one."""
+    verdict = judge(burst_result(seen(10, 5), reading(ENI_A, 10), reading(eips(1)[0], 10)))
+    assert "5 connections timed out" in verdict.headline
+    assert "no limiter" in verdict.headline
+    assert "ErrorPortAllocation" not in text(verdict)
+
+
+@pytest.mark.parametrize(
+    ("clients", "word"),
+    [(seen(0, failed=10), "resolver"), (seen(3, refused=7), "server")],
+)
+def test_other_failures(clients: EngineResult, word: str) -> None:
+    """Unanswered questions and refused connections are failures, though no limit was reached."""
+    verdict = judge(burst_result(clients, reading(ENI_A), reading(eips(1)[0])))
+    assert "all" not in verdict.headline
+    assert word in text(verdict)

@@ -1,0 +1,81 @@
+"""Both accounts of a burst for tests: what clients saw, and what the kernel counted."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from lab.observe.readings import FirstRefusal, Reading
+from lab.plan import build
+from lab.plan.objects import Limiter
+from lab.predict import Prediction
+from lab.result import BurstResult, assemble
+from tests.support.topologies import shipped
+from traffic.result import DnsCount, EngineResult, RingCount, Sample, TcpCount, Timing
+
+__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen"]
+
+TWO_SUBNETS = build(shipped("two_subnets"))
+ENI_A, ENI_B = (each for each in TWO_SUBNETS.limiters if each.kind == "hyperplane_eni")
+
+
+def limiter(node: str, elastic_ip: int = 1, limit: int = 55_000) -> Limiter:
+    """One Elastic IP of a NAT gateway, for TCP to `cache`."""
+    return Limiter(
+        node=node,
+        kind="nat_gateway",
+        namespace=f"lab-t-{node}",
+        table="nat_gateway",
+        slots=f"eip{elastic_ip}_cache_tcp",
+        limit=limit,
+        refused_packets=f"refused_packets_eip{elastic_ip}_cache_tcp",
+        refused_connections=f"refused_connections_eip{elastic_ip}_cache_tcp",
+        first_refused="first_refused",
+        refused="refused",
+        protocol="tcp",
+        eip=f"198.51.100.{elastic_ip}",
+        destination="cache",
+    )
+
+
+def eips(count: int, node: str = "natgw", limit: int = 55_000) -> tuple[Limiter, ...]:
+    """All Elastic IPs of a NAT gateway."""
+    return tuple(limiter(node, index + 1, limit) for index in range(count))
+
+
+def reading(
+    of: Limiter, in_use: int = 0, packets: int = 0, connections: int = 0, first: tuple[float, str, int] | None = None
+) -> Reading:
+    """What the kernel says of a limiter; `first` is the age, address and port of what it refused first."""
+    refusal = FirstRefusal(first[0], IPv4Address(first[1]), first[2]) if first else None
+    return Reading(of, in_use, packets, connections, refusal)
+
+
+def seen(
+    established: int, timed_out: int = 0, *, retransmissions: int = 0, refused: int = 0, failed: int = 0, lost: int = 0
+) -> EngineResult:
+    """What the clients of a burst saw; `failed` is DNS, `lost` is what the generator's ring had no room for."""
+    attempted = established + timed_out + refused
+    return EngineResult(
+        offered=attempted + failed,
+        dns=DnsCount(asked=attempted + failed, answered=attempted, failed=failed),
+        tcp=TcpCount(attempted, established, timed_out, refused, 0, retransmissions),
+        drop_threshold=established if timed_out else None,
+        timing=Timing(1.0, 3.0, 50_000.0, 60_000.0, (60_000.0,) * 10),
+        series=(Sample(0.5, attempted, established, 0), Sample(3.0, attempted, established, timed_out)),
+        ring=RingCount(received=10, dropped=lost),
+    )
+
+
+def burst_result(
+    clients: EngineResult, *readings: Reading, first: Reading | None = None, held_before: tuple[Reading, ...] = ()
+) -> BurstResult:
+    """Both accounts in one, with a prediction of nothing."""
+    return assemble(
+        "t",
+        "packet",
+        clients,
+        readings=readings,
+        held_before=held_before,
+        prediction=Prediction(clients.offered, clients.offered, None, None, ()),
+        first_to_refuse=first,
+    )
