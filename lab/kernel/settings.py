@@ -52,8 +52,11 @@ class ConntrackMaxKeeper:
         known = self._load(now)
         if not known["labs"] and entries <= now:
             return None
-        target = max(now, entries)
-        self._save({"found": known["found"], "set": target, "labs": known["labs"] | {lab: entries}})
+        labs = known["labs"] | {lab: entries}
+        target = max(now, *labs.values())
+        # Somebody else has changed it since the last lab did: theirs is the value to put back.
+        found = known["found"] if now == known["set"] else now
+        self._save({"found": found, "set": target, "labs": labs})
         if target == now:
             return None
         self.setting.write_text(str(target))
