@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.plan import Plan, build
@@ -52,6 +52,7 @@ def test_mac_addresses_are_private(namespace: str, interface: str) -> None:
     assert mac == mac_address(namespace, interface)
 
 
+@settings(max_examples=25)
 @given(topologies())
 def test_mac_addresses_are_distinct(topology: Topology) -> None:
     """No two ports share a MAC address: within a lab, and between two labs of one topology."""
@@ -59,6 +60,7 @@ def test_mac_addresses_are_distinct(topology: Topology) -> None:
     assert len(set(macs)) == len(macs)
 
 
+@settings(max_examples=25)
 @given(topologies())
 def test_interfaces_are_distinct(topology: Topology) -> None:
     """No namespace has two interfaces of one name."""

@@ -98,7 +98,7 @@ def test_both_limits_in_one_burst() -> None:
 # ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     topologies(limits=st.integers(1, 12)),
     st.integers(1, 120),
