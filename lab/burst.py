@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from math import inf
 import time
 from typing import Literal
 
@@ -14,7 +15,8 @@ from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.state import Record
-from lab.observe.readings import Reading, read
+from lab.observe.limiters import read
+from lab.observe.readings import Reading
 from lab.plan.objects import FleetPlan, Limiter, Plan, ServerPlan
 from lab.predict import choose, predict
 from lab.result import BurstResult, assemble
@@ -28,6 +30,7 @@ Engine = Literal["packet"]
 
 _SLOTS_FREE_WITHIN_S = 5.0
 _POLL_S = 0.05
+_LONGEST_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,14 @@ class Burst:
         """Refuse what makes no sense, each with what is allowed."""
         if self.connections < 1:
             raise UsageError(f"-n {self.connections}: a burst has at least one connection")
-        if self.connect_timeout_s <= 0:
-            raise UsageError(f"--connect-timeout {self.connect_timeout_s}: seconds, more than 0")
-        if self.hold_s < 0:
-            raise UsageError(f"--hold {self.hold_s}: seconds, 0 or more")
-        if self.rate_per_s is not None and self.rate_per_s <= 0:
-            raise UsageError(f"--rate {self.rate_per_s}: connections per second, more than 0")
+        if not 0 < self.connect_timeout_s <= _LONGEST_S:
+            raise UsageError(
+                f"--connect-timeout {self.connect_timeout_s}: seconds, up to {_LONGEST_S:,}"
+            )
+        if not 0 <= self.hold_s <= _LONGEST_S:
+            raise UsageError(f"--hold {self.hold_s}: seconds, up to {_LONGEST_S:,}")
+        if self.rate_per_s is not None and not 0 < self.rate_per_s < inf:
+            raise UsageError(f"--rate {self.rate_per_s}: invocations per second, more than 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,10 @@ def _environments(
     source: IPv4Address, port: int, spec: BurstSpec, eni_addresses: Mapping[str, IPv4Address]
 ) -> Sequence[int]:
     """Behind an ENI's address: the execution environments that own this source port."""
-    blocks = spec.blocks
-    first = (port - blocks.first_port) // blocks.per_environment
+    first, _ = spec.blocks.owner(port)
     return [
         int(path.first_address) + environment
         for path in spec.paths
         if eni_addresses[path.eni] == source
-        for environment in range(first, path.environments, blocks.ports // blocks.per_environment)
+        for environment in range(first, path.environments, spec.blocks.blocks)
     ]

@@ -13,12 +13,12 @@ from lab.kernel import apply, preflight
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
-from lab.observe.readings import Reading, read
+from lab.observe.limiters import read
+from lab.observe.readings import Reading
 from lab.plan import Plan, build
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
-from lab.topology.words import LONGEST_LAB_NAME, fit_name
 from traffic.spec import SynSchedule
 
 __all__ = ["Lab"]
@@ -58,7 +58,7 @@ class Lab:
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind.
         """
         wanted = scaled(load(topology), scale)
-        plan = build(wanted, _fit(name))
+        plan = build(wanted, name)
         preflight.require_everything()
         state = State()
         with state.locked():
@@ -93,7 +93,7 @@ class Lab:
                 help_ = f"name one with --lab: {known}" if records else "bring one up: lab up TOPOLOGY.yaml"
                 raise UsageError(f"{what}; {help_}")
             return cls(records[0], state)
-        record = state.record(name)
+        record = next((each for each in records if each.lab == name), None)
         if record is None:
             raise UsageError(f"no lab {name!r}; known: {known}")
         return cls(record, state)
@@ -177,15 +177,6 @@ class Lab:
         if not self.complete:
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
         return run_burst(self._record, self.plan, self.topology, wanted, progress)
-
-
-def _fit(name: str | None) -> str | None:
-    try:
-        return name if name is None else fit_name(name, LONGEST_LAB_NAME)
-    except ValueError as unfit:
-        raise UsageError(
-            f"--name: {unfit}; a lab's name has up to {LONGEST_LAB_NAME} lower-case letters, digits and hyphens"
-        ) from None
 
 
 def _require_equal(known: Record, plan: Plan) -> None:

@@ -38,8 +38,7 @@ class Fleet:
         self._paths = len(spec.paths)
         self._first_connection = spec.first_connection
         self._connections = spec.connections
-        self._first_port, self._per_environment = blocks.first_port, blocks.per_environment
-        self._blocks = blocks.ports // blocks.per_environment
+        self._blocks, self._per_environment = blocks, blocks.per_environment
         self._first_address = np.array([int(path.first_address) for path in spec.paths], np.int64)
         self._environments = np.array([path.environments for path in spec.paths], np.int64)
         self._by_address = np.argsort(self._first_address)
@@ -49,18 +48,18 @@ class Fleet:
         """Path, source address and source port of each connection."""
         turn, path = np.divmod(indices + self._first_connection, self._paths)
         environment, offset = np.divmod(turn, self._per_environment)
-        port = self._first_port + environment % self._blocks * self._per_environment + offset
+        port = self._blocks.port(environment, offset)
         return Endpoints(path, self._first_address[path] + environment, port)
 
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which connection each address and port belongs to; -1 where it is none of this burst's."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
         environment = address - self._first_address[path]
-        offset = port - self._first_port - environment % self._blocks * self._per_environment
+        owner, offset = self._blocks.owner(port)
         turn = environment * self._per_environment + offset
         index = turn * self._paths + path - self._first_connection
         ours = (environment >= 0) & (environment < self._environments[path])
-        ours &= (offset >= 0) & (offset < self._per_environment)
+        ours &= (owner == environment % self._blocks.blocks) & (offset >= 0) & (offset < self._per_environment)
         ours &= (index >= 0) & (index < self._connections)
         return np.where(ours, index, -1)
 

@@ -118,6 +118,7 @@ def _require_writable(json_file: str | None) -> None:
         raise UsageError(f"--json {json_file}: there is no directory {Path(json_file).parent}")
 
 
+_NOTHING = ("none", "null")
 _EXPECTABLE = ("established", "drop_threshold", "bottleneck")
 
 
@@ -126,7 +127,15 @@ def _expectation(text: str) -> tuple[str, str]:
     if not equals or name not in _EXPECTABLE:
         allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
-    return name, value.replace(",", "").replace("_000", "000")
+    if name == "bottleneck":
+        known = ("hyperplane_eni", "nat_gateway", *_NOTHING)
+        if value not in known:
+            raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
+        return name, "none" if value in _NOTHING else value
+    count = value.replace(",", "").replace("_", "")
+    if not count.isdecimal() and value not in _NOTHING:
+        raise UsageError(f"--expect {text}: {name} is a number of connections, or none")
+    return name, count if count.isdecimal() else "none"
 
 
 def _compare(result: BurstResult, expectations: list[tuple[str, str]]) -> None:
@@ -135,11 +144,7 @@ def _compare(result: BurstResult, expectations: list[tuple[str, str]]) -> None:
         "drop_threshold": str(result.drop_threshold).lower(),
         "bottleneck": str(result.bottleneck).lower(),
     }
-    unmet = [
-        f"expected {name}={value}, saw {name}={seen[name]}"
-        for name, value in expectations
-        if value.lower().replace("null", "none") != seen[name]
-    ]
+    unmet = [f"expected {name}={value}, saw {name}={seen[name]}" for name, value in expectations if value != seen[name]]
     if unmet:
         raise ExpectationError("\n".join(unmet))
 

@@ -55,10 +55,11 @@ def shell(node: Node, *, lab: LabName = None) -> None:
 
 
 def _become(lab: str | None, node: str, command: Sequence[str]) -> None:
+    from lab.kernel.preflight import find
     from lab.run import Lab
 
     if not command:
         raise UsageError("which command? lab exec NODE -- COMMAND")
     namespace = Lab.find(lab).node(node).namespace
     # `ip netns exec` also mounts the node's own resolv.conf over /etc, in a mount namespace of the command's.
-    os.execvp("ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606, S607  # no shell, and ip from PATH
+    os.execv(find("ip") or "ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606  # no shell wanted

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
-from lab.cli.show import notice, print_json, say, table
+from lab.cli.show import complain, notice, print_json, say, table
 
 __all__ = ["register"]
 
@@ -43,7 +43,11 @@ def up(
         return
     from lab.run import Lab
 
-    lab = Lab.up(topology, name=name, scale=scale, notice=notice)
+    try:
+        lab = Lab.up(topology, name=name, scale=scale, notice=notice)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise
     if as_json:
         print_json({"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)})
         return

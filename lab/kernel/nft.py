@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from lab.kernel.namespaces import Inside, Namespaces
+from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
 
 __all__ = ["apply_ruleset", "flush_sets"]
@@ -22,7 +23,7 @@ def flush_sets(inside: Inside, table: str, sets: tuple[str, ...]) -> None:
 
 def _nft(text: str) -> None:
     done = subprocess.run(
-        ["nft", "-f", "-"],  # noqa: S607  # found by the preflight, wherever the distribution keeps it
+        [find("nft") or "nft", "-f", "-"],
         input=text,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ import sys
 
 from lab.errors import PreflightError
 
-__all__ = ["require_everything", "require_root"]
+__all__ = ["find", "require_everything", "require_root"]
 
 _CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _PROGRAMS = {"nft": "nftables", "ip": "iproute2"}
@@ -30,21 +30,22 @@ def require_everything() -> None:
     if sys.platform != "linux":
         raise PreflightError("the lab needs Linux; run it in a virtual machine: vagrant up")
     require_root()
-    lacking = [package for program, package in _PROGRAMS.items() if _find(program) is None]
+    lacking = [package for program, package in _PROGRAMS.items() if find(program) is None]
     if lacking:
         packages = " ".join(lacking)
         raise PreflightError(f"not installed: {packages}; run: sudo apt-get install -y {packages}")
     _require_conntrack()
 
 
-def _find(program: str) -> str | None:
+def find(program: str) -> str | None:
+    """Where a program is; the directories of system programs count, also where `PATH` lacks them."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def _require_conntrack() -> None:
     if _CONNTRACK.exists():
         return
-    if modprobe := _find("modprobe"):
+    if modprobe := find("modprobe"):
         subprocess.run([modprobe, "nf_conntrack"], capture_output=True, check=False)
     if not _CONNTRACK.exists():
         raise PreflightError(

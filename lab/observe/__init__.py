@@ -1,1 +1,1 @@
-"""Kernel readings as values: what is held, what was refused, since when."""
+"""What the kernel says: what is held, what was refused, since when."""

@@ -1,24 +1,14 @@
-"""One reading of each limiter, from the kernel's sets and counters."""
+"""A reading: what one limiter holds and has refused, at one moment. Values only; `lab.observe.limiters` takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from itertools import groupby
-from struct import Struct
 from typing import Self
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
-from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
 from lab.plan.objects import Limiter
 
-__all__ = ["FirstRefusal", "Reading", "read"]
-
-_MS_PER_S = 1000
-_SOURCE = Struct("!4sH")
-"""The head of a set's key: source address and source port."""
+__all__ = ["FirstRefusal", "Reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +40,3 @@ class Reading:
             self.refused_connections - before.refused_connections,
             self.first_refusal,
         )
-
-
-def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
-    """Read limiters, those of a namespace together."""
-    return tuple(
-        reading
-        for name, group in groupby(limiters, key=lambda each: each.namespace)
-        for reading in namespaces[name].run(_read_here, tuple(group))
-    )
-
-
-def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
-    """Runs inside the namespace of these limiters."""
-    table = limiters[0].table
-    counters = nfnetlink.counters(table)
-    first = _first_refusal(limiters[0])
-    return [
-        Reading(
-            limiter,
-            nfnetlink.set_size(table, limiter.slots),
-            counters[limiter.refused_packets].packets,
-            counters[limiter.refused_connections].packets,
-            first,
-        )
-        for limiter in limiters
-    ]
-
-
-def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
-    for element in nfnetlink.elements(limiter.table, limiter.first_refused):
-        age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
-        source, port = _SOURCE.unpack_from(element.key)
-        return FirstRefusal(age_s, IPv4Address(source), port)
-    return None

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.topology.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
+
 __all__ = [
-    "ELASTIC_IP_POOL",
     "INTERNET_ROUTER",
     "elastic_ips",
     "eni_address",
@@ -29,16 +30,12 @@ __all__ = [
     "subnet_router",
 ]
 
-ELASTIC_IP_POOL = IPv4Network("198.51.100.0/24")
-"""TEST-NET-2 (RFC 5737): Elastic IPs that no real host can have."""
-INTERNET_ROUTER = IPv4Address("192.0.2.1")
-"""TEST-NET-1 (RFC 5737): the internet node's address on each of its ports."""
+INTERNET_ROUTER = INTERNET.network_address + 1
+"""The internet node's address on each of its ports."""
 
 _RESERVED_AT_START = 4
 _ENIS = 0x100
 _FLEETS = 0x200
-_PAIRS = 0x10000
-_PAIR_PREFIX = 19
 _SEGMENT_PREFIX = 22
 
 
@@ -64,8 +61,8 @@ def fleet_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
 
 def pair_networks(service_vpc: IPv4Network, index: int) -> tuple[IPv4Network, IPv4Network]:
     """The two /20 of a (function, ENI) pair: execution environments for the rings, and for real sockets."""
-    size = 1 << (32 - _PAIR_PREFIX)
-    pair = IPv4Network((service_vpc.network_address + _PAIRS + index * size, _PAIR_PREFIX))
+    first = service_vpc.network_address + SERVICE_VPC_HEAD + index * ENVIRONMENT_BLOCK
+    pair = IPv4Network((first, 33 - ENVIRONMENT_BLOCK.bit_length()))
     rings, sockets = pair.subnets()
     return rings, sockets
 
@@ -83,4 +80,4 @@ def subnet_hosts(subnet: IPv4Network) -> Iterator[IPv4Address]:
 
 def elastic_ips() -> Iterator[IPv4Address]:
     """The Elastic IPs, in the order in which gateways take them."""
-    return iter(ELASTIC_IP_POOL.hosts())
+    return iter(EIP_POOL.hosts())

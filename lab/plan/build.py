@@ -27,6 +27,7 @@ from lab.plan.objects import (
     ServerPlan,
 )
 from lab.topology import Topology
+from lab.topology.names import require_lab_name
 
 __all__ = ["build"]
 
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 def build(topology: Topology, lab: str | None = None) -> Plan:
     """The plan of a topology, under the lab's name (the topology's own unless given); the same input, the same plan."""
-    layout = lay_out(topology, lab or topology.name)
+    layout = lay_out(topology, require_lab_name(topology.name if lab is None else lab))
     parts = [part for kind in NODE_KINDS for part in kind.plan(layout)]
     parts.append(ConntrackMax(_conntrack_entries(layout)))
     return Plan(

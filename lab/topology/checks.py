@@ -11,6 +11,8 @@ from lab.topology.faults import Fault, Path, dotted
 from lab.topology.limits import (
     EIP_POOL,
     ENVIRONMENT_BLOCK,
+    INTERNET,
+    PAIRS,
     RESERVED_SUBNET_ADDRESSES,
     SERVICE_VPC_HEAD,
     TOTAL_EIPS,
@@ -213,6 +215,8 @@ def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
         return f"inside the service VPC ({draft.service_vpc_cidr})"
     if address in EIP_POOL:
         return f"inside {EIP_POOL}, from which the lab takes Elastic IPs"
+    if address in INTERNET:
+        return f"inside {INTERNET}, which is the lab's own internet router"
     return _no_host(address)
 
 
@@ -262,6 +266,9 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
     if cidr is None:
         return
     pairs = sum(len(set(item.value.subnets)) for item in draft.functions)
+    if pairs > PAIRS:
+        yield Fault(("functions",), f"these make {pairs} pairs of function and ENI; a lab has {PAIRS} at most")
+        return
     needed = SERVICE_VPC_HEAD + pairs * ENVIRONMENT_BLOCK
     if needed > cidr.num_addresses:
         text = (

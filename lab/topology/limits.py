@@ -16,10 +16,12 @@ __all__ = [
     "FUNCTION_SECURITY_GROUPS",
     "FUNCTION_SUBNETS",
     "HALF_OPEN_TIMEOUT_S",
+    "INTERNET",
     "LONGEST_TIMEOUT_S",
     "NAT_CONNECTIONS_PER_DESTINATION",
     "NAT_EIPS",
     "NAT_IDLE_TIMEOUT_S",
+    "PAIRS",
     "PORT_HOLD_S",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_TTL_S",
@@ -98,10 +100,14 @@ SERVICE_VPC_CIDR = IPv4Network("100.64.0.0/10")
 SERVICE_VPC_HEAD = 65_536
 ENVIRONMENT_BLOCK = 8_192
 SERVICE_VPC_PREFIXES = range(8, 16)
+# Each of them has a port and an address in the head; more would be a hundred namespaces beyond any lesson.
+PAIRS = 250
 
 # Elastic IPs come from TEST-NET-2 (RFC 5737), which no real destination bears.
 EIP_POOL = IPv4Network("198.51.100.0/24")
 TOTAL_EIPS = 250
+# TEST-NET-1 (RFC 5737): the internet router between NAT gateways and servers.
+INTERNET = IPv4Network("192.0.2.0/24")
 
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.errors import UsageError
+from lab.topology.words import LONGEST_LAB_NAME, fit_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,6 +20,7 @@ __all__ = [
     "node_name_of_function",
     "node_name_of_nat_gateway",
     "node_name_of_server",
+    "require_lab_name",
 ]
 
 SERVICE_VPC = "svc"
@@ -47,3 +51,13 @@ def name_of_eni(subnet: str, security_groups: Iterable[str]) -> str:
     """The node of a Hyperplane ENI: `eni-private-a`, or `eni-private-a-db-web` with other groups."""
     groups = tuple(security_groups)
     return "-".join(("eni", subnet, *(() if groups == DEFAULT_SECURITY_GROUPS else groups)))
+
+
+def require_lab_name(text: str) -> str:
+    """The text, if a lab can be called so."""
+    try:
+        return fit_name(text, LONGEST_LAB_NAME)
+    except ValueError as unfit:
+        raise UsageError(
+            f"{unfit}; a lab's name has up to {LONGEST_LAB_NAME} lower-case letters, digits and hyphens"
+        ) from None

@@ -33,10 +33,10 @@ def _column(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def test_connections_take_paths_in_turn() -> None:
-    """Neighbouring connections leave by different ENIs, from the first ports of their first environments."""
+    """Neighbouring connections leave by different ENIs, from the first port of their first environment's block."""
     ends = Fleet(SPEC).endpoints(_column(0, 1, 2))
     assert ends.path.tolist() == [0, 1, 0]
-    assert ends.port.tolist() == [536, 536, 537]
+    assert ends.port.tolist() == [536, 536, 536 + 650]
     assert [str(IPv4Address(int(address))) for address in ends.address] == [
         "100.66.0.0",
         "100.65.0.0",
@@ -51,6 +51,16 @@ def test_ports_are_distinct_within_an_eni() -> None:
         ports = ends.port[ends.path == path]
         assert len(np.unique(ports)) == 65_000
         assert (ports.min(), ports.max()) == (536, 65_535)
+
+
+def test_ports_in_use_are_spread_evenly() -> None:
+    """Whatever the number of connections, no 128 neighbouring ports are all in use before nearly all are."""
+    ports = Fleet(SPEC).endpoints(np.arange(0, 2 * 55_000, 2)).port
+    assert np.diff(np.sort(ports)).max() <= 3
+    used = np.zeros(65_536, bool)
+    used[ports] = True
+    free = np.flatnonzero(~used[536:])
+    assert np.diff(free).max() < 16
 
 
 @given(
@@ -85,7 +95,9 @@ def test_strangers_are_nobody() -> None:
     """An address outside the ranges, a port outside the block, another burst's connection: all are -1."""
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
     ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
-    found = fleet.indices(_column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 636, 540, 541))
+    found = fleet.indices(
+        _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 537, 536 + 4 * 650, 536 + 5 * 650)
+    )
     assert found.tolist() == [-1, -1, -1, -1, -1, 0]
 
 

@@ -14,13 +14,9 @@ SERVER = {"name": "cache", "hostname": "cache.example.com", "address": "203.0.11
 
 def topology(*functions: Function) -> Topology:
     """Three private subnets and these functions; routes play no part in the question."""
-    subnets = [
-        Subnet.model_validate({"name": name, "cidr": f"10.0.{i}.0/24"}) for i, name in enumerate("abc")
-    ]
+    subnets = [Subnet.model_validate({"name": name, "cidr": f"10.0.{i}.0/24"}) for i, name in enumerate("abc")]
     vpc = Vpc.model_validate({"cidr": "10.0.0.0/16", "subnets": subnets})
-    return Topology(
-        version=1, name="t", vpc=vpc, functions=functions, servers=(Server.model_validate(SERVER),)
-    )
+    return Topology(version=1, name="t", vpc=vpc, functions=functions, servers=(Server.model_validate(SERVER),))
 
 
 def function(name: str, subnets: Iterable[str], groups: Iterable[str] = ("default",)) -> Function:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
+import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+import pytest
 
 from lab.errors import TopologyError
 from lab.topology import Topology, load, load_text
@@ -95,9 +95,7 @@ def test_hostnames_are_lower_case() -> None:
 
 def test_aliases() -> None:
     """Anchors and aliases work, even an anchor that is named twice."""
-    text = SMALLEST.replace("cidr: 10.0.0.0/16", "cidr: &a 10.0.0.0/16").replace(
-        "subnet: public", "subnet: &a public"
-    )
+    text = SMALLEST.replace("cidr: 10.0.0.0/16", "cidr: &a 10.0.0.0/16").replace("subnet: public", "subnet: &a public")
     shared = text.replace("name: public", "name: &p public").replace("&a public", "*p")
     assert load_text(text) == load_text(shared) == load_text(SMALLEST)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+import re
 from typing import NamedTuple
 
 import pytest
@@ -75,9 +75,7 @@ def test_limits(shipped: Shipped) -> None:
 def test_header_numbers(shipped: Shipped) -> None:
     """The header's sums are right, and its arrow points at the limit that binds."""
     sums = re.findall(r"([\d,]+) .*\u00d7\s+(\d+)\s+=\s+([\d,]+)(.*◄── binds)?", header(shipped.file))
-    eni, nat_gateway = (
-        (int(a.replace(",", "")), int(b), int(c.replace(",", "")), bool(d)) for a, b, c, d in sums
-    )
+    eni, nat_gateway = ((int(a.replace(",", "")), int(b), int(c.replace(",", "")), bool(d)) for a, b, c, d in sums)
     capacity = capacities(load(TOPOLOGIES / shipped.file))
     for (each_one, count, total, binds), kind in ((eni, "hyperplane_eni"), (nat_gateway, "nat_gateway")):
         assert each_one * count == total == capacity[kind]
@@ -94,9 +92,7 @@ def test_header_burst(shipped: Shipped) -> None:
     offered, established, timed_out = (int(match[group].replace(",", "")) for group in (1, 2, 3))
     assert (established, match[4]) == (shipped.established, shipped.bottleneck)
     assert established + timed_out == offered
-    others = {
-        kind: limit for kind, limit in capacities(load(TOPOLOGIES / shipped.file)).items() if kind != match[4]
-    }
+    others = {kind: limit for kind, limit in capacities(load(TOPOLOGIES / shipped.file)).items() if kind != match[4]}
     assert shipped.bottleneck == "hyperplane_eni" or offered <= min(others.values())
 
 

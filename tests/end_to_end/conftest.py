@@ -1,0 +1,71 @@
+"""Real labs for tests: small topologies made on the spot, and real sockets in a fleet's namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.kernel.namespaces import Namespaces
+from tests.support.labs import Clients
+
+if TYPE_CHECKING:
+    from lab.pytest_plugin import LabUp
+    from lab.run import Lab
+
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+
+_SMALL = """\
+version: 1
+name: small
+hyperplane_eni: {{connection_limit: {eni}, {timeouts}}}
+vpc:
+  cidr: 10.0.0.0/16
+  subnets:
+    - {{name: public, cidr: 10.0.0.0/24}}
+    - {{name: private, cidr: 10.0.1.0/24, default_route: natgw}}
+  nat_gateways:
+    - {{name: natgw, subnet: public, elastic_ips: {eips}, connections_per_destination: {nat}, {timeouts}{more}}}
+functions:
+  - {{name: checkout, subnets: [private]}}
+servers:
+  - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
+  - {{name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}}
+"""
+
+
+@pytest.fixture(scope="session")
+def topologies() -> Path:
+    """The directory of the topologies that ship."""
+    return TOPOLOGIES
+
+
+@pytest.fixture
+def small(lab_up: LabUp, tmp_path: Path) -> Callable[..., Lab]:
+    """A lab with one ENI, one NAT gateway and two servers, its limits and timeouts as the test wants them."""
+
+    def up(*, eni: int = 20, nat: int = 20, eips: int = 1, more: str = "", timeouts: str = "port_hold: 0s") -> Lab:
+        path = tmp_path / "small.yaml"
+        more = f", {more}" if more else ""
+        path.write_text(_SMALL.format(eni=eni, nat=nat, eips=eips, more=more, timeouts=timeouts))
+        return lab_up(path)
+
+    return up
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[[Lab], Clients]]:
+    """Makes clients of a lab; what they opened is closed in the end."""
+    made: list[Clients] = []
+    with Namespaces() as namespaces:
+
+        def of(lab: Lab) -> Clients:
+            made.append(Clients(lab, namespaces))
+            return made[-1]
+
+        yield of
+        for each in made:
+            for opened in each.open:
+                opened.close()

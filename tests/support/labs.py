@@ -1,0 +1,85 @@
+"""Real labs in tests: sockets in a fleet, commands in a node, slots as the kernel has them, waiting."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.kernel.namespaces import Namespaces
+    from lab.run import Lab
+
+__all__ = ["Clients", "eventually", "inside", "slots"]
+
+
+class Clients:
+    """Real sockets in the first function's fleet, each from an execution environment of its own."""
+
+    def __init__(self, lab: Lab, namespaces: Namespaces) -> None:
+        self._fleet = lab.plan.fleets[0]
+        self._inside = namespaces[self._fleet.namespace]
+        self._made = 0
+        self.open: list[socket.socket] = []
+
+    def tcp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 2.0) -> socket.socket:
+        """A connected socket; TimeoutError if nothing answers."""
+        made = self._socket(socket.SOCK_STREAM, timeout_s)
+        made.connect((address, port))
+        return made
+
+    def udp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 0.5) -> socket.socket:
+        """A socket that has had an echo; TimeoutError if nothing answers."""
+        made = self._socket(socket.SOCK_DGRAM, timeout_s)
+        made.connect((address, port))
+        made.send(b"hello")
+        assert made.recv(100) == b"hello"
+        return made
+
+    def _socket(self, kind: socket.SocketKind, timeout_s: float) -> socket.socket:
+        made = self._inside.run(socket.socket, socket.AF_INET, kind)
+        self.open.append(made)
+        made.settimeout(timeout_s)
+        made.bind((str(self._environment()), 0))
+        return made
+
+    def _environment(self) -> IPv4Address:
+        path = self._fleet.paths[self._made % len(self._fleet.paths)]
+        self._made += 1
+        # The block of addresses that is local to the fleet's kernel follows the one of the rings.
+        return path.first_address + path.environments + self._made
+
+
+def slots(lab: Lab, node: str, destination: str | None = None, protocol: str | None = None) -> int:
+    """Connections that hold a slot of a node now."""
+    return sum(
+        each.in_use
+        for each in lab.readings()
+        if each.limiter.node == node
+        and destination in (None, each.limiter.destination)
+        and protocol in (None, each.limiter.protocol)
+    )
+
+
+def eventually(claim: Callable[[], bool], within_s: float = 5.0) -> bool:
+    """Whether the claim comes true in time."""
+    deadline = time.monotonic() + within_s
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def inside(lab: Lab, node: str, command: str) -> str:
+    """What a shell command prints in a node; CalledProcessError if it fails."""
+    return subprocess.run(
+        ["ip", "netns", "exec", lab.node(node).namespace, "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
