@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _resolver(text: str) -> None:
     spec = ResolverSpec.from_json(text)
-    _pin(spec.cpu)
     from traffic.service import run_resolver  # noqa: PLC0415 -- each verb loads only what it needs: start-up counts
 
     run_resolver(spec)
@@ -38,7 +36,6 @@ def _resolver(text: str) -> None:
 
 def _server(text: str) -> None:
     spec = ServerSpec.from_json(text)
-    _pin(spec.cpu)
     from traffic.service import run_server  # noqa: PLC0415 -- as above
 
     run_server(spec)
@@ -46,15 +43,9 @@ def _server(text: str) -> None:
 
 def _burst(text: str) -> None:
     spec = BurstSpec.from_json(text)
-    _pin(spec.cpu)
     from traffic.engines.packet import run  # noqa: PLC0415 -- as above
 
     run(spec)
-
-
-def _pin(cpu: int | None) -> None:
-    if cpu is not None:
-        os.sched_setaffinity(0, {cpu})
 
 
 _VERBS = {"resolver": _resolver, "server": _server, "burst": _burst}

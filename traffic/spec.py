@@ -69,8 +69,6 @@ class ResolverSpec(_Spec):
     """Host name → IPv4 address, as text."""
     ttl_s: int = 60
     port: int = 53
-    cpu: int | None = None
-    """Run on this CPU only; None leaves it to the scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,6 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
-    cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +157,6 @@ class BurstSpec(_Spec):
     syn_schedule: SynSchedule = "classic"
     rate_per_s: float | None = None
     """New invocations per second; None is all at once."""
-    cpu: int | None = None
 
     @classmethod
     def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ BURST = BurstSpec(
     [
         BURST,
         BURST.paths[0],
-        ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": "203.0.113.10"}, cpu=1),
+        ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": "203.0.113.10"}),
         ServerSpec("eth0", IPv4Address("203.0.113.10"), 443, "cache", "cache.example.com"),
     ],
 )
