@@ -35,6 +35,8 @@ __all__ = ["Burst", "Order", "Orders", "run"]
 _TICK_S = 0.05
 _PROGRESS_S = 0.2
 _SAMPLE_S = 0.5
+_RX_SLOTS = 8192
+"""More than both windows together: answers never find the ring full."""
 
 
 def run(spec: BurstSpec) -> None:
@@ -43,7 +45,7 @@ def run(spec: BurstSpec) -> None:
     orders = Orders(sys.stdin.fileno())
     signal.signal(signal.SIGTERM, lambda *_: orders.give(Order.ABORT))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
-    with Ring(spec.interface) as ring:
+    with Ring(spec.interface, rx_slots=_RX_SLOTS) as ring:
         Burst(ring, client, orders, time.monotonic).run()
 
 
