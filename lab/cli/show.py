@@ -68,7 +68,7 @@ def number(value: int | None) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
     """A table; columns of numbers are those whose title opens with `#`."""
-    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for title in columns:
         shown.add_column(title.removeprefix("#"), justify="right" if title.startswith("#") else "left", no_wrap=True)
     for row in rows:

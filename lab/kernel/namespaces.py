@@ -147,8 +147,12 @@ class Namespaces:
     def create(self, name: str) -> None:
         """Make a namespace and stay ready inside it."""
         inside = Inside(name)
+        try:
+            inside.create()
+        except BaseException:  # its thread may still be in the host's own namespace: nobody is to find it here
+            inside.close()
+            raise
         self._inside[name] = inside
-        inside.create()
 
     def delete(self, name: str) -> None:
         """Leave a namespace and remove its name."""

@@ -25,6 +25,7 @@ __all__ = ["Resident", "Starting", "end", "residents", "start"]
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
+_HOSTS_OWN = Path("/proc/1/ns/net")
 _TRAFFIC = "-m\0traffic\0"
 
 
@@ -108,6 +109,7 @@ class Resident(NamedTuple):
 def residents(namespaces: Iterable[str]) -> list[Resident]:
     """Every process of this machine whose network namespace is one of these."""
     homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
+    homes.pop(_identity(_HOSTS_OWN), None)  # a name that leads there must not end everything on this machine
     return [
         Resident(pid, _read(pid, "comm"), homes[home], _TRAFFIC in _read(pid, "cmdline"))
         for pid, home in _all_processes()
