@@ -7,6 +7,7 @@ and gets copies of their encoded answers with the identifiers patched; all other
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 import struct
 from typing import TYPE_CHECKING, cast
 
@@ -34,6 +35,8 @@ __all__ = ["Answers", "TcpService", "UdpService", "Zone", "encode_query"]
 
 _HEADER_BYTES = 12
 _LARGEST_UDP_BYTES = 1232  # the DNS flag day's size, offered to clients that send EDNS
+_REMEMBERED = 4096
+"""Messages whose answers are kept encoded: the same question costs dnspython's work once, whatever its identifier."""
 _TTL = 64
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
@@ -49,6 +52,7 @@ class Zone:
     def __init__(self, records: Mapping[str, str], ttl_s: int) -> None:
         self._ttl_s = ttl_s
         self._addresses = {dns.name.from_text(name): address for name, address in records.items()}
+        self._encoded = lru_cache(_REMEMBERED)(self._encode)
         # Negative answers name the zone and how long they may be kept (RFC 2308); this one is the root.
         self._soa = dns.rrset.from_text(
             dns.name.root, ttl_s, "IN", "SOA", f"resolver. hostmaster. 1 3600 600 86400 {ttl_s}"
@@ -58,6 +62,13 @@ class Zone:
         """The answer to a message; None where silence is the only right one."""
         if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # too short to name, or itself a response
             return None
+        return wire[:2] + self._encoded(wire[2:])
+
+    def _encode(self, question: bytes) -> bytes:
+        """What follows the identifier in the answer to what follows it in a message."""
+        return self._reply(bytes(2) + question)[2:]
+
+    def _reply(self, wire: bytes) -> bytes:
         try:
             query = dns.message.from_wire(wire)
         except (dns.exception.DNSException, ValueError):
