@@ -109,12 +109,18 @@ class Resident(NamedTuple):
 def residents(namespaces: Iterable[str]) -> list[Resident]:
     """Every process of this machine whose network namespace is one of these."""
     homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
-    homes.pop(_identity(_HOSTS_OWN), None)  # a name that leads there must not end everything on this machine
+    homes.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
     return [
         Resident(pid, _read(pid, "comm"), homes[home], _TRAFFIC in _read(pid, "cmdline"))
         for pid, home in _all_processes()
         if home in homes and pid != os.getpid()
     ]
+
+
+def _hosts_own() -> tuple[int, int]:
+    with suppress(OSError):  # a container's root may not look at it
+        return _identity(Path("/proc/1/ns/net"))
+    return _identity(Path("/proc/self/ns/net"))
 
 
 def end(namespaces: Iterable[str]) -> list[Resident]:
