@@ -1,0 +1,76 @@
+"""The machine in tests: what it lacks, what is left of a lab on it, its own network, which no lab may touch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import re
+import subprocess
+from typing import Any
+
+import pytest
+
+from lab.errors import PreflightError
+from lab.kernel import preflight
+
+__all__ = ["ETC_NETNS", "NETNS", "RUN_LAB", "hosts_own_network", "ip", "left_of", "require_machine"]
+
+NETNS, ETC_NETNS, RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
+
+_HOST_WIDE = {"nf_conntrack_max", "nf_conntrack_count"}
+"""One value for all namespaces, so that any lab of this machine changes it, and a number that changes by itself."""
+
+
+def require_machine(*programs: str) -> None:
+    """Skip the test, with the reason, where this machine cannot have labs or lacks one of these programs."""
+    try:
+        preflight.require_everything()
+    except PreflightError as lacking:
+        pytest.skip(str(lacking))
+    for program in programs:
+        if preflight.find(program) is None:
+            pytest.skip(f"needs the program {program}")
+
+
+def ip(*words: str, namespace: str | None = None) -> Any:
+    """What `ip -details -json` says, in the host's own namespace or in another; None if it is silent."""
+    there = () if namespace is None else ("-n", namespace)
+    said = _output("ip", "-details", "-json", *there, *words)
+    return json.loads(said) if said.strip() else None
+
+
+def left_of(lab: str) -> list[str]:
+    """Everything that this machine has of a lab: namespaces, files, processes."""
+    found = [*NETNS.glob(f"lab-{lab}-*"), *ETC_NETNS.glob(f"lab-{lab}-*"), *RUN_LAB.glob(lab)]
+    return [str(path) for path in found] + [f"process {number}" for number in _processes(lab)]
+
+
+def _processes(lab: str) -> list[int]:
+    """Processes that write to a log of the lab, wherever they are."""
+    logs = str(RUN_LAB / lab / "log")
+    return [int(each.parts[2]) for each in Path("/proc").glob("[0-9]*/fd/2") if _target(each).startswith(logs)]
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # the process has ended meanwhile
+        return ""
+
+
+def hosts_own_network() -> dict[str, str]:
+    """The network of the host's own namespace in words, without what changes by itself."""
+    commands = ("ip link", "ip address", "ip route show table all", "ip rule", "nft list ruleset")
+    said = {command: re.sub(r"\d+sec", "", _output(*command.split())) for command in commands}
+    return said | {"sysctls": "\n".join(_sysctls())}
+
+
+def _sysctls() -> list[str]:
+    net = Path("/proc/sys/net")
+    paths = (*net.glob("netfilter/nf_conntrack_*"), *net.glob("ipv4/conf/*/*"), *net.glob("ipv4/ip_*"))
+    return [f"{path}={path.read_text()}" for path in sorted(paths) if path.is_file() and path.name not in _HOST_WIDE]
+
+
+def _output(*command: str) -> str:
+    program = preflight.find(command[0]) or command[0]
+    return subprocess.run((program, *command[1:]), capture_output=True, text=True, check=True).stdout
