@@ -25,7 +25,6 @@ __all__ = ["Resident", "Starting", "end", "residents", "start"]
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
-_HOSTS_OWN = Path("/proc/self/ns/net")
 _TRAFFIC = "-m\0traffic\0"
 
 
