@@ -52,9 +52,7 @@ class Burst:
         if self.connections < 1:
             raise UsageError(f"-n {self.connections}: a burst has at least one connection")
         if not 0 < self.connect_timeout_s <= _LONGEST_S:
-            raise UsageError(
-                f"--connect-timeout {self.connect_timeout_s}: seconds, up to {_LONGEST_S:,}"
-            )
+            raise UsageError(f"--connect-timeout {self.connect_timeout_s}: seconds, up to {_LONGEST_S:,}")
         if not 0 <= self.hold_s <= _LONGEST_S:
             raise UsageError(f"--hold {self.hold_s}: seconds, up to {_LONGEST_S:,}")
         if self.rate_per_s is not None and not 0 < self.rate_per_s < inf:

@@ -131,12 +131,15 @@ def ruleset_faults(plan: Plan) -> Iterator[str]:
         text = texts[each.namespace]
         sets = (each.slots, each.refused, each.first_refused)
         counters = (each.refused_packets, each.refused_connections)
-        wanted = [f"table ip {each.table} {{", f"set {each.slots} {{ type {_TUPLE}; size {each.limit};"]
+        wanted = [f"table ip {each.table} {{", f"set {each.slots} {{ type {_KEYS[each.kind]}; size {each.limit};"]
         wanted += [f"set {name} {{" for name in sets] + [f"counter {name} {{" for name in counters]
         yield from (f"{each}: no {line}" for line in wanted if line not in text)
 
 
-_TUPLE = "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto"
+_KEYS = {
+    "hyperplane_eni": "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto",
+    "nat_gateway": "ipv4_addr . inet_service",
+}
 _NAMED_IN_NFT = {"chain": r"goto (\w+)", "set": r"@(\w+)", "counter": r"counter name (\w+)"}
 
 

@@ -47,6 +47,7 @@ def _limiter(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
     settings = layout.topology.hyperplane_eni
     slot_set = slots.SlotSet(
         name=_SET,
+        key=slots.WHOLE_TUPLE,
         protocols=("tcp", "udp"),
         mark=1,
         size=settings.connection_limit,

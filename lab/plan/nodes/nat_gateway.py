@@ -107,6 +107,7 @@ def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
 def _slot_set(gateway: NatGateway, name: str, protocol: slots.Protocol, mark: int) -> slots.SlotSet:
     return slots.SlotSet(
         name=f"{name}_{protocol}",
+        key=slots.SOURCE_ONLY,
         protocols=(protocol,),
         mark=mark,
         size=gateway.connections_per_destination,
@@ -156,7 +157,7 @@ def _pick(gateway: NatGateway, targets: list[str]) -> str:
         return f"goto {targets[0]}"
     picker = {
         "round_robin": f"numgen inc mod {len(targets)}",
-        "hash": f"jhash {slots.ORIGINAL_TUPLE} mod {len(targets)} seed 0x1ab",
+        "hash": f"jhash {slots.WHOLE_TUPLE.original} mod {len(targets)} seed 0x1ab",
     }[gateway.eip_selection]
     verdicts = ", ".join(f"{index} : goto {target}" for index, target in enumerate(targets))
     return f"{picker} vmap {{ {verdicts} }}"

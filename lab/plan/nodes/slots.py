@@ -25,7 +25,9 @@ from lab.plan.objects import Limiter, LimiterKind, Sysctl
 
 __all__ = [
     "FIRST_REFUSED_TIMEOUT_S",
-    "ORIGINAL_TUPLE",
+    "SOURCE_ONLY",
+    "WHOLE_TUPLE",
+    "Key",
     "Protocol",
     "SlotSet",
     "chain",
@@ -40,10 +42,23 @@ __all__ = [
 
 Protocol = Literal["tcp", "udp"]
 
-TUPLE_TYPE = "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto"
-_ENDS = "ip saddr . th sport . ip daddr . th dport"
-ORIGINAL_TUPLE = f"{_ENDS} . meta l4proto"
-_REPLY_TUPLE = "ip daddr . th dport . ip saddr . th sport . meta l4proto"
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What tells one connection from another in a set: its type, and where a packet of each direction has it."""
+
+    type: str
+    original: str
+    reply: str
+
+
+WHOLE_TUPLE = Key(
+    type="ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto",
+    original="ip saddr . th sport . ip daddr . th dport . meta l4proto",
+    reply="ip daddr . th dport . ip saddr . th sport . meta l4proto",
+)
+SOURCE_ONLY = Key("ipv4_addr . inet_service", "ip saddr . th sport", "ip daddr . th dport")
+"""For a set whose connections all have one destination and protocol: a third smaller, 32 bytes a connection."""
 
 _SLOT_MASK = 0xFFFF
 _FIN_ORIGINAL = 0x10000
@@ -69,6 +84,7 @@ class SlotSet:
     """A limit of `size` connections and how long each keeps its slot, in seconds."""
 
     name: str
+    key: Key
     protocols: tuple[Protocol, ...]
     mark: int
     size: int
@@ -85,17 +101,17 @@ class SlotSet:
         """The rules that accept a new connection while there is room; without room they do not match."""
         for protocol in self.protocols:
             timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
-            admitted = f"update @{self.name} {{ {ORIGINAL_TUPLE} timeout {timeout_s}s }}"
+            admitted = f"update @{self.name} {{ {self.key.original} timeout {timeout_s}s }}"
             yield f"meta l4proto {protocol} {admitted} ct mark set {self.mark:#x} accept"
 
     def definition(self) -> str:
         """The set itself."""
-        return _set(self.name, self.size, f"{self.idle_s}s", gc_interval=_GC_INTERVAL)
+        return _set(self.name, self.key, self.size, f"{self.idle_s}s", gc_interval=_GC_INTERVAL)
 
 
-def _set(name: str, size: int, timeout: str, gc_interval: str = "") -> str:
+def _set(name: str, key: Key, size: int, timeout: str, gc_interval: str = "") -> str:
     gc = f"gc-interval {gc_interval}; " if gc_interval else ""
-    return f"set {name} {{ type {TUPLE_TYPE}; size {size}; flags dynamic,timeout; timeout {timeout}; {gc}}}"
+    return f"set {name} {{ type {key.type}; size {size}; flags dynamic,timeout; timeout {timeout}; {gc}}}"
 
 
 def track_chains(slots: SlotSet) -> Iterator[str]:
@@ -104,8 +120,8 @@ def track_chains(slots: SlotSet) -> Iterator[str]:
         f"{slots.name}_track",
         f"ct direction vmap {{ original : goto {slots.name}_original, reply : goto {slots.name}_reply }}",
     )
-    yield chain(f"{slots.name}_original", *_track_rules(slots, ORIGINAL_TUPLE, _FIN_ORIGINAL))
-    yield chain(f"{slots.name}_reply", *_track_rules(slots, _REPLY_TUPLE, _FIN_REPLY))
+    yield chain(f"{slots.name}_original", *_track_rules(slots, slots.key.original, _FIN_ORIGINAL))
+    yield chain(f"{slots.name}_reply", *_track_rules(slots, slots.key.reply, _FIN_REPLY))
 
 
 def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
@@ -129,8 +145,8 @@ def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
     yield "counter without_slot { }"
     yield "counter invalid_packets { }"
     yield "counter other_packets { }"
-    yield _set("refused", _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
-    yield _set("first_refused", 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    yield _set("refused", WHOLE_TUPLE, _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
+    yield _set("first_refused", WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
     for slots in sets:
         yield slots.definition()
         yield f"counter refused_packets_{slots.name} {{ }}"
@@ -142,10 +158,11 @@ def refusal_chain(name: str) -> str:
 
     A tuple that was refused before is a retransmission: a packet more, the same connection.
     """
+    key = WHOLE_TUPLE.original
     return chain(
         f"refuse_{name}",
-        f"add @first_refused {{ {ORIGINAL_TUPLE} }}",
-        f"{ORIGINAL_TUPLE} != @refused add @refused {{ {ORIGINAL_TUPLE} }} counter name refused_connections_{name}",
+        f"add @first_refused {{ {key} }}",
+        f"{key} != @refused add @refused {{ {key} }} counter name refused_connections_{name}",
         f"counter name refused_packets_{name} drop",
     )
 
