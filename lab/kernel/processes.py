@@ -144,7 +144,7 @@ def _gone(names: tuple[str, ...], found: list[Resident]) -> bool:
         time.sleep(_POLL_S)
     for each in found:
         with suppress(ChildProcessError):  # ours only if this very process started the lab
-            os.waitpid(each.pid, os.WNOHANG)
+            os.waitpid(each.pid, 0)  # it has left its namespace, so it is ending: this takes no time
     return True
 
 
