@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 import time
-from typing import Literal
+from typing import Literal, get_args
 
 from lab.errors import KernelError, UsageError
 from lab.first_refusal import first_to_refuse
@@ -17,7 +17,7 @@ from lab.kernel.nft import flush_sets
 from lab.kernel.state import Record
 from lab.observe.limiters import read
 from lab.observe.readings import Reading
-from lab.plan.objects import FleetPlan, Limiter, Plan, ServerPlan
+from lab.plan.objects import FleetPlan, Limiter, LimiterKind, Plan, ServerPlan
 from lab.predict import choose, predict
 from lab.result import BurstResult, assemble
 from lab.topology import Topology
@@ -78,47 +78,40 @@ def run_burst(
     record: Record, plan: Plan, topology: Topology, wanted: Burst, progress: Callable[[Progress], None]
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
-    fleet = _fleet(plan, wanted)
-    server = _server(plan, wanted)
+    fleet, server = _fleet(plan, wanted), _server(plan, wanted)
     first = record.next_connection(fleet.function)
     _require_room(fleet, first, wanted)
+    spec = _spec(fleet, server, wanted, first)
+    limiters = _on_the_way(plan, fleet, server)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        limiters = _on_the_way(plan, fleet, server)
         _forget_refusals(namespaces, limiters)
         before = read(namespaces, limiters)
-        prediction = predict(
-            topology,
-            wanted.connections,
-            function=fleet.function,
-            server=server.name,
-            in_use=_in_use(before),
-            first_connection=first,
-        )
-        spec = _spec(fleet, server, wanted, first)
-        after: list[Reading] = []
-        try:
-            with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
-                seen = _connected(running, wanted, progress)
-                now = read(namespaces, limiters)
-                after = [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
-                _hold(wanted, seen, progress)
-                if wanted.leave_open:
-                    record.set_next_connection(fleet.function, first + wanted.connections)
-                _finish(running, wanted, seen, progress)
-        finally:
-            if not wanted.leave_open:
-                _await_free_slots(namespaces, before, after)
-    first_refusal = first_to_refuse(after, spec, _eni_addresses(plan))
+        with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
+            seen = _connected(running, wanted, progress)
+            after = _since(before, read(namespaces, limiters))
+            _hold(wanted, seen, progress)
+            if wanted.leave_open:
+                record.set_next_connection(fleet.function, first + wanted.connections)
+            _finish(running, wanted, seen, progress)
+        if not wanted.leave_open:
+            _await_free_slots(namespaces, before, _half_open(seen, after))
     return assemble(
         plan.lab,
         wanted.engine,
         seen,
         readings=after,
         held_before=before,
-        prediction=prediction,
-        first_to_refuse=first_refusal,
+        prediction=predict(
+            topology,
+            wanted.connections,
+            function=fleet.function,
+            server=server.name,
+            in_use=_in_use(before),
+            first_connection=first,
+        ),
+        first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
     )
 
 
@@ -232,16 +225,29 @@ def _stage(phase: str, t_s: float, seen: EngineResult) -> Progress:
     return Progress(phase, t_s, seen.offered, seen.dns.answered, seen.tcp.established, seen.tcp.timed_out, seen.offered)
 
 
-def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], after: Iterable[Reading]) -> None:
+def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
+    """Readings whose refusals are this burst's."""
+    return [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
+
+
+def _half_open(seen: EngineResult, after: Iterable[Reading]) -> dict[str, int]:
+    """By kind of limiter, connections that it let pass and that were never answered further on.
+
+    They keep their slots for the half-open timeout, whatever their clients do.
+    """
+    refused = dict.fromkeys(get_args(LimiterKind), 0)
+    for each in after:
+        refused[each.limiter.kind] += each.refused_connections
+    behind_enis = seen.tcp.timed_out - refused["hyperplane_eni"]
+    return {"hyperplane_eni": behind_enis, "nat_gateway": behind_enis - refused["nat_gateway"]}
+
+
+def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: Mapping[str, int]) -> None:
     """Wait until what was closed is free, so that the next burst starts where this one did.
 
-    Connections that the NAT gateway refused are half open in their ENI, and keep their slots for that timeout; closed
-    ones keep them for the port hold, if there is one. Neither is waited for beyond the deadline.
+    With a port hold that may take longer than anybody wants to wait for; the deadline is short.
     """
-    half_open = sum(each.refused_connections for each in after if each.limiter.kind == "nat_gateway")
-    allowed = {
-        each.limiter: each.in_use + (half_open if each.limiter.kind == "hyperplane_eni" else 0) for each in before
-    }
+    allowed = {each.limiter: each.in_use + max(half_open[each.limiter.kind], 0) for each in before}
     deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
     while any(each.in_use > allowed[each.limiter] for each in read(namespaces, allowed)):
         if time.monotonic() > deadline:
