@@ -132,8 +132,10 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
     with _Site(state, record, notice) as site:
         for item in plan.objects:
-            _do(site, item)
-        links.wait_until_up(site.namespaces, plan.namespaces)
+            with _refusal_of(item):
+                STEPS[type(item)][0](site, item)
+        with _refusal_of("every interface up"):
+            links.wait_until_up(site.namespaces, plan.namespaces)
         while site.starting:
             site.starting.pop(0).wait_ready()
 
@@ -148,11 +150,12 @@ def require_vacant(plan: Plan) -> None:
         )
 
 
-def _do(site: _Site, item: KernelObject) -> None:
+@contextmanager
+def _refusal_of(item: KernelObject | str) -> Iterator[None]:
     try:
-        STEPS[type(item)][0](site, item)
+        yield
     except (OSError, NetlinkError) as refused:
-        step = describe_object(item).partition("\n")[0]
+        step = item if isinstance(item, str) else describe_object(item).partition("\n")[0]
         raise KernelError(f"the kernel refused a step: {step}: {refused}") from refused
 
 

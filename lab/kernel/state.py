@@ -44,8 +44,11 @@ class Record:
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.path / "topology.yaml").write_text(text)
         (self.path / "topology.json").write_text(topology.model_dump_json(by_alias=True))
-        (self.path / "plan.json").write_text(plan_to_json(plan))
         self.set_phase("building")
+        # The plan comes last and at once: a record that was killed on its way is none.
+        unfinished = self.path / "plan.json.new"
+        unfinished.write_text(plan_to_json(plan))
+        unfinished.replace(self.path / "plan.json")
 
     def set_phase(self, phase: Phase) -> None:
         """Say how far the lab is."""
