@@ -91,7 +91,7 @@ def run_burst(
         with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
             seen = _connected(running, wanted, progress)
             after = _since(before, read(namespaces, limiters))
-            _hold(wanted, seen, progress)
+            _hold(running, wanted, seen, progress)
             if wanted.leave_open:
                 record.set_next_connection(fleet.function, first + wanted.connections)
             _finish(running, wanted, seen, progress)
@@ -207,9 +207,10 @@ def _progress(event: Event) -> Progress:
     )
 
 
-def _hold(wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
+def _hold(running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
     start = time.monotonic()
     while (held_s := time.monotonic() - start) < wanted.hold_s:
+        running.require_alive()
         progress(_stage("holding", held_s, seen))
         time.sleep(min(0.2, wanted.hold_s - held_s))
 

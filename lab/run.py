@@ -73,12 +73,13 @@ class Lab:
             try:
                 record.write(plan, wanted, Path(topology).read_text())
                 apply.apply(state, record, plan, notice)
+                lab = cls(record, state, changed=True)
                 record.set_phase("up")
             except BaseException:
                 _take_down(state, record, plan, notice)
                 notice("what was made is undone")
                 raise
-        return cls(record, state, changed=True)
+        return lab
 
     @classmethod
     def find(cls, name: str | None = None) -> Self:
@@ -188,6 +189,7 @@ def _require_equal(known: Record, plan: Plan) -> None:
 
 
 def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[Resident]:
-    ended = apply.undo(state, record, plan, notice)
-    record.forget()
+    with apply.uninterrupted():
+        ended = apply.undo(state, record, plan, notice)
+        record.forget()
     return [each for each in ended if not each.ours]

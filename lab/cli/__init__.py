@@ -14,6 +14,8 @@ from lab.errors import LabError
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
+
 app = Typer(
     name="lab",
     no_args_is_help=True,
@@ -41,6 +43,10 @@ def main() -> None:
     except LabError as error:
         complain(str(error))
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:  # before typer was there to take it
+        sys.exit(_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the status is settled; leaving is not to be interrupted
 
 
 def _as_interrupt(_: int, __: FrameType | None) -> None:

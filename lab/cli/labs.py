@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import signal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import complain, notice, print_json, say, table
+
+if TYPE_CHECKING:
+    from lab.run import Lab
 
 __all__ = ["register"]
 
@@ -48,6 +52,7 @@ def up(
     except KeyboardInterrupt:
         complain("interrupted")
         raise
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: 130 would say that it is undone
     if as_json:
         print_json({"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)})
         return
@@ -157,7 +162,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     )
 
 
-def _status(lab: Any) -> dict[str, Any]:
+def _status(lab: Lab) -> dict[str, Any]:
     readings = lab.readings() if lab.complete else ()
     return {
         "lab": lab.name,

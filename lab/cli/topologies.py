@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.cli.options import AsJson, TopologyFile
 from lab.cli.show import number, print_json, say, table
 from lab.errors import TopologyError
+
+if TYPE_CHECKING:
+    from lab.predict import Prediction
 
 __all__ = ["register"]
 
@@ -76,16 +79,16 @@ def predict(
     say(_threshold(prediction), style="bold")
 
 
-def _threshold(prediction: Any) -> str:
+def _threshold(prediction: Prediction) -> str:
     if prediction.established is None:
         return "Elastic IPs are chosen by a hash and do not spill over: chance decides which is full first"
-    if prediction.drop_threshold is None:
+    if prediction.drop_threshold is None or prediction.bottleneck is None:
         return "no limit binds"
     kind = prediction.bottleneck.replace("_", " ")
     return f"the first connection is dropped with {number(prediction.drop_threshold)} held, by a {kind}"
 
 
-def _document(prediction: Any) -> dict[str, Any]:
+def _document(prediction: Prediction) -> dict[str, Any]:
     return {
         "schema": 1,
         "offered": prediction.offered,

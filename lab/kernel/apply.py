@@ -38,7 +38,7 @@ from lab.plan.objects import (
     VethPair,
 )
 
-__all__ = ["Notice", "apply", "require_vacant", "undo"]
+__all__ = ["Notice", "apply", "require_vacant", "undo", "uninterrupted"]
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
@@ -161,14 +161,14 @@ def _refusal_of(item: KernelObject | str) -> Iterator[None]:
 
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
     """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
-    with _deaf(), _Site(state, record, notice) as site:
+    with _Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)
         _undo_all(site, plan.objects)
     return ended
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Taking back is not interrupted: half of it would be what the user wants least."""
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
         yield

@@ -38,6 +38,11 @@ class Generator:
         if self._process.wait() != 0:
             raise KernelError(f"the traffic generator failed: {self._last_words()}")
 
+    def require_alive(self) -> None:
+        """KernelError if it has ended before it was told to."""
+        if self._process.poll() is not None:
+            raise KernelError("the traffic generator ended, and its connections with it: somebody else has stopped it")
+
     def tell(self, command: str) -> None:
         """Tell it what to do: `close`, `leave` or `abort`."""
         with suppress(BrokenPipeError):  # it has ended already; `events` says how
