@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lab.kernel.namespaces import Namespaces
+from lab.run import Lab
 from tests.support.labs import Clients
+from tests.support.machine import require_machine
 
 if TYPE_CHECKING:
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
+
+_numbers = count(1)
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 
@@ -43,16 +48,37 @@ def topologies() -> Path:
 
 
 @pytest.fixture
-def small(lab_up: LabUp, tmp_path: Path) -> Callable[..., Lab]:
-    """A lab with one ENI, one NAT gateway and two servers, its limits and timeouts as the test wants them."""
+def small_file(tmp_path: Path) -> Callable[..., Path]:
+    """A topology with one ENI, one NAT gateway and two servers, its limits and timeouts as the test wants them."""
 
-    def up(*, eni: int = 20, nat: int = 20, eips: int = 1, more: str = "", timeouts: str = "port_hold: 0s") -> Lab:
+    def write(*, eni: int = 20, nat: int = 20, eips: int = 1, more: str = "", timeouts: str = "port_hold: 0s") -> Path:
         path = tmp_path / "small.yaml"
         more = f", {more}" if more else ""
         path.write_text(_SMALL.format(eni=eni, nat=nat, eips=eips, more=more, timeouts=timeouts))
-        return lab_up(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small(lab_up: LabUp, small_file: Callable[..., Path]) -> Callable[..., Lab]:
+    """A lab of that topology."""
+
+    def up(**wanted: Any) -> Lab:
+        return lab_up(small_file(**wanted))
 
     return up
+
+
+@pytest.fixture
+def lab_name() -> Iterator[str]:
+    """A name for a lab of which nothing is left after the test, however it was made."""
+    require_machine()
+    name = f"test-{os.getpid()}-n{next(_numbers)}"
+    yield name
+    for lab in Lab.all():
+        if lab.name == name:
+            lab.down()
 
 
 @pytest.fixture
