@@ -19,7 +19,7 @@ from lab.kernel.processes import residents
 from lab.kernel.state import State
 from lab.plan import build, describe
 from lab.plan.describe import describe_object
-from lab.plan.objects import File, Namespace, Plan, Process
+from lab.plan.objects import File, Namespace, Plan, Process, VethPair
 from lab.pytest_plugin import LabUp
 from lab.run import Lab
 from lab.topology import load
@@ -175,8 +175,13 @@ def last(count: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("choose", [first, last])
+STEPS_THAT_FAIL = (
+    *((kind, first) for kind in (Namespace, VethPair, Process)),
+    *((kind, last) for kind in STEPS),
+)
+
+
+@pytest.mark.parametrize(("kind", "choose"), STEPS_THAT_FAIL, ids=lambda each: each.__name__)
 def test_a_step_that_the_kernel_refuses_is_named_and_undone(
     small_file: SmallFile,
     lab_name: str,
@@ -294,10 +299,10 @@ def nearly_up(lab: str) -> bool:
     return any(ETC_NETNS.glob(f"lab-{lab}-*/nsswitch.conf"))
 
 
-MOMENTS = (recorded, namespaces(1), namespaces(6), wired, starting, nearly_up)
+MOMENTS = (recorded, namespaces(1), wired, starting, nearly_up)
 
 at_each_moment = pytest.mark.parametrize(
-    "moment", MOMENTS, ids=("recorded", "1 namespace", "6 namespaces", "wired", "starting", "nearly up")
+    "moment", MOMENTS, ids=("recorded", "a namespace", "wired", "starting", "nearly up")
 )
 
 
@@ -330,8 +335,7 @@ def test_a_killed_up_can_be_taken_down(small_file: SmallFile, lab_name: str, mom
         half_built.burst(1)
     half_built.down()
     assert left_of(lab_name) == []
-    with Lab.up(path, name=lab_name) as lab:
-        assert lab.burst(5).tcp.established == 5
+    assert Lab.up(path, name=lab_name).complete
 
 
 def test_up_replaces_what_a_killed_up_left(small_file: SmallFile, lab_name: str) -> None:
@@ -354,7 +358,7 @@ def test_ctrl_c_during_up_leaves_nothing(small_file: SmallFile, lab_name: str, m
     assert left_of(lab_name) == []
 
 
-@pytest.mark.parametrize("after_s", [0.01, 0.03, 0.07, 0.12])
+@pytest.mark.parametrize("after_s", [0.01, 0.04, 0.1])
 def test_impatience_during_up_leaves_nothing(small_file: SmallFile, lab_name: str, after_s: float) -> None:
     """Ctrl-C at any time, and again while it is being undone, makes no difference."""
     with going_up(small_file(), lab_name, recorded) as process:
