@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
@@ -79,24 +80,25 @@ def run_burst(
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     fleet, server = _fleet(plan, wanted), _server(plan, wanted)
-    first = record.next_connection(fleet.function)
-    _require_room(fleet, first, wanted)
-    spec = _spec(fleet, server, wanted, first)
+    turns = _turns(fleet, wanted)
     limiters = _on_the_way(plan, fleet, server)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
+        turn = _first_turn(record, fleet, turns)
+        spec = _spec(fleet, server, wanted, turn * len(fleet.paths))
         _forget_refusals(namespaces, limiters)
         before = read(namespaces, limiters)
-        with generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log") as running:
-            seen = _connected(running, wanted, progress)
-            after = _since(before, read(namespaces, limiters))
-            _hold(running, wanted, seen, progress)
-            if wanted.leave_open:
-                record.set_next_connection(fleet.function, first + wanted.connections)
-            _finish(running, wanted, seen, progress)
+        generating = generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log")
+        try:
+            seen, after = _observe(generating, namespaces, before, wanted, progress)
+        except BaseException:
+            _await_free_slots(namespaces, before, dict.fromkeys(get_args(LimiterKind), 0))
+            raise
         if not wanted.leave_open:
             _await_free_slots(namespaces, before, _half_open(seen, after))
+        if _still_held(before, read(namespaces, limiters)):
+            record.set_next_turn(turn + turns)
     return assemble(
         plan.lab,
         wanted.engine,
@@ -104,15 +106,26 @@ def run_burst(
         readings=after,
         held_before=before,
         prediction=predict(
-            topology,
-            wanted.connections,
-            function=fleet.function,
-            server=server.name,
-            in_use=_in_use(before),
-            first_connection=first,
+            topology, wanted.connections, function=fleet.function, server=server.name, in_use=_in_use(before)
         ),
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
     )
+
+
+def _observe(
+    generating: AbstractContextManager[Generator],
+    namespaces: Namespaces,
+    before: Sequence[Reading],
+    wanted: Burst,
+    progress: Callable[[Progress], None],
+) -> tuple[EngineResult, list[Reading]]:
+    """Generate, and read the kernel while everything is held: the clients' account and the kernel's."""
+    with generating as running:
+        seen = _connected(running, wanted, progress)
+        after = _since(before, read(namespaces, [each.limiter for each in before]))
+        _hold(running, wanted, seen, progress)
+        _finish(running, wanted, seen, progress)
+    return seen, after
 
 
 def _fleet(plan: Plan, wanted: Burst) -> FleetPlan:
@@ -125,15 +138,23 @@ def _server(plan: Plan, wanted: Burst) -> ServerPlan:
     return next(server for server in plan.servers if server.name == name)
 
 
-def _require_room(fleet: FleetPlan, first: int, wanted: Burst) -> None:
-    """Every connection needs a source port of an execution environment of its own."""
-    smallest = min(path.environments for path in fleet.paths) * fleet.blocks.per_environment
-    room = smallest * len(fleet.paths) - first
-    if wanted.connections > room:
-        left_open = f"; {first:,} more are left open by earlier bursts" if first else ""
-        raise UsageError(
-            f"-n {wanted.connections}: the fleet of {fleet.function} has room for {room:,} connections{left_open}"
-        )
+def _turns(fleet: FleetPlan, wanted: Burst) -> int:
+    """How many connections each ENI is given at most; UsageError if its environments have no ports for so many."""
+    turns = -(-wanted.connections // len(fleet.paths))
+    if turns > _room(fleet):
+        room = _room(fleet) * len(fleet.paths)
+        raise UsageError(f"-n {wanted.connections}: the fleet of {fleet.function} has room for {room:,} connections")
+    return turns
+
+
+def _room(fleet: FleetPlan) -> int:
+    return min(path.environments for path in fleet.paths) * fleet.blocks.per_environment
+
+
+def _first_turn(record: Record, fleet: FleetPlan, turns: int) -> int:
+    """Ports that no burst of any function (they may share an ENI) has left in use; after the last, the first again."""
+    turn = record.next_turn()
+    return turn if turn + turns <= _room(fleet) else 0
 
 
 def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan) -> tuple[Limiter, ...]:
@@ -241,6 +262,11 @@ def _half_open(seen: EngineResult, after: Iterable[Reading]) -> dict[str, int]:
         refused[each.limiter.kind] += each.refused_connections
     behind_enis = seen.tcp.timed_out - refused["hyperplane_eni"]
     return {"hyperplane_eni": behind_enis, "nat_gateway": behind_enis - refused["nat_gateway"]}
+
+
+def _still_held(before: Iterable[Reading], now: Iterable[Reading]) -> bool:
+    """Whether connections of this burst hold slots: left open, half open, in their port hold."""
+    return any(each.in_use > earlier.in_use for each, earlier in zip(now, before, strict=True))
 
 
 def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: Mapping[str, int]) -> None:

@@ -82,7 +82,8 @@ def assemble(
         tcp=seen.tcp,
         drop_threshold=seen.drop_threshold,
         limits=tuple(_limit(each) for each in readings),
-        bottleneck=first_to_refuse.limiter.kind if first_to_refuse else None,
+        # A SYN that was refused and then succeeded is a retransmission, not a drop.
+        bottleneck=first_to_refuse.limiter.kind if first_to_refuse and seen.tcp.timed_out else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
         timing=seen.timing,
         series=seen.series,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from lab.burst import Burst, Engine, Progress, run_burst
-from lab.errors import UsageError
+from lab.errors import KernelError, UsageError
 from lab.kernel import apply, preflight
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
@@ -40,6 +40,7 @@ class Lab:
     def __init__(self, record: Record, state: State, *, changed: bool = False) -> None:
         self._record = record
         self._state = state
+        self._identity = record.identity()
         self.plan: Plan = record.plan()
         self.changed = changed
         """Whether this very call brought it up."""
@@ -68,7 +69,7 @@ class Lab:
                 return cls(known, state)
             if known is not None:  # half built by a process that was killed
                 _take_down(state, known, known.plan(), notice)
-            apply.require_vacant(plan)
+            apply.require_vacant(state, plan)
             record = state.new_record(plan.lab)
             try:
                 record.write(plan, wanted, Path(topology).read_text())
@@ -76,8 +77,7 @@ class Lab:
                 lab = cls(record, state, changed=True)
                 record.set_phase("up")
             except BaseException:
-                _take_down(state, record, plan, notice)
-                notice("what was made is undone")
+                _undo(state, record, plan, notice)
                 raise
         return lab
 
@@ -129,17 +129,19 @@ class Lab:
     def down(self, notice: Callable[[str], None] = _silent) -> list[Resident]:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         with self._state.locked():
-            if not self._record.path.exists():
-                return []
+            if self._record.identity() != self._identity:
+                return []  # it has been taken down already; what bears its name now is another
             return _take_down(self._state, self._record, self.plan, notice)
 
     def node(self, name: str) -> NodePlan:
         """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
-        for node in self.plan.nodes:
-            if name in (node.name, node.alias, node.namespace):
-                return node
-        known = ", ".join(node.name for node in self.plan.nodes)
-        raise UsageError(f"no node {name!r} in lab {self.name}; known: {known}")
+        named = [node for node in self.plan.nodes if name in (node.name, node.namespace)]
+        found = named or [node for node in self.plan.nodes if name == node.alias]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(node.name for node in found or self.plan.nodes)
+        problem = f"{name!r} could be several nodes" if found else f"no node {name!r}"
+        raise UsageError(f"{problem} in lab {self.name}; known: {known}")
 
     def readings(self) -> tuple[Reading, ...]:
         """What every limiter holds and has refused, from the kernel, now."""
@@ -186,6 +188,16 @@ def _require_equal(known: Record, plan: Plan) -> None:
             f"lab {plan.lab} is up and differs from this topology; take it down first: lab down --lab {plan.lab}, "
             "or bring this one up beside it: lab up … --name OTHER"
         )
+
+
+def _undo(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> None:
+    """Undo what failed; that something could not be undone is said beside the cause, not instead of it."""
+    try:
+        _take_down(state, record, plan, notice)
+    except KernelError as left:
+        notice(str(left))
+    else:
+        notice("what was made is undone")
 
 
 def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[Resident]:

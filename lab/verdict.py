@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.result import BurstResult, LimitResult
@@ -60,39 +60,50 @@ def _eni_limit(result: BurstResult) -> Verdict:
 def _port_exhaustion(result: BurstResult) -> Verdict:
     entries = _of(result, "nat_gateway")
     refused = sum(limit.dropped_packets for limit in entries)
-    full = sorted({limit.node for limit in entries if limit.dropped_packets})
-    first = next(limit for limit in entries if limit.dropped_packets)
-    elastic_ips = max(sum(each.node == node for each in entries) for node in full)
-    each, destination = first.limit, first.destination
-    gateways = f"{', '.join(full)} with {elastic_ips} Elastic IP{'s' if elastic_ips > 1 else ''}"
+    by_gateway = {
+        node: [each for each in entries if each.node == node] for node in dict.fromkeys(e.node for e in entries)
+    }
+    full = [eips for eips in by_gateway.values() if any(each.dropped_packets for each in eips)]
     return Verdict(
-        headline=f"NAT gateway port exhaustion: {gateways}, {each:,} connections each to {destination}",
+        headline=f"NAT gateway port exhaustion: {'; '.join(_capacity(eips) for eips in full)}",
         explanation=(
             _dns(result),
             "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
-            f"CloudWatch shows it: ErrorPortAllocation rises by {refused:,}, one per SYN refused.",
+            f"CloudWatch shows it: ErrorPortAllocation rises by {refused:,} here, one per SYN refused.",
         ),
-        remedies=(_more_addresses(elastic_ips, each), *_ALWAYS),
+        remedies=(*dict.fromkeys(_more_addresses(eips) for eips in full), *_ALWAYS),
     )
 
 
-def _more_addresses(elastic_ips: int, each: int) -> str:
-    if elastic_ips >= NAT_EIPS:
+def _capacity(eips: Sequence[LimitResult]) -> str:
+    """What one gateway has."""
+    first = eips[0]
+    addresses = f"{len(eips)} Elastic IP{'s' if len(eips) > 1 else ''}"
+    return f"{first.node} with {addresses}, {first.limit:,} connections each to {first.destination}"
+
+
+def _more_addresses(eips: Sequence[LimitResult]) -> str:
+    if len(eips) >= NAT_EIPS:
         return (
-            f"The gateway has all {NAT_EIPS} Elastic IPs that AWS allows: route some of the subnets through a "
+            f"{eips[0].node} has all {NAT_EIPS} Elastic IPs that AWS allows: route some of the subnets through a "
             "second NAT gateway, or spread the load over more destination addresses or ports."
         )
     return (
-        f"Associate a secondary Elastic IP with the NAT gateway: {each:,} more connections to each destination, "
-        f"up to {NAT_EIPS} addresses (AWS's default quota is 2)."
+        f"Associate a secondary Elastic IP with {eips[0].node}: {eips[0].limit:,} more connections to each destination "
+        f"(up to {NAT_EIPS} addresses; AWS's default quota is 2)."
     )
 
 
 def _silence(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"{result.tcp.timed_out:,} connections timed out, and no limiter refused them",
-        explanation=("The SYNs were lost or never answered somewhere else on the way.",),
-        remedies=("See whether the server is up and the routes lead to it: lab status; lab exec NODE -- ip route.",),
+        explanation=(
+            "Their SYNs were lost on the way, or not answered in time.",
+            *((f"DNS failed for {result.dns.failed:,} invocations, too.",) if result.dns.failed else ()),
+        ),
+        remedies=(
+            "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
+        ),
     )
 
 

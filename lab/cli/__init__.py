@@ -10,7 +10,7 @@ from typer import Typer
 
 from lab.cli import burst, inside, labs, topologies
 from lab.cli.show import complain
-from lab.errors import LabError
+from lab.errors import KernelError, LabError
 
 __all__ = ["app", "main"]
 
@@ -43,6 +43,9 @@ def main() -> None:
     except LabError as error:
         complain(str(error))
         sys.exit(error.exit_status)
+    except OSError as error:  # a full or read-only disk, a namespace that somebody else has removed
+        complain(f"the system refused: {error}")
+        sys.exit(KernelError.exit_status)
     except KeyboardInterrupt:  # before typer was there to take it
         sys.exit(_INTERRUPTED)
     finally:

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def burst(
     *,
     connections: Annotated[
-        int, typer.Option("-n", help="Invocations; each makes one connection.", metavar="CONNECTIONS")
+        int, typer.Option("-n", parser=_count, help="Invocations; each makes one connection.", metavar="CONNECTIONS")
     ],
     lab: LabName = None,
     function: Annotated[str | None, typer.Option(help="Which function invokes; the first unless given.")] = None,
@@ -114,8 +114,20 @@ def burst(
 
 def _require_writable(json_file: str | None) -> None:
     """Better now than after the burst."""
-    if json_file not in (None, _STDOUT) and not Path(json_file).parent.is_dir():
-        raise UsageError(f"--json {json_file}: there is no directory {Path(json_file).parent}")
+    if json_file in (None, _STDOUT):
+        return
+    try:
+        Path(json_file).open("a").close()
+    except OSError as error:
+        raise UsageError(f"--json {json_file}: cannot be written: {error.strerror}") from None
+
+
+def _count(text: str) -> int:
+    """A number as people write it: 140000, 140,000, 140_000."""
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number of connections; write it like 140000") from None
 
 
 _NOTHING = ("none", "null")
@@ -133,8 +145,8 @@ def _expectation(text: str) -> tuple[str, str]:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value
     count = value.replace(",", "").replace("_", "")
-    if not count.isdecimal() and value not in _NOTHING:
-        raise UsageError(f"--expect {text}: {name} is a number of connections, or none")
+    if not count.isdecimal() and (value not in _NOTHING or name == "established"):
+        raise UsageError(f"--expect {text}: not a number of connections")
     return name, count if count.isdecimal() else "none"
 
 

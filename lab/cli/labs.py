@@ -61,7 +61,7 @@ def up(
         return
     say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
     say(
-        f"next: lab burst --lab {lab.name} -n 1000; lab status --lab {lab.name}; lab down --lab {lab.name}",
+        f"next: sudo lab burst --lab {lab.name} -n 1000; sudo lab status; sudo lab down --lab {lab.name}",
         style="dim",
     )
 
@@ -109,10 +109,8 @@ def list_(*, as_json: AsJson = False) -> None:
     sudo lab list
     sudo lab list --json
     """
-    from lab.kernel.preflight import require_root
     from lab.run import Lab
 
-    require_root()
     labs = Lab.all()
     if as_json:
         print_json([{"lab": each.name, "complete": each.complete, "nodes": len(each.plan.nodes)} for each in labs])

@@ -26,7 +26,7 @@ _WIDTH_IN_A_PIPE = 120
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDTH_IN_A_PIPE
-    return Console(stderr=stderr, width=width, highlight=False)
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
 
 
 def say(text: str = "", style: str | None = None) -> None:

@@ -18,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.errors import KernelError
 from lab.kernel import links, nft, processes, settings
-from lab.kernel.namespaces import Namespaces, exists
+from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces, exists
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
@@ -140,14 +140,28 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
             site.starting.pop(0).wait_ready()
 
 
-def require_vacant(plan: Plan) -> None:
-    """Refuse to begin where something is that the lab has not made: it must not be undone with the rest."""
-    taken = [name for name in plan.namespaces if exists(name)]
-    if taken:
-        raise KernelError(
-            f"these network namespaces are there already, and this lab has not made them: {', '.join(taken)}; "
-            f"if nobody needs them, run: sudo ip netns del {taken[0]} (and so on), or use another name: lab up --name"
-        )
+def require_vacant(state: State, plan: Plan) -> None:
+    """Refuse to begin where something is that this lab has not made: it must not be undone with the rest."""
+    owners = {name: record.lab for record in state.records() for name in record.plan().namespaces}
+    for name in plan.namespaces:
+        if name in owners:
+            raise KernelError(f"namespace {name} belongs to lab {owners[name]}; use another name: lab up --name")
+        if exists(name):
+            raise KernelError(
+                f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
+                f"or, if nobody needs it, remove it: sudo ip netns del {name}"
+            )
+    for item in plan.objects:
+        if isinstance(item, File) and not _is_free(item):
+            raise KernelError(f"{item.path} is there already, and no lab has made it; use another name: lab up --name")
+
+
+def _is_free(item: File) -> bool:
+    """Whether the file can be made; one with just this text was left by a lab when the machine went down."""
+    path = Path(item.path)
+    if not path.parent.exists():
+        return True
+    return path.parent.is_dir() and (not path.exists() or path.read_text(errors="replace") == item.text)
 
 
 @contextmanager

@@ -41,7 +41,9 @@ class Generator:
     def require_alive(self) -> None:
         """KernelError if it has ended before it was told to."""
         if self._process.poll() is not None:
-            raise KernelError("the traffic generator ended, and its connections with it: somebody else has stopped it")
+            raise KernelError(
+                "the traffic generator ended: somebody has stopped it; what it did not close holds its slots until idle"
+            )
 
     def tell(self, command: str) -> None:
         """Tell it what to do: `close`, `leave` or `abort`."""
@@ -51,14 +53,15 @@ class Generator:
 
     def stop(self) -> None:
         """Have it close what is open, and wait until it has."""
-        if self._process.poll() is not None:
-            return
         self.tell("abort")
         try:
-            self._process.communicate(timeout=_GIVES_UP_AFTER_S)
+            self._process.wait(_GIVES_UP_AFTER_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        for pipe in (self._ears, self._mouth):
+            with suppress(BrokenPipeError):  # what could not be said any more
+                pipe.close()
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
@@ -70,12 +73,11 @@ def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave."""
     with log.open("w") as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno())
-    with process:
-        running = Generator(process, log)
-        try:
-            yield running
-        finally:
-            running.stop()
+    running = Generator(process, log)
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 def _popen(spec_json: str, stderr: int) -> subprocess.Popen[str]:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 import fcntl
-import json
 from pathlib import Path
 import shutil
 from typing import Literal
+from uuid import uuid4
 
+from lab.errors import KernelError
 from lab.plan.objects import Plan, plan_from_json, plan_to_json
 from lab.topology import Topology
 
@@ -45,10 +46,9 @@ class Record:
         (self.path / "topology.yaml").write_text(text)
         (self.path / "topology.json").write_text(topology.model_dump_json(by_alias=True))
         self.set_phase("building")
-        # The plan comes last and at once: a record that was killed on its way is none.
-        unfinished = self.path / "plan.json.new"
-        unfinished.write_text(plan_to_json(plan))
-        unfinished.replace(self.path / "plan.json")
+        (self.path / "identity").write_text(uuid4().hex)
+        # The plan comes last: a record that was killed on its way is none.
+        _write_at_once(self.path / "plan.json", plan_to_json(plan))
 
     def set_phase(self, phase: Phase) -> None:
         """Say how far the lab is."""
@@ -59,25 +59,33 @@ class Record:
         path = self.path / "phase"
         return "up" if path.exists() and path.read_text() == "up" else "building"
 
+    def identity(self) -> str:
+        """What tells this lab from a later one of the same name; nothing when there is none any more."""
+        path = self.path / "identity"
+        return path.read_text() if path.exists() else ""
+
     def plan(self) -> Plan:
         """The plan that was applied."""
-        return plan_from_json((self.path / "plan.json").read_text())
+        try:
+            return plan_from_json((self.path / "plan.json").read_text())
+        except ValueError as damaged:
+            raise KernelError(
+                f"the record of lab {self.lab} is damaged ({self.path / 'plan.json'}); `ip netns` shows what is left "
+                f"of it as lab-{self.lab}-…; remove that with `sudo ip netns del`, then: sudo rm -r {self.path}"
+            ) from damaged
 
     def topology(self) -> Topology:
         """The topology that was applied."""
         return Topology.model_validate_json((self.path / "topology.json").read_text(), by_alias=True)
 
-    def next_connection(self, function: str) -> int:
-        """The first connection number that no burst has left open, per function."""
-        return int(self._cursors().get(function, 0))
+    def next_turn(self) -> int:
+        """The first turn of source ports (`PortBlocks`) that no burst has left in use, on any ENI."""
+        path = self.path / "next_turn"
+        return int(path.read_text()) if path.exists() else 0
 
-    def set_next_connection(self, function: str, number: int) -> None:
-        """Connections up to here stay open: the next burst takes other execution environments."""
-        (self.path / "cursors.json").write_text(json.dumps({**self._cursors(), function: number}))
-
-    def _cursors(self) -> dict[str, int]:
-        path = self.path / "cursors.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+    def set_next_turn(self, turn: int) -> None:
+        """Ports before this turn may still hold slots: the next burst takes later ones."""
+        _write_at_once(self.path / "next_turn", str(turn))
 
     def forget(self) -> None:
         """Remove the directory, if it was made."""
@@ -126,3 +134,10 @@ class State:
         with (self.root / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.write_text(text)
+    unfinished.replace(path)

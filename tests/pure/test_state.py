@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import KernelError
 from lab.kernel.state import Record, State
 from lab.plan import build
 from lab.topology import load, scaled
@@ -73,16 +74,31 @@ def test_forget(state: State) -> None:
     assert state.record("a") is None
 
 
-def test_cursors(state: State) -> None:
-    """Each function has a cursor of its own, at 0 until a burst leaves connections open."""
+def test_next_turn(state: State) -> None:
+    """A lab's source ports are taken from the first turn on, until a burst leaves some in use."""
     record = remembered(state, "t")
-    assert record.next_connection("checkout") == 0
-    record.set_next_connection("checkout", 1_000)
-    record.set_next_connection("payment", 5)
-    record.set_next_connection("checkout", 3_000)
+    assert record.next_turn() == 0
+    record.set_next_turn(3_000)
     again = state.record("t")
     assert again is not None
-    assert [again.next_connection(name) for name in ("checkout", "payment", "audit")] == [3_000, 5, 0]
+    assert again.next_turn() == 3_000
+
+
+def test_identity(state: State) -> None:
+    """A lab that is made again under the same name is another lab, and one that is gone is none."""
+    first = remembered(state, "t").identity()
+    record = remembered(state, "t")
+    assert record.identity() not in ("", first)
+    record.forget()
+    assert not record.identity()
+
+
+def test_a_damaged_record_says_what_to_do(state: State) -> None:
+    """A plan that cannot be read is a sentence with the place and the way out."""
+    record = remembered(state, "t")
+    (record.path / "plan.json").write_text("{")
+    with pytest.raises(KernelError, match=r"record of lab t is damaged.*ip netns del"):
+        record.plan()
 
 
 def test_alone(state: State) -> None:

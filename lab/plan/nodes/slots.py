@@ -70,11 +70,11 @@ _CLOSING = _FINS | _RST
 _GC_INTERVAL = "1s"
 """How soon a slot that has expired can be taken again: the set's garbage collector walks at this pace."""
 _SHORTEST = "10ms"
-"""An expired slot for `port_hold: 0s`. Not `delete`: before Linux 6.5 that did not give the set's room back."""
-_REFUSED_ROOM = 262_144
-"""How many refused connections can be told apart at a time; beyond, packets are still counted one by one."""
-_REFUSED_TIMEOUT_S = 130
-"""Longer than a client goes on retransmitting its SYN (127 s with tcp_syn_retries=6, ip-sysctl.rst)."""
+"""For `port_hold: 0s`: the slot expires at once, and the collector frees it."""
+_REFUSED_ROOM = 524_288
+"""How many refused connections can be told apart at a time, more than one fleet has ports behind an ENI."""
+_REFUSED_TIMEOUT_S = 140
+"""Longer than a client waits for its SYNs (127 s, or 131 s since Linux 6.5, with tcp_syn_retries=6, ip-sysctl.rst)."""
 FIRST_REFUSED_TIMEOUT_S = 86_400
 """The age of the first refusal is this less what is left of its timeout."""
 
