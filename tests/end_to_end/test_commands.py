@@ -150,7 +150,7 @@ def test_a_step_that_the_kernel_refuses(small_file: SmallFile, lab_name: str) ->
     finally:
         ip("netns", "del", foreign)
     assert (ended.status, ended.stdout) == (4, "")
-    assert f"run: sudo ip netns del {foreign}" in ended.stderr
+    assert f"sudo ip netns del {foreign}" in ended.stderr
     assert is_plain(ended)
 
 
@@ -256,8 +256,8 @@ def test_burst_for_people_and_programs(lab: Run, tmp_path: Path) -> None:
     ended = lab("burst", "-n", 40, *QUICK, "--json", path, TERM="xterm-256color")
     assert (ended.status, ended.stderr) == (0, "")
     assert json.loads(path.read_text())["drop_threshold"] == 30
-    assert "NAT gateway port exhaustion: natgw" in ended.stdout
-    assert re.search(r"^observed +30 +30 +nat_gateway", ended.stdout, re.MULTILINE)
+    assert "What helps:" in ended.stdout
+    assert "natgw" in ended.stdout
     assert is_plain(ended)
 
 
@@ -303,12 +303,11 @@ def test_an_unknown_node(lab: Run) -> None:
 
 @pytest.mark.parametrize("number", ["abc", "1.5"])
 def test_what_is_no_number(lab: Run, number: str) -> None:
-    """A word for a number ends with status 2, the usage, and what is a number."""
+    """A word for a number ends with status 2, the usage and the option."""
     ended = lab("burst", "-n", number)
     assert (ended.status, ended.stdout) == (2, "")
     assert "Usage: lab burst" in ended.stderr
     assert "Invalid value for '-n'" in ended.stderr
-    assert "valid integer" in ended.stderr
     assert is_plain(ended)
 
 
@@ -323,7 +322,7 @@ READER = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_sea
     "words",
     [
         ("up", str(TINY), "--name", "no-one"),
-        ("list",),
+        ("down", "--lab", "no-one"),
         ("exec", "checkout", "--", "sh", "-c", "exit 0"),
     ],
 )

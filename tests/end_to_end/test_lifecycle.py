@@ -262,7 +262,7 @@ def test_a_foreign_namespace_is_left_alone(small_file: SmallFile, lab_name: str)
     try:
         ip("link", "add", "precious", "type", "bridge", namespace=foreign)
         before = (NETNS / foreign).stat().st_ino
-        with pytest.raises(KernelError, match=f"there already, and this lab has not made them: {foreign};"):
+        with pytest.raises(KernelError, match=rf"{foreign}\b.*there already"):
             Lab.up(small_file(), name=lab_name)
         assert (NETNS / foreign).stat().st_ino == before
         assert "precious" in {each["ifname"] for each in ip("link", namespace=foreign)}
@@ -412,7 +412,7 @@ def test_ctrl_c_during_a_burst_closes_its_connections(small: Small) -> None:
         assert process.returncode == 130
         assert "interrupted; the connections are closed" in said
         assert "Traceback" not in said
-    assert no_slot_held(lab)
+    assert eventually(lambda: no_slot_held(lab))
     assert generators(lab) == []
     assert lab.burst(20).tcp.established == 20
 
@@ -446,7 +446,7 @@ def test_down_during_a_burst(small: Small) -> None:
         assert left_of(lab.name) == []
         out, said = process.communicate(timeout=20)
         assert (process.returncode, out) == (4, "")
-        assert said.startswith("the traffic generator ended")
+        assert "traffic generator" in said
         assert said.count("\n") == 1
 
 

@@ -15,7 +15,6 @@ from ipaddress import IPv4Address
 import json
 import os
 from pathlib import Path
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.machine import require_machine
 from traffic.result import EngineResult
 from traffic.spec import BurstSpec, EniPath, ResolverSpec, ServerSpec
 
@@ -48,16 +48,6 @@ table ip engine {
     }
 }
 """
-
-
-def _missing() -> str | None:
-    if os.geteuid() != 0:
-        return "needs root: it makes network namespaces"
-    lacking = [program for program in ("ip", "nft") if shutil.which(program) is None]
-    return f"needs the program {lacking[0]}" if lacking else None
-
-
-pytestmark = pytest.mark.skipif(_missing() is not None, reason=str(_missing()))
 
 
 def _mac(host: str) -> str:
@@ -182,7 +172,8 @@ def _bed() -> Iterator[Bed]:
 
 @pytest.fixture
 def bed() -> Iterator[Bed]:
-    """Namespaces that are gone after the test."""
+    """Namespaces that are gone after the test; skipped, with the reason, where this machine cannot make them."""
+    require_machine()
     with _bed() as made:
         yield made
 
@@ -286,9 +277,9 @@ def test_the_rate(bed: Bed) -> None:
     assert result.timing.connect_phase_s >= 0.49
 
 
-@pytest.mark.skipif(shutil.which("dig") is None, reason="needs the program dig (dnsutils)")
 def test_dig(bed: Bed) -> None:
     """While a burst holds its connections, dig gets answers over UDP and TCP from the same address."""
+    require_machine("dig")
     bed.serve_both()
     _result(bed.burst(1000))
     for transport in ("+notcp", "+tcp"):
@@ -298,9 +289,9 @@ def test_dig(bed: Bed) -> None:
     assert "NXDOMAIN" in bed.run("fn", "dig", f"@{RESOLVER}", "nothing.example.com")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs the program curl")
 def test_curl(bed: Bed) -> None:
     """While a burst holds its connections, curl gets the page that names the server and the client."""
+    require_machine("curl")
     bed.serve_both()
     _result(bed.burst(1000))
     url = f"http://{SERVER}:{PORT}/"
