@@ -31,6 +31,9 @@ packet has one owner.
 """
 
 _GOLDEN = (5**0.5 - 1) / 2
+_SKEW = 11
+"""Environments begin at different rows, so that no Elastic IP of a round robin (1 to 8) gets whole rows to itself:
+100 - 11 has no divisor in common with any of those numbers."""
 
 Numbers = TypeVar("Numbers", int, "NDArray[np.int64]")
 
@@ -89,8 +92,8 @@ class PortBlocks:
     There are `blocks` blocks of `per_environment` ports each; environment `e` owns block `e % blocks`. Within one ENI
     the first `ports` connections have distinct source ports, so the ENI's kernel never searches for one.
 
-    A block's ports are spread over the whole range, and those of consecutive environments fall far apart (a
-    multiplicative sequence near the golden ratio). However many are in use, free ports are never far: the NAT
+    A block has one port in each row of `blocks` neighbouring ports; those of consecutive environments fall far apart
+    (a multiplicative sequence near the golden ratio). However many are in use, free ports are never far: the NAT
     gateway's kernel, which looks at no more than 128 neighbours of a random port at a time (nf_nat_core.c), finds
     one. With blocks of consecutive ports it gave up on some SYNs at 85 % of the range.
     """
@@ -112,12 +115,15 @@ class PortBlocks:
 
     def port(self, environment: Numbers, offset: Numbers) -> Numbers:
         """The source port of an environment's `offset`-th connection; numbers, or arrays of them."""
-        return self.first_port + offset * self.blocks + environment * self.stride % self.blocks
+        row = (offset + _SKEW * (environment % self.blocks)) % self.per_environment
+        return self.first_port + row * self.blocks + environment * self.stride % self.blocks
 
     def owner(self, port: Numbers) -> tuple[Numbers, Numbers]:
         """The environment, modulo `blocks`, and the offset that a source port belongs to."""
-        offset, place = divmod(port - self.first_port, self.blocks)
-        return place * pow(self.stride, -1, self.blocks) % self.blocks, offset
+        row, place = divmod(port - self.first_port, self.blocks)
+        environment = place * pow(self.stride, -1, self.blocks) % self.blocks
+        turn, inside = divmod(row, self.per_environment)  # a turn other than 0: a port outside of all blocks
+        return environment, (inside - _SKEW * environment) % self.per_environment + turn * self.per_environment
 
 
 @dataclass(frozen=True, slots=True)
