@@ -22,6 +22,7 @@ device that has no other end, and learn of their carrier up to a second late (li
 _UP_WITHIN_S = 5.0
 _POLL_S = 0.002
 _HOST_SCOPE = 254  # RT_SCOPE_HOST, linux/rtnetlink.h
+_WITHOUT_CARRIER = ("DOWN", "LOWERLAYERDOWN")  # a veth whose peer is down: the kernel's version decides
 _FORWARDING = 3  # BR_STATE_FORWARDING
 _ONLINK = 4  # RTNH_F_ONLINK: the next hop is on this link, whatever the interface's prefix
 
@@ -134,7 +135,7 @@ def _down(ip: IPRoute) -> list[str]:
     return [
         link.get("ifname")
         for link in ip.get_links()
-        if link.get("operstate") == "DOWN" or _port_state(link) not in (None, _FORWARDING)
+        if link.get("operstate") in _WITHOUT_CARRIER or _port_state(link) not in (None, _FORWARDING)
     ]
 
 
