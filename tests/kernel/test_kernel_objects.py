@@ -223,13 +223,30 @@ def heard(namespaces: Throwaway, here: str, there: str, address: str, source: st
         return host, said
 
 
+def state_of(namespace: str, interface: str) -> str:
+    """The operational state of an interface."""
+    (link,) = ip("link", "show", "dev", interface, namespace=namespace)
+    return str(link["operstate"])
+
+
 def test_an_interface_that_stays_down_is_named(namespaces: Throwaway, monkeypatch: pytest.MonkeyPatch) -> None:
     """`wait_until_up` gives up in time, and says which interface of which namespace is not up."""
     monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", 0.05)
     pair = namespaces.pair()
     ip("link", "set", "right", "down", namespace=pair.b.namespace)
+    assert eventually(lambda: state_of(pair.a.namespace, "left") != "UP")
     with pytest.raises(OSError, match=rf"in {pair.a.namespace} not up after .*: left"):
         wait_until_up(namespaces, (pair.a.namespace,))
+
+
+def test_an_interface_whose_peer_is_down_is_not_up(namespaces: Throwaway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that is set up while the other is not has no carrier, whichever word the kernel has for that."""
+    monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", 0.05)
+    name = namespaces.new()
+    ip("link", "add", "left", "up", "type", "veth", "peer", "name", "right", namespace=name)
+    assert eventually(lambda: state_of(name, "left") == "LOWERLAYERDOWN")
+    with pytest.raises(OSError, match=r"not up after .*left"):
+        wait_until_up(namespaces, (name,))
 
 
 # ── Addresses, neighbours, routes, rules ────────────────────────────────────────────────────────────────────
