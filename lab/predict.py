@@ -35,8 +35,8 @@ class Load:
     refused: int
 
     @property
-    def peak(self) -> int:
-        """Connections that it holds at the end."""
+    def admitted(self) -> int:
+        """Connections of this burst that it lets through; on a fresh lab, what it holds at the end."""
         return self.offered - self.refused
 
 

@@ -66,6 +66,7 @@ class Lab:
             known = state.record(plan.lab)
             if known is not None and known.phase() == "up":
                 _require_equal(known, plan)
+                _require_whole(plan)
                 return cls(known, state)
             if known is not None:  # half built by a process that was killed
                 _take_down(state, known, known.plan(), notice)
@@ -143,6 +144,10 @@ class Lab:
         problem = f"{name!r} could be several nodes" if found else f"no node {name!r}"
         raise UsageError(f"{problem} in lab {self.name}; known: {known}")
 
+    def lost(self) -> list[str]:
+        """What it should have and has not: namespaces that somebody deleted, processes that ended."""
+        return apply.lost(self.plan) if self.complete else []
+
     def readings(self) -> tuple[Reading, ...]:
         """What every limiter holds and has refused, from the kernel, now."""
         with Namespaces() as namespaces:
@@ -187,6 +192,15 @@ def _require_equal(known: Record, plan: Plan) -> None:
         raise UsageError(
             f"lab {plan.lab} is up and differs from this topology; take it down first: lab down --lab {plan.lab}, "
             "or bring this one up beside it: lab up … --name OTHER"
+        )
+
+
+def _require_whole(plan: Plan) -> None:
+    """The kernel is the only truth: a record that says "up" proves nothing."""
+    if lost := apply.lost(plan):
+        raise UsageError(
+            f"lab {plan.lab} is up but has lost {', '.join(lost)}; take it down, then up again: "
+            f"sudo lab down --lab {plan.lab}"
         )
 
 

@@ -37,7 +37,6 @@ _HEADER_BYTES = 12
 _LARGEST_UDP_BYTES = 1232  # the DNS flag day's size, offered to clients that send EDNS
 _REMEMBERED = 4096
 """Messages whose answers are kept encoded: the same question costs dnspython's work once, whatever its identifier."""
-_TTL = 64
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
 
@@ -168,7 +167,7 @@ def _datagrams(queries: Batch, payload: NDArray[np.uint8]) -> Batch:
     reply[:, f.UDP_PAYLOAD : f.UDP_PAYLOAD + 2] = queries[:, f.UDP_PAYLOAD : f.UDP_PAYLOAD + 2]
     u16(reply, f.TOTAL_LENGTH)[:] = width - f.IP
     u16(reply, f.UDP_LENGTH)[:] = width - f.TRANSPORT
-    reply[:, f.TTL] = _TTL
+    reply[:, f.TTL] = f.INITIAL_TTL
     return seal(reply, f.UDP)
 
 

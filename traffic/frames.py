@@ -60,6 +60,10 @@ UDP_CHECKSUM = 40
 UDP_PAYLOAD = 42
 
 TCP, UDP = 6, 17
+INITIAL_TTL = 64  # RFC 1700, and Linux's default
+FULL_WINDOW = 0xFFFF
+MSS_OPTION = bytes((2, 4)) + (1460).to_bytes(2, "big")  # RFC 9293 section 3.7.1: 1,500 bytes less both headers
+ISN_FACTOR = np.uint32(2_654_435_761)  # Knuth's multiplicative hash; any odd number would do
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 
 _CHECKSUM_AT = {TCP: TCP_CHECKSUM, UDP: UDP_CHECKSUM}

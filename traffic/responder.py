@@ -26,10 +26,6 @@ __all__ = ["REPLY", "Replies", "respond"]
 REPLY = b"ok\n"
 """What a client that sends data gets back."""
 
-_TTL = 64
-_WINDOW = 0xFFFF
-_MSS_OPTION = bytes((2, 4, 1460 >> 8, 1460 & 0xFF))
-_ISN_FACTOR = np.uint32(2_654_435_761)  # Knuth's multiplicative hash: any odd number would do
 
 _NO_OPTIONS, _ONE_OPTION = 5 << 4, 6 << 4  # TCP header lengths
 
@@ -75,8 +71,8 @@ def _tcp(segments: Batch) -> Iterator[Replies]:
 def _syn_ack(syns: Batch) -> Batch:
     """The initial sequence number is a hash of the client's, so a retransmitted SYN gets the same answer."""
     client = u32(syns, f.SEQUENCE).astype(np.uint32)
-    reply = _segments(syns, f.SYN | f.ACK, _MSS_OPTION, _ONE_OPTION)
-    return _numbered(reply, client * _ISN_FACTOR, client + np.uint32(1))
+    reply = _segments(syns, f.SYN | f.ACK, f.MSS_OPTION, _ONE_OPTION)
+    return _numbered(reply, client * f.ISN_FACTOR, client + np.uint32(1))
 
 
 def _fin_ack(fins: Batch) -> Batch:
@@ -101,10 +97,10 @@ def _segments(received: Batch, flags: int, tail: bytes, header: int) -> Batch:
     reply = np.empty((len(received), width), np.uint8)
     reply[:, : f.TCP_OPTIONS] = turn_round(received[:, : f.TCP_OPTIONS])
     u16(reply, f.TOTAL_LENGTH)[:] = width - f.IP
-    reply[:, f.TTL] = _TTL
+    reply[:, f.TTL] = f.INITIAL_TTL
     reply[:, f.DATA_OFFSET] = header
     reply[:, f.FLAGS] = flags
-    u32(reply, f.WINDOW)[:] = _WINDOW << 16
+    u32(reply, f.WINDOW)[:] = f.FULL_WINDOW << 16
     u32(reply, f.TCP_CHECKSUM)[:] = 0  # with the urgent pointer
     reply[:, f.TCP_OPTIONS :] = np.frombuffer(tail, np.uint8)
     return reply

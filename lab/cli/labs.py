@@ -134,6 +134,8 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     from lab.run import Lab
 
     found = Lab.find(lab)
+    if lost := found.lost():
+        notice(f"lab {found.name} has lost {', '.join(lost)}; take it down, then up again")
     document = _status(found)
     if as_json:
         print_json(document)

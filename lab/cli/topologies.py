@@ -100,7 +100,7 @@ def _document(prediction: Prediction) -> dict[str, Any]:
                 "node": each.node,
                 "kind": each.kind,
                 "limit": each.limit,
-                "peak": each.peak,
+                "peak": each.admitted,
                 "dropped_connections": each.refused,
             }
             for each in prediction.limiters

@@ -38,7 +38,7 @@ from lab.plan.objects import (
     VethPair,
 )
 
-__all__ = ["Notice", "apply", "require_vacant", "undo", "uninterrupted"]
+__all__ = ["Notice", "apply", "lost", "require_vacant", "undo", "uninterrupted"]
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
@@ -154,6 +154,14 @@ def require_vacant(state: State, plan: Plan) -> None:
     for item in plan.objects:
         if isinstance(item, File) and not _is_free(item):
             raise KernelError(f"{item.path} is there already, and no lab has made it; use another name: lab up --name")
+
+
+def lost(plan: Plan) -> list[str]:
+    """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
+    gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
+    running = {each.namespace for each in processes.residents(plan.namespaces) if each.ours}
+    started = [item for item in plan.objects if isinstance(item, Process)]
+    return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
 
 
 def _is_free(item: File) -> bool:

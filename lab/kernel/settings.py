@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from lab.kernel.namespaces import Namespaces
+from lab.kernel.state import write_at_once
 from lab.plan.objects import Sysctl
 
 __all__ = ["ConntrackMaxKeeper", "write_sysctl"]
@@ -85,4 +86,4 @@ class ConntrackMaxKeeper:
 
     def _save(self, known: _Known) -> None:
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.record.write_text(json.dumps(known))
+        write_at_once(self.record, json.dumps(known))

@@ -19,7 +19,7 @@ from lab.errors import KernelError
 from lab.plan.objects import Plan, plan_from_json, plan_to_json
 from lab.topology import Topology
 
-__all__ = ["Record", "State"]
+__all__ = ["Record", "State", "write_at_once"]
 
 Phase = Literal["building", "up"]
 
@@ -48,7 +48,7 @@ class Record:
         self.set_phase("building")
         (self.path / "identity").write_text(uuid4().hex)
         # The plan comes last: a record that was killed on its way is none.
-        _write_at_once(self.path / "plan.json", plan_to_json(plan))
+        write_at_once(self.path / "plan.json", plan_to_json(plan))
 
     def set_phase(self, phase: Phase) -> None:
         """Say how far the lab is."""
@@ -85,7 +85,7 @@ class Record:
 
     def set_next_turn(self, turn: int) -> None:
         """Ports before this turn may still hold slots: the next burst takes later ones."""
-        _write_at_once(self.path / "next_turn", str(turn))
+        write_at_once(self.path / "next_turn", str(turn))
 
     def forget(self) -> None:
         """Remove the directory, if it was made."""
@@ -136,7 +136,7 @@ class State:
             yield
 
 
-def _write_at_once(path: Path, text: str) -> None:
+def write_at_once(path: Path, text: str) -> None:
     """Write a file so that nobody ever sees half of it."""
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.write_text(text)

@@ -15,7 +15,7 @@ import pytest
 
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
-from lab.kernel.processes import residents
+from lab.kernel.processes import end, residents
 from lab.kernel.state import State
 from lab.plan import build, describe
 from lab.plan.describe import describe_object
@@ -465,3 +465,16 @@ def test_topology_beside_its_lab(lab_up: LabUp, small_file: SmallFile) -> None:
     lab = lab_up(small_file(eni=200), scale=10)
     assert lab.topology.hyperplane_eni.connection_limit == 20
     assert Lab.find(lab.name).topology == lab.topology
+
+
+def test_a_damaged_lab_is_not_taken_for_whole(lab_up: LabUp, topologies: Path) -> None:
+    """A lab whose server has ended or whose namespace is gone is not up "just as wanted", and says what it lacks."""
+    lab = lab_up(topologies / "tiny.yaml")
+    server = lab.node("cache").namespace
+    end([server])
+    with pytest.raises(UsageError, match="has lost its server process; take it down"):
+        Lab.up(topologies / "tiny.yaml", name=lab.name)
+    subprocess.run(["ip", "netns", "del", server], check=True)
+    assert lab.lost() == [f"namespace {server}", "its server process"]
+    lab.down()
+    assert left_of(lab.name) == []

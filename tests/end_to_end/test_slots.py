@@ -13,10 +13,31 @@ import pytest
 from tests.support.labs import Clients, eventually, inside, slots
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.pytest_plugin import LabUp
     from lab.run import Lab
 
 Small = Callable[..., "Lab"]
 MakeClients = Callable[["Lab"], Clients]
+
+SHARED = """
+version: 1
+name: shared
+hyperplane_eni: {connection_limit: 500}
+vpc:
+  cidr: 10.0.0.0/16
+  subnets:
+    - {name: public, cidr: 10.0.0.0/24}
+    - {name: private, cidr: 10.0.1.0/24, default_route: natgw}
+  nat_gateways:
+    - {name: natgw, subnet: public, elastic_ips: 2}
+functions:
+  - {name: checkout, subnets: [private]}
+  - {name: search, subnets: [private]}
+servers:
+  - {name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}
+"""
 
 LISTENER = """
 import socket
@@ -195,3 +216,24 @@ def test_nothing_connects_from_the_vpc_to_the_service_vpc(small: Small) -> None:
     lab = small()
     command = "ip route add 100.64.0.0/10 via 10.0.1.4 dev eni-private onlink; ping -c1 -W1 100.64.2.1 || true"
     assert "100% packet loss" in inside(lab, "vpc", command)
+
+
+def test_functions_that_share_an_eni_share_its_limit(lab_up: LabUp, tmp_path: Path) -> None:
+    """What one function holds is missing for another on the same subnet and security groups, to the connection."""
+    path = tmp_path / "shared.yaml"
+    path.write_text(SHARED)
+    lab = lab_up(path)
+    lab.burst(300, leave_open=True)
+    result = lab.burst(250, function="search", connect_timeout_s=2)
+    assert result.tcp.established == result.drop_threshold == result.predicted.established == 200
+    assert result.bottleneck == "hyperplane_eni"
+    assert result.disagreements == ()
+
+
+def test_a_port_hold_counts_against_the_next_burst(small: Small) -> None:
+    """Closed connections in their port hold leave the next burst no room, as the prediction says."""
+    lab = small(nat=15, timeouts="port_hold: 60s")
+    first, second = (lab.burst(15, connect_timeout_s=1) for _ in range(2))
+    assert (first.tcp.established, second.tcp.established) == (15, 0)
+    assert second.predicted.established == second.drop_threshold == 0
+    assert second.disagreements == ()

@@ -74,7 +74,7 @@ def test_shipped(name: str, connections: int, established: int, bottleneck: str 
 def test_loads() -> None:
     """Each limiter's load says what it was offered, refused and held; a NAT gateway is offered what ENIs let pass."""
     found = {each.node: each for each in predict(shipped("two_subnets"), 140_000).limiters}
-    assert {node: (each.offered, each.refused, each.peak) for node, each in found.items()} == {
+    assert {node: (each.offered, each.refused, each.admitted) for node, each in found.items()} == {
         "eni-private-a": (70_000, 5_000, 65_000),
         "eni-private-b": (70_000, 5_000, 65_000),
         "natgw": (130_000, 0, 130_000),

@@ -34,12 +34,7 @@ _ETHERTYPE_IPV4 = b"\x08\x00"
 _IP_HEADER = Struct("!BBHHHBBH4s4s")  # RFC 791 section 3.1
 _TCP_HEADER = Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
 _UDP_HEADER = Struct("!HHHH")  # RFC 768
-_MSS_OPTION = bytes((2, 4)) + (1460).to_bytes(2, "big")  # RFC 9293 section 3.7.1: 1,500 bytes less both headers
 _DO_NOT_FRAGMENT = 0x4000
-_TTL = 64
-
-_WINDOW = 0xFFFF
-_ISN_FACTOR = np.uint32(0x9E3779B1)  # an odd number: every connection of a burst has a different one
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ class Wire:
 
     def initial_sequence(self, indices: Indices) -> NDArray[np.uint32]:
         """Each connection's initial sequence number: computed, so not kept."""
-        return (indices + self._first).astype(np.uint32) * _ISN_FACTOR
+        return (indices + self._first).astype(np.uint32) * f.ISN_FACTOR
 
     def _addressed(self, template: Batch, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
         batch = _copies(template, len(indices))
@@ -187,8 +182,8 @@ def _templates(spec: BurstSpec, query: bytes) -> tuple[bytes, bytes, bytes]:
     against scapy's.
     """
     ask = _UDP_HEADER.pack(0, _DNS_PORT, _UDP_HEADER.size + len(query), 0) + query
-    syn = _TCP_HEADER.pack(0, spec.port, 0, 0, 6 << 4, f.SYN, _WINDOW, 0, 0) + _MSS_OPTION
-    segment = _TCP_HEADER.pack(0, spec.port, 0, 0, 5 << 4, f.ACK, _WINDOW, 0, 0)
+    syn = _TCP_HEADER.pack(0, spec.port, 0, 0, 6 << 4, f.SYN, f.FULL_WINDOW, 0, 0) + f.MSS_OPTION
+    segment = _TCP_HEADER.pack(0, spec.port, 0, 0, 5 << 4, f.ACK, f.FULL_WINDOW, 0, 0)
     return _packet(spec, f.UDP, ask), _packet(spec, f.TCP, syn), _packet(spec, f.TCP, segment)
 
 
@@ -196,5 +191,7 @@ def _packet(spec: BurstSpec, protocol: int, payload: bytes) -> bytes:
     ethernet = pack_mac(spec.resolver_mac) + pack_mac(spec.mac) + _ETHERTYPE_IPV4
     length = _IP_HEADER.size + len(payload)
     source, resolver = spec.paths[0].first_address.packed, spec.resolver_address.packed
-    header = _IP_HEADER.pack(0x45, f.ENGINE_TOS, length, 1, _DO_NOT_FRAGMENT, _TTL, protocol, 0, source, resolver)
+    header = _IP_HEADER.pack(
+        0x45, f.ENGINE_TOS, length, 1, _DO_NOT_FRAGMENT, f.INITIAL_TTL, protocol, 0, source, resolver
+    )
     return ethernet + header + payload
