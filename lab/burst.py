@@ -12,11 +12,12 @@ from typing import Literal, get_args
 
 from lab.errors import KernelError, UsageError
 from lab.first_refusal import first_to_refuse
+from lab.free_ports import first_turn
 from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.state import Record
-from lab.observe.limiters import read
+from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.plan.objects import FleetPlan, Limiter, LimiterKind, Plan, ServerPlan
 from lab.predict import choose, predict
@@ -85,10 +86,10 @@ def run_burst(
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        turn = _first_turn(record, fleet, turns)
-        spec = _spec(fleet, server, wanted, turn * len(fleet.paths))
         _forget_refusals(namespaces, limiters)
         before = read(namespaces, limiters)
+        turn = _first_turn(namespaces, fleet, turns, before)
+        spec = _spec(fleet, server, wanted, turn * len(fleet.paths))
         generating = generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log")
         try:
             seen, after = _observe(generating, namespaces, before, wanted, progress)
@@ -97,8 +98,6 @@ def run_burst(
             raise
         if not wanted.leave_open:
             _await_free_slots(namespaces, before, _half_open(seen, after))
-        if _still_held(before, read(namespaces, limiters)):
-            record.set_next_turn(turn + turns)
     return assemble(
         plan.lab,
         wanted.engine,
@@ -151,9 +150,10 @@ def _room(fleet: FleetPlan) -> int:
     return min(path.environments for path in fleet.paths) * fleet.blocks.per_environment
 
 
-def _first_turn(record: Record, fleet: FleetPlan, turns: int) -> int:
-    """Ports that no burst of any function (they may share an ENI) has left in use; after the last, the first again."""
-    turn = record.next_turn()
+def _first_turn(namespaces: Namespaces, fleet: FleetPlan, turns: int, before: Iterable[Reading]) -> int:
+    """Begin with ports and environments that hold no slot of the function's ENIs; out of rounds, with the first."""
+    used = [each.limiter for each in before if each.limiter.kind == "hyperplane_eni" and each.in_use]
+    turn = first_turn(fleet.blocks, fleet.paths, held_sources(namespaces, used))
     return turn if turn + turns <= _room(fleet) else 0
 
 
@@ -262,11 +262,6 @@ def _half_open(seen: EngineResult, after: Iterable[Reading]) -> dict[str, int]:
         refused[each.limiter.kind] += each.refused_connections
     behind_enis = seen.tcp.timed_out - refused["hyperplane_eni"]
     return {"hyperplane_eni": behind_enis, "nat_gateway": behind_enis - refused["nat_gateway"]}
-
-
-def _still_held(before: Iterable[Reading], now: Iterable[Reading]) -> bool:
-    """Whether connections of this burst hold slots: left open, half open, in their port hold."""
-    return any(each.in_use > earlier.in_use for each, earlier in zip(now, before, strict=True))
 
 
 def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: Mapping[str, int]) -> None:

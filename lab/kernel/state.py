@@ -78,15 +78,6 @@ class Record:
         """The topology that was applied."""
         return Topology.model_validate_json((self.path / "topology.json").read_text(), by_alias=True)
 
-    def next_turn(self) -> int:
-        """The first turn of source ports (`PortBlocks`) that no burst has left in use, on any ENI."""
-        path = self.path / "next_turn"
-        return int(path.read_text()) if path.exists() else 0
-
-    def set_next_turn(self, turn: int) -> None:
-        """Ports before this turn may still hold slots: the next burst takes later ones."""
-        write_at_once(self.path / "next_turn", str(turn))
-
     def forget(self) -> None:
         """Remove the directory, if it was made."""
         shutil.rmtree(self.path, ignore_errors=True)

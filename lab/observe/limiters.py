@@ -13,7 +13,7 @@ from lab.observe.readings import FirstRefusal, Reading
 from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
 from lab.plan.objects import Limiter
 
-__all__ = ["read"]
+__all__ = ["held_sources", "read"]
 
 _MS_PER_S = 1000
 _SOURCE = Struct("!4sH")
@@ -52,3 +52,14 @@ def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
         source, port = _SOURCE.unpack_from(element.key)
         return FirstRefusal(age_s, IPv4Address(source), port)
     return None
+
+
+def held_sources(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozenset[tuple[IPv4Address, int]]:
+    """Source address and port of every connection that holds a slot of these limiters."""
+    return frozenset(held for limiter in limiters for held in namespaces[limiter.namespace].run(_sources, limiter))
+
+
+def _sources(limiter: Limiter) -> list[tuple[IPv4Address, int]]:
+    """Runs inside the limiter's namespace."""
+    keys = (each.key for each in nfnetlink.elements(limiter.table, limiter.slots))
+    return [(IPv4Address(source), port) for source, port in map(_SOURCE.unpack_from, keys)]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"lab.errors"},  # what goes wrong, for everyone
     {"lab.topology"},  # what a user writes
-    {"lab.plan", "lab.predict"},  # two readings of a topology, without a kernel
+    {"lab.plan", "lab.predict", "lab.free_ports"},  # readings of a topology and of its ports, without a kernel
     {"lab.kernel"},  # makes a plan so
     {"lab.observe"},  # reads what is so
     {"lab.first_refusal", "lab.result"},  # what was seen; no room knows the other

@@ -74,16 +74,6 @@ def test_forget(state: State) -> None:
     assert state.record("a") is None
 
 
-def test_next_turn(state: State) -> None:
-    """A lab's source ports are taken from the first turn on, until a burst leaves some in use."""
-    record = remembered(state, "t")
-    assert record.next_turn() == 0
-    record.set_next_turn(3_000)
-    again = state.record("t")
-    assert again is not None
-    assert again.next_turn() == 3_000
-
-
 def test_identity(state: State) -> None:
     """A lab that is made again under the same name is another lab, and one that is gone is none."""
     first = remembered(state, "t").identity()

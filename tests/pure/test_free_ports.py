@@ -1,0 +1,61 @@
+"""Where a burst's source ports begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.free_ports import first_turn
+from traffic.spec import EniPath, PortBlocks
+
+ELSEWHERE = IPv4Address("192.0.2.1")
+PATH = EniPath("eni-a", "02:00:00:00:00:01", IPv4Address("100.65.0.0"), 64)
+BLOCKS = PortBlocks(first_port=1000, ports=60, per_environment=6)
+
+
+def _port(turn: int, blocks: PortBlocks = BLOCKS) -> int:
+    return blocks.port(*divmod(turn, blocks.per_environment))
+
+
+def _first(ports: Iterable[int]) -> int:
+    """Where a burst begins when clients of another function hold these ports."""
+    return first_turn(BLOCKS, [PATH], [(ELSEWHERE, port) for port in ports])
+
+
+def test_nothing_held() -> None:
+    """With all ports free a burst begins at the first."""
+    assert _first([]) == 0
+
+
+def test_after_what_is_held() -> None:
+    """A burst begins after the held ports, and what is held at the end is met last."""
+    assert _first(map(_port, range(20))) == 20
+    assert _first(map(_port, range(50, 60))) == 0
+    assert _first(map(_port, [*range(40, 45), *range(45, 50)])) == 50
+
+
+def test_strangers() -> None:
+    """Ports of real programs that are in no block do not matter."""
+    assert _first([80, 999, 1060, 65_535]) == 0
+
+
+@given(st.sets(st.integers(0, 59), min_size=1, max_size=59))
+def test_the_longest_run(held: set[int]) -> None:
+    """No other beginning has more free ports before the first that is held."""
+
+    def run(start: int) -> int:
+        return next(length for length in range(61) if (start + length) % 60 in held)
+
+    chosen = _first(map(_port, held))
+    assert run(chosen) == max(run(start) for start in range(60))
+
+
+def test_other_environments() -> None:
+    """What this function's own environments hold makes a burst begin with later ones, in whole rounds of the ports."""
+    third_of_round_two = PATH.first_address + 2 * BLOCKS.blocks + 3
+    held = [(third_of_round_two, _port(3 * 6)), (PATH.first_address, _port(0))]
+    assert first_turn(BLOCKS, [PATH], held) == 3 * 60 + 19
+    assert first_turn(BLOCKS, [], held) == 19
