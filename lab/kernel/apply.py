@@ -96,11 +96,6 @@ def _start(site: _Site, item: Process) -> None:
     site.starting.append(processes.start(site.namespaces[item.namespace], item, log))
 
 
-def _end_residents(site: _Site, item: Namespace) -> None:
-    processes.end([item.name])
-    site.namespaces.delete(item.name)
-
-
 def _goes_with_its_namespace(_: _Site, __: Any) -> None:
     """Nothing to undo."""
 
@@ -113,7 +108,10 @@ _Step = Callable[[_Site, Any], None]
 
 STEPS: dict[type, tuple[_Step, _Step]] = {
     ConntrackMax: (_raise_conntrack_max, _restore_conntrack_max),
-    Namespace: (lambda site, item: site.namespaces.create(item.name), _end_residents),
+    Namespace: (
+        lambda site, item: site.namespaces.create(item.name),
+        lambda site, item: site.namespaces.delete(item.name),
+    ),
     Sysctl: (_in_namespaces(settings.write_sysctl), _goes_with_its_namespace),
     VethPair: (_in_namespaces(links.add_veth), _goes_with_its_namespace),
     Bridge: (_in_namespaces(links.add_bridge), _goes_with_its_namespace),
@@ -177,8 +175,13 @@ def _refusal_of(item: KernelObject | str) -> Iterator[None]:
     try:
         yield
     except (OSError, NetlinkError) as refused:
-        step = item if isinstance(item, str) else describe_object(item).partition("\n")[0]
+        step = item if isinstance(item, str) else _headline(item)
         raise KernelError(f"the kernel refused a step: {step}: {refused}") from refused
+
+
+def _headline(item: KernelObject) -> str:
+    """A step in one line: a ruleset's text is left out."""
+    return describe_object(item).partition("\n")[0]
 
 
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
@@ -210,6 +213,6 @@ def _undo_all(site: _Site, items: Iterable[KernelObject]) -> None:
         try:
             STEPS[type(item)][1](site, item)
         except (OSError, NetlinkError, KernelError) as error:
-            refused.append(f"{describe_object(item).partition(chr(10))[0]}: {error}")
+            refused.append(f"{_headline(item)}: {error}")
     if refused:
         raise KernelError("could not be taken back: " + "; ".join(refused))

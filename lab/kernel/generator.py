@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import json
-import os
 from pathlib import Path
 import subprocess
-import sys
 from typing import Any
 
 from lab.errors import KernelError
 from lab.kernel.namespaces import Inside
+from lab.kernel.processes import command, environment, last_words
 
 __all__ = ["Generator", "generator"]
 
@@ -36,7 +35,8 @@ class Generator:
         for line in self._mouth:
             yield json.loads(line)
         if self._process.wait() != 0:
-            raise KernelError(f"the traffic generator failed: {self._last_words()}")
+            words = last_words(self._log) or f"exit status {self._process.returncode}, no message in {self._log}"
+            raise KernelError(f"the traffic generator failed: {words}")
 
     def require_alive(self) -> None:
         """KernelError if it has ended before it was told to."""
@@ -63,10 +63,6 @@ class Generator:
             with suppress(BrokenPipeError):  # what could not be said any more
                 pipe.close()
 
-    def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {self._process.returncode}, no message in {self._log}"
-
 
 @contextmanager
 def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
@@ -83,11 +79,11 @@ def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
 def _popen(spec_json: str, stderr: int) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C reaches the lab, and the lab tells the generator to close.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "traffic", "burst", spec_json],
+        command("burst", spec_json),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
         start_new_session=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        env=environment(),
     )

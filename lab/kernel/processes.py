@@ -20,7 +20,7 @@ from lab.errors import KernelError
 from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
 from lab.plan.objects import Process
 
-__all__ = ["Resident", "Starting", "end", "residents", "start"]
+__all__ = ["Resident", "Starting", "command", "end", "environment", "last_words", "residents", "start"]
 
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
@@ -55,14 +55,26 @@ class Starting(NamedTuple):
             readable, _, _ = select.select([self.announcement], [], [], max(deadline - time.monotonic(), 0))
             chunk = os.read(self.announcement, 4096) if readable else b""
             if not chunk:
-                return {"message": self._last_words() or f"no word from it within {within_s:.0f} s"}
+                return {"message": last_words(self.log) or f"no word from it within {within_s:.0f} s"}
             line += chunk
         heard: dict[str, str] = json.loads(line)
         return heard
 
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else ""
+
+def command(verb: str, spec: str) -> list[str]:
+    """The command line of a traffic process; -P: no module of the directory that the user happens to stand in."""
+    return [sys.executable, "-P", "-m", "traffic", verb, spec]
+
+
+def environment() -> dict[str, str]:
+    """Its environment: numpy's threads would only take memory and time to start."""
+    return os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def last_words(log: Path) -> str:
+    """The last line of a process's log, or nothing."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else ""
 
 
 def start(inside: Inside, process: Process, log: Path) -> Starting:
@@ -79,12 +91,11 @@ def start(inside: Inside, process: Process, log: Path) -> Starting:
 
 
 def _spawn(process: Process, log: Path, said: int) -> int:
-    # -P: no module of the directory that the user happens to stand in. posix_spawn inherits the thread's namespace.
-    arguments = [sys.executable, "-P", "-m", "traffic", process.verb, process.spec]
+    # posix_spawn inherits the thread's namespace.
     return os.posix_spawn(
         sys.executable,
-        arguments,
-        os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        command(process.verb, process.spec),
+        environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, said, 1),

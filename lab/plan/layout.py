@@ -146,6 +146,14 @@ class Layout:
     nat_gateways: tuple[NatLayout, ...]
     servers: tuple[ServerLayout, ...]
 
+    def fleet(self, function: str) -> FleetLayout:
+        """A function's fleet."""
+        return next(fleet for fleet in self.fleets if fleet.function.name == function)
+
+    def eni(self, node: str) -> EniLayout:
+        """The ENI of that name."""
+        return next(eni for eni in self.enis if eni.node == node)
+
     def nat_gateway(self, name: str) -> NatLayout:
         """The NAT gateway that a route's target names."""
         return next(nat for nat in self.nat_gateways if nat.gateway.name == name)

@@ -52,7 +52,6 @@ def _fleet(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
 
 def _routes(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
     port = fleet.service.near
-    enis = {eni.node: eni for eni in layout.enis}
     yield Rule(
         fleet.namespace,
         _WITHIN_SEGMENT,
@@ -60,12 +59,12 @@ def _routes(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
         destination=addressing.segment(layout.topology.service_vpc.cidr),
     )
     for pair in fleet.pairs:
-        eni = enis[pair.eni]
+        eni = layout.eni(pair.eni)
         yield Neighbour(port.namespace, port.interface, eni.service_address, eni.service.near.mac)
         yield Route(port.namespace, pair.sockets, "lo", table=LOCAL_TABLE, type="local")
         yield Route(port.namespace, parts.ANYWHERE, port.interface, eni.service_address, table=pair.table)
         yield Rule(port.namespace, _BY_PAIR + pair.index, pair.table, source=pair.network)
-    first = enis[fleet.pairs[0].eni]
+    first = layout.eni(fleet.pairs[0].eni)
     yield Route(port.namespace, parts.ANYWHERE, port.interface, first.service_address)
 
 
@@ -77,7 +76,6 @@ def _name_service(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
 
 
 def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
-    enis = {eni.node: eni for eni in layout.enis}
     return FleetPlan(
         function=fleet.function.name,
         namespace=fleet.namespace,
@@ -88,7 +86,7 @@ def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
         paths=tuple(
             EniPath(
                 eni=pair.eni,
-                gateway_mac=enis[pair.eni].service.near.mac,
+                gateway_mac=layout.eni(pair.eni).service.near.mac,
                 first_address=pair.rings.network_address,
                 environments=pair.rings.num_addresses,
             )

@@ -36,10 +36,10 @@ def _ports(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
     yield parts.own_address(inner, eni.service_address, addressing.segment(layout.topology.service_vpc.cidr).prefixlen)
     yield parts.own_address(eni.vpc.near, eni.address)
     yield from parts.through(eni.vpc, parts.ANYWHERE, addressing.subnet_router(eni.eni.subnet.cidr))
-    for fleet in layout.fleets:
-        for pair in (each for each in fleet.pairs if each.eni == eni.node):
-            yield Neighbour(inner.namespace, inner.interface, fleet.address, fleet.service.near.mac)
-            yield Route(inner.namespace, pair.network, inner.interface, fleet.address)
+    for pair in eni.pairs:
+        fleet = layout.fleet(pair.function)
+        yield Neighbour(inner.namespace, inner.interface, fleet.address, fleet.service.near.mac)
+        yield Route(inner.namespace, pair.network, inner.interface, fleet.address)
     yield NodePlan(eni.node, "hyperplane_eni", eni.namespace, (str(eni.address),))
 
 
