@@ -6,10 +6,11 @@ import asyncio
 from http import HTTPStatus
 from typing import cast
 
+from traffic.web import END_OF_HEADERS, head
+
 __all__ = ["UdpEcho", "WebPage", "page"]
 
 _LONGEST_REQUEST_BYTES = 16 << 10
-_END_OF_HEADERS = b"\r\n\r\n"
 
 
 def page(name: str, hostname: str, client: str) -> str:
@@ -33,9 +34,9 @@ class WebPage(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer each request that is complete."""
         self._received += data
-        while (end := self._received.find(_END_OF_HEADERS)) >= 0:
+        while (end := self._received.find(END_OF_HEADERS)) >= 0:
             request = bytes(self._received[:end])
-            del self._received[: end + len(_END_OF_HEADERS)]
+            del self._received[: end + len(END_OF_HEADERS)]
             self._answer(request)
         if len(self._received) > _LONGEST_REQUEST_BYTES:
             self._transport.close()
@@ -45,20 +46,10 @@ class WebPage(asyncio.Protocol):
         good = request.startswith((b"GET ", b"HEAD "))
         status = HTTPStatus.OK if good else HTTPStatus.METHOD_NOT_ALLOWED
         body = page(self._name, self._hostname, self._client).encode() if good else b""
-        head = _head(status, len(body), last=last)
-        self._transport.write(head if request.startswith(b"HEAD ") else head + body)
+        header = head(status, len(body), last=last)
+        self._transport.write(header if request.startswith(b"HEAD ") else header + body)
         if last:
             self._transport.close()
-
-
-def _head(status: HTTPStatus, length: int, *, last: bool) -> bytes:
-    lines = (
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {length}",
-        f"Connection: {'close' if last else 'keep-alive'}",
-    )
-    return "\r\n".join(lines).encode() + _END_OF_HEADERS
 
 
 class UdpEcho(asyncio.DatagramProtocol):

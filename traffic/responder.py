@@ -1,15 +1,21 @@
 """The remote end for engine frames: a peer without memory, every reply derived from the frame it answers.
 
-SYN          → SYN-ACK
-data         → ACK with a small reply
-FIN          → FIN-ACK (with data or not)
-UDP          → the same datagram back
-ACK, RST     → nothing
+SYN            → SYN-ACK
+data           → ACK with a complete HTTP response
+FIN with data  → the same (the client's last request: a half-close), then FIN-ACK
+FIN            → FIN-ACK
+UDP            → the same datagram back
+ACK, RST       → nothing
+
+One segment is one request, whatever it says. All clients get the same response, for a peer without memory can
+only repeat.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,15 +23,12 @@ from numpy.typing import NDArray
 
 from traffic import frames as f
 from traffic.frames import Batch, seal, turn_round, u16, u32
+from traffic.web import head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["REPLY", "Replies", "respond"]
-
-REPLY = b"ok\n"
-"""What a client that sends data gets back."""
-
+__all__ = ["Replies", "respond", "response"]
 
 _NO_OPTIONS, _ONE_OPTION = 5 << 4, 6 << 4  # TCP header lengths
 
@@ -40,8 +43,17 @@ class Replies:
     lengths: NDArray[np.uint32] | None = None
 
 
-def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int) -> Iterator[Replies]:
-    """Replies to the frames that are for `address` and `port`."""
+def response(name: str) -> bytes:
+    """What a client that sends data gets back: the name of the server that it reached, in a slot of a ring."""
+    body = f"server: {name}\n".encode()
+    return head(HTTPStatus.OK, len(body), last=False) + body
+
+
+def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int, reply: bytes) -> Iterator[Replies]:
+    """Replies to the frames that are for `address` and `port`; data gets `reply`, which `response` built once.
+
+    Their order is each connection's order: a response goes before the FIN that follows it.
+    """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return
     ours = (u32(batch, f.DESTINATION) == address) & (u16(batch, f.DESTINATION_PORT) == port)
@@ -51,17 +63,18 @@ def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int) 
         yield Replies(turn_round(batch[udp]), lengths[udp])
     tcp = ours & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
     if tcp.any():
-        yield from _tcp(batch[tcp])
+        yield from _tcp(batch[tcp], reply)
 
 
-def _tcp(segments: Batch) -> Iterator[Replies]:
+def _tcp(segments: Batch, response: bytes) -> Iterator[Replies]:
     flags = segments[:, f.FLAGS]
     kind = flags & (f.SYN | f.FIN | f.RST)
-    data = (kind == 0) & (f.tcp_payload_lengths(segments) > 0)
+    data = f.tcp_payload_lengths(segments) > 0
     cases: tuple[tuple[NDArray[np.bool_], Callable[[Batch], Batch]], ...] = (
         ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
-        (kind == f.FIN, _fin_ack),
-        (data, _data_reply),
+        (data & ((kind == 0) | (kind == f.FIN)), partial(_data_reply, response=response)),
+        (data & (kind == f.FIN), partial(_fin_ack, after=len(response))),
+        (~data & (kind == f.FIN), _fin_ack),
     )
     for chosen, reply in cases:
         if chosen.any():
@@ -75,20 +88,22 @@ def _syn_ack(syns: Batch) -> Batch:
     return _numbered(reply, client * f.ISN_FACTOR, client + np.uint32(1))
 
 
-def _fin_ack(fins: Batch) -> Batch:
-    reply = _segments(fins, f.FIN | f.ACK, b"", _NO_OPTIONS)
-    return _numbered(reply, u32(fins, f.ACKNOWLEDGEMENT), _end(fins) + np.uint32(1))
-
-
-def _data_reply(data: Batch) -> Batch:
-    reply = _segments(data, f.ACK | f.PSH, REPLY, _NO_OPTIONS)
+def _data_reply(data: Batch, response: bytes) -> Batch:
+    reply = _segments(data, f.ACK | f.PSH, response, _NO_OPTIONS)
     return _numbered(reply, u32(data, f.ACKNOWLEDGEMENT), _end(data))
 
 
+def _fin_ack(fins: Batch, after: int = 0) -> Batch:
+    """The server's own FIN, `after` bytes of response."""
+    reply = _segments(fins, f.FIN | f.ACK, b"", _NO_OPTIONS)
+    return _numbered(reply, u32(fins, f.ACKNOWLEDGEMENT).astype(np.uint32) + np.uint32(after), _end(fins))
+
+
 def _end(segments: Batch) -> Numbers:
-    """The sequence number after each segment's data."""
+    """The sequence number after each segment: its data, and its FIN, which counts as one (RFC 9293 section 3.4)."""
     payload = f.tcp_payload_lengths(segments).astype(np.uint32)
-    return u32(segments, f.SEQUENCE).astype(np.uint32) + payload
+    fin = (segments[:, f.FLAGS] & f.FIN).astype(np.uint32)
+    return u32(segments, f.SEQUENCE).astype(np.uint32) + payload + fin
 
 
 def _segments(received: Batch, flags: int, tail: bytes, header: int) -> Batch:

@@ -45,7 +45,8 @@ def run_resolver(spec: ResolverSpec) -> None:
 
 def run_server(spec: ServerSpec) -> None:
     """Answer as a remote server until SIGTERM."""
-    respond = partial(responder.respond, address=int(spec.address), port=spec.port)
+    reply = responder.response(spec.name)
+    respond = partial(responder.respond, address=int(spec.address), port=spec.port, reply=reply)
     protocols = UdpEcho, partial(WebPage, spec.name, spec.hostname)
     _raise_descriptor_limit()
     asyncio.run(_serve(spec, respond, protocols))

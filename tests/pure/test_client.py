@@ -22,7 +22,7 @@ from traffic.engines.client import BATCH, Client
 from traffic.engines.client_state import State
 from traffic.engines.wire import Wire
 from traffic.frames import Batch, seal, turn_round, u16, u32
-from traffic.responder import respond
+from traffic.responder import respond, response
 from traffic.result import RingCount
 from traffic.spec import BurstSpec, EniPath
 
@@ -90,7 +90,7 @@ class Network:
         passed = batch[[self._passes(row) for row in batch]]
         if self.deaf or not len(passed):
             return []
-        return [each.frames for each in respond(passed, lengths[: len(passed)], int(SERVER), PORT)]
+        return [each.frames for each in respond(passed, lengths[: len(passed)], int(SERVER), PORT, response("cache"))]
 
     def _passes(self, row: Batch) -> bool:
         frame = row[np.newaxis]
@@ -270,7 +270,7 @@ def test_garbage_changes_nothing() -> None:
     wire = Wire(SPEC, encode_query(SPEC.hostname))
     syns = wire.syns(np.arange(100), np.full(100, int(SERVER), np.uint32))
     for damage in _DAMAGES:
-        (reply,) = (each.frames for each in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT))
+        (reply,) = (each.frames for each in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT, b""))
         damage(reply)
         reply[50:, f.FLAGS] = f.RST | f.ACK
         list(network.client.receive(reply, np.full(100, 58, np.uint32), 0.6))

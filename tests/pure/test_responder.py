@@ -11,9 +11,10 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from traffic.frames import ENGINE_TOS
-from traffic.responder import REPLY, respond
+from traffic.responder import respond, response
 
 SERVER, CLIENT, PORT = "203.0.113.10", "198.51.100.1", 443
+REPLY = response("cache")
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
@@ -34,7 +35,7 @@ def _replies(*packets: Packet) -> list[Packet]:
         batch[row, : len(octets)] = np.frombuffer(octets, np.uint8)
     lengths = np.array([len(octets) for octets in raw], np.uint32)
     found = []
-    for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT):
+    for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT, REPLY):
         ends = [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
         found += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
     return found
@@ -68,19 +69,49 @@ def test_different_clients_get_different_numbers() -> None:
 
 
 def test_data() -> None:
-    """Data is acknowledged together with a small reply, placed where the client's acknowledgement says."""
+    """Data is acknowledged together with the response, placed where the client's acknowledgement says."""
     (reply,) = _replies(_tcp("PA", b"GET / HTTP/1.0\r\n\r\n"))
     _assert_valid(reply)
     assert (reply[TCP].flags, reply[TCP].seq, reply[TCP].ack) == ("PA", 7000, 1018)
     assert reply[TCP].load == REPLY
 
 
-@pytest.mark.parametrize(("data", "acknowledged"), [(b"", 1001), (b"bye", 1004)])
-def test_fin(data: bytes, acknowledged: int) -> None:
-    """A FIN, with data or without, is answered by the server's own FIN."""
-    (reply,) = _replies(_tcp("FA", data))
+def test_fin() -> None:
+    """A FIN is answered by the server's own FIN."""
+    (reply,) = _replies(_tcp("FA"))
     _assert_valid(reply)
-    assert (reply[TCP].flags, reply[TCP].seq, reply[TCP].ack) == ("FA", 7000, acknowledged)
+    assert (reply[TCP].flags, reply[TCP].seq, reply[TCP].ack) == ("FA", 7000, 1001)
+
+
+@pytest.mark.parametrize(("ack", "last"), [(7000, 7000 + len(REPLY)), (0xFFFFFFFF, len(REPLY) - 1)])
+def test_half_close(ack: int, last: int) -> None:
+    """A FIN with data gets the response, which acknowledges both, and then a FIN with the number after it."""
+    answer, fin = _replies(_tcp("FPA", b"bye", ack=ack))
+    for each in (answer, fin):
+        _assert_valid(each)
+    assert (answer[TCP].flags, answer[TCP].seq, answer[TCP].ack, answer[TCP].load) == ("PA", ack, 1004, REPLY)
+    assert (fin[TCP].flags, fin[TCP].seq, fin[TCP].ack) == ("FA", last, 1004)
+    assert Raw not in fin
+
+
+def test_the_response_goes_before_the_fin() -> None:
+    """In a batch too each connection reads its response before the FIN that follows it."""
+    replies = _replies(*(_tcp("FPA", b"bye", sport=port) for port in range(1, 101)), _tcp("FA", sport=101))
+    for port in range(1, 101):
+        assert [str(each[TCP].flags) for each in replies if each[TCP].dport == port] == ["PA", "FA"]
+
+
+def test_the_response() -> None:
+    """The response is complete HTTP/1.1 that names the server; with the longest name, 24, it fits a ring's slot."""
+    header, body = REPLY.decode().split("\r\n\r\n")
+    assert header.splitlines() == [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Length: 14",
+        "Connection: keep-alive",
+    ]
+    assert body == "server: cache\n"
+    assert 54 + len(response("n" * 24)) <= 446
 
 
 def test_silence() -> None:
@@ -114,4 +145,4 @@ def test_a_batch_in_one_go() -> None:
 def test_nothing() -> None:
     """An empty batch, and one of runts, are answered by nothing."""
     for batch in (np.zeros((0, 0), np.uint8), np.zeros((3, 20), np.uint8)):
-        assert list(respond(batch, np.full(len(batch), 20, np.uint32), int(IPv4Address(SERVER)), PORT)) == []
+        assert list(respond(batch, np.full(len(batch), 20, np.uint32), int(IPv4Address(SERVER)), PORT, REPLY)) == []
