@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
 from lab.plan.nodes import parts
-from lab.plan.objects import NodePlan, Process, ServerPlan
+from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
 from traffic.spec import ServerSpec
 
 __all__ = ["plan"]
+
+_WAITING = 65_535
+"""Connections that may wait to be accepted: a fleet connects faster than a program accepts, and beyond this number
+the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespace begins with 4,096 (ip-sysctl.rst)."""
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -26,6 +30,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield parts.own_address(each.internet.near, server.address)
         yield from parts.through(each.internet, parts.ANYWHERE, INTERNET_ROUTER)
         yield parts.ring_owns_marked(each.namespace)
+        yield Sysctl(each.namespace, "net.core.somaxconn", str(_WAITING))
         yield Process(each.namespace, "server", _spec(each).to_json())
         yield NodePlan(each.node, "server", each.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, server.address, server.port)
