@@ -125,7 +125,7 @@ def _disagreements(seen: EngineResult, readings: Sequence[Reading], held_before:
             "connections established",
             tcp.established,
             "connections that hold a NAT gateway's slot",
-            _held(readings, "nat_gateway") - _held(held_before, "nat_gateway"),
+            _without_ended(_held(readings, "nat_gateway") - _held(held_before, "nat_gateway"), tcp),
         ),
     )
     found = [
@@ -136,6 +136,11 @@ def _disagreements(seen: EngineResult, readings: Sequence[Reading], held_before:
     if seen.ring.dropped:
         found.append(f"the generator's own ring lost {seen.ring.dropped:,} frames")
     return found
+
+
+def _without_ended(held: int, tcp: TcpCount) -> int:
+    """Slots held by more than have just been refused or reset: those are taken until the set's collector comes by."""
+    return held - min(max(held - tcp.established, 0), tcp.refused + tcp.reset)
 
 
 def _held(readings: Sequence[Reading], kind: str) -> int:

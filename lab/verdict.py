@@ -108,15 +108,25 @@ def _silence(result: BurstResult) -> Verdict:
 
 
 def _other_failures(result: BurstResult) -> Verdict:
-    dns, tcp = result.dns, result.tcp
+    tcp = result.tcp
     return Verdict(
         headline=f"No limit reached, and still only {tcp.established:,} of {result.offered:,} invocations connected",
-        explanation=(
-            f"The resolver left {dns.failed:,} questions unanswered.",
-            f"The server refused {tcp.refused:,} connections and reset {tcp.reset:,}.",
-        ),
+        explanation=tuple(_failures(result)),
         remedies=("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
     )
+
+
+def _failures(result: BurstResult) -> Iterator[str]:
+    dns, tcp = result.dns, result.tcp
+    if dns.failed:
+        yield f"The resolver left {dns.failed:,} questions unanswered."
+    if tcp.refused:
+        yield (
+            f"The server refused {tcp.refused:,} connections with a RST, as where no program listens on the port: "
+            "with `embedded: false` that is yours to start."
+        )
+    if tcp.reset:
+        yield f"The server reset {tcp.reset:,} connections after they were established."
 
 
 def _no_limit(result: BurstResult) -> Verdict:

@@ -195,6 +195,10 @@ class Server(_Model):
     )
     address: Address = Field(description="a server has one public IPv4 address, such as 203.0.113.10")
     port: Whole = Field(ge=1, le=65_535, description="a TCP port is 1 to 65535")
+    embedded: YesNo = Field(
+        True,  # noqa: FBT003 - pydantic's way to write a default
+        description="embedded, the lab's own server on the port, is true, or false to leave the port to a real program",
+    )
 
 
 class Topology(_Model):

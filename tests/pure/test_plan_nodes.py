@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.plan import Plan, build
-from lab.plan.objects import ConntrackMax, FleetPlan, Limiter, Route, Rule, Ruleset
+from lab.plan.objects import ConntrackMax, FleetPlan, Limiter, Process, Route, Rule, Ruleset, Sysctl
 from lab.topology import Topology
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
 
@@ -209,6 +209,22 @@ def test_timeouts(hold: int, timeout: str) -> None:
     assert sysctls["established"] == "300"
     assert sysctls["syn_sent"] == "90"
     assert sysctls["time_wait"] == str(max(hold, 1))
+
+
+# ── Servers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_server_for_a_real_program() -> None:
+    """With `embedded: false` nothing of the lab's runs or drops frames there, and replies bear their SYN's DSCP."""
+    servers = (server("own", 1), server("other", 2, embedded=False))
+    plan = build(topology({"p": "natgw"}, function("f", "p"), servers=servers))
+
+    def things(node: str) -> set[type]:
+        return {type(each) for each in plan.objects if getattr(each, "namespace", None) == f"lab-made-srv-{node}"}
+
+    assert things("own") - things("other") == {Process, Ruleset}
+    sysctls = {(each.namespace, each.key, each.value) for each in plan.objects if isinstance(each, Sysctl)}
+    assert ("lab-made-srv-other", "net.ipv4.tcp_reflect_tos", "1") in sysctls
 
 
 # ── Conntrack ───────────────────────────────────────────────────────────────────────────────────────────────

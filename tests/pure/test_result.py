@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from lab.predict import predict
 from lab.result import assemble
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen
@@ -100,6 +102,19 @@ def test_connections_that_the_kernel_lacks() -> None:
     """Established connections without a NAT gateway's slot are a disagreement."""
     (found,) = burst_result(seen(1_000), reading(ENI_A, 1_000), reading(FIRST, 999)).disagreements
     assert found == "clients: 1,000 connections established; kernel: 999 connections that hold a NAT gateway's slot"
+
+
+@pytest.mark.parametrize("held", [10, 13, 17])
+def test_refused_connections_hold_slots_for_a_moment(held: int) -> None:
+    """Slots that refused connections still hold, before the collector has come by, are no disagreement."""
+    assert burst_result(seen(10, refused=7), reading(ENI_A, held), reading(FIRST, held)).disagreements == ()
+
+
+@pytest.mark.parametrize("held", [9, 18])
+def test_refused_connections_explain_no_more_than_they_are(held: int) -> None:
+    """Fewer slots than established connections, or more than were ever asked for, are a disagreement all the same."""
+    (found,) = burst_result(seen(10, refused=7), reading(ENI_A, held), reading(FIRST, held)).disagreements
+    assert found.startswith("clients: 10 connections established; kernel: ")
 
 
 def test_a_ring_that_lost_frames() -> None:

@@ -38,9 +38,10 @@ def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
     return {"name": name, "subnet": f"pub-{name}", **settings}
 
 
-def server(name: str = "cache", number: int = 10, port: int = 443) -> dict[str, Any]:
+def server(name: str = "cache", number: int = 10, port: int = 443, **settings: Any) -> dict[str, Any]:
     """A server at 203.0.113.NUMBER."""
-    return {"name": name, "hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
+    place = {"hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
+    return {"name": name, **place, **settings}
 
 
 def topology(
@@ -112,7 +113,9 @@ def topologies(draw: st.DrawFn, limits: st.SearchStrategy[int] | None = None) ->
         private,
         *functions,
         nat_gateways=gateways,
-        servers=tuple(server(f"s{index}", index + 1) for index in range(draw(st.integers(1, 3)))),
+        servers=tuple(
+            server(f"s{index}", index + 1, embedded=draw(st.booleans())) for index in range(draw(st.integers(1, 3)))
+        ),
         hyperplane_eni={"connection_limit": draw(limits), "idle_timeout": draw(_seconds)},
         service_vpc={"cidr": draw(st.sampled_from(_SERVICE_VPCS))},
     )

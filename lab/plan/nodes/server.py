@@ -1,7 +1,8 @@
-"""A remote server: one public address that two owners share.
+"""A remote server: one public address, and on its port the lab's own server or a real program.
 
-Frames with the packet engine's DSCP belong to the stateless responder on the ring; everything else belongs to the
-kernel and whatever listens there, the lab's small web page or a real program.
+The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
+all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
+listens there, nginx for one.
 """
 
 from __future__ import annotations
@@ -29,11 +30,21 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield parts.veth(each.internet)
         yield parts.own_address(each.internet.near, server.address)
         yield from parts.through(each.internet, parts.ANYWHERE, INTERNET_ROUTER)
-        yield parts.ring_owns_marked(each.namespace)
         yield Sysctl(each.namespace, "net.core.somaxconn", str(_WAITING))
-        yield Process(each.namespace, "server", _spec(each).to_json())
+        yield from _embedded(each) if server.embedded else _real_program(each.namespace)
         yield NodePlan(each.node, "server", each.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, server.address, server.port)
+
+
+def _embedded(each: ServerLayout) -> Iterator[parts.Part]:
+    yield parts.ring_owns_marked(each.namespace)
+    yield Process(each.namespace, "server", _spec(each).to_json())
+
+
+def _real_program(namespace: str) -> Iterator[parts.Part]:
+    # What answers a SYN bears its DSCP, or the packet engine's rings would not see it (ip-sysctl.rst, since Linux
+    # 5.10; a RST does so anyway, tcp_ipv4.c).
+    yield Sysctl(namespace, "net.ipv4.tcp_reflect_tos", "1")
 
 
 def _spec(each: ServerLayout) -> ServerSpec:
