@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 import time
-from typing import Literal, get_args
+from typing import get_args
 
 from lab.errors import KernelError, UsageError
 from lab.first_refusal import first_to_refuse
@@ -24,11 +24,9 @@ from lab.predict import choose, predict
 from lab.result import BurstResult, assemble
 from lab.topology import Topology
 from traffic.result import EngineResult
-from traffic.spec import BurstSpec, SynSchedule
+from traffic.spec import Arrivals, BurstSpec, Engine, SynSchedule
 
-__all__ = ["Burst", "Engine", "Progress", "run_burst"]
-
-Engine = Literal["packet"]
+__all__ = ["Burst", "Progress", "run_burst"]
 
 _SLOTS_FREE_WITHIN_S = 5.0
 _POLL_S = 0.05
@@ -200,7 +198,8 @@ def _spec(fleet: FleetPlan, server: ServerPlan, wanted: Burst, first: int) -> Bu
         first_connection=first,
         connect_timeout_s=wanted.connect_timeout_s,
         syn_schedule=wanted.syn_schedule,
-        rate_per_s=wanted.rate_per_s,
+        arrivals=Arrivals(wanted.rate_per_s),
+        engine=wanted.engine,
     )
 
 

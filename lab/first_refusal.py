@@ -44,10 +44,10 @@ def _environments(
     source: IPv4Address, port: int, spec: BurstSpec, eni_addresses: Mapping[str, IPv4Address]
 ) -> Sequence[int]:
     """Behind an ENI's address: the execution environments that own this source port."""
-    first, _ = spec.blocks.owner(port)
+    blocks = spec.blocks
     return [
-        int(path.first_address) + environment
+        int(path.first_address) + turn // blocks.per_environment
         for path in spec.paths
         if eni_addresses[path.eni] == source
-        for environment in range(first, path.environments, spec.blocks.blocks)
+        for turn in range(blocks.turn(port, 0), path.environments * blocks.per_environment, blocks.ports)
     ]

@@ -20,17 +20,10 @@ Source = tuple[IPv4Address, int]
 
 def first_turn(blocks: PortBlocks, paths: Iterable[EniPath], held: Collection[Source]) -> int:
     """The turn (`BurstSpec`: environment times ports per environment, plus offset) from which on most is free."""
-    around = blocks.blocks * blocks.per_environment
-    turn = _after_held(around, sorted(_turns(blocks, {port for _, port in held})))
+    around, range_ = blocks.ports, range(blocks.first_port, blocks.first_port + blocks.ports)
+    turn = _after_held(around, sorted(blocks.turn(port, 0) for port in {port for _, port in held} if port in range_))
     rounds = [_round(blocks, path, address) for path in paths for address, _ in held if _owns(path, address)]
     return turn + around * (max(rounds) + 1 if rounds else 0)
-
-
-def _turns(blocks: PortBlocks, ports: Iterable[int]) -> Iterable[int]:
-    """The places of ports in the order in which bursts take them; some may be in no block."""
-    for environment, offset in map(blocks.owner, ports):
-        if 0 <= offset < blocks.per_environment:
-            yield environment * blocks.per_environment + offset
 
 
 def _after_held(around: int, turns: list[int]) -> int:
@@ -47,5 +40,6 @@ def _owns(path: EniPath, address: IPv4Address) -> bool:
 
 
 def _round(blocks: PortBlocks, path: EniPath, address: IPv4Address) -> int:
-    """How often the ports had been gone through when this environment had its turn."""
-    return (int(address) - int(path.first_address)) // blocks.blocks
+    """How often the ports had been gone through when this environment had its last turn."""
+    environment = int(address) - int(path.first_address)
+    return ((environment + 1) * blocks.per_environment - 1) // blocks.ports

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from lab.burst import Burst, Engine, Progress, run_burst
+from lab.burst import Burst, Progress, run_burst
 from lab.errors import KernelError, UsageError
 from lab.kernel import apply, preflight
 from lab.kernel.namespaces import Namespaces
@@ -19,7 +19,7 @@ from lab.plan import Plan, build
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
-from traffic.spec import SynSchedule
+from traffic.spec import Engine, SynSchedule
 
 __all__ = ["Lab"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,14 +42,19 @@ def _server(text: str) -> None:
     run_server(spec)
 
 
-def _burst(text: str) -> None:
-    spec = BurstSpec.from_json(text)
-    from traffic.engines.packet import run  # noqa: PLC0415 -- as above
+def _listener(text: str) -> None:
+    spec = ServerSpec.from_json(text)
+    from traffic.overflow import run  # noqa: PLC0415 -- as above
 
     run(spec)
 
 
-_VERBS = {"resolver": _resolver, "server": _server, "burst": _burst}
+def _burst(text: str) -> None:
+    spec = BurstSpec.from_json(text)
+    import_module(f"traffic.engines.{spec.engine}").run(spec)  # only the engine that is asked for
+
+
+_VERBS = {"resolver": _resolver, "server": _server, "listener": _listener, "burst": _burst}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv))

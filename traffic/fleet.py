@@ -34,11 +34,10 @@ class Fleet:
 
     def __init__(self, spec: BurstSpec) -> None:
         _check(spec)
-        blocks = spec.blocks
         self._paths = len(spec.paths)
         self._first_connection = spec.first_connection
         self._connections = spec.connections
-        self._blocks, self._per_environment = blocks, blocks.per_environment
+        self._blocks = spec.blocks
         self._first_address = np.array([int(path.first_address) for path in spec.paths], np.int64)
         self._environments = np.array([path.environments for path in spec.paths], np.int64)
         self._by_address = np.argsort(self._first_address)
@@ -47,19 +46,17 @@ class Fleet:
     def endpoints(self, indices: NDArray[np.int64]) -> Endpoints:
         """Path, source address and source port of each connection."""
         turn, path = np.divmod(indices + self._first_connection, self._paths)
-        environment, offset = np.divmod(turn, self._per_environment)
-        port = self._blocks.port(environment, offset)
-        return Endpoints(path, self._first_address[path] + environment, port)
+        environment = turn // self._blocks.per_environment
+        return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which connection each address and port belongs to; -1 where it is none of this burst's."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
         environment = address - self._first_address[path]
-        owner, offset = self._blocks.owner(port)
-        turn = environment * self._per_environment + offset
+        turn = self._blocks.turn(port, environment)
         index = turn * self._paths + path - self._first_connection
         ours = (environment >= 0) & (environment < self._environments[path])
-        ours &= (owner == environment % self._blocks.blocks) & (offset >= 0) & (offset < self._per_environment)
+        ours &= (turn // self._blocks.per_environment == environment) & _in_range(self._blocks, port)
         ours &= (index >= 0) & (index < self._connections)
         return np.where(ours, index, -1)
 
@@ -80,6 +77,12 @@ def _check(spec: BurstSpec) -> None:
                 f"{path.eni}: {turns} connections do not fit into {path.environments} execution environments "
                 f"with {spec.blocks.per_environment} ports each"
             )
+
+
+def _in_range(blocks: PortBlocks, port: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which ports are any turn's."""
+    inside: NDArray[np.bool_] = (port >= blocks.first_port) & (port < blocks.first_port + blocks.ports)
+    return inside
 
 
 def _check_blocks(blocks: PortBlocks) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from traffic.spec import SynSchedule
 
-__all__ = ["dns_retries", "fin_retries", "syn_retransmissions"]
+__all__ = ["dns_retries", "fin_retries", "request_retries", "syn_retransmissions"]
 
 # Linux before 6.5: initial RTO 1 s (RFC 6298), doubled each time, tcp_syn_retries = 6
 # (Documentation/networking/ip-sysctl.rst: "the last retransmission 63 s, final timeout 127 s").
@@ -30,6 +30,11 @@ def syn_retransmissions(schedule: SynSchedule, deadline_s: float) -> tuple[float
 def dns_retries(deadline_s: float) -> tuple[float, ...]:
     """When an unanswered DNS query is repeated: after 1, 2, 4 … seconds."""
     return _before(tuple(float(1 << doubling) for doubling in range(16)), deadline_s)
+
+
+def request_retries(deadline_s: float) -> tuple[float, ...]:
+    """When an unanswered request is repeated: at Linux's least RTO of 0.2 s (TCP_RTO_MIN), doubled each time."""
+    return _before(tuple(0.2 * ((2 << doubling) - 1) for doubling in range(10)), deadline_s)
 
 
 def fin_retries() -> tuple[float, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from ipaddress import IPv4Address
 import json
 from math import gcd
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINE_DSCP",
+    "Arrivals",
     "BurstSpec",
+    "Close",
+    "Engine",
     "EniPath",
+    "Growth",
     "PortBlocks",
+    "Protocol",
     "ResolverSpec",
     "ServerSpec",
     "SynSchedule",
+    "Tap",
 ]
 
 ENGINE_DSCP = 23
@@ -31,13 +38,13 @@ packet has one owner.
 """
 
 _GOLDEN = (5**0.5 - 1) / 2
-_SKEW = 11
-"""Environments begin at different rows, so that no Elastic IP of a round robin (1 to 8) gets whole rows to itself:
-100 - 11 has no divisor in common with any of those numbers."""
 
 Numbers = TypeVar("Numbers", int, "NDArray[np.int64]")
 
 SynSchedule = Literal["classic", "linear"]
+Engine = Literal["packet", "socket", "scapy"]
+Protocol = Literal["tcp", "udp"]
+Close = Literal["fin", "half-close", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +96,13 @@ class ServerSpec(_Spec):
 class PortBlocks:
     """How execution environments share the source ports of one ENI (deterministic NAT, RFC 7422).
 
-    There are `blocks` blocks of `per_environment` ports each; environment `e` owns block `e % blocks`. Within one ENI
-    the first `ports` connections have distinct source ports, so the ENI's kernel never searches for one.
+    The connections of an ENI take turns: turn `t` belongs to environment `t // per_environment` and has a port that
+    any `ports` turns in a row have to themselves, so the ENI's kernel never searches for one.
 
-    A block has one port in each row of `blocks` neighbouring ports; those of consecutive environments fall far apart
-    (a multiplicative sequence near the golden ratio). However many are in use, free ports are never far: the NAT
-    gateway's kernel, which looks at no more than 128 neighbours of a random port at a time (nf_nat_core.c), finds
-    one. With blocks of consecutive ports it gave up on some SYNs at 85 % of the range.
+    Ports follow one another at a stride near the golden section of the range, so neighbouring turns fall far apart.
+    However many are in use, free ports are never far: the NAT gateway's kernel, which looks at no more than 128
+    neighbours of a random port at a time (nf_nat_core.c), finds one. With blocks of consecutive ports it gave up on
+    some SYNs at 85 % of the range.
     """
 
     first_port: int = 536
@@ -103,27 +110,25 @@ class PortBlocks:
     per_environment: int = 100
 
     @property
-    def blocks(self) -> int:
-        """How many environments have ports that no other has."""
-        return self.ports // self.per_environment
-
-    @property
     def stride(self) -> int:
-        """From an environment's place to the next one's, modulo `blocks`."""
-        golden = round(self.blocks * _GOLDEN)
-        return next(each for each in range(max(golden, 1), 2 * self.blocks + 1) if gcd(each, self.blocks) == 1)
+        """From one turn's port to the next one's, modulo `ports`."""
+        return _stride(self.ports)
 
-    def port(self, environment: Numbers, offset: Numbers) -> Numbers:
-        """The source port of an environment's `offset`-th connection; numbers, or arrays of them."""
-        row = (offset + _SKEW * (environment % self.blocks)) % self.per_environment
-        return self.first_port + row * self.blocks + environment * self.stride % self.blocks
+    def port(self, turn: Numbers) -> Numbers:
+        """The source port of a turn; numbers, or arrays of them."""
+        return self.first_port + turn * self.stride % self.ports
 
-    def owner(self, port: Numbers) -> tuple[Numbers, Numbers]:
-        """The environment, modulo `blocks`, and the offset that a source port belongs to."""
-        row, place = divmod(port - self.first_port, self.blocks)
-        environment = place * pow(self.stride, -1, self.blocks) % self.blocks
-        turn, inside = divmod(row, self.per_environment)  # a turn other than 0: a port outside of all blocks
-        return environment, (inside - _SKEW * environment) % self.per_environment + turn * self.per_environment
+    def turn(self, port: Numbers, environment: Numbers) -> Numbers:
+        """The only turn of an environment that may have this port; a port out of range, or of others: none of its."""
+        turn = (port - self.first_port) * pow(self.stride, -1, self.ports)
+        first = environment * self.per_environment
+        return first + (turn - first) % self.ports
+
+
+@cache
+def _stride(ports: int) -> int:
+    golden = max(round(ports * _GOLDEN), 1)
+    return next(each for each in range(golden, golden + ports) if gcd(each, ports) == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +145,40 @@ class EniPath(_Spec):
 
 
 @dataclass(frozen=True, slots=True)
-class BurstSpec(_Spec):
-    """One burst: who connects where, how many, how patiently.
+class Arrivals:
+    """When invocations come: all at once unless there is a rate.
 
-    Connection `c` (counted from `first_connection`) takes path `c % len(paths)`; there it is number
-    `k = c // len(paths)`, made by environment `k // per_environment`, from port `k % per_environment` of its
-    block.
+    The rate goes from `per_s` to `to_per_s` in `ramp_s` seconds and stays there; without a ramp it is `per_s`.
+    """
+
+    per_s: float | None = None
+    to_per_s: float | None = None
+    ramp_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How many execution environments there may be: so many at once, then so many more each second."""
+
+    at_once: float
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A place on the way where the scapy engine sees packets: an AF_PACKET socket that it inherits."""
+
+    descriptor: int
+    node: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class BurstSpec(_Spec):
+    """One burst: who connects where, how many, how patiently, and what for.
+
+    There are `connections` connections, which `invocations` may use one after another. Connection `c` (counted from
+    `first_connection`) takes path `c % len(paths)`; there it has turn `c // len(paths)` (see `PortBlocks`).
     """
 
     interface: str
@@ -158,15 +191,44 @@ class BurstSpec(_Spec):
     port: int
     connections: int
     first_connection: int = 0
+    invocations: int | None = None
+    """None: as many as there are connections."""
     blocks: PortBlocks = PortBlocks()
+    engine: Engine = "packet"
+    protocol: Protocol = "tcp"
     connect_timeout_s: float = 30.0
     syn_schedule: SynSchedule = "classic"
-    rate_per_s: float | None = None
-    """New invocations per second; None is all at once."""
+    arrivals: Arrivals = Arrivals()
+    growth: Growth | None = None
+    """None: as many environments as there are connections for."""
+    at_a_time: int | None = None
+    """Invocations under way at the same time; None is no limit."""
+    hold_s: float | None = None
+    """How long a connection is kept after its invocation (with `reuse`, idle); None is to the end."""
+    duration_s: float = 0.0
+    """How long an invocation keeps its environment busy after its last answer, where connections are reused."""
+    requests: int | None = 0
+    """Requests on a connection, in one invocation, or one in each where connections are reused; None: no limit."""
+    reuse: bool = False
+    close: Close = "fin"
+    rest_s: float = 2.5
+    """How long the port of a connection that has ended rests before another connection has it."""
+    destination: IPv4Address | None = None
+    """Given: nothing but SYNs to this address, without a question before and an ACK after."""
+    taps: tuple[Tap, ...] = field(default=())
+
+    @property
+    def offered(self) -> int:
+        """How many invocations there are."""
+        return self.connections if self.invocations is None else self.invocations
 
     @classmethod
     def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
         typed = super(BurstSpec, cls)._typed(raw)
         typed["paths"] = tuple(EniPath(**EniPath._typed(path)) for path in raw["paths"])  # noqa: SLF001
+        typed["taps"] = tuple(Tap(**tap) for tap in raw.get("taps", ()))
         typed["blocks"] = PortBlocks(**raw.get("blocks", {}))
+        typed["arrivals"] = Arrivals(**raw.get("arrivals", {}))
+        typed["growth"] = Growth(**raw["growth"]) if raw.get("growth") else None
+        typed["destination"] = IPv4Address(raw["destination"]) if raw.get("destination") else None
         return typed

@@ -28,15 +28,19 @@ SPEC = BurstSpec(
 )
 
 
+def _port(turn: int) -> int:
+    return SPEC.blocks.port(turn)
+
+
 def _column(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.array(values, np.int64)
 
 
 def test_connections_take_paths_in_turn() -> None:
-    """Neighbouring connections leave by different ENIs, from the first port of their first environment's block."""
+    """Neighbouring connections leave by different ENIs, from the first ports of their first environment."""
     ends = Fleet(SPEC).endpoints(_column(0, 1, 2))
     assert ends.path.tolist() == [0, 1, 0]
-    assert ends.port.tolist() == [536, 536, 536 + 650]
+    assert ends.port.tolist() == [536, 536, 536 + 40_173]
     assert [str(IPv4Address(int(address))) for address in ends.address] == [
         "100.66.0.0",
         "100.65.0.0",
@@ -60,7 +64,7 @@ def test_ports_in_use_are_spread_evenly() -> None:
     used = np.zeros(65_536, bool)
     used[ports] = True
     free = np.flatnonzero(~used[536:])
-    assert np.diff(free).max() < 16
+    assert np.diff(free).max() < 64
 
 
 @given(
@@ -73,7 +77,7 @@ def test_ports_in_use_are_spread_evenly() -> None:
 def test_every_connection_is_found_again(
     first: int, connections: int, per_environment: int, paths: int, ports: int
 ) -> None:
-    """Address and port lead back to the connection that they were made for, whatever the blocks."""
+    """Address and port lead back to the connection that they were made for, whatever the ports."""
     fleet = Fleet(
         replace(
             SPEC,
@@ -96,7 +100,7 @@ def test_strangers_are_nobody() -> None:
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
     ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
     found = fleet.indices(
-        _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 537, 536 + 4 * 650, 536 + 5 * 650)
+        _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 537, _port(4), _port(5))
     )
     assert found.tolist() == [-1, -1, -1, -1, -1, 0]
 

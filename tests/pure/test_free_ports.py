@@ -17,7 +17,7 @@ BLOCKS = PortBlocks(first_port=1000, ports=60, per_environment=6)
 
 
 def _port(turn: int, blocks: PortBlocks = BLOCKS) -> int:
-    return blocks.port(*divmod(turn, blocks.per_environment))
+    return blocks.port(turn)
 
 
 def _first(ports: Iterable[int]) -> int:
@@ -55,7 +55,7 @@ def test_the_longest_run(held: set[int]) -> None:
 
 def test_other_environments() -> None:
     """What this function's own environments hold makes a burst begin with later ones, in whole rounds of the ports."""
-    third_of_round_two = PATH.first_address + 2 * BLOCKS.blocks + 3
+    third_of_round_two = PATH.first_address + (2 * 60 + 3 * 6) // 6
     held = [(third_of_round_two, _port(3 * 6)), (PATH.first_address, _port(0))]
     assert first_turn(BLOCKS, [PATH], held) == 3 * 60 + 19
     assert first_turn(BLOCKS, [], held) == 19

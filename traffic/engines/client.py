@@ -1,7 +1,10 @@
-"""The clients of a burst: frames in, frames out, at times that the caller tells; no kernel, no clock.
+"""The clients of a burst: who asks, connects, requests and closes when, at times that the caller tells.
 
-Three exchanges follow one another: a DNS question, a SYN and, at the end, a FIN. They differ in the state in
-which they wait, in their frames and in where fresh connections come from; pacing and repetition are the same.
+Four exchanges follow one another: a DNS question, a SYN, requests, a FIN. They differ in the state in which they wait
+and in where fresh connections come from; pacing and repetition are the same. How anything is sent is the medium's.
+
+    invocation ──┬── an open connection is idle ────────────────┐
+                 └── question → SYN → established ──→ requests ─┴→ held or idle → closed
 """
 
 from __future__ import annotations
@@ -12,24 +15,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic import frames as f
-from traffic.engines.client_state import Connections, Indices, State
-from traffic.engines.pacing import Rate, Window
-from traffic.schedule import dns_retries, fin_retries, syn_retransmissions
+from traffic.arrivals import arrived, arrives_s, environments
+from traffic.engines.client_state import OPEN, Connections, Indices, State
+from traffic.engines.pacing import Window
+from traffic.engines.places import Places
+from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from traffic.engines.wire import Segments, Wire
-    from traffic.frames import Batch
+    from traffic.engines.medium import Medium
     from traffic.spec import BurstSpec
 
-__all__ = ["BATCH", "Client"]
+__all__ = ["BATCH", "Client", "connections_of"]
 
 BATCH = 256
-"""Frames sent at once: a quarter of the smallest queue on the way (net.core.netdev_max_backlog = 1000)."""
+"""Requests sent at once: a quarter of the smallest queue on the way (net.core.netdev_max_backlog = 1000)."""
 
 _DNS_WINDOW = 1024
 _TCP_WINDOW = 4096
@@ -37,213 +40,333 @@ _PATIENCE_S = 0.05
 """Many round trips of the lab, even on a busy machine, and far less than the first retransmission."""
 
 _CLOSE_DEADLINE_S = 2.0
+_KERNEL_GIVES_UP_S = 0.1
+"""A client whose kernel repeats the SYN gives up this much before its deadline: kernel timers may be late, so that a
+retransmission that falls on the deadline, and is not to be sent, is not."""
+
+_NOBODY: Indices = np.zeros(0, np.int64)
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Connections that wait for their turn."""
+
+    batches: deque[Indices] = field(default_factory=deque)
+
+    def add(self, indices: Indices) -> None:
+        if len(indices):
+            self.batches.append(indices)
+
+    def take(self, limit: int, wanted: Callable[[Indices], NDArray[np.bool_]]) -> Indices:
+        """The first ones that are still wanted, at most so many."""
+        taken = [_NOBODY]
+        while self.batches and limit > 0:
+            indices = self.batches.popleft()
+            indices = indices[wanted(indices)]
+            if len(indices) > limit:
+                self.batches.appendleft(indices[limit:])
+            taken.append(indices[:limit])
+            limit -= len(taken[-1])
+        return np.concatenate(taken)
+
+    def __bool__(self) -> bool:
+        return bool(self.batches)
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """One kind of request: what waits, what goes out next."""
+    """One kind of request: what waits, what goes out next, and how."""
 
     state: State
     window: Window
     fresh: Callable[[int, float], Indices]
     """The next connections to make this request for the first time, at most so many."""
     begin: Callable[[Indices, float], None]
-    build: Callable[[Indices], Batch]
-    again: deque[Indices] = field(default_factory=deque)
+    send: Callable[[Indices], None]
+    again: _Queue = field(default_factory=_Queue)
     """Connections that are to repeat it, unless an answer comes first."""
 
-    def take_again(self, limit: int, states: NDArray[np.uint8]) -> Indices:
-        taken = [np.zeros(0, np.int64)]
-        while self.again and limit > 0:
-            indices = self.again.popleft()
-            indices = indices[states[indices] == self.state]
-            if len(indices) > limit:
-                self.again.appendleft(indices[limit:])
-            taken.append(indices[:limit])
-            limit -= len(taken[-1])
-        return np.concatenate(taken)
+
+def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
+    """A burst's connections, all of them free; `repeats` as in `Medium`."""
+    return Connections(spec.connections, _schedules(spec, repeats=repeats), spec.requests)
 
 
 class Client:
     """Every client of one burst."""
 
-    def __init__(self, spec: BurstSpec, wire: Wire) -> None:
-        self.connections = Connections(spec.connections, _schedules(spec))
-        self._wire = wire
-        self._rate = Rate(spec.rate_per_s)
-        self._to_close: Indices = np.zeros(0, np.int64)
-        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(spec.connections)}
+    def __init__(self, spec: BurstSpec, connections: Connections, medium: Medium) -> None:
+        self.connections = connections
+        self.counts = connections.counts
+        self._spec, self._medium = spec, medium
+        self._places = Places(spec.connections, len(spec.paths), spec.rest_s)
+        self._idle: list[int] = []
+        self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
+        self._stopped = self._starved = False
+        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(spec)}
 
-    def _make_exchanges(self, count: int) -> Iterator[_Exchange]:
+    def _make_exchanges(self, spec: BurstSpec) -> Iterator[_Exchange]:
         """Later steps first: what has begun goes on before anything new begins."""
-        known = self.connections
-        closing = Window(count, _TCP_WINDOW, _PATIENCE_S)
-        yield _Exchange(State.CLOSING, closing, self._next_to_close, known.close, self._fins)
-        calling = Window(count, _TCP_WINDOW, _PATIENCE_S)
-        yield _Exchange(State.SYN_SENT, calling, lambda limit, _: known.next_ready(limit), known.call, self._syns)
-        asking = Window(count, _DNS_WINDOW, _PATIENCE_S)
-        yield _Exchange(State.ASKING, asking, self._next_unasked, known.ask, self._wire.queries)
+        known, medium = self.connections, self._medium
+        tcp_window = spec.connections if spec.destination else _TCP_WINDOW  # SYNs alone have no answers to wait for
+
+        def window(size: int) -> Window:
+            return Window(spec.connections, size, _PATIENCE_S)
+
+        yield _Exchange(State.CLOSING, window(_TCP_WINDOW), self._next_to_close, known.close, medium.close)
+        yield _Exchange(State.REQUESTING, window(_TCP_WINDOW), self._next_to_request, known.request, medium.request)
+        yield _Exchange(State.SYN_SENT, window(tcp_window), self._next_to_call, known.call, medium.call)
+        yield _Exchange(State.ASKING, window(_DNS_WINDOW), self._next_invocations, known.ask, medium.ask)
 
     # Sending
 
-    def transmit(self, now_s: float) -> Iterator[Batch]:
-        """What may go out now: at most one batch of each kind."""
+    def transmit(self, now_s: float) -> bool:
+        """Send what may go out now, at most one batch of each kind; whether there was any."""
+        sent = False
         for exchange in self._exchanges.values():
             exchange.window.expire(now_s)
             limit = min(BATCH, exchange.window.free)
-            if limit > 0 and (batch := self._request(exchange, limit, now_s)) is not None:
-                yield batch
+            sent |= limit > 0 and self._request(exchange, limit, now_s)
+        return sent
 
-    def _request(self, exchange: _Exchange, limit: int, now_s: float) -> Batch | None:
-        again = exchange.take_again(limit, self.connections.state)
+    def _request(self, exchange: _Exchange, limit: int, now_s: float) -> bool:
+        again = exchange.again.take(limit, lambda indices: self.connections.state[indices] == exchange.state)
         fresh = exchange.fresh(limit - len(again), now_s)
         indices = np.concatenate((again, fresh))
         if not len(indices):
-            return None
+            return False
         if len(again):
             self.connections.repeated(exchange.state, again)
         if len(fresh):
             exchange.begin(fresh, now_s)
         exchange.window.sent(indices, now_s)
-        return exchange.build(indices)
+        exchange.send(indices)
+        if exchange.state is State.CLOSING and not self._medium.close_is_answered:
+            self.closed(indices, now_s)
+        return True
 
-    def _next_unasked(self, limit: int, now_s: float) -> Indices:
-        allowed = self._rate.allowed(now_s) - self.connections.asked
-        return self.connections.next_unasked(int(min(limit, max(allowed, 0))))
+    def _next_to_close(self, limit: int, _: float) -> Indices:
+        return self._to_close.take(limit, self._is_open)
 
-    def _next_to_close(self, limit: int, _now_s: float) -> Indices:
-        some, self._to_close = self._to_close[:limit], self._to_close[limit:]
-        still: Indices = some[self.connections.state[some] == State.ESTABLISHED]
-        return still
+    def _next_to_request(self, limit: int, _: float) -> Indices:
+        return self._to_request.take(limit, self._is_open)
+
+    def _next_to_call(self, limit: int, _: float) -> Indices:
+        return self._to_call.take(limit, lambda indices: self.connections.state[indices] == State.ANSWERED)
+
+    def _is_open(self, indices: Indices) -> NDArray[np.bool_]:
+        return np.isin(self.connections.state[indices], OPEN)
+
+    # Invocations
+
+    def _next_invocations(self, limit: int, now_s: float) -> Indices:
+        """Those whose time has come: the warm ones use a connection that is idle, the others need one."""
+        come = self._come(limit, now_s)
+        warm = self._warm(come)
+        cold = self._places.take(min(come - len(warm), self._growth_left(now_s)), now_s)
+        self._starved = len(warm) + len(cold) < come
+        self.counts.begun += len(warm) + len(cold)
+        self.counts.reused += len(warm)
+        if self._starved and self._spec.arrivals.per_s is not None:
+            self.counts.waiting = max(self.counts.waiting, self._come(self._spec.offered, now_s))
+        if self._spec.destination is None:
+            return cold
+        self.connections.know(cold, int(self._spec.destination))
+        self._to_call.add(cold)
+        return _NOBODY
+
+    def _come(self, limit: int, now_s: float) -> int:
+        """How many invocations wait to begin."""
+        begun, spec = self.counts.begun, self._spec
+        if self._stopped:
+            return 0
+        if spec.at_a_time is not None:
+            limit = min(limit, spec.at_a_time - (begun - self.counts.settled))
+        return max(int(min(limit, spec.offered - begun, arrived(spec.arrivals, now_s) - begun)), 0)
+
+    def _growth_left(self, now_s: float) -> int:
+        growth = self._spec.growth
+        if growth is None:
+            return len(self.connections)
+        room = environments(growth, now_s) * self._spec.blocks.per_environment
+        return max(int(room) - self.counts.live, 0)
+
+    def _warm(self, limit: int) -> Indices:
+        """Idle connections, the one that was used last first."""
+        taken: list[int] = []
+        while len(taken) < limit and self._idle:
+            index = self._idle.pop()
+            if self.connections.state[index] == State.IDLE:
+                taken.append(index)
+        warm = np.array(taken, np.int64)
+        self.connections.engage(warm)
+        self._to_request.add(warm)
+        return warm
+
+    def _invoked(self, count: int, *, served: bool) -> None:
+        """Invocations have their outcome."""
+        self.counts.settled += count
+        self.counts.served += count if served else 0
+
+    @property
+    def unfinished(self) -> int:
+        """How many invocations have no outcome yet."""
+        return self._spec.offered - self.counts.settled
 
     def next_wake_s(self) -> float:
         """When `transmit` may have something to do although nothing came in."""
-        full = (each.window.next_expiry_s() for each in self._exchanges.values() if each.window.free <= 0)
-        begun = self.connections.asked
-        fresh = self._rate.next_s(begun) if begun < len(self.connections) else float("inf")
-        if self._exchanges[State.ASKING].window.free <= 0:
-            fresh = float("inf")
-        return min(fresh, *full, float("inf"))
+        windows = [each.window for each in self._exchanges.values()]
+        full = (window.next_expiry_s() for window in windows if window.free <= 0)
+        asking = self._exchanges[State.ASKING].window.free > 0
+        return min(self._next_arrival_s() if asking else float("inf"), *full, float("inf"))
+
+    def _next_arrival_s(self) -> float:
+        begun, spec = self.counts.begun, self._spec
+        if self._stopped or self._starved or begun >= spec.offered:
+            return float("inf")  # where connections or environments are lacking, the next tick looks again
+        if spec.at_a_time is not None and begun - self.counts.settled >= spec.at_a_time:
+            return float("inf")
+        return arrives_s(spec.arrivals, begun)
 
     # Time
 
-    def tick(self, now_s: float) -> Iterator[Batch]:
+    def tick(self, now_s: float) -> None:
         """Queue the repetitions whose time has come; give up where it has run out."""
         for due in self.connections.due(now_s):
             if len(due.again):
-                self._exchanges[due.state].again.append(due.again)
-            if due.state is State.CLOSING:
-                yield from self._resets(due.given_up, sent=2)
+                self._exchanges[due.state].again.add(due.again)
+            if len(due.given_up):
+                self._over(due.state, due.given_up, now_s)
 
-    # Receiving
+    def _over(self, state: State, indices: Indices, now_s: float) -> None:
+        match state:
+            case State.ASKING | State.SYN_SENT:
+                self._medium.forget(indices)
+                self._places.give(indices, now_s)
+                self._invoked(len(indices), served=False)
+            case State.REQUESTING:
+                self._invoked(len(indices), served=False)
+                self._to_close.add(indices)
+            case State.CLOSING:
+                self._medium.drop(indices)
+                self._places.give(indices, now_s)
+            case State.ESTABLISHED if self._spec.reuse:
+                self._rest(indices, now_s)
+            case _:
+                self._to_close.add(indices)
 
-    def receive(self, batch: Batch, lengths: NDArray[np.uint32], now_s: float) -> Iterator[Batch]:
-        """Take in frames; yield those that answer them."""
-        answered, segments = self._wire.read(batch, lengths)
-        if len(answered.good):
-            self.connections.answer(answered.good, answered.addresses)
-            self._exchanges[State.ASKING].window.answered(answered.good)
-        if len(answered.bad):
-            self.connections.fail(answered.bad)
-            self._exchanges[State.ASKING].window.answered(answered.bad)
-        if len(segments.indices):
-            from_server = segments.source == self.connections.destination[segments.indices]
-            yield from self._segments(segments.where(from_server), now_s)
+    # Hearing
 
-    def _segments(self, segments: Segments, now_s: float) -> Iterator[Batch]:
-        for flags, acknowledged, handle in (
-            (f.SYN | f.ACK, 1, self._syn_acks),
-            (f.FIN | f.ACK, 2, self._fin_acks),
-        ):
-            chosen = (segments.flags == flags) & (segments.acknowledged == acknowledged)
-            if chosen.any():
-                yield from handle(segments.where(chosen), now_s)
-        reset = (segments.flags & f.RST) != 0
-        if reset.any():
-            self._rsts(segments.where(reset))
+    def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
+        """Call those servers."""
+        self._exchanges[State.ASKING].window.answered(indices)
+        self._to_call.add(self.connections.answer(indices, addresses, now_s))
 
-    def _rsts(self, segments: Segments) -> None:
-        """Refused or reset; while a SYN waits, only a RST that acknowledges it counts (RFC 9293, SYN-SENT)."""
-        waiting = self.connections.state[segments.indices] == State.SYN_SENT
-        indices = segments.indices[~waiting | (segments.acknowledged == 1)]
-        self.connections.reset(indices)
+    def unanswerable(self, indices: Indices, now_s: float) -> None:
+        """These invocations have failed."""
+        self._exchanges[State.ASKING].window.answered(indices)
+        failed = self.connections.fail(indices)
+        self._places.give(failed, now_s)
+        self._invoked(len(failed), served=False)
+
+    def connected(self, indices: Indices, now_s: float) -> None:
+        """Make the requests, or have it done."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
+        if self._spec.destination is not None:
+            self._invoked(len(self.connections.half_open(indices, now_s)), served=True)
+            return
+        fresh = self.connections.establish(indices, now_s)
+        if self._spec.requests == 0:
+            self._done(fresh, now_s)
+        else:
+            self._to_request.add(fresh)
+
+    def responded(self, indices: Indices, now_s: float) -> None:
+        """The next request, or the end of the invocation."""
+        self._exchanges[State.REQUESTING].window.answered(indices)
+        fresh = self.connections.respond(indices, now_s)
+        if self._spec.reuse:
+            self._done(fresh, now_s)
+            return
+        more = self.connections.requests_left[fresh] > 0
+        self._to_request.add(fresh[more])
+        self._done(fresh[~more], now_s)
+
+    def _done(self, indices: Indices, now_s: float) -> None:
+        """Invocations are served; their connections are held, or busy for the duration."""
+        self._invoked(len(indices), served=True)
+        if self._spec.reuse and not self._spec.duration_s:
+            self._rest(indices, now_s)
+        else:
+            self.connections.stay(State.ESTABLISHED, indices, now_s)
+
+    def _rest(self, indices: Indices, now_s: float) -> None:
+        """The environment is free again: for another invocation, unless the connection has had all its requests."""
+        spent = self.connections.requests_left[indices] == 0
+        self._to_close.add(indices[spent])
+        idle = indices[~spent]
+        self.connections.stay(State.IDLE, idle, now_s)
+        self._idle.extend(idle.tolist())
+        if len(self._idle) > 2 * len(self.connections):  # mostly connections that have ended since
+            self._idle = self.connections.in_state(State.IDLE).tolist()
+
+    def reset(self, indices: Indices, now_s: float) -> None:
+        """Refused, reset, or closed without courtesy."""
+        for exchange in self._exchanges.values():
+            exchange.window.answered(indices)
+        requesting = int((self.connections.state[indices] == State.REQUESTING).sum())
+        refused, ended = self.connections.reset(indices)
+        self._invoked(len(refused) + requesting, served=False)
+        self._medium.forget(np.concatenate((refused, ended)))
+        self._places.give(np.concatenate((refused, ended)), now_s)
+
+    def closed(self, indices: Indices, now_s: float) -> None:
+        """The connection has ended; its port rests."""
         self._exchanges[State.CLOSING].window.answered(indices)
-
-    def _syn_acks(self, segments: Segments, now_s: float) -> Iterator[Batch]:
-        """ACK for those that wait, and for repetitions; RST for those that have given up."""
-        known = self.connections
-        known.establish(segments.indices, segments.sequence, now_s)
-        self._exchanges[State.SYN_SENT].window.answered(segments.indices)
-        established = known.state[segments.indices] == State.ESTABLISHED
-        if established.any():
-            yield self._acks(segments.indices[established], sent=1)
-        if not established.all():
-            late = segments.indices[~established]
-            late = late[np.isin(known.state[late], (State.TIMED_OUT, State.REFUSED, State.RESET))]
-            yield from self._plain_resets(late)
-
-    def _fin_acks(self, segments: Segments, _now_s: float) -> Iterator[Batch]:
-        known = self.connections
-        known.closed(segments.indices)
-        self._exchanges[State.CLOSING].window.answered(segments.indices)
-        closed = segments.indices[known.state[segments.indices] == State.CLOSED]
-        if len(closed):
-            yield self._acks(closed, sent=2, received=1)
-
-    # Frames
-
-    def _syns(self, indices: Indices) -> Batch:
-        return self._wire.syns(indices, self.connections.destination[indices])
-
-    def _fins(self, indices: Indices) -> Batch:
-        return self._segment(indices, f.FIN | f.ACK, sent=1)
-
-    def _acks(self, indices: Indices, sent: int, received: int = 0) -> Batch:
-        return self._segment(indices, f.ACK, sent, received)
-
-    def _segment(self, indices: Indices, flags: int, sent: int, received: int = 0) -> Batch:
-        known = self.connections
-        acknowledged = known.peer_sequence[indices] + np.uint32(received)
-        return self._wire.segments(indices, known.destination[indices], flags, sent, acknowledged)
-
-    def _resets(self, indices: Indices, sent: int) -> Iterator[Batch]:
-        for chunk in _chunks(indices):
-            yield self._segment(chunk, f.RST | f.ACK, sent)
-
-    def _plain_resets(self, indices: Indices) -> Iterator[Batch]:
-        """RSTs without an ACK, for connections whose peer is unknown (RFC 9293 section 3.5.2)."""
-        for chunk in _chunks(indices):
-            nothing = np.zeros(len(chunk), np.uint32)
-            yield self._wire.segments(chunk, self.connections.destination[chunk], f.RST, 1, nothing)
+        self._places.give(self.connections.closed(indices), now_s)
 
     # The end
 
     def begin_closing(self) -> None:
-        """From now on, `transmit` closes what is established."""
-        self._to_close = np.flatnonzero(self.connections.state == State.ESTABLISHED)
+        """From now on nothing begins, and `transmit` closes what is established."""
+        self._stopped = True
+        self._drop(self.connections.in_state(State.HALF_OPEN))
+        self._to_close.batches.clear()
+        self._to_close.add(self.connections.in_state(*OPEN))
 
     def is_closing(self) -> bool:
         """Whether anything is still to be closed."""
-        return bool(len(self._to_close)) or bool((self.connections.state == State.CLOSING).any())
+        return bool(self._to_close) or bool((self.connections.state == State.CLOSING).any())
 
-    def abort(self) -> Iterator[Batch]:
-        """A RST for all that is open or half-open."""
-        state = self.connections.state
-        yield from self._plain_resets(np.flatnonzero(state == State.SYN_SENT))
-        yield from self._resets(np.flatnonzero(state == State.ESTABLISHED), sent=1)
-        yield from self._resets(np.flatnonzero(state == State.CLOSING), sent=2)
+    def abort(self) -> int:
+        """End all that is open or half-open, without courtesy; how many."""
+        self._stopped = True
+        indices = self.connections.in_state(State.SYN_SENT, State.HALF_OPEN, *OPEN, State.CLOSING)
+        self._drop(indices)
+        return len(indices)
+
+    def _drop(self, indices: Indices) -> None:
+        for start in range(0, len(indices), BATCH):
+            self._medium.drop(indices[start : start + BATCH])
 
 
-def _schedules(spec: BurstSpec) -> Mapping[State, Sequence[float]]:
-    """When each request is repeated, and when it is given up."""
+def _schedules(spec: BurstSpec, *, repeats: bool) -> Mapping[State, Sequence[float]]:
+    """When each request is repeated, and when it is given up; how long what waits for nothing lasts."""
     deadline_s = spec.connect_timeout_s
-    return {
+    schedules: dict[State, Sequence[float]] = {
         State.ASKING: (*dns_retries(deadline_s), deadline_s),
         State.SYN_SENT: (*syn_retransmissions(spec.syn_schedule, deadline_s), deadline_s),
+        State.REQUESTING: (*request_retries(deadline_s), deadline_s),
         State.CLOSING: (*fin_retries(), _CLOSE_DEADLINE_S),
     }
-
-
-def _chunks(indices: Indices) -> Iterator[Indices]:
-    return (indices[start : start + BATCH] for start in range(0, len(indices), BATCH))
+    if not repeats:
+        schedules[State.SYN_SENT] = (max(deadline_s - _KERNEL_GIVES_UP_S, deadline_s / 2),)
+        schedules[State.REQUESTING] = (deadline_s,)
+        schedules[State.CLOSING] = (_CLOSE_DEADLINE_S,)
+    if spec.reuse:
+        schedules[State.ESTABLISHED] = (spec.duration_s,)
+    elif spec.hold_s is not None:
+        schedules[State.ESTABLISHED] = (spec.hold_s,)
+    if spec.reuse and spec.hold_s is not None:
+        schedules[State.IDLE] = (spec.hold_s,)
+    return schedules

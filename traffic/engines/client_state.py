@@ -1,11 +1,13 @@
-"""What the packet engine remembers of each connection: arrays and transitions, no packets, clock or kernel.
+"""What an engine remembers of each connection: arrays and transitions, no packets, sockets, clock or kernel.
 
-    UNASKED → ASKING → ANSWERED → SYN_SENT → ESTABLISHED → CLOSING → CLOSED
-                 ↓                   ↓  ↓         ↓            ↓
-            DNS_FAILED       TIMED_OUT  REFUSED  RESET      ABANDONED
+    FREE → ASKING → ANSWERED → SYN_SENT → ESTABLISHED ⇄ REQUESTING → CLOSING → CLOSED
+             ↓                  ↓  ↓  ↓       ⇅  IDLE       ↓            ↓
+        DNS_FAILED      TIMED_OUT  │  HALF_OPEN            RESET     ABANDONED
+                                REFUSED
 
-In ASKING, SYN_SENT and CLOSING a connection waits for an answer: its request is repeated at the times of the
-state's schedule, and the last of them is when it gives up.
+In ASKING, SYN_SENT, REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
+the state's schedule, and the last of them is when it gives up. ESTABLISHED and IDLE end with their schedule, if they
+have one. With UDP a connection is a flow, and its first datagram is what it has for a SYN.
 """
 
 from __future__ import annotations
@@ -16,168 +18,240 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from traffic.engines.counts import Counts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["GIVEN_UP", "OUTCOMES", "Connections", "Due", "Indices", "State"]
+__all__ = ["GIVEN_UP", "OPEN", "WAITING", "Connections", "Due", "Indices", "State"]
 
 
 class State(IntEnum):
     """Where a connection is in its life."""
 
-    UNASKED = 0
+    FREE = 0
     ASKING = 1
     ANSWERED = 2
     SYN_SENT = 3
     ESTABLISHED = 4
-    CLOSING = 5
-    CLOSED = 6
-    DNS_FAILED = 7
-    TIMED_OUT = 8
-    REFUSED = 9
-    RESET = 10
-    ABANDONED = 11
+    REQUESTING = 5
+    IDLE = 6
+    CLOSING = 7
+    CLOSED = 8
+    DNS_FAILED = 9
+    TIMED_OUT = 10
+    REFUSED = 11
+    RESET = 12
+    ABANDONED = 13
+    HALF_OPEN = 14
 
+
+WAITING: Final = (State.ASKING, State.SYN_SENT, State.REQUESTING, State.CLOSING)
+OPEN: Final = (State.ESTABLISHED, State.REQUESTING, State.IDLE)
 
 GIVEN_UP: Final = {
     State.ASKING: State.DNS_FAILED,
     State.SYN_SENT: State.TIMED_OUT,
+    State.REQUESTING: State.ESTABLISHED,  # the caller closes it
     State.CLOSING: State.ABANDONED,
+    State.ESTABLISHED: State.ESTABLISHED,  # the caller knows what follows
+    State.IDLE: State.IDLE,
 }
 """Where waiting in vain leads."""
 
 _AFTER_RST: Final = np.arange(len(State), dtype=np.uint8)
 _AFTER_RST[State.SYN_SENT] = State.REFUSED
 _AFTER_RST[State.ESTABLISHED] = State.RESET
+_AFTER_RST[State.REQUESTING] = State.RESET
+_AFTER_RST[State.IDLE] = State.RESET
 _AFTER_RST[State.CLOSING] = State.CLOSED
 
-OUTCOMES: Final = (
-    State.ESTABLISHED,
-    State.DNS_FAILED,
-    State.TIMED_OUT,
-    State.REFUSED,
-    State.RESET,
-)
-"""States that end an invocation."""
-
-_NEVER = np.float32(np.inf)
+_NEVER = np.inf
+_COUNTLESS = np.uint16(0xFFFF)
 
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Connections whose wait in one state has reached a time of its schedule."""
+    """Connections whose time in one state has reached a time of its schedule."""
 
     state: State
     again: Indices
     """Those whose request is to be repeated."""
     given_up: Indices
-    """Those that have just changed to the state of `GIVEN_UP`."""
+    """Those whose time is over; they have just changed to the state of `GIVEN_UP`."""
 
 
 class Connections:
-    """All connections of a burst, 27 bytes each; methods take the indices of a batch.
+    """All connections of a burst, 43 bytes each; methods take the indices of a batch.
 
-    Times are seconds since the burst began; as 32-bit floats they are good to a millisecond for two hours.
+    Times are seconds since the burst began.
     """
 
-    def __init__(self, count: int, schedules_s: Mapping[State, Sequence[float]]) -> None:
-        """Each waiting state's schedule ends with the time when to give up."""
+    def __init__(self, count: int, schedules_s: Mapping[State, Sequence[float]], requests: int | None = 0) -> None:
+        """A waiting state's schedule ends with the time when to give up; a state without one lasts."""
+        self.counts = Counts()
         self.state = np.zeros(count, np.uint8)
         self.tries = np.zeros(count, np.uint8)
         self.destination = np.zeros(count, np.uint32)
-        self.peer_sequence = np.zeros(count, np.uint32)
-        self.first_syn_s = np.full(count, np.nan, np.float32)
-        self.order = np.zeros(count, np.uint32)
-        """Connections in the order of their answers, which is that of their first SYNs."""
-        self.ready = 0
-        """How many of `order` have an answer."""
-        self.attempted = 0
-        """How many of `order` have sent a SYN."""
-        self.asked = 0
-        self.syn_retransmissions = 0
-        self.last_established_s = 0.0
-        self._schedules_s = {state: np.asarray(times, np.float32) for state, times in schedules_s.items()}
-        self._since_s = np.zeros(count, np.float32)
-        self._due_s = np.full(count, _NEVER, np.float32)
+        self.attempt = np.zeros(count, np.uint32)
+        """Which attempt of the burst it is, in the order of first SYNs."""
+        self.since_s = np.zeros(count)
+        """When it came into its state."""
+        self.requests_left = np.zeros(count, np.uint16)
+        self._left_before = np.zeros(count, np.uint32)
+        self._requests = _COUNTLESS if requests is None else np.uint16(requests)
+        self._schedules_s = {state: np.asarray(times, np.float64) for state, times in schedules_s.items()}
+        self._due_s = np.full(count, _NEVER)
         self._scratch = np.zeros(count, np.uint32)
+        self._refused_attempts: list[NDArray[np.uint32]] = []
+        self.drop_threshold: int | None = None
+        """Connections held when the first that was never answered was attempted, in the order of first SYNs."""
 
     def __len__(self) -> int:
         return len(self.state)
 
-    def counts(self) -> NDArray[np.int64]:
-        """How many connections are in each state."""
-        return np.bincount(self.state, minlength=len(State))
+    def in_state(self, *states: State) -> Indices:
+        """Which connections are in one of these states."""
+        return np.flatnonzero(np.isin(self.state, states))
 
-    def unfinished(self) -> int:
-        """How many invocations have no outcome yet."""
-        counts = self.counts()
-        return len(self) - int(sum(counts[state] for state in OUTCOMES))
-
-    def next_unasked(self, limit: int) -> Indices:
-        """The next invocations that have not begun."""
-        return np.arange(self.asked, min(self.asked + limit, len(self)))
-
-    def next_ready(self, limit: int) -> Indices:
-        """The next connections that know their server's address and have not called it."""
-        return self.order[self.attempted : min(self.attempted + limit, self.ready)].astype(np.int64)
+    # Asking
 
     def ask(self, indices: Indices, now_s: float) -> None:
         """The first queries go out."""
-        self.asked += len(indices)
+        self.counts.asked += len(indices)
         self._begin(State.ASKING, indices, now_s)
 
-    def answer(self, indices: Indices, addresses: NDArray[np.uint32]) -> None:
-        """Answers came: remember the addresses, queue for the first SYN."""
+    def answer(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> Indices:
+        """Answers came: remember the addresses; those that waited for them."""
         asking = self.state[indices] == State.ASKING
         self.destination[indices[asking]] = addresses[asking]
         fresh = self._distinct(indices[asking])
+        self.counts.dns.add(now_s - self.since_s[fresh])
+        self.counts.answered += len(fresh)
         self._settle(fresh, State.ANSWERED)
-        self.order[self.ready : self.ready + len(fresh)] = fresh
-        self.ready += len(fresh)
+        return fresh
 
-    def fail(self, indices: Indices) -> None:
-        """The resolver said no."""
-        self._settle(indices[self.state[indices] == State.ASKING], State.DNS_FAILED)
+    def know(self, indices: Indices, address: int) -> None:
+        """Nobody needs to ask."""
+        self.destination[indices] = address
+        self._settle(indices, State.ANSWERED)
+
+    def fail(self, indices: Indices) -> Indices:
+        """The resolver said no; those that waited for it."""
+        fresh = self._distinct(indices[self.state[indices] == State.ASKING])
+        self._settle(fresh, State.DNS_FAILED)
+        self.counts.dns_failed += len(fresh)
+        return fresh
+
+    # Calling
 
     def call(self, indices: Indices, now_s: float) -> None:
         """The first SYNs go out."""
-        self.attempted += len(indices)
-        self.first_syn_s[indices] = now_s
+        counts = self.counts
+        self.attempt[indices] = counts.attempted + np.arange(len(indices))
+        self._left_before[indices] = counts.leaving
+        self.requests_left[indices] = self._requests
+        counts.attempted += len(indices)
+        counts.syns += len(indices)
+        counts.last_settled_s = now_s
+        counts.marks.add(counts.attempted, now_s)
         self._begin(State.SYN_SENT, indices, now_s)
 
-    def establish(self, indices: Indices, peer_sequences: NDArray[np.uint32], now_s: float) -> None:
-        """SYN-ACKs came; those for connections that wait for none change nothing."""
-        waiting = self.state[indices] == State.SYN_SENT
-        fresh = indices[waiting]
+    def establish(self, indices: Indices, now_s: float) -> Indices:
+        """SYN-ACKs came; those that waited for one."""
+        fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
         if len(fresh):
-            self.peer_sequence[fresh] = peer_sequences[waiting] + np.uint32(1)
-            self._settle(fresh, State.ESTABLISHED)
-            self.last_established_s = now_s
+            counts = self.counts
+            counts.connect.add(now_s - self.since_s[fresh])
+            counts.established += len(fresh)
+            counts.last_settled_s = now_s
+            places = np.minimum(self.tries[fresh], len(counts.established_at)) - 1
+            counts.established_at += np.bincount(places, minlength=len(counts.established_at))
+            self.engage(fresh)
+        return fresh
 
-    def reset(self, indices: Indices) -> None:
-        """RSTs came: refused or reset, by state."""
-        after = _AFTER_RST[self.state[indices]]
-        moved = after != self.state[indices]
+    def half_open(self, indices: Indices, now_s: float) -> Indices:
+        """SYN-ACKs came that nobody is going to acknowledge; those that waited for one."""
+        fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
+        self.counts.half_open += len(fresh)
+        self.counts.last_settled_s = now_s
+        self._settle(fresh, State.HALF_OPEN)
+        return fresh
+
+    # Requesting and staying
+
+    def request(self, indices: Indices, now_s: float) -> None:
+        """Requests go out."""
+        self.counts.requests += len(indices)
+        self._begin(State.REQUESTING, indices, now_s)
+
+    def respond(self, indices: Indices, now_s: float) -> Indices:
+        """Responses came; those that waited for one."""
+        fresh = self._distinct(indices[self.state[indices] == State.REQUESTING])
+        self.counts.responses += len(fresh)
+        self.counts.request.add(now_s - self.since_s[fresh])
+        self.requests_left[fresh] -= self.requests_left[fresh] != _COUNTLESS
+        self.engage(fresh)
+        return fresh
+
+    def engage(self, indices: Indices) -> None:
+        """Be established and in use: nothing ends that."""
+        self._settle(indices, State.ESTABLISHED)
+
+    def stay(self, state: State, indices: Indices, now_s: float) -> None:
+        """Be in a state that waits for nothing, for as long as its schedule says."""
+        self.state[indices] = state
+        self.since_s[indices] = now_s
+        self._due_s[indices] = now_s + self._schedules_s[state][0] if state in self._schedules_s else _NEVER
+
+    # Ending
+
+    def reset(self, indices: Indices) -> tuple[Indices, Indices]:
+        """RSTs came: those that were refused, and those that were reset or were closing."""
+        indices = self._distinct(indices)
+        before = self.state[indices]
+        after = _AFTER_RST[before]
+        refused = indices[before == State.SYN_SENT]
+        ended = indices[np.isin(before, (*OPEN, State.CLOSING))]
+        moved = after != before
         self._settle(indices[moved], after[moved])
+        self._count_refused(refused)
+        self.counts.reset += int(np.isin(before, OPEN).sum())
+        self.counts.leaving += int(np.isin(before, OPEN).sum())
+        self.counts.closed += int((before == State.CLOSING).sum())
+        self.counts.ended += len(ended)
+        return refused, ended
+
+    def _count_refused(self, refused: Indices) -> None:
+        self.counts.refused += len(refused)
+        if len(refused) and self.drop_threshold is None:
+            self._refused_attempts.append(self.attempt[refused])
 
     def close(self, indices: Indices, now_s: float) -> None:
         """The first FINs go out."""
+        self.counts.leaving += len(indices)
         self._begin(State.CLOSING, indices, now_s)
 
-    def closed(self, indices: Indices) -> None:
-        """FINs were answered."""
-        self._settle(indices[self.state[indices] == State.CLOSING], State.CLOSED)
+    def closed(self, indices: Indices) -> Indices:
+        """FINs were answered; those that waited for it."""
+        fresh = self._distinct(indices[self.state[indices] == State.CLOSING])
+        self.counts.closed += len(fresh)
+        self.counts.ended += len(fresh)
+        self._settle(fresh, State.CLOSED)
+        return fresh
+
+    # Time
 
     def repeated(self, state: State, indices: Indices) -> None:
         """Requests went out again."""
         self.tries[indices] += 1
         if state is State.SYN_SENT:
-            self.syn_retransmissions += len(indices)
-        self._due_s[indices] = self._since_s[indices] + self._schedules_s[state][self.tries[indices] - 1]
+            self.counts.syns += len(indices)
+        self._due_s[indices] = self.since_s[indices] + self._schedules_s[state][self.tries[indices] - 1]
 
     def due(self, now_s: float) -> list[Due]:
         """Whose time has come by now; each is named once, until its request is repeated."""
@@ -186,16 +260,39 @@ class Connections:
         states = self.state[indices]
         return [self._due_in(state, indices[states == state]) for state in GIVEN_UP if (states == state).any()]
 
+    def next_due_s(self) -> float:
+        """When `due` has something to say."""
+        return float(self._due_s.min(initial=_NEVER))
+
     def _due_in(self, state: State, indices: Indices) -> Due:
-        last = self.tries[indices] == len(self._schedules_s[state])
+        waits = state in WAITING
+        last = self.tries[indices] == len(self._schedules_s[state]) if waits else np.ones(len(indices), np.bool_)
         given_up = indices[last]
         self._settle(given_up, GIVEN_UP[state])
+        match state:
+            case State.ASKING:
+                self.counts.dns_failed += len(given_up)
+            case State.SYN_SENT:
+                self._time_out(given_up)
+            case State.CLOSING:
+                self.counts.abandoned += len(given_up)
+                self.counts.ended += len(given_up)
         return Due(state, again=indices[~last], given_up=given_up)
+
+    def _time_out(self, lost: Indices) -> None:
+        """Count them; the first of all tells the threshold, for those before it have their outcome by now."""
+        self.counts.timed_out += len(lost)
+        if self.drop_threshold is None and len(lost):
+            first = lost[self.attempt[lost].argmin()]
+            before = int(self.attempt[first])
+            refused = sum(int((attempts < before).sum()) for attempts in self._refused_attempts)
+            self.drop_threshold = before - refused - int(self._left_before[first])
+            self._refused_attempts.clear()
 
     def _begin(self, state: State, indices: Indices, now_s: float) -> None:
         self.state[indices] = state
         self.tries[indices] = 1
-        self._since_s[indices] = now_s
+        self.since_s[indices] = now_s
         self._due_s[indices] = now_s + self._schedules_s[state][0]
 
     def _settle(self, indices: Indices, state: State | NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""How fast requests may go out: windows on what is unanswered, and an optional rate for new invocations.
+"""How fast requests may go out: windows on what is unanswered.
 
 A lost SYN would blur the exact threshold that a burst is to show, so nothing may overflow on the way: neither
 a backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from traffic.engines.client_state import Indices
 
-__all__ = ["Rate", "Window"]
+__all__ = ["Window"]
 
 
 class Window:
@@ -53,20 +53,3 @@ class Window:
     def next_expiry_s(self) -> float:
         """When `expire` has something to do."""
         return self._sent[0][0] if self._sent else float("inf")
-
-
-class Rate:
-    """New invocations per second; None is as many as the windows let through."""
-
-    def __init__(self, per_s: float | None) -> None:
-        if per_s is not None and per_s <= 0:
-            raise ValueError(f"a rate of {per_s} invocations per second never ends")
-        self._per_s = per_s
-
-    def allowed(self, now_s: float) -> float:
-        """How many invocations may have begun by now, the first one at once."""
-        return float("inf") if self._per_s is None else int(now_s * self._per_s) + 1
-
-    def next_s(self, begun: int) -> float:
-        """When the invocation after the first `begun` may begin."""
-        return 0.0 if self._per_s is None else begun / self._per_s

@@ -1,199 +1,234 @@
-"""The packet engine: one thread moves frames between a ring and the clients, keeps time and takes orders.
+"""The packet engine: clients whose TCP is numpy, thousands of segments at a time, on a pair of AF_PACKET rings.
 
-Orders are lines on standard input: `close`, `leave` or `abort`; its end, and SIGTERM, mean `abort`.
+No kernel socket and no descriptor per connection: of TCP it does what a lab needs, a handshake, requests that fit one
+segment, their responses, three ways to close. Sequence numbers are kept as how much is acknowledged in each direction.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from enum import Enum
-import math
-import os
-import select
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from traffic import frames as f
 from traffic.dns import encode_query
-from traffic.engines import tally
-from traffic.engines.client import Client
-from traffic.engines.client_state import State
+from traffic.engines.burst import Burst
+from traffic.engines.client import Client, connections_of
+from traffic.engines.client_state import OPEN, State
+from traffic.engines.orders import Orders
 from traffic.engines.wire import Wire
-from traffic.events import emit
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
+    from traffic.engines.client_state import Connections, Indices
+    from traffic.engines.medium import Hears
+    from traffic.engines.wire import Datagrams, Segments
     from traffic.frames import Batch
-    from traffic.result import Sample
+    from traffic.result import RingCount
     from traffic.spec import BurstSpec
 
-__all__ = ["Burst", "Order", "Orders", "run"]
+__all__ = ["Packets", "run"]
 
-_TICK_S = 0.05
-_PROGRESS_S = 0.2
-_SAMPLE_S = 0.5
 _RX_SLOTS = 8192
 """More than both windows together: answers never find the ring full."""
+
+_NEXT_ISN = np.uint32(1_000_000)
+"""A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
+
+_LATE = (State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
 
 
 def run(spec: BurstSpec) -> None:
     """Fire one burst and stay until it is over."""
-    client = Client(spec, Wire(spec, encode_query(spec.hostname)))
     orders = Orders(sys.stdin.fileno())
-    signal.signal(signal.SIGTERM, lambda *_: orders.give(Order.ABORT))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    orders.heed_signals()
+    connections = connections_of(spec, repeats=Packets.repeats)
     with Ring(spec.interface, rx_slots=_RX_SLOTS) as ring:
-        Burst(ring, client, orders, time.monotonic).run()
+        medium = Packets(spec, connections, ring)
+        Burst(spec, Client(spec, connections, medium), medium, orders, time.monotonic).run()
 
 
-class Order(Enum):
-    """What the parent may want."""
+class Packets:
+    """A `Medium` of frames."""
 
-    CLOSE = "close"
-    LEAVE = "leave"
-    ABORT = "abort"
+    repeats = True
 
+    def __init__(self, spec: BurstSpec, connections: Connections, ring: Ring) -> None:
+        self._wire = Wire(spec, encode_query(spec.hostname))
+        self._known, self._ring = connections, ring
+        self._udp = spec.protocol == "udp"
+        self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
+        self._syn_only = spec.destination is not None
+        self.close_is_answered = not (self._udp or self._by_reset)
+        numbers = np.arange(spec.connections) + spec.first_connection
+        self._isn = numbers.astype(np.uint32) * f.ISN_FACTOR
+        self._ours = np.zeros(spec.connections, np.uint32)
+        """How much of what was sent the server has acknowledged; the SYN counts as a byte."""
+        self._theirs = np.zeros(spec.connections, np.uint32)
+        """The sequence number that is expected next of the server."""
 
-class Orders:
-    """The lines of standard input, as they come."""
+    def descriptors(self) -> Iterable[int]:
+        """The ring's."""
+        return (self._ring.fileno(),)
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self.current: Order | None = None
-        self._received = b""
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
+    def count(self) -> RingCount:
+        """The ring's."""
+        return self._ring.count()
 
-    def give(self, order: Order) -> None:
-        """An order from elsewhere; ABORT is final."""
-        if self.current is not Order.ABORT:
-            self.current = order
+    def leave(self) -> None:
+        """Nothing of a connection is in this process but its numbers."""
 
-    def look(self) -> Order | None:
-        """Read what is there; the order that stands now."""
-        if self.current is not Order.ABORT and self._poll.poll(0):
-            self._read()
-        return self.current
+    # Sending
 
-    def _read(self) -> None:
-        data = os.read(self.descriptor, 4096)
-        if not data:
-            self.give(Order.ABORT)
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            with suppress(ValueError):  # not an order of ours
-                self.give(Order(line.decode(errors="replace").strip()))
+    def ask(self, indices: Indices) -> None:
+        """DNS queries."""
+        self._ring.send(self._wire.queries(indices))
 
-
-class Burst:
-    """One burst, from the first question to the last goodbye."""
-
-    def __init__(self, ring: Ring, client: Client, orders: Orders, clock: Callable[[], float]) -> None:
-        self._ring, self._client, self._orders, self._clock = ring, client, orders, clock
-        self._epoch_s = clock()
-        self._next_tick_s = self._next_progress_s = self._next_sample_s = 0.0
-        self._series: list[Sample] = []
-        self._wake = select.poll()
-        self._wake.register(ring.fileno(), select.POLLIN)
-        self._wake.register(orders.descriptor, select.POLLIN)
-
-    def run(self) -> None:
-        """Connect, hold, and end as ordered."""
-        self._work(self._is_connected)
-        if self._client.connections.unfinished() == 0:
-            self._report()
-        self._work(lambda _: self._orders.current is not None)
-        self._end(self._orders.current)
-
-    def _end(self, order: Order | None) -> None:
-        match order:
-            case Order.CLOSE:
-                self._close()
-            case Order.LEAVE:
-                self._leave()
-            case _:
-                self._abort()
-
-    def _is_connected(self, now_s: float) -> bool:
-        self._observe(now_s)
-        hurry = self._orders.current in (Order.ABORT, Order.LEAVE)
-        return hurry or self._client.connections.unfinished() == 0
-
-    def _close(self) -> None:
-        begun_s = self._now_s()
-        self._client.begin_closing()
-        self._work(lambda _: self._orders.current is Order.ABORT or not self._client.is_closing())
-        if self._orders.current is Order.ABORT:
-            self._abort()
+    def call(self, indices: Indices) -> None:
+        """SYNs; a connection's first one has a new initial sequence number, its retransmissions the same."""
+        destination = self._known.destination[indices]
+        if self._udp:
+            self._ring.send(self._wire.datagrams(indices, destination))
             return
-        counts = self._client.connections.counts()
-        closed, abandoned = int(counts[State.CLOSED]), int(counts[State.ABANDONED])
-        emit("closed", closed=closed, abandoned=abandoned, t_s=round(self._now_s() - begun_s, 3))
+        fresh = indices[self._known.tries[indices] == 1]
+        self._isn[fresh] += _NEXT_ISN
+        self._ours[fresh] = 0
+        self._ring.send(self._wire.syns(indices, destination, self._isn[indices]))
 
-    def _leave(self) -> None:
-        emit("left", established=int(self._client.connections.counts()[State.ESTABLISHED]))
+    def request(self, indices: Indices) -> None:
+        """HTTP requests, one segment each; or datagrams."""
+        if self._udp:
+            self._ring.send(self._wire.datagrams(indices, self._known.destination[indices]))
+        else:
+            self._send(indices, f.PSH | f.ACK)
 
-    def _abort(self) -> None:
-        resets = 0
-        for batch in self._client.abort():
-            self._ring.send(batch)
-            resets += len(batch)
-        emit("aborted", resets=resets, t_s=round(self._now_s(), 3))
+    def close(self, indices: Indices) -> None:
+        """FINs, or as the burst says: with a last request, or RSTs; over UDP there is no goodbye."""
+        if self._udp:
+            return
+        if self._by_reset:
+            self._send(indices, f.RST | f.ACK)
+        else:
+            self._send(indices, f.FIN | f.ACK | (f.PSH if self._half_close else 0))
 
-    # Moving frames
+    def drop(self, indices: Indices) -> None:
+        """RSTs; without an ACK where the server's number is unknown (RFC 9293 section 3.5.2)."""
+        if self._udp:
+            return
+        states = self._known.state[indices]
+        self._send(indices[np.isin(states, (State.SYN_SENT, State.HALF_OPEN))], f.RST, further=1)
+        self._send(indices[np.isin(states, OPEN)], f.RST | f.ACK)
+        self._send(indices[np.isin(states, (State.CLOSING, State.ABANDONED))], f.RST | f.ACK, further=self._goodbye)
 
-    def _work(self, done: Callable[[float], bool]) -> None:
-        """Move frames and keep time until `done` says so; it is asked at every tick."""
-        while True:
-            now_s = self._now_s()
-            if now_s >= self._next_tick_s:
-                self._next_tick_s = now_s + _TICK_S
-                self._orders.look()
-                self._send(self._client.tick(now_s))
-                if done(now_s):
-                    return
-            if not self._move(now_s):
-                self._nap(now_s)
+    def forget(self, indices: Indices) -> None:
+        """There is nothing to give back; a late answer gets a RST."""
 
-    def _move(self, now_s: float) -> bool:
-        """Take frames in and send what may go out; whether there were any."""
+    @property
+    def _goodbye(self) -> int:
+        """How much a close takes of the sequence space."""
+        return 1 + (self._wire.request_bytes if self._half_close else 0)
+
+    def _send(self, indices: Indices, flags: int, *, further: int = 0, received: int = 0) -> None:
+        """A segment for each connection, `further` than what is acknowledged; `received` more than is expected."""
+        if len(indices):
+            sequence = self._isn[indices] + self._ours[indices] + np.uint32(further)
+            acknowledgement = self._theirs[indices] + np.uint32(received)
+            if not flags & f.ACK:
+                acknowledgement[:] = 0
+            destination = self._known.destination[indices]
+            self._ring.send(self._wire.segments(indices, destination, flags, sequence, acknowledgement))
+
+    # Receiving
+
+    def receive(self, ears: Hears, now_s: float) -> bool:
+        """Take in a batch of frames."""
         batch, lengths = self._ring.receive()
         if len(batch):
-            self._send(self._client.receive(batch, lengths, now_s))
-        return self._send(self._client.transmit(now_s)) or len(batch) > 0
+            self.read(batch, lengths, ears, now_s)
+        return len(batch) > 0
 
-    def _send(self, batches: Iterable[Batch]) -> bool:
-        sent = False
-        for batch in batches:
-            self._ring.send(batch)
-            sent = True
-        return sent
+    def read(self, batch: Batch, lengths: NDArray[np.uint32], ears: Hears, now_s: float) -> None:
+        """What frames mean."""
+        answered, segments, datagrams = self._wire.read(batch, lengths)
+        if len(answered.good):
+            ears.answered(answered.good, answered.addresses, now_s)
+        if len(answered.bad):
+            ears.unanswerable(answered.bad, now_s)
+        if len(segments.indices):
+            known = segments.source == self._known.destination[segments.indices]
+            self._segments(segments.where(known), ears, now_s)
+        if len(datagrams.indices) and self._udp:
+            self._datagrams(datagrams, ears, now_s)
 
-    def _nap(self, now_s: float) -> None:
-        """Sleep until a frame or an order comes, or time has something to do."""
-        until_s = min(self._next_tick_s, self._client.next_wake_s())
-        ready = self._wake.poll(max(math.ceil((until_s - now_s) * 1000), 0))
-        if any(descriptor == self._orders.descriptor for descriptor, _ in ready):
-            self._next_tick_s = 0.0
+    def _datagrams(self, datagrams: Datagrams, ears: Hears, now_s: float) -> None:
+        indices = datagrams.indices[datagrams.source == self._known.destination[datagrams.indices]]
+        calling = self._known.state[indices] == State.SYN_SENT
+        ears.connected(indices[calling], now_s)
+        ears.responded(indices[~calling], now_s)
 
-    def _now_s(self) -> float:
-        return self._clock() - self._epoch_s
+    def _segments(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        flags = segments.flags & np.uint8(f.SYN | f.FIN | f.RST)
+        syn, fin, rst = flags == f.SYN, flags == f.FIN, (flags & f.RST) != 0
+        if syn.any():
+            self._syn_acks(segments.where(syn), ears, now_s)
+        data = (segments.payload > 0) & ~syn & ~rst
+        if data.any():
+            self._data(segments.where(data), ears, now_s)
+        if fin.any():
+            self._fins(segments.where(fin), ears, now_s)
+        if rst.any():
+            self._rsts(segments.where(rst), ears, now_s)
 
-    # Telling
+    def _acknowledged(self, segments: Segments) -> NDArray[np.uint32]:
+        """How much more than before each segment acknowledges."""
+        return segments.acknowledgement - self._isn[segments.indices] - self._ours[segments.indices]
 
-    def _observe(self, now_s: float) -> None:
-        if now_s >= self._next_progress_s:
-            self._next_progress_s = now_s + _PROGRESS_S
-            emit("progress", t_s=round(now_s, 3), **tally.progress(self._client.connections))
-        if now_s >= self._next_sample_s:
-            self._next_sample_s = now_s + _SAMPLE_S
-            self._series.append(tally.sample(self._client.connections, now_s))
+    def _syn_acks(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        """ACK for those that wait, and for repetitions; RST for those that have given up."""
+        known, indices = self._known, segments.indices
+        waiting = known.state[indices] == State.SYN_SENT
+        good = segments.acknowledgement - self._isn[indices] == 1
+        fresh = waiting & good
+        self._theirs[indices[fresh]] = segments.sequence[fresh] + np.uint32(1)
+        if not self._syn_only:
+            self._ours[indices[fresh]] = 1
+        ears.connected(indices[fresh], now_s)
+        if not self._syn_only:
+            self._send(indices[good & np.isin(known.state[indices], OPEN)], f.ACK)
+            self._send(indices[good & np.isin(known.state[indices], _LATE)], f.RST, further=1)
 
-    def _report(self) -> None:
-        now_s = self._now_s()
-        self._series.append(tally.sample(self._client.connections, now_s))
-        result = tally.result(self._client.connections, now_s, self._series, self._ring.count())
-        emit("connected", result=result.to_json())
+    def _data(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        """Take in what comes in order and acknowledge; a response ends with PSH (RFC 9293 section 3.9.1)."""
+        known, indices = self._known, segments.indices
+        states = known.state[indices]
+        expected = (segments.sequence == self._theirs[indices]) & np.isin(states, (*OPEN, State.CLOSING))
+        self._theirs[indices[expected]] += segments.payload[expected]
+        whole = expected & ((segments.flags & f.PSH) != 0)
+        answers = whole & (states == State.REQUESTING) & (self._acknowledged(segments) == self._wire.request_bytes)
+        self._ours[indices[answers]] += np.uint32(self._wire.request_bytes)
+        closing = states == State.CLOSING
+        self._send(indices[np.isin(states, OPEN)], f.ACK)
+        self._send(indices[closing], f.ACK, further=self._goodbye)
+        ears.responded(indices[answers], now_s)
+
+    def _fins(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        """The answer to a FIN, or its repetition; a server that closes first ends the connection."""
+        known, indices = self._known, segments.indices
+        in_order = segments.sequence + segments.payload == self._theirs[indices]
+        whole = in_order & (self._acknowledged(segments) == self._goodbye)
+        ears.closed(indices[whole & (known.state[indices] == State.CLOSING)], now_s)
+        self._send(indices[whole & (known.state[indices] == State.CLOSED)], f.ACK, further=self._goodbye, received=1)
+        first = indices[in_order & np.isin(known.state[indices], OPEN)]
+        self._send(first, f.RST | f.ACK, received=1)
+        ears.reset(first, now_s)
+
+    def _rsts(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        """Refused or reset; while a SYN waits, only a RST that acknowledges it counts (RFC 9293, SYN-SENT)."""
+        waiting = self._known.state[segments.indices] == State.SYN_SENT
+        ears.reset(segments.indices[~waiting | (self._acknowledged(segments) == 1)], now_s)

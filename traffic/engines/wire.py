@@ -13,12 +13,14 @@ from traffic.fleet import Fleet
 from traffic.frames import Batch, pack_mac, seal, u16, u32
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from traffic.engines.client_state import Indices
     from traffic.spec import BurstSpec
 
-__all__ = ["Answered", "Segments", "Wire"]
+__all__ = ["DATAGRAM", "Answered", "Datagrams", "Segments", "Wire", "request_text"]
 
 _DNS_PORT = 53
 _DNS_ID = f.UDP_PAYLOAD
@@ -35,6 +37,9 @@ _IP_HEADER = Struct("!BBHHHBBH4s4s")  # RFC 791 section 3.1
 _TCP_HEADER = Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
 _UDP_HEADER = Struct("!HHHH")  # RFC 768
 _DO_NOT_FRAGMENT = 0x4000
+
+DATAGRAM = b"is anybody there?\n"
+"""What a flow over UDP sends, and the server sends back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ class Segments:
     source: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     sequence: NDArray[np.uint32]
-    acknowledged: NDArray[np.uint32]
-    """How much of the connection's sequence space is acknowledged: 1 is its SYN, 2 its FIN."""
+    acknowledgement: NDArray[np.uint32]
+    payload: NDArray[np.uint32]
+    """Bytes of data in each."""
 
     def where(self, chosen: NDArray[np.bool_]) -> Segments:
         """Some of them."""
@@ -65,8 +71,17 @@ class Segments:
             self.source[chosen],
             self.flags[chosen],
             self.sequence[chosen],
-            self.acknowledged[chosen],
+            self.acknowledgement[chosen],
+            self.payload[chosen],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Datagrams:
+    """UDP datagrams of one batch, from the port that the flows called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
 
 
 class Wire:
@@ -79,8 +94,12 @@ class Wire:
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
         self._macs = np.array([list(pack_mac(path.gateway_mac)) for path in spec.paths], np.uint8)
-        templates = _templates(spec, query)
-        self._query, self._syn, self._segment = (np.frombuffer(raw, np.uint8) for raw in templates)
+        request = request_text(spec.hostname)
+        self.request_bytes = len(request)
+        templates = _templates(spec, query, request)
+        self._query, self._syn, self._segment, self._request, self._datagram = (
+            np.frombuffer(raw, np.uint8) for raw in templates
+        )
 
     def queries(self, indices: Indices) -> Batch:
         """A DNS query for each connection, identified by the low bits of its number."""
@@ -91,10 +110,10 @@ class Wire:
         u16(batch, _DNS_ID)[:] = (indices + self._first) & 0xFFFF
         return seal(batch, f.UDP)
 
-    def syns(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+    def syns(self, indices: Indices, destination: NDArray[np.uint32], sequence: NDArray[np.uint32]) -> Batch:
         """A SYN for each connection; a retransmission is the same frame again."""
         batch = self._addressed(self._syn, indices, destination)
-        u32(batch, f.SEQUENCE)[:] = self.initial_sequence(indices)
+        u32(batch, f.SEQUENCE)[:] = sequence
         return seal(batch, f.TCP)
 
     def segments(
@@ -102,19 +121,20 @@ class Wire:
         indices: Indices,
         destination: NDArray[np.uint32],
         flags: int,
-        sent: int,
-        acknowledged: NDArray[np.uint32],
+        sequence: NDArray[np.uint32],
+        acknowledgement: NDArray[np.uint32],
     ) -> Batch:
-        """An empty segment for each connection, `sent` bytes (SYN and FIN count) after its initial number."""
-        batch = self._addressed(self._segment, indices, destination)
+        """A segment for each connection; with PSH among the flags it carries a request, else nothing."""
+        template = self._request if flags & f.PSH else self._segment
+        batch = self._addressed(template, indices, destination)
         batch[:, f.FLAGS] = flags
-        u32(batch, f.SEQUENCE)[:] = self.initial_sequence(indices) + np.uint32(sent)
-        u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledged
+        u32(batch, f.SEQUENCE)[:] = sequence
+        u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledgement
         return seal(batch, f.TCP)
 
-    def initial_sequence(self, indices: Indices) -> NDArray[np.uint32]:
-        """Each connection's initial sequence number: computed, so not kept."""
-        return (indices + self._first).astype(np.uint32) * f.ISN_FACTOR
+    def datagrams(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+        """A UDP datagram for each flow."""
+        return seal(self._addressed(self._datagram, indices, destination), f.UDP)
 
     def _addressed(self, template: Batch, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
         batch = _copies(template, len(indices))
@@ -125,24 +145,30 @@ class Wire:
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         return batch
 
-    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[Answered, Segments]:
-        """The DNS answers and the TCP segments among frames that came in; everything else is nobody's."""
+    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[Answered, Segments, Datagrams]:
+        """DNS answers, TCP segments and UDP datagrams among frames that came in; everything else is nobody's."""
         if batch.shape[1] < f.UDP_PAYLOAD:
             batch, lengths = np.zeros((0, f.TCP_OPTIONS), np.uint8), lengths[:0]
         addresses, ports = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT)
         indices = self._fleet.indices(addresses.astype(np.int64), ports.astype(np.int64))
         protocol, source_port = batch[:, f.PROTOCOL], u16(batch, f.SOURCE_PORT)
-        dns = (indices >= 0) & (protocol == f.UDP) & (source_port == _DNS_PORT)
-        tcp = (indices >= 0) & (protocol == f.TCP) & (source_port == self._port)
-        dns &= lengths >= f.UDP_PAYLOAD + self._query_bytes
-        tcp &= lengths >= f.TCP_OPTIONS
-        return self._answered(batch[dns], lengths[dns], indices[dns]), self._segments(batch[tcp], indices[tcp])
+        ours = indices >= 0
+        tcp = ours & (protocol == f.TCP) & (source_port == self._port) & (lengths >= f.TCP_OPTIONS)
+        udp = ours & (protocol == f.UDP)
+        from_resolver = u32(batch, f.SOURCE) == self._resolver
+        dns = udp & from_resolver & (source_port == _DNS_PORT) & (lengths >= f.UDP_PAYLOAD + self._query_bytes)
+        udp &= (source_port == self._port) & ~from_resolver
+        return (
+            self._answered(batch[dns], lengths[dns], indices[dns]),
+            _segments(batch[tcp], indices[tcp]),
+            Datagrams(indices[udp], u32(batch[udp], f.SOURCE).astype(np.uint32)),
+        )
 
     def _answered(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> Answered:
         if not len(batch):
             return Answered(indices, np.zeros(0, np.uint32), indices)
         flags = u16(batch, _DNS_FLAGS)
-        ours = (u32(batch, f.SOURCE) == self._resolver) & ((flags & _DNS_RESPONSE) != 0)
+        ours = (flags & _DNS_RESPONSE) != 0
         ours &= u16(batch, _DNS_ID) == ((indices + self._first) & 0xFFFF)
         good, addresses = self._addresses(batch, lengths)
         good &= ours & ((flags & _DNS_RCODE) == 0)
@@ -158,15 +184,21 @@ class Wire:
         good = record & (lengths >= end) & (u16(batch, _DNS_ANSWERS) > 0)
         return good, u32(batch, end - 4).astype(np.uint32)
 
-    def _segments(self, batch: Batch, indices: Indices) -> Segments:
-        acknowledged = u32(batch, f.ACKNOWLEDGEMENT).astype(np.uint32) - self.initial_sequence(indices)
-        return Segments(
-            indices=indices,
-            source=u32(batch, f.SOURCE).astype(np.uint32),
-            flags=batch[:, f.FLAGS] & np.uint8(f.SYN | f.FIN | f.RST | f.ACK),
-            sequence=u32(batch, f.SEQUENCE).astype(np.uint32),
-            acknowledged=acknowledged,
-        )
+
+def _segments(batch: Batch, indices: Indices) -> Segments:
+    return Segments(
+        indices=indices,
+        source=u32(batch, f.SOURCE).astype(np.uint32),
+        flags=batch[:, f.FLAGS] & np.uint8(f.SYN | f.FIN | f.RST | f.PSH | f.ACK),
+        sequence=u32(batch, f.SEQUENCE).astype(np.uint32),
+        acknowledgement=u32(batch, f.ACKNOWLEDGEMENT).astype(np.uint32),
+        payload=f.tcp_payload_lengths(batch).astype(np.uint32),
+    )
+
+
+def request_text(hostname: str) -> bytes:
+    """What a client asks a server: a real HTTP request, so that captures tell a story."""
+    return f"GET / HTTP/1.1\r\nHost: {hostname}\r\n\r\n".encode()
 
 
 def _copies(template: Batch, count: int) -> Batch:
@@ -175,16 +207,22 @@ def _copies(template: Batch, count: int) -> Batch:
     return batch
 
 
-def _templates(spec: BurstSpec, query: bytes) -> tuple[bytes, bytes, bytes]:
-    """A DNS query, a SYN with an MSS option and an empty segment, complete but for addresses, numbers and checksums.
+def _templates(spec: BurstSpec, query: bytes, request: bytes) -> Iterator[bytes]:
+    """A DNS query, a SYN with an MSS option, an empty segment, one with a request, and a UDP datagram.
 
-    Packed here rather than built by scapy: its import would cost each burst 0.3 s and 24 MB. A test holds them
-    against scapy's.
+    They are complete but for addresses, numbers and checksums. Packed here rather than built by scapy: its import would
+    cost each burst 0.3 s and 24 MB. A test holds them against scapy's.
     """
-    ask = _UDP_HEADER.pack(0, _DNS_PORT, _UDP_HEADER.size + len(query), 0) + query
-    syn = _TCP_HEADER.pack(0, spec.port, 0, 0, 6 << 4, f.SYN, f.FULL_WINDOW, 0, 0) + f.MSS_OPTION
-    segment = _TCP_HEADER.pack(0, spec.port, 0, 0, 5 << 4, f.ACK, f.FULL_WINDOW, 0, 0)
-    return _packet(spec, f.UDP, ask), _packet(spec, f.TCP, syn), _packet(spec, f.TCP, segment)
+    yield _packet(spec, f.UDP, _udp(_DNS_PORT, query))
+    yield _packet(spec, f.TCP, _TCP_HEADER.pack(0, spec.port, 0, 0, 6 << 4, f.SYN, f.FULL_WINDOW, 0, 0) + f.MSS_OPTION)
+    header = _TCP_HEADER.pack(0, spec.port, 0, 0, 5 << 4, f.ACK, f.FULL_WINDOW, 0, 0)
+    yield _packet(spec, f.TCP, header)
+    yield _packet(spec, f.TCP, header + request)
+    yield _packet(spec, f.UDP, _udp(spec.port, DATAGRAM))
+
+
+def _udp(port: int, payload: bytes) -> bytes:
+    return _UDP_HEADER.pack(0, port, _UDP_HEADER.size + len(payload), 0) + payload
 
 
 def _packet(spec: BurstSpec, protocol: int, payload: bytes) -> bytes:

@@ -1,0 +1,77 @@
+"""When invocations come and how many environments there may be, as plain numbers: seconds in, counts out."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traffic.spec import Arrivals, Growth
+
+__all__ = ["arrived", "arrives_s", "environments", "most_at_once", "room_s"]
+
+
+def arrived(arrivals: Arrivals, now_s: float) -> float:
+    """How many invocations have come by now, the first one at once; infinity where all come at once."""
+    return inf if arrivals.per_s is None else int(_integral(arrivals, now_s) + 1e-9) + 1
+
+
+def arrives_s(arrivals: Arrivals, before: int) -> float:
+    """When the invocation after the first `before` comes; infinity if it never does."""
+    if arrivals.per_s is None:
+        return 0.0
+    ramped = _integral(arrivals, arrivals.ramp_s)
+    if before <= ramped and arrivals.ramp_s:
+        return _within_ramp(arrivals, before)
+    last_per_s = _last_per_s(arrivals)
+    return arrivals.ramp_s + (before - ramped) / last_per_s if last_per_s else inf
+
+
+def _integral(arrivals: Arrivals, now_s: float) -> float:
+    """Invocations per second, summed up to now."""
+    start, ramp_s = arrivals.per_s or 0.0, arrivals.ramp_s
+    climbing_s = min(now_s, ramp_s)
+    slope = (_last_per_s(arrivals) - start) / ramp_s if ramp_s else 0.0
+    return start * climbing_s + slope * climbing_s**2 / 2 + _last_per_s(arrivals) * max(now_s - ramp_s, 0.0)
+
+
+def _within_ramp(arrivals: Arrivals, before: int) -> float:
+    """The earlier root of slope/2 t² + start t = before."""
+    start = arrivals.per_s or 0.0
+    slope = (_last_per_s(arrivals) - start) / arrivals.ramp_s
+    if slope == 0:
+        return before / start
+    return 2 * before / (start + sqrt(max(start**2 + 2 * slope * before, 0.0))) if before else 0.0
+
+
+def _last_per_s(arrivals: Arrivals) -> float:
+    return (arrivals.per_s or 0.0) if arrivals.to_per_s is None else arrivals.to_per_s
+
+
+def environments(growth: Growth, now_s: float) -> float:
+    """How many execution environments there may be by now."""
+    return growth.at_once + growth.per_s * now_s
+
+
+def room_s(growth: Growth, count: float) -> float:
+    """When there may be so many environments."""
+    return max(count - growth.at_once, 0.0) / growth.per_s if growth.per_s else inf
+
+
+_STEPS = 1000
+
+
+def most_at_once(arrivals: Arrivals, invocations: int, lasting_s: float) -> int:
+    """The largest number of invocations under way at a time when each lasts so long; arithmetic, no chance."""
+    end_s = arrives_s(arrivals, invocations - 1)
+    if end_s <= lasting_s:
+        return invocations
+    step_s = end_s / _STEPS
+    moments = (*(step_s * step for step in range(_STEPS + 1)), min(arrivals.ramp_s, end_s))
+    return max(_since(arrivals, invocations, moment, lasting_s) for moment in moments)
+
+
+def _since(arrivals: Arrivals, invocations: int, now_s: float, lasting_s: float) -> int:
+    come = min(arrived(arrivals, now_s), invocations)
+    gone = arrived(arrivals, now_s - lasting_s) if now_s > lasting_s else 0
+    return int(come - min(gone, invocations))

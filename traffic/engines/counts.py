@@ -1,0 +1,140 @@
+"""What a burst counts while it goes on: sums and histograms whose size does not grow with its length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traffic.result import Percentiles
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Counts", "Latencies", "Marks"]
+
+_SMALLEST_S = 1e-5
+_BINS_PER_OCTAVE = 16
+"""A bin is 4.4 % wide, as fine as a percentile of a noisy machine deserves."""
+_BINS = 24 * _BINS_PER_OCTAVE  # 10 µs · 2**24 is 168 s, longer than any client waits for a SYN
+_MOST_SYNS = 16
+
+
+class Latencies:
+    """Latencies of any number of answers in logarithmic bins, 3 KB in all; seconds."""
+
+    def __init__(self) -> None:
+        self.bins: NDArray[np.int64] = np.zeros(_BINS, np.int64)
+        self.largest_s = 0.0
+
+    def add(self, seconds: NDArray[np.float64]) -> None:
+        """Count some."""
+        if len(seconds):
+            octaves = np.log2(np.maximum(seconds, _SMALLEST_S) / _SMALLEST_S)
+            bins = np.minimum((octaves * _BINS_PER_OCTAVE).astype(np.int64), _BINS - 1)
+            self.bins += np.bincount(bins, minlength=_BINS)
+            self.largest_s = max(self.largest_s, float(seconds.max()))
+
+    def merge(self, other: Latencies) -> None:
+        """Count all of another."""
+        self.bins += other.bins
+        self.largest_s = max(self.largest_s, other.largest_s)
+
+    def percentiles(self) -> Percentiles | None:
+        """The usual ones, each the upper edge of its bin; None of nothing."""
+        total = int(self.bins.sum())
+        if not total:
+            return None
+        sums = np.cumsum(self.bins)
+        p50, p90, p99, p999 = (self._edge_ms(int(np.searchsorted(sums, part * total))) for part in _PARTS)
+        return Percentiles(total, p50, p90, p99, p999, round(self.largest_s * 1000, 3))
+
+    def _edge_ms(self, place: int) -> float:
+        edge_s = _SMALLEST_S * 2 ** ((place + 1) / _BINS_PER_OCTAVE)
+        return round(min(edge_s, self.largest_s) * 1000, 3)
+
+
+_PARTS = (0.5, 0.9, 0.99, 0.999)
+
+
+class Marks:
+    """How a sum grew with time: at most `most` points, the finer the shorter the burst."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._sums, self._times_s = [0], [0.0]
+        self._spacing = 1
+
+    def add(self, total: int, now_s: float) -> None:
+        """The sum is so much now."""
+        if total - self._sums[-1] >= self._spacing:
+            self._sums.append(total)
+            self._times_s.append(now_s)
+            if len(self._sums) > self._most:
+                self._spacing = 2 * total // self._most
+                self._sums, self._times_s = self._sums[::2], self._times_s[::2]
+
+    def reached_s(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """When the sum came to each of these."""
+        times_s: NDArray[np.float64] = np.interp(totals, self._sums, self._times_s)
+        return times_s
+
+    def points(self) -> list[tuple[int, float]]:
+        """Sums and times, ascending."""
+        return list(zip(self._sums, self._times_s, strict=True))
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events so far; those of connections count a connection once each time that it is used."""
+
+    begun: int = 0
+    """Invocations."""
+    settled: int = 0
+    """Invocations that have their outcome."""
+    served: int = 0
+    """Invocations that got what they wanted."""
+    reused: int = 0
+    """Invocations that found an open connection."""
+    waiting: int = 0
+    """The most invocations that had come and found no connection free."""
+    asked: int = 0
+    answered: int = 0
+    dns_failed: int = 0
+    attempted: int = 0
+    syns: int = 0
+    """With their retransmissions."""
+    established: int = 0
+    half_open: int = 0
+    timed_out: int = 0
+    refused: int = 0
+    reset: int = 0
+    requests: int = 0
+    responses: int = 0
+    ended: int = 0
+    """Connections that were established and are no longer."""
+    leaving: int = 0
+    """Connections that have begun to close, or ended otherwise."""
+    closed: int = 0
+    abandoned: int = 0
+    last_settled_s: float = 0.0
+    """When the last SYN went out first or was answered."""
+    established_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_MOST_SYNS, np.int64))
+    """Connections established by their first SYN, by their second …"""
+    marks: Marks = field(default_factory=Marks)
+    """How attempts grew with time."""
+    dns: Latencies = field(default_factory=Latencies)
+    connect: Latencies = field(default_factory=Latencies)
+    request: Latencies = field(default_factory=Latencies)
+
+    @property
+    def open(self) -> int:
+        """Connections that are established now."""
+        return self.established - self.ended
+
+    @property
+    def live(self) -> int:
+        """Connections that an environment has now, in whatever state."""
+        begun = self.begun - self.reused
+        return begun - self.dns_failed - self.timed_out - self.refused - self.ended
