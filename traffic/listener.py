@@ -1,64 +1,107 @@
-"""The remote server for real clients: a small page that says whom they reached and as whom, and UDP echo."""
+"""The remote server over TCP, for real clients: a small page, and room for everyone who connects and says nothing.
+
+An idle connection is a descriptor in an epoll and nothing else: no object, no buffer, no coroutine. A burst's
+tens of thousands are accepted in batches.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from http import HTTPStatus
-from typing import cast
+import os
+import resource
+import select
+import socket
+from typing import TYPE_CHECKING
 
-from traffic.web import END_OF_HEADERS, head
+from traffic.web import page, take_turn
 
-__all__ = ["UdpEcho", "WebPage", "page"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_LONGEST_REQUEST_BYTES = 16 << 10
+    from traffic.spec import ServerSpec
 
+__all__ = ["Listener"]
 
-def page(name: str, hostname: str, client: str) -> str:
-    """What a client reads."""
-    return f"server: {name}\nhostname: {hostname}\nclient: {client}\n"
-
-
-class WebPage(asyncio.Protocol):
-    """One client's connection, held as long as the client likes: burst clients connect and say nothing."""
-
-    def __init__(self, name: str, hostname: str) -> None:
-        self._name, self._hostname = name, hostname
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who came."""
-        self._transport = cast("asyncio.Transport", transport)
-        host, port = transport.get_extra_info("peername")
-        self._client = f"{host}:{port}"
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._received += data
-        while (end := self._received.find(END_OF_HEADERS)) >= 0:
-            request = bytes(self._received[:end])
-            del self._received[: end + len(END_OF_HEADERS)]
-            self._answer(request)
-        if len(self._received) > _LONGEST_REQUEST_BYTES:
-            self._transport.close()
-
-    def _answer(self, request: bytes) -> None:
-        last = b"connection: close" in request.lower() or b"HTTP/1.1" not in request
-        good = request.startswith((b"GET ", b"HEAD "))
-        status = HTTPStatus.OK if good else HTTPStatus.METHOD_NOT_ALLOWED
-        body = page(self._name, self._hostname, self._client).encode() if good else b""
-        header = head(status, len(body), last=last)
-        self._transport.write(header if request.startswith(b"HEAD ") else header + body)
-        if last:
-            self._transport.close()
+_EVENTS, _ACCEPTS = 256, 256
+"""How much is done at a time: some milliseconds' work."""
+_READ_BYTES = 16 << 10
+_RESERVED = 64
+"""Descriptors that connections leave to everything else in the process."""
 
 
-class UdpEcho(asyncio.DatagramProtocol):
-    """Sends each datagram back."""
+class Listener:
+    """Accepts on `port` as long as there are descriptors: `work` when `fileno` is readable.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the socket to answer on."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
+    When there are none, `overflow` is called to see that another process accepts on the same port.
+    """
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Send it back."""
-        self._transport.sendto(data, addr)
+    def __init__(self, port: socket.socket, spec: ServerSpec, overflow: Callable[[], None]) -> None:
+        self._port, self._spec, self._overflow = port, spec, overflow
+        self._room = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED, 1)
+        self._partial: dict[int, bytes] = {}
+        """Descriptor → a request that is not complete yet."""
+        self._epoll = select.epoll()
+        self._open()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is work."""
+        return self._epoll.fileno()
+
+    def work(self) -> None:
+        """Serve some of those who wait; the rest keep the descriptor readable."""
+        port = self._port.fileno()
+        for descriptor, _ in self._epoll.poll(0, _EVENTS):
+            if descriptor == port:
+                self._accept()
+            else:
+                self._read(descriptor)
+
+    def _open(self) -> None:
+        self._epoll.register(self._port, select.EPOLLIN)
+
+    def _accept(self) -> None:
+        # socket.accept() does the same, and makes an object that costs as much as all the rest.
+        accept = self._port._accept  # type: ignore[attr-defined]  # noqa: SLF001
+        register = self._epoll.register
+        for _ in range(min(_ACCEPTS, self._room)):
+            try:
+                descriptor, _address = accept()
+            except OSError:  # nobody waits, or who waited has gone
+                return
+            register(descriptor, select.EPOLLIN)
+            self._room -= 1
+        if not self._room:
+            self._epoll.unregister(self._port)
+            self._overflow()
+
+    def _read(self, descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, _READ_BYTES)  # does not block: epoll knows of something, and nobody else reads
+        except OSError:  # a RST
+            data = b""
+        if not data or not self._answer(descriptor, data):
+            self._close(descriptor)
+
+    def _answer(self, descriptor: int, data: bytes) -> bool:
+        """Whether the conversation goes on."""
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)
+        try:
+            host, port = client.getpeername()
+            body = page(self._spec.name, self._spec.hostname, f"{host}:{port}")
+            turn = take_turn(self._partial.pop(descriptor, b"") + data, body)
+            sent = client.send(turn.answer, socket.MSG_DONTWAIT) if turn.answer else 0
+        except OSError:  # it has gone, or asks and asks and reads no answer
+            return False
+        finally:
+            client.detach()
+        if turn.rest:
+            self._partial[descriptor] = turn.rest
+        return sent == len(turn.answer) and not turn.over
+
+    def _close(self, descriptor: int) -> None:
+        # First out of the epoll: close() alone does not do it while a process that is being started holds a copy.
+        self._epoll.unregister(descriptor)
+        os.close(descriptor)
+        self._partial.pop(descriptor, None)
+        self._room += 1
+        if self._room == 1:
+            self._open()

@@ -9,14 +9,14 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
-from traffic import responder
+from traffic import overflow, responder
 from traffic.dns import Answers, TcpService, UdpService, Zone
+from traffic.echo import UdpEcho
 from traffic.events import emit
-from traffic.listener import UdpEcho, WebPage
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,55 +26,68 @@ if TYPE_CHECKING:
     from traffic.spec import ResolverSpec, ServerSpec
 
     Responder = Callable[[Batch, NDArray[np.uint32]], Iterable[Replies]]
-    Protocols = tuple[Callable[[], asyncio.DatagramProtocol], Callable[[], asyncio.Protocol]]
+    Datagrams = Callable[[], asyncio.DatagramProtocol]
+    Streams = Callable[[], Awaitable[Callable[[], object]]]
+    """Begins to listen, and returns what ends it."""
 
 __all__ = ["run_resolver", "run_server"]
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 65_535  # as much as net.core.somaxconn allows: whole bursts of real clients come at once
+_BATCHES = 8
+"""How much of the ring is answered at a time: some milliseconds' work, then real sockets have their turn."""
 
 
 def run_resolver(spec: ResolverSpec) -> None:
     """Serve DNS until SIGTERM."""
     zone = Zone(spec.records, spec.ttl_s)
     answers = Answers(zone, spec.records, int(spec.address), spec.port)
-    protocols = partial(UdpService, zone), partial(TcpService, zone)
-    asyncio.run(_serve(spec, answers.respond, protocols))
+    streams = partial(_serve_names, spec, zone)
+    asyncio.run(_serve(spec, answers.respond, partial(UdpService, zone), streams))
 
 
 def run_server(spec: ServerSpec) -> None:
     """Answer as a remote server until SIGTERM."""
     reply = responder.response(spec.name)
     respond = partial(responder.respond, address=int(spec.address), port=spec.port, reply=reply)
-    protocols = UdpEcho, partial(WebPage, spec.name, spec.hostname)
     _raise_descriptor_limit()
-    asyncio.run(_serve(spec, respond, protocols))
+    asyncio.run(_serve(spec, respond, UdpEcho, partial(_serve_pages, spec)))
 
 
-async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, protocols: Protocols) -> None:
+async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
+    protocol = partial(TcpService, zone)
+    server = await asyncio.get_running_loop().create_server(protocol, str(spec.address), spec.port, backlog=_BACKLOG)
+    return server.close
+
+
+async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
+    listener, loop = overflow.listen(spec), asyncio.get_running_loop()
+    loop.add_reader(listener.fileno(), listener.work)
+    return lambda: loop.remove_reader(listener.fileno())
+
+
+async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, datagrams: Datagrams, streams: Streams) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
-    here = str(spec.address), spec.port
-    datagram, stream = protocols
-    transport, _ = await loop.create_datagram_endpoint(datagram, local_addr=here)
-    server = await loop.create_server(stream, *here, backlog=_BACKLOG)
+    transport, _ = await loop.create_datagram_endpoint(datagrams, local_addr=(str(spec.address), spec.port))
+    end_streams = await streams()
     with Ring(spec.interface) as ring:
         loop.add_reader(ring.fileno(), _drain, ring, respond)
         emit("ready")
         await over.wait()
         loop.remove_reader(ring.fileno())
         count = ring.count()
-    server.close()
+    end_streams()
     transport.close()
     if count.dropped:
         _log.warning("the ring on %s had no room for %d frames", spec.interface, count.dropped)
 
 
 def _drain(ring: Ring, respond: Responder) -> None:
-    """Answer every frame that waits."""
-    while True:
+    """Answer frames that wait; whatever is left keeps the ring readable."""
+    for _ in range(_BATCHES):
         batch, lengths = ring.receive()
         if not len(batch):
             return
