@@ -4,59 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from math import inf
 import time
 from typing import get_args
 
 from lab.errors import KernelError, UsageError
 from lab.first_refusal import first_to_refuse
 from lab.free_ports import first_turn
+from lab.kernel.apply import lost
 from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.state import Record
+from lab.load import Load
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
+from lab.observe.tracking import Tracking, track
 from lab.plan.objects import FleetPlan, Limiter, LimiterKind, Plan, ServerPlan
-from lab.predict import choose, predict
+from lab.predict import Prediction, choose, predict
 from lab.result import BurstResult, assemble
 from lab.topology import Topology
 from traffic.result import EngineResult
-from traffic.spec import Arrivals, BurstSpec, Engine, SynSchedule
+from traffic.spec import BurstSpec, PortBlocks
 
-__all__ = ["Burst", "Progress", "run_burst"]
+__all__ = ["Progress", "run_burst"]
 
 _SLOTS_FREE_WITHIN_S = 5.0
 _POLL_S = 0.05
-_LONGEST_S = 86_400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Burst:
-    """What is asked for; None is the topology's first function or server, and for the rate all at once."""
-
-    connections: int
-    engine: Engine
-    function: str | None
-    server: str | None
-    rate_per_s: float | None
-    hold_s: float
-    connect_timeout_s: float
-    syn_schedule: SynSchedule
-    leave_open: bool
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, each with what is allowed."""
-        if self.connections < 1:
-            raise UsageError(f"-n {self.connections}: a burst has at least one connection")
-        if not 0 < self.connect_timeout_s <= _LONGEST_S:
-            raise UsageError(f"--connect-timeout {self.connect_timeout_s}: seconds, up to {_LONGEST_S:,}")
-        if not 0 <= self.hold_s <= _LONGEST_S:
-            raise UsageError(f"--hold {self.hold_s}: seconds, up to {_LONGEST_S:,}")
-        if self.rate_per_s is not None and not 0 < self.rate_per_s < inf:
-            raise UsageError(f"--rate {self.rate_per_s}: invocations per second, more than 0")
+_PEAK_EVERY_S = 1.0
+_READ_AT_MOST_S = 0.05
+"""Readings that take longer (kernels before 6.16 count by walking) are not taken while a load goes on."""
+_REST_S = 2.5
+"""A slot's garbage collection (1 s) and conntrack's shortest timeout (1 s), and a little more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,97 +52,153 @@ class Progress:
     timed_out: int = 0
     settled: int = 0
     """Invocations that have their outcome."""
+    open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Who takes part in a burst."""
+
+    plan: Plan
+    topology: Topology
+    load: Load
+    fleet: FleetPlan
+    server: ServerPlan
+    limiters: tuple[Limiter, ...]
+
+    @property
+    def blocks(self) -> PortBlocks:
+        return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
+
+    @property
+    def room(self) -> int:
+        """How many turns the environments behind each ENI have ports for."""
+        return min(path.environments for path in self.fleet.paths) * self.blocks.per_environment
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are to use: one for each invocation, or what has ports of its own."""
+        if not self.load.over_time:
+            return self.load.connections
+        return min(self.load.connections, len(self.fleet.paths) * min(self.room, self.blocks.ports))
+
+    @property
+    def turns(self) -> int:
+        """How many connections each ENI is given at most."""
+        return -(-self.connections // len(self.fleet.paths))
 
 
 def run_burst(
-    record: Record, plan: Plan, topology: Topology, wanted: Burst, progress: Callable[[Progress], None]
+    record: Record, plan: Plan, topology: Topology, load: Load, progress: Callable[[Progress], None]
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
-    fleet, server = _fleet(plan, wanted), _server(plan, wanted)
-    turns = _turns(fleet, wanted)
-    limiters = _on_the_way(plan, fleet, server)
+    scene = _scene(plan, topology, load)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        _forget_refusals(namespaces, limiters)
-        before = read(namespaces, limiters)
-        turn = _first_turn(namespaces, fleet, turns, before)
-        spec = _spec(fleet, server, wanted, turn * len(fleet.paths))
-        generating = generator(namespaces[fleet.namespace], spec.to_json(), record.logs / "burst.log")
+        whole = lost(plan)
+        _forget_refusals(namespaces, scene.limiters)
+        before = read(namespaces, scene.limiters)
+        turn = _first_turn(namespaces, scene, before)
+        spec = _spec(scene, turn * len(scene.fleet.paths))
+        generating = generator(namespaces[scene.fleet.namespace], spec.to_json(), record.logs / "burst.log")
         try:
-            seen, after = _observe(generating, namespaces, before, wanted, progress)
+            seen, after = _observe(generating, namespaces, before, load, progress)
         except BaseException:
             _await_free_slots(namespaces, before, dict.fromkeys(get_args(LimiterKind), 0))
             raise
-        if not wanted.leave_open:
-            _await_free_slots(namespaces, before, _half_open(seen, after))
+        tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(seen, after))
     return assemble(
         plan.lab,
-        wanted.engine,
+        load,
         seen,
         readings=after,
         held_before=before,
-        prediction=predict(
-            topology, wanted.connections, function=fleet.function, server=server.name, in_use=_in_use(before)
-        ),
+        prediction=_prediction(scene, before),
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
+        tracking=tracking,
+        incidents=[f"{each} has ended during the burst" for each in lost(plan) if each not in whole],
     )
+
+
+def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:
+    fleet, server = _fleet(plan, load), _server(plan, load)
+    scene = _Scene(plan, topology, load, fleet, server, _on_the_way(plan, fleet, server, load))
+    if scene.turns > scene.room:
+        room = scene.room * len(fleet.paths)
+        raise UsageError(
+            f"-n {load.connections}: the fleet of {fleet.function} has room for {room:,} connections at a time, "
+            f"{load.connections_per_environment} in each execution environment"
+        )
+    return scene
 
 
 def _observe(
     generating: AbstractContextManager[Generator],
     namespaces: Namespaces,
     before: Sequence[Reading],
-    wanted: Burst,
+    load: Load,
     progress: Callable[[Progress], None],
 ) -> tuple[EngineResult, list[Reading]]:
     """Generate, and read the kernel while everything is held: the clients' account and the kernel's."""
+    limiters = [each.limiter for each in before]
+    peaks = _Peaks(namespaces, limiters) if load.over_time else None
     with generating as running:
-        seen = _connected(running, wanted, progress)
-        after = _since(before, read(namespaces, [each.limiter for each in before]))
-        _hold(running, wanted, seen, progress)
-        _finish(running, wanted, seen, progress)
-    return seen, after
+        seen = _connected(running, load, progress, peaks)
+        after = _since(before, read(namespaces, limiters))
+        _hold(running, load, seen, progress)
+        _finish(running, load, seen, progress)
+    return seen, peaks.applied_to(after) if peaks else after
 
 
-def _fleet(plan: Plan, wanted: Burst) -> FleetPlan:
-    name = choose((fleet.function for fleet in plan.fleets), wanted.function, "function")
+class _Peaks:
+    """The most slots that each limiter was seen to hold while a load went on."""
+
+    def __init__(self, namespaces: Namespaces, limiters: Sequence[Limiter]) -> None:
+        self._namespaces, self._limiters = namespaces, limiters
+        self._most = [0] * len(limiters)
+        self._next_s = 0.0
+
+    def look(self) -> None:
+        """Look from time to time."""
+        begun_s = time.monotonic()
+        if begun_s < self._next_s:
+            return
+        seen = (each.in_use for each in read(self._namespaces, self._limiters))
+        self._most = [max(pair) for pair in zip(self._most, seen, strict=True)]
+        took_s = time.monotonic() - begun_s
+        self._next_s = begun_s + max(_PEAK_EVERY_S, took_s * _PEAK_EVERY_S / _READ_AT_MOST_S)
+
+    def applied_to(self, readings: Iterable[Reading]) -> list[Reading]:
+        """The same readings with these peaks."""
+        return [each.with_peak(most) for each, most in zip(readings, self._most, strict=True)]
+
+
+def _fleet(plan: Plan, load: Load) -> FleetPlan:
+    name = choose((fleet.function for fleet in plan.fleets), load.function, "function")
     return next(fleet for fleet in plan.fleets if fleet.function == name)
 
 
-def _server(plan: Plan, wanted: Burst) -> ServerPlan:
-    name = choose((server.name for server in plan.servers), wanted.server, "server")
+def _server(plan: Plan, load: Load) -> ServerPlan:
+    name = choose((server.name for server in plan.servers), load.server, "server")
     return next(server for server in plan.servers if server.name == name)
 
 
-def _turns(fleet: FleetPlan, wanted: Burst) -> int:
-    """How many connections each ENI is given at most; UsageError if its environments have no ports for so many."""
-    turns = -(-wanted.connections // len(fleet.paths))
-    if turns > _room(fleet):
-        room = _room(fleet) * len(fleet.paths)
-        raise UsageError(f"-n {wanted.connections}: the fleet of {fleet.function} has room for {room:,} connections")
-    return turns
-
-
-def _room(fleet: FleetPlan) -> int:
-    return min(path.environments for path in fleet.paths) * fleet.blocks.per_environment
-
-
-def _first_turn(namespaces: Namespaces, fleet: FleetPlan, turns: int, before: Iterable[Reading]) -> int:
+def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]) -> int:
     """Begin with ports and environments that hold no slot of the function's ENIs; out of rounds, with the first."""
     used = [each.limiter for each in before if each.limiter.kind == "hyperplane_eni" and each.in_use]
-    turn = first_turn(fleet.blocks, fleet.paths, held_sources(namespaces, used))
-    return turn if turn + turns <= _room(fleet) else 0
+    turn = first_turn(scene.blocks, scene.fleet.paths, held_sources(namespaces, used))
+    return turn if turn + scene.turns <= scene.room else 0
 
 
-def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan) -> tuple[Limiter, ...]:
-    """The function's ENIs and, for this destination, the NAT gateways' Elastic IPs."""
+def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan, load: Load) -> tuple[Limiter, ...]:
+    """The function's ENIs and, for this destination and protocol, the NAT gateways' Elastic IPs."""
     enis = {path.eni for path in fleet.paths}
     return tuple(
         limiter
         for limiter in plan.limiters
         if (limiter.kind == "hyperplane_eni" and limiter.node in enis)
-        or (limiter.destination == server.name and limiter.protocol == "tcp")
+        or (limiter.destination == server.name and limiter.protocol == load.protocol)
     )
 
 
@@ -171,6 +207,20 @@ def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Non
     places = {(each.namespace, each.table, (each.refused, each.first_refused)) for each in limiters}
     for namespace, table, sets in sorted(places):
         flush_sets(namespaces[namespace], table, sets)
+
+
+def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
+    """What arithmetic says, of a load over time as far as it says how many connections there are at once."""
+    load = scene.load
+    at_once = load.at_once
+    if at_once is None:
+        return Prediction(load.connections, None, None, None, ())
+    function, server = scene.fleet.function, scene.server.name
+    found = predict(scene.topology, at_once, function=function, server=server, in_use=_in_use(before))
+    if not load.over_time or found.bottleneck is None:
+        established = found.established if at_once == load.connections or load.reuse else load.connections
+        return replace(found, offered=load.connections, established=established)
+    return replace(found, offered=load.connections, established=None)  # retries succeed as others close
 
 
 def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
@@ -184,35 +234,55 @@ def _eni_addresses(plan: Plan) -> dict[str, IPv4Address]:
     return {node.name: IPv4Address(node.addresses[0]) for node in plan.nodes if node.kind == "hyperplane_eni"}
 
 
-def _spec(fleet: FleetPlan, server: ServerPlan, wanted: Burst, first: int) -> BurstSpec:
+def _spec(scene: _Scene, first: int) -> BurstSpec:
+    fleet, server, load = scene.fleet, scene.server, scene.load
     return BurstSpec(
         interface=fleet.interface,
         mac=fleet.mac,
         resolver_address=fleet.resolver_address,
         resolver_mac=fleet.resolver_mac,
         paths=fleet.paths,
-        blocks=fleet.blocks,
+        blocks=scene.blocks,
         hostname=server.hostname,
         port=server.port,
-        connections=wanted.connections,
+        connections=scene.connections,
         first_connection=first,
-        connect_timeout_s=wanted.connect_timeout_s,
-        syn_schedule=wanted.syn_schedule,
-        arrivals=Arrivals(wanted.rate_per_s),
-        engine=wanted.engine,
+        invocations=load.connections,
+        engine=load.engine,
+        protocol=load.protocol,
+        connect_timeout_s=load.connect_timeout_s,
+        syn_schedule=load.syn_schedule,
+        arrivals=load.arrivals,
+        growth=load.growth,
+        at_a_time=1 if load.engine == "scapy" else None,
+        hold_s=load.hold_s if load.over_time else None,
+        duration_s=load.duration_s,
+        requests=load.requests,
+        reuse=load.reuse,
+        close=load.close,
+        rest_s=_REST_S + _longest_port_hold_s(scene.topology),
+        destination=server.address if load.syn_only else None,
     )
 
 
-def _connected(running: Generator, wanted: Burst, progress: Callable[[Progress], None]) -> EngineResult:
+def _longest_port_hold_s(topology: Topology) -> int:
+    return max(topology.hyperplane_eni.port_hold_s, *(each.port_hold_s for each in topology.vpc.nat_gateways), 0)
+
+
+def _connected(
+    running: Generator, load: Load, progress: Callable[[Progress], None], peaks: _Peaks | None
+) -> EngineResult:
     """Listen until every invocation has its outcome."""
     for event in running.events():
         if event["event"] == "progress":
             progress(_progress(event))
+            if peaks:
+                peaks.look()
         elif event["event"] == "connected":
             return EngineResult.from_json(event["result"])
         elif event["event"] == "error":
             raise KernelError(f"the traffic generator could not start: {event['message']}")
-    raise KernelError(f"the traffic generator ended before its {wanted.connections:,} connections had an outcome")
+    raise KernelError(f"the traffic generator ended before its {load.connections:,} connections had an outcome")
 
 
 def _progress(event: Event) -> Progress:
@@ -223,27 +293,30 @@ def _progress(event: Event) -> Progress:
         answered=event["answered"],
         established=event["established"],
         timed_out=event["timed_out"],
-        settled=event["established"] + event["timed_out"] + event["refused"] + event["reset"],
+        settled=event["settled"],
+        open=event["open"],
     )
 
 
-def _hold(running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
+def _hold(running: Generator, load: Load, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
+    hold_s = 0.0 if load.over_time else load.hold_s or 0.0
     start = time.monotonic()
-    while (held_s := time.monotonic() - start) < wanted.hold_s:
+    while (held_s := time.monotonic() - start) < hold_s:
         running.require_alive()
         progress(_stage("holding", held_s, seen))
-        time.sleep(min(0.2, wanted.hold_s - held_s))
+        time.sleep(min(0.2, hold_s - held_s))
 
 
-def _finish(running: Generator, wanted: Burst, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
-    progress(_stage("leaving" if wanted.leave_open else "closing", 0.0, seen))
-    running.tell("leave" if wanted.leave_open else "close")
+def _finish(running: Generator, load: Load, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
+    progress(_stage("leaving" if load.leave_open else "closing", 0.0, seen))
+    running.tell("leave" if load.leave_open else "close")
     for _ in running.events():
         pass
 
 
 def _stage(phase: str, t_s: float, seen: EngineResult) -> Progress:
-    return Progress(phase, t_s, seen.offered, seen.dns.answered, seen.tcp.established, seen.tcp.timed_out, seen.offered)
+    tcp = seen.tcp
+    return Progress(phase, t_s, seen.offered, seen.dns.answered, tcp.established, tcp.timed_out, seen.offered, tcp.open)
 
 
 def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
@@ -261,6 +334,22 @@ def _half_open(seen: EngineResult, after: Iterable[Reading]) -> dict[str, int]:
         refused[each.limiter.kind] += each.refused_connections
     behind_enis = seen.tcp.timed_out - refused["hyperplane_eni"]
     return {"hyperplane_eni": behind_enis, "nat_gateway": behind_enis - refused["nat_gateway"]}
+
+
+def _end(
+    namespaces: Namespaces, scene: _Scene, before: Iterable[Reading], half_open: Mapping[str, int]
+) -> tuple[Tracking, ...]:
+    """Wait until what was closed is free; what slots and conntrack still hold then."""
+    if scene.load.protocol == "tcp":  # a flow over UDP ends when it has been idle for long enough
+        _await_free_slots(namespaces, before, half_open)
+    limiters = {each.node for each in scene.limiters}
+    wanted = [each for each in scene.plan.limiters if each.node in limiters]
+    deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
+    while True:
+        found = track(namespaces, wanted)
+        if all(each.difference == 0 for each in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL_S)
 
 
 def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: Mapping[str, int]) -> None:

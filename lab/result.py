@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lab.load import Load
 from lab.observe.readings import Reading
+from lab.observe.tracking import Tracking
 from lab.predict import Prediction
-from traffic.result import DnsCount, EngineResult, Sample, TcpCount, Timing
+from traffic.result import (
+    DnsCount,
+    EngineResult,
+    InvocationCount,
+    Latency,
+    RequestCount,
+    Sample,
+    TcpCount,
+    Timing,
+)
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult", "assemble"]
 
@@ -23,7 +34,7 @@ class LimitResult:
     kind: str
     limit: int
     peak: int
-    """Connections that held a slot when the last invocation had its outcome."""
+    """Connections that held a slot when the last invocation had its outcome; of a load over time, the most seen."""
     dropped_packets: int
     """SYNs, retransmissions included."""
     dropped_connections: int
@@ -42,52 +53,72 @@ class PredictedResult:
 
 @dataclass(frozen=True, slots=True)
 class BurstResult:
-    """One burst: the clients' account (`dns`, `tcp`), the kernel's (`limits`), and whether they agree."""
+    """One burst: the clients' account (`dns`, `tcp` …), the kernel's (`limits`), and whether they agree."""
 
     lab: str
     engine: str
+    protocol: str
     offered: int
+    invocations: InvocationCount
     dns: DnsCount
     tcp: TcpCount
+    """Connections; with UDP flows, which are established when the server has answered their first datagram."""
+    requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]
     bottleneck: str | None
     predicted: PredictedResult
+    latency: Latency
     timing: Timing
     series: tuple[Sample, ...]
+    tracking: tuple[Tracking, ...]
+    """Slots and conntrack entries that are left when what was closed has gone; empty if nothing was closed."""
+    incidents: tuple[str, ...]
+    """What of the lab has ended while the burst went on."""
     disagreements: tuple[str, ...]
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `lab burst --json`."""
-        return {"schema": SCHEMA, **asdict(self)}
+        """The document of `lab burst --json`; flows over UDP are under `udp`, with the fields of `tcp`."""
+        document = {"schema": SCHEMA, **asdict(self)}
+        if self.protocol == "udp":
+            document["udp"] = document.pop("tcp")
+        return document
 
 
 def assemble(
     lab: str,
-    engine: str,
+    load: Load,
     seen: EngineResult,
     *,
     readings: Sequence[Reading],
     held_before: Sequence[Reading],
     prediction: Prediction,
     first_to_refuse: Reading | None,
+    tracking: Sequence[Tracking] = (),
+    incidents: Sequence[str] = (),
 ) -> BurstResult:
     """Put both accounts together; `readings` count refusals from the start of the burst."""
     return BurstResult(
         lab=lab,
-        engine=engine,
+        engine=load.engine,
+        protocol=load.protocol,
         offered=seen.offered,
+        invocations=seen.invocations,
         dns=seen.dns,
         tcp=seen.tcp,
+        requests=seen.requests,
         drop_threshold=seen.drop_threshold,
         limits=tuple(_limit(each) for each in readings),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first_to_refuse.limiter.kind if first_to_refuse and seen.tcp.timed_out else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
+        latency=seen.latency,
         timing=seen.timing,
         series=seen.series,
-        disagreements=tuple(_disagreements(seen, readings, held_before)),
+        tracking=tuple(tracking),
+        incidents=tuple(incidents),
+        disagreements=tuple(_disagreements(load, seen, readings, held_before, tracking)),
     )
 
 
@@ -105,42 +136,37 @@ def _limit(reading: Reading) -> LimitResult:
     )
 
 
-def _disagreements(seen: EngineResult, readings: Sequence[Reading], held_before: Sequence[Reading]) -> list[str]:
+def _disagreements(
+    load: Load,
+    seen: EngineResult,
+    readings: Sequence[Reading],
+    held_before: Sequence[Reading],
+    tracking: Sequence[Tracking],
+) -> Iterator[str]:
     """Compare what clients saw with what the kernel counted; each pair of numbers has one meaning."""
-    tcp = seen.tcp
-    pairs = (
-        (
-            "connections that timed out",
-            tcp.timed_out,
-            "connections refused by a limiter",
-            sum(each.refused_connections for each in readings),
-        ),
-        (
-            "SYNs that were never answered",
-            tcp.timed_out + tcp.syn_retransmissions,
-            "SYNs refused by a limiter",
-            sum(each.refused_packets for each in readings),
-        ),
-        (
-            "connections established",
-            tcp.established,
-            "connections that hold a NAT gateway's slot",
-            _without_ended(_held(readings, "nat_gateway") - _held(held_before, "nat_gateway"), tcp),
-        ),
-    )
-    found = [
-        f"clients: {clients:,} {what}; kernel: {kernel:,} {counted}"
-        for what, clients, counted, kernel in pairs
-        if clients != kernel
-    ]
+    for what, clients, counted, kernel in _accounts(load, seen, readings, held_before):
+        if clients != kernel:
+            yield f"clients: {clients:,} {what}; kernel: {kernel:,} {counted}"
     if seen.ring.dropped:
-        found.append(f"the generator's own ring lost {seen.ring.dropped:,} frames")
-    return found
+        yield f"the generator's own ring lost {seen.ring.dropped:,} frames"
+    for each in tracking:
+        if each.difference:
+            yield f"{each.node}, when all was closed: {each.slots:,} slots, {each.conntrack:,} conntrack entries"
 
 
-def _without_ended(held: int, tcp: TcpCount) -> int:
-    """Slots held by more than have just been refused or reset: those are taken until the set's collector comes by."""
-    return held - min(max(held - tcp.established, 0), tcp.refused + tcp.reset)
+def _accounts(
+    load: Load, seen: EngineResult, readings: Sequence[Reading], held_before: Sequence[Reading]
+) -> Iterator[tuple[str, int, str, int]]:
+    tcp, syns = seen.tcp, "SYNs" if load.protocol == "tcp" else "first datagrams"
+    refused_packets = sum(each.refused_packets for each in readings)
+    yield f"{syns} that were never answered", tcp.unanswered_syns, f"{syns} refused by a limiter", refused_packets
+    if load.over_time:  # a port that is used again is the same connection to the kernel, and slots come and go
+        return
+    refused = sum(each.refused_connections for each in readings)
+    what = f"connections with {syns} that were never answered"
+    yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
+    held = _held(readings, "nat_gateway") - _held(held_before, "nat_gateway")
+    yield "connections established", tcp.established + tcp.half_open, "connections that hold a NAT gateway's slot", held
 
 
 def _held(readings: Sequence[Reading], kind: str) -> int:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
-from lab.burst import Burst, Progress, run_burst
+from lab.burst import Progress, run_burst
 from lab.errors import KernelError, UsageError
-from lab.kernel import apply, preflight
+from lab.impairment import FaultOptions, Faults, Impairment
+from lab.kernel import apply, impair, preflight
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
+from lab.load import Load, LoadOptions
 from lab.observe.limiters import read
 from lab.observe.readings import Reading
 from lab.plan import Plan, build
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
-from traffic.spec import Engine, SynSchedule
 
 __all__ = ["Lab"]
 
@@ -153,38 +154,47 @@ class Lab:
         with Namespaces() as namespaces:
             return read(namespaces, self.plan.limiters)
 
+    def impair(
+        self, node: str, *, interface: str | None = None, **faults: Unpack[FaultOptions]
+    ) -> tuple[Impairment, ...]:
+        """Set faults on all interfaces of a node, or on one, in place of what was set there.
+
+        They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
+        which drops everything that arrives at it.
+        """
+        with Namespaces() as namespaces:
+            return impair.impair(namespaces, self.plan, self.node(node), interface, Faults.of(**faults))
+
+    def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
+        """Take back what `impair` has set on a node, or anywhere in the lab; what that was."""
+        nodes = self.plan.nodes if node is None else (self.node(node),)
+        with Namespaces() as namespaces:
+            return impair.clear(namespaces, self.plan, nodes, interface)
+
+    def impairments(self) -> tuple[Impairment, ...]:
+        """What `impair` has set, and how many packets each has dropped, from the kernel, now."""
+        with Namespaces() as namespaces:
+            return impair.read(namespaces, self.plan, self.plan.nodes)
+
     def burst(
         self,
         connections: int,
         *,
-        engine: Engine = "packet",
-        function: str | None = None,
-        server: str | None = None,
-        rate_per_s: float | None = None,
-        hold_s: float = 0.0,
-        connect_timeout_s: float = 30.0,
-        syn_schedule: SynSchedule = "classic",
-        leave_open: bool = False,
         progress: Callable[[Progress], None] = _silent,
+        **options: Unpack[LoadOptions],
     ) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
-        When all have their outcome they are held for `hold_s` seconds and then closed, unless `leave_open`.
+        The options are the fields of `lab.load.Load`. Raises UsageError for a load that makes no sense, PreflightError
+        for one that this machine cannot carry, and KernelError.
         """
-        wanted = Burst(
-            connections=connections,
-            engine=engine,
-            function=function,
-            server=server,
-            rate_per_s=rate_per_s,
-            hold_s=hold_s,
-            connect_timeout_s=connect_timeout_s,
-            syn_schedule=syn_schedule,
-            leave_open=leave_open,
-        )
+        return self.carry(Load(connections=connections, **options), progress)
+
+    def carry(self, load: Load, progress: Callable[[Progress], None] = _silent) -> BurstResult:
+        """The same with a `Load` that is made already."""
         if not self.complete:
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
-        return run_burst(self._record, self.plan, self.topology, wanted, progress)
+        return run_burst(self._record, self.plan, self.topology, load, progress)
 
 
 def _require_equal(known: Record, plan: Plan) -> None:

@@ -28,7 +28,9 @@ def judge(result: BurstResult) -> Verdict:
         return _port_exhaustion(result)
     if result.tcp.timed_out:
         return _silence(result)
-    if result.tcp.established < result.offered:
+    if result.tcp.half_open:
+        return _half_open(result)
+    if result.invocations.failed:
         return _other_failures(result)
     return _no_limit(result)
 
@@ -107,10 +109,17 @@ def _silence(result: BurstResult) -> Verdict:
     )
 
 
-def _other_failures(result: BurstResult) -> Verdict:
-    tcp = result.tcp
+def _half_open(result: BurstResult) -> Verdict:
     return Verdict(
-        headline=f"No limit reached, and still only {tcp.established:,} of {result.offered:,} invocations connected",
+        headline=f"No limit reached: {result.tcp.half_open:,} SYNs answered, and left half-open",
+        explanation=tuple(_headroom(result)),
+        remedies=(),
+    )
+
+
+def _other_failures(result: BurstResult) -> Verdict:
+    return Verdict(
+        headline=f"No limit reached, and still {result.invocations.failed:,} of {result.offered:,} invocations failed",
         explanation=tuple(_failures(result)),
         remedies=("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
     )
@@ -127,14 +136,24 @@ def _failures(result: BurstResult) -> Iterator[str]:
         )
     if tcp.reset:
         yield f"The server reset {tcp.reset:,} connections after they were established."
+    if missing := result.requests.sent - result.requests.answered:
+        yield f"{missing:,} of {result.requests.sent:,} requests had no answer."
 
 
 def _no_limit(result: BurstResult) -> Verdict:
     return Verdict(
-        headline=f"No limit reached: all {result.tcp.established:,} connections are established at the same time",
+        headline=f"No limit reached: {_together(result)}",
         explanation=tuple(_headroom(result)),
         remedies=(),
     )
+
+
+def _together(result: BurstResult) -> str:
+    tcp = result.tcp
+    if tcp.open == tcp.established:
+        return f"all {tcp.established:,} connections are established at the same time"
+    most = max(sample.open for sample in result.series)
+    return f"all {tcp.established:,} connections were established, {most:,} at a time"
 
 
 def _headroom(result: BurstResult) -> Iterator[str]:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.cli.options import LabName
-from lab.cli.show import bullet, burst_progress, complain, number, print_json, say, table
+from lab.cli.show import burst_progress, complain, print_json
 from lab.errors import ExpectationError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lab.load import Load
     from lab.result import BurstResult
 
 __all__ = ["register"]
 
 _STDOUT = "-"
 
+_WHEN, _WHAT, _HOW, _TOLD = "When invocations come", "What each does", "How clients behave", "What is told"
+
 
 class Engine(StrEnum):
     """Traffic engines."""
 
     packet = "packet"
+    socket = "socket"
+    scapy = "scapy"
 
 
 class Schedule(StrEnum):
@@ -32,6 +40,21 @@ class Schedule(StrEnum):
 
     classic = "classic"
     linear = "linear"
+
+
+class Protocol(StrEnum):
+    """What connections are made of."""
+
+    tcp = "tcp"
+    udp = "udp"
+
+
+class Close(StrEnum):
+    """How clients say goodbye."""
+
+    fin = "fin"
+    half_close = "half-close"
+    reset = "reset"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,69 +70,188 @@ def burst(
     lab: LabName = None,
     function: Annotated[str | None, typer.Option(help="Which function invokes; the first unless given.")] = None,
     server: Annotated[str | None, typer.Option(help="Which server it connects to; the first unless given.")] = None,
-    engine: Annotated[Engine, typer.Option(help="How packets are made.")] = Engine.packet,
+    engine: Annotated[
+        Engine, typer.Option(help="packet: TCP in numpy; socket: the kernel's TCP; scapy: explains each packet.")
+    ] = Engine.packet,
     rate: Annotated[
         float | None,
-        typer.Option(help="New invocations per second; all at once unless given.", metavar="PER_SECOND"),
+        typer.Option(help="So many a second; all at once unless given.", metavar="PER_SECOND", rich_help_panel=_WHEN),
     ] = None,
+    ramp: Annotated[
+        str | None,
+        typer.Option(
+            help="A rate that climbs or falls, such as 0:5000:60, and then stays.",
+            metavar="FROM:TO:SECONDS",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None,
+    lambda_scaling: Annotated[
+        bool,
+        typer.Option(
+            "--lambda-scaling",
+            help="As fast as Lambda adds environments: 1,000, then 1,000 more every 10 s.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = False,
     hold: Annotated[
-        float, typer.Option(help="Keep the connections for so long before closing them.", metavar="SECONDS")
+        float | None,
+        typer.Option(
+            help="Keep a connection so long: over time, from its last answer (to the end unless given); "
+            "all at once, from the last outcome.",
+            metavar="SECONDS",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    requests_per_connection: Annotated[
+        int | None,
+        typer.Option(
+            help="HTTP requests on each connection: none unless given; with --reuse, no limit.",
+            metavar="N",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="An invocation takes a connection that is open and idle, or makes its own in any case.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
+    duration: Annotated[
+        float,
+        typer.Option(
+            help="With --reuse: how long an invocation keeps its connection busy.",
+            metavar="SECONDS",
+            rich_help_panel=_WHAT,
+        ),
     ] = 0.0,
+    side_by_side: Annotated[
+        bool,
+        typer.Option("--side-by-side", help="The same load twice: without reuse and with it.", rich_help_panel=_WHAT),
+    ] = False,
+    connections_per_environment: Annotated[
+        int,
+        typer.Option(
+            help="How many connections an execution environment has; it has 1,024 descriptors.",
+            metavar="N",
+            rich_help_panel=_WHAT,
+        ),
+    ] = 100,
+    protocol: Annotated[Protocol, typer.Option(help="TCP, or flows over UDP.", rich_help_panel=_HOW)] = Protocol.tcp,
     connect_timeout: Annotated[
         float,
-        typer.Option(help="When a client gives up; the article's clients waited 30 s.", metavar="SECONDS"),
+        typer.Option(
+            help="When a client gives up; the article's clients waited 30 s.", metavar="SECONDS", rich_help_panel=_HOW
+        ),
     ] = 30.0,
     syn_schedule: Annotated[
-        Schedule, typer.Option(help="SYNs again after 1, 3, 7, 15 s, or as Linux 6.5 and later.")
+        Schedule,
+        typer.Option(help="SYNs again after 1, 3, 7, 15 s, or as Linux 6.5 and later.", rich_help_panel=_HOW),
     ] = Schedule.classic,
-    leave_open: Annotated[bool, typer.Option("--leave-open", help="End without closing the connections.")] = False,
+    close: Annotated[
+        Close,
+        typer.Option(help="FIN, FIN with a last request (answered while half-closed), or RST.", rich_help_panel=_HOW),
+    ] = Close.fin,
+    leave_open: Annotated[
+        bool, typer.Option("--leave-open", help="End without closing the connections.", rich_help_panel=_HOW)
+    ] = False,
+    syn_only: Annotated[
+        bool,
+        typer.Option("--syn-only", help="SYNs as fast as they go: no DNS before, no ACK after.", rich_help_panel=_HOW),
+    ] = False,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             help="established=N, drop_threshold=N or bottleneck=KIND; exit 1 if it is not so.",
             metavar="NAME=VALUE",
+            rich_help_panel=_TOLD,
         ),
     ] = None,
     json_file: Annotated[
         str | None,
-        typer.Option("--json", help="Write the result as JSON; - is standard output, alone.", metavar="FILE|-"),
+        typer.Option(
+            "--json",
+            help="Write the result as JSON; - is standard output, alone.",
+            metavar="FILE|-",
+            rich_help_panel=_TOLD,
+        ),
     ] = None,
 ) -> None:
-    """Ask the resolver, connect to the answer, hold: so many times at once. Then say what was dropped, and by whom.
+    """Ask the resolver, connect to the answer, hold: so many times. Then say what was dropped, and by whom.
 
     \b
     sudo lab burst -n 140000 --connect-timeout 3
     sudo lab burst -n 140000 --json - | jq .drop_threshold
     sudo lab burst -n 120000 --expect established=120000 --expect bottleneck=none
+    sudo lab burst -n 200000 --rate 8000 --hold 10 --duration 0.5 --side-by-side
+    sudo lab burst -n 2 --engine scapy
     """
-    from lab.run import Lab
+    from lab.load import Load, Ramp
 
     expectations = [_expectation(text) for text in expect or []]
     _require_writable(json_file)
+    load = Load(
+        connections=connections,
+        engine=engine.value,
+        protocol=protocol.value,
+        function=function,
+        server=server,
+        rate_per_s=rate,
+        ramp=None if ramp is None else Ramp.parse(ramp),
+        lambda_scaling=lambda_scaling,
+        hold_s=hold,
+        duration_s=duration,
+        requests_per_connection=requests_per_connection,
+        reuse=reuse or side_by_side,
+        connections_per_environment=connections_per_environment,
+        close=close.value,
+        connect_timeout_s=connect_timeout,
+        syn_schedule=syn_schedule.value,
+        syn_only=syn_only,
+        leave_open=leave_open,
+    )
+    results = _run(lab, _side_by_side(load) if side_by_side else [load])
+    _tell(results, json_file)
+    _compare(results[-1], expectations)
+
+
+def _side_by_side(load: Load) -> list[Load]:
+    """The same load without reuse, one request for each invocation as well; then with it."""
+    if load.leave_open:
+        raise UsageError("--side-by-side --leave-open: the first half must be closed before the second begins")
+    return [replace(load, reuse=False, duration_s=0.0, requests_per_connection=load.requests or 1), load]
+
+
+def _run(lab: str | None, loads: Sequence[Load]) -> list[BurstResult]:
+    from lab.run import Lab
+
+    up = Lab.find(lab)
     try:
         with burst_progress() as progress:
-            result = Lab.find(lab).burst(
-                connections,
-                engine=engine.value,
-                function=function,
-                server=server,
-                rate_per_s=rate,
-                hold_s=hold,
-                connect_timeout_s=connect_timeout,
-                syn_schedule=syn_schedule.value,
-                leave_open=leave_open,
-                progress=progress,
-            )
+            return [up.carry(load, progress) for load in loads]
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise
+
+
+def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
+    from lab.cli.burst_report import show, show_side_by_side
+
     if json_file == _STDOUT:
-        print_json(result.to_json())
+        print_json(_document(results))
+        return
+    if len(results) == 1:
+        show(results[0])
     else:
-        _show(result)
-        if json_file:
-            Path(json_file).write_text(json.dumps(result.to_json(), indent=2) + "\n")
-    _compare(result, expectations)
+        show_side_by_side(*results)
+    if json_file:
+        Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n")
+
+
+def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
+    documents = [each.to_json() for each in results]
+    return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
 
 
 def _require_writable(json_file: str | None) -> None:
@@ -159,61 +301,3 @@ def _compare(result: BurstResult, expectations: list[tuple[str, str]]) -> None:
     unmet = [f"expected {name}={value}, saw {name}={seen[name]}" for name, value in expectations if value != seen[name]]
     if unmet:
         raise ExpectationError("\n".join(unmet))
-
-
-def _show(result: BurstResult) -> None:
-    from lab.verdict import judge
-
-    dns, tcp, timing = result.dns, result.tcp, result.timing
-    say(f"{number(result.offered)} invocations in lab {result.lab}, {timing.duration_s:.1f} s", style="bold")
-    say()
-    table(
-        ("", "#offered", "#succeeded", "#timed out", "#refused", "#reset"),
-        (
-            ("DNS", dns.asked, dns.answered, dns.failed, "", ""),
-            ("connections", tcp.attempted, tcp.established, tcp.timed_out, tcp.refused, tcp.reset),
-        ),
-    )
-    say()
-    table(
-        ("limiter", "#limit", "#peak", "#dropped connections", "#dropped SYNs"),
-        (
-            (
-                " ".join(filter(None, (each.node, each.eip))),
-                each.limit,
-                each.peak,
-                each.dropped_connections,
-                each.dropped_packets,
-            )
-            for each in result.limits
-        ),
-    )
-    say()
-    _show_threshold(result)
-    say(
-        f"{timing.invocations_per_s:,.0f} invocations/s while connecting ({timing.connect_phase_s:.1f} s)",
-        style="dim",
-    )
-    say()
-    verdict = judge(result)
-    say(verdict.headline, style="bold red" if result.bottleneck else "bold green")
-    for text in verdict.explanation:
-        say(text)
-    if verdict.remedies:
-        say()
-        say("What helps:", style="bold")
-        for text in verdict.remedies:
-            bullet(text)
-    for text in result.disagreements:
-        complain(f"the two accounts differ: {text}")
-
-
-def _show_threshold(result: BurstResult) -> None:
-    predicted = result.predicted
-    table(
-        ("", "#established", "#drop threshold", "bottleneck"),
-        (
-            ("predicted", predicted.established, predicted.drop_threshold, predicted.bottleneck or "-"),
-            ("observed", result.tcp.established, result.drop_threshold, result.bottleneck or "-"),
-        ),
-    )

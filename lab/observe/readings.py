@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Self
 
@@ -30,6 +30,10 @@ class Reading:
     refused_connections: int
     first_refusal: FirstRefusal | None
     """The first connection that its node refused since it last forgot; None if it has refused none."""
+
+    def with_peak(self, most: int) -> Reading:
+        """The same, with the most that was ever held if that is more."""
+        return replace(self, in_use=max(self.in_use, most))
 
     def since(self, before: Self) -> Reading:
         """The same moment, with refusals counted from an earlier one."""

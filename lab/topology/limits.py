@@ -13,6 +13,7 @@ __all__ = [
     "ENI_CONNECTIONS",
     "ENI_IDLE_TIMEOUT_S",
     "ENVIRONMENT_BLOCK",
+    "ENVIRONMENT_DESCRIPTORS",
     "FUNCTION_SECURITY_GROUPS",
     "FUNCTION_SUBNETS",
     "HALF_OPEN_TIMEOUT_S",
@@ -25,6 +26,8 @@ __all__ = [
     "PORT_HOLD_S",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_TTL_S",
+    "SCALING_ENVIRONMENTS",
+    "SCALING_PERIOD_S",
     "SERVICE_VPC_CIDR",
     "SERVICE_VPC_HEAD",
     "SERVICE_VPC_PREFIXES",
@@ -45,6 +48,15 @@ ENI_IDLE_TIMEOUT_S = 350
 # https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
 FUNCTION_SECURITY_GROUPS = 5
 FUNCTION_SUBNETS = 16
+
+# "The scaling rate … is 1,000 execution environment instances every 10 seconds", for each function, refilled
+# continuously. https://docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html
+SCALING_ENVIRONMENTS = 1_000
+SCALING_PERIOD_S = 10
+
+# File descriptors of an execution environment: 1,024.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+ENVIRONMENT_DESCRIPTORS = 1_024
 
 # ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 

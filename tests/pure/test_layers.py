@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     {"lab.errors"},  # what goes wrong, for everyone
-    {"lab.topology"},  # what a user writes
-    {"lab.plan", "lab.predict", "lab.free_ports"},  # readings of a topology and of its ports, without a kernel
+    {"lab.topology", "lab.impairment"},  # what a user writes, of a lab and of the faults in it
+    {"lab.plan", "lab.predict", "lab.free_ports", "lab.load"},  # what a topology and a load mean, without a kernel
     {"lab.kernel"},  # makes a plan so
     {"lab.observe"},  # reads what is so
     {"lab.first_refusal", "lab.result"},  # what was seen; no room knows the other
@@ -28,6 +28,7 @@ LAYERS = (
 FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
+    "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+from lab.load import Load
 from lab.observe.readings import FirstRefusal, Reading
+from lab.observe.tracking import Tracking
 from lab.plan import build
 from lab.plan.objects import Limiter
 from lab.predict import Prediction
 from lab.result import BurstResult, assemble
 from tests.support.topologies import shipped
-from traffic.result import DnsCount, EngineResult, RingCount, Sample, TcpCount, Timing
+from traffic.result import (
+    DnsCount,
+    EngineResult,
+    InvocationCount,
+    Latency,
+    Percentiles,
+    RequestCount,
+    RingCount,
+    Sample,
+    TcpCount,
+    Timing,
+)
 
 __all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen"]
 
@@ -55,11 +68,15 @@ def seen(
 ) -> EngineResult:
     """What the clients of a burst saw; `failed` is DNS, `lost` is what the generator's ring had no room for."""
     attempted = established + timed_out + refused
+    offered = attempted + failed
     return EngineResult(
-        offered=attempted + failed,
-        dns=DnsCount(asked=attempted + failed, answered=attempted, failed=failed),
-        tcp=TcpCount(attempted, established, timed_out, refused, 0, retransmissions),
+        offered=offered,
+        invocations=InvocationCount(offered, established, offered - established, 0),
+        dns=DnsCount(asked=offered, answered=attempted, failed=failed),
+        tcp=TcpCount(attempted, established, timed_out, refused, 0, retransmissions, (established,), 0, established),
+        requests=RequestCount(0, 0),
         drop_threshold=established if timed_out else None,
+        latency=Latency(None, Percentiles(established, 0.3, 0.8, 2.0, 4.0, 5.0), None),
         timing=Timing(1.0, 3.0, 50_000.0, 60_000.0, (60_000.0,) * 10),
         series=(Sample(0.5, attempted, established, 0), Sample(3.0, attempted, established, timed_out)),
         ring=RingCount(received=10, dropped=lost),
@@ -67,15 +84,23 @@ def seen(
 
 
 def burst_result(
-    clients: EngineResult, *readings: Reading, first: Reading | None = None, held_before: tuple[Reading, ...] = ()
+    clients: EngineResult,
+    *readings: Reading,
+    first: Reading | None = None,
+    held_before: tuple[Reading, ...] = (),
+    load: Load | None = None,
+    tracking: tuple[Tracking, ...] = (),
+    incidents: tuple[str, ...] = (),
 ) -> BurstResult:
     """Both accounts in one, with a prediction of nothing."""
     return assemble(
         "t",
-        "packet",
+        load or Load(connections=clients.offered),
         clients,
         readings=readings,
         held_before=held_before,
         prediction=Prediction(clients.offered, clients.offered, None, None, ()),
         first_to_refuse=first,
+        tracking=tracking,
+        incidents=incidents,
     )

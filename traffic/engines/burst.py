@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import select
+import time
 from typing import TYPE_CHECKING
 
 from traffic.engines import tally
@@ -35,7 +36,8 @@ class Burst:
         client: Client,
         medium: Medium,
         orders: Orders,
-        clock: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
         say: Callable[..., None] = emit,
     ) -> None:
         self._client, self._medium, self._orders = client, medium, orders

@@ -86,7 +86,7 @@ class Due:
 
 
 class Connections:
-    """All connections of a burst, 43 bytes each; methods take the indices of a batch.
+    """All connections of a burst, 47 bytes each; methods take the indices of a batch.
 
     Times are seconds since the burst began.
     """
@@ -103,6 +103,7 @@ class Connections:
         """When it came into its state."""
         self.requests_left = np.zeros(count, np.uint16)
         self._left_before = np.zeros(count, np.uint32)
+        self._open_before = np.zeros(count, np.uint32)
         self._requests = _COUNTLESS if requests is None else np.uint16(requests)
         self._schedules_s = {state: np.asarray(times, np.float64) for state, times in schedules_s.items()}
         self._due_s = np.full(count, _NEVER)
@@ -154,6 +155,7 @@ class Connections:
         counts = self.counts
         self.attempt[indices] = counts.attempted + np.arange(len(indices))
         self._left_before[indices] = counts.leaving
+        self._open_before[indices] = counts.open
         self.requests_left[indices] = self._requests
         counts.attempted += len(indices)
         counts.syns += len(indices)
@@ -284,10 +286,18 @@ class Connections:
         self.counts.timed_out += len(lost)
         if self.drop_threshold is None and len(lost):
             first = lost[self.attempt[lost].argmin()]
-            before = int(self.attempt[first])
-            refused = sum(int((attempts < before).sum()) for attempts in self._refused_attempts)
-            self.drop_threshold = before - refused - int(self._left_before[first])
+            self.drop_threshold = self._held_before(first)
             self._refused_attempts.clear()
+
+    def _held_before(self, index: np.int64) -> int:
+        """Connections held when this one was attempted; those on their way count if they arrived.
+
+        Once connections have begun to leave, who arrived may have done so much later: then those that were open count.
+        """
+        if self._left_before[index]:
+            return int(self._open_before[index])
+        before = int(self.attempt[index])
+        return before - sum(int((attempts < before).sum()) for attempts in self._refused_attempts)
 
     def _begin(self, state: State, indices: Indices, now_s: float) -> None:
         self.state[indices] = state

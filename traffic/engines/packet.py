@@ -7,7 +7,6 @@ segment, their responses, three ways to close. Sequence numbers are kept as how 
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +50,7 @@ def run(spec: BurstSpec) -> None:
     connections = connections_of(spec, repeats=Packets.repeats)
     with Ring(spec.interface, rx_slots=_RX_SLOTS) as ring:
         medium = Packets(spec, connections, ring)
-        Burst(spec, Client(spec, connections, medium), medium, orders, time.monotonic).run()
+        Burst(spec, Client(spec, connections, medium), medium, orders).run()
 
 
 class Packets:

@@ -1,0 +1,42 @@
+"""Slots against conntrack entries: the lab's count of connections and the kernel's must come to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from lab.kernel import conntrack, nfnetlink
+from lab.kernel.namespaces import Namespaces
+from lab.plan.objects import Limiter
+
+__all__ = ["Tracking", "track"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What one NAT node holds, counted twice."""
+
+    node: str
+    slots: int
+    conntrack: int
+
+    @property
+    def difference(self) -> int:
+        """Conntrack entries without a slot, or slots without an entry if negative."""
+        return self.conntrack - self.slots
+
+
+def track(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Tracking, ...]:
+    """Both counts of each node; `limiters` are all of these nodes, node by node."""
+    found = []
+    for (node, namespace), group in groupby(limiters, key=lambda each: (each.node, each.namespace)):
+        slots, entries = namespaces[namespace].run(_count_here, tuple(group))
+        found.append(Tracking(node, slots, entries))
+    return tuple(found)
+
+
+def _count_here(limiters: Iterable[Limiter]) -> tuple[int, int]:
+    """Runs inside the node's namespace."""
+    entries = conntrack.tracked()
+    return sum(nfnetlink.set_size(each.table, each.slots) for each in limiters), entries
