@@ -1,4 +1,4 @@
-"""The remote server's TCP port and the processes that share it, with real sockets in a throwaway namespace."""
+"""The remote server for real clients: its port and the processes that share it, in a throwaway namespace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -68,6 +69,13 @@ class Site:
         """A client's connection, which ends with the test."""
         client = self._inside.run(socket.create_connection, (str(LOOPBACK), PORT), 5.0)
         return self._undo.enter_context(client)
+
+    def echo(self) -> socket.socket:
+        """A client's UDP socket, which ends with the test."""
+        client = self._undo.enter_context(self._inside.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM))
+        client.connect((str(LOOPBACK), PORT))
+        client.settimeout(5.0)
+        return client
 
     def processes(self) -> set[int]:
         """All that serve the port."""
@@ -215,6 +223,18 @@ def test_all_end_with_the_server(small: Site, name: str) -> None:
     small.server.wait(10)
     assert eventually(lambda: not small.processes())
     assert [client.recv(1) for client in clients] == [b""] * len(clients)
+
+
+def test_a_burst_of_datagrams_waits(site: Site) -> None:
+    """Thousands of datagrams that come while the server is busy are all answered when it has time."""
+    clients = [site.echo() for _ in range(100)]
+    site.server.send_signal(signal.SIGSTOP)
+    for number in range(50):
+        for client in clients:
+            client.send(b"%d" % number)
+    site.server.send_signal(signal.SIGCONT)
+    for client in clients:
+        assert [client.recv(100) for _ in range(50)] == [b"%d" % number for number in range(50)]
 
 
 def _link(namespaces: Throwaway) -> VethPair:

@@ -20,9 +20,10 @@ def _loaded_by(module: str) -> set[str]:
         ("traffic.spec", {"numpy", "lab", "scapy"}),
         ("traffic.result", {"numpy", "lab", "scapy"}),
         ("traffic.service", {"scapy", "lab"}),
+        ("traffic.overflow", {"numpy", "asyncio", "lab", "scapy"}),
         ("traffic.engines.packet", {"scapy", "lab"}),
     ],
 )
 def test_what_stays_out(module: str, unwanted: set[str]) -> None:
-    """Specs and results load no numpy, resolver and server no scapy, and nothing in `traffic` loads `lab`."""
+    """Specs, results and listeners load no numpy, services no scapy, and nothing in `traffic` loads `lab`."""
     assert not _loaded_by(module) & unwanted
