@@ -146,11 +146,12 @@ class Packets:
     # Receiving
 
     def receive(self, ears: Hears, now_s: float) -> bool:
-        """Take in a batch of frames."""
-        batch, lengths = self._ring.receive()
-        if len(batch):
-            self.read(batch, lengths, ears, now_s)
-        return len(batch) > 0
+        """Take in all frames that wait: more is sent only when what came back is dealt with."""
+        received = False
+        while len((batch := self._ring.receive())[0]):
+            self.read(*batch, ears, now_s)
+            received = True
+        return received
 
     def read(self, batch: Batch, lengths: NDArray[np.uint32], ears: Hears, now_s: float) -> None:
         """What frames mean."""
