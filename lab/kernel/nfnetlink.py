@@ -15,7 +15,10 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["Counter", "Element", "counters", "elements", "set_size"]
+__all__ = ["NETDEV", "Counter", "Element", "counters", "elements", "set_size"]
+
+NETDEV = 5
+"""The family of tables that belong to a network interface (NFPROTO_NETDEV, linux/netfilter.h)."""
 
 _NETLINK_NETFILTER = 12
 _NFNL_SUBSYS_NFTABLES = 10
@@ -51,10 +54,10 @@ class Element(NamedTuple):
     expires_ms: int
 
 
-def counters(table: str) -> dict[str, Counter]:
-    """All named counters of an `ip` table."""
+def counters(table: str, family: int = _AF_INET) -> dict[str, Counter]:
+    """All named counters of a table, an `ip` table unless told; none if there is no such table."""
     attributes = _string(_TABLE, table) + _attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
-    return dict(_counter(message) for message in _ask(_GETOBJ, attributes, dump=True))
+    return dict(_counter(message) for message in _ask(_GETOBJ, attributes, dump=True, family=family))
 
 
 def _counter(message: memoryview) -> tuple[str, Counter]:
@@ -104,9 +107,9 @@ def _attributes(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
         at += (length + 3) & ~3
 
 
-def _ask(kind: int, attributes: bytes, *, dump: bool) -> Iterator[memoryview]:
+def _ask(kind: int, attributes: bytes, *, dump: bool, family: int = _AF_INET) -> Iterator[memoryview]:
     """The attribute part of every message of the answer."""
-    body = _FAMILY.pack(_AF_INET, 0, 0) + attributes
+    body = _FAMILY.pack(family, 0, 0) + attributes
     header = _HEADER.pack(
         _HEADER.size + len(body),
         _NFNL_SUBSYS_NFTABLES << 8 | kind,
