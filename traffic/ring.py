@@ -22,7 +22,7 @@ from traffic.result import RingCount
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Ring"]
+__all__ = ["Ring", "hear_marked_only"]
 
 # include/uapi/linux/if_packet.h and asm-generic/socket.h
 _SOL_PACKET = 263
@@ -175,7 +175,7 @@ class Ring:
 
 
 def _set_up(packets: socket.socket, rx_slots: int, tx_slots: int) -> mmap.mmap:
-    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _filter_program())
+    hear_marked_only(packets)
     packets.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
     packets.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
     packets.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
@@ -195,9 +195,11 @@ def _request(slots: int) -> bytes:
 _PROGRAM = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))
 
 
-def _filter_program() -> bytes:
-    """A struct sock_fprog: how many instructions, and where they are."""
-    return struct.pack("HP", len(_FILTER), ctypes.addressof(_PROGRAM))
+def hear_marked_only(packets: socket.socket) -> None:
+    """Have an AF_PACKET socket take the engines' marked frames alone."""
+    # A struct sock_fprog: how many instructions, and where they are.
+    program = struct.pack("HP", len(_FILTER), ctypes.addressof(_PROGRAM))
+    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _leading_true(flags: NDArray[np.bool_]) -> int:

@@ -170,6 +170,8 @@ class Tap:
 
     descriptor: int
     node: str
+    kind: str
+    """What the node is, `hyperplane_eni` for one."""
     interface: str
 
 

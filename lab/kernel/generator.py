@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from lab.errors import KernelError
 from lab.kernel.namespaces import Inside
 from lab.kernel.processes import command, environment, last_words
+from traffic.sighting import Sighting
 
 __all__ = ["Generator", "generator"]
 
@@ -20,20 +21,28 @@ _GIVES_UP_AFTER_S = 60.0
 Event = dict[str, Any]
 
 
+def _ignore(_: Sighting) -> None:
+    """Packets that nobody asked to see."""
+
+
 class Generator:
     """The running generator, as JSON lines in both directions."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], log: Path, saw: Callable[[Sighting], None] = _ignore) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a generator is spoken to through pipes")
         self._process = process
         self._ears, self._mouth = process.stdin, process.stdout
-        self._log = log
+        self._log, self._saw = log, saw
 
     def events(self) -> Iterator[Event]:
-        """What it says, as it says it, until it ends."""
+        """What it says, as it says it, until it ends; the packets that it has seen go where they are wanted."""
         for line in self._mouth:
-            yield json.loads(line)
+            event: Event = json.loads(line)
+            if event["event"] == "packet":
+                self._saw(Sighting.from_json(event))
+            else:
+                yield event
         if self._process.wait() != 0:
             words = last_words(self._log) or f"exit status {self._process.returncode}, no message in {self._log}"
             raise KernelError(f"the traffic generator failed: {words}")
@@ -54,6 +63,7 @@ class Generator:
     def stop(self) -> None:
         """Have it close what is open, and wait until it has."""
         self.tell("abort")
+        self._mouth.close()  # nobody reads it any more: a full pipe must not keep it from ending
         try:
             self._process.wait(_GIVES_UP_AFTER_S)
         except subprocess.TimeoutExpired:
@@ -65,24 +75,34 @@ class Generator:
 
 
 @contextmanager
-def generator(inside: Inside, spec_json: str, log: Path) -> Iterator[Generator]:
-    """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave."""
+def generator(
+    inside: Inside,
+    spec_json: str,
+    log: Path,
+    descriptors: tuple[int, ...] = (),
+    saw: Callable[[Sighting], None] = _ignore,
+) -> Iterator[Generator]:
+    """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
+
+    It inherits the `descriptors`, under the same numbers; `saw` is called with each packet that it tells of.
+    """
     with log.open("w") as stderr:
-        process = inside.run(_popen, spec_json, stderr.fileno())
-    running = Generator(process, log)
+        process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
+    running = Generator(process, log, saw)
     try:
         yield running
     finally:
         running.stop()
 
 
-def _popen(spec_json: str, stderr: int) -> subprocess.Popen[str]:
+def _popen(spec_json: str, stderr: int, descriptors: tuple[int, ...]) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C reaches the lab, and the lab tells the generator to close.
     return subprocess.Popen(
         command("burst", spec_json),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
+        pass_fds=descriptors,
         text=True,
         start_new_session=True,
         env=environment(),

@@ -28,6 +28,7 @@ LAYERS = (
 FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
+    "traffic.sighting",  # a packet at a place: the scapy engine tells of it, the command line shows it
     "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }

@@ -1,0 +1,50 @@
+"""The table of `lab burst --engine scapy`: each packet at each place, a line each, as it happens."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+from lab.cli.show import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from traffic.sighting import Sighting
+
+__all__ = ["lines", "packet_table"]
+
+_ROW = "{:>3} {:>9} {:13} {:4} {:7} "
+_TITLE = "what it means"
+_NARROWEST = 20
+
+_LOST = "bold red"
+_STYLES = {"SYN": "yellow", "SYN-ACK": "green", "DNS": "cyan", "RST": "red", "RST-ACK": "red"}
+
+
+def packet_table() -> Callable[[Sighting], None]:
+    """Print the table's head; what is returned prints a row."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    say(_ROW.format("#", "seconds", "where", "", "flags") + _TITLE, style="bold")
+
+    def show(sighting: Sighting) -> None:
+        style = _LOST if sighting.direction == "lost" else _STYLES.get(sighting.flags)
+        for line in lines(sighting, width):
+            say(line, style=style)
+
+    return show
+
+
+def lines(sighting: Sighting, width: int | None = None) -> Iterator[str]:
+    """A row, and on a terminal that is too narrow what follows it below its last column."""
+    seen = sighting
+    head = _ROW.format(seen.connection, f"{seen.t_s:.6f}", seen.node, seen.direction, seen.flags)
+    if width is None:
+        yield head + seen.meaning
+    else:
+        indent = len(_ROW.format("", "", "", "", ""))
+        yield from textwrap.wrap(
+            seen.meaning, max(width, indent + _NARROWEST), initial_indent=head, subsequent_indent=" " * indent
+        )
