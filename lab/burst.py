@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from pathlib import Path
 import time
 from typing import get_args
 
@@ -17,6 +18,7 @@ from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.state import Record
+from lab.kernel.taps import opened, places
 from lab.load import Load
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
@@ -26,6 +28,7 @@ from lab.predict import Prediction, choose, predict
 from lab.result import BurstResult, assemble
 from lab.topology import Topology
 from traffic.result import EngineResult
+from traffic.sighting import Sighting
 from traffic.spec import BurstSpec, PortBlocks
 
 __all__ = ["Progress", "run_burst"]
@@ -89,10 +92,17 @@ class _Scene:
 
 
 def run_burst(
-    record: Record, plan: Plan, topology: Topology, load: Load, progress: Callable[[Progress], None]
+    record: Record,
+    plan: Plan,
+    topology: Topology,
+    load: Load,
+    progress: Callable[[Progress], None],
+    *,
+    saw: Callable[[Sighting], None],
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     scene = _scene(plan, topology, load)
+    packets = _Packets(saw)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
@@ -101,7 +111,7 @@ def run_burst(
         before = read(namespaces, scene.limiters)
         turn = _first_turn(namespaces, scene, before)
         spec = _spec(scene, turn * len(scene.fleet.paths))
-        generating = generator(namespaces[scene.fleet.namespace], spec.to_json(), record.logs / "burst.log")
+        generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
         try:
             seen, after = _observe(generating, namespaces, before, load, progress)
         except BaseException:
@@ -118,7 +128,34 @@ def run_burst(
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
         tracking=tracking,
         incidents=[f"{each} has ended during the burst" for each in lost(plan) if each not in whole],
+        packets=packets.seen,
     )
+
+
+class _Packets:
+    """What the scapy engine saw, which is told at once and kept for the result."""
+
+    def __init__(self, saw: Callable[[Sighting], None]) -> None:
+        self.seen: list[Sighting] = []
+        self._saw = saw
+
+    def add(self, sighting: Sighting) -> None:
+        """One more."""
+        self.seen.append(sighting)
+        self._saw(sighting)
+
+
+@contextmanager
+def _generating(
+    namespaces: Namespaces, scene: _Scene, spec: BurstSpec, log: Path, saw: Callable[[Sighting], None]
+) -> Iterator[Generator]:
+    """The traffic generator; the scapy engine listens along the whole way."""
+    watched = places(scene.plan, scene.fleet, scene.server) if scene.load.engine == "scapy" else ()
+    with opened(namespaces, watched) as taps:
+        heard = tuple(tap.descriptor for tap in taps)
+        spec_json = replace(spec, taps=taps).to_json()
+        with generator(namespaces[scene.fleet.namespace], spec_json, log, heard, saw) as running:
+            yield running
 
 
 def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:

@@ -20,6 +20,7 @@ from traffic.result import (
     TcpCount,
     Timing,
 )
+from traffic.sighting import Sighting
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult", "assemble"]
 
@@ -77,12 +78,16 @@ class BurstResult:
     """What of the lab has ended while the burst went on."""
     disagreements: tuple[str, ...]
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
+    packets: tuple[Sighting, ...] = ()
+    """Of the scapy engine: every packet at every place, in the order of time."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab burst --json`; flows over UDP are under `udp`, with the fields of `tcp`."""
         document = {"schema": SCHEMA, **asdict(self)}
         if self.protocol == "udp":
             document["udp"] = document.pop("tcp")
+        if self.engine != "scapy":
+            del document["packets"]
         return document
 
 
@@ -97,6 +102,7 @@ def assemble(
     first_to_refuse: Reading | None,
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
+    packets: Sequence[Sighting] = (),
 ) -> BurstResult:
     """Put both accounts together; `readings` count refusals from the start of the burst."""
     return BurstResult(
@@ -119,6 +125,7 @@ def assemble(
         tracking=tuple(tracking),
         incidents=tuple(incidents),
         disagreements=tuple(_disagreements(load, seen, readings, held_before, tracking)),
+        packets=tuple(packets),
     )
 
 

@@ -21,6 +21,7 @@ from lab.plan import Plan, build
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
+from traffic.sighting import Sighting
 
 __all__ = ["Lab"]
 
@@ -181,6 +182,7 @@ class Lab:
         connections: int,
         *,
         progress: Callable[[Progress], None] = _silent,
+        saw: Callable[[Sighting], None] = _silent,
         **options: Unpack[LoadOptions],
     ) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
@@ -188,13 +190,18 @@ class Lab:
         The options are the fields of `lab.load.Load`. Raises UsageError for a load that makes no sense, PreflightError
         for one that this machine cannot carry, and KernelError.
         """
-        return self.carry(Load(connections=connections, **options), progress)
+        return self.carry(Load(connections=connections, **options), progress, saw)
 
-    def carry(self, load: Load, progress: Callable[[Progress], None] = _silent) -> BurstResult:
-        """The same with a `Load` that is made already."""
+    def carry(
+        self,
+        load: Load,
+        progress: Callable[[Progress], None] = _silent,
+        saw: Callable[[Sighting], None] = _silent,
+    ) -> BurstResult:
+        """The same with a `Load` that is made already; `saw` is called with each packet of the scapy engine."""
         if not self.complete:
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
-        return run_burst(self._record, self.plan, self.topology, load, progress)
+        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw)
 
 
 def _require_equal(known: Record, plan: Plan) -> None:

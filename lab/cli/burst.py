@@ -211,7 +211,8 @@ def burst(
         syn_only=syn_only,
         leave_open=leave_open,
     )
-    results = _run(lab, _side_by_side(load) if side_by_side else [load])
+    loads = _side_by_side(load) if side_by_side else [load]
+    results = _run(lab, loads, with_packets=load.engine == "scapy" and json_file != _STDOUT)
     _tell(results, json_file)
     _compare(results[-1], expectations)
 
@@ -223,11 +224,15 @@ def _side_by_side(load: Load) -> list[Load]:
     return [replace(load, reuse=False, duration_s=0.0, requests_per_connection=load.requests or 1), load]
 
 
-def _run(lab: str | None, loads: Sequence[Load]) -> list[BurstResult]:
+def _run(lab: str | None, loads: Sequence[Load], *, with_packets: bool) -> list[BurstResult]:
+    from lab.cli.packets import packet_table
     from lab.run import Lab
 
     up = Lab.find(lab)
     try:
+        if with_packets:
+            with packet_table() as saw:
+                return [up.carry(load, saw=saw) for load in loads]
         with burst_progress() as progress:
             return [up.carry(load, progress) for load in loads]
     except KeyboardInterrupt:

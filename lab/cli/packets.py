@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 import shutil
 import sys
 import textwrap
@@ -24,8 +25,9 @@ _LOST = "bold red"
 _STYLES = {"SYN": "yellow", "SYN-ACK": "green", "DNS": "cyan", "RST": "red", "RST-ACK": "red"}
 
 
-def packet_table() -> Callable[[Sighting], None]:
-    """Print the table's head; what is returned prints a row."""
+@contextmanager
+def packet_table() -> Iterator[Callable[[Sighting], None]]:
+    """A table that grows by a row each time that what is given is called."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(_ROW.format("#", "seconds", "where", "", "flags") + _TITLE, style="bold")
 
@@ -34,7 +36,8 @@ def packet_table() -> Callable[[Sighting], None]:
         for line in lines(sighting, width):
             say(line, style=style)
 
-    return show
+    yield show
+    say()
 
 
 def lines(sighting: Sighting, width: int | None = None) -> Iterator[str]:
