@@ -142,5 +142,5 @@ def _rate(bit_per_s: int) -> str:
 
 def _time(time_s: float) -> str:
     """A time in the largest unit of which there is at least one."""
-    unit = next((name for name, count in reversed(_PER_SECOND.items()) if time_s * count >= 1), "us")
+    unit = next((name for name, count in reversed(_PER_SECOND.items()) if abs(time_s) * count >= 1), "us")
     return f"{time_s * _PER_SECOND[unit]:g}{unit}"

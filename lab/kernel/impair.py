@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+import errno
+import os
 import socket
 from typing import Any
 
@@ -133,8 +135,15 @@ def _roots(inside: Inside, interfaces: Iterable[str]) -> dict[str, Any]:
 def _roots_here(ip: IPRoute, interfaces: Iterable[str]) -> dict[str, Any]:
     set_by_somebody = (each for each in ip.get_qdiscs() if each["parent"] == TC_H_ROOT and each["handle"])
     by_index = {each["index"]: each for each in set_by_somebody}
-    indices = {name: socket.if_nametoindex(name) for name in interfaces}
+    indices = {name: _index(name) for name in interfaces}
     return {name: by_index[index] for name, index in indices.items() if index in by_index}
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        raise OSError(errno.ENODEV, f"{os.strerror(errno.ENODEV)}: {interface}") from None
 
 
 def _major(root: Mapping[str, int]) -> int:

@@ -32,7 +32,7 @@ _CERTAIN = 2**32 - 1
 _UNKNOWN_KIND = ("qdisc kind is unknown", "No such file or directory")
 """What `tc` says where the kernel lacks the qdisc: the kernel's own words, or the error's if there are none."""
 
-_FOR = {"tbf": "a rate limit", "netem": "loss and latency"}
+_FOR = {"tbf": "a rate needs", "netem": "loss and latency need"}
 _INSTEAD = {"tbf": "", "netem": "; --rate and --silence work without it"}
 
 
@@ -88,8 +88,8 @@ def tc(commands: str, kind: str = "") -> None:
     )
     if kind and any(words in done.stderr for words in _UNKNOWN_KIND):
         raise PreflightError(
-            f"this kernel has no {kind}, which {_FOR[kind]} needs (sch_{kind}, CONFIG_NET_SCH_{kind.upper()}); nothing "
-            f"has changed; run: sudo modprobe sch_{kind}, on Ubuntu after: "
+            f"this kernel has no {kind}, which {_FOR[kind]} (sch_{kind}, CONFIG_NET_SCH_{kind.upper()}); nothing has "
+            f"changed; run: sudo modprobe sch_{kind}; on Ubuntu, before that: "
             f"sudo apt-get install -y linux-modules-extra-$(uname -r){_INSTEAD[kind]}"
         )
     if done.returncode != 0:
