@@ -11,11 +11,29 @@ import sys
 
 from lab.errors import PreflightError
 
-__all__ = ["find", "require_everything", "require_root"]
+__all__ = ["find", "require_everything", "require_program", "require_root", "search_path"]
 
 _CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_max")
-_PROGRAMS = {"nft": "nftables", "ip": "iproute2"}
-"""Program → the Debian and Ubuntu package that has it."""
+_NEEDED = ("nft", "ip")
+_PACKAGES = {
+    "conntrack": "conntrack",
+    "curl": "curl",
+    "dig": "bind9-dnsutils",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nginx": "nginx-light",
+    "ping": "iputils-ping",
+    "redis-benchmark": "redis-tools",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
+    "ss": "iproute2",
+    "tcpdump": "tcpdump",
+    "wrk": "wrk",
+}
+"""Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
+_SERVICES = ("nginx", "redis-server")
+"""Programs whose package starts a service of the machine's own."""
+_SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
 
 
 def require_root() -> None:
@@ -30,16 +48,37 @@ def require_everything() -> None:
     if sys.platform != "linux":
         raise PreflightError("the lab needs Linux; run it in a virtual machine: vagrant up")
     require_root()
-    lacking = [package for program, package in _PROGRAMS.items() if find(program) is None]
+    lacking = [_PACKAGES[program] for program in _NEEDED if find(program) is None]
     if lacking:
         packages = " ".join(lacking)
         raise PreflightError(f"not installed: {packages}; run: sudo apt-get install -y {packages}")
     _require_conntrack()
 
 
+def require_program(program: str) -> None:
+    """A program that somebody wants to run in a node: there it is the machine's own."""
+    if find(program) is None:
+        raise PreflightError(f"no program {program!r} on this machine; {_remedy(program)}")
+
+
+def _remedy(program: str) -> str:
+    if program not in _PACKAGES:
+        return "install it, or give its path"
+    command = f"run: sudo apt-get install -y {_PACKAGES[program]}"
+    if program not in _SERVICES:
+        return command
+    return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
+
+
 def find(program: str) -> str | None:
-    """Where a program is; the directories of system programs count, also where `PATH` lacks them."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    """Where a program is."""
+    return shutil.which(program, path=search_path())
+
+
+def search_path() -> str:
+    """`PATH` with the directories of system programs, which it may lack (su without a dash)."""
+    given = os.environ.get("PATH", os.defpath).split(":")
+    return ":".join(dict.fromkeys((*given, *_SYSTEM_DIRECTORIES)))
 
 
 def _require_conntrack() -> None:

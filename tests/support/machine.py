@@ -25,11 +25,10 @@ def require_machine(*programs: str) -> None:
     """Skip the test, with the reason, where this machine cannot have labs or lacks one of these programs."""
     try:
         preflight.require_everything()
+        for program in programs:
+            preflight.require_program(program)
     except PreflightError as lacking:
         pytest.skip(str(lacking))
-    for program in programs:
-        if preflight.find(program) is None:
-            pytest.skip(f"needs the program {program}")
 
 
 def ip(*words: str, namespace: str | None = None) -> Any:
