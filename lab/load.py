@@ -22,8 +22,8 @@ _MOST_INVOCATIONS = 1_000_000_000
 _MOST_REQUESTS = 65_000
 _SCAPY_INVOCATIONS = 100
 """With one invocation at a time and a table of its packets, more would be unreadable."""
-_SLOT_LINGERS_S = 1.0
-"""A closed connection's slot is free within a second (lab.plan.nodes.slots)."""
+_SLOT_LINGERS_S = 0.5
+"""A closed connection's slot is free within half a second (lab.plan.nodes.slots)."""
 
 
 @dataclass(frozen=True, slots=True)
