@@ -28,6 +28,8 @@ def judge(result: BurstResult) -> Verdict:
         return _port_exhaustion(result)
     if result.tcp.timed_out:
         return _silence(result)
+    if any(limit.dropped_packets for limit in result.limits):
+        return _waited_out(result)
     if result.tcp.half_open:
         return _half_open(result)
     if result.invocations.failed:
@@ -47,7 +49,7 @@ def _eni_limit(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"Hyperplane ENI connection limit reached: {names}, {full[0].limit:,} connections each",
         explanation=(
-            _dns(result),
+            *_dns(result),
             "Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer.",
             f"No CloudWatch metric shows this limit; the NAT gateway's ErrorPortAllocation {metric}.",
         ),
@@ -69,7 +71,7 @@ def _port_exhaustion(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"NAT gateway port exhaustion: {'; '.join(_capacity(eips) for eips in full)}",
         explanation=(
-            _dns(result),
+            *_dns(result),
             "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
             f"CloudWatch shows it: ErrorPortAllocation rises by {refused:,} here, one per SYN refused.",
         ),
@@ -106,6 +108,22 @@ def _silence(result: BurstResult) -> Verdict:
         remedies=(
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
         ),
+    )
+
+
+def _waited_out(result: BurstResult) -> Verdict:
+    """A limiter refused, and retransmissions succeeded as other connections were closed."""
+    full = dict.fromkeys(limit.node for limit in result.limits if limit.dropped_packets)
+    late = sum(result.tcp.established_at_syn[1:])
+    connect = result.latency.connect
+    waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
+    return Verdict(
+        headline=f"Limit reached and waited out: {', '.join(full)} refused SYNs, and later ones succeeded",
+        explanation=(
+            f"{late:,} of {result.tcp.established:,} connections were established by a SYN after their first{waited}.",
+            "Nobody timed out, because connections were closed before the patience of those that waited ended.",
+        ),
+        remedies=_ALWAYS[:1],
     )
 
 
@@ -164,11 +182,12 @@ def _headroom(result: BurstResult) -> Iterator[str]:
             yield f"{words}: {held:,} of {room:,} connections in use."
 
 
-def _dns(result: BurstResult) -> str:
-    return (
-        f"DNS succeeded for {result.dns.answered:,} of {result.dns.asked:,} invocations, because the resolver is in "
-        "the service VPC."
-    )
+def _dns(result: BurstResult) -> Iterator[str]:
+    if result.dns.asked:
+        yield (
+            f"DNS succeeded for {result.dns.answered:,} of {result.dns.asked:,} invocations, because the resolver is "
+            "in the service VPC."
+        )
 
 
 _ALWAYS = (
