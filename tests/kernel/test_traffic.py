@@ -24,7 +24,7 @@ import pytest
 
 from tests.support.machine import require_machine
 from traffic.result import EngineResult
-from traffic.spec import BurstSpec, EniPath, ResolverSpec, ServerSpec
+from traffic.spec import Arrivals, BurstSpec, EniPath, ResolverSpec, ServerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,7 +272,7 @@ def test_leave_leaves(bed: Bed) -> None:
 def test_the_rate(bed: Bed) -> None:
     """A rate of 400 a second stretches 200 invocations over half a second."""
     bed.serve_both()
-    result = _result(bed.burst(200, rate_per_s=400.0))
+    result = _result(bed.burst(200, arrivals=Arrivals(400.0)))
     assert result.tcp.established == 200
     assert result.timing.connect_phase_s >= 0.49
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lab.load import Load
 from lab.predict import predict
 from lab.result import assemble
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen
@@ -26,7 +27,7 @@ def test_document() -> None:
     """The JSON document has the fields that other programs rely on, and survives JSON."""
     result = assemble(
         "two-subnets",
-        "packet",
+        Load(connections=140_000),
         CLIENTS,
         readings=AGREEING,
         held_before=(),
@@ -44,6 +45,9 @@ def test_document() -> None:
         "refused": 0,
         "reset": 0,
         "syn_retransmissions": 30_000,
+        "established_at_syn": [130_000],
+        "half_open": 0,
+        "open": 130_000,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
@@ -52,7 +56,8 @@ def test_document() -> None:
         "bottleneck": "hyperplane_eni",
     }
     assert {"duration_s", "connect_phase_s", "handshakes_per_s"} <= document["timing"].keys()
-    assert document["series"][0] == {"t_s": 0.5, "attempted": 140_000, "established": 130_000, "timed_out": 0}
+    sample = {"t_s": 0.5, "attempted": 140_000, "established": 130_000, "timed_out": 0}
+    assert document["series"][0] == {**sample, "open": 0, "served": 0, "reused": 0}
     assert document["disagreements"] == []
 
 
@@ -89,7 +94,9 @@ def test_timeouts_that_nobody_caused() -> None:
     """Timed-out connections that no limiter refused are a disagreement, with both numbers."""
     clients = seen(10, 5, retransmissions=1_000)
     found = burst_result(clients, reading(ENI_A, 15, packets=1_005, connections=2), reading(FIRST, 10))
-    assert found.disagreements == ("clients: 5 connections that timed out; kernel: 2 connections refused by a limiter",)
+    assert found.disagreements == (
+        "clients: 5 connections with SYNs that were never answered; kernel: 2 connections refused by a limiter",
+    )
 
 
 def test_lost_syns() -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
-from traffic.result import DnsCount, EngineResult, RingCount, Sample, TcpCount, Timing
-from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
+from traffic.result import (
+    DnsCount,
+    EngineResult,
+    InvocationCount,
+    Latency,
+    Percentiles,
+    RequestCount,
+    RingCount,
+    Sample,
+    TcpCount,
+    Timing,
+)
+from traffic.spec import Arrivals, BurstSpec, EniPath, Growth, PortBlocks, ResolverSpec, ServerSpec
 
 BURST = BurstSpec(
     interface="eth0",
@@ -19,7 +31,9 @@ BURST = BurstSpec(
     port=443,
     connections=1000,
     blocks=PortBlocks(first_port=1024, ports=1000, per_environment=10),
-    rate_per_s=500.0,
+    arrivals=Arrivals(0.0, 500.0, 60.0),
+    growth=Growth(1000, 100.0),
+    destination=IPv4Address("203.0.113.10"),
 )
 
 
@@ -27,6 +41,7 @@ BURST = BurstSpec(
     "spec",
     [
         BURST,
+        replace(BURST, growth=None, destination=None, protocol="udp", hold_s=0.5, requests=None),
         BURST.paths[0],
         ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": "203.0.113.10"}),
         ServerSpec("eth0", IPv4Address("203.0.113.10"), 443, "cache", "cache.example.com"),
@@ -47,9 +62,12 @@ def test_results_survive_json() -> None:
     """A result that was written as JSON values is read back as the same value."""
     result = EngineResult(
         offered=3,
+        invocations=InvocationCount(3, 2, 1, 1, 4),
         dns=DnsCount(3, 3, 0),
-        tcp=TcpCount(3, 2, 1, 0, 0, 4),
+        tcp=TcpCount(3, 2, 1, 0, 0, 4, (1, 1), 0, 2),
+        requests=RequestCount(5, 4),
         drop_threshold=2,
+        latency=Latency(None, Percentiles(2, 0.1, 0.2, 0.3, 0.4, 0.5), None),
         timing=Timing(0.1, 30.0, 20.0, 30.0, (1.0, 2.0)),
         series=(Sample(0.5, 3, 2, 0),),
         ring=RingCount(8, 0),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 import numpy as np
+import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -30,12 +30,13 @@ SPEC = BurstSpec(
 )
 SERVER = "203.0.113.10"
 NUMBERS = np.arange(300)
+SEQUENCES = (np.arange(300) * 99_999_989).astype(np.uint32)
 DESTINATIONS = np.full(300, int(IPv4Address(SERVER)), np.uint32)
 
 
 def _ports() -> list[int]:
     """The source ports, by the rule of `PortBlocks`."""
-    return [SPEC.blocks.port(number // 2 // 100, number // 2 % 100) for number in range(300)]
+    return [SPEC.blocks.port(number // 2) for number in range(300)]
 
 
 def _from(number: int, destination: str, mac: str) -> Packet:
@@ -57,21 +58,43 @@ def test_questions() -> None:
 def test_syns() -> None:
     """A SYN goes to its ENI's MAC address and offers an MSS of 1,460."""
     wire = Wire(SPEC, encode_query(SPEC.hostname))
-    frames, sequences = wire.syns(NUMBERS, DESTINATIONS), wire.initial_sequence(NUMBERS)
+    frames = wire.syns(NUMBERS, DESTINATIONS, SEQUENCES)
     for number, port in enumerate(_ports()):
-        syn = TCP(sport=port, dport=443, flags="S", seq=int(sequences[number]), window=65535, options=[("MSS", 1460)])
+        syn = TCP(sport=port, dport=443, flags="S", seq=int(SEQUENCES[number]), window=65535, options=[("MSS", 1460)])
         wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / syn
         assert frames[number].tobytes() == bytes(wanted)
 
 
-def test_segments() -> None:
-    """A segment without data counts what was sent from the initial number on, and acknowledges what it is told."""
-    wire = Wire(replace(SPEC, first_connection=0), encode_query(SPEC.hostname))
-    acknowledged = np.arange(300, dtype=np.uint32) + 7
-    frames = wire.segments(NUMBERS, DESTINATIONS, f.FIN | f.ACK, 1, acknowledged)
-    sequences = wire.initial_sequence(NUMBERS)
+@pytest.mark.parametrize(("flags", "names"), [(f.ACK, "A"), (f.FIN | f.ACK, "FA"), (f.RST, "R")])
+def test_segments(flags: int, names: str) -> None:
+    """A segment without data has the flags and numbers that it is told."""
+    wire = Wire(SPEC, encode_query(SPEC.hostname))
+    frames = wire.segments(NUMBERS, DESTINATIONS, flags, SEQUENCES, SEQUENCES + np.uint32(7))
     for number, port in enumerate(_ports()):
-        after_syn = (int(sequences[number]) + 1) % 2**32
-        fin = TCP(sport=port, dport=443, flags="FA", seq=after_syn, ack=number + 7, window=65535)
-        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / fin
+        sequence = int(SEQUENCES[number])
+        segment = TCP(sport=port, dport=443, flags=names, seq=sequence, ack=(sequence + 7) % 2**32, window=65535)
+        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / segment
+        assert frames[number].tobytes() == bytes(wanted)
+
+
+@pytest.mark.parametrize(("flags", "names"), [(f.PSH | f.ACK, "PA"), (f.FIN | f.PSH | f.ACK, "FPA")])
+def test_requests(flags: int, names: str) -> None:
+    """A segment with PSH carries an HTTP request."""
+    wire = Wire(SPEC, encode_query(SPEC.hostname))
+    frames = wire.segments(NUMBERS, DESTINATIONS, flags, SEQUENCES, SEQUENCES)
+    request = b"GET / HTTP/1.1\r\nHost: cache.example.com\r\n\r\n"
+    assert wire.request_bytes == len(request)
+    for number, port in enumerate(_ports()):
+        sequence = int(SEQUENCES[number])
+        segment = TCP(sport=port, dport=443, flags=names, seq=sequence, ack=sequence, window=65535) / Raw(request)
+        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / segment
+        assert frames[number].tobytes() == bytes(wanted)
+
+
+def test_datagrams() -> None:
+    """A flow's datagram goes to its ENI's MAC address and asks whether anybody is there."""
+    frames = Wire(SPEC, encode_query(SPEC.hostname)).datagrams(NUMBERS, DESTINATIONS)
+    for number, port in enumerate(_ports()):
+        datagram = UDP(sport=port, dport=443) / Raw(b"is anybody there?\n")
+        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / datagram
         assert frames[number].tobytes() == bytes(wanted)

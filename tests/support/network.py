@@ -1,0 +1,237 @@
+"""A burst's clients against the real name server and responder, over a network that is only a function of time.
+
+    Client ── Packets ── Network ──┬── Answers       (the resolver; silent if `mute`)
+                  │                └── respond       (the server; hears nothing if `deaf`)
+               Witness
+
+The network lets `limit` connections through at a time and drops the SYNs of all others, as an ENI does; `loses` and
+`delay_s` decide about each frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from heapq import heappop, heappush
+from ipaddress import IPv4Address
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tests.support.tcp import Key, Segment, Witness
+from traffic import frames as f
+from traffic.dns import Answers, Zone
+from traffic.engines import tally
+from traffic.engines.client import BATCH, Client, connections_of
+from traffic.engines.client_state import State
+from traffic.engines.packet import Packets
+from traffic.frames import Batch, pack_mac, seal, u16, u32
+from traffic.responder import Replies, respond, response
+from traffic.result import EngineResult, RingCount
+from traffic.spec import BurstSpec, EniPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from traffic.ring import Ring
+
+__all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
+
+SERVER, RESOLVER, PORT = IPv4Address("203.0.113.10"), IPv4Address("100.64.0.3"), 443
+SPEC = BurstSpec(
+    interface="eth0",
+    mac="02:00:00:00:00:01",
+    resolver_address=RESOLVER,
+    resolver_mac="02:00:00:00:00:02",
+    paths=(
+        EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000),
+        EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.66.0.0"), 1000),
+    ),
+    hostname="cache.example.com",
+    port=PORT,
+    connections=3000,
+)
+
+_AT_ONCE = 512
+
+
+def spec(connections: int, **changes: Any) -> BurstSpec:
+    """The usual burst of so many connections, with changes."""
+    return replace(SPEC, connections=connections, **changes)
+
+
+class Network:
+    """Carries frames to whoever answers them, and the answers back, at times that only it tells."""
+
+    def __init__(self, spec: BurstSpec, limit: int = 1_000_000) -> None:
+        self.connections = connections_of(spec, repeats=Packets.repeats)
+        self.medium = Packets(spec, self.connections, cast("Ring", self))
+        self.client = Client(spec, self.connections, self.medium)
+        self.counts = self.connections.counts
+        self.spec, self.limit = spec, limit
+        self.tcp = Witness(syns_only=spec.destination is not None)
+        self.now_s = 0.0
+        self.segments: list[tuple[float, Segment]] = []
+        """All that clients sent, and when."""
+        self.datagrams: list[tuple[float, Key]] = []
+        """Who sent a datagram to the server, and when."""
+        self.questions: list[tuple[float, Key]] = []
+        self.deaf = self.mute = False
+        self.loses: Callable[[], bool] = lambda: False
+        self.delay_s: Callable[[], float] = lambda: 0.0
+        self._admitted: set[Key] = set()
+        self._order = count()
+        self._on_the_way: list[tuple[float, int, Batch]] = []
+        self._reply = response("cache")
+        records = {"cache.example.com": str(SERVER)}
+        self._answers = Answers(Zone(records, 60), records, int(RESOLVER), 53)
+
+    # Time
+
+    def run(self, until_s: float, step_s: float = 0.025) -> None:
+        """Let time pass, with everything that happens in it."""
+        while self.now_s <= until_s:
+            self.step()
+            self.now_s = round(self.now_s + step_s, 6)
+
+    def step(self) -> None:
+        """All that happens at this moment."""
+        self.client.tick(self.now_s)
+        self.settle()
+
+    def settle(self) -> None:
+        """Carry what there is to carry, without looking at the time."""
+        while True:
+            received = self.medium.receive(self.client, self.now_s)
+            self.tcp.require_answers()
+            if not self.client.transmit(self.now_s) and not received:
+                return
+
+    # What the medium takes for its ring
+
+    def send(self, batch: Batch) -> None:
+        """Carry frames to the other side, and its replies on their way back."""
+        assert len(batch) <= BATCH
+        kept = self._leaving(batch)
+        for reply in self._other_side(kept):
+            self.deliver(*reply)
+
+    def _leaving(self, batch: Batch) -> Batch:
+        """Note what is sent; what is not lost at once."""
+        if batch[0, f.PROTOCOL] == f.UDP:
+            to_resolver = u16(batch, f.DESTINATION_PORT)[0] == 53
+            (self.questions if to_resolver else self.datagrams).extend((self.now_s, key) for key in _sources(batch))
+            return batch[[not self.loses() for _ in batch]]
+        passing = []
+        for segment in map(Segment.of, batch):
+            self.segments.append((self.now_s, segment))
+            self.tcp.sent(segment)
+            passing.append(self._passes(segment) and not self.loses())
+        return batch[passing]
+
+    def _passes(self, segment: Segment) -> bool:
+        if segment.flags == f.SYN and segment.source not in self._admitted:
+            if len(self._admitted) >= self.limit:
+                talking = self.tcp.conversations
+                self._admitted = {key for key in self._admitted if not talking[key].finished}
+            if len(self._admitted) < self.limit:
+                self._admitted.add(segment.source)
+        return segment.source in self._admitted
+
+    def _other_side(self, batch: Batch) -> Iterable[tuple[Batch, NDArray[np.uint32]]]:
+        if not len(batch):
+            return
+        lengths = np.full(len(batch), batch.shape[1], np.uint32)
+        replies: list[Replies] = []
+        if u32(batch, f.DESTINATION)[0] == int(RESOLVER):
+            replies += [] if self.mute else self._answers.respond(batch, lengths)
+        elif not self.deaf:
+            replies += respond(batch, lengths, int(SERVER), PORT, self._reply)
+        for each in replies:
+            width = np.full(len(each.frames), each.frames.shape[1], np.uint32)
+            yield each.frames, width if each.lengths is None else each.lengths
+
+    def deliver(self, frames: Batch, lengths: NDArray[np.uint32] | None = None) -> None:
+        """Frames for the clients set out."""
+        ends = [frames.shape[1]] * len(frames) if lengths is None else lengths.tolist()
+        for row, end in zip(frames, ends, strict=True):
+            if not self.loses():
+                heappush(self._on_the_way, (self.now_s + self.delay_s(), next(self._order), row[:end]))
+
+    def receive(self) -> tuple[Batch, NDArray[np.uint32]]:
+        """What has arrived by now."""
+        arrived: list[Batch] = []
+        while self._on_the_way and self._on_the_way[0][0] <= self.now_s and len(arrived) < _AT_ONCE:
+            arrived.append(heappop(self._on_the_way)[2])
+        batch = np.zeros((len(arrived), max(map(len, arrived), default=0)), np.uint8)
+        for row, frame in zip(batch, arrived, strict=True):
+            row[: len(frame)] = frame
+            if row[f.PROTOCOL] == f.TCP and len(frame) >= f.TCP_OPTIONS:
+                self.tcp.heard(Segment.of(frame))
+        return batch, np.array([len(frame) for frame in arrived], np.uint32)
+
+    def count(self) -> RingCount:
+        """A network that is a function loses nothing in rings."""
+        return RingCount(0, 0)
+
+    def fileno(self) -> int:
+        """There is nothing to wait on."""
+        return -1
+
+    # A server that says something by itself
+
+    def say(self, key: Key, flags: int, payload: bytes = b"", *, further: int = 0) -> None:
+        """A segment that fits into this client's conversation, `further` in the server's sequence space."""
+        conversation = self.tcp.conversations[key]
+        sequence = ((conversation.expected or 0) + further) & 0xFFFFFFFF
+        self.deliver(_segment(key, flags, sequence, conversation.sequence, payload))
+
+    # Looking
+
+    def flags(self) -> list[int]:
+        """The flags of every segment of the clients, in order."""
+        return [segment.flags for _, segment in self.segments]
+
+    def syns(self) -> list[Key]:
+        """Who sent SYNs."""
+        return [segment.source for _, segment in self.segments if segment.flags == f.SYN]
+
+    def when(self, flags: int) -> list[float]:
+        """When segments with just these flags were sent."""
+        return [round(moment_s, 3) for moment_s, segment in self.segments if segment.flags == flags]
+
+    def in_state(self, *states: State) -> int:
+        """Connections in one of these states."""
+        return len(self.connections.in_state(*states))
+
+    def result(self) -> EngineResult:
+        """What the burst amounts to by now."""
+        return tally.result(
+            self.counts,
+            self.spec.offered,
+            drop_threshold=self.connections.drop_threshold,
+            duration_s=self.now_s,
+            series=[],
+            ring=self.count(),
+        )
+
+
+def _sources(batch: Batch) -> list[Key]:
+    return list(zip(u32(batch, f.SOURCE).tolist(), u16(batch, f.SOURCE_PORT).tolist(), strict=True))
+
+
+def _segment(key: Key, flags: int, sequence: int, acknowledgement: int, payload: bytes) -> Batch:
+    """A frame from the server, in a batch of its own."""
+    address, port = key
+    raw = np.zeros((1, f.TCP_OPTIONS + len(payload)), np.uint8)
+    raw[0, 0:14] = np.frombuffer(pack_mac(SPEC.mac) + pack_mac(SPEC.paths[0].gateway_mac) + b"\x08\x00", np.uint8)
+    raw[0, f.IP], raw[0, f.IP + 1], raw[0, f.TTL], raw[0, f.PROTOCOL] = 0x45, f.ENGINE_TOS, f.INITIAL_TTL, f.TCP
+    u16(raw, f.TOTAL_LENGTH)[:] = raw.shape[1] - f.IP
+    u32(raw, f.SOURCE)[:], u32(raw, f.DESTINATION)[:] = int(SERVER), address
+    u16(raw, f.SOURCE_PORT)[:], u16(raw, f.DESTINATION_PORT)[:] = PORT, port
+    u32(raw, f.SEQUENCE)[:], u32(raw, f.ACKNOWLEDGEMENT)[:] = sequence, acknowledgement
+    raw[0, f.DATA_OFFSET], raw[0, f.FLAGS] = 5 << 4, flags
+    raw[0, f.TCP_OPTIONS :] = np.frombuffer(payload, np.uint8)
+    return seal(raw, f.TCP)
