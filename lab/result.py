@@ -172,8 +172,14 @@ def _accounts(
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
     yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
-    held = _held(readings, "nat_gateway") - _held(held_before, "nat_gateway")
+    held = _without_ended(_held(readings, "nat_gateway") - _held(held_before, "nat_gateway"), tcp)
     yield "connections established", tcp.established + tcp.half_open, "connections that hold a NAT gateway's slot", held
+
+
+def _without_ended(held: int, tcp: TcpCount) -> int:
+    """Slots held by more than have just been refused or reset: those are taken until the set's collector comes by."""
+    more = held - tcp.established - tcp.half_open
+    return held - min(max(more, 0), tcp.refused + tcp.reset)
 
 
 def _held(readings: Sequence[Reading], kind: str) -> int:
