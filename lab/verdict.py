@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.result import BurstResult, LimitResult
@@ -22,19 +22,7 @@ class Verdict:
 
 def judge(result: BurstResult) -> Verdict:
     """The verdict on a burst."""
-    if result.bottleneck == "hyperplane_eni":
-        return _eni_limit(result)
-    if result.bottleneck == "nat_gateway":
-        return _port_exhaustion(result)
-    if result.tcp.timed_out:
-        return _silence(result)
-    if any(limit.dropped_packets for limit in result.limits):
-        return _waited_out(result)
-    if result.tcp.half_open:
-        return _half_open(result)
-    if result.invocations.failed:
-        return _other_failures(result)
-    return _no_limit(result)
+    return next(verdict(result) for holds, verdict in _CASES if holds(result))
 
 
 def _of(result: BurstResult, kind: str) -> list[LimitResult]:
@@ -194,3 +182,14 @@ _ALWAYS = (
     "Reuse connections across invocations: create the client outside the handler and keep it alive.",
     "Where the function needs nothing of the VPC, run it outside: neither limit is on its way then.",
 )
+
+_CASES: tuple[tuple[Callable[[BurstResult], object], Callable[[BurstResult], Verdict]], ...] = (
+    (lambda result: result.bottleneck == "hyperplane_eni", _eni_limit),
+    (lambda result: result.bottleneck == "nat_gateway", _port_exhaustion),
+    (lambda result: result.tcp.timed_out, _silence),
+    (lambda result: any(limit.dropped_packets for limit in result.limits), _waited_out),
+    (lambda result: result.tcp.half_open, _half_open),
+    (lambda result: result.invocations.failed, _other_failures),
+    (lambda _: True, _no_limit),
+)
+"""The first case that holds is the verdict."""
