@@ -29,6 +29,7 @@ SHIPPED = (
     Shipped("two_subnets.yaml", 2, 3, 130_000, "hyperplane_eni"),
     Shipped("seven_subnets_eight_eips.yaml", 7, 8, 440_000, "nat_gateway"),
     Shipped("tiny.yaml", 2, 2, 30, "nat_gateway"),
+    Shipped("real_programs.yaml", 2, 2, 400, "hyperplane_eni"),
 )
 
 each = pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: Path(shipped.file).stem)
