@@ -19,6 +19,7 @@ def _loaded_by(module: str) -> set[str]:
     [
         ("traffic.spec", {"numpy", "lab", "scapy"}),
         ("traffic.result", {"numpy", "lab", "scapy"}),
+        ("traffic.sighting", {"numpy", "lab", "scapy"}),
         ("traffic.service", {"scapy", "lab"}),
         ("traffic.overflow", {"numpy", "asyncio", "lab", "scapy"}),
         ("traffic.engines.packet", {"scapy", "lab"}),

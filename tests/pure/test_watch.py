@@ -1,0 +1,81 @@
+"""Whose packet it is, and when it is told: a watch over places that are read one after the other."""
+
+from __future__ import annotations
+
+from traffic.engines.dissected import Endpoint, Packet
+from traffic.engines.story import Place
+from traffic.engines.watch import Seen, Watch
+from traffic.sighting import Sighting
+
+FUNCTION = Place("fn-checkout", "svc", "fleet")
+ENI_IN, ENI_OUT = (Place("eni-private-a", each, "hyperplane_eni") for each in ("svc", "vpc"))
+CACHE, CLIENT_HERE, BEHIND_ENI = Endpoint("203.0.113.10", 443), Endpoint("100.65.0.0", 536), Endpoint("10.0.1.4", 536)
+
+
+def syn(source: Endpoint = CLIENT_HERE, identification: int = 7) -> Packet:
+    """A SYN to the cache."""
+    return Packet("tcp", source, CACHE, identification, 44, "SYN")
+
+
+def syn_ack(destination: Endpoint) -> Packet:
+    """Its answer, which may bear any identification."""
+    return Packet("tcp", CACHE, destination, 0, 44, "SYN-ACK")
+
+
+class Told:
+    """A watch and what it has told."""
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.watch = Watch(self.sightings.append)
+        self.watch.sent(4, syn())
+
+
+def test_packets_are_known_on_both_sides_of_a_nat() -> None:
+    """A SYN is known by its identification, and an answer by the client's address and port at that place."""
+    told = Told()
+    told.watch.saw(Seen(0.1, ENI_IN, leaving=False, packet=syn()))
+    told.watch.saw(Seen(0.2, ENI_OUT, leaving=True, packet=syn(BEHIND_ENI)))
+    told.watch.saw(Seen(0.3, ENI_OUT, leaving=False, packet=syn_ack(BEHIND_ENI)))
+    told.watch.saw(Seen(0.4, ENI_IN, leaving=True, packet=syn_ack(CLIENT_HERE)))
+    told.watch.tell(1.0)
+    assert [(each.connection, each.direction, each.meaning) for each in told.sightings] == [
+        (5, "in", "enters the Hyperplane ENI"),
+        (5, "out", "translated to 10.0.1.4:536 by the Hyperplane ENI"),
+        (5, "in", "enters the Hyperplane ENI"),
+        (5, "out", "translated back to 100.65.0.0:536 by the Hyperplane ENI"),
+    ]
+
+
+def test_others_are_not_told() -> None:
+    """A packet that the engine has not sent, and one that answers nobody, are somebody else's."""
+    told = Told()
+    told.watch.saw(Seen(0.1, FUNCTION, leaving=True, packet=syn(identification=8)))
+    told.watch.saw(Seen(0.2, FUNCTION, leaving=False, packet=syn_ack(BEHIND_ENI)))
+    told.watch.tell(1.0)
+    assert told.sightings == []
+
+
+def test_order_of_time() -> None:
+    """What is read later and was seen earlier is told first; what is too young waits."""
+    told = Told()
+    told.watch.saw(Seen(0.2, ENI_IN, leaving=False, packet=syn()))
+    told.watch.lost(4, 0.5)
+    told.watch.saw(Seen(0.1, FUNCTION, leaving=True, packet=syn()))
+    told.watch.tell(0.1)
+    assert [each.t_s for each in told.sightings] == [0.1]
+    told.watch.tell(0.5)
+    assert [(each.t_s, each.node, each.direction) for each in told.sightings[1:]] == [
+        (0.2, "eni-private-a", "in"),
+        (0.5, "eni-private-a", "lost"),
+    ]
+
+
+def test_sightings_have_a_json_form() -> None:
+    """An event `packet` is a sighting again."""
+    told = Told()
+    told.watch.saw(Seen(0.1, FUNCTION, leaving=True, packet=syn()))
+    told.watch.tell(1.0)
+    (sighting,) = told.sightings
+    assert Sighting.from_json({"event": "packet", **sighting.to_json()}) == sighting
+    assert (sighting.source, sighting.destination, sighting.length) == ("100.65.0.0:536", "203.0.113.10:443", 44)
