@@ -47,7 +47,7 @@ def _environments(
     blocks = spec.blocks
     return [
         int(path.first_address) + turn // blocks.per_environment
-        for path in spec.paths
+        for path in spec.sources
         if eni_addresses[path.eni] == source
         for turn in range(blocks.turn(port, 0), path.environments * blocks.per_environment, blocks.ports)
     ]

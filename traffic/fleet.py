@@ -38,7 +38,7 @@ class Fleet:
         self._first_connection = spec.first_connection
         self._connections = spec.connections
         self._blocks = spec.blocks
-        self._first_address = np.array([int(path.first_address) for path in spec.paths], np.int64)
+        self._first_address = np.array([int(path.first_address) for path in spec.sources], np.int64)
         self._environments = np.array([path.environments for path in spec.paths], np.int64)
         self._by_address = np.argsort(self._first_address)
         self._starts = self._first_address[self._by_address]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from ipaddress import IPv4Address
 import json
@@ -218,6 +218,17 @@ class BurstSpec(_Spec):
     destination: IPv4Address | None = None
     """Given: nothing but SYNs to this address, without a question before and an ACK after."""
     taps: tuple[Tap, ...] = field(default=())
+
+    @property
+    def sources(self) -> tuple[EniPath, ...]:
+        """The paths, from the addresses where this engine's connections begin.
+
+        Behind an ENI there are two blocks of addresses, one after the other: the first is the rings', the second is
+        local to the fleet's kernel, for real sockets.
+        """
+        if self.engine != "socket":
+            return self.paths
+        return tuple(replace(path, first_address=path.first_address + path.environments) for path in self.paths)
 
     @property
     def offered(self) -> int:

@@ -7,24 +7,22 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from traffic.engines import tally
+from traffic.engines.account import Account
 from traffic.engines.orders import Order
 from traffic.events import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from traffic.engines.account import Tells
     from traffic.engines.client import Client
     from traffic.engines.medium import Medium
     from traffic.engines.orders import Orders
-    from traffic.result import Sample
     from traffic.spec import BurstSpec
 
 __all__ = ["Burst"]
 
 _TICK_S = 0.05
-_PROGRESS_S = 0.2
-_SAMPLE_S = 0.5
 
 
 class Burst:
@@ -38,13 +36,15 @@ class Burst:
         orders: Orders,
         *,
         clock: Callable[[], float] = time.monotonic,
+        epoch_s: float | None = None,
         say: Callable[..., None] = emit,
+        account: Tells | None = None,
     ) -> None:
         self._client, self._medium, self._orders = client, medium, orders
-        self._offered, self._clock, self._say = spec.offered, clock, say
-        self._epoch_s = clock()
-        self._next_tick_s = self._next_progress_s = self._next_sample_s = 0.0
-        self.series: list[Sample] = []
+        self._clock, self._say = clock, say
+        self._account = account or Account(spec.offered, say)
+        self._epoch_s = clock() if epoch_s is None else epoch_s
+        self._next_tick_s = 0.0
         self._wake = select.poll()
         for descriptor in (orders.descriptor, *medium.descriptors()):
             self._wake.register(descriptor, select.POLLIN)
@@ -53,7 +53,8 @@ class Burst:
         """Connect, hold, and end as ordered."""
         self._work(self._is_connected)
         if self._client.unfinished == 0:
-            self._report()
+            known = self._client.connections
+            self._account.report(known.counts, known.threshold, self._medium.count(), self._now_s())
         self._work(lambda _: self._orders.current is not None)
         self._end(self._orders.current)
 
@@ -68,7 +69,7 @@ class Burst:
                 self._abort()
 
     def _is_connected(self, now_s: float) -> bool:
-        self._observe(now_s)
+        self._account.observe(self._client.counts, now_s)
         hurry = self._orders.current in (Order.ABORT, Order.LEAVE)
         return hurry or self._client.unfinished == 0
 
@@ -111,27 +112,3 @@ class Burst:
 
     def _now_s(self) -> float:
         return self._clock() - self._epoch_s
-
-    # Telling
-
-    def _observe(self, now_s: float) -> None:
-        counts = self._client.counts
-        if now_s >= self._next_progress_s:
-            self._next_progress_s = now_s + _PROGRESS_S
-            self._say("progress", t_s=round(now_s, 3), **tally.progress(counts, self._offered))
-        if now_s >= self._next_sample_s:
-            self._next_sample_s = now_s + _SAMPLE_S
-            self.series.append(tally.sample(counts, now_s))
-
-    def _report(self) -> None:
-        now_s, counts = self._now_s(), self._client.counts
-        self.series.append(tally.sample(counts, now_s))
-        result = tally.result(
-            counts,
-            self._offered,
-            drop_threshold=self._client.connections.drop_threshold,
-            duration_s=now_s,
-            series=self.series,
-            ring=self._medium.count(),
-        )
-        self._say("connected", result=result.to_json())

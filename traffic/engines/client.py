@@ -95,7 +95,9 @@ def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
 class Client:
     """Every client of one burst."""
 
-    def __init__(self, spec: BurstSpec, connections: Connections, medium: Medium) -> None:
+    def __init__(
+        self, spec: BurstSpec, connections: Connections, medium: Medium, *, questions_at_once: int = _DNS_WINDOW
+    ) -> None:
         self.connections = connections
         self.counts = connections.counts
         self._spec, self._medium = spec, medium
@@ -103,9 +105,9 @@ class Client:
         self._idle: list[int] = []
         self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
         self._stopped = self._starved = False
-        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(spec)}
+        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(spec, questions_at_once)}
 
-    def _make_exchanges(self, spec: BurstSpec) -> Iterator[_Exchange]:
+    def _make_exchanges(self, spec: BurstSpec, questions_at_once: int) -> Iterator[_Exchange]:
         """Later steps first: what has begun goes on before anything new begins."""
         known, medium = self.connections, self._medium
         tcp_window = spec.connections if spec.destination else _TCP_WINDOW  # SYNs alone have no answers to wait for
@@ -116,7 +118,7 @@ class Client:
         yield _Exchange(State.CLOSING, window(_TCP_WINDOW), self._next_to_close, known.close, medium.close)
         yield _Exchange(State.REQUESTING, window(_TCP_WINDOW), self._next_to_request, known.request, medium.request)
         yield _Exchange(State.SYN_SENT, window(tcp_window), self._next_to_call, known.call, medium.call)
-        yield _Exchange(State.ASKING, window(_DNS_WINDOW), self._next_invocations, known.ask, medium.ask)
+        yield _Exchange(State.ASKING, window(questions_at_once), self._next_invocations, known.ask, medium.ask)
 
     # Sending
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traffic.engines.counts import Counts
+from traffic.engines.threshold import Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,18 +103,23 @@ class Connections:
         self.since_s = np.zeros(count)
         """When it came into its state."""
         self.requests_left = np.zeros(count, np.uint16)
-        self._left_before = np.zeros(count, np.uint32)
-        self._open_before = np.zeros(count, np.uint32)
+        self.left_before = np.zeros(count, np.uint32)
+        """How many had ended, or begun to, when it was attempted."""
+        self.open_before = np.zeros(count, np.uint32)
+        """How many were established then."""
         self._requests = _COUNTLESS if requests is None else np.uint16(requests)
         self._schedules_s = {state: np.asarray(times, np.float64) for state, times in schedules_s.items()}
         self._due_s = np.full(count, _NEVER)
         self._scratch = np.zeros(count, np.uint32)
-        self._refused_attempts: list[NDArray[np.uint32]] = []
-        self.drop_threshold: int | None = None
-        """Connections held when the first that was never answered was attempted, in the order of first SYNs."""
+        self.threshold = Threshold()
 
     def __len__(self) -> int:
         return len(self.state)
+
+    @property
+    def drop_threshold(self) -> int | None:
+        """Connections held when the first that was never answered was attempted, in the order of first SYNs."""
+        return self.threshold.value
 
     def in_state(self, *states: State) -> Indices:
         """Which connections are in one of these states."""
@@ -153,15 +159,24 @@ class Connections:
     def call(self, indices: Indices, now_s: float) -> None:
         """The first SYNs go out."""
         counts = self.counts
-        self.attempt[indices] = counts.attempted + np.arange(len(indices))
-        self._left_before[indices] = counts.leaving
-        self._open_before[indices] = counts.open
+        self.number(indices, counts.attempted, counts.leaving, counts.open)
         self.requests_left[indices] = self._requests
         counts.attempted += len(indices)
         counts.syns += len(indices)
         counts.last_settled_s = now_s
         counts.marks.add(counts.attempted, now_s)
         self._begin(State.SYN_SENT, indices, now_s)
+
+    def number(self, indices: Indices, attempted: int, leaving: int, established: int) -> None:
+        """What came before these first SYNs; where a process has but a share of a burst, in all of them."""
+        self.attempt[indices] = attempted + np.arange(len(indices))
+        self.left_before[indices] = leaving
+        self.open_before[indices] = established
+
+    def sent_again(self, indices: Indices, times: NDArray[np.int64]) -> None:
+        """Whose kernel repeated the SYN tells how often."""
+        self.tries[indices] = 1 + times
+        self.counts.syns += int(times.sum())
 
     def establish(self, indices: Indices, now_s: float) -> Indices:
         """SYN-ACKs came; those that waited for one."""
@@ -221,17 +236,13 @@ class Connections:
         ended = indices[np.isin(before, (*OPEN, State.CLOSING))]
         moved = after != before
         self._settle(indices[moved], after[moved])
-        self._count_refused(refused)
+        self.counts.refused += len(refused)
+        self.threshold.refused(self.attempt[refused])
         self.counts.reset += int(np.isin(before, OPEN).sum())
         self.counts.leaving += int(np.isin(before, OPEN).sum())
         self.counts.closed += int((before == State.CLOSING).sum())
         self.counts.ended += len(ended)
         return refused, ended
-
-    def _count_refused(self, refused: Indices) -> None:
-        self.counts.refused += len(refused)
-        if len(refused) and self.drop_threshold is None:
-            self._refused_attempts.append(self.attempt[refused])
 
     def close(self, indices: Indices, now_s: float) -> None:
         """The first FINs go out."""
@@ -275,29 +286,12 @@ class Connections:
             case State.ASKING:
                 self.counts.dns_failed += len(given_up)
             case State.SYN_SENT:
-                self._time_out(given_up)
+                self.counts.timed_out += len(given_up)
+                self.threshold.lost(self.attempt[given_up], self.left_before[given_up], self.open_before[given_up])
             case State.CLOSING:
                 self.counts.abandoned += len(given_up)
                 self.counts.ended += len(given_up)
         return Due(state, again=indices[~last], given_up=given_up)
-
-    def _time_out(self, lost: Indices) -> None:
-        """Count them; the first of all tells the threshold, for those before it have their outcome by now."""
-        self.counts.timed_out += len(lost)
-        if self.drop_threshold is None and len(lost):
-            first = lost[self.attempt[lost].argmin()]
-            self.drop_threshold = self._held_before(first)
-            self._refused_attempts.clear()
-
-    def _held_before(self, index: np.int64) -> int:
-        """Connections held when this one was attempted; those on their way count if they arrived.
-
-        Once connections have begun to leave, who arrived may have done so much later: then those that were open count.
-        """
-        if self._left_before[index]:
-            return int(self._open_before[index])
-        before = int(self.attempt[index])
-        return before - sum(int((attempts < before).sum()) for attempts in self._refused_attempts)
 
     def _begin(self, state: State, indices: Indices, now_s: float) -> None:
         self.state[indices] = state

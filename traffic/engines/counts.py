@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +75,12 @@ class Marks:
                 self._spacing = 2 * total // self._most
                 self._sums, self._times_s = self._sums[::2], self._times_s[::2]
 
+    def merge(self, other: Marks) -> None:
+        """Add another sum that grew at the same time."""
+        times_s = sorted({*self._times_s, *other._times_s})
+        sums = np.interp(times_s, self._times_s, self._sums) + np.interp(times_s, other._times_s, other._sums)
+        self._sums, self._times_s = sums.astype(np.int64).tolist(), times_s
+
     def reached_s(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
         """When the sum came to each of these."""
         times_s: NDArray[np.float64] = np.interp(totals, self._sums, self._times_s)
@@ -127,6 +133,17 @@ class Counts:
     dns: Latencies = field(default_factory=Latencies)
     connect: Latencies = field(default_factory=Latencies)
     request: Latencies = field(default_factory=Latencies)
+
+    def merge(self, other: Counts) -> None:
+        """Add those of another share of the same burst."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name == "last_settled_s":
+                self.last_settled_s = max(mine, theirs)
+            elif isinstance(mine, (Latencies, Marks)):
+                mine.merge(theirs)
+            else:
+                setattr(self, each.name, mine + theirs)
 
     @property
     def open(self) -> int:

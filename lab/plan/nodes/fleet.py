@@ -22,12 +22,21 @@ from lab.plan.objects import (
     NodePlan,
     Route,
     Rule,
+    Sysctl,
 )
 
 __all__ = ["plan"]
 
 _WITHIN_SEGMENT = 50
 _BY_PAIR = 100
+
+_REAL_SOCKETS = {
+    # The next burst may have this one's ports: a connection in TIME_WAIT makes room for a new one (ip-sysctl.rst).
+    "net.ipv4.tcp_tw_reuse": "1",
+    # Retransmissions of a SYN for a minute and more, longer than clients wait; the usual number, whatever this
+    # machine's is.
+    "net.ipv4.tcp_syn_retries": "6",
+}
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -47,6 +56,7 @@ def _fleet(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
     yield parts.own_address(port, fleet.address, segment.prefixlen)
     yield Neighbour(port.namespace, port.interface, layout.resolver.address, layout.resolver.service.near.mac)
     yield parts.ring_owns_marked(fleet.namespace)
+    yield from (Sysctl(fleet.namespace, key, value) for key, value in _REAL_SOCKETS.items())
     yield NodePlan(fleet.node, "fleet", fleet.namespace, (str(fleet.address),), alias=fleet.function.name)
 
 

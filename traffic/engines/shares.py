@@ -1,0 +1,55 @@
+"""A burst in parts, one for each process: every part a burst of its own, together the whole. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traffic.spec import Arrivals, BurstSpec, Growth
+
+__all__ = ["shares"]
+
+
+def shares(spec: BurstSpec, most: int) -> list[BurstSpec]:
+    """Contiguous runs of connections, about equal and none longer than `most`; paths take turns within each.
+
+    What comes or grows with time is divided in proportion, so the first invocations of all parts come together, and
+    at least one invocation of each part is under way at a time.
+    """
+    paths = len(spec.paths)
+    turns = -(-spec.connections // paths)
+    parts = -(-turns // max(most // paths, 1))
+    edges = [min(turns * part // parts * paths, spec.connections) for part in range(parts + 1)]
+    return [_share(spec, first, end) for first, end in pairwise(edges)]
+
+
+def _share(spec: BurstSpec, first: int, end: int) -> BurstSpec:
+    offered = _portion(spec.offered, first, end, spec.connections)
+    part = offered / spec.offered
+    return replace(
+        spec,
+        connections=end - first,
+        first_connection=spec.first_connection + first,
+        invocations=offered,
+        arrivals=_fewer(spec.arrivals, part),
+        growth=_slower(spec.growth, (end - first) / spec.connections),
+        at_a_time=spec.at_a_time and max(_portion(spec.at_a_time, first, end, spec.connections), 1),
+    )
+
+
+def _portion(total: int, first: int, end: int, whole: int) -> int:
+    """So much of a total; the portions of all parts add up to it."""
+    return total * end // whole - total * first // whole
+
+
+def _fewer(arrivals: Arrivals, part: float) -> Arrivals:
+    if arrivals.per_s is None:
+        return arrivals
+    to_per_s = None if arrivals.to_per_s is None else arrivals.to_per_s * part
+    return replace(arrivals, per_s=arrivals.per_s * part, to_per_s=to_per_s)
+
+
+def _slower(growth: Growth | None, part: float) -> Growth | None:
+    return growth and replace(growth, at_once=growth.at_once * part, per_s=growth.per_s * part)

@@ -1,0 +1,107 @@
+"""The socket engine: real connections, made by the kernel's own TCP, as many processes as their descriptors need.
+
+What it reports of SYNs and their retransmissions is what the kernel did (TCP_INFO). Each process makes a share of the
+connections (`shares`), all send their SYNs in turn (`turnstile`), and one adds up what they saw (`crew`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from traffic.engines.burst import Burst
+from traffic.engines.client import Client, connections_of
+from traffic.engines.crew import Coordinator, Post, Tidings, Worker, hire
+from traffic.engines.flows import Flows
+from traffic.engines.orders import Order, Orders
+from traffic.engines.questions import Questions
+from traffic.engines.shares import shares
+from traffic.engines.streams import Streams
+from traffic.engines.turnstile import Gate, Turnstile
+
+if TYPE_CHECKING:
+    from traffic.spec import BurstSpec, SynSchedule
+
+__all__ = ["run"]
+
+_MOST_CONNECTIONS = 18_000
+"""Of one process; a usual hard limit is 20,000 descriptors or more."""
+_RESERVED = 100
+"""Descriptors that connections leave to everything else in a process."""
+_QUESTIONS_AT_ONCE = 1024
+"""Of all processes: what a name server in Python answers within the clients' patience."""
+
+_LINEAR_TIMEOUTS = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
+_SCHEDULES: dict[SynSchedule, str] = {"classic": "0", "linear": "4"}
+"""ip-sysctl.rst: how many first retransmissions of a SYN follow at the same interval."""
+
+
+def run(spec: BurstSpec) -> None:
+    """Fire one burst and stay until it is over."""
+    if spec.destination is not None:
+        raise ValueError("a real socket's SYN is followed by the kernel's ACK; SYNs alone are the packet engine's")
+    _set_schedule(spec.syn_schedule)
+    parts = shares(spec, _most_connections())
+    turnstile, epoch_s = Turnstile(len(parts)), time.monotonic()
+    crew: list[Worker] = []
+    for place, part in enumerate(parts):
+        post = hire(crew)
+        if post is not None:  # this is the new process
+            work = _Work(part, turnstile.gate(place), max(_QUESTIONS_AT_ONCE // len(parts), 1), epoch_s)
+            work.do(post)
+            return
+    orders = Orders(sys.stdin.fileno())
+    orders.heed_signals()
+    Coordinator(crew, spec.offered, orders, epoch_s).run()
+
+
+def _set_schedule(schedule: SynSchedule) -> None:
+    """A setting of the network namespace; before Linux 6.5 there is only the classic schedule, and no setting."""
+    try:
+        _LINEAR_TIMEOUTS.write_text(_SCHEDULES[schedule])
+    except FileNotFoundError:
+        if schedule != "classic":
+            raise OSError(
+                f"this kernel retransmits SYNs by the classic schedule only; {schedule} needs Linux 6.5 or later, "
+                "or the packet engine"
+            ) from None
+
+
+def _most_connections() -> int:
+    """How many one process makes: as many as it may have descriptors for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(_MOST_CONNECTIONS, hard - _RESERVED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one process has to do."""
+
+    spec: BurstSpec
+    gate: Gate
+    questions_at_once: int
+    epoch_s: float
+
+    def do(self, post: Post) -> None:
+        """Do it, and stay if that is the order; of what goes wrong the coordinator hears."""
+        orders = Orders(post.orders)
+        orders.heed_signals()
+        try:
+            self._burst(orders, post).run()
+        except (OSError, ValueError) as error:
+            post.say("error", message=str(error))
+            raise
+        if orders.current is Order.LEAVE:
+            post.stay()
+
+    def _burst(self, orders: Orders, post: Post) -> Burst:
+        spec, kind = self.spec, Flows if self.spec.protocol == "udp" else Streams
+        connections = connections_of(spec, repeats=kind.repeats)
+        medium = kind(spec, connections, Questions(spec, spec.sources[0].first_address), self.gate)
+        client = Client(spec, connections, medium, questions_at_once=self.questions_at_once)
+        return Burst(spec, client, medium, orders, epoch_s=self.epoch_s, say=post.say, account=Tidings(post))
