@@ -119,6 +119,11 @@ def test_half_close() -> None:
         ([said(CLIENT, "SYN"), said(SERVER, "SYN-ACK")], said(CLIENT, "RST-ACK"), "reset: ends the connection …"),
         ([said(CLIENT, "SYN"), said(SERVER, "SYN-ACK")], said(CLIENT, "SYN", 1.0), "connection request again, 1 s …"),
         ([said(CLIENT, "SYN"), said(SERVER, "RST-ACK")], said(CLIENT, "SYN", 5.0), "connection request"),
+        (
+            [said(CLIENT, "SYN"), said(SERVER, "SYN-ACK"), said(CLIENT, "ACK")],
+            said(SERVER, "ACK", payload_bytes=6),
+            "more of the response",
+        ),
         ([], said(CLIENT, "UDP"), "first datagram"),
         ([said(CLIENT, "UDP")], said(CLIENT, "UDP", 1.0), "first datagram again, 1 s later: nobody answered"),
         ([said(CLIENT, "UDP")], said(SERVER, "UDP"), "answered"),

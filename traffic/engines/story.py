@@ -129,6 +129,7 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from((_S.OPEN,), CLIENT, "DATA", "request", _S.REQUESTING),
         _from((_S.REQUESTING,), CLIENT, "DATA", f"request {_AGAIN}"),
         _from((_S.REQUESTING,), SERVER, "DATA", "response", _S.OPEN),
+        _from((_S.OPEN,), SERVER, "DATA", "more of the response"),
         _from((_S.CLOSING,), SERVER, "DATA", "response"),
         # Goodbyes
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
