@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from traffic.spec import Arrivals, Growth
 
-__all__ = ["arrived", "arrives_s", "environments", "most_at_once", "room_s"]
+__all__ = ["arrived", "arrives_s", "environments", "most_at_once"]
+
+_ROUNDING = 1e-9
+"""Sums of floating-point numbers fall short of whole ones by less."""
 
 
 def arrived(arrivals: Arrivals, now_s: float) -> float:
     """How many invocations have come by now, the first one at once; infinity where all come at once."""
-    return inf if arrivals.per_s is None else int(_integral(arrivals, now_s) + 1e-9) + 1
+    return inf if arrivals.per_s is None else int(_integral(arrivals, now_s) + _ROUNDING) + 1
 
 
 def arrives_s(arrivals: Arrivals, before: int) -> float:
@@ -53,25 +56,20 @@ def environments(growth: Growth, now_s: float) -> float:
     return growth.at_once + growth.per_s * now_s
 
 
-def room_s(growth: Growth, count: float) -> float:
-    """When there may be so many environments."""
-    return max(count - growth.at_once, 0.0) / growth.per_s if growth.per_s else inf
-
-
-_STEPS = 1000
-
-
 def most_at_once(arrivals: Arrivals, invocations: int, lasting_s: float) -> int:
-    """The largest number of invocations under way at a time when each lasts so long; arithmetic, no chance."""
+    """The largest number of invocations under way at a time when each lasts so long; arithmetic, no chance.
+
+    While the rate climbs there are ever more, while it falls ever fewer once the first has ended: the most are there
+    just before the first ends, when the ramp's last come no more, or when the very last has come.
+    """
     end_s = arrives_s(arrivals, invocations - 1)
-    if end_s <= lasting_s:
+    if end_s < lasting_s:
         return invocations
-    step_s = end_s / _STEPS
-    moments = (*(step_s * step for step in range(_STEPS + 1)), min(arrivals.ramp_s, end_s))
-    return max(_since(arrivals, invocations, moment, lasting_s) for moment in moments)
+    before_any_ends = ceil(_integral(arrivals, lasting_s) - _ROUNDING)
+    moments = (min(arrivals.ramp_s + lasting_s, end_s), end_s)
+    return max(before_any_ends, *(_under_way(arrivals, moment, lasting_s) for moment in moments))
 
 
-def _since(arrivals: Arrivals, invocations: int, now_s: float, lasting_s: float) -> int:
-    come = min(arrived(arrivals, now_s), invocations)
-    gone = arrived(arrivals, now_s - lasting_s) if now_s > lasting_s else 0
-    return int(come - min(gone, invocations))
+def _under_way(arrivals: Arrivals, now_s: float, lasting_s: float) -> int:
+    gone = arrived(arrivals, now_s - lasting_s) if now_s >= lasting_s else 0
+    return int(arrived(arrivals, now_s) - gone)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from traffic.schedule import dns_retries, syn_retransmissions
+from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
     from traffic.spec import SynSchedule
@@ -33,3 +33,14 @@ def test_linear_is_the_kernel_s_own() -> None:
 def test_dns_doubles() -> None:
     """Questions are repeated after 1, 2, 4 … seconds."""
     assert dns_retries(10.0) == (1.0, 2.0, 4.0, 8.0)
+
+
+def test_requests_double_from_the_least_rto() -> None:
+    """Requests are repeated 0.2 s after the first, and then after twice as long as before, up to the deadline."""
+    assert request_retries(7.0) == pytest.approx((0.2, 0.6, 1.4, 3.0, 6.2))
+    assert request_retries(0.2) == ()
+
+
+def test_fins_are_repeated_soon() -> None:
+    """FINs are repeated within the time that closing may take."""
+    assert fin_retries() == (0.5, 1.0)

@@ -273,10 +273,6 @@ class Connections:
         states = self.state[indices]
         return [self._due_in(state, indices[states == state]) for state in GIVEN_UP if (states == state).any()]
 
-    def next_due_s(self) -> float:
-        """When `due` has something to say."""
-        return float(self._due_s.min(initial=_NEVER))
-
     def _due_in(self, state: State, indices: Indices) -> Due:
         waits = state in WAITING
         last = self.tries[indices] == len(self._schedules_s[state]) if waits else np.ones(len(indices), np.bool_)

@@ -48,10 +48,6 @@ class Places:
         if len(indices):
             self._resting.append((now_s + self._rest_s, indices))
 
-    def next_s(self) -> float:
-        """When one that rests is free again."""
-        return self._resting[0][0] if self._resting else float("inf")
-
     def _wake(self, now_s: float) -> None:
         woken = []
         while self._resting and self._resting[0][0] <= now_s:
