@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from traffic.spec import SynSchedule
 
-__all__ = ["dns_retries", "fin_retries", "request_retries", "syn_retransmissions"]
+__all__ = ["LINEAR_TIMEOUTS", "dns_retries", "fin_retries", "request_retries", "syn_retransmissions"]
 
 # Linux before 6.5: initial RTO 1 s (RFC 6298), doubled each time, tcp_syn_retries = 6
 # (Documentation/networking/ip-sysctl.rst: "the last retransmission 63 s, final timeout 127 s").
@@ -20,6 +20,9 @@ _CLASSIC_S = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
 _LINEAR_S = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0)
 
 _SCHEDULES_S: dict[SynSchedule, tuple[float, ...]] = {"classic": _CLASSIC_S, "linear": _LINEAR_S}
+
+LINEAR_TIMEOUTS: dict[SynSchedule, int] = {"classic": 0, "linear": 4}
+"""tcp_syn_linear_timeouts of each."""
 
 
 def syn_retransmissions(schedule: SynSchedule, deadline_s: float) -> tuple[float, ...]:

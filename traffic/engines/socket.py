@@ -22,6 +22,7 @@ from traffic.engines.questions import Questions
 from traffic.engines.shares import shares
 from traffic.engines.streams import Streams
 from traffic.engines.turnstile import Gate, Turnstile
+from traffic.schedule import LINEAR_TIMEOUTS
 
 if TYPE_CHECKING:
     from traffic.spec import BurstSpec, SynSchedule
@@ -35,9 +36,8 @@ _RESERVED = 100
 _QUESTIONS_AT_ONCE = 1024
 """Of all processes: what a name server in Python answers within the clients' patience."""
 
-_LINEAR_TIMEOUTS = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
-_SCHEDULES: dict[SynSchedule, str] = {"classic": "0", "linear": "4"}
-"""ip-sysctl.rst: how many first retransmissions of a SYN follow at the same interval."""
+_SETTING = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
+"""How many first retransmissions of a SYN follow at the same interval (ip-sysctl.rst)."""
 
 
 def run(spec: BurstSpec) -> None:
@@ -62,7 +62,7 @@ def run(spec: BurstSpec) -> None:
 def _set_schedule(schedule: SynSchedule) -> None:
     """A setting of the network namespace; before Linux 6.5 there is only the classic schedule, and no setting."""
     try:
-        _LINEAR_TIMEOUTS.write_text(_SCHEDULES[schedule])
+        _SETTING.write_text(str(LINEAR_TIMEOUTS[schedule]))
     except FileNotFoundError:
         if schedule != "classic":
             raise OSError(

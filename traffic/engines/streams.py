@@ -16,17 +16,19 @@ from traffic.engines.replies import is_complete
 from traffic.engines.table import Table, dotted
 from traffic.engines.wire import request_text
 from traffic.result import RingCount
+from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from traffic.engines.client_state import Connections, Indices
     from traffic.engines.medium import Hears
     from traffic.engines.questions import Questions
+    from traffic.engines.table import Option
     from traffic.engines.turnstile import Gate
-    from traffic.spec import BurstSpec
+    from traffic.spec import BurstSpec, SynSchedule
 
 __all__ = ["Streams"]
 
@@ -54,7 +56,7 @@ class Streams:
 
     def __init__(self, spec: BurstSpec, connections: Connections, questions: Questions, gate: Gate) -> None:
         self._known, self._questions, self._gate = connections, questions, gate
-        self._table = Table(spec, socket.SOCK_STREAM, _EVENTS)
+        self._table = Table(spec, socket.SOCK_STREAM, _EVENTS, _as_many_syns(spec.syn_schedule, spec.connect_timeout_s))
         self._port = spec.port
         self._request = request_text(spec.hostname)
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
@@ -192,8 +194,18 @@ class Streams:
         return complete, ended, False
 
 
+def _as_many_syns(schedule: SynSchedule, deadline_s: float) -> Iterator[Option]:
+    """The kernel repeats SYNs no more often than the schedule says, even if this process is late to give up.
+
+    What TCP_SYNCNT counts comes after the linear timeouts (tcp_write_timeout() in tcp_timer.c), and is at least one.
+    """
+    times = len(syn_retransmissions(schedule, deadline_s)) - LINEAR_TIMEOUTS[schedule]
+    if times > 0:
+        yield socket.IPPROTO_TCP, socket.TCP_SYNCNT, times
+
+
 def _connect(made: socket.socket, server: str, port: int) -> None:
-    """Send a SYN; ConnectionError etc. would be a refusal within the call."""
+    """Send a SYN; OSError if the kernel does not, EADDRNOTAVAIL if the connection exists already."""
     problem = made.connect_ex((server, port))
     if problem not in (0, errno.EINPROGRESS):
         source = ":".join(map(str, made.getsockname()))

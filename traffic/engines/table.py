@@ -12,14 +12,19 @@ import numpy as np
 from traffic.fleet import Fleet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from traffic.engines.client_state import Indices
     from traffic.spec import BurstSpec
 
-__all__ = ["Table", "dotted"]
+__all__ = ["Option", "Table", "dotted"]
 
 _EVENTS = 512
+
+Option = tuple[int, int, int]
+"""Level, name and value, as setsockopt() takes them."""
 
 
 def dotted(address: int) -> str:
@@ -30,8 +35,10 @@ def dotted(address: int) -> str:
 class Table:
     """Sockets by the index of their connection; each is bound to its connection's address and port."""
 
-    def __init__(self, spec: BurstSpec, kind: socket.SocketKind, events: int) -> None:
+    def __init__(self, spec: BurstSpec, kind: socket.SocketKind, events: int, options: Iterable[Option] = ()) -> None:
         self._fleet = Fleet(spec)
+        # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
+        self._options = ((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), *options)
         self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
         self._sockets: list[socket.socket | None] = [None] * spec.connections
         self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
@@ -57,8 +64,8 @@ class Table:
 
     def _open(self, index: int, address: int, port: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, self._kind)
-        # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option in self._options:
+            made.setsockopt(*option)
         made.bind((dotted(address), port))
         self._sockets[index] = made
         self._index[made.fileno()] = index
