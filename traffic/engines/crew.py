@@ -10,7 +10,7 @@ coordinator but what was told to.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 import os
 import select
@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from traffic.engines.account import Account
-from traffic.engines.counts import Counts
+from traffic.engines.counts import Counts, Marks
 from traffic.engines.orders import Order
 from traffic.engines.threshold import Threshold
 from traffic.events import emit
@@ -157,7 +157,7 @@ class Tidings:
         """Tell now and then."""
         if now_s >= self._next_s:
             self._next_s = now_s + _OBSERVED_EVERY_S
-            self._say("progress", counts=counts)
+            self._say("progress", counts=replace(counts, marks=Marks()))  # all but what is long
 
     def report(self, counts: Counts, threshold: Threshold, _ring: RingCount, _now_s: float) -> None:
         """Tell all."""

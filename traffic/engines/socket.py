@@ -22,6 +22,7 @@ from traffic.engines.questions import Questions
 from traffic.engines.shares import shares
 from traffic.engines.streams import Streams
 from traffic.engines.turnstile import Gate, Turnstile
+from traffic.means import per_process
 from traffic.schedule import LINEAR_TIMEOUTS
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_MOST_CONNECTIONS = 18_000
-"""Of one process; a usual hard limit is 20,000 descriptors or more."""
-_RESERVED = 100
-"""Descriptors that connections leave to everything else in a process."""
 _QUESTIONS_AT_ONCE = 1024
 """Of all processes: what a name server in Python answers within the clients' patience."""
 
@@ -75,7 +72,10 @@ def _most_connections() -> int:
     """How many one process makes: as many as it may have descriptors for."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(_MOST_CONNECTIONS, hard - _RESERVED)
+    most = per_process(hard)
+    if not most:
+        raise ValueError(f"{hard} descriptors per process are too few for real connections; ulimit -Hn tells")
+    return most
 
 
 @dataclass(frozen=True, slots=True)
