@@ -201,6 +201,15 @@ def test_a_burst_leaves_a_real_program_as_it_was(lab: Lab, tmp_path: Path, serve
     assert eventually(lambda: "ESTAB" not in inside(lab, server, "ss -nt"))
 
 
+def test_nginx_answers_the_packet_engines_requests(lab: Lab, tmp_path: Path) -> None:
+    """Clients that are only numpy arrays have a conversation with nginx, and it ends with both FINs."""
+    start_nginx(lab, tmp_path)
+    result = lab.burst(100, server="web", requests_per_connection=3)
+    assert (result.tcp.established, result.requests.sent, result.requests.answered) == (100, 300, 300)
+    assert result.disagreements == ()
+    assert eventually(lambda: "ESTAB" not in inside(lab, "web", "ss -nt"))
+
+
 def test_nobody_listens(lab: Lab) -> None:
     """Where no program has taken the port every connection is refused, and the verdict says so."""
     ended = run_lab("burst", "--lab", lab.name, "--server", "web", "-n", 40, *QUICK)
