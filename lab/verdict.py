@@ -95,6 +95,7 @@ def _silence(result: BurstResult) -> Verdict:
         ),
         remedies=(
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
+            "See whether somebody has put faults on the way: lab impair.",
         ),
     )
 

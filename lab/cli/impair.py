@@ -96,10 +96,10 @@ _SETTING = "--rate, --loss, --latency, --silence"
 def _require_sense(node: str | None, interface: str | None, faults: Faults, *, clear: bool) -> None:
     """Refuse options that do not go together, before a lab is looked for."""
     if clear and faults:
-        raise UsageError(f"--clear takes back, and {faults} is to be set: do one after the other")
+        raise UsageError(f"--clear and {faults}: one after the other")
     if node is None and (faults or interface is not None):
         what = faults or f"--interface {interface}"
-        raise UsageError(f"{what}: on which node? lab impair NODE …; lab status lists them")
+        raise UsageError(f"{what}: on which node? lab status lists them")
     if node is not None and not faults and not clear:
         raise UsageError(f"nothing to do with {node}; give {_SETTING} or --clear")
 

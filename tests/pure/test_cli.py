@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMMANDS = ("up", "down", "list", "status", "burst", "exec", "shell", "validate", "predict", "schema")
+COMMANDS = ("up", "down", "list", "status", "burst", "impair", "exec", "shell", "validate", "predict", "schema")
 
 
 def test_help(run: Run) -> None:
@@ -204,6 +204,8 @@ def test_schema(run: Run) -> None:
         ("down", "--all"),
         ("status", "--lab", "tiny"),
         ("burst", "-n", "40", "--expect", "established=30"),
+        ("impair", "cache", "--silence"),
+        ("impair",),
         ("exec", "checkout", "--", "sh", "-c", "ip a | head"),
         ("shell", "checkout"),
     ],
@@ -250,6 +252,36 @@ def test_bad_words(run: Run, option: str, value: str) -> None:
     status, _, err = run("burst", "-n", "5", option, value)
     assert status == 2
     assert value in err
+
+
+# ── impair ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("cache", "--rate", "fast"), "--rate fast: write it like 10mbit, 500kbit or 1gbit"),
+        (("cache", "--rate", "0mbit"), "--rate 0bit: from 1kbit to 34gbit"),
+        (("cache", "--loss", "120"), "--loss 120: a percentage from 0 to 100"),
+        (("cache", "--loss", "-1"), "--loss -1: a percentage from 0 to 100, written like 0.5 or 0.5%"),
+        (("cache", "--latency", "-5ms"), "--latency -5ms: write it like 100ms, 1.5s or 250us"),
+        (("cache", "--jitter", "5ms"), "--jitter varies a latency; give --latency as well"),
+        (
+            ("cache", "--clear", "--rate", "1mbit"),
+            "--clear and rate 1mbit: one after the other",
+        ),
+        (("cache", "--clear", "--silence"), "--clear and silence: one after the other"),
+        (("cache",), "nothing to do with cache; give --rate, --loss, --latency, --silence or --clear"),
+        (("--rate", "1mbit"), "rate 1mbit: on which node? lab status lists them"),
+        (
+            ("--clear", "--interface", "inet"),
+            "--interface inet: on which node? lab status lists them",
+        ),
+    ],
+)
+def test_impair_refuses(run: Run, arguments: tuple[str, ...], text: str) -> None:
+    """Faults that make no sense end with status 2 and a sentence that says what does, before a lab is looked for."""
+    assert run("impair", *arguments) == (2, "", f"{text}\n")
 
 
 # ── Interrupts ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,185 @@
+"""Faults on the way of real traffic: who falls silent, who is heard again, and what the `lab` command says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import json
+import os
+from pathlib import Path
+import re
+import subprocess
+from typing import Any
+
+import pytest
+
+from lab.errors import PreflightError
+from lab.run import Lab
+from lab.verdict import judge
+from tests.support.command import Ended, run_lab
+from tests.support.labs import inside
+from tests.support.machine import require_machine
+
+TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
+PAGE = "curl -sS --max-time 1 http://cache.example.com:443/"
+QUESTION = "dig +tries=1 +time=1 +short cache.example.com"
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Lab]:
+    """The topology `tiny`, up for all of these tests."""
+    require_machine("curl", "dig")
+    with Lab.up(TINY, name=f"test-{os.getpid()}-impair") as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(tiny: Lab) -> Iterator[Lab]:
+    """That lab; what a test has set is cleared after it."""
+    yield tiny
+    tiny.clear_impairments()
+
+
+@pytest.fixture
+def command(lab: Lab) -> Run:
+    """Run `lab impair` on that lab."""
+
+    def run(*arguments: object, **options: Any) -> Ended:
+        return run_lab("impair", "--lab", lab.name, *arguments, **options)
+
+    return run
+
+
+def fails(lab: Lab, program: str) -> bool:
+    """Whether a program in the fleet has no answer."""
+    try:
+        inside(lab, "checkout", program)
+    except subprocess.CalledProcessError:
+        return True
+    return False
+
+
+# ── Silence ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_silent_server(lab: Lab) -> None:
+    """A silent server answers neither the engine's rings nor real programs, while DNS works; then it answers both."""
+    lab.impair("cache", silence=True)
+    result = lab.burst(4, connect_timeout_s=2)
+    assert (result.dns.answered, result.tcp.established, result.tcp.timed_out) == (4, 0, 4)
+    assert judge(result).headline == "4 connections timed out, and no limiter refused them"
+    assert fails(lab, PAGE)
+    (silent,) = lab.impairments()
+    assert silent.dropped_packets >= result.tcp.timed_out + result.tcp.syn_retransmissions
+    lab.clear_impairments()
+    assert lab.burst(4, connect_timeout_s=2).tcp.established == 4
+    assert not fails(lab, PAGE)
+
+
+@pytest.mark.parametrize("node", ["resolver", "svc"])
+def test_a_silent_way_to_the_resolver(lab: Lab, node: str) -> None:
+    """Where the resolver is silent, or the bridge on the way to it, DNS fails for all; then it works again."""
+    lab.impair(node, silence=True)
+    result = lab.burst(4, connect_timeout_s=1.2)
+    assert (result.dns.failed, result.tcp.attempted) == (4, 0)
+    assert fails(lab, QUESTION)
+    assert sum(each.dropped_packets for each in lab.impairments()) >= 4
+    lab.clear_impairments()
+    assert lab.burst(4, connect_timeout_s=1.2).tcp.established == 4
+    assert not fails(lab, QUESTION)
+
+
+def test_one_silent_interface(lab: Lab) -> None:
+    """One interface of a node can be silent: what arrives at the others still does."""
+    (made,) = lab.impair("svc", interface="eni-private-a", silence=True)
+    assert (made.node, made.interface) == ("svc", "eni-private-a")
+    result = lab.burst(4, connect_timeout_s=1.2)
+    assert (result.dns.answered, result.tcp.established, result.tcp.timed_out) == (4, 2, 2)
+
+
+# ── Rate, loss and latency ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rate(lab: Lab) -> None:
+    """Traffic passes a node with a rate, through a token bucket on each of its interfaces that counts it."""
+    made = lab.impair("natgw", rate="10mbit")
+    assert [each.interface for each in made] == ["vpc", "inet"]
+    assert lab.burst(4, connect_timeout_s=2).tcp.established == 4
+    for qdisc in json.loads(inside(lab, "natgw", "tc -statistics -json qdisc show root")):
+        if qdisc["dev"] != "lo":
+            assert (qdisc["kind"], qdisc["options"]["rate"]) == ("tbf", 1_250_000)
+            assert qdisc["packets"] >= 4
+
+
+def test_loss_and_latency(lab: Lab) -> None:
+    """A late link still connects; one that loses everything times out; netem counts what it has dropped."""
+    try:
+        lab.impair("cache", latency_s=0.05, jitter_s=0.01)
+    except PreflightError as lacking:
+        pytest.skip(str(lacking))
+    assert lab.burst(4, connect_timeout_s=2).tcp.established == 4
+    lab.impair("cache", loss_percent=100)
+    assert lab.burst(4, connect_timeout_s=2).tcp.timed_out == 4
+    (found,) = lab.impairments()
+    assert found.dropped_packets >= 4
+
+
+# ── lab impair ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_set_list_and_clear(command: Run) -> None:
+    """Each step says what it did; the list has what is set, with the packets that it has dropped."""
+    assert command("cache", "--silence") == (0, "srv-cache inet: silence set\n", "")
+    assert command("natgw", "--interface", "inet", "--rate", "0.5mbit").stdout == "natgw inet: rate 500kbit set\n"
+    listing = command()
+    assert re.match(r"node +interface +what is set +dropped packets\n", listing.stdout)
+    assert re.search(r"^natgw +inet +rate 500kbit +0$", listing.stdout, re.MULTILINE)
+    assert re.search(r"^srv-cache +inet +silence +\d+$", listing.stdout, re.MULTILINE)
+    assert command("cache", "--clear").stdout == "srv-cache inet: silence cleared\n"
+    assert command("--clear").stdout == "natgw inet: rate 500kbit cleared\n"
+    assert command() == (0, "nothing is set\n", "")
+
+
+def test_documents(command: Run) -> None:
+    """With `--json` each step prints what it set, cleared or found, as one document."""
+    made = {
+        "node": "srv-cache",
+        "interface": "inet",
+        "rate_bit_per_s": 10_000_000,
+        "loss_percent": None,
+        "latency_s": None,
+        "jitter_s": None,
+        "silence": False,
+        "dropped_packets": 0,
+    }
+    assert command("cache", "--rate", "10mbit", "--json").json == [made]
+    assert command("--json").json == [made]
+    assert command("--clear", "--json").json == [made]
+    assert command("--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("nowhere", "--silence"), r"no node 'nowhere' in lab .*; known: svc, .*srv-cache"),
+        (("natgw", "--interface", "eth0", "--silence"), r"no interface 'eth0' in node natgw; known: vpc, inet"),
+        (("natgw", "--interface", "lo", "--clear"), r"no interface 'lo' in node natgw; known: vpc, inet"),
+    ],
+)
+def test_unknown_names(command: Run, arguments: tuple[str, ...], text: str) -> None:
+    """An unknown node or interface ends with status 2 and the known ones."""
+    ended = command(*arguments)
+    assert (ended.status, ended.stdout) == (2, "")
+    assert re.fullmatch(text + "\n", ended.stderr)
+
+
+def test_a_kernel_without_netem(command: Run) -> None:
+    """Where the kernel has no netem the command ends with status 3 and what helps, and nothing is set."""
+    ended = command("cache", "--latency", "100ms")
+    if ended.status == 0:
+        pytest.skip("this kernel has netem (sch_netem)")
+    assert (ended.status, ended.stdout) == (3, "")
+    assert "CONFIG_NET_SCH_NETEM" in ended.stderr
+    assert "sudo modprobe sch_netem" in ended.stderr
+    assert command("--json").json == []
