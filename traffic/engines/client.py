@@ -17,7 +17,7 @@ import numpy as np
 
 from traffic.arrivals import arrived, arrives_s, environments
 from traffic.engines.client_state import OPEN, Connections, Indices, State
-from traffic.engines.pacing import Window
+from traffic.engines.pacing import Pace, Window
 from traffic.engines.places import Places
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
@@ -34,10 +34,10 @@ __all__ = ["BATCH", "Client", "connections_of"]
 BATCH = 256
 """Requests sent at once: a quarter of the smallest queue on the way (net.core.netdev_max_backlog = 1000)."""
 
-_DNS_WINDOW = 1024
-_TCP_WINDOW = 4096
 _PATIENCE_S = 0.05
 """Many round trips of the lab, even on a busy machine, and far less than the first retransmission."""
+_QUESTIONS = Pace(1024, _PATIENCE_S)
+_CALLS = Pace(4096, _PATIENCE_S)
 
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1
@@ -96,7 +96,13 @@ class Client:
     """Every client of one burst."""
 
     def __init__(
-        self, spec: BurstSpec, connections: Connections, medium: Medium, *, questions_at_once: int = _DNS_WINDOW
+        self,
+        spec: BurstSpec,
+        connections: Connections,
+        medium: Medium,
+        *,
+        questions: Pace = _QUESTIONS,
+        calls: Pace = _CALLS,
     ) -> None:
         self.connections = connections
         self.counts = connections.counts
@@ -105,20 +111,17 @@ class Client:
         self._idle: list[int] = []
         self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
         self._stopped = self._starved = False
-        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(spec, questions_at_once)}
+        self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
 
-    def _make_exchanges(self, spec: BurstSpec, questions_at_once: int) -> Iterator[_Exchange]:
+    def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
         """Later steps first: what has begun goes on before anything new begins."""
-        known, medium = self.connections, self._medium
-        tcp_window = spec.connections if spec.destination else _TCP_WINDOW  # SYNs alone have no answers to wait for
-
-        def window(size: int) -> Window:
-            return Window(spec.connections, size, _PATIENCE_S)
-
-        yield _Exchange(State.CLOSING, window(_TCP_WINDOW), self._next_to_close, known.close, medium.close)
-        yield _Exchange(State.REQUESTING, window(_TCP_WINDOW), self._next_to_request, known.request, medium.request)
-        yield _Exchange(State.SYN_SENT, window(tcp_window), self._next_to_call, known.call, medium.call)
-        yield _Exchange(State.ASKING, window(questions_at_once), self._next_invocations, known.ask, medium.ask)
+        known, medium, count = self.connections, self._medium, len(self.connections)
+        if self._spec.destination:
+            calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), self._next_to_close, known.close, medium.close)
+        yield _Exchange(State.REQUESTING, Window(count, _CALLS), self._next_to_request, known.request, medium.request)
+        yield _Exchange(State.SYN_SENT, Window(count, calls), self._next_to_call, known.call, medium.call)
+        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, known.ask, medium.ask)
 
     # Sending
 

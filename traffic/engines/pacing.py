@@ -7,21 +7,28 @@ a backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from traffic.engines.client_state import Indices
 
-__all__ = ["Window"]
+__all__ = ["Pace", "Window"]
+
+
+class Pace(NamedTuple):
+    """How many requests may be on their way, and when one that is not answered is taken for dropped."""
+
+    at_once: int
+    patience_s: float
 
 
 class Window:
     """At most `size` requests on their way; those unanswered after `patience_s` are taken for dropped."""
 
-    def __init__(self, connections: int, size: int, patience_s: float) -> None:
-        self._size, self._patience_s = size, patience_s
+    def __init__(self, connections: int, pace: Pace) -> None:
+        self._size, self._patience_s = pace
         self._outstanding = 0
         self._on_the_way = np.zeros(connections, np.bool_)
         self._sent: deque[tuple[float, Indices]] = deque()

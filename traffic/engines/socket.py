@@ -18,6 +18,7 @@ from traffic.engines.client import Client, connections_of
 from traffic.engines.crew import Coordinator, Post, Tidings, Worker, hire
 from traffic.engines.flows import Flows
 from traffic.engines.orders import Order, Orders
+from traffic.engines.pacing import Pace
 from traffic.engines.questions import Questions
 from traffic.engines.shares import shares
 from traffic.engines.streams import Streams
@@ -30,8 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_QUESTIONS_AT_ONCE = 1024
+_QUESTIONS = Pace(1024, 0.05)
 """Of all processes: what a name server in Python answers within the clients' patience."""
+_CALLS = Pace(768, 0.28)
+"""Of all processes: of SYNs that nobody answers no more than 768 go out in 256 ms.
+
+The kernel's timers of 4 s and more are that coarse (at 250 Hz, kernel/time/timer.c), so that what went out in that
+time is retransmitted in one go; of more than 1,000 packets in one go (net.core.netdev_max_backlog) the kernel drops the
+rest before they reach the network.
+"""
 
 _SETTING = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
 """How many first retransmissions of a SYN follow at the same interval (ip-sysctl.rst)."""
@@ -48,12 +56,16 @@ def run(spec: BurstSpec) -> None:
     for place, part in enumerate(parts):
         post = hire(crew)
         if post is not None:  # this is the new process
-            work = _Work(part, turnstile.gate(place), max(_QUESTIONS_AT_ONCE // len(parts), 1), epoch_s)
+            work = _Work(part, turnstile.gate(place), _part(_QUESTIONS, len(parts)), _part(_CALLS, len(parts)), epoch_s)
             work.do(post)
             return
     orders = Orders(sys.stdin.fileno())
     orders.heed_signals()
     Coordinator(crew, spec.offered, orders, epoch_s).run()
+
+
+def _part(pace: Pace, parts: int) -> Pace:
+    return Pace(max(pace.at_once // parts, 1), pace.patience_s)
 
 
 def _set_schedule(schedule: SynSchedule) -> None:
@@ -84,7 +96,8 @@ class _Work:
 
     spec: BurstSpec
     gate: Gate
-    questions_at_once: int
+    questions: Pace
+    calls: Pace
     epoch_s: float
 
     def do(self, post: Post) -> None:
@@ -103,5 +116,5 @@ class _Work:
         spec, kind = self.spec, Flows if self.spec.protocol == "udp" else Streams
         connections = connections_of(spec, repeats=kind.repeats)
         medium = kind(spec, connections, Questions(spec, spec.sources[0].first_address), self.gate)
-        client = Client(spec, connections, medium, questions_at_once=self.questions_at_once)
+        client = Client(spec, connections, medium, questions=self.questions, calls=self.calls)
         return Burst(spec, client, medium, orders, epoch_s=self.epoch_s, say=post.say, account=Tidings(post))
