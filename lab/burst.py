@@ -17,6 +17,7 @@ from lab.kernel.apply import lost
 from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.nft import flush_sets
+from lab.kernel.preflight import require_means
 from lab.kernel.state import Record
 from lab.kernel.taps import opened, places
 from lab.load import Load
@@ -102,6 +103,7 @@ def run_burst(
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     scene = _scene(plan, topology, load)
+    require_means(load.engine, scene.connections)
     packets = _Packets(saw)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:

@@ -12,6 +12,10 @@ __all__ = ["Means", "most_connections", "per_process"]
 
 _MOST_OF_A_PROCESS = 18_000
 """Real connections of one process; more processes share the work of many, and this leaves memory where it is used."""
+_PROCESSES = 32
+"""More would take longer to start than their connections to make."""
+_OF_EACH_PROCESS = 3
+"""Descriptors in the process that speaks for the others: two pipes and a place in its poll."""
 _RESERVED = 100
 """Descriptors that connections leave to everything else in a process."""
 _ENDS = 2
@@ -52,8 +56,8 @@ def most_connections(engine: Engine, means: Means) -> int:
     by_memory = max(means.memory_bytes - _PROGRAM_BYTES, 0) // _BYTES[engine]
     if engine != "socket":
         return by_memory
-    by_files = means.files // _ENDS if per_process(means.descriptors) else 0
-    return max(min(by_memory, by_files), 0)
+    processes = min(_PROCESSES, max(means.descriptors - _RESERVED, 0) // _OF_EACH_PROCESS)
+    return max(min(by_memory, means.files // _ENDS, processes * per_process(means.descriptors)), 0)
 
 
 def per_process(descriptors: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import resource
 import shlex
 import shutil
 import subprocess
@@ -68,6 +69,20 @@ def _remedy(program: str) -> str:
     if program not in _SERVICES:
         return command
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
+
+
+def require_means(engine: Engine, connections: int) -> None:
+    """Memory, open files and descriptors for so many connections at a time, before the first packet."""
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    means = Means.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
+    most = most_connections(engine, means)
+    if connections > most:
+        raise PreflightError(
+            f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
+            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more open "
+            f"files, {descriptors:,} descriptors for each process); "
+            f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
+        )
 
 
 def find(program: str) -> str | None:

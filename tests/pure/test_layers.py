@@ -30,6 +30,7 @@ FROM_TRAFFIC = {
     "traffic.result",  # what a burst says: the result carries it
     "traffic.sighting",  # a packet at a place: the scapy engine tells of it, the command line shows it
     "traffic.arrivals",  # when: arithmetic that the prediction shares
+    "traffic.means",  # how many: what it asks of the machine
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""

@@ -32,6 +32,12 @@ def test_descriptors(descriptors: int, connections: int) -> None:
     assert (most_connections("socket", replace(PLENTY, descriptors=descriptors)) > 0) == (connections > 0)
 
 
+def test_processes() -> None:
+    """Few descriptors mean many processes, and there are no more than can be started and listened to."""
+    assert most_connections("socket", replace(PLENTY, descriptors=1024)) == 32 * 924
+    assert most_connections("socket", replace(PLENTY, descriptors=130)) == 10 * 30
+
+
 def test_what_the_kernel_tells() -> None:
     """MemAvailable, the files that may still be opened, and the limit."""
     meminfo = "MemTotal:       24682752 kB\nMemFree:        20000000 kB\nMemAvailable:   23572480 kB\n"
