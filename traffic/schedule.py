@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import takewhile
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from traffic.spec import SynSchedule
 
-__all__ = ["LINEAR_TIMEOUTS", "dns_retries", "fin_retries", "request_retries", "syn_retransmissions"]
+__all__ = ["LINEAR_TIMEOUTS", "dns_retries", "fin_retries", "request_retries", "syn_count", "syn_retransmissions"]
 
 # Linux before 6.5: initial RTO 1 s (RFC 6298), doubled each time, tcp_syn_retries = 6
 # (Documentation/networking/ip-sysctl.rst: "the last retransmission 63 s, final timeout 127 s").
@@ -21,6 +22,9 @@ _LINEAR_S = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0)
 
 _SCHEDULES_S: dict[SynSchedule, tuple[float, ...]] = {"classic": _CLASSIC_S, "linear": _LINEAR_S}
 
+_SYN_RETRIES = 6
+"""tcp_syn_retries by default."""
+
 LINEAR_TIMEOUTS: dict[SynSchedule, int] = {"classic": 0, "linear": 4}
 """tcp_syn_linear_timeouts of each."""
 
@@ -28,6 +32,20 @@ LINEAR_TIMEOUTS: dict[SynSchedule, int] = {"classic": 0, "linear": 4}
 def syn_retransmissions(schedule: SynSchedule, deadline_s: float) -> tuple[float, ...]:
     """When SYNs are retransmitted: only those that go out before the client gives up."""
     return _before(_SCHEDULES_S[schedule], deadline_s)
+
+
+def syn_count(schedule: SynSchedule, deadline_s: float) -> int:
+    """The TCP_SYNCNT with which the kernel repeats a SYN as long as its client waits, and not much longer.
+
+    With n it stops when it would repeat after as long as n doublings take, 2^(n+1) - 1 s (retransmits_timed_out() in
+    tcp_timer.c), whatever the schedule; at least one, at most the usual six.
+    """
+    times_s = _SCHEDULES_S[schedule]
+    return next((n for n in range(1, _SYN_RETRIES) if _stops_s(times_s, n) >= deadline_s), _SYN_RETRIES)
+
+
+def _stops_s(times_s: tuple[float, ...], count: int) -> float:
+    return next((time_s for time_s in times_s if time_s >= (2 << count) - 1), inf)
 
 
 def dns_retries(deadline_s: float) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
+from traffic.schedule import dns_retries, fin_retries, request_retries, syn_count, syn_retransmissions
 
 if TYPE_CHECKING:
     from traffic.spec import SynSchedule
@@ -44,3 +44,19 @@ def test_requests_double_from_the_least_rto() -> None:
 def test_fins_are_repeated_soon() -> None:
     """FINs are repeated within the time that closing may take."""
     assert fin_retries() == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("schedule", ["classic", "linear"])
+@pytest.mark.parametrize("deadline_s", [0.5, 1.0, 2.9, 3.0, 3.1, 7.0, 8.0, 15.0, 30.0, 63.0, 100.0])
+def test_syn_count(schedule: SynSchedule, deadline_s: float) -> None:
+    """The kernel stops at none of the retransmissions before the deadline, and at one before the second after it."""
+    times_s = syn_retransmissions(schedule, 1e9)
+    stops_s = next((each for each in times_s if each >= 2 ** (syn_count(schedule, deadline_s) + 1) - 1), 127.0)
+    assert stops_s >= deadline_s
+    assert syn_count(schedule, deadline_s) == 1 or stops_s <= 2 * deadline_s + 5
+
+
+@pytest.mark.parametrize(("deadline_s", "count"), [(1, 1), (3, 1), (3.5, 2), (7, 2), (15, 3), (30, 4), (1000, 6)])
+def test_syn_count_of_the_classic_schedule(deadline_s: float, count: int) -> None:
+    """It is the number of retransmissions, where there is one at all."""
+    assert syn_count("classic", deadline_s) == count

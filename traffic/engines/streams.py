@@ -16,19 +16,18 @@ from traffic.engines.replies import is_complete
 from traffic.engines.table import Table, dotted
 from traffic.engines.wire import request_text
 from traffic.result import RingCount
-from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
+from traffic.schedule import syn_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from traffic.engines.client_state import Connections, Indices
     from traffic.engines.medium import Hears
     from traffic.engines.questions import Questions
-    from traffic.engines.table import Option
     from traffic.engines.turnstile import Gate
-    from traffic.spec import BurstSpec, SynSchedule
+    from traffic.spec import BurstSpec
 
 __all__ = ["Streams"]
 
@@ -56,7 +55,9 @@ class Streams:
 
     def __init__(self, spec: BurstSpec, connections: Connections, questions: Questions, gate: Gate) -> None:
         self._known, self._questions, self._gate = connections, questions, gate
-        self._table = Table(spec, socket.SOCK_STREAM, _EVENTS, _as_many_syns(spec.syn_schedule, spec.connect_timeout_s))
+        # The kernel repeats no SYN after the deadline, even if this process is late to give up.
+        syns = (socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_count(spec.syn_schedule, spec.connect_timeout_s))
+        self._table = Table(spec, socket.SOCK_STREAM, _EVENTS, [syns])
         self._port = spec.port
         self._request = request_text(spec.hostname)
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
@@ -192,16 +193,6 @@ class Streams:
         if waits and received and not complete:
             self._partial[index] = received
         return complete, ended, False
-
-
-def _as_many_syns(schedule: SynSchedule, deadline_s: float) -> Iterator[Option]:
-    """The kernel repeats SYNs no more often than the schedule says, even if this process is late to give up.
-
-    What TCP_SYNCNT counts comes after the linear timeouts (tcp_write_timeout() in tcp_timer.c), and is at least one.
-    """
-    times = len(syn_retransmissions(schedule, deadline_s)) - LINEAR_TIMEOUTS[schedule]
-    if times > 0:
-        yield socket.IPPROTO_TCP, socket.TCP_SYNCNT, times
 
 
 def _connect(made: socket.socket, server: str, port: int) -> None:

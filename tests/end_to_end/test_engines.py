@@ -1,0 +1,156 @@
+"""The packet engine and the socket engine see the same network: the same numbers, whatever makes the connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lab.errors import KernelError
+from lab.kernel.namespaces import NETNS_DIRECTORY
+from tests.support.labs import eventually, inside
+from traffic.spec import Engine, SynSchedule
+
+if TYPE_CHECKING:
+    from lab import Lab
+    from lab.load import LoadOptions
+    from lab.pytest_plugin import LabUp
+    from lab.result import BurstResult
+
+ENGINES: tuple[Engine, ...] = ("packet", "socket")
+VARIANTS: list[LoadOptions] = [
+    {},
+    {"requests_per_connection": 3},
+    {"requests_per_connection": 1, "close": "half-close"},
+    {"requests_per_connection": 1, "close": "reset"},
+    {"protocol": "udp"},
+    {"protocol": "udp", "requests_per_connection": 2},
+    {"rate_per_s": 200.0},
+]
+
+
+def _account(result: BurstResult) -> dict[str, Any]:
+    """Everything in a result that does not depend on time."""
+    assert result.disagreements == ()
+    return {
+        "dns": result.dns,
+        "tcp": result.tcp,
+        "requests": result.requests,
+        "threshold": result.drop_threshold,
+        "limits": result.limits,
+        "bottleneck": result.bottleneck,
+    }
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda options: " ".join(map(str, options.values())) or "plain")
+def test_engines_agree(lab_up: LabUp, topologies: Path, options: LoadOptions) -> None:
+    """Requests and closes of all kinds, datagrams, a rate: both engines report the same."""
+    accounts = []
+    for engine in ENGINES:
+        wanted: LoadOptions = {**options, "engine": engine, "connect_timeout_s": 1.5}
+        with lab_up(topologies / "tiny.yaml") as lab:
+            accounts.append(_account(lab.burst(40, **wanted)))
+    assert accounts[0] == accounts[1]
+    assert (accounts[0]["tcp"].established, accounts[0]["threshold"]) == (30, 30)
+
+
+def test_engines_agree_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
+    """60,000 real connections, of several processes, are dropped at the same number as emulated ones."""
+    accounts = []
+    for engine in ENGINES:
+        with lab_up(topologies / "one_subnet.yaml") as lab:
+            accounts.append(_account(lab.burst(60_000, engine=engine, connect_timeout_s=3)))
+    assert accounts[0] == accounts[1]
+    assert (accounts[0]["tcp"].established, accounts[0]["threshold"]) == (55_000, 55_000)
+
+
+@pytest.mark.parametrize(("schedule", "retransmissions"), [("classic", 3), ("linear", 6)])
+def test_kernel_retransmits_by_the_schedule(
+    lab_up: LabUp, topologies: Path, schedule: SynSchedule, retransmissions: int
+) -> None:
+    """In 8 s, as both the clients' TCP_INFO and the limiters' counters tell."""
+    result = lab_up(topologies / "tiny.yaml").burst(40, engine="socket", connect_timeout_s=8, syn_schedule=schedule)
+    assert result.tcp.syn_retransmissions == 10 * retransmissions
+    assert sum(limit.dropped_packets for limit in result.limits) == 10 * (1 + retransmissions)
+    assert result.disagreements == ()
+
+
+def test_connections_come_and_go(lab_up: LabUp, topologies: Path) -> None:
+    """More real connections one after the other than fit at a time, and one for many requests."""
+    lab = lab_up(topologies / "tiny.yaml")
+    result = lab.burst(100, engine="socket", rate_per_s=20, hold_s=0.2)
+    assert (result.tcp.established, result.drop_threshold, result.disagreements) == (100, None, ())
+    result = lab.burst(100, engine="socket", rate_per_s=50, hold_s=1.0, reuse=True)
+    assert result.tcp.attempted < 100
+    assert (result.invocations.served, result.disagreements) == (100, ())
+
+
+def test_same_ports_again(lab_up: LabUp, topologies: Path) -> None:
+    """A burst may have the ports of the one before it, whose connections are in TIME_WAIT."""
+    lab = lab_up(topologies / "tiny.yaml")
+    first, second = (_account(lab.burst(30, engine="socket", connect_timeout_s=3)) for _ in range(2))
+    assert first["tcp"] == second["tcp"]
+
+
+def test_connections_that_are_left_open(lab_up: LabUp, topologies: Path) -> None:
+    """They outlive their burst, in processes that `lab down` ends."""
+    lab = lab_up(topologies / "tiny.yaml")
+    lab.burst(20, engine="socket", leave_open=True)
+    assert "443" in inside(lab, "checkout", "ss -Htn state established")
+    assert len(_workers(lab)) == 1
+    assert lab.burst(10, engine="socket", connect_timeout_s=3).tcp.established == 10
+    lab.down()
+    assert _workers(lab) == []
+
+
+@pytest.mark.parametrize(("whom", "number"), [(0, signal.SIGTERM), (0, signal.SIGKILL), (-1, signal.SIGKILL)])
+def test_nothing_outlives_a_burst_that_is_ended(lab_up: LabUp, topologies: Path, whom: int, number: int) -> None:
+    """Whether the coordinator or a worker is ended, the burst fails and its processes and sockets are gone."""
+    lab = lab_up(topologies / "one_subnet.yaml")
+    with _burst(lab, 20_000) as failures:
+        assert eventually(lambda: any(each.in_use for each in lab.readings()), 30)
+        os.kill(_workers(lab)[whom], number)
+    assert len(failures) == 1
+    assert eventually(lambda: not _workers(lab))  # those of a coordinator that was killed end by themselves
+    assert inside(lab, "checkout", "ss -Htn state established") == ""
+
+
+@contextmanager
+def _burst(lab: Lab, connections: int) -> Iterator[list[KernelError]]:
+    """A burst that holds its connections until something ends it; how it failed."""
+    failures: list[KernelError] = []
+
+    def run() -> None:
+        try:
+            lab.burst(connections, engine="socket", hold_s=120.0)
+        except KernelError as error:
+            failures.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        thread.join()
+
+
+def _workers(lab: Lab) -> list[int]:
+    """Processes of the socket engine, oldest first."""
+    home = NETNS_DIRECTORY / lab.node("checkout").namespace
+    if not home.exists():
+        return []
+    found = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return sorted(pid for pid in found if _lives_in(home, pid))
+
+
+def _lives_in(home: Path, pid: int) -> bool:
+    try:
+        return (Path(f"/proc/{pid}/ns/net")).samefile(home)
+    except OSError:
+        return False
