@@ -11,8 +11,10 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
+from traffic.means import Means, most_connections
+from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_program", "require_root", "search_path"]
+__all__ = ["find", "require_everything", "require_program", "require_means", "require_root", "search_path"]
 
 _CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _NEEDED = ("nft", "ip")
