@@ -14,7 +14,7 @@ from lab.errors import PreflightError
 from traffic.means import Means, most_connections
 from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_program", "require_means", "require_root", "search_path"]
+__all__ = ["find", "require_everything", "require_means", "require_program", "require_root", "search_path"]
 
 _CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _NEEDED = ("nft", "ip")
@@ -81,8 +81,8 @@ def require_means(engine: Engine, connections: int) -> None:
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more open "
-            f"files, {descriptors:,} descriptors for each process); "
+            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more "
+            f"open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
 
