@@ -7,6 +7,7 @@ connections (`shares`), all send their SYNs in turn (`turnstile`), and one adds 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 import resource
 import sys
@@ -24,7 +25,7 @@ from traffic.engines.shares import shares
 from traffic.engines.streams import Streams
 from traffic.engines.turnstile import Gate, Turnstile
 from traffic.means import per_process
-from traffic.schedule import LINEAR_TIMEOUTS
+from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
 if TYPE_CHECKING:
     from traffic.spec import BurstSpec, SynSchedule
@@ -33,13 +34,11 @@ __all__ = ["run"]
 
 _QUESTIONS = Pace(1024, 0.05)
 """Of all processes: what a name server in Python answers within the clients' patience."""
-_CALLS = Pace(768, 0.28)
-"""Of all processes: of SYNs that nobody answers no more than 768 go out in 256 ms.
-
-The kernel's timers of 4 s and more are that coarse (at 250 Hz, kernel/time/timer.c), so that what went out in that
-time is retransmitted in one go; of more than 1,000 packets in one go (net.core.netdev_max_backlog) the kernel drops the
-rest before they reach the network.
-"""
+_CALLS_AT_ONCE = 640
+_TIMERS_S = ((4.0, 0.28), (0.0, 0.05))
+"""How coarse the kernel's timers of such a length are, and a little more (at 250 Hz, kernel/time/timer.c): SYNs that
+went out in that time are retransmitted in one go. Of more than 1,000 packets in one go (net.core.netdev_max_backlog)
+the kernel drops the rest before they reach the network, so no more SYNs that nobody answers go out in that time."""
 
 _SETTING = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
 """How many first retransmissions of a SYN follow at the same interval (ip-sysctl.rst)."""
@@ -56,12 +55,19 @@ def run(spec: BurstSpec) -> None:
     for place, part in enumerate(parts):
         post = hire(crew)
         if post is not None:  # this is the new process
-            work = _Work(part, turnstile.gate(place), _part(_QUESTIONS, len(parts)), _part(_CALLS, len(parts)), epoch_s)
+            questions, calls = (_part(pace, len(parts)) for pace in (_QUESTIONS, _calls(spec)))
+            work = _Work(part, turnstile.gate(place), questions, calls, epoch_s)
             work.do(post)
             return
     orders = Orders(sys.stdin.fileno())
     orders.heed_signals()
     Coordinator(crew, spec.offered, orders, epoch_s).run()
+
+
+def _calls(spec: BurstSpec) -> Pace:
+    times_s = (0.0, *syn_retransmissions(spec.syn_schedule, spec.connect_timeout_s))
+    longest_s = max((after - before for before, after in pairwise(times_s)), default=0.0)
+    return Pace(_CALLS_AT_ONCE, next(coarse_s for timer_s, coarse_s in _TIMERS_S if longest_s >= timer_s))
 
 
 def _part(pace: Pace, parts: int) -> Pace:
