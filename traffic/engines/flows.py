@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from traffic.engines.medium import Hears
     from traffic.engines.questions import Questions
     from traffic.engines.turnstile import Gate
+    from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 
 __all__ = ["Flows"]
@@ -34,9 +35,11 @@ class Flows:
     repeats = True
     close_is_answered = False
 
-    def __init__(self, spec: BurstSpec, connections: Connections, questions: Questions, gate: Gate) -> None:
+    def __init__(
+        self, spec: BurstSpec, connections: Connections, fleet: Fleet, *, questions: Questions, gate: Gate
+    ) -> None:
         self._known, self._questions, self._gate = connections, questions, gate
-        self._table = Table(spec, socket.SOCK_DGRAM, select.EPOLLIN)
+        self._table = Table(fleet, len(connections), socket.SOCK_DGRAM, select.EPOLLIN)
         self._port = spec.port
 
     def descriptors(self) -> Iterable[int]:
@@ -57,12 +60,12 @@ class Flows:
     def call(self, indices: Indices) -> None:
         """First datagrams, in turn with all other processes of the burst; and those that are repeated."""
         fresh = indices[self._known.tries[indices] == 1]
-        made = self._table.open(fresh)
-        for each, server in zip(made, self._known.destination[fresh].tolist(), strict=True):
-            each.connect((dotted(server), self._port))
-        counts = self._known.counts
-        with self._gate.turn(len(fresh), counts.leaving, counts.open) as turn:
-            self._known.number(fresh, *turn)
+        counts, new = self._known.counts, self._table.new(fresh)
+        with self._gate.turn(len(fresh), new, leaving=counts.leaving, established=counts.open) as turn:
+            self._known.number(fresh, turn.attempted, turn.leaving, turn.established)
+            made = self._table.open(fresh, turn.numbered)
+            for each, server in zip(made, self._known.destination[fresh].tolist(), strict=True):
+                each.connect((dotted(server), self._port))
             self.request(indices)
         self._table.watch(made)
 

@@ -38,7 +38,7 @@ class Questions:
     def __init__(self, spec: BurstSpec, environment: IPv4Address) -> None:
         if spec.connections > _IDENTIFIERS:
             raise ValueError(f"{spec.connections} questions of one socket need more than {_IDENTIFIERS} identifiers")
-        self._first, self._count = spec.first_connection, spec.connections
+        self._count = spec.connections
         self._question = encode_query(spec.hostname)[2:]
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
@@ -50,8 +50,8 @@ class Questions:
         return self._socket.fileno()
 
     def ask(self, indices: Indices) -> None:
-        """A question each, identified by the low bits of the connection's number."""
-        for identifier in ((indices + self._first) % _IDENTIFIERS).tolist():
+        """A question each, identified by the connection's index."""
+        for identifier in indices.tolist():
             with suppress(BlockingIOError, ConnectionRefusedError):  # lost, or an ICMP message: asked again in time
                 self._socket.send(identifier.to_bytes(2, "big") + self._question)
 
@@ -60,8 +60,7 @@ class Questions:
         answers = self._take()
         if not answers:
             return False
-        identifiers = np.array([int.from_bytes(each[:2], "big") for each in answers], np.int64)
-        indices = (identifiers - self._first) % _IDENTIFIERS
+        indices = np.array([int.from_bytes(each[:2], "big") for each in answers], np.int64)
         addresses = np.array([_address_in(each[2:]) for each in answers], np.uint32)
         ours, known = indices < self._count, addresses != 0
         if (ours & known).any():

@@ -13,15 +13,13 @@ __all__ = ["shares"]
 
 
 def shares(spec: BurstSpec, most: int) -> list[BurstSpec]:
-    """Contiguous runs of connections, about equal and none longer than `most`; paths take turns within each.
+    """Parts of about equal size, none larger than `most`; which numbers its connections have in the whole is open.
 
     What comes or grows with time is divided in proportion, so the first invocations of all parts come together, and
     at least one invocation of each part is under way at a time.
     """
-    paths = len(spec.paths)
-    turns = -(-spec.connections // paths)
-    parts = -(-turns // max(most // paths, 1))
-    edges = [min(turns * part // parts * paths, spec.connections) for part in range(parts + 1)]
+    parts = -(-spec.connections // most)
+    edges = [spec.connections * part // parts for part in range(parts + 1)]
     return [_share(spec, first, end) for first, end in pairwise(edges)]
 
 
@@ -31,7 +29,6 @@ def _share(spec: BurstSpec, first: int, end: int) -> BurstSpec:
     return replace(
         spec,
         connections=end - first,
-        first_connection=spec.first_connection + first,
         invocations=offered,
         arrivals=_fewer(spec.arrivals, part),
         growth=_slower(spec.growth, (end - first) / spec.connections),

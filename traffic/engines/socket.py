@@ -24,6 +24,7 @@ from traffic.engines.questions import Questions
 from traffic.engines.shares import shares
 from traffic.engines.streams import Streams
 from traffic.engines.turnstile import Gate, Turnstile
+from traffic.fleet import Fleet
 from traffic.means import per_process
 from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
@@ -35,7 +36,7 @@ __all__ = ["run"]
 _QUESTIONS = Pace(1024, 0.05)
 """Of all processes: what a name server in Python answers within the clients' patience."""
 _CALLS_AT_ONCE = 640
-_TIMERS_S = ((4.0, 0.28), (0.0, 0.05))
+_TIMERS_S = ((4.0, 0.28), (0.0, 0.1))
 """How coarse the kernel's timers of such a length are, and a little more (at 250 Hz, kernel/time/timer.c): SYNs that
 went out in that time are retransmitted in one go. Of more than 1,000 packets in one go (net.core.netdev_max_backlog)
 the kernel drops the rest before they reach the network, so no more SYNs that nobody answers go out in that time."""
@@ -56,7 +57,7 @@ def run(spec: BurstSpec) -> None:
         post = hire(crew)
         if post is not None:  # this is the new process
             questions, calls = (_part(pace, len(parts)) for pace in (_QUESTIONS, _calls(spec)))
-            work = _Work(part, turnstile.gate(place), questions, calls, epoch_s)
+            work = _Work(part, Fleet(spec), turnstile.gate(place), questions, calls, epoch_s)
             work.do(post)
             return
     orders = Orders(sys.stdin.fileno())
@@ -101,6 +102,8 @@ class _Work:
     """What one process has to do."""
 
     spec: BurstSpec
+    fleet: Fleet
+    """The whole burst's."""
     gate: Gate
     questions: Pace
     calls: Pace
@@ -121,6 +124,7 @@ class _Work:
     def _burst(self, orders: Orders, post: Post) -> Burst:
         spec, kind = self.spec, Flows if self.spec.protocol == "udp" else Streams
         connections = connections_of(spec, repeats=kind.repeats)
-        medium = kind(spec, connections, Questions(spec, spec.sources[0].first_address), self.gate)
+        questions = Questions(spec, spec.sources[0].first_address)
+        medium = kind(spec, connections, self.fleet, questions=questions, gate=self.gate)
         client = Client(spec, connections, medium, questions=self.questions, calls=self.calls)
         return Burst(spec, client, medium, orders, epoch_s=self.epoch_s, say=post.say, account=Tidings(post))

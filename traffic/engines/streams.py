@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from traffic.engines.medium import Hears
     from traffic.engines.questions import Questions
     from traffic.engines.turnstile import Gate
+    from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 
 __all__ = ["Streams"]
@@ -53,11 +54,13 @@ class Streams:
 
     repeats = False
 
-    def __init__(self, spec: BurstSpec, connections: Connections, questions: Questions, gate: Gate) -> None:
+    def __init__(
+        self, spec: BurstSpec, connections: Connections, fleet: Fleet, *, questions: Questions, gate: Gate
+    ) -> None:
         self._known, self._questions, self._gate = connections, questions, gate
         # The kernel repeats no SYN after the deadline, even if this process is late to give up.
         syns = (socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_count(spec.syn_schedule, spec.connect_timeout_s))
-        self._table = Table(spec, socket.SOCK_STREAM, _EVENTS, [syns])
+        self._table = Table(fleet, len(connections), socket.SOCK_STREAM, _EVENTS, [syns])
         self._port = spec.port
         self._request = request_text(spec.hostname)
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
@@ -84,11 +87,11 @@ class Streams:
 
     def call(self, indices: Indices) -> None:
         """SYNs, in turn with all other processes of the burst."""
-        made = self._table.open(indices)
         servers = [dotted(each) for each in self._known.destination[indices].tolist()]
-        counts = self._known.counts
-        with self._gate.turn(len(indices), counts.leaving, counts.open) as turn:
-            self._known.number(indices, *turn)
+        counts, new = self._known.counts, self._table.new(indices)
+        with self._gate.turn(len(indices), new, leaving=counts.leaving, established=counts.open) as turn:
+            self._known.number(indices, turn.attempted, turn.leaving, turn.established)
+            made = self._table.open(indices, turn.numbered)
             for each, server in zip(made, servers, strict=True):
                 _connect(each, server, self._port)
         self._table.watch(made)

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic.fleet import Fleet
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from traffic.engines.client_state import Indices
-    from traffic.spec import BurstSpec
+    from traffic.fleet import Fleet
 
 __all__ = ["Option", "Table", "dotted"]
 
 _EVENTS = 512
+_NONE = -1
 
 Option = tuple[int, int, int]
 """Level, name and value, as setsockopt() takes them."""
@@ -35,12 +34,16 @@ def dotted(address: int) -> str:
 class Table:
     """Sockets by the index of their connection; each is bound to its connection's address and port."""
 
-    def __init__(self, spec: BurstSpec, kind: socket.SocketKind, events: int, options: Iterable[Option] = ()) -> None:
-        self._fleet = Fleet(spec)
+    def __init__(
+        self, fleet: Fleet, count: int, kind: socket.SocketKind, events: int, options: Iterable[Option] = ()
+    ) -> None:
+        """So many connections of a fleet, none of which has a number in it yet."""
+        self._fleet = fleet
+        self._number = np.full(count, _NONE, np.int64)
         # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
         self._options = ((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), *options)
         self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
-        self._sockets: list[socket.socket | None] = [None] * spec.connections
+        self._sockets: list[socket.socket | None] = [None] * count
         self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
         """Descriptor → index of its connection."""
         self._epoll = select.epoll()
@@ -56,9 +59,15 @@ class Table:
         """Readable when something has happened to a socket."""
         return self._epoll.fileno()
 
-    def open(self, indices: Indices) -> list[socket.socket]:
-        """A new socket for each."""
-        ends = self._fleet.endpoints(indices)
+    def new(self, indices: Indices) -> int:
+        """How many have no number yet."""
+        return int((self._number[indices] == _NONE).sum())
+
+    def open(self, indices: Indices, next_number: int) -> list[socket.socket]:
+        """A socket for each; those without a number in the fleet are given the next ones, for good."""
+        new = indices[self._number[indices] == _NONE]
+        self._number[new] = next_number + np.arange(len(new))
+        ends = self._fleet.endpoints(self._number[indices])
         places = zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True)
         return [self._open(*place) for place in places]
 
