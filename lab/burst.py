@@ -226,7 +226,8 @@ def _server(plan: Plan, load: Load) -> ServerPlan:
 def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]) -> int:
     """Begin with ports and environments that hold no slot of the function's ENIs; out of rounds, with the first."""
     used = [each.limiter for each in before if each.limiter.kind == "hyperplane_eni" and each.in_use]
-    turn = first_turn(scene.blocks, scene.fleet.paths, held_sources(namespaces, used))
+    ranges = (*scene.fleet.paths, *(path.sockets for path in scene.fleet.paths))
+    turn = first_turn(scene.blocks, ranges, held_sources(namespaces, used))
     return turn if turn + scene.turns <= scene.room else 0
 
 

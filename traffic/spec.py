@@ -143,6 +143,11 @@ class EniPath(_Spec):
     environments: int
     """How many addresses follow, `first_address` included."""
 
+    @property
+    def sockets(self) -> Self:
+        """The same way, from the block of addresses that follows this one: local to the fleet's kernel."""
+        return replace(self, first_address=self.first_address + self.environments)
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
@@ -223,12 +228,9 @@ class BurstSpec(_Spec):
     def sources(self) -> tuple[EniPath, ...]:
         """The paths, from the addresses where this engine's connections begin.
 
-        Behind an ENI there are two blocks of addresses, one after the other: the first is the rings', the second is
-        local to the fleet's kernel, for real sockets.
+        Real sockets have a block of addresses that is local to the fleet's kernel.
         """
-        if self.engine != "socket":
-            return self.paths
-        return tuple(replace(path, first_address=path.first_address + path.environments) for path in self.paths)
+        return tuple(path.sockets for path in self.paths) if self.engine == "socket" else self.paths
 
     @property
     def offered(self) -> int:
