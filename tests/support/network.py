@@ -1,11 +1,11 @@
 """A burst's clients against the real name server and responder, over a network that is only a function of time.
 
     Client ── Packets ── Network ──┬── Answers       (the resolver; silent if `mute`)
-                  │                └── respond       (the server; hears nothing if `deaf`)
+                  │                └── respond       (the server, or `server`; hears nothing if `deaf`)
                Witness
 
-The network lets `limit` connections through at a time and drops the SYNs of all others, as an ENI does; `loses` and
-`delay_s` decide about each frame.
+The network lets `limit` connections through at a time and drops the SYNs of all others, as an ENI does. `loses` decides
+about each frame, `delay_s` about each answer; none overtakes another to the same client.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tests.support.server import Server
 from tests.support.tcp import Key, Segment, Witness
 from traffic import frames as f
 from traffic.dns import Answers, Zone
@@ -25,7 +26,7 @@ from traffic.engines import tally
 from traffic.engines.client import BATCH, Client, connections_of
 from traffic.engines.client_state import State
 from traffic.engines.packet import Packets
-from traffic.frames import Batch, pack_mac, seal, u16, u32
+from traffic.frames import Batch, u16, u32
 from traffic.responder import Replies, respond, response
 from traffic.result import EngineResult, RingCount
 from traffic.spec import BurstSpec, EniPath
@@ -65,12 +66,12 @@ def spec(connections: int, **changes: Any) -> BurstSpec:
 class Network:
     """Carries frames to whoever answers them, and the answers back, at times that only it tells."""
 
-    def __init__(self, spec: BurstSpec, limit: int = 1_000_000) -> None:
+    def __init__(self, spec: BurstSpec, limit: int = 1_000_000, server: Server | None = None) -> None:
         self.connections = connections_of(spec, repeats=Packets.repeats)
         self.medium = Packets(spec, self.connections, cast("Ring", self))
         self.client = Client(spec, self.connections, self.medium)
         self.counts = self.connections.counts
-        self.spec, self.limit = spec, limit
+        self.spec, self.limit, self.server = spec, limit, server
         self.tcp = Witness(syns_only=spec.destination is not None)
         self.now_s = 0.0
         self.segments: list[tuple[float, Segment]] = []
@@ -82,6 +83,10 @@ class Network:
         self.loses: Callable[[], bool] = lambda: False
         self.delay_s: Callable[[], float] = lambda: 0.0
         self._admitted: set[Key] = set()
+        self._gone: set[Key] = set()
+        """Whose connection the server has ended by itself."""
+        self._last_s: dict[Key, float] = {}
+        """When the last answer to each client arrives."""
         self._order = count()
         self._on_the_way: list[tuple[float, int, Batch]] = []
         self._reply = response("cache")
@@ -98,6 +103,8 @@ class Network:
 
     def step(self) -> None:
         """All that happens at this moment."""
+        if self.server and not self.deaf:
+            self.say_all(self.server.tick(self.now_s))
         self.client.tick(self.now_s)
         self.settle()
 
@@ -121,8 +128,9 @@ class Network:
     def _leaving(self, batch: Batch) -> Batch:
         """Note what is sent; what is not lost at once."""
         if batch[0, f.PROTOCOL] == f.UDP:
+            keys = _keys(batch, f.SOURCE, f.SOURCE_PORT)
             to_resolver = u16(batch, f.DESTINATION_PORT)[0] == 53
-            (self.questions if to_resolver else self.datagrams).extend((self.now_s, key) for key in _sources(batch))
+            (self.questions if to_resolver else self.datagrams).extend((self.now_s, key) for key in keys)
             return batch[[not self.loses() for _ in batch]]
         passing = []
         for segment in map(Segment.of, batch):
@@ -138,7 +146,9 @@ class Network:
                 self._admitted = {key for key in self._admitted if not talking[key].finished}
             if len(self._admitted) < self.limit:
                 self._admitted.add(segment.source)
-        return segment.source in self._admitted
+        if segment.flags == f.SYN:
+            self._gone.discard(segment.source)
+        return segment.source in self._admitted and segment.source not in self._gone
 
     def _other_side(self, batch: Batch) -> Iterable[tuple[Batch, NDArray[np.uint32]]]:
         if not len(batch):
@@ -147,6 +157,9 @@ class Network:
         replies: list[Replies] = []
         if u32(batch, f.DESTINATION)[0] == int(RESOLVER):
             replies += [] if self.mute else self._answers.respond(batch, lengths)
+        elif not self.deaf and self.server and batch[0, f.PROTOCOL] == f.TCP:
+            for segment in map(Segment.of, batch):
+                self.say_all(self.server.hear(segment))
         elif not self.deaf:
             replies += respond(batch, lengths, int(SERVER), PORT, self._reply)
         for each in replies:
@@ -158,7 +171,12 @@ class Network:
         ends = [frames.shape[1]] * len(frames) if lengths is None else lengths.tolist()
         for row, end in zip(frames, ends, strict=True):
             if not self.loses():
-                heappush(self._on_the_way, (self.now_s + self.delay_s(), next(self._order), row[:end]))
+                heappush(self._on_the_way, (self._arrival_s(row), next(self._order), row[:end]))
+
+    def _arrival_s(self, row: Batch) -> float:
+        (key,) = _keys(row[np.newaxis], f.DESTINATION, f.DESTINATION_PORT)
+        self._last_s[key] = max(self._last_s.get(key, 0.0), self.now_s + self.delay_s())
+        return self._last_s[key]
 
     def receive(self) -> tuple[Batch, NDArray[np.uint32]]:
         """What has arrived by now."""
@@ -183,10 +201,21 @@ class Network:
     # A server that says something by itself
 
     def say(self, key: Key, flags: int, payload: bytes = b"", *, further: int = 0) -> None:
-        """A segment that fits into this client's conversation, `further` in the server's sequence space."""
+        """A segment that fits into this client's conversation, `further` in the server's sequence space.
+
+        With a FIN or RST the server says no more.
+        """
+        if flags & (f.FIN | f.RST):
+            self._gone.add(key)
         conversation = self.tcp.conversations[key]
         sequence = ((conversation.expected or 0) + further) & 0xFFFFFFFF
-        self.deliver(_segment(key, flags, sequence, conversation.sequence, payload))
+        there = (int(SERVER), PORT)
+        self.say_all([Segment(there, key, sequence, conversation.sequence, flags, payload)])
+
+    def say_all(self, segments: Iterable[Segment]) -> None:
+        """Segments from the server set out."""
+        for segment in segments:
+            self.deliver(segment.frame())
 
     # Looking
 
@@ -218,20 +247,5 @@ class Network:
         )
 
 
-def _sources(batch: Batch) -> list[Key]:
-    return list(zip(u32(batch, f.SOURCE).tolist(), u16(batch, f.SOURCE_PORT).tolist(), strict=True))
-
-
-def _segment(key: Key, flags: int, sequence: int, acknowledgement: int, payload: bytes) -> Batch:
-    """A frame from the server, in a batch of its own."""
-    address, port = key
-    raw = np.zeros((1, f.TCP_OPTIONS + len(payload)), np.uint8)
-    raw[0, 0:14] = np.frombuffer(pack_mac(SPEC.mac) + pack_mac(SPEC.paths[0].gateway_mac) + b"\x08\x00", np.uint8)
-    raw[0, f.IP], raw[0, f.IP + 1], raw[0, f.TTL], raw[0, f.PROTOCOL] = 0x45, f.ENGINE_TOS, f.INITIAL_TTL, f.TCP
-    u16(raw, f.TOTAL_LENGTH)[:] = raw.shape[1] - f.IP
-    u32(raw, f.SOURCE)[:], u32(raw, f.DESTINATION)[:] = int(SERVER), address
-    u16(raw, f.SOURCE_PORT)[:], u16(raw, f.DESTINATION_PORT)[:] = PORT, port
-    u32(raw, f.SEQUENCE)[:], u32(raw, f.ACKNOWLEDGEMENT)[:] = sequence, acknowledgement
-    raw[0, f.DATA_OFFSET], raw[0, f.FLAGS] = 5 << 4, flags
-    raw[0, f.TCP_OPTIONS :] = np.frombuffer(payload, np.uint8)
-    return seal(raw, f.TCP)
+def _keys(batch: Batch, address: int, port: int) -> list[Key]:
+    return list(zip(u32(batch, address).tolist(), u16(batch, port).tolist(), strict=True))

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import struct
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from traffic import frames as f
-from traffic.frames import Batch
+from traffic.frames import Batch, seal, u16, u32
 
 __all__ = ["Conversation", "Key", "Segment", "TcpError", "Witness"]
 
@@ -53,6 +55,19 @@ class Segment(NamedTuple):
             raw[f.TRANSPORT + (offset >> 4) * 4 : end],
         )
 
+    def frame(self) -> Batch:
+        """A frame with this segment, in a batch of its own."""
+        raw = np.zeros((1, f.TCP_OPTIONS + len(self.payload)), np.uint8)
+        raw[0, f.ETHERNET_TYPE] = 0x08
+        raw[0, f.IP], raw[0, f.IP + 1], raw[0, f.TTL], raw[0, f.PROTOCOL] = 0x45, f.ENGINE_TOS, f.INITIAL_TTL, f.TCP
+        u16(raw, f.TOTAL_LENGTH)[:] = raw.shape[1] - f.IP
+        u32(raw, f.SOURCE)[:], u16(raw, f.SOURCE_PORT)[:] = self.source
+        u32(raw, f.DESTINATION)[:], u16(raw, f.DESTINATION_PORT)[:] = self.destination
+        u32(raw, f.SEQUENCE)[:], u32(raw, f.ACKNOWLEDGEMENT)[:] = self.sequence, self.acknowledgement
+        raw[0, f.DATA_OFFSET], raw[0, f.FLAGS] = 5 << 4, self.flags
+        raw[0, f.TCP_OPTIONS :] = np.frombuffer(self.payload, np.uint8)
+        return seal(raw, f.TCP)
+
     @property
     def kind(self) -> int:
         """What opens or closes a conversation, among its flags."""
@@ -63,9 +78,10 @@ class Segment(NamedTuple):
         """How much of the sequence space it takes."""
         return len(self.payload) + bool(self.flags & f.SYN) + bool(self.flags & f.FIN)
 
-    def __str__(self) -> str:
-        flags = "|".join(name for flag, name in _NAMES if self.flags & flag)
-        return f"{flags} seq {self.sequence} ack {self.acknowledgement}, {len(self.payload)} bytes"
+    @property
+    def names(self) -> str:
+        """The names of its flags."""
+        return "|".join(name for flag, name in _NAMES if self.flags & flag)
 
 
 @dataclass(slots=True)
@@ -83,11 +99,18 @@ class Conversation:
     accepted: bool = False
     """Whether the client has acknowledged that."""
     fin_heard: bool = False
+    early_fin: int | None = None
+    """The number of a FIN that came before the data in front of it; the client may have kept it, or not."""
+    broken: bool = False
+    """Whether the server has reset it; it is over when the client has had time to notice."""
     over: bool = False
     owed: bool = False
     """Whether the client owes an acknowledgement."""
     told: set[int] = field(default_factory=set)
     """What the client may acknowledge: all that it has heard, or a part of what came at once."""
+
+    story: list[str] = field(default_factory=list)
+    """Every segment, as words."""
 
     @property
     def following(self) -> int:
@@ -105,6 +128,16 @@ class Conversation:
         goodbye = self.fin_sent and self.fin_heard and self.acknowledged == self.following and not self.owed
         return self.over or goodbye
 
+    def tell(self, arrow: str, segment: Segment) -> None:
+        """Remember a segment."""
+        zero, other = self.syn.sequence, self.expected or 0
+        ours, theirs = (segment.sequence, segment.acknowledgement)[:: 1 if arrow == "->" else -1]
+        numbers = f"{(ours - zero) & _MASK}/{((theirs - other + _HALF) & _MASK) - _HALF:+}"
+        self.story.append(f"{arrow} {segment.names:11} {numbers} {len(segment.payload)} bytes")
+
+    def __str__(self) -> str:
+        return "\n".join(("", *self.story))
+
 
 class Witness:
     """The last conversation of each client; with `syns_only` none may come to more than a SYN-ACK."""
@@ -112,7 +145,7 @@ class Witness:
     def __init__(self, *, syns_only: bool = False) -> None:
         self._syns_only = syns_only
         self.conversations: dict[Key, Conversation] = {}
-        self._owing: set[Key] = set()
+        self._touched: set[Key] = set()
 
     # What clients send
 
@@ -123,11 +156,14 @@ class Witness:
             self._syn(segment, conversation)
             return
         if conversation is None or (self._syns_only and segment.flags != f.RST):
-            raise TcpError(f"{segment}: there has been no SYN, or there may be nothing else")
+            raise TcpError(f"{segment.names} where there has been no SYN, or may be nothing else")
+        conversation.tell("->", segment)
+        if segment.flags & f.ACK and conversation.early_fin == conversation.expected == segment.acknowledgement - 1:
+            _take_fin(conversation)
         try:
             _check(segment, conversation)
         except TcpError as error:
-            raise TcpError(f"{segment.source}: {segment}: {error}; {conversation}") from None
+            raise TcpError(f"{error}: {conversation}") from None
         if segment.flags & f.ACK:
             conversation.accepted = True
             conversation.owed = conversation.owed and segment.acknowledgement != conversation.expected
@@ -136,15 +172,15 @@ class Witness:
 
     def _syn(self, segment: Segment, before: Conversation | None) -> None:
         if segment.flags != f.SYN or segment.acknowledgement or segment.payload:
-            raise TcpError(f"{segment}: a SYN has nothing else")
+            raise TcpError("a SYN has nothing else")
         if before is None:
             pass
         elif segment == before.syn and before.expected is None:
             return  # sent again
         elif not (before.finished or before.expected is None):
-            raise TcpError(f"{segment}: the port's last conversation is not over: {before}")
+            raise TcpError(f"a SYN, and the port's last conversation is not over: {before}")
         elif not 0 < (segment.sequence - before.sequence) & _MASK < _HALF:
-            raise TcpError(f"{segment}: begins before the port's last conversation has ended: {before}")
+            raise TcpError(f"a SYN within the sequence numbers of the port's last conversation: {before}")
         self.conversations[segment.source] = Conversation(segment)
 
     # What they hear
@@ -154,25 +190,28 @@ class Witness:
         conversation = self.conversations.get(segment.destination)
         if conversation is None or conversation.over or segment.source != conversation.syn.destination:
             return
+        conversation.tell("<-", segment)
+        self._touched.add(segment.destination)
+        past = conversation.finished and segment.kind != f.FIN
         if segment.kind & f.RST:
             _take_rst(segment, conversation)
         elif segment.kind == f.SYN:
             _take_syn_ack(segment, conversation)
         elif conversation.expected is not None:
             _take(segment, conversation)
-        if segment.length and conversation.expected is not None and not (conversation.over or self._syns_only):
+        if segment.length and not past and not self._syns_only and _taken(segment, conversation):
             conversation.owed = True
-            self._owing.add(segment.destination)
 
     def require_answers(self) -> None:
         """By now the clients have acknowledged all that they heard."""
-        for key in self._owing:
+        for key in self._touched:
             conversation = self.conversations[key]
-            if conversation.owed:
-                raise TcpError(f"{key}: what was heard is not acknowledged: {conversation}")
+            conversation.over |= conversation.broken
+            if conversation.owed and not conversation.over:
+                raise TcpError(f"what was heard is not acknowledged: {conversation}")
             if conversation.expected is not None:
                 conversation.told = {conversation.expected}
-        self._owing.clear()
+        self._touched.clear()
 
     def unfinished(self) -> list[Key]:
         """Conversations that were established and have not come to an end."""
@@ -201,13 +240,14 @@ _ALLOWED = {f.ACK, f.PSH | f.ACK, f.FIN | f.ACK, f.FIN | f.PSH | f.ACK, f.RST, f
 
 
 def _check_rst(segment: Segment, conversation: Conversation) -> None:
-    """Where the server would believe it: at the very next number (RFC 5961 section 3.2)."""
-    if segment.sequence != conversation.sequence:
+    """Where the server would believe it: at the very next number (RFC 5961 section 3.2), or after the SYN."""
+    late = conversation.finished and segment.sequence == (conversation.syn.sequence + 1) & _MASK
+    if segment.sequence != conversation.sequence and not late:
         raise TcpError("a RST goes with the next sequence number")
     if segment.flags & f.ACK:
         if segment.acknowledgement != conversation.expected:
             raise TcpError("it acknowledges something else than was heard")
-    elif segment.acknowledgement or conversation.accepted:
+    elif segment.acknowledgement or (conversation.accepted and not conversation.finished):
         raise TcpError("a RST without ACK is for who is not established, and acknowledges nothing")
 
 
@@ -218,8 +258,9 @@ def _check_sequence(segment: Segment, conversation: Conversation) -> None:
         if place != conversation.following:
             raise TcpError("an ACK goes with the next sequence number")
         return
-    if not conversation.acknowledged <= place <= conversation.following:
-        raise TcpError("it is acknowledged already, or leaves a gap")
+    answered = conversation.fin_heard if segment.kind else place < conversation.acknowledged
+    if answered or place > conversation.following:
+        raise TcpError("it is answered already, or leaves a gap")
     start, end = place - 1, place - 1 + len(segment.payload)
     known = bytes(conversation.stream[start:end])
     if known != segment.payload[: len(known)]:
@@ -241,9 +282,9 @@ def _take_syn_ack(segment: Segment, conversation: Conversation) -> None:
 
 def _take_rst(segment: Segment, conversation: Conversation) -> None:
     if conversation.expected is None:
-        conversation.over = segment.acknowledgement == (conversation.syn.sequence + 1) & _MASK
+        conversation.broken = segment.acknowledgement == (conversation.syn.sequence + 1) & _MASK
     else:
-        conversation.over = segment.sequence == conversation.expected
+        conversation.broken |= (segment.sequence - conversation.expected) & _MASK < f.FULL_WINDOW
 
 
 def _take(segment: Segment, conversation: Conversation) -> None:
@@ -251,6 +292,23 @@ def _take(segment: Segment, conversation: Conversation) -> None:
     if conversation.acknowledged < acknowledged <= conversation.following:
         conversation.acknowledged = acknowledged
     if segment.sequence == conversation.expected and not conversation.fin_heard:
-        conversation.expected = (segment.sequence + segment.length) & _MASK
-        conversation.fin_heard = segment.kind == f.FIN
+        conversation.expected = (segment.sequence + len(segment.payload)) & _MASK
         conversation.told.add(conversation.expected)
+    crossing = conversation.fin_sent and conversation.acknowledged < conversation.following
+    if segment.kind == f.FIN and not (conversation.fin_heard or crossing):
+        conversation.early_fin = (segment.sequence + len(segment.payload)) & _MASK
+        if conversation.early_fin == segment.sequence == conversation.expected:
+            _take_fin(conversation)
+
+
+def _take_fin(conversation: Conversation) -> None:
+    conversation.expected = ((conversation.expected or 0) + 1) & _MASK
+    conversation.told.add(conversation.expected)
+    conversation.fin_heard, conversation.early_fin = True, None
+
+
+def _taken(segment: Segment, conversation: Conversation) -> bool:
+    """Whether it is in the past by now: then it must be acknowledged, or the server repeats it forever."""
+    if conversation.expected is None or conversation.broken or (segment.kind == f.FIN and not conversation.fin_heard):
+        return False
+    return (conversation.expected - segment.sequence - segment.length) & _MASK < _HALF

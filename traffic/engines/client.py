@@ -109,6 +109,8 @@ class Client:
         self._spec, self._medium = spec, medium
         self._places = Places(spec.connections, len(spec.paths), spec.rest_s)
         self._idle: list[int] = []
+        self._invoked = np.zeros(spec.connections, np.bool_)
+        """Whose invocation has no outcome yet."""
         self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
         self._stopped = self._starved = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
@@ -170,6 +172,7 @@ class Client:
         warm = self._warm(come)
         cold = self._places.take(min(come - len(warm), self._growth_left(now_s)), now_s)
         self._starved = len(warm) + len(cold) < come
+        self._invoked[warm] = self._invoked[cold] = True
         self.counts.begun += len(warm) + len(cold)
         self.counts.reused += len(warm)
         if self._starved and self._spec.arrivals.per_s is not None:
@@ -202,14 +205,17 @@ class Client:
         while len(taken) < limit and self._idle:
             index = self._idle.pop()
             if self.connections.state[index] == State.IDLE:
+                self.connections.state[index] = State.ESTABLISHED  # it may be in the list twice, from an earlier life
                 taken.append(index)
         warm = np.array(taken, np.int64)
         self.connections.engage(warm)
         self._to_request.add(warm)
         return warm
 
-    def _invoked(self, count: int, *, served: bool) -> None:
-        """Invocations have their outcome."""
+    def _settle(self, indices: Indices, *, served: bool) -> None:
+        """The invocations that these connections have now, if they have any, have their outcome."""
+        count = int(np.count_nonzero(self._invoked[indices]))
+        self._invoked[indices] = False
         self.counts.settled += count
         self.counts.served += count if served else 0
 
@@ -248,9 +254,9 @@ class Client:
             case State.ASKING | State.SYN_SENT:
                 self._medium.forget(indices)
                 self._places.give(indices, now_s)
-                self._invoked(len(indices), served=False)
+                self._settle(indices, served=False)
             case State.REQUESTING:
-                self._invoked(len(indices), served=False)
+                self._settle(indices, served=False)
                 self._to_close.add(indices)
             case State.CLOSING:
                 self._medium.drop(indices)
@@ -272,13 +278,13 @@ class Client:
         self._exchanges[State.ASKING].window.answered(indices)
         failed = self.connections.fail(indices)
         self._places.give(failed, now_s)
-        self._invoked(len(failed), served=False)
+        self._settle(failed, served=False)
 
     def connected(self, indices: Indices, now_s: float) -> None:
         """Make the requests, or have it done."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
         if self._spec.destination is not None:
-            self._invoked(len(self.connections.half_open(indices, now_s)), served=True)
+            self._settle(self.connections.half_open(indices, now_s), served=True)
             return
         fresh = self.connections.establish(indices, now_s)
         if self._spec.requests == 0:
@@ -299,7 +305,7 @@ class Client:
 
     def _done(self, indices: Indices, now_s: float) -> None:
         """Invocations are served; their connections are held, or busy for the duration."""
-        self._invoked(len(indices), served=True)
+        self._settle(indices, served=True)
         if self._spec.reuse and not self._spec.duration_s:
             self._rest(indices, now_s)
         else:
@@ -319,11 +325,11 @@ class Client:
         """Refused, reset, or closed without courtesy."""
         for exchange in self._exchanges.values():
             exchange.window.answered(indices)
-        requesting = int((self.connections.state[indices] == State.REQUESTING).sum())
         refused, ended = self.connections.reset(indices)
-        self._invoked(len(refused) + requesting, served=False)
-        self._medium.forget(np.concatenate((refused, ended)))
-        self._places.give(np.concatenate((refused, ended)), now_s)
+        over = np.concatenate((refused, ended))
+        self._settle(over, served=False)
+        self._medium.forget(over)
+        self._places.give(over, now_s)
 
     def closed(self, indices: Indices, now_s: float) -> None:
         """The connection has ended; its port rests."""

@@ -58,7 +58,7 @@ GIVEN_UP: Final = {
     State.REQUESTING: State.ESTABLISHED,  # the caller closes it
     State.CLOSING: State.ABANDONED,
     State.ESTABLISHED: State.ESTABLISHED,  # the caller knows what follows
-    State.IDLE: State.IDLE,
+    State.IDLE: State.ESTABLISHED,  # no invocation takes it any more
 }
 """Where waiting in vain leads."""
 

@@ -1,7 +1,7 @@
 """The packet engine: clients whose TCP is numpy, thousands of segments at a time, on a pair of AF_PACKET rings.
 
 No kernel socket and no descriptor per connection: of TCP it does what a lab needs, a handshake, requests that fit one
-segment, their responses, three ways to close. Sequence numbers are kept as how much is acknowledged in each direction.
+segment, their responses, three ways to close. Of sequence numbers it keeps what comes next in each direction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from traffic.engines.wire import Wire
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -40,6 +40,7 @@ _RX_SLOTS = 8192
 _NEXT_ISN = np.uint32(1_000_000)
 """A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
 
+_HEARING = (*OPEN, State.CLOSING)
 _LATE = (State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
 
 
@@ -67,8 +68,10 @@ class Packets:
         self.close_is_answered = not (self._udp or self._by_reset)
         numbers = np.arange(spec.connections) + spec.first_connection
         self._isn = numbers.astype(np.uint32) * f.ISN_FACTOR
-        self._ours = np.zeros(spec.connections, np.uint32)
-        """How much of what was sent the server has acknowledged; the SYN counts as a byte."""
+        self._sent = np.zeros(spec.connections, np.uint32)
+        """How much of its sequence space each has used, its SYN and FIN included: where the next segment begins."""
+        self._unacknowledged = np.zeros(spec.connections, np.bool_)
+        """Whose last request may not have arrived: then it is repeated, with the FIN too."""
         self._theirs = np.zeros(spec.connections, np.uint32)
         """The sequence number that is expected next of the server."""
 
@@ -95,17 +98,21 @@ class Packets:
         if self._udp:
             self._ring.send(self._wire.datagrams(indices, destination))
             return
-        fresh = indices[self._known.tries[indices] == 1]
+        fresh = self._first_times(indices)
         self._isn[fresh] += _NEXT_ISN
-        self._ours[fresh] = 0
+        self._sent[fresh] = 1
+        self._unacknowledged[fresh] = False
         self._ring.send(self._wire.syns(indices, destination, self._isn[indices]))
 
     def request(self, indices: Indices) -> None:
-        """HTTP requests, one segment each; or datagrams."""
+        """HTTP requests, one segment each, until they are acknowledged; or datagrams."""
         if self._udp:
             self._ring.send(self._wire.datagrams(indices, self._known.destination[indices]))
-        else:
-            self._send(indices, f.PSH | f.ACK)
+            return
+        fresh = self._first_times(indices)
+        self._sent[fresh] += np.uint32(self._wire.request_bytes)
+        self._unacknowledged[fresh] = True
+        self._send(indices[self._unacknowledged[indices]], f.PSH | f.ACK, back=self._wire.request_bytes)
 
     def close(self, indices: Indices) -> None:
         """FINs, or as the burst says: with a last request, or RSTs; over UDP there is no goodbye."""
@@ -113,33 +120,37 @@ class Packets:
             return
         if self._by_reset:
             self._send(indices, f.RST | f.ACK)
-        else:
-            self._send(indices, f.FIN | f.ACK | (f.PSH if self._half_close else 0))
+            return
+        fresh = self._first_times(indices)
+        if self._half_close:
+            self._sent[fresh[~self._unacknowledged[fresh]]] += np.uint32(self._wire.request_bytes)
+            self._unacknowledged[fresh] = True
+        self._sent[fresh] += 1
+        asking = self._unacknowledged[indices]
+        self._send(indices[asking], f.FIN | f.PSH | f.ACK, back=self._wire.request_bytes + 1)
+        self._send(indices[~asking], f.FIN | f.ACK, back=1)
+
+    def _first_times(self, indices: Indices) -> Indices:
+        """Those that have not sent the same before."""
+        fresh: Indices = indices[self._known.tries[indices] == 1]
+        return fresh
 
     def drop(self, indices: Indices) -> None:
         """RSTs; without an ACK where the server's number is unknown (RFC 9293 section 3.5.2)."""
         if self._udp:
             return
         states = self._known.state[indices]
-        self._send(indices[np.isin(states, (State.SYN_SENT, State.HALF_OPEN))], f.RST, further=1)
-        self._send(indices[np.isin(states, OPEN)], f.RST | f.ACK)
-        self._send(indices[np.isin(states, (State.CLOSING, State.ABANDONED))], f.RST | f.ACK, further=self._goodbye)
+        self._send(indices[np.isin(states, (State.SYN_SENT, State.HALF_OPEN))], f.RST)
+        self._send(indices[np.isin(states, (*_HEARING, State.ABANDONED))], f.RST | f.ACK)
 
     def forget(self, indices: Indices) -> None:
         """There is nothing to give back; a late answer gets a RST."""
 
-    @property
-    def _goodbye(self) -> int:
-        """How much a close takes of the sequence space."""
-        return 1 + (self._wire.request_bytes if self._half_close else 0)
-
-    def _send(self, indices: Indices, flags: int, *, further: int = 0, received: int = 0) -> None:
-        """A segment for each connection, `further` than what is acknowledged; `received` more than is expected."""
+    def _send(self, indices: Indices, flags: int, *, back: int | NDArray[np.uint32] = 0) -> None:
+        """A segment for each connection, at its next number or so much before it."""
         if len(indices):
-            sequence = self._isn[indices] + self._ours[indices] + np.uint32(further)
-            acknowledgement = self._theirs[indices] + np.uint32(received)
-            if not flags & f.ACK:
-                acknowledgement[:] = 0
+            sequence = self._isn[indices] + self._sent[indices] - np.asarray(back, np.uint32)
+            acknowledgement = self._theirs[indices] if flags & f.ACK else np.zeros(len(indices), np.uint32)
             destination = self._known.destination[indices]
             self._ring.send(self._wire.segments(indices, destination, flags, sequence, acknowledgement))
 
@@ -173,21 +184,24 @@ class Packets:
         ears.responded(indices[~calling], now_s)
 
     def _segments(self, segments: Segments, ears: Hears, now_s: float) -> None:
+        self._unacknowledged[segments.indices[self._all_acknowledged(segments)]] = False
         flags = segments.flags & np.uint8(f.SYN | f.FIN | f.RST)
         syn, fin, rst = flags == f.SYN, flags == f.FIN, (flags & f.RST) != 0
         if syn.any():
             self._syn_acks(segments.where(syn), ears, now_s)
         data = (segments.payload > 0) & ~syn & ~rst
-        if data.any():
-            self._data(segments.where(data), ears, now_s)
+        for each in _one_after_another(segments.where(data)):
+            self._data(each, ears, now_s)
         if fin.any():
             self._fins(segments.where(fin), ears, now_s)
         if rst.any():
             self._rsts(segments.where(rst), ears, now_s)
 
-    def _acknowledged(self, segments: Segments) -> NDArray[np.uint32]:
-        """How much more than before each segment acknowledges."""
-        return segments.acknowledgement - self._isn[segments.indices] - self._ours[segments.indices]
+    def _all_acknowledged(self, segments: Segments) -> NDArray[np.bool_]:
+        """Which segments acknowledge all that their connections have sent."""
+        indices = segments.indices
+        acknowledged: NDArray[np.bool_] = segments.acknowledgement - self._isn[indices] == self._sent[indices]
+        return acknowledged
 
     def _syn_acks(self, segments: Segments, ears: Hears, now_s: float) -> None:
         """ACK for those that wait, and for repetitions; RST for those that have given up."""
@@ -196,39 +210,50 @@ class Packets:
         good = segments.acknowledgement - self._isn[indices] == 1
         fresh = waiting & good
         self._theirs[indices[fresh]] = segments.sequence[fresh] + np.uint32(1)
-        if not self._syn_only:
-            self._ours[indices[fresh]] = 1
         ears.connected(indices[fresh], now_s)
         if not self._syn_only:
-            self._send(indices[good & np.isin(known.state[indices], OPEN)], f.ACK)
-            self._send(indices[good & np.isin(known.state[indices], _LATE)], f.RST, further=1)
+            self._send(indices[good & np.isin(known.state[indices], _HEARING)], f.ACK)
+            late = indices[good & np.isin(known.state[indices], _LATE)]
+            self._send(late, f.RST, back=self._sent[late] - np.uint32(1))
 
     def _data(self, segments: Segments, ears: Hears, now_s: float) -> None:
         """Take in what comes in order and acknowledge; a response ends with PSH (RFC 9293 section 3.9.1)."""
         known, indices = self._known, segments.indices
         states = known.state[indices]
-        expected = (segments.sequence == self._theirs[indices]) & np.isin(states, (*OPEN, State.CLOSING))
+        hears = np.isin(states, _HEARING)
+        expected = (segments.sequence == self._theirs[indices]) & hears
         self._theirs[indices[expected]] += segments.payload[expected]
         whole = expected & ((segments.flags & f.PSH) != 0)
-        answers = whole & (states == State.REQUESTING) & (self._acknowledged(segments) == self._wire.request_bytes)
-        self._ours[indices[answers]] += np.uint32(self._wire.request_bytes)
-        closing = states == State.CLOSING
-        self._send(indices[np.isin(states, OPEN)], f.ACK)
-        self._send(indices[closing], f.ACK, further=self._goodbye)
+        answers = whole & (states == State.REQUESTING) & self._all_acknowledged(segments)
+        self._send(indices[hears], f.ACK)
         ears.responded(indices[answers], now_s)
 
     def _fins(self, segments: Segments, ears: Hears, now_s: float) -> None:
         """The answer to a FIN, or its repetition; a server that closes first ends the connection."""
         known, indices = self._known, segments.indices
-        in_order = segments.sequence + segments.payload == self._theirs[indices]
-        whole = in_order & (self._acknowledged(segments) == self._goodbye)
-        ears.closed(indices[whole & (known.state[indices] == State.CLOSING)], now_s)
-        self._send(indices[whole & (known.state[indices] == State.CLOSED)], f.ACK, further=self._goodbye, received=1)
-        first = indices[in_order & np.isin(known.state[indices], OPEN)]
-        self._send(first, f.RST | f.ACK, received=1)
-        ears.reset(first, now_s)
+        states, after = known.state[indices], segments.sequence + segments.payload
+        in_order = after == self._theirs[indices]
+        last = in_order & self._all_acknowledged(segments) & (states == State.CLOSING)
+        again = (after + np.uint32(1) == self._theirs[indices]) & (states == State.CLOSED)
+        first = in_order & np.isin(states, OPEN)
+        self._theirs[indices[last | first]] = after[last | first] + np.uint32(1)
+        self._send(indices[last | again], f.ACK)
+        self._send(indices[first], f.RST | f.ACK)
+        ears.closed(indices[last], now_s)
+        ears.reset(indices[first], now_s)
 
     def _rsts(self, segments: Segments, ears: Hears, now_s: float) -> None:
-        """Refused or reset; while a SYN waits, only a RST that acknowledges it counts (RFC 9293, SYN-SENT)."""
-        waiting = self._known.state[segments.indices] == State.SYN_SENT
-        ears.reset(segments.indices[~waiting | (self._acknowledged(segments) == 1)], now_s)
+        """Refused, if the RST acknowledges the SYN that waits; reset, if it is in the window (RFC 9293, 3.5.3)."""
+        indices = segments.indices
+        waiting = self._known.state[indices] == State.SYN_SENT
+        in_window = segments.sequence - self._theirs[indices] < f.FULL_WINDOW
+        ears.reset(indices[np.where(waiting, self._all_acknowledged(segments), in_window)], now_s)
+
+
+def _one_after_another(segments: Segments) -> Iterator[Segments]:
+    """The first of each connection, then their second ones …: what one means depends on those before it."""
+    while len(segments.indices):
+        first = np.zeros(len(segments.indices), np.bool_)
+        first[np.unique(segments.indices, return_index=True)[1]] = True
+        yield segments.where(first)
+        segments = segments.where(~first)
