@@ -30,28 +30,28 @@ def main(arguments: Sequence[str]) -> int:
 
 def _resolver(text: str) -> None:
     spec = ResolverSpec.from_json(text)
-    from traffic.service import run_resolver  # noqa: PLC0415 -- each verb loads only what it needs: start-up counts
+    from traffic.servers.service import run_resolver  # noqa: PLC0415 -- each verb loads only what it needs: start-up counts
 
     run_resolver(spec)
 
 
 def _server(text: str) -> None:
     spec = ServerSpec.from_json(text)
-    from traffic.service import run_server  # noqa: PLC0415 -- as above
+    from traffic.servers.service import run_server  # noqa: PLC0415 -- as above
 
     run_server(spec)
 
 
 def _listener(text: str) -> None:
     spec = ServerSpec.from_json(text)
-    from traffic.overflow import run  # noqa: PLC0415 -- as above
+    from traffic.servers.overflow import run  # noqa: PLC0415 -- as above
 
     run(spec)
 
 
 def _burst(text: str) -> None:
     spec = BurstSpec.from_json(text)
-    import_module(f"traffic.engines.{spec.engine}").run(spec)  # only the engine that is asked for
+    import_module(f"traffic.engines.{spec.engine}.engine").run(spec)  # only the engine that is asked for
 
 
 _VERBS = {"resolver": _resolver, "server": _server, "listener": _listener, "burst": _burst}

@@ -24,7 +24,7 @@ import numpy as np
 
 from traffic import frames as f
 from traffic.frames import Batch, seal, turn_round, u16, u32
-from traffic.responder import Replies
+from traffic.servers.responder import Replies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.network import PORT, SERVER, Network, spec
 from traffic import frames as f
+from traffic.clients.state import State
 from traffic.dns import encode_query
-from traffic.engines.client_state import State
-from traffic.engines.wire import Wire
+from traffic.engines.packet.wire import Wire
 from traffic.frames import Batch, seal, turn_round, u16, u32
-from traffic.responder import respond
+from traffic.servers.responder import respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable

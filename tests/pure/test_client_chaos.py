@@ -12,7 +12,7 @@ import numpy as np
 from tests.support.network import Network, spec
 from tests.support.server import Server
 from traffic import frames as f
-from traffic.engines.client_state import OPEN, State
+from traffic.clients.state import OPEN, State
 from traffic.spec import Arrivals, BurstSpec, Growth, PortBlocks
 
 _PATIENCE_S = 1.5

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from traffic.engines.counts import Counts, Latencies, Marks
+from traffic.clients.counts import Counts, Latencies, Marks
 
 _BIN = 2 ** (1 / 16)
 _SECONDS = st.lists(st.floats(1e-5, 150), min_size=1, max_size=300)

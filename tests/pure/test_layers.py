@@ -194,7 +194,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.plan.nodes.vpc", "from lab.plan.nodes import fleet", "node kinds do not know each other"),
         ("lab.plan.nodes.vpc", "from lab.plan.nodes.fleet import plan", "node kinds do not know each other"),
         ("lab.burst", "from pyroute2 import IPRoute", "only lab.kernel speaks netlink"),
-        ("lab.burst", "from traffic.engines import client", "the lab knows specs"),
+        ("lab.burst", "from traffic.clients import client", "the lab knows specs"),
         ("lab.burst", "import traffic", "the lab knows specs"),
         ("lab.burst", "def f():\n    import typer", "only lab.cli has a terminal"),
         ("lab.burst", "print('done')", "prints and exits"),
@@ -204,8 +204,8 @@ def test_every_room_has_a_layer() -> None:
         ("lab.kernel.apply", "import sys\nsys.stdout.write('')", "prints and exits"),
         ("traffic.fleet", "from lab.topology import load", "traffic knows nothing of the lab"),
         ("traffic.frames", "def f():\n    from scapy.packet import Raw", "only engines"),
-        ("traffic.engines.wire", "from scapy.packet import Raw", "only inside a function"),
-        ("traffic.engines.packet", "print('x')", "prints and exits"),
+        ("traffic.engines.packet.wire", "from scapy.packet import Raw", "only inside a function"),
+        ("traffic.engines.packet.engine", "print('x')", "prints and exits"),
     ],
 )
 def test_planted_violation(module: str, line: str, fault: str) -> None:
@@ -223,7 +223,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.kernel.links", "from pyroute2 import IPRoute"),
         ("lab.first_refusal", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
-        ("traffic.engines.wire", "def f():\n    from scapy.packet import Raw"),
+        ("traffic.engines.packet.wire", "def f():\n    from scapy.packet import Raw"),
     ],
 )
 def test_what_is_allowed(module: str, line: str) -> None:

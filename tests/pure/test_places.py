@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 import numpy as np
 import pytest
 
-from traffic.engines.places import Places
+from traffic.clients.places import Places
 
 
 def _take(places: Places, limit: int, now_s: float) -> list[int]:

@@ -7,9 +7,9 @@ from http import HTTPStatus
 import pytest
 
 from traffic.dns import Zone, encode_query
-from traffic.engines.questions import address_in
-from traffic.engines.replies import is_complete
-from traffic.web import head
+from traffic.engines.socket.questions import address_in
+from traffic.engines.socket.replies import is_complete
+from traffic.servers.web import head
 
 RESPONSE = head(HTTPStatus.OK, 5, last=False) + b"hello"
 ZONE = Zone({"cache.example.com": "203.0.113.10"}, 60)

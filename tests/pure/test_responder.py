@@ -11,7 +11,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from traffic.frames import ENGINE_TOS
-from traffic.responder import respond, response
+from traffic.servers.responder import respond, response
 
 SERVER, CLIENT, PORT = "203.0.113.10", "198.51.100.1", 443
 REPLY = response("cache")

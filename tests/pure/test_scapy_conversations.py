@@ -12,23 +12,23 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from traffic import frames as f
+from traffic.clients.client import Client, connections_of
+from traffic.clients.state import State
 from traffic.dns import Answers, Zone, encode_query
-from traffic.engines.client import Client, connections_of
-from traffic.engines.client_state import State
-from traffic.engines.crafting import Crafts, dissect
-from traffic.engines.scapy import Conversations, run
-from traffic.engines.taps import Link, Taps
-from traffic.engines.watch import Watch
-from traffic.engines.wire import Wire
+from traffic.engines.packet.wire import Wire
+from traffic.engines.scapy.crafting import Crafts, dissect
+from traffic.engines.scapy.engine import Conversations, run
+from traffic.engines.scapy.taps import Link, Taps
+from traffic.engines.scapy.watch import Watch
 from traffic.frames import Batch
-from traffic.responder import respond, response
 from traffic.result import RingCount
+from traffic.servers.responder import respond, response
 from traffic.spec import BurstSpec, EniPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from traffic.engines.dissected import Packet
+    from traffic.engines.scapy.dissected import Packet
 
 SERVER = IPv4Address("203.0.113.10")
 SPEC = BurstSpec(

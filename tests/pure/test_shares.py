@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from traffic.engines.counts import Counts, Latencies, Marks
-from traffic.engines.shares import shares
-from traffic.engines.threshold import Threshold
-from traffic.engines.turnstile import Turnstile
+from traffic.clients.counts import Counts, Latencies, Marks
+from traffic.clients.threshold import Threshold
+from traffic.engines.socket.shares import shares
+from traffic.engines.socket.turnstile import Turnstile
 from traffic.spec import Arrivals, BurstSpec, EniPath, Growth
 
 PATHS = tuple(EniPath(f"eni-{name}", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000) for name in "abc")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from traffic.engines.dissected import Dns, Endpoint, Packet
-from traffic.engines.story import CLIENT, SERVER, Place, Side, Sight, Story
+from traffic.engines.scapy.dissected import Dns, Endpoint, Packet
+from traffic.engines.scapy.story import CLIENT, SERVER, Place, Side, Sight, Story
 
 FUNCTION = Place("fn-checkout", "svc", "fleet")
 RESOLVER = Place("resolver", "svc", "resolver")

@@ -20,9 +20,9 @@ def _loaded_by(module: str) -> set[str]:
         ("traffic.spec", {"numpy", "lab", "scapy"}),
         ("traffic.result", {"numpy", "lab", "scapy"}),
         ("traffic.sighting", {"numpy", "lab", "scapy"}),
-        ("traffic.service", {"scapy", "lab"}),
-        ("traffic.overflow", {"numpy", "asyncio", "lab", "scapy"}),
-        ("traffic.engines.packet", {"scapy", "lab"}),
+        ("traffic.servers.service", {"scapy", "lab"}),
+        ("traffic.servers.overflow", {"numpy", "asyncio", "lab", "scapy"}),
+        ("traffic.engines.packet.engine", {"scapy", "lab"}),
     ],
 )
 def test_what_stays_out(module: str, unwanted: set[str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from traffic.engines.dissected import Endpoint, Packet
-from traffic.engines.story import Place
-from traffic.engines.watch import Seen, Watch
+from traffic.engines.scapy.dissected import Endpoint, Packet
+from traffic.engines.scapy.story import Place
+from traffic.engines.scapy.watch import Seen, Watch
 from traffic.sighting import Sighting
 
 FUNCTION = Place("fn-checkout", "svc", "fleet")

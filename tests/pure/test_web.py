@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from traffic.web import Turn, page, take_turn
+from traffic.servers.web import Turn, page, take_turn
 
 BODY = page("cache", "cache.example.com", "198.51.100.1:40000")
 GET, HEAD, LAST = (b"GET / HTTP/1.1\r\nHost: c\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n")

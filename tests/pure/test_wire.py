@@ -12,7 +12,7 @@ from scapy.packet import Packet, Raw
 
 from traffic import frames as f
 from traffic.dns import encode_query
-from traffic.engines.wire import Wire
+from traffic.engines.packet.wire import Wire
 from traffic.spec import BurstSpec, EniPath
 
 SPEC = BurstSpec(

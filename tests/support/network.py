@@ -21,14 +21,14 @@ import numpy as np
 from tests.support.server import Server
 from tests.support.tcp import Key, Segment, Witness
 from traffic import frames as f
+from traffic.clients import tally
+from traffic.clients.client import BATCH, Client, connections_of
+from traffic.clients.state import State
 from traffic.dns import Answers, Zone
-from traffic.engines import tally
-from traffic.engines.client import BATCH, Client, connections_of
-from traffic.engines.client_state import State
-from traffic.engines.packet import Packets
+from traffic.engines.packet.engine import Packets
 from traffic.frames import Batch, u16, u32
-from traffic.responder import Replies, respond, response
 from traffic.result import EngineResult, RingCount
+from traffic.servers.responder import Replies, respond, response
 from traffic.spec import BurstSpec, EniPath
 
 if TYPE_CHECKING:

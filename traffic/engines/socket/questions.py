@@ -18,8 +18,8 @@ from traffic.dns import encode_query
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
-    from traffic.engines.client_state import Indices
-    from traffic.engines.medium import Hears
+    from traffic.clients.medium import Hears
+    from traffic.clients.state import Indices
     from traffic.spec import BurstSpec
 
 __all__ = ["Questions", "address_in"]

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from traffic.engines.counts import Counts
-from traffic.engines.threshold import Threshold
+from traffic.clients.counts import Counts
+from traffic.clients.threshold import Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

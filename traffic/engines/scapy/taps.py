@@ -8,17 +8,17 @@ import struct
 import time
 from typing import TYPE_CHECKING, Self, cast
 
-from traffic.engines.crafting import dissect
-from traffic.engines.story import Place
-from traffic.engines.watch import Seen
+from traffic.engines.scapy.crafting import dissect
+from traffic.engines.scapy.story import Place
+from traffic.engines.scapy.watch import Seen
 from traffic.result import RingCount
 from traffic.ring import hear_marked_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from traffic.engines.dissected import Packet
-    from traffic.engines.story import Kind
+    from traffic.engines.scapy.dissected import Packet
+    from traffic.engines.scapy.story import Kind
     from traffic.spec import Tap
 
 __all__ = ["Link", "Taps"]

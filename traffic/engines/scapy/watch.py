@@ -12,14 +12,14 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from traffic.engines.story import CLIENT, SERVER, Sight, Story
+from traffic.engines.scapy.story import CLIENT, SERVER, Sight, Story
 from traffic.sighting import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from traffic.engines.dissected import Endpoint, Packet
-    from traffic.engines.story import Place, Side
+    from traffic.engines.scapy.dissected import Endpoint, Packet
+    from traffic.engines.scapy.story import Place, Side
 
 __all__ = ["SETTLED_AFTER_S", "Seen", "Watch"]
 

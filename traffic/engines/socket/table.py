@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.engines.client_state import Indices
+    from traffic.clients.state import Indices
     from traffic.fleet import Fleet
 
 __all__ = ["Option", "Table", "dotted"]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic import frames as f
+from traffic.clients.burst import Burst
+from traffic.clients.client import Client, connections_of
+from traffic.clients.orders import Orders
+from traffic.clients.state import OPEN, State
 from traffic.dns import encode_query
-from traffic.engines.burst import Burst
-from traffic.engines.client import Client, connections_of
-from traffic.engines.client_state import OPEN, State
-from traffic.engines.orders import Orders
-from traffic.engines.wire import Wire
+from traffic.engines.packet.wire import Wire
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.engines.client_state import Connections, Indices
-    from traffic.engines.medium import Hears
-    from traffic.engines.wire import Datagrams, Segments
+    from traffic.clients.medium import Hears
+    from traffic.clients.state import Connections, Indices
+    from traffic.engines.packet.wire import Datagrams, Segments
     from traffic.frames import Batch
     from traffic.result import RingCount
     from traffic.spec import BurstSpec

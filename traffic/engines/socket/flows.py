@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic.engines.client_state import State
-from traffic.engines.table import Table, dotted
-from traffic.engines.wire import DATAGRAM
+from traffic.clients.state import State
+from traffic.engines.packet.wire import DATAGRAM
+from traffic.engines.socket.table import Table, dotted
 from traffic.result import RingCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from traffic.engines.client_state import Connections, Indices
-    from traffic.engines.medium import Hears
-    from traffic.engines.questions import Questions
-    from traffic.engines.turnstile import Gate
+    from traffic.clients.medium import Hears
+    from traffic.clients.state import Connections, Indices
+    from traffic.engines.socket.questions import Questions
+    from traffic.engines.socket.turnstile import Gate
     from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic.engines.client_state import OPEN, State
-from traffic.engines.replies import is_complete
-from traffic.engines.table import Table, dotted
-from traffic.engines.wire import request_text
+from traffic.clients.state import OPEN, State
+from traffic.engines.packet.wire import request_text
+from traffic.engines.socket.replies import is_complete
+from traffic.engines.socket.table import Table, dotted
 from traffic.result import RingCount
 from traffic.schedule import syn_count
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.engines.client_state import Connections, Indices
-    from traffic.engines.medium import Hears
-    from traffic.engines.questions import Questions
-    from traffic.engines.turnstile import Gate
+    from traffic.clients.medium import Hears
+    from traffic.clients.state import Connections, Indices
+    from traffic.engines.socket.questions import Questions
+    from traffic.engines.socket.turnstile import Gate
     from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.engines.client_state import Indices
+    from traffic.clients.state import Indices
     from traffic.spec import BurstSpec
 
 __all__ = ["DATAGRAM", "Answered", "Datagrams", "Segments", "Wire", "request_text"]

@@ -14,16 +14,16 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from traffic.engines.burst import Burst
-from traffic.engines.client import Client, connections_of
-from traffic.engines.crew import Coordinator, Post, Tidings, Worker, hire
-from traffic.engines.flows import Flows
-from traffic.engines.orders import Order, Orders
-from traffic.engines.pacing import Pace
-from traffic.engines.questions import Questions
-from traffic.engines.shares import shares
-from traffic.engines.streams import Streams
-from traffic.engines.turnstile import Gate, Turnstile
+from traffic.clients.burst import Burst
+from traffic.clients.client import Client, connections_of
+from traffic.clients.orders import Order, Orders
+from traffic.clients.pacing import Pace
+from traffic.engines.socket.crew import Coordinator, Post, Tidings, Worker, hire
+from traffic.engines.socket.flows import Flows
+from traffic.engines.socket.questions import Questions
+from traffic.engines.socket.shares import shares
+from traffic.engines.socket.streams import Streams
+from traffic.engines.socket.turnstile import Gate, Turnstile
 from traffic.fleet import Fleet
 from traffic.means import per_process
 from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic.arrivals import arrived, arrives_s, environments
-from traffic.engines.client_state import OPEN, Connections, Indices, State
-from traffic.engines.pacing import Pace, Window
-from traffic.engines.places import Places
+from traffic.clients.pacing import Pace, Window
+from traffic.clients.places import Places
+from traffic.clients.state import OPEN, Connections, Indices, State
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.engines.medium import Medium
+    from traffic.clients.medium import Medium
     from traffic.spec import BurstSpec
 
 __all__ = ["BATCH", "Client", "connections_of"]

@@ -7,17 +7,17 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from traffic.engines.account import Account
-from traffic.engines.orders import Order
+from traffic.clients.account import Account
+from traffic.clients.orders import Order
 from traffic.events import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from traffic.engines.account import Tells
-    from traffic.engines.client import Client
-    from traffic.engines.medium import Medium
-    from traffic.engines.orders import Orders
+    from traffic.clients.account import Tells
+    from traffic.clients.client import Client
+    from traffic.clients.medium import Medium
+    from traffic.clients.orders import Orders
     from traffic.spec import BurstSpec
 
 __all__ = ["Burst"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from traffic.engines.client_state import Indices
+    from traffic.clients.state import Indices
 
 __all__ = ["Pace", "Window"]
 

@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from traffic.listener import Listener
+from traffic.servers.listener import Listener
 
 if TYPE_CHECKING:
     from traffic.spec import ServerSpec

@@ -12,7 +12,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from traffic.web import page, take_turn
+from traffic.servers.web import page, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

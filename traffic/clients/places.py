@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from traffic.engines.client_state import Indices
+    from traffic.clients.state import Indices
 
 __all__ = ["Places"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from traffic.engines import tally
+from traffic.clients import tally
 from traffic.events import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from traffic.engines.counts import Counts
-    from traffic.engines.threshold import Threshold
+    from traffic.clients.counts import Counts
+    from traffic.clients.threshold import Threshold
     from traffic.result import RingCount, Sample
 
 __all__ = ["Account", "Tells"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple
 
-from traffic.engines.dissected import Endpoint, Packet
+from traffic.engines.scapy.dissected import Endpoint, Packet
 
 __all__ = ["CLIENT", "SERVER", "Kind", "Place", "Side", "Sight", "Story"]
 

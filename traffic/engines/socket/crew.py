@@ -18,10 +18,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from traffic.engines.account import Account
-from traffic.engines.counts import Counts, Marks
-from traffic.engines.orders import Order
-from traffic.engines.threshold import Threshold
+from traffic.clients.account import Account
+from traffic.clients.counts import Counts, Marks
+from traffic.clients.orders import Order
+from traffic.clients.threshold import Threshold
 from traffic.events import emit
 from traffic.result import RingCount
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from traffic.engines.orders import Orders
+    from traffic.clients.orders import Orders
 
 __all__ = ["Coordinator", "Post", "Tidings", "Worker", "hire"]
 

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from traffic.engines.burst import Burst
-from traffic.engines.client import Client, connections_of
-from traffic.engines.client_state import OPEN, State
-from traffic.engines.crafting import Crafts, dissect
-from traffic.engines.orders import Orders
-from traffic.engines.taps import Link, Taps
-from traffic.engines.watch import SETTLED_AFTER_S, Watch
+from traffic.clients.burst import Burst
+from traffic.clients.client import Client, connections_of
+from traffic.clients.orders import Orders
+from traffic.clients.state import OPEN, State
+from traffic.engines.scapy.crafting import Crafts, dissect
+from traffic.engines.scapy.taps import Link, Taps
+from traffic.engines.scapy.watch import SETTLED_AFTER_S, Watch
 from traffic.events import emit
 from traffic.frames import ISN_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from traffic.engines.client_state import Connections, Indices
-    from traffic.engines.dissected import Packet
-    from traffic.engines.medium import Hears
+    from traffic.clients.medium import Hears
+    from traffic.clients.state import Connections, Indices
+    from traffic.engines.scapy.dissected import Packet
     from traffic.result import RingCount
     from traffic.sighting import Sighting
     from traffic.spec import BurstSpec

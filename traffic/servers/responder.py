@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from traffic import frames as f
 from traffic.frames import Batch, seal, turn_round, u16, u32
-from traffic.web import head
+from traffic.servers.web import head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,11 +10,11 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from traffic import overflow, responder
 from traffic.dns import Answers, TcpService, UdpService, Zone
-from traffic.echo import UdpEcho
 from traffic.events import emit
 from traffic.ring import Ring
+from traffic.servers import overflow, responder
+from traffic.servers.echo import UdpEcho
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.frames import Batch
-    from traffic.responder import Replies
+    from traffic.servers.responder import Replies
     from traffic.spec import ResolverSpec, ServerSpec
 
     Responder = Callable[[Batch, NDArray[np.uint32]], Iterable[Replies]]

@@ -21,7 +21,7 @@ from traffic.result import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from traffic.engines.counts import Counts, Marks
+    from traffic.clients.counts import Counts, Marks
 
 __all__ = ["progress", "result", "sample"]
 

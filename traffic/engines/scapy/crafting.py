@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from traffic.engines.dissected import Dns, Endpoint, Packet
-from traffic.engines.wire import DATAGRAM, request_text
+from traffic.engines.packet.wire import DATAGRAM, request_text
+from traffic.engines.scapy.dissected import Dns, Endpoint, Packet
 from traffic.fleet import Fleet
 from traffic.frames import ENGINE_TOS, FULL_WINDOW
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from traffic.engines.client_state import Indices
+    from traffic.clients.state import Indices
     from traffic.result import RingCount
 
 __all__ = ["Hears", "Medium"]

@@ -1,0 +1,1 @@
+"""The clients of a burst: what they do and when, whatever carries it."""

@@ -1,0 +1,1 @@
+"""The packet engine: clients whose TCP is numpy."""

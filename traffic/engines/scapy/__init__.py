@@ -1,0 +1,1 @@
+"""The scapy engine: every packet shown and explained."""

@@ -1,0 +1,1 @@
+"""The socket engine: clients on the kernel's own TCP."""
