@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from traffic import frames as f
 from traffic.clients.state import OPEN, State
 from traffic.spec import Arrivals, BurstSpec, Growth, PortBlocks
 
+_EXAMPLES = int(os.environ.get("LAB_CHAOS_EXAMPLES", "150"))
 _PATIENCE_S = 1.5
 _LONGEST_S = 120.0
 _SECONDS = st.sampled_from((0.0, 0.05, 0.3, 1.0))
@@ -94,7 +96,7 @@ def _require_sense(network: Network) -> None:
     assert len(connections) == network.spec.connections
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(burst=_bursts(), weather=_weathers)
 def test_whatever_happens(burst: BurstSpec, weather: _Weather) -> None:
     """Every invocation is settled exactly once, and at the end nothing is left open on either side."""

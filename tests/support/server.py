@@ -132,7 +132,7 @@ class Server:
             return
         data = segment.payload[old:]
         held.expected = (segment.sequence + segment.length) & _MASK
-        for _ in range(data.count(_END_OF_REQUEST)):
+        for _ in range(0 if held.fin_sent else data.count(_END_OF_REQUEST)):  # after its goodbye it says no more
             yield from self._answer(held)
         if segment.kind == f.FIN:
             held.fin_heard = held.fin_sent = True

@@ -30,9 +30,8 @@ class Places:
     def take(self, limit: int, now_s: float) -> Indices:
         """The next free connections, at most so many; fewer while the path whose turn it is has none."""
         self._wake(now_s)
-        order = np.roll(np.arange(self._paths), -self._turn)
-        free = np.array([len(self._free[path]) for path in order])
-        count = min(limit, int((free * self._paths + np.arange(self._paths)).min()))
+        order = [(self._turn + place) % self._paths for place in range(self._paths)]
+        count = min(limit, *(len(self._free[path]) * self._paths + place for place, path in enumerate(order)))
         if count <= 0:
             return np.zeros(0, np.int64)
         taken = np.zeros(count, np.int64)

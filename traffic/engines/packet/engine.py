@@ -15,7 +15,7 @@ from traffic import frames as f
 from traffic.clients.burst import Burst
 from traffic.clients.client import Client, connections_of
 from traffic.clients.orders import Orders
-from traffic.clients.state import OPEN, State
+from traffic.clients.state import OPEN, State, among
 from traffic.dns import encode_query
 from traffic.engines.packet.wire import Wire
 from traffic.ring import Ring
@@ -40,8 +40,11 @@ _RX_SLOTS = 8192
 _NEXT_ISN = np.uint32(1_000_000)
 """A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
 
-_HEARING = (*OPEN, State.CLOSING)
-_LATE = (State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
+_CALLED = among(State.SYN_SENT, State.HALF_OPEN)
+_IS_OPEN = among(*OPEN)
+_HEARS = among(*OPEN, State.CLOSING)
+_KNOWN_TO_SERVER = among(*OPEN, State.CLOSING, State.ABANDONED)
+_IS_LATE = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
 
 
 def run(spec: BurstSpec) -> None:
@@ -140,8 +143,8 @@ class Packets:
         if self._udp:
             return
         states = self._known.state[indices]
-        self._send(indices[np.isin(states, (State.SYN_SENT, State.HALF_OPEN))], f.RST)
-        self._send(indices[np.isin(states, (*_HEARING, State.ABANDONED))], f.RST | f.ACK)
+        self._send(indices[_CALLED[states]], f.RST)
+        self._send(indices[_KNOWN_TO_SERVER[states]], f.RST | f.ACK)
 
     def forget(self, indices: Indices) -> None:
         """There is nothing to give back; a late answer gets a RST."""
@@ -212,15 +215,15 @@ class Packets:
         self._theirs[indices[fresh]] = segments.sequence[fresh] + np.uint32(1)
         ears.connected(indices[fresh], now_s)
         if not self._syn_only:
-            self._send(indices[good & np.isin(known.state[indices], _HEARING)], f.ACK)
-            late = indices[good & np.isin(known.state[indices], _LATE)]
+            self._send(indices[good & _HEARS[known.state[indices]]], f.ACK)
+            late = indices[good & _IS_LATE[known.state[indices]]]
             self._send(late, f.RST, back=self._sent[late] - np.uint32(1))
 
     def _data(self, segments: Segments, ears: Hears, now_s: float) -> None:
         """Take in what comes in order and acknowledge; a response ends with PSH (RFC 9293 section 3.9.1)."""
         known, indices = self._known, segments.indices
         states = known.state[indices]
-        hears = np.isin(states, _HEARING)
+        hears = _HEARS[states]
         expected = (segments.sequence == self._theirs[indices]) & hears
         self._theirs[indices[expected]] += segments.payload[expected]
         whole = expected & ((segments.flags & f.PSH) != 0)
@@ -235,7 +238,7 @@ class Packets:
         in_order = after == self._theirs[indices]
         last = in_order & self._all_acknowledged(segments) & (states == State.CLOSING)
         again = (after + np.uint32(1) == self._theirs[indices]) & (states == State.CLOSED)
-        first = in_order & np.isin(states, OPEN)
+        first = in_order & _IS_OPEN[states]
         self._theirs[indices[last | first]] = after[last | first] + np.uint32(1)
         self._send(indices[last | again], f.ACK)
         self._send(indices[first], f.RST | f.ACK)
