@@ -44,8 +44,8 @@ class _Held:
 
     @property
     def following(self) -> int:
-        """Its own next sequence number, before its FIN."""
-        return (self.initial + self.before + sum(map(len, self.stream))) & _MASK
+        """Its own next sequence number."""
+        return (self.initial + self.before + sum(map(len, self.stream)) + self.fin_sent) & _MASK
 
 
 class Server:
@@ -131,12 +131,16 @@ class Server:
             yield _segment(held, f.ACK, held.following)
             return
         data = segment.payload[old:]
+        if data and held.fin_sent:  # nobody is there any more to take it
+            del self._held[segment.source]
+            yield _segment(held, f.RST | f.ACK, held.following)
+            return
         held.expected = (segment.sequence + segment.length) & _MASK
-        for _ in range(0 if held.fin_sent else data.count(_END_OF_REQUEST)):  # after its goodbye it says no more
+        for _ in range(data.count(_END_OF_REQUEST)):
             yield from self._answer(held)
         if segment.kind == f.FIN:
             held.fin_heard = held.fin_sent = True
-            yield _segment(held, f.FIN | f.ACK, held.following)
+            yield _segment(held, f.FIN | f.ACK, held.following - 1)
 
     def _answer(self, held: _Held) -> Iterator[Segment]:
         for piece in self._pieces:
@@ -153,7 +157,7 @@ class Server:
             start = (held.initial + held.before) & _MASK
             yield _segment(held, f.ACK | f.PSH, start, b"".join(held.stream))
         if held.fin_sent:
-            yield _segment(held, f.FIN | f.ACK, held.following)
+            yield _segment(held, f.FIN | f.ACK, held.following - 1)
 
 
 def _segment(held: _Held, flags: int, sequence: int, payload: bytes = b"") -> Segment:

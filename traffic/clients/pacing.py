@@ -31,6 +31,7 @@ class Window:
         self._size, self._patience_s = pace
         self._outstanding = 0
         self._on_the_way = np.zeros(connections, np.bool_)
+        self._scratch = np.zeros(connections, np.uint32)
         self._sent: deque[tuple[float, Indices]] = deque()
 
     @property
@@ -48,9 +49,12 @@ class Window:
         """Answers came, or are no longer waited for; each request counts once."""
         if not self._outstanding:
             return
-        counted = np.unique(indices[self._on_the_way[indices]])
-        self._on_the_way[counted] = False
-        self._outstanding -= len(counted)
+        counted = indices[self._on_the_way[indices]]
+        if len(counted):
+            places = np.arange(len(counted), dtype=np.uint32)
+            self._scratch[counted] = places  # of repetitions, one place stays
+            self._outstanding -= int(np.count_nonzero(self._scratch[counted] == places))
+            self._on_the_way[counted] = False
 
     def expire(self, now_s: float) -> None:
         """Write off what has waited too long."""

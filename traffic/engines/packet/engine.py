@@ -68,6 +68,7 @@ class Packets:
         self._udp = spec.protocol == "udp"
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
         self._syn_only = spec.destination is not None
+        self._talks = spec.requests != 0 or self._half_close
         self.close_is_answered = not (self._udp or self._by_reset)
         numbers = np.arange(spec.connections) + spec.first_connection
         self._isn = numbers.astype(np.uint32) * f.ISN_FACTOR
@@ -187,14 +188,16 @@ class Packets:
         ears.responded(indices[~calling], now_s)
 
     def _segments(self, segments: Segments, ears: Hears, now_s: float) -> None:
-        self._unacknowledged[segments.indices[self._all_acknowledged(segments)]] = False
+        if self._talks:
+            self._unacknowledged[segments.indices[self._all_acknowledged(segments)]] = False
         flags = segments.flags & np.uint8(f.SYN | f.FIN | f.RST)
         syn, fin, rst = flags == f.SYN, flags == f.FIN, (flags & f.RST) != 0
         if syn.any():
             self._syn_acks(segments.where(syn), ears, now_s)
         data = (segments.payload > 0) & ~syn & ~rst
-        for each in _one_after_another(segments.where(data)):
-            self._data(each, ears, now_s)
+        if data.any():
+            for each in _one_after_another(segments.where(data)):
+                self._data(each, ears, now_s)
         if fin.any():
             self._fins(segments.where(fin), ears, now_s)
         if rst.any():
