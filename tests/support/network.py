@@ -80,6 +80,8 @@ class Network:
         """Who sent a datagram to the server, and when."""
         self.questions: list[tuple[float, Key]] = []
         self.deaf = self.mute = False
+        self.ignores: Callable[[Segment], bool] = lambda _: False
+        """What never arrives at the server."""
         self.loses: Callable[[], bool] = lambda: False
         self.delay_s: Callable[[], float] = lambda: 0.0
         self._admitted: set[Key] = set()
@@ -136,7 +138,7 @@ class Network:
         for segment in map(Segment.of, batch):
             self.segments.append((self.now_s, segment))
             self.tcp.sent(segment)
-            passing.append(self._passes(segment) and not self.loses())
+            passing.append(self._passes(segment) and not self.ignores(segment) and not self.loses())
         return batch[passing]
 
     def _passes(self, segment: Segment) -> bool:
@@ -226,6 +228,10 @@ class Network:
     def syns(self) -> list[Key]:
         """Who sent SYNs."""
         return [segment.source for _, segment in self.segments if segment.flags == f.SYN]
+
+    def names(self) -> list[str]:
+        """The same in words: what one client alone has sent."""
+        return [segment.names for _, segment in self.segments]
 
     def when(self, flags: int) -> list[float]:
         """When segments with just these flags were sent."""
