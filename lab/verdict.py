@@ -157,6 +157,8 @@ def _no_limit(result: BurstResult) -> Verdict:
 
 def _together(result: BurstResult) -> str:
     tcp = result.tcp
+    if tcp.established == 1:
+        return "the only connection was established"
     if tcp.open == tcp.established:
         return f"all {tcp.established:,} connections are established at the same time"
     most = max(sample.open for sample in result.series)

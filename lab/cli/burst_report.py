@@ -17,7 +17,8 @@ __all__ = ["show", "show_side_by_side"]
 
 def show(result: BurstResult) -> None:
     """One burst."""
-    say(f"{number(result.offered)} invocations in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
+    invocations = "invocation" if result.offered == 1 else "invocations"
+    say(f"{number(result.offered)} {invocations} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
     say()
     _show_outcomes(result)
     say()
