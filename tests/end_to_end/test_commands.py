@@ -281,7 +281,8 @@ def test_expectations(lab: Run) -> None:
         (("burst", "-n", "5", "--server", "database"), "no server 'database'; known: cache"),
         (("burst", "-n", "0"), "-n 0: a burst has at least one connection"),
         (("burst", "-n", "-5"), "-n -5: a burst has at least one connection"),
-        (("burst", "-n", "99999999999"), "-n 99999999999: the fleet of checkout has room for "),
+        (("burst", "-n", "99999999999"), "-n 99999999999: a burst has at least one connection, at most "),
+        (("burst", "-n", "99999999"), "-n 99999999: the fleet of checkout has room for "),
         (("burst", "-n", "5", "--connect-timeout", "nan"), "--connect-timeout nan: seconds, up to "),
     ],
 )

@@ -152,15 +152,30 @@ def test_a_spent_connection_is_replaced() -> None:
     assert network.counts.served == 6
 
 
-@pytest.mark.parametrize("close", ["fin", "reset"])
-def test_what_has_been_idle_for_too_long_is_nobody_s(close: str) -> None:
-    """Of a thousand connections that have been idle for too long at once, none is taken while it waits to be closed."""
-    shape = Arrivals(4000.0, 1000.0, 0.5)  # all come within a second, then none for a while
-    options = {"reuse": True, "requests": None, "duration_s": 0.3, "hold_s": 0.3, "close": close, "rest_s": 1.0}
-    network = Network(spec(1000, invocations=2000, arrivals=shape, **options))
-    network.run(8.0, step_s=0.05)
-    assert network.counts.settled == network.counts.served == 2000
+@pytest.mark.parametrize("hold_s", [0.6, 0.65, 0.7, 0.75])
+def test_what_has_been_idle_for_too_long_is_nobody_s(hold_s: float) -> None:
+    """Of a thousand connections whose hold ends at once, none is taken while it waits to be closed."""
+    arrivals = Arrivals(100_000.0, 1.0, 0.02)  # a thousand in a moment, then one a second: in the midst of the closing
+    network = Network(
+        spec(1200, invocations=1003, reuse=True, requests=None, arrivals=arrivals, duration_s=0.3, hold_s=hold_s)
+    )
+    network.run(6.0, step_s=0.05)
+    assert network.counts.established > 1000
+    assert network.counts.settled == network.counts.served == 1003
     assert network.counts.open == 0
+
+
+def test_an_idle_connection_is_taken_once() -> None:
+    """Several invocations at once never share a connection, also one that was idle in an earlier life."""
+    arrivals = Arrivals(0.5, 10.0, 10.0)  # so slowly at first that both connections close and are made again
+    network = Network(
+        spec(2, invocations=60, reuse=True, requests=None, arrivals=arrivals, hold_s=0.4, rest_s=0.3),
+    )
+    network.run(9.0)
+    assert network.counts.closed >= 3
+    assert network.counts.reused > 0
+    network.run(20.0, step_s=0.25)  # more than one invocation in each step
+    assert network.counts.settled == network.counts.served == 60
 
 
 def test_a_server_that_ends_an_idle_connection_costs_nothing() -> None:
@@ -196,14 +211,15 @@ def test_there_are_never_more_than_environments_allow(per_environment: int, opti
 
 
 @pytest.mark.parametrize("limit", [1, 5, 9])
-def test_the_threshold_over_time(limit: int) -> None:
+@pytest.mark.parametrize("arrivals", [Arrivals(10.0), Arrivals(1.0, 20.0, 10.0)])
+def test_the_threshold_over_time(arrivals: Arrivals, limit: int) -> None:
     """It is how many connections were open when the first was attempted that never got an answer."""
-    network = Network(spec(60, arrivals=Arrivals(10.0), hold_s=1.0, connect_timeout_s=0.7), limit=limit)
-    network.run(10.0)
+    network = Network(spec(90, arrivals=arrivals, hold_s=1.0, connect_timeout_s=0.7), limit=limit)
+    network.run(20.0)
     result = network.result()
     assert result.tcp.timed_out > 0
     assert result.drop_threshold == limit
-    assert result.tcp.established + result.tcp.timed_out == 60
+    assert result.tcp.established + result.tcp.timed_out == 90
 
 
 def test_no_threshold_while_retries_succeed() -> None:
