@@ -11,6 +11,7 @@ from tests.support.network import Network, spec
 from tests.support.tcp import Key
 from traffic import frames as f
 from traffic.arrivals import arrived, environments
+from traffic.clients.client import BATCH
 from traffic.clients.state import State
 from traffic.spec import Arrivals, Growth, PortBlocks
 
@@ -154,28 +155,17 @@ def test_a_spent_connection_is_replaced() -> None:
 
 @pytest.mark.parametrize("hold_s", [0.6, 0.65, 0.7, 0.75])
 def test_what_has_been_idle_for_too_long_is_nobody_s(hold_s: float) -> None:
-    """Of a thousand connections whose hold ends at once, none is taken while it waits to be closed."""
-    arrivals = Arrivals(100_000.0, 1.0, 0.02)  # a thousand in a moment, then one a second: in the midst of the closing
+    """Of connections whose hold ends at once, more than go into a batch, none is taken while it waits to be closed."""
+    come = BATCH + BATCH // 2
+    arrivals = Arrivals(100.0 * come, 1.0, 0.02)  # nearly all in a moment, then one a second: in the midst of closing
     network = Network(
-        spec(1200, invocations=1003, reuse=True, requests=None, arrivals=arrivals, duration_s=0.3, hold_s=hold_s)
+        spec(
+            come + 10, invocations=come + 3, reuse=True, arrivals=arrivals, requests=None, duration_s=0.3, hold_s=hold_s
+        )
     )
     network.run(6.0, step_s=0.05)
-    assert network.counts.established > 1000
-    assert network.counts.settled == network.counts.served == 1003
+    assert network.counts.settled == network.counts.served == come + 3
     assert network.counts.open == 0
-
-
-def test_an_idle_connection_is_taken_once() -> None:
-    """Several invocations at once never share a connection, also one that was idle in an earlier life."""
-    arrivals = Arrivals(0.5, 10.0, 10.0)  # so slowly at first that both connections close and are made again
-    network = Network(
-        spec(2, invocations=60, reuse=True, requests=None, arrivals=arrivals, hold_s=0.4, rest_s=0.3),
-    )
-    network.run(9.0)
-    assert network.counts.closed >= 3
-    assert network.counts.reused > 0
-    network.run(20.0, step_s=0.25)  # more than one invocation in each step
-    assert network.counts.settled == network.counts.served == 60
 
 
 def test_a_server_that_ends_an_idle_connection_costs_nothing() -> None:
