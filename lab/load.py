@@ -81,9 +81,12 @@ class Load:
 
     @property
     def over_time(self) -> bool:
-        """Whether each connection ends by itself, so that one burst may use a port more than once."""
+        """Whether each connection ends by itself, so that one burst may use a port more than once.
+
+        SYNs alone leave connections half-open that nobody ends before the burst does.
+        """
         paced = self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
-        return self.reuse or (paced and self.hold_s is not None)
+        return self.reuse or (paced and self.hold_s is not None and not self.syn_only)
 
     @property
     def arrivals(self) -> Arrivals:
@@ -113,6 +116,8 @@ class Load:
             return self.connections
         if self.lambda_scaling or self.arrivals.per_s is None or (self.reuse and not self.duration_s):
             return None
+        if self.protocol == "udp" and not self.reuse:
+            return None  # a flow that has ended keeps its slot until it has been idle for long enough
         lasting_s = self.duration_s if self.reuse else (self.hold_s or 0.0) + _SLOT_LINGERS_S
         return most_at_once(self.arrivals, self.connections, lasting_s)
 

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 from pathlib import Path
-import re
-from typing import NamedTuple
 
 import pytest
 
-from lab.cli import main
 from lab.plan import build, describe
 from lab.plan.objects import plan_from_json
 from lab.topology import load, scaled, schema_text
+from tests.support.cli import Run
 from tests.support.topologies import SHIPPED
 
 TINY = str(next(path for path in SHIPPED if path.stem == "tiny"))
 TWO_SUBNETS = str(next(path for path in SHIPPED if path.stem == "two_subnets"))
-
-
-class Ended(NamedTuple):
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command as an ordinary user, to its exit status; nothing of the machine is touched."""
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    for variable in ("LAB_NAME", "FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(variable, raising=False)
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr("sys.argv", ["/usr/local/bin/lab", *arguments])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code
-        else:
-            status = 0
-        # Help is coloured on some continuous integration machines, terminal or not.
-        out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())
-        return Ended(status if isinstance(status, int) else 0 if status is None else 1, out, err)
-
-    return run
 
 
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
