@@ -7,10 +7,14 @@ import json
 import pytest
 
 from lab.load import Load
+from lab.observe.readings import Reading
+from lab.observe.tracking import Tracking
 from lab.predict import predict
 from lab.result import assemble
-from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen
+from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from tests.support.topologies import shipped
+from traffic.result import EngineResult, TcpCount
+from traffic.spec import Engine
 
 FIRST, SECOND, THIRD = eips(3)
 AGREEING = (
@@ -128,6 +132,155 @@ def test_a_ring_that_lost_frames() -> None:
     """Frames that the generator itself lost spoil the burst, and the result says so."""
     (found,) = burst_result(seen(10, lost=3), reading(ENI_A, 10), reading(FIRST, 10)).disagreements
     assert found == "the generator's own ring lost 3 frames"
+
+
+# ── The two accounts ────────────────────────────────────────────────────────────────────────────────────────
+
+_LATE = with_tcp(seen(10, retransmissions=3), established_at_syn=(8, 1, 1))
+"""Ten connections of which one was established by its second SYN, and one by its third."""
+_HALF_OPEN = with_tcp(seen(10), established=0, established_at_syn=(), half_open=10, open=0)
+_OVER_TIME = Load(connections=10, rate_per_s=10.0, hold_s=1.0)
+_UDP = Load(connections=10, protocol="udp")
+_OK = (reading(ENI_A, 10), reading(FIRST, 10))
+
+_ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[str]]] = [
+    ("all agree", seen(10), None, _OK, []),
+    (
+        "a SYN that was refused and succeeds later is no disagreement",
+        _LATE,
+        None,
+        (reading(ENI_A, 10, 3, 2), reading(FIRST, 10)),
+        [],
+    ),
+    (
+        "a SYN that succeeds later and that nobody refused was lost",
+        _LATE,
+        None,
+        _OK,
+        [
+            "clients: 3 SYNs that were never answered; kernel: 0 SYNs refused by a limiter",
+            "clients: 2 connections with SYNs that were never answered; kernel: 0 connections refused by a limiter",
+        ],
+    ),
+    (
+        "a refusal that no client knows of is somebody else's",
+        seen(10),
+        None,
+        (reading(ENI_A, 10, 1, 1), reading(FIRST, 10)),
+        [
+            "clients: 0 SYNs that were never answered; kernel: 1 SYNs refused by a limiter",
+            "clients: 0 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+        ],
+    ),
+    (
+        "SYNs that are refused by one limiter after the other count once each",
+        seen(10, 5, retransmissions=5),
+        None,
+        (reading(ENI_A, 10, 4, 2), reading(FIRST, 10, 6, 3)),
+        [],
+    ),
+    ("half-open connections hold slots", _HALF_OPEN, None, _OK, []),
+    (
+        "half-open connections without slots",
+        _HALF_OPEN,
+        None,
+        (reading(ENI_A, 10), reading(FIRST, 9)),
+        ["clients: 10 connections established; kernel: 9 connections that hold a NAT gateway's slot"],
+    ),
+    (
+        "over time only SYNs are compared: connections come and go, and ports are used again",
+        with_tcp(seen(10, 2, retransmissions=2), open=0),
+        _OVER_TIME,
+        (reading(ENI_A, 3, 4, 1), reading(FIRST, 2)),
+        [],
+    ),
+    (
+        "over time lost SYNs are still found",
+        seen(10, retransmissions=1),
+        _OVER_TIME,
+        _OK,
+        ["clients: 1 SYNs that were never answered; kernel: 0 SYNs refused by a limiter"],
+    ),
+    (
+        "flows have no SYNs but first datagrams",
+        seen(10, 5),
+        _UDP,
+        _OK,
+        [
+            "clients: 5 first datagrams that were never answered; kernel: 0 first datagrams refused by a limiter",
+            (
+                "clients: 5 connections with first datagrams that were never answered; "
+                "kernel: 0 connections refused by a limiter"
+            ),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("clients", "load", "readings", "words"), [case[1:] for case in _ACCOUNTS], ids=[case[0] for case in _ACCOUNTS]
+)
+def test_accounts(clients: EngineResult, load: Load | None, readings: tuple[Reading, ...], words: list[str]) -> None:
+    """The clients' numbers and the kernel's are compared where they mean the same."""
+    assert list(burst_result(clients, *readings, load=load).disagreements) == words
+
+
+def test_slots_and_conntrack() -> None:
+    """A node whose slots and conntrack entries come to different numbers at the end is a disagreement."""
+    tracking = (Tracking("eni-private-a", 7, 7), Tracking("natgw", 3, 5))
+    result = burst_result(seen(10), *_OK, tracking=tracking)
+    assert result.disagreements == ("natgw, when all was closed: 3 slots, 5 conntrack entries",)
+    assert json.loads(json.dumps(result.to_json()))["tracking"] == [
+        {"node": "eni-private-a", "slots": 7, "conntrack": 7},
+        {"node": "natgw", "slots": 3, "conntrack": 5},
+    ]
+
+
+def test_incidents() -> None:
+    """What has ended during the burst is told, and is no disagreement."""
+    result = burst_result(seen(10), *_OK, incidents=("the resolver has ended during the burst",))
+    assert (result.disagreements, len(result.incidents)) == ((), 1)
+    assert result.to_json()["incidents"] == ("the resolver has ended during the burst",)
+
+
+def test_flows_are_told_apart() -> None:
+    """The document of a burst over UDP has `udp` where the others have `tcp`, with the same fields."""
+    tcp, udp = burst_result(seen(10), *_OK).to_json(), burst_result(seen(10), *_OK, load=_UDP).to_json()
+    assert "udp" not in tcp
+    assert "tcp" not in udp
+    assert udp["udp"] == tcp["tcp"]
+    assert (tcp["protocol"], udp["protocol"]) == ("tcp", "udp")
+    json.dumps(udp)
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket", "scapy"])
+def test_packets_are_the_scapy_engine_s(engine: Engine) -> None:
+    """Only the engine that sees packets has a field for them."""
+    document = burst_result(seen(10), *_OK, load=Load(connections=10, engine=engine)).to_json()
+    assert ("packets" in document) is (engine == "scapy")
+    assert document["engine"] == engine
+
+
+@pytest.mark.parametrize(
+    ("tcp", "answered", "unanswered_syns", "ever_unanswered"),
+    [
+        (TcpCount(10, 10, 0, 0, 0, 0, (10,)), 10, 0, 0),
+        (TcpCount(10, 6, 4, 0, 0, 16, (6,)), 6, 20, 4),
+        (TcpCount(10, 9, 0, 0, 1, 3, (8, 2)), 10, 3, 2),  # one was reset after it had been established
+        (TcpCount(10, 0, 0, 10, 0, 0), 10, 0, 0),  # a RST is an answer
+        (TcpCount(10, 0, 2, 0, 0, 2, (), 8), 8, 4, 2),
+    ],
+)
+def test_what_syns_came_to(tcp: TcpCount, answered: int, unanswered_syns: int, ever_unanswered: int) -> None:
+    """SYNs without an answer are all that were sent, less one for each connection that was answered."""
+    assert (tcp.answered, tcp.unanswered_syns, tcp.ever_unanswered) == (answered, unanswered_syns, ever_unanswered)
+
+
+@pytest.mark.parametrize(("timed_out", "bottleneck"), [(5, "hyperplane_eni"), (0, None)])
+def test_a_bottleneck_is_who_made_somebody_time_out(timed_out: int, bottleneck: str | None) -> None:
+    """A limiter whose refusals were all waited out is no bottleneck."""
+    full = reading(ENI_A, 10, 5, 5)
+    assert burst_result(seen(10, timed_out), full, reading(FIRST, 10), first=full).bottleneck == bottleneck
 
 
 def test_since() -> None:

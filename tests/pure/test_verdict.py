@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lab.observe.readings import Reading
 from lab.verdict import Verdict, judge
-from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen
-from traffic.result import EngineResult
+from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
+from traffic.result import DnsCount, EngineResult, InvocationCount, RequestCount, Sample
 
 
 def text(verdict: Verdict) -> str:
@@ -136,3 +138,72 @@ def test_nobody_listens() -> None:
     assert "10 of 10 invocations failed" in verdict.headline
     assert "no program listens" in text(verdict)
     assert "embedded: false" in text(verdict)
+
+
+# ── Over time ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_all_at_the_same_time() -> None:
+    """Connections that are all open at the end were open at the same time."""
+    verdict = judge(burst_result(seen(1_000), reading(ENI_A, 1_000), reading(eips(1)[0], 1_000)))
+    assert verdict.headline == "No limit reached: all 1,000 connections are established at the same time"
+
+
+def test_one_after_the_other() -> None:
+    """Of connections that came and went it says how many were open at a time, at most."""
+    clients = with_tcp(seen(1_000), open=20)
+    samples = tuple(Sample(float(second), 1_000, 1_000, 0, open=most) for second, most in enumerate((7, 84, 20)))
+    verdict = judge(burst_result(replace(clients, series=samples), reading(ENI_A, 90), reading(eips(1)[0], 90)))
+    assert verdict.headline == "No limit reached: all 1,000 connections were established, 84 at a time"
+    assert "90 of 65,000" in text(verdict)
+
+
+def test_a_single_connection() -> None:
+    """One connection is not all of them."""
+    assert judge(burst_result(seen(1), reading(ENI_A, 1))).headline.endswith("the only connection was established")
+
+
+def test_waited_out() -> None:
+    """A limiter that refused SYNs of connections that were established later was reached, and is named."""
+    clients = with_tcp(seen(100, retransmissions=30), established_at_syn=(80, 15, 5), open=10)
+    full = reading(ENI_A, 50, 30, 20)
+    verdict = judge(burst_result(clients, full, reading(ENI_B, 5), reading(eips(1)[0], 60), first=full))
+    assert verdict.headline == "Limit reached and waited out: eni-private-a refused SYNs, and later ones succeeded"
+    assert "20 of 100 connections were established by a SYN after their first" in text(verdict)
+    assert "Reuse connections" in text(verdict)
+    assert "No limit" not in text(verdict)
+
+
+# ── SYNs alone, requests ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_half_open() -> None:
+    """SYNs that were answered and left alone are called half-open, not established."""
+    clients = with_tcp(seen(500), established=0, half_open=500, open=0, established_at_syn=())
+    verdict = judge(burst_result(clients, reading(ENI_A, 500), reading(eips(1)[0], 500)))
+    assert verdict.headline == "No limit reached: 500 SYNs answered, and left half-open"
+    assert "500 of 65,000" in text(verdict)
+
+
+def test_syns_alone_at_a_limit() -> None:
+    """A limit is a limit for SYNs alone as well, and of DNS, which nobody asked, there is no word."""
+    clients = with_tcp(seen(0, 100), attempted=65_100, half_open=65_000)
+    full = reading(ENI_A, 65_000, 100, 100)
+    verdict = judge(burst_result(replace(clients, dns=DnsCount(0, 0, 0)), full, first=full))
+    assert verdict.headline.startswith("Hyperplane ENI connection limit reached")
+    assert "DNS" not in text(verdict)
+
+
+def test_requests_without_answers() -> None:
+    """Invocations whose requests had no answer have failed, though all were connected."""
+    clients = replace(seen(10), invocations=InvocationCount(10, 7, 3, 0), requests=RequestCount(10, 7))
+    verdict = judge(burst_result(clients, reading(ENI_A, 10), reading(eips(1)[0], 10)))
+    assert verdict.headline == "No limit reached, and still 3 of 10 invocations failed"
+    assert "3 of 10 requests had no answer" in text(verdict)
+
+
+def test_resets() -> None:
+    """Connections that the server reset later are told as such."""
+    clients = replace(with_tcp(seen(10), established=8, reset=2, open=8), invocations=InvocationCount(10, 8, 2, 0))
+    verdict = judge(burst_result(clients, reading(ENI_A, 8), reading(eips(1)[0], 8)))
+    assert "The server reset 2 connections" in text(verdict)

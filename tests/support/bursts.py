@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 from lab.load import Load
 from lab.observe.readings import FirstRefusal, Reading
@@ -25,7 +27,7 @@ from traffic.result import (
     Timing,
 )
 
-__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen"]
+__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen", "with_tcp"]
 
 TWO_SUBNETS = build(shipped("two_subnets"))
 ENI_A, ENI_B = (each for each in TWO_SUBNETS.limiters if each.kind == "hyperplane_eni")
@@ -81,6 +83,11 @@ def seen(
         series=(Sample(0.5, attempted, established, 0), Sample(3.0, attempted, established, timed_out)),
         ring=RingCount(received=10, dropped=lost),
     )
+
+
+def with_tcp(clients: EngineResult, **counts: Any) -> EngineResult:
+    """The same, with other counts of connections."""
+    return replace(clients, tcp=replace(clients.tcp, **counts))
 
 
 def burst_result(
