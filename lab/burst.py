@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -41,6 +41,12 @@ _READ_AT_MOST_S = 0.05
 """Readings that take longer (kernels before 6.16 count by walking) are not taken while a load goes on."""
 _REST_S = 2.5
 """A slot's garbage collection (1 s) and conntrack's shortest timeout (1 s), and a little more."""
+
+
+_NO_TURN = (
+    "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
+    "as earlier ones and take no slot of their own; wait until those are free, or take the lab down and up"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +118,13 @@ def run_burst(
         _forget_refusals(namespaces, scene.limiters)
         before = read(namespaces, scene.limiters)
         turn = _first_turn(namespaces, scene, before)
-        spec = _spec(scene, turn * len(scene.fleet.paths))
+        spec = _spec(scene, (turn or 0) * len(scene.fleet.paths))
         generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
         try:
             seen, after = _observe(generating, namespaces, before, load, progress)
-        except BaseException:
+        except BaseException as ended:
+            if isinstance(ended, KernelError) and (gone := _gone(plan, whole)):
+                raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
             _await_free_slots(namespaces, before, dict.fromkeys(get_args(LimiterKind), 0))
             raise
         tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(seen, after))
@@ -129,7 +137,10 @@ def run_burst(
         prediction=_prediction(scene, before),
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
         tracking=tracking,
-        incidents=[f"{each} has ended during the burst" for each in lost(plan) if each not in whole],
+        incidents=[
+            *([] if turn is not None else [_NO_TURN]),
+            *(f"{each} has ended during the burst" for each in _gone(plan, whole)),
+        ],
         packets=packets.seen,
     )
 
@@ -158,6 +169,11 @@ def _generating(
         spec_json = replace(spec, taps=taps).to_json()
         with generator(namespaces[scene.fleet.namespace], spec_json, log, heard, saw) as running:
             yield running
+
+
+def _gone(plan: Plan, before: Collection[str]) -> list[str]:
+    """What of the lab has ended since it lacked no more than this."""
+    return [each.replace("its", "the lab's", 1) for each in lost(plan) if each not in before]
 
 
 def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:
@@ -223,12 +239,11 @@ def _server(plan: Plan, load: Load) -> ServerPlan:
     return next(server for server in plan.servers if server.name == name)
 
 
-def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]) -> int:
-    """Begin with ports and environments that hold no slot of the function's ENIs; out of rounds, with the first."""
+def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]) -> int | None:
+    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
     used = [each.limiter for each in before if each.limiter.kind == "hyperplane_eni" and each.in_use]
     ranges = (*scene.fleet.paths, *(path.sockets for path in scene.fleet.paths))
-    turn = first_turn(scene.blocks, ranges, held_sources(namespaces, used))
-    return turn if turn + scene.turns <= scene.room else 0
+    return first_turn(scene.blocks, ranges, held_sources(namespaces, used), scene.turns, scene.room)
 
 
 def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan, load: Load) -> tuple[Limiter, ...]:
@@ -321,7 +336,7 @@ def _connected(
         elif event["event"] == "connected":
             return EngineResult.from_json(event["result"])
         elif event["event"] == "error":
-            raise KernelError(f"the traffic generator could not start: {event['message']}")
+            raise KernelError(f"the traffic generator gave up: {event['message']}")
     raise KernelError(f"the traffic generator ended before its {load.connections:,} connections had an outcome")
 
 

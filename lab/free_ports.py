@@ -8,7 +8,8 @@ held: the same address and port again would be the same connection, and take no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection
 from ipaddress import IPv4Address
 
 from traffic.spec import EniPath, PortBlocks
@@ -18,12 +19,19 @@ __all__ = ["first_turn"]
 Source = tuple[IPv4Address, int]
 
 
-def first_turn(blocks: PortBlocks, paths: Iterable[EniPath], held: Collection[Source]) -> int:
-    """The turn (`BurstSpec`: environment times ports per environment, plus offset) from which on most is free."""
-    around, range_ = blocks.ports, range(blocks.first_port, blocks.first_port + blocks.ports)
-    turn = _after_held(around, sorted(blocks.turn(port, 0) for port in {port for _, port in held} if port in range_))
-    rounds = [_round(blocks, path, address) for path in paths for address, _ in held if _owns(path, address)]
-    return turn + around * (max(rounds) + 1 if rounds else 0)
+def first_turn(
+    blocks: PortBlocks, paths: Collection[EniPath], held: Collection[Source], turns: int = 1, room: int | None = None
+) -> int | None:
+    """The turn (`PortBlocks`) from which on most ports are free, in environments that hold nothing; None if all do.
+
+    The burst takes `turns` turns, all of them below `room`.
+    """
+    around, ports = blocks.ports, range(blocks.first_port, blocks.first_port + blocks.ports)
+    turn = _after_held(around, sorted(blocks.turn(port, 0) for port in {port for _, port in held} if port in ports))
+    taken = _environments(paths, {address for address, _ in held})
+    rounds = range(turn, turn + around + (max(taken, default=0) + 1) * blocks.per_environment, around)
+    within = (first for first in rounds if room is None or first + turns <= room)
+    return next((first for first in within if _are_free(taken, blocks, first, turns)), None)
 
 
 def _after_held(around: int, turns: list[int]) -> int:
@@ -35,11 +43,14 @@ def _after_held(around: int, turns: list[int]) -> int:
     return (1 - last_held) % around
 
 
-def _owns(path: EniPath, address: IPv4Address) -> bool:
-    return 0 <= int(address) - int(path.first_address) < path.environments
+def _environments(paths: Collection[EniPath], addresses: Collection[IPv4Address]) -> list[int]:
+    """The environments, behind whichever ENI, that these addresses are."""
+    places = (int(address) - int(path.first_address) for path in paths for address in addresses)
+    most = max((path.environments for path in paths), default=0)
+    return sorted({place for place in places if 0 <= place < most})
 
 
-def _round(blocks: PortBlocks, path: EniPath, address: IPv4Address) -> int:
-    """How often the ports had been gone through when this environment had its last turn."""
-    environment = int(address) - int(path.first_address)
-    return ((environment + 1) * blocks.per_environment - 1) // blocks.ports
+def _are_free(taken: list[int], blocks: PortBlocks, first: int, turns: int) -> bool:
+    """Whether the environments whose turns these are hold nothing."""
+    begin, end = first // blocks.per_environment, (first + turns - 1) // blocks.per_environment
+    return bisect_left(taken, begin) == bisect_right(taken, end)

@@ -164,9 +164,13 @@ def _require_rates(load: Load) -> None:
         raise UsageError("--rate and --ramp: one of them; a ramp ends with a steady rate")
     if load.rate_per_s is not None and not 0 < load.rate_per_s < inf:
         raise UsageError(f"--rate {load.rate_per_s}: invocations per second, more than 0")
-    if load.ramp is None:
-        return
-    ramp = load.ramp
+    if load.ramp is not None:
+        _require_ramp(load, load.ramp)
+    if (lasts_s := arrives_s(load.arrivals, load.connections - 1)) > _LONGEST_S:
+        raise UsageError(f"-n {load.connections} at this rate takes {lasts_s:,.0f} s; {_LONGEST_S:,} s at most")
+
+
+def _require_ramp(load: Load, ramp: Ramp) -> None:
     rates = (ramp.from_per_s, ramp.to_per_s)
     if not all(0 <= rate < inf for rate in rates) or not any(rates):
         raise UsageError(f"--ramp {ramp}: two rates of invocations per second, 0 or more, not both 0")

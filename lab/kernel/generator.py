@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import json
 from pathlib import Path
+import signal
 import subprocess
 from typing import Any
 
@@ -44,15 +45,20 @@ class Generator:
             else:
                 yield event
         if self._process.wait() != 0:
-            words = last_words(self._log) or f"exit status {self._process.returncode}, no message in {self._log}"
-            raise KernelError(f"the traffic generator failed: {words}")
+            raise KernelError(self._how_it_ended())
 
     def require_alive(self) -> None:
         """KernelError if it has ended before it was told to."""
         if self._process.poll() is not None:
-            raise KernelError(
-                "the traffic generator ended: somebody has stopped it; what it did not close holds its slots until idle"
-            )
+            raise KernelError(self._how_it_ended())
+
+    def _how_it_ended(self) -> str:
+        status = self._process.returncode
+        if status < 0:
+            name = signal.Signals(-status).name
+            return f"the traffic generator was ended by {name}; what it did not close may hold its slots until idle"
+        words = last_words(self._log) or f"exit status {status}, no message in {self._log}"
+        return f"the traffic generator failed: {words}"
 
     def tell(self, command: str) -> None:
         """Tell it what to do: `close`, `leave` or `abort`."""

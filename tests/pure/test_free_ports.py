@@ -54,8 +54,11 @@ def test_the_longest_run(held: set[int]) -> None:
 
 
 def test_other_environments() -> None:
-    """What this function's own environments hold makes a burst begin with later ones, in whole rounds of the ports."""
-    third_of_round_two = PATH.first_address + (2 * 60 + 3 * 6) // 6
-    held = [(third_of_round_two, _port(3 * 6)), (PATH.first_address, _port(0))]
-    assert first_turn(BLOCKS, [PATH], held) == 3 * 60 + 19
+    """Environments of this function that hold something are left alone, whatever their ports."""
+    twenty_third = PATH.first_address + 23
+    held = [(twenty_third, _port(18)), (PATH.first_address, _port(0))]
+    assert first_turn(BLOCKS, [PATH], held) == 19
+    assert first_turn(BLOCKS, [PATH], [*held, (PATH.first_address + 3, _port(0))]) == 60 + 19
+    assert first_turn(BLOCKS, [PATH], held, turns=6 * 20) == 60 + 60 + 19 + 60
+    assert first_turn(BLOCKS, [PATH], held, turns=6 * 20, room=6 * 40) is None
     assert first_turn(BLOCKS, [], held) == 19
