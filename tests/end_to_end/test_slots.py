@@ -95,6 +95,16 @@ def test_a_fin_from_both_sides_frees_the_slot(small: Small, clients: MakeClients
     assert eventually(lambda: slots(lab, "eni-private") == slots(lab, "natgw") == 0)
 
 
+def test_a_fin_that_is_sent_again_frees_the_slot(small: Small, clients: MakeClients) -> None:
+    """Conntrack takes a FIN that nobody answers, when it comes again, for the end; so does the slot."""
+    lab = small()
+    client = clients(lab).tcp()
+    lab.impair("cache", silence=True)
+    client.close()
+    assert eventually(lambda: slots(lab, "eni-private") == slots(lab, "natgw") == 0)
+    assert eventually(lambda: not inside(lab, "eni-private", "conntrack -L 2>/dev/null"))
+
+
 def test_a_half_closed_connection_keeps_its_slot(small: Small, clients: MakeClients) -> None:
     """One FIN is not the end: the connection holds its slot until the other side closes too."""
     lab = small(timeouts="port_hold: 0s, idle_timeout: 60s")

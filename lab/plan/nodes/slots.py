@@ -136,6 +136,8 @@ def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
         yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING:#x} == 0x0 {alive}"
         yield f"tcp flags & syn == syn {half_open}"
         yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
+        # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
+        yield f"tcp flags & fin == fin ct mark & {fin:#x} == {fin:#x} ct mark set ct mark | {_FINS:#x}"
         yield f"tcp flags & fin == fin ct mark set ct mark | {fin:#x}"
         yield f"ct mark & {_RST:#x} == {_RST:#x} {closed}"
         yield f"ct mark & {_FINS:#x} == {_FINS:#x} {closed}"
