@@ -235,3 +235,16 @@ def test_closing_begins_nothing_new() -> None:
     network.run(5.0)
     assert network.counts.begun == begun == network.counts.closed
     assert network.tcp.unfinished() == []
+
+
+@pytest.mark.parametrize("options", [{"hold_s": 1.0}, {"reuse": True, "requests": None, "hold_s": 1.0}])
+def test_a_hold_that_ends_when_closing_begins(options: dict[str, Any]) -> None:
+    """A connection says goodbye once, also when its own time is over in the moment in which all are closed."""
+    network = Network(spec(10, arrivals=Arrivals(1000.0), **options))
+    network.run(0.99)
+    assert network.when(f.FIN | f.ACK) == []
+    network.client.begin_closing()  # and the next tick is at 1.0 s
+    network.run(2.0)
+    assert (
+        len(network.when(f.FIN | f.ACK)) == network.counts.leaving == network.counts.closed == network.counts.attempted
+    )

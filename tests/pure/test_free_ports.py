@@ -20,7 +20,7 @@ def _port(turn: int, blocks: PortBlocks = BLOCKS) -> int:
     return blocks.port(turn)
 
 
-def _first(ports: Iterable[int]) -> int:
+def _first(ports: Iterable[int]) -> int | None:
     """Where a burst begins when clients of another function hold these ports."""
     return first_turn(BLOCKS, [PATH], [(ELSEWHERE, port) for port in ports])
 

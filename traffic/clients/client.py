@@ -266,14 +266,14 @@ class Client:
                 self._settle(indices, served=False)
             case State.REQUESTING:
                 self._settle(indices, served=False)
-                self._to_close.add(indices)
+                self._close(indices)
             case State.CLOSING:
                 self._medium.drop(indices)
                 self._places.give(indices, now_s)
             case State.ESTABLISHED if self._spec.reuse:
                 self._rest(indices, now_s)
             case _:
-                self._to_close.add(indices)
+                self._close(indices)
 
     # Hearing
 
@@ -323,7 +323,7 @@ class Client:
     def _rest(self, indices: Indices, now_s: float) -> None:
         """The environment is free again: for another invocation, unless the connection has had all its requests."""
         spent = self.connections.requests_left[indices] == 0
-        self._to_close.add(indices[spent])
+        self._close(indices[spent])
         idle = indices[~spent]
         self.connections.stay(State.IDLE, idle, now_s)
         self._idle.extend(idle.tolist())
@@ -354,7 +354,12 @@ class Client:
         self._stopped = True
         self._drop(self.connections.in_state(State.HALF_OPEN))
         self._to_close.batches.clear()
-        self._to_close.add(self.connections.in_state(*OPEN))
+        self._close(self.connections.in_state(*OPEN))
+
+    def _close(self, indices: Indices) -> None:
+        """Their time is over: neither a hold that ends nor an invocation has them once more."""
+        self.connections.engage(indices)
+        self._to_close.add(indices)
 
     def is_closing(self) -> bool:
         """Whether anything is still to be closed."""

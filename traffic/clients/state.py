@@ -65,7 +65,7 @@ GIVEN_UP: Final = {
     State.REQUESTING: State.ESTABLISHED,  # the caller closes it
     State.CLOSING: State.ABANDONED,
     State.ESTABLISHED: State.ESTABLISHED,  # the caller knows what follows
-    State.IDLE: State.ESTABLISHED,  # no invocation takes it any more
+    State.IDLE: State.IDLE,
 }
 """Where waiting in vain leads."""
 
