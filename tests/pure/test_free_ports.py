@@ -20,9 +20,11 @@ def _port(turn: int, blocks: PortBlocks = BLOCKS) -> int:
     return blocks.port(turn)
 
 
-def _first(ports: Iterable[int]) -> int | None:
+def _first(ports: Iterable[int]) -> int:
     """Where a burst begins when clients of another function hold these ports."""
-    return first_turn(BLOCKS, [PATH], [(ELSEWHERE, port) for port in ports])
+    turn = first_turn(BLOCKS, [PATH], [(ELSEWHERE, port) for port in ports])
+    assert turn is not None
+    return turn
 
 
 def test_nothing_held() -> None:
