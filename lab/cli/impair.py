@@ -119,7 +119,7 @@ def _list(impairments: Sequence[Impairment], *, as_json: bool) -> None:
         print_json([_document(each) for each in impairments])
     elif impairments:
         table(
-            ("node", "interface", "what is set", "#dropped packets"),
+            ("node", "interface", "set", "#dropped"),
             ((each.node, each.interface, str(each.faults), each.dropped_packets) for each in impairments),
         )
     else:

@@ -133,7 +133,7 @@ def test_set_list_and_clear(command: Run) -> None:
     assert command("cache", "--silence") == (0, "srv-cache inet: silence set\n", "")
     assert command("natgw", "--interface", "inet", "--rate", "0.5mbit").stdout == "natgw inet: rate 500kbit set\n"
     listing = command()
-    assert re.match(r"node +interface +what is set +dropped packets\n", listing.stdout)
+    assert re.match(r"node +interface +set +dropped\n", listing.stdout)
     assert re.search(r"^natgw +inet +rate 500kbit +0$", listing.stdout, re.MULTILINE)
     assert re.search(r"^srv-cache +inet +silence +\d+$", listing.stdout, re.MULTILINE)
     assert command("cache", "--clear").stdout == "srv-cache inet: silence cleared\n"
