@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from traffic.clients.medium import Medium
+    from traffic.clients.state import Connections
     from traffic.ring import Ring
 
 __all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
@@ -66,9 +68,15 @@ def spec(connections: int, **changes: Any) -> BurstSpec:
 class Network:
     """Carries frames to whoever answers them, and the answers back, at times that only it tells."""
 
-    def __init__(self, spec: BurstSpec, limit: int = 1_000_000, server: Server | None = None) -> None:
+    def __init__(
+        self,
+        spec: BurstSpec,
+        limit: int = 1_000_000,
+        server: Server | None = None,
+        medium: Callable[[BurstSpec, Connections, Ring], Medium] = Packets,
+    ) -> None:
         self.connections = connections_of(spec, repeats=Packets.repeats)
-        self.medium = Packets(spec, self.connections, cast("Ring", self))
+        self.medium = medium(spec, self.connections, cast("Ring", self))
         self.client = Client(spec, self.connections, self.medium)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
