@@ -41,7 +41,7 @@ def test_first_syns_come_in_the_order_of_invocations() -> None:
 def test_the_threshold_is_exact() -> None:
     """Of 3,000 connections over a limit of 2,345 exactly 2,345 are established, and that is the threshold."""
     network = Network(spec(3000), limit=2345)
-    network.run(40.0)
+    network.run(40.0, step_s=0.1)
     result = network.result()
     assert (result.tcp.established, result.tcp.timed_out) == (2345, 655)
     assert result.drop_threshold == 2345

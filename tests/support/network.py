@@ -179,14 +179,11 @@ class Network:
     def deliver(self, frames: Batch, lengths: NDArray[np.uint32] | None = None) -> None:
         """Frames for the clients set out."""
         ends = [frames.shape[1]] * len(frames) if lengths is None else lengths.tolist()
-        for row, end in zip(frames, ends, strict=True):
+        keys = _keys(frames, f.DESTINATION, f.DESTINATION_PORT)
+        for row, end, key in zip(frames, ends, keys, strict=True):
             if not self.loses():
-                heappush(self._on_the_way, (self._arrival_s(row), next(self._order), row[:end]))
-
-    def _arrival_s(self, row: Batch) -> float:
-        (key,) = _keys(row[np.newaxis], f.DESTINATION, f.DESTINATION_PORT)
-        self._last_s[key] = max(self._last_s.get(key, 0.0), self.now_s + self.delay_s())
-        return self._last_s[key]
+                self._last_s[key] = max(self._last_s.get(key, 0.0), self.now_s + self.delay_s())
+                heappush(self._on_the_way, (self._last_s[key], next(self._order), row[:end]))
 
     def receive(self) -> tuple[Batch, NDArray[np.uint32]]:
         """What has arrived by now."""
