@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 import os
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,15 @@ import numpy as np
 from tests.support.network import Network, spec
 from tests.support.server import Server
 from traffic import frames as f
-from traffic.clients.state import OPEN, State
+from traffic.clients.medium import Medium
+from traffic.clients.state import OPEN, Connections, State
+from traffic.engines.packet.engine import Packets
+from traffic.engines.scapy.crafting import dissect
+from traffic.engines.scapy.dissected import Packet
+from traffic.engines.scapy.engine import Conversations
+from traffic.engines.scapy.taps import Link, Taps
+from traffic.engines.scapy.watch import Watch
+from traffic.ring import Ring
 from traffic.spec import Arrivals, BurstSpec, Growth, PortBlocks
 
 _EXAMPLES = int(os.environ.get("LAB_CHAOS_EXAMPLES", "150"))
@@ -66,13 +76,39 @@ _weathers = st.builds(
 )
 
 
+class _Link:
+    """What the scapy engine has for a ring: frame by frame."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self.count = ring.count
+
+    def send(self, frame: bytes) -> None:
+        """Send one."""
+        self._ring.send(np.frombuffer(frame, np.uint8)[np.newaxis])
+
+    def receive(self) -> list[Packet]:
+        """What has arrived."""
+        batch, lengths = self._ring.receive()
+        found = (dissect(row[:length].tobytes()) for row, length in zip(batch, lengths, strict=True))
+        return [packet for packet in found if packet is not None]
+
+
+def _conversations(spec: BurstSpec, connections: Connections, ring: Ring) -> Conversations:
+    return Conversations(spec, connections, cast("Link", _Link(ring)), Taps(()), Watch(lambda _: None))
+
+
+_Engine = Callable[[BurstSpec, Connections, Ring], Medium]
+
+
 class _Chaos:
     """A network that loses, delays and invents, by a seed."""
 
-    def __init__(self, burst: BurstSpec, weather: _Weather) -> None:
+    def __init__(self, burst: BurstSpec, weather: _Weather, medium: _Engine) -> None:
         self.server = Server(pieces=2)
-        self.network = Network(burst, weather.limit, self.server)
-        self._random, self._rude = Random(weather.seed), weather.rude
+        self.network = Network(burst, weather.limit, self.server, medium)
+        self.weather = weather
+        self._random = Random(weather.seed)
         self.network.loses = lambda: self._random.random() < weather.lost
         self.network.delay_s = lambda: round(self._random.random() * weather.slow_s, 6)
 
@@ -81,7 +117,7 @@ class _Chaos:
         network = self.network
         network.run(network.now_s, step_s=0.05)
         for key in self.server.held():
-            if self._random.random() < self._rude:
+            if self._random.random() < self.weather.rude:
                 network.say_all(self.server.end(key, self._random.choice((f.RST | f.ACK, f.FIN | f.ACK))))
         _require_sense(network)
 
@@ -100,8 +136,18 @@ def _require_sense(network: Network) -> None:
 @given(burst=_bursts(), weather=_weathers)
 def test_whatever_happens(burst: BurstSpec, weather: _Weather) -> None:
     """Every invocation is settled exactly once, and at the end nothing is left open on either side."""
-    chaos = _Chaos(burst, weather)
-    network = chaos.network
+    _require_an_end(_Chaos(burst, weather, Packets))
+
+
+@settings(max_examples=_EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(burst=_bursts(), weather=_weathers)
+def test_whatever_happens_to_scapy_s(burst: BurstSpec, weather: _Weather) -> None:
+    """So it is with the scapy engine, one conversation after the other."""
+    _require_an_end(_Chaos(replace(burst, at_a_time=1), weather, _conversations))
+
+
+def _require_an_end(chaos: _Chaos) -> None:
+    network, weather, burst = chaos.network, chaos.weather, chaos.network.spec
     while network.client.unfinished and network.now_s < _LONGEST_S:
         chaos.step()
     result = network.result()

@@ -22,7 +22,7 @@ from traffic.engines.scapy.crafting import Crafts, dissect
 from traffic.engines.scapy.taps import Link, Taps
 from traffic.engines.scapy.watch import SETTLED_AFTER_S, Watch
 from traffic.events import emit
-from traffic.frames import ISN_FACTOR
+from traffic.frames import FULL_WINDOW, ISN_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +40,7 @@ _NUMBERS = 1 << 32
 _NEXT_ISN = 1_000_000
 """A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
 
+_HEARING = (*OPEN, State.CLOSING)
 _LATE = (State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
 
 
@@ -66,14 +67,16 @@ class _Numbers:
     """A connection's sequence numbers (RFC 9293 section 3.3.1)."""
 
     initial: int
-    unacknowledged: int = 0
-    """What of ours is acknowledged next, and so what the next segment begins with."""
+    used: int = 0
+    """How much of its sequence space the client has used, its SYN and FIN included."""
     expected: int = 0
     """What of the server's comes next."""
+    unacknowledged: bool = False
+    """Whether the last request may not have arrived: then it is repeated, with the FIN too."""
 
-    def acknowledged(self, packet: Packet) -> int:
-        """How much more than before a segment acknowledges."""
-        return (packet.acknowledgement - self.unacknowledged) % _NUMBERS
+    def all_acknowledged(self, packet: Packet) -> bool:
+        """Whether a segment acknowledges all that was sent."""
+        return (packet.acknowledgement - self.initial) % _NUMBERS == self.used
 
 
 class Conversations:
@@ -119,33 +122,50 @@ class Conversations:
             numbers = self._numbers[index]
             if self._known.tries[index] == 1:
                 initial = (numbers.initial + _NEXT_ISN) % _NUMBERS
-                self._numbers[index] = numbers = _Numbers(initial, unacknowledged=initial)
-            self._segment(index, "S")
+                self._numbers[index] = _Numbers(initial, used=1)
+            self._segment(index, "S", back=1)
 
     def request(self, indices: Indices) -> None:
-        """HTTP requests, one segment each; or datagrams."""
+        """HTTP requests, one segment each, until they are acknowledged; or datagrams."""
+        length = len(self._crafts.request)
         for index in indices.tolist():
             if self._udp:
                 self._send(index, self._crafts.datagram(index, self._server(index)))
-            else:
-                self._segment(index, "PA")
+                continue
+            numbers = self._numbers[index]
+            if self._known.tries[index] == 1:
+                numbers.used, numbers.unacknowledged = numbers.used + length, True
+            if numbers.unacknowledged:
+                self._segment(index, "PA", back=length)
 
     def close(self, indices: Indices) -> None:
         """FINs, or as the burst says: with a last request, or RSTs; over UDP there is no goodbye."""
-        flags = "RA" if self._by_reset else "FPA" if self._half_close else "FA"
         for index in indices.tolist() if not self._udp else ():
-            self._segment(index, flags)
+            if self._by_reset:
+                self._segment(index, "RA")
+            else:
+                self._goodbye(index)
+
+    def _goodbye(self, index: int) -> None:
+        """A FIN, with a request where one is the last, or may not have arrived."""
+        numbers, length = self._numbers[index], len(self._crafts.request)
+        if self._known.tries[index] == 1:
+            if self._half_close and not numbers.unacknowledged:
+                numbers.used, numbers.unacknowledged = numbers.used + length, True
+            numbers.used += 1
+        if numbers.unacknowledged:
+            self._segment(index, "FPA", back=length + 1)
+        else:
+            self._segment(index, "FA", back=1)
 
     def drop(self, indices: Indices) -> None:
         """RSTs; without an ACK where the server's number is unknown (RFC 9293 section 3.5.2)."""
         for index in indices.tolist() if not self._udp else ():
             state = self._known.state[index]
             if state in (State.SYN_SENT, State.HALF_OPEN):
-                self._segment(index, "R", further=1)
-            elif state in OPEN:
+                self._segment(index, "R")
+            elif state in (*_HEARING, State.ABANDONED):
                 self._segment(index, "RA")
-            elif state in (State.CLOSING, State.ABANDONED):
-                self._segment(index, "RA", further=self._goodbye)
 
     def forget(self, indices: Indices) -> None:
         """Say where those were last seen that nobody answered."""
@@ -153,18 +173,13 @@ class Conversations:
         for index in indices[np.isin(self._known.state[indices], given_up)].tolist():
             self._watch.lost(index, time.time() - self._epoch_s)
 
-    @property
-    def _goodbye(self) -> int:
-        """How much a close takes of the sequence space."""
-        return 1 + (len(self._crafts.request) if self._half_close else 0)
-
     def _server(self, index: int) -> IPv4Address:
         return IPv4Address(int(self._known.destination[index]))
 
-    def _segment(self, index: int, flags: str, *, further: int = 0) -> None:
-        """A segment that begins `further` than what is acknowledged."""
+    def _segment(self, index: int, flags: str, *, back: int = 0) -> None:
+        """A segment at the next number, or so much before it."""
         numbers = self._numbers[index]
-        sequence = (numbers.unacknowledged + further) % _NUMBERS
+        sequence = (numbers.initial + numbers.used - back) % _NUMBERS
         acknowledgement = numbers.expected if "A" in flags else 0
         self._send(index, self._crafts.segment(index, self._server(index), flags, sequence, acknowledgement))
 
@@ -221,6 +236,8 @@ class Conversations:
             ears.answered(indices, np.array([int(IPv4Address(answer.address))], np.uint32), now_s)
 
     def _tcp(self, index: int, packet: Packet, ears: Hears, now_s: float) -> None:
+        numbers = self._numbers[index]
+        numbers.unacknowledged = numbers.unacknowledged and not numbers.all_acknowledged(packet)
         if "RST" in packet.flags:
             self._rst(index, packet, ears, now_s)
             return
@@ -239,46 +256,46 @@ class Conversations:
             return
         if state == State.SYN_SENT:
             numbers.expected = (packet.sequence + 1) % _NUMBERS
-            numbers.unacknowledged = packet.acknowledgement
             ears.connected(np.array([index]), now_s)
             self._segment(index, "A")
-        elif state in OPEN:
+        elif state in _HEARING:
             self._segment(index, "A")
         elif state in _LATE:
-            self._segment(index, "R", further=1)
+            self._segment(index, "R", back=numbers.used - 1)
 
     def _data(self, index: int, packet: Packet, ears: Hears, now_s: float) -> None:
         """Take in what comes in order and acknowledge; a response ends with PSH (RFC 9293 section 3.9.1)."""
         numbers, state = self._numbers[index], self._known.state[index]
-        if state not in (*OPEN, State.CLOSING):
+        if state not in _HEARING:
             return
         expected = packet.sequence == numbers.expected
         if expected:
             numbers.expected = (numbers.expected + packet.payload_bytes) % _NUMBERS
         whole = expected and "PSH" in packet.flags and state == State.REQUESTING
-        answers = whole and numbers.acknowledged(packet) == len(self._crafts.request)
-        if answers:
-            numbers.unacknowledged = packet.acknowledgement
-        self._segment(index, "A", further=self._goodbye if state == State.CLOSING else 0)
-        if answers:
+        self._segment(index, "A")
+        if whole and numbers.all_acknowledged(packet):
             ears.responded(np.array([index]), now_s)
 
     def _fin(self, index: int, packet: Packet, ears: Hears, now_s: float) -> None:
         """The answer to a FIN, or its repetition; a server that closes first ends the connection."""
         numbers, state = self._numbers[index], self._known.state[index]
         end = (packet.sequence + packet.payload_bytes) % _NUMBERS
+        after = (end + 1) % _NUMBERS
         if end == numbers.expected and state in OPEN:
-            numbers.expected = (end + 1) % _NUMBERS
+            numbers.expected = after
             self._segment(index, "RA")
             ears.reset(np.array([index]), now_s)
-        elif end == numbers.expected and state == State.CLOSING and numbers.acknowledged(packet) == self._goodbye:
-            numbers.expected = (end + 1) % _NUMBERS
+        elif end == numbers.expected and state == State.CLOSING and numbers.all_acknowledged(packet):
+            numbers.expected = after
             ears.closed(np.array([index]), now_s)
-            self._segment(index, "A", further=self._goodbye)
-        elif state == State.CLOSED and (end + 1) % _NUMBERS == numbers.expected:
-            self._segment(index, "A", further=self._goodbye)
+            self._segment(index, "A")
+        elif state == State.CLOSED and after == numbers.expected:
+            self._segment(index, "A")
 
     def _rst(self, index: int, packet: Packet, ears: Hears, now_s: float) -> None:
-        """Refused or reset; while a SYN waits, only a RST that acknowledges it counts (RFC 9293, SYN-SENT)."""
-        if self._known.state[index] != State.SYN_SENT or self._numbers[index].acknowledged(packet) == 1:
+        """Refused, if the RST acknowledges the SYN that waits; reset, if it is in the window (RFC 9293, 3.5.3)."""
+        numbers = self._numbers[index]
+        waiting = self._known.state[index] == State.SYN_SENT
+        in_window = (packet.sequence - numbers.expected) % _NUMBERS < FULL_WINDOW
+        if numbers.all_acknowledged(packet) if waiting else in_window:
             ears.reset(np.array([index]), now_s)
