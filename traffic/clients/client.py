@@ -18,7 +18,7 @@ import numpy as np
 from traffic.arrivals import arrived, arrives_s, environments
 from traffic.clients.pacing import Pace, Window
 from traffic.clients.places import Places
-from traffic.clients.state import OPEN, Connections, Indices, State, among
+from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _KERNEL_GIVES_UP_S = 0.1
 """A client whose kernel repeats the SYN gives up this much before its deadline: kernel timers may be late, so that a
 retransmission that falls on the deadline, and is not to be sent, is not."""
 
-_IS_OPEN = among(*OPEN)
 _NOBODY: Indices = np.zeros(0, np.int64)
 
 
@@ -170,7 +169,7 @@ class Client:
         return self._to_call.take(limit, lambda indices: self.connections.state[indices] == State.ANSWERED)
 
     def _is_open(self, indices: Indices) -> NDArray[np.bool_]:
-        are_open: NDArray[np.bool_] = _IS_OPEN[self.connections.state[indices]]
+        are_open: NDArray[np.bool_] = IS_OPEN[self.connections.state[indices]]
         return are_open
 
     # Invocations

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["GIVEN_UP", "OPEN", "WAITING", "Connections", "Due", "Indices", "State", "among"]
+__all__ = ["GIVEN_UP", "IS_OPEN", "OPEN", "WAITING", "Connections", "Due", "Indices", "State", "among"]
 
 
 class State(IntEnum):
@@ -69,7 +69,7 @@ GIVEN_UP: Final = {
 }
 """Where waiting in vain leads."""
 
-_IS_OPEN: Final = among(*OPEN)
+IS_OPEN: Final = among(*OPEN)
 _HAS_BEGUN: Final = among(*OPEN, State.CLOSING)
 
 _AFTER_RST: Final = np.arange(len(State), dtype=np.uint8)
@@ -248,7 +248,7 @@ class Connections:
         self._settle(indices[moved], after[moved])
         self.counts.refused += len(refused)
         self.threshold.refused(self.attempt[refused])
-        were_open = int(np.count_nonzero(_IS_OPEN[before]))
+        were_open = int(np.count_nonzero(IS_OPEN[before]))
         self.counts.reset += were_open
         self.counts.leaving += were_open
         self.counts.closed += int((before == State.CLOSING).sum())

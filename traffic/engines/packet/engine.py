@@ -15,7 +15,7 @@ from traffic import frames as f
 from traffic.clients.burst import Burst
 from traffic.clients.client import Client, connections_of
 from traffic.clients.orders import Orders
-from traffic.clients.state import OPEN, State, among
+from traffic.clients.state import IS_OPEN, OPEN, State, among
 from traffic.dns import encode_query
 from traffic.engines.packet.wire import Wire
 from traffic.ring import Ring
@@ -41,7 +41,6 @@ _NEXT_ISN = np.uint32(1_000_000)
 """A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
 
 _CALLED = among(State.SYN_SENT, State.HALF_OPEN)
-_IS_OPEN = among(*OPEN)
 _HEARS = among(*OPEN, State.CLOSING)
 _KNOWN_TO_SERVER = among(*OPEN, State.CLOSING, State.ABANDONED)
 _IS_LATE = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
@@ -241,7 +240,7 @@ class Packets:
         in_order = after == self._theirs[indices]
         last = in_order & self._all_acknowledged(segments) & (states == State.CLOSING)
         again = (after + np.uint32(1) == self._theirs[indices]) & (states == State.CLOSED)
-        first = in_order & _IS_OPEN[states]
+        first = in_order & IS_OPEN[states]
         self._theirs[indices[last | first]] = after[last | first] + np.uint32(1)
         self._send(indices[last | again], f.ACK)
         self._send(indices[first], f.RST | f.ACK)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic.clients.state import OPEN, State, among
+from traffic.clients.state import IS_OPEN, State, among
 from traffic.engines.packet.wire import request_text
 from traffic.engines.socket.replies import is_complete
 from traffic.engines.socket.table import Table, dotted
@@ -47,7 +47,6 @@ _TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
 """`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h): SYNs count, and are all there is by then."""
 
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
-_IS_OPEN = among(*OPEN)
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
 
 
@@ -177,7 +176,7 @@ class Streams:
         closed = indices[ended & closing]
         self._close(closed)
         ears.closed(closed, now_s)
-        ears.reset(indices[broken | (ended & _IS_OPEN[states])], now_s)
+        ears.reset(indices[broken | (ended & IS_OPEN[states])], now_s)
 
     def _hear(self, index: int, over: bool) -> tuple[bool, bool, bool]:  # noqa: FBT001 -- a row of a batch
         """Whether a response is complete, whether the server has closed, and whether it has reset the connection."""
