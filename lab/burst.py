@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 import time
-from typing import get_args
 
 from lab.errors import KernelError, UsageError
 from lab.first_refusal import first_to_refuse
@@ -21,13 +20,15 @@ from lab.kernel.preflight import require_means
 from lab.kernel.state import Record
 from lab.kernel.taps import opened, places
 from lab.load import Load
+from lab.observe.barriers import Stopped, stopped
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking, track
-from lab.plan.objects import FleetPlan, Limiter, LimiterKind, Plan, ServerPlan
+from lab.plan.objects import FleetPlan, Limiter, Plan, ServerPlan
 from lab.predict import Prediction, choose, predict
-from lab.result import BurstResult, assemble
+from lab.result import BurstResult, StopResult, assemble
 from lab.topology import Topology
+from lab.topology.ways import ways
 from traffic.result import EngineResult
 from traffic.sighting import Sighting
 from traffic.spec import BurstSpec, PortBlocks
@@ -117,6 +118,7 @@ def run_burst(
         whole = lost(plan)
         _forget_refusals(namespaces, scene.limiters)
         before = read(namespaces, scene.limiters)
+        stopped_before = stopped(namespaces, plan.barriers)
         turn = _first_turn(namespaces, scene, before)
         spec = _spec(scene, (turn or 0) * len(scene.fleet.paths))
         generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
@@ -125,8 +127,9 @@ def run_burst(
         except BaseException as ended:
             if isinstance(ended, KernelError) and (gone := _gone(plan, whole)):
                 raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
-            _await_free_slots(namespaces, before, dict.fromkeys(get_args(LimiterKind), 0))
+            _await_free_slots(namespaces, before, _no_half_open)
             raise
+        stops = _stops(stopped_before, stopped(namespaces, plan.barriers))
         tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(seen, after))
     return assemble(
         plan.lab,
@@ -136,6 +139,7 @@ def run_burst(
         held_before=before,
         prediction=_prediction(scene, before),
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
+        stops=stops,
         tracking=tracking,
         incidents=[
             *([] if turn is not None else [_NO_TURN]),
@@ -178,7 +182,7 @@ def _gone(plan: Plan, before: Collection[str]) -> list[str]:
 
 def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:
     fleet, server = _fleet(plan, load), _server(plan, load)
-    scene = _Scene(plan, topology, load, fleet, server, _on_the_way(plan, fleet, server, load))
+    scene = _Scene(plan, topology, load, fleet, server, _on_the_way(plan, topology, fleet, server, load))
     if scene.turns > scene.room:
         room = scene.room * len(fleet.paths)
         raise UsageError(
@@ -246,14 +250,18 @@ def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]
     return first_turn(scene.blocks, ranges, held_sources(namespaces, used), scene.turns, scene.room)
 
 
-def _on_the_way(plan: Plan, fleet: FleetPlan, server: ServerPlan, load: Load) -> tuple[Limiter, ...]:
-    """The function's ENIs and, for this destination and protocol, the NAT gateways' Elastic IPs."""
-    enis = {path.eni for path in fleet.paths}
+def _on_the_way(
+    plan: Plan, topology: Topology, fleet: FleetPlan, server: ServerPlan, load: Load
+) -> tuple[Limiter, ...]:
+    """What may refuse connections to this server over this protocol: the function's ENIs, and what comes after them."""
+    nodes = {node for way in ways(topology, fleet.function, server.name) for node in way.nodes}
     return tuple(
         limiter
         for limiter in plan.limiters
-        if (limiter.kind == "hyperplane_eni" and limiter.node in enis)
-        or (limiter.destination == server.name and limiter.protocol == load.protocol)
+        if limiter.node in nodes
+        and limiter.destination in (None, server.name)
+        and limiter.protocol in ("any", load.protocol)
+        and not limiter.drains
     )
 
 
@@ -379,20 +387,35 @@ def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
     return [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
 
 
-def _half_open(seen: EngineResult, after: Iterable[Reading]) -> dict[str, int]:
-    """By kind of limiter, connections that it let pass and that were never answered further on.
+_HalfOpen = Callable[[str], int]
+"""Kind of limiter → connections that it let pass and that were never answered further on.
 
-    They keep their slots for the half-open timeout, whatever their clients do.
-    """
-    refused = dict.fromkeys(get_args(LimiterKind), 0)
-    for each in after:
-        refused[each.limiter.kind] += each.refused_connections
-    behind_enis = seen.tcp.timed_out - refused["hyperplane_eni"]
-    return {"hyperplane_eni": behind_enis, "nat_gateway": behind_enis - refused["nat_gateway"]}
+They keep their slots for the half-open timeout, whatever their clients do.
+"""
+
+
+def _no_half_open(_: str) -> int:
+    return 0
+
+
+def _stops(before: Stopped, after: Stopped) -> list[StopResult]:
+    """Which barriers dropped something meanwhile, and how much."""
+    return [
+        StopResult(each.node, each.kind, each.name, packets - before[each])
+        for each, packets in after.items()
+        if packets > before[each]
+    ]
+
+
+def _half_open(seen: EngineResult, after: Sequence[Reading]) -> _HalfOpen:
+    def refused(kinds: Collection[str]) -> int:
+        return sum(each.refused_connections for each in after if each.limiter.kind in kinds)
+
+    return lambda kind: max(0, seen.tcp.timed_out - refused({"hyperplane_eni", kind}))
 
 
 def _end(
-    namespaces: Namespaces, scene: _Scene, before: Iterable[Reading], half_open: Mapping[str, int]
+    namespaces: Namespaces, scene: _Scene, before: Iterable[Reading], half_open: _HalfOpen
 ) -> tuple[Tracking, ...]:
     """Wait until what was closed is free; what slots and conntrack still hold then."""
     if scene.load.protocol == "tcp":  # a flow over UDP ends when it has been idle for long enough
@@ -407,12 +430,12 @@ def _end(
         time.sleep(_POLL_S)
 
 
-def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: Mapping[str, int]) -> None:
+def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_open: _HalfOpen) -> None:
     """Wait until what was closed is free, so that the next burst starts where this one did.
 
     With a port hold that may take longer than anybody wants to wait for; the deadline is short.
     """
-    allowed = {each.limiter: each.in_use + max(half_open[each.limiter.kind], 0) for each in before}
+    allowed = {each.limiter: each.in_use + half_open(each.limiter.kind) for each in before}
     deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
     while any(each.in_use > allowed[each.limiter] for each in read(namespaces, allowed)):
         if time.monotonic() > deadline:

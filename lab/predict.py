@@ -1,8 +1,8 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Connection `i` of a burst leaves through ENI `i % E`, its path through the NAT gateway of that ENI's subnet. A limiter
-refuses its first connection when more are offered to it than it has free slots; the first of all refusals gives the
-drop threshold and the bottleneck.
+Connection `i` of a burst takes way `i % W` of its function's ways to the server (`lab.topology.ways`): through an ENI,
+and on through a NAT gateway, say. A limiter refuses its first connection when more are offered to it than it has free
+slots; the first of all refusals gives the drop threshold and the bottleneck.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.errors import UsageError
-from lab.topology import Eni, NatGateway, Topology, enis_of
-from lab.topology.names import node_name_of_nat_gateway
+from lab.topology import Topology
+from lab.topology.ways import Way, ways
 
-__all__ = ["InUse", "Load", "Prediction", "choose", "predict"]
+__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
 InUse = Callable[[str], int]
 """Node name → connections that hold one of its slots already."""
@@ -25,7 +25,7 @@ def _nothing(_: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LimiterLoad:
     """What is offered to one limiter, and what becomes of it."""
 
     node: str
@@ -42,13 +42,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a burst will show; None where AWS's choice of Elastic IP (or the lab's hash) leaves it to chance."""
+    """What a burst will show; None for what arithmetic cannot know."""
 
     offered: int
     established: int | None
     drop_threshold: int | None
     bottleneck: str | None
-    limiters: tuple[Load, ...]
+    limiters: tuple[LimiterLoad, ...]
+    dead_ends: tuple[str, ...] = ()
+    """Why some connections get nowhere, whatever the limits."""
+    unknown: str | None = None
+    """Why the numbers are not known, where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,10 @@ class _Limiter:
     free: int
     offered: Callable[[int], int]
     certain: int | None = None
-    """With more connections than this, chance decides which Elastic IP is full; None: never."""
+    """With more connections than this, chance decides which of its addresses is full; None: never."""
+
+    def admitted(self, m: int) -> int:
+        return min(self.free, self.offered(m))
 
     def first_refusal(self, connections: int) -> int | None:
         """The number of the first connection that it refuses, counted from 0."""
@@ -77,9 +84,22 @@ class _Limiter:
         """Whether no arithmetic can say what it refuses."""
         return self.certain is not None and self.offered(connections) > self.certain
 
-    def load(self, connections: int) -> Load:
+    def load(self, connections: int) -> LimiterLoad:
         offered = self.offered(connections)
-        return Load(self.node, self.kind, self.limit, offered, max(0, offered - self.free))
+        return LimiterLoad(self.node, self.kind, self.limit, offered, max(0, offered - self.free))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A way and its place among those that take turns."""
+
+    way: Way
+    place: int
+    of: int
+
+    def offered(self, m: int) -> int:
+        """How many of the first `m` connections take it."""
+        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
 
 
 def predict(
@@ -95,22 +115,15 @@ def predict(
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((each.name for each in topology.functions), function, "function")
-    choose((each.name for each in topology.servers), server, "server")
-    eni_limiters = tuple(_enis(topology, caller, in_use, first_connection))
-    nat_limiters = tuple(_nat_gateways(topology, eni_limiters, in_use))
-    limiters = (*(limiter for _, limiter in eni_limiters), *nat_limiters)
-    refusals = [(at, each) for each in limiters if (at := each.first_refusal(connections)) is not None]
-    threshold, bottleneck = min(((at, each.kind) for at, each in refusals), default=(None, None))
-    loads = tuple(each.load(connections) for each in limiters)
-    if any(each.left_to_chance(connections) for each in limiters):
-        return Prediction(connections, None, None, None, loads)
-    return Prediction(
-        offered=connections,
-        established=connections - sum(load.refused for load in loads),
-        drop_threshold=threshold,
-        bottleneck=bottleneck,
-        limiters=loads,
-    )
+    callee = choose((each.name for each in topology.servers), server, "server")
+    found = ways(topology, caller, callee)
+    turns = [_Turn(way, (place - first_connection) % len(found), len(found)) for place, way in enumerate(found)]
+    inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use))}
+    limiters = (*inner.values(), *_exits(turns, inner, in_use))
+    if reason := _unknown(limiters, connections):
+        loads = tuple(each.load(connections) for each in limiters)
+        return Prediction(connections, None, None, None, loads, unknown=reason)
+    return _predicted(connections, limiters, turns, inner)
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:
@@ -123,35 +136,56 @@ def choose(names: Iterable[str], name: str | None, what: str) -> str:
     return name
 
 
-def _enis(topology: Topology, function: str, in_use: InUse, first: int) -> Iterator[tuple[Eni, _Limiter]]:
-    enis = enis_of(topology, function)
-    limit = topology.hyperplane_eni.connection_limit
-    for index, eni in enumerate(enis):
-        offered = _every(len(enis), (index - first) % len(enis))
-        yield eni, _Limiter(eni.name, "hyperplane_eni", limit, max(0, limit - in_use(eni.name)), offered)
+def _eni(topology: Topology, turn: _Turn, in_use: InUse) -> _Limiter | None:
+    """The ENI on a way; None outside the VPC, and where connections end before its limit."""
+    way, limit = turn.way, topology.hyperplane_eni.connection_limit
+    if way.eni is None or (way.dead_end and way.dead_end.node == way.gateway):
+        return None
+    return _Limiter(way.gateway, "hyperplane_eni", limit, max(0, limit - in_use(way.gateway)), turn.offered)
 
 
-def _every(count: int, place: int) -> Callable[[int], int]:
-    """How many of the first `m` connections are the `place`-th of each round of `count`."""
-    return lambda m: (m - place + count - 1) // count if m > place else 0
+def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) -> Iterator[_Limiter]:
+    """What has a limit of its own where ways leave the VPC; each takes what the ENIs before it let through."""
+    exits = {turn.way.out.node: turn.way.out for turn in turns if turn.way.out and not turn.way.dead_end}
+    for node, out in exits.items():
+        if out.capacity is None:
+            continue
+        before = [inner[turn.way.gateway] for turn in turns if turn.way.out == out and not turn.way.dead_end]
+        used = in_use(node)
+        yield _Limiter(
+            node, out.kind, out.capacity, max(0, out.capacity - used), _sum(before), out.certain_capacity(used)
+        )
 
 
-def _nat_gateways(topology: Topology, enis: Sequence[tuple[Eni, _Limiter]], in_use: InUse) -> Iterator[_Limiter]:
-    for gateway in topology.vpc.nat_gateways:
-        behind = [limiter for eni, limiter in enis if eni.subnet.default_route == gateway.name]
-        if behind:
-            yield _nat_gateway(gateway, behind, in_use)
+def _sum(before: Sequence[_Limiter]) -> Callable[[int], int]:
+    return lambda m: sum(each.admitted(m) for each in before)
 
 
-def _nat_gateway(gateway: NatGateway, behind: Sequence[_Limiter], in_use: InUse) -> _Limiter:
-    node = node_name_of_nat_gateway(gateway.name)
-    limit = gateway.elastic_ips * gateway.connections_per_destination
+def _unknown(limiters: Iterable[_Limiter], connections: int) -> str | None:
+    if any(each.left_to_chance(connections) for each in limiters):
+        return "Elastic IPs do not spill over: chance decides which is full first"
+    return None
 
-    def offered(m: int) -> int:
-        return sum(min(each.free, each.offered(m)) for each in behind)
 
-    # A hash spreads connections unevenly, so one Elastic IP fills first and, without spill-over, refuses early.
-    uneven = gateway.eip_selection == "hash" and not gateway.spill_over and gateway.elastic_ips > 1
-    # What is in use may all be in that one.
-    certain = max(0, gateway.connections_per_destination - in_use(node)) if uneven else None
-    return _Limiter(node, "nat_gateway", limit, max(0, limit - in_use(node)), offered, certain)
+def _predicted(
+    connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn], inner: dict[str, _Limiter]
+) -> Prediction:
+    refusals = [(at, each.kind) for each in limiters if (at := each.first_refusal(connections)) is not None]
+    dead = [turn for turn in turns if turn.way.dead_end and turn.place < connections]
+    loads = tuple(each.load(connections) for each in limiters)
+    lost = sum(_reaching_the_end(turn, inner, connections) for turn in dead)
+    return Prediction(
+        offered=connections,
+        established=connections - sum(load.refused for load in loads) - lost,
+        # All connections before the first that is lost are held by then.
+        drop_threshold=min([*(at for at, _ in refusals), *(turn.place for turn in dead)], default=None),
+        bottleneck=min(refusals, default=(None, None))[1],
+        limiters=loads,
+        dead_ends=tuple(turn.way.dead_end.sentence for turn in dead if turn.way.dead_end),
+    )
+
+
+def _reaching_the_end(turn: _Turn, inner: dict[str, _Limiter], connections: int) -> int:
+    """Connections that come as far as the end of the way, and no further."""
+    limiter = inner.get(turn.way.gateway)
+    return limiter.admitted(connections) if limiter else turn.offered(connections)

@@ -22,7 +22,7 @@ from traffic.result import (
 )
 from traffic.sighting import Sighting
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult", "assemble"]
+__all__ = ["BurstResult", "LimitResult", "PredictedResult", "StopResult", "assemble"]
 
 SCHEMA = 1
 
@@ -41,6 +41,18 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopResult:
+    """What dropped packets during one burst though no limit was reached: a missing route, a firewall's rule."""
+
+    node: str
+    kind: str
+    """`no_route`, `security_group` or `network_acl`."""
+    name: str
+    """The subnet, security groups or network ACL that it belongs to."""
+    dropped_packets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class BurstResult:
     requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]
+    stops: tuple[StopResult, ...]
     bottleneck: str | None
     predicted: PredictedResult
     latency: Latency
@@ -100,6 +113,7 @@ def assemble(
     held_before: Sequence[Reading],
     prediction: Prediction,
     first_to_refuse: Reading | None,
+    stops: Sequence[StopResult] = (),
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
     packets: Sequence[Sighting] = (),
@@ -116,6 +130,7 @@ def assemble(
         requests=seen.requests,
         drop_threshold=seen.drop_threshold,
         limits=tuple(_limit(each) for each in readings),
+        stops=tuple(stops),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first_to_refuse.limiter.kind if first_to_refuse and seen.tcp.timed_out else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
@@ -124,7 +139,7 @@ def assemble(
         series=seen.series,
         tracking=tuple(tracking),
         incidents=tuple(incidents),
-        disagreements=tuple(_disagreements(load, seen, readings, held_before, tracking)),
+        disagreements=tuple(_disagreements(load, seen, _Kernel(readings, held_before, stops, tracking))),
         packets=tuple(packets),
     )
 
@@ -143,36 +158,43 @@ def _limit(reading: Reading) -> LimitResult:
     )
 
 
-def _disagreements(
-    load: Load,
-    seen: EngineResult,
-    readings: Sequence[Reading],
-    held_before: Sequence[Reading],
-    tracking: Sequence[Tracking],
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """The kernel's account of a burst."""
+
+    readings: Sequence[Reading]
+    held_before: Sequence[Reading]
+    stops: Sequence[StopResult]
+    tracking: Sequence[Tracking]
+
+
+def _disagreements(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[str]:
     """Compare what clients saw with what the kernel counted; each pair of numbers has one meaning."""
-    for what, clients, counted, kernel in _accounts(load, seen, readings, held_before):
-        if clients != kernel:
-            yield f"clients: {clients:,} {what}; kernel: {kernel:,} {counted}"
+    for what, told, counted, found in _accounts(load, seen, kernel):
+        if told != found:
+            yield f"clients: {told:,} {what}; kernel: {found:,} {counted}"
     if seen.ring.dropped:
         yield f"the generator's own ring lost {seen.ring.dropped:,} frames"
-    for each in tracking:
+    for each in kernel.tracking:
         if each.difference:
             yield f"{each.node}, when all was closed: {each.slots:,} slots, {each.conntrack:,} conntrack entries"
 
 
-def _accounts(
-    load: Load, seen: EngineResult, readings: Sequence[Reading], held_before: Sequence[Reading]
-) -> Iterator[tuple[str, int, str, int]]:
+def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple[str, int, str, int]]:
+    readings, stops = kernel.readings, kernel.stops
     tcp, syns = seen.tcp, "SYNs" if load.protocol == "tcp" else "first datagrams"
-    refused_packets = sum(each.refused_packets for each in readings)
-    yield f"{syns} that were never answered", tcp.unanswered_syns, f"{syns} refused by a limiter", refused_packets
-    if load.over_time:  # a port that is used again is the same connection to the kernel, and slots come and go
+    lost_packets = sum(each.refused_packets for each in readings) + sum(each.dropped_packets for each in stops)
+    yield f"{syns} that were never answered", tcp.unanswered_syns, f"{syns} dropped on the way", lost_packets
+    # A port that is used again is the same connection to the kernel, and slots come and go; what a barrier stops is
+    # counted by packets only, and may have been an answer.
+    if load.over_time or stops:
         return
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
     yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
-    held = _without_ended(_held(readings, "nat_gateway") - _held(held_before, "nat_gateway"), tcp)
+    if not any(each.limiter.kind == "nat_gateway" for each in readings):
+        return
+    held = _without_ended(_held(readings, "nat_gateway") - _held(kernel.held_before, "nat_gateway"), tcp)
     yield "connections established", tcp.established + tcp.half_open, "connections that hold a NAT gateway's slot", held
 
 

@@ -86,6 +86,47 @@ def _more_addresses(eips: Sequence[LimitResult]) -> str:
     )
 
 
+def _stopped(result: BurstResult) -> Verdict:
+    """A barrier dropped connections, whatever the limits; a limiter may have refused others as well."""
+    worst = max(result.stops, key=lambda stop: stop.dropped_packets)
+    words = _BARRIERS[worst.kind]
+    dropped = sum(stop.dropped_packets for stop in result.stops)
+    places = dict.fromkeys(_BARRIERS[stop.kind].where.format(name=stop.name) for stop in result.stops)
+    timed_out = f"{result.tcp.timed_out:,} connections timed out"
+    limited = sum(limit.dropped_connections for limit in result.limits)
+    return Verdict(
+        headline=words.headline.format(name=worst.name),
+        explanation=(
+            f"{timed_out}; {dropped:,} of their packets were dropped {' and '.join(places)}.",
+            *((f"Limits refused {limited:,} connections as well.",) if limited else ("No limit was reached.",)),
+            words.evidence.format(name=worst.name),
+            *_dns(result),
+        ),
+        remedies=(words.remedy.format(name=worst.name),),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _BarrierWords:
+    """How one kind of barrier is told, with the name of what it belongs to."""
+
+    headline: str
+    where: str
+    evidence: str
+    remedy: str
+
+
+_BARRIERS = {
+    "no_route": _BarrierWords(
+        headline="No route, and no limit: the subnet {name} leads nowhere",
+        where="where the subnet {name} has no default route",
+        evidence="The Hyperplane ENI let the SYNs pass; the subnet's route table has no way to the server, and a VPC "
+        "drops what it cannot route without a word, just as a full ENI does.",
+        remedy="Give the subnet {name} a default route to a NAT gateway, or an interface endpoint for the server.",
+    ),
+}
+
+
 def _silence(result: BurstResult) -> Verdict:
     return Verdict(
         headline=f"{result.tcp.timed_out:,} connections timed out, and no limiter refused them",
@@ -187,6 +228,7 @@ _ALWAYS = (
 )
 
 _CASES: tuple[tuple[Callable[[BurstResult], object], Callable[[BurstResult], Verdict]], ...] = (
+    (lambda result: result.stops and result.tcp.timed_out, _stopped),
     (lambda result: result.bottleneck == "hyperplane_eni", _eni_limit),
     (lambda result: result.bottleneck == "nat_gateway", _port_exhaustion),
     (lambda result: result.tcp.timed_out, _silence),

@@ -51,6 +51,9 @@ def _show_outcomes(result: BurstResult) -> None:
 
 def _show_limits(result: BurstResult) -> None:
     tcp = result.protocol == "tcp"
+    if not result.limits:
+        say("no limiter is on the way")
+        return
     table(
         ("limiter", "#limit", "#peak", "#dropped connections", "#dropped SYNs" if tcp else "#dropped datagrams"),
         (

@@ -69,23 +69,28 @@ def predict(
         print_json(_document(prediction))
         return
     say(f"of {number(prediction.offered)} connections, {number(prediction.established)} will be established")
-    table(
-        ("limiter", "kind", "#limit", "#offered", "#refused"),
-        (
-            (each.node, each.kind.replace("_", " "), each.limit, each.offered, each.refused)
-            for each in prediction.limiters
-        ),
-    )
+    if prediction.limiters:
+        table(
+            ("limiter", "kind", "#limit", "#offered", "#refused"),
+            (
+                (each.node, each.kind.replace("_", " "), each.limit, each.offered, each.refused)
+                for each in prediction.limiters
+            ),
+        )
+    for why in prediction.dead_ends:
+        say(f"whatever the limits, {why}")
     say(_threshold(prediction), style="bold")
 
 
 def _threshold(prediction: Prediction) -> str:
-    if prediction.established is None:
-        return "Elastic IPs are chosen by a hash and do not spill over: chance decides which is full first"
-    if prediction.drop_threshold is None or prediction.bottleneck is None:
+    if prediction.unknown is not None:
+        return prediction.unknown
+    if prediction.drop_threshold is None:
         return "no limit binds"
-    kind = prediction.bottleneck.replace("_", " ")
-    return f"the first connection is dropped with {number(prediction.drop_threshold)} held, by a {kind}"
+    first = f"the first connection is dropped with {number(prediction.drop_threshold)} held"
+    if prediction.bottleneck is None:
+        return first
+    return f"{first}, by a {prediction.bottleneck.replace('_', ' ')}" if not prediction.dead_ends else first
 
 
 def _document(prediction: Prediction) -> dict[str, Any]:
@@ -95,6 +100,8 @@ def _document(prediction: Prediction) -> dict[str, Any]:
         "established": prediction.established,
         "drop_threshold": prediction.drop_threshold,
         "bottleneck": prediction.bottleneck,
+        "dead_ends": list(prediction.dead_ends),
+        "unknown": prediction.unknown,
         "limits": [
             {
                 "node": each.node,

@@ -25,6 +25,7 @@ __all__ = ["Resident", "Starting", "command", "end", "environment", "last_words"
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
+_STANDARD_ERROR = 2
 _TRAFFIC = "-m\0traffic\0"
 
 
@@ -100,10 +101,20 @@ def _spawn(process: Process, log: Path, said: int) -> int:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, said, 1),
             (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            # What the caller left open, a lock of `flock` for one, must not live as long as the lab.
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
         ],
         setsid=True,
         setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
     )
+
+
+def _inherited() -> Iterator[int]:
+    """Descriptors that a child would get; Python's own are not inheritable (PEP 446)."""
+    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):  # the listing's own is gone by now
+            if descriptor > _STANDARD_ERROR and os.get_inheritable(descriptor):
+                yield descriptor
 
 
 class Resident(NamedTuple):

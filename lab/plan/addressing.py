@@ -3,7 +3,7 @@
 Service VPC (default 100.64.0.0/10), one L2 segment of /22 for what is plugged into it, and blocks behind the fleets:
 
     +0.0.2          resolver: the network address plus two, as in every VPC (Amazon VPC user guide, "Amazon DNS server")
-    +0.1.1 …        Hyperplane ENIs, their port in the service VPC
+    +0.1.1 …        Hyperplane ENIs and the egress, their port in the service VPC
     +0.2.1 …        fleets, one per function
     +1.0.0 …        per (function, ENI) pair a /19: a /20 of execution environments whose packets only the rings
                     see, and a /20 that is local to the fleet's kernel, for real sockets
@@ -13,28 +13,30 @@ Customer subnets keep their first four addresses and the last for AWS (Amazon VP
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from lab.topology.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
 
 __all__ = [
+    "EGRESS_ROUTER",
     "INTERNET_ROUTER",
-    "elastic_ips",
-    "eni_address",
+    "elastic_ip",
     "fleet_address",
+    "gateway_address",
     "pair_networks",
     "resolver_address",
     "segment",
-    "subnet_hosts",
+    "subnet_host",
     "subnet_router",
 ]
 
 INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
+EGRESS_ROUTER = INTERNET.network_address + 2
+"""The address of the service VPC's egress on its port to the internet."""
 
 _RESERVED_AT_START = 4
-_ENIS = 0x100
+_GATEWAYS = 0x100
 _FLEETS = 0x200
 _SEGMENT_PREFIX = 22
 
@@ -49,9 +51,9 @@ def resolver_address(service_vpc: IPv4Network) -> IPv4Address:
     return service_vpc.network_address + 2
 
 
-def eni_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
-    """The address of the ENI's port in the service VPC."""
-    return service_vpc.network_address + _ENIS + index + 1
+def gateway_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
+    """The address in the service VPC of an ENI's port, or of the egress's."""
+    return service_vpc.network_address + _GATEWAYS + index + 1
 
 
 def fleet_address(service_vpc: IPv4Network, index: int) -> IPv4Address:
@@ -72,12 +74,11 @@ def subnet_router(subnet: IPv4Network) -> IPv4Address:
     return subnet.network_address + 1
 
 
-def subnet_hosts(subnet: IPv4Network) -> Iterator[IPv4Address]:
-    """The addresses that AWS leaves to a subnet's network interfaces, in order."""
-    usable = range(_RESERVED_AT_START, subnet.num_addresses - 1)
-    return (subnet.network_address + offset for offset in usable)
+def subnet_host(subnet: IPv4Network, index: int) -> IPv4Address:
+    """One of the addresses that AWS leaves to a subnet's network interfaces, in order."""
+    return subnet.network_address + _RESERVED_AT_START + index
 
 
-def elastic_ips() -> Iterator[IPv4Address]:
-    """The Elastic IPs, in the order in which gateways take them."""
-    return iter(EIP_POOL.hosts())
+def elastic_ip(index: int) -> IPv4Address:
+    """One of the Elastic IPs, in the order in which gateways take them."""
+    return EIP_POOL.network_address + index + 1

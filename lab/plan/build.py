@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeVar, get_args
 
 from lab.plan.layout import Layout, lay_out
 from lab.plan.nodes import (
+    egress,
     fleet,
     hyperplane_eni,
     internet,
@@ -18,6 +20,7 @@ from lab.plan.nodes import (
 )
 from lab.plan.nodes.parts import Part
 from lab.plan.objects import (
+    Barrier,
     ConntrackMax,
     FleetPlan,
     KernelObject,
@@ -25,13 +28,14 @@ from lab.plan.objects import (
     NodePlan,
     Plan,
     ServerPlan,
+    Standing,
 )
 from lab.topology import Topology
 from lab.topology.names import require_lab_name
 
 __all__ = ["build"]
 
-NODE_KINDS = (service_vpc, fleet, resolver, hyperplane_eni, vpc, nat_gateway, internet, server)
+NODE_KINDS = (service_vpc, fleet, resolver, egress, hyperplane_eni, vpc, nat_gateway, internet, server)
 """The module of each node kind, in the order of the drawing."""
 
 _STAGES: dict[type, int] = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
@@ -42,9 +46,13 @@ _CLOSED_ENTRIES = 2
 T = TypeVar("T")
 
 
-def build(topology: Topology, lab: str | None = None) -> Plan:
-    """The plan of a topology, under the lab's name (the topology's own unless given); the same input, the same plan."""
-    layout = lay_out(topology, require_lab_name(topology.name if lab is None else lab))
+def build(topology: Topology, lab: str | None = None, standing: Standing | None = None) -> Plan:
+    """The plan of a topology, under the lab's name (the topology's own unless given); the same input, the same plan.
+
+    With what stood before, whatever stays keeps its addresses and marks.
+    """
+    standing = standing or Standing()
+    layout = lay_out(topology, require_lab_name(topology.name if lab is None else lab), standing)
     parts = [part for kind in NODE_KINDS for part in kind.plan(layout)]
     parts.append(ConntrackMax(_conntrack_entries(layout)))
     return Plan(
@@ -54,6 +62,8 @@ def build(topology: Topology, lab: str | None = None) -> Plan:
         limiters=tuple(_only(Limiter, parts)),
         fleets=tuple(_only(FleetPlan, parts)),
         servers=tuple(_only(ServerPlan, parts)),
+        barriers=tuple(_only(Barrier, parts)),
+        standing=Standing(layout.leases.given(), standing.draining),
     )
 
 
@@ -70,8 +80,5 @@ def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
 def _conntrack_entries(layout: Layout) -> int:
     """How many entries the busiest namespace can hold: a NAT gateway carries no more than its ENIs let through."""
     limit = layout.topology.hyperplane_eni.connection_limit
-    behind = {nat.gateway.name: 0 for nat in layout.nat_gateways}
-    for eni in layout.enis:
-        if eni.eni.subnet.default_route is not None:
-            behind[eni.eni.subnet.default_route] += limit
-    return _CLOSED_ENTRIES * max(limit, *behind.values(), 0)
+    behind = Counter(eni.eni.subnet.default_route for eni in layout.enis)
+    return _CLOSED_ENTRIES * limit * max(behind.values(), default=1)

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from lab.plan import addressing
+from lab.plan.leases import Leases
 from lab.plan.names import interface_name, mac_address, namespace_name
-from lab.plan.objects import Port
-from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, hyperplane_enis
+from lab.plan.objects import Port, Standing
+from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
+from lab.topology.limits import (
+    ENVIRONMENT_BLOCK,
+    NAT_EIPS,
+    PAIRS,
+    RESERVED_SUBNET_ADDRESSES,
+    SERVICE_VPC_HEAD,
+    TOTAL_EIPS,
+)
 from lab.topology.names import (
+    EGRESS,
     INTERNET,
     RESOLVER,
     SERVICE_VPC,
@@ -25,6 +35,8 @@ from lab.topology.names import (
 )
 
 __all__ = [
+    "EgressLayout",
+    "ElasticIp",
     "EniLayout",
     "FleetLayout",
     "Layout",
@@ -38,6 +50,10 @@ __all__ = [
 
 FIRST_PAIR_TABLE = 1000
 """Routing tables of (function, ENI) pairs, in the fleets."""
+_SUBNETS = 4096
+"""A /16 has no more of the smallest subnets; the VPC's router has a routing table and a rule for each."""
+_DESTINATIONS = 0xF000 // (2 * NAT_EIPS) - 1
+"""Connection marks name a destination, TCP or UDP, and one of up to 8 Elastic IPs in 16 bits (`nodes.nat_gateway`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +66,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A function's execution environments behind one of its ENIs."""
+    """A function's execution environments behind one of its ways out: an ENI, or the service VPC's own egress."""
 
     function: str
-    eni: str
-    subnet: str
+    gateway: str
     index: int
     rings: IPv4Network
     sockets: IPv4Network
@@ -93,6 +108,19 @@ class ResolverLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressLayout:
+    """The service VPC's own way to the internet, for functions outside the customer's VPC."""
+
+    node: str
+    namespace: str
+    service: Link
+    service_address: IPv4Address
+    internet: Link
+    address: IPv4Address
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EniLayout:
     """A Hyperplane ENI: one port in the service VPC, one in a customer subnet."""
 
@@ -108,6 +136,16 @@ class EniLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class ElasticIp:
+    """One address of a NAT gateway; one that has been removed drains until a Unix time."""
+
+    number: int
+    """From 1: the primary address."""
+    address: IPv4Address
+    drains_until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NatLayout:
     """A NAT gateway: one port in its public subnet, one to the internet, and its Elastic IPs."""
 
@@ -118,7 +156,7 @@ class NatLayout:
     vpc: Link
     address: IPv4Address
     internet: Link
-    elastic_ips: tuple[IPv4Address, ...]
+    elastic_ips: tuple[ElasticIp, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +180,50 @@ class Layout:
     internet: str
     resolver: ResolverLayout
     fleets: tuple[FleetLayout, ...]
+    egress: tuple[EgressLayout, ...]
+    """One, or none where every function is in the VPC."""
     enis: tuple[EniLayout, ...]
     nat_gateways: tuple[NatLayout, ...]
     servers: tuple[ServerLayout, ...]
+    leases: Leases
 
     def fleet(self, function: str) -> FleetLayout:
         """A function's fleet."""
         return next(fleet for fleet in self.fleets if fleet.function.name == function)
 
-    def eni(self, node: str) -> EniLayout:
-        """The ENI of that name."""
-        return next(eni for eni in self.enis if eni.node == node)
+    def gateway(self, node: str) -> EniLayout | EgressLayout:
+        """The way out of the service VPC that bears this name."""
+        gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
+        return next(each for each in gateways if each.node == node)
 
     def nat_gateway(self, name: str) -> NatLayout:
         """The NAT gateway that a route's target names."""
         return next(nat for nat in self.nat_gateways if nat.gateway.name == name)
 
+    def subnet_index(self, subnet: Subnet) -> int:
+        """The subnet's number, by which its route table goes."""
+        return self.leases.take("subnets", subnet.name, _SUBNETS)
 
-def lay_out(topology: Topology, lab: str) -> Layout:
-    """Resolve a topology under a lab's name."""
-    return _Surveyor(topology, lab).layout()
+    def destination_index(self, server: Server) -> int:
+        """The server's number, by which connection marks go."""
+        return self.leases.take("destinations", server.name, _DESTINATIONS)
+
+
+def lay_out(topology: Topology, lab: str, standing: Standing | None = None) -> Layout:
+    """Resolve a topology under a lab's name; what stood before keeps its numbers."""
+    return _Surveyor(topology, lab, standing or Standing()).layout()
 
 
 class _Surveyor:
     """Gives out namespaces, ports and addresses; each is taken once, in file order."""
 
-    def __init__(self, topology: Topology, lab: str) -> None:
+    def __init__(self, topology: Topology, lab: str, standing: Standing) -> None:
         self._topology = topology
         self._lab = lab
         self._service_vpc = topology.service_vpc.cidr
         self._subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
-        self._hosts = {subnet.name: addressing.subnet_hosts(subnet.cidr) for subnet in topology.vpc.subnets}
-        self._elastic_ips = addressing.elastic_ips()
+        self._leases = Leases(standing.leases)
+        self._draining = standing.draining
         self._enis = hyperplane_enis(topology)
         self._pairs = tuple(self._all_pairs())
 
@@ -186,10 +236,12 @@ class _Surveyor:
             router=self._namespace(VPC),
             internet=self._namespace(INTERNET),
             resolver=self._resolver(),
-            fleets=tuple(self._fleet(index, each) for index, each in enumerate(topology.functions)),
-            enis=tuple(self._eni(index, each) for index, each in enumerate(self._enis)),
+            fleets=tuple(self._fleet(each) for each in topology.functions),
+            egress=tuple(self._egress()),
+            enis=tuple(self._eni(each) for each in self._enis),
             nat_gateways=tuple(self._nat_gateway(each) for each in topology.vpc.nat_gateways),
             servers=tuple(self._server(each) for each in topology.servers),
+            leases=self._leases,
         )
 
     def _namespace(self, node: str) -> str:
@@ -203,12 +255,14 @@ class _Surveyor:
         return Link(near=self._port(node, far), far=self._port(far, node))
 
     def _all_pairs(self) -> Iterator[Pair]:
-        index = 0
         for eni in self._enis:
-            for function in eni.functions:
-                rings, sockets = addressing.pair_networks(self._service_vpc, index)
-                yield Pair(function, eni.name, eni.subnet.name, index, rings, sockets)
-                index += 1
+            yield from (self._pair(function, eni.name) for function in eni.functions)
+        yield from (self._pair(each.name, EGRESS) for each in self._topology.functions if not each.subnets)
+
+    def _pair(self, function: str, gateway: str) -> Pair:
+        room = (self._service_vpc.num_addresses - SERVICE_VPC_HEAD) // ENVIRONMENT_BLOCK
+        index = self._leases.take("environments", f"{function} {gateway}", room)
+        return Pair(function, gateway, index, *addressing.pair_networks(self._service_vpc, index))
 
     def _resolver(self) -> ResolverLayout:
         return ResolverLayout(
@@ -218,29 +272,48 @@ class _Surveyor:
             address=addressing.resolver_address(self._service_vpc),
         )
 
-    def _fleet(self, index: int, function: Function) -> FleetLayout:
+    def _fleet(self, function: Function) -> FleetLayout:
         node = node_name_of_function(function.name)
-        pairs = [pair for pair in self._pairs if pair.function == function.name]
+        pairs = {pair.gateway: pair for pair in self._pairs if pair.function == function.name}
+        gateways = [eni.name for eni in enis_of(self._topology, function.name)] or [EGRESS]
         return FleetLayout(
             function=function,
             node=node,
             namespace=self._namespace(node),
             service=self._link(node, SERVICE_VPC),
-            address=addressing.fleet_address(self._service_vpc, index),
-            pairs=tuple(sorted(pairs, key=lambda pair: function.subnets.index(pair.subnet))),
+            address=addressing.fleet_address(self._service_vpc, self._leases.take("fleets", node, PAIRS)),
+            pairs=tuple(pairs[gateway] for gateway in gateways),
         )
 
-    def _eni(self, index: int, eni: Eni) -> EniLayout:
+    def _eni(self, eni: Eni) -> EniLayout:
         return EniLayout(
             eni=eni,
             node=eni.name,
             namespace=self._namespace(eni.name),
             service=self._link(eni.name, SERVICE_VPC),
-            service_address=addressing.eni_address(self._service_vpc, index),
+            service_address=self._service_address(eni.name),
             vpc=self._link(eni.name, VPC),
-            address=next(self._hosts[eni.subnet.name]),
-            pairs=tuple(pair for pair in self._pairs if pair.eni == eni.name),
+            address=self._subnet_address(eni.subnet, eni.name),
+            pairs=self._pairs_behind(eni.name),
         )
+
+    def _egress(self) -> Iterator[EgressLayout]:
+        if pairs := self._pairs_behind(EGRESS):
+            yield EgressLayout(
+                node=EGRESS,
+                namespace=self._namespace(EGRESS),
+                service=self._link(EGRESS, SERVICE_VPC),
+                service_address=self._service_address(EGRESS),
+                internet=self._link(EGRESS, INTERNET),
+                address=addressing.EGRESS_ROUTER,
+                pairs=pairs,
+            )
+
+    def _pairs_behind(self, gateway: str) -> tuple[Pair, ...]:
+        return tuple(pair for pair in self._pairs if pair.gateway == gateway)
+
+    def _service_address(self, gateway: str) -> IPv4Address:
+        return addressing.gateway_address(self._service_vpc, self._leases.take("gateways", gateway, PAIRS + 1))
 
     def _nat_gateway(self, gateway: NatGateway) -> NatLayout:
         node = node_name_of_nat_gateway(gateway.name)
@@ -250,10 +323,23 @@ class _Surveyor:
             node=node,
             namespace=self._namespace(node),
             vpc=self._link(node, VPC),
-            address=next(self._hosts[gateway.subnet]),
+            address=self._subnet_address(self._subnets[gateway.subnet], node),
             internet=self._link(node, INTERNET),
-            elastic_ips=tuple(next(self._elastic_ips) for _ in range(gateway.elastic_ips)),
+            elastic_ips=tuple(self._elastic_ips(gateway)),
         )
+
+    def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:
+        """Those that it has, then those that drain."""
+        draining = self._draining.get(gateway.name, {})
+        for number in range(1, NAT_EIPS + 1):
+            if number <= gateway.elastic_ips or number in draining:
+                index = self._leases.take("elastic_ips", f"{gateway.name} {number}", TOTAL_EIPS)
+                until = None if number <= gateway.elastic_ips else draining[number]
+                yield ElasticIp(number, addressing.elastic_ip(index), until)
+
+    def _subnet_address(self, subnet: Subnet, owner: str) -> IPv4Address:
+        room = subnet.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
+        return addressing.subnet_host(subnet.cidr, self._leases.take(f"addresses of {subnet.name}", owner, room))
 
     def _server(self, server: Server) -> ServerLayout:
         node = node_name_of_server(server.name)

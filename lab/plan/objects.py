@@ -16,6 +16,7 @@ from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpe
 
 __all__ = [
     "Address",
+    "Barrier",
     "Bridge",
     "BurstSpec",
     "ConntrackMax",
@@ -24,10 +25,8 @@ __all__ = [
     "FleetPlan",
     "KernelObject",
     "Limiter",
-    "LimiterKind",
     "Namespace",
     "Neighbour",
-    "NodeKind",
     "NodePlan",
     "Plan",
     "Port",
@@ -40,6 +39,7 @@ __all__ = [
     "Ruleset",
     "ServerPlan",
     "ServerSpec",
+    "Standing",
     "Sysctl",
     "VethPair",
     "plan_from_json",
@@ -50,8 +50,6 @@ MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
 RouteKind = Literal["unicast", "local", "blackhole"]
-NodeKind = Literal["fleet", "service_vpc", "resolver", "hyperplane_eni", "vpc", "nat_gateway", "internet", "server"]
-LimiterKind = Literal["hyperplane_eni", "nat_gateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +208,8 @@ class NodePlan:
     """A node as people know it: its name, what it is, its namespace, the addresses that matter."""
 
     name: str
-    kind: NodeKind
+    kind: str
+    """Its node kind, which is a module of `lab.plan.nodes`."""
     namespace: str
     addresses: tuple[str, ...]
     alias: str | None = None
@@ -222,7 +221,8 @@ class Limiter:
     """One limit and where the kernel keeps its numbers: a set of slots and the counters of what it refused."""
 
     node: str
-    kind: LimiterKind
+    kind: str
+    """Of its node: `hyperplane_eni`, `nat_gateway` …"""
     namespace: str
     table: str
     slots: str
@@ -238,6 +238,21 @@ class Limiter:
     eip: str | None = None
     destination: str | None = None
     """Name of the server that this limit is for; None counts all destinations together."""
+    drains: bool = False
+    """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What drops connections whatever the limits, and its counter: a missing route, a firewall's rule."""
+
+    node: str
+    kind: str
+    name: str
+    """What it belongs to: the subnet without a route, for one."""
+    namespace: str
+    table: str
+    counter: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +280,16 @@ class ServerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What a lab that is up keeps when it changes: who has which number, and until when removed Elastic IPs drain."""
+
+    leases: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Pool → owner → number (`lab.plan.leases`)."""
+    draining: dict[str, dict[int, int]] = field(default_factory=dict)
+    """NAT gateway → number of an Elastic IP, from 1 → Unix time at which its last connections are cut."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that `up` makes, in order, and what the other verbs need to know about it."""
 
@@ -274,6 +299,8 @@ class Plan:
     limiters: tuple[Limiter, ...]
     fleets: tuple[FleetPlan, ...]
     servers: tuple[ServerPlan, ...]
+    barriers: tuple[Barrier, ...] = ()
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def namespaces(self) -> tuple[str, ...]:

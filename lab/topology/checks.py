@@ -18,6 +18,7 @@ from lab.topology.limits import (
     TOTAL_EIPS,
 )
 from lab.topology.names import (
+    NO_ROUTE,
     RESERVED_NODE_NAMES,
     name_of_eni,
     node_name_of_function,
@@ -68,6 +69,14 @@ def _twice(key: str, owner: str, items: Iterable[tuple[Path, object]]) -> Iterat
         seen.setdefault(value, path)
 
 
+def reserved_words(draft: Draft) -> Iterator[Fault]:
+    """A NAT gateway that no route could name."""
+    for item in draft.nat_gateways:
+        if item.value.name == NO_ROUTE:
+            text = f"a NAT gateway cannot be called {NO_ROUTE}: `default_route: {NO_ROUTE}` is a subnet without one"
+            yield Fault((*item.path, "name"), text)
+
+
 def repeated_words(draft: Draft) -> Iterator[Fault]:
     """A subnet or security group that one function lists twice."""
     for item in draft.functions:
@@ -110,7 +119,7 @@ def unknown_names(draft: Draft) -> Iterator[Fault]:
     """A subnet or NAT gateway that the file mentions and never describes."""
     subnets, nat_gateways = draft.subnet_names, draft.nat_gateway_names
     for subnet in draft.subnets:
-        if subnet.value.default_route:
+        if subnet.value.default_route not in (None, NO_ROUTE):
             path = (*subnet.path, "default_route")
             yield from _unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
     for gateway in draft.nat_gateways:
@@ -139,7 +148,8 @@ def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
             if name in subnets and subnets[name].default_route is None:
                 text = (
                     f"{shown(name)} has no default_route, and a Lambda ENI has no public address: its "
-                    "connections would go nowhere; a function's subnets have a NAT gateway as default_route"
+                    "connections would go nowhere; a function's subnets have a NAT gateway as default_route, "
+                    f"or say `default_route: {NO_ROUTE}` if that is what you want to see"
                 )
                 yield Fault((*function.path, "subnets", index), text)
 
@@ -265,7 +275,7 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
     cidr = draft.service_vpc_cidr
     if cidr is None:
         return
-    pairs = sum(len(set(item.value.subnets)) for item in draft.functions)
+    pairs = sum(len(set(item.value.subnets)) or 1 for item in draft.functions)
     if pairs > PAIRS:
         yield Fault(("functions",), f"these make {pairs} pairs of function and ENI; a lab has {PAIRS} at most")
         return
@@ -281,6 +291,7 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
 CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     duplicate_names,
     duplicate_servers,
+    reserved_words,
     repeated_words,
     node_names,
     unknown_names,

@@ -20,6 +20,7 @@ __all__ = [
     "INTERNET",
     "LONGEST_TIMEOUT_S",
     "NAT_CONNECTIONS_PER_DESTINATION",
+    "NAT_DRAIN_TIMEOUT_S",
     "NAT_EIPS",
     "NAT_IDLE_TIMEOUT_S",
     "PAIRS",
@@ -77,6 +78,11 @@ NAT_EIPS = 8
 # "If a connection that's using a NAT gateway is idle for 350 seconds or more, the connection times out."
 # https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 NAT_IDLE_TIMEOUT_S = 350
+
+# MaxDrainDurationSeconds, "the maximum amount of time to wait … before forcibly releasing the IP addresses if
+# connections are still in progress. Default value is 350 seconds."
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateNatGatewayAddress.html
+NAT_DRAIN_TIMEOUT_S = 350
 
 # ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,12 +14,15 @@ from lab.topology.limits import (
     FUNCTION_SUBNETS,
     HALF_OPEN_TIMEOUT_S,
     NAT_CONNECTIONS_PER_DESTINATION,
+    NAT_DRAIN_TIMEOUT_S,
     NAT_EIPS,
     NAT_IDLE_TIMEOUT_S,
     PORT_HOLD_S,
     RESOLVER_TTL_S,
     SERVICE_VPC_CIDR,
 )
+from lab.topology.names import node_name_of_nat_gateway
+from lab.topology.scale import SCALES
 from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
 ]
 
 Whole = Annotated[int, Field(strict=True)]
+Limit = Annotated[Whole, SCALES]
 YesNo = Annotated[bool, Field(strict=True)]
 
 NAME = "1 to 24 of a-z, 0-9 and -, a letter first, no - last (it becomes part of a namespace's name)"
@@ -80,7 +84,7 @@ class ServiceVpc(_Model):
 class HyperplaneEniSettings(_Model):
     """How each Hyperplane ENI counts and forgets connections."""
 
-    connection_limit: Whole = Field(
+    connection_limit: Limit = Field(
         ENI_CONNECTIONS,
         ge=1,
         le=ENI_CONNECTIONS,
@@ -110,7 +114,8 @@ class Subnet(_Model):
     cidr: Block = Field(description="a subnet's IPv4 range is a /16 to a /28 inside the VPC's, such as 10.0.1.0/24")
     default_route: Name | None = Field(
         None,
-        description="a default route is the name of a NAT gateway; a public subnet has none",
+        description="a default route is the name of a NAT gateway, or none for a private subnet without one; "
+        "a public subnet leaves it out",
     )
 
 
@@ -125,7 +130,7 @@ class NatGateway(_Model):
         le=NAT_EIPS,
         description="a NAT gateway has 1 to 8 Elastic IPs (1 primary, up to 7 secondary)",
     )
-    connections_per_destination: Whole = Field(
+    connections_per_destination: Limit = Field(
         NAT_CONNECTIONS_PER_DESTINATION,
         ge=1,
         le=NAT_CONNECTIONS_PER_DESTINATION,
@@ -147,6 +152,11 @@ class NatGateway(_Model):
         alias="port_hold",
         description=PORT_HOLD,
     )
+    drain_timeout_s: Timeout = Field(
+        NAT_DRAIN_TIMEOUT_S,
+        alias="drain_timeout",
+        description=f"a drain timeout, after which a removed Elastic IP ends its connections, is {DURATION}",
+    )
     spill_over: YesNo = Field(
         True,  # noqa: FBT003 - pydantic's way to write a default
         description="spill-over, trying the next Elastic IP when one is full, is true or false",
@@ -155,6 +165,26 @@ class NatGateway(_Model):
         "round_robin",
         description="a new connection gets its Elastic IP by round_robin (in turn) or hash (of its tuple)",
     )
+
+    @property
+    def node(self) -> str:
+        """Its node."""
+        return node_name_of_nat_gateway(self.name)
+
+    @property
+    def kind(self) -> str:
+        """Its node kind."""
+        return "nat_gateway"
+
+    @property
+    def capacity(self) -> int:
+        """Connections at the same time to one server."""
+        return self.elastic_ips * self.connections_per_destination
+
+    def certain_capacity(self, in_use: int) -> int | None:
+        """Without spill-over one Elastic IP may be full long before the others: by hash, or by what it had before."""
+        even = self.spill_over or self.elastic_ips == 1 or (self.eip_selection == "round_robin" and not in_use)
+        return None if even else max(0, self.connections_per_destination - in_use)
 
 
 class Vpc(_Model):
@@ -170,13 +200,14 @@ class Vpc(_Model):
 
 
 class Function(_Model):
-    """A Lambda function attached to the VPC: a fleet of execution environments behind one ENI per subnet."""
+    """A Lambda function: a fleet of execution environments behind one ENI per subnet, or outside the VPC."""
 
     name: Name = Field(description=f"a function's name is {NAME}")
     subnets: tuple[Name, ...] = Field(
-        min_length=1,
+        (),
         max_length=FUNCTION_SUBNETS,
-        description="a function has a list of 1 to 16 names from vpc.subnets, private ones",
+        description="a function has a list of 1 to 16 names from vpc.subnets, private ones; "
+        "one without the list is outside the VPC",
     )
     security_groups: tuple[Name, ...] = Field(
         ("default",),

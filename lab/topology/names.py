@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "EGRESS",
     "INTERNET",
+    "NO_ROUTE",
     "RESERVED_NODE_NAMES",
     "RESOLVER",
     "SERVICE_VPC",
@@ -27,7 +29,11 @@ SERVICE_VPC = "svc"
 RESOLVER = "resolver"
 VPC = "vpc"
 INTERNET = "inet"
-RESERVED_NODE_NAMES = (SERVICE_VPC, RESOLVER, VPC, INTERNET)
+EGRESS = "egress"
+RESERVED_NODE_NAMES = (SERVICE_VPC, RESOLVER, VPC, INTERNET, EGRESS)
+
+NO_ROUTE = "none"
+"""What stands for a NAT gateway where a private subnet has no default route."""
 
 DEFAULT_SECURITY_GROUPS = ("default",)
 

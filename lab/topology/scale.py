@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from lab.errors import UsageError
 
-if TYPE_CHECKING:
-    from lab.topology.model import Topology
+__all__ = ["SCALES", "scaled"]
 
-__all__ = ["scaled"]
+SCALES = "scales"
+"""Marks a field of a model as a limit, which `--scale` divides."""
+
+M = TypeVar("M", bound=BaseModel)
 
 
-def scaled(topology: Topology, n: int) -> Topology:
-    """Every limit divided by `n`, but at least 1: 65,000 connections become 650 at 100."""
+def scaled(part: M, n: int) -> M:
+    """Every limit in a topology, or a part of one, divided by `n`, but at least 1: 65,000 becomes 650 at 100."""
     if n < 1:
         raise UsageError(f"--scale {n}: limits can be divided by 1 or more")
-    eni = topology.hyperplane_eni
-    nat_gateways = tuple(
-        nat_gateway.model_copy(
-            update={"connections_per_destination": max(1, nat_gateway.connections_per_destination // n)}
-        )
-        for nat_gateway in topology.vpc.nat_gateways
+    fields = type(part).model_fields.items()
+    return part.model_copy(
+        update={name: _scaled(getattr(part, name), n, limit=SCALES in field.metadata) for name, field in fields}
     )
-    return topology.model_copy(
-        update={
-            "hyperplane_eni": eni.model_copy(update={"connection_limit": max(1, eni.connection_limit // n)}),
-            "vpc": topology.vpc.model_copy(update={"nat_gateways": nat_gateways}),
-        }
-    )
+
+
+def _scaled(value: Any, n: int, *, limit: bool) -> Any:
+    if limit and value is not None:
+        return max(1, value // n)
+    if isinstance(value, BaseModel):
+        return scaled(value, n)
+    if isinstance(value, tuple):
+        return tuple(_scaled(each, n, limit=False) for each in value)
+    return value

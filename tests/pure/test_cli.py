@@ -83,6 +83,8 @@ def test_predict_json(run: Run) -> None:
         "established": 30,
         "drop_threshold": 30,
         "bottleneck": "nat_gateway",
+        "dead_ends": [],
+        "unknown": None,
     }
     assert eni["node"] == "eni-private-a"
     assert nat == {"node": "natgw", "kind": "nat_gateway", "limit": 30, "peak": 30, "dropped_connections": 10}

@@ -106,7 +106,7 @@ def test_timeouts_that_nobody_caused() -> None:
 def test_lost_syns() -> None:
     """SYNs that got no answer although no limiter refused them are a disagreement."""
     found = burst_result(seen(10, retransmissions=1), reading(ENI_A, 10), reading(FIRST, 10))
-    assert found.disagreements == ("clients: 1 SYNs that were never answered; kernel: 0 SYNs refused by a limiter",)
+    assert found.disagreements == ("clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way",)
 
 
 def test_connections_that_the_kernel_lacks() -> None:
@@ -158,7 +158,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         None,
         _OK,
         [
-            "clients: 3 SYNs that were never answered; kernel: 0 SYNs refused by a limiter",
+            "clients: 3 SYNs that were never answered; kernel: 0 SYNs dropped on the way",
             "clients: 2 connections with SYNs that were never answered; kernel: 0 connections refused by a limiter",
         ],
     ),
@@ -168,7 +168,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         None,
         (reading(ENI_A, 10, 1, 1), reading(FIRST, 10)),
         [
-            "clients: 0 SYNs that were never answered; kernel: 1 SYNs refused by a limiter",
+            "clients: 0 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
             "clients: 0 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
         ],
     ),
@@ -199,7 +199,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         seen(10, retransmissions=1),
         _OVER_TIME,
         _OK,
-        ["clients: 1 SYNs that were never answered; kernel: 0 SYNs refused by a limiter"],
+        ["clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way"],
     ),
     (
         "flows have no SYNs but first datagrams",
@@ -207,7 +207,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         _UDP,
         _OK,
         [
-            "clients: 5 first datagrams that were never answered; kernel: 0 first datagrams refused by a limiter",
+            "clients: 5 first datagrams that were never answered; kernel: 0 first datagrams dropped on the way",
             (
                 "clients: 5 connections with first datagrams that were never answered; "
                 "kernel: 0 connections refused by a limiter"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from lab.predict import predict
 from lab.topology import Topology, hyperplane_enis, load
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
@@ -51,8 +52,29 @@ def header(file: str) -> str:
 
 
 def test_all_are_here() -> None:
-    """The table names every topology in the folder."""
-    assert {path.name for path in TOPOLOGIES.glob("*.yaml")} == {shipped.file for shipped in SHIPPED}
+    """The folder's README tells of every topology in it, once in its table."""
+    rows = re.findall(r"^\| \[`(\w+\.yaml)`\]\(\1\)", (TOPOLOGIES / "README.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(rows) == sorted(path.name for path in TOPOLOGIES.glob("*.yaml"))
+    assert {shipped.file for shipped in SHIPPED} <= set(rows)
+
+
+_STORY = re.compile(
+    r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout \d+)?(?: --function (?P<function>[\w-]+))?"
+    r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
+    r"(?:, (?P<timed_out>[\d,]+) timed out)?(?:, bottleneck (?P<bottleneck>\w+))?",
+    re.M,
+)
+
+
+@pytest.mark.parametrize("path", sorted(TOPOLOGIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_header_bursts_are_predicted(path: Path) -> None:
+    """Every burst in a header, each on its own, shows what is predicted."""
+    topology = load(path)
+    for story in _STORY.finditer(header(path.name)):
+        predicted = predict(topology, int(story["n"]), function=story["function"], server=story["server"])
+        told = [int((story[key] or "0").replace(",", "")) for key in ("established", "timed_out")]
+        assert [predicted.established, sum(told)] == [told[0], int(story["n"])]
+        assert predicted.bottleneck == story["bottleneck"]
 
 
 @each

@@ -69,12 +69,12 @@ def _routes(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
         destination=addressing.segment(layout.topology.service_vpc.cidr),
     )
     for pair in fleet.pairs:
-        eni = layout.eni(pair.eni)
-        yield Neighbour(port.namespace, port.interface, eni.service_address, eni.service.near.mac)
+        gateway = layout.gateway(pair.gateway)
+        yield Neighbour(port.namespace, port.interface, gateway.service_address, gateway.service.near.mac)
         yield Route(port.namespace, pair.sockets, "lo", table=LOCAL_TABLE, type="local")
-        yield Route(port.namespace, parts.ANYWHERE, port.interface, eni.service_address, table=pair.table)
+        yield Route(port.namespace, parts.ANYWHERE, port.interface, gateway.service_address, table=pair.table)
         yield Rule(port.namespace, _BY_PAIR + pair.index, pair.table, source=pair.network)
-    first = layout.eni(fleet.pairs[0].eni)
+    first = layout.gateway(fleet.pairs[0].gateway)
     yield Route(port.namespace, parts.ANYWHERE, port.interface, first.service_address)
 
 
@@ -95,8 +95,8 @@ def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
         resolver_mac=layout.resolver.service.near.mac,
         paths=tuple(
             EniPath(
-                eni=pair.eni,
-                gateway_mac=layout.eni(pair.eni).service.near.mac,
+                eni=pair.gateway,
+                gateway_mac=layout.gateway(pair.gateway).service.near.mac,
                 first_address=pair.rings.network_address,
                 environments=pair.rings.num_addresses,
             )

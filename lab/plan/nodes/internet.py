@@ -21,7 +21,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for nat in layout.nat_gateways:
         yield parts.own_address(nat.internet.far, INTERNET_ROUTER)
         for elastic_ip in nat.elastic_ips:
-            yield from parts.host_behind(nat.internet, elastic_ip)
+            yield from parts.host_behind(nat.internet, elastic_ip.address)
     for server in layout.servers:
         yield parts.own_address(server.internet.far, INTERNET_ROUTER)
         yield from parts.host_behind(server.internet, server.server.address)

@@ -16,16 +16,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
-from lab.plan.layout import Layout, NatLayout
+from lab.plan.layout import ElasticIp, Layout, NatLayout
 from lab.plan.nodes import parts, slots
 from lab.plan.objects import NodePlan, Route, Ruleset
 from lab.topology import NatGateway, Server
+from lab.topology.limits import NAT_EIPS
 
 __all__ = ["TABLE", "plan"]
 
 TABLE = "nat_gateway"
 _PORTS = "1024-65535"
 _PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
+_FIRST_MARK = 1
+"""Marks go by destination, protocol and Elastic IP, so that they stay when an Elastic IP comes or goes."""
 _FIRST_FALLBACK_MARK = 0xF000
 """Marks from here on belong to destinations that the topology does not name."""
 _FALLBACK_DESTINATIONS = 65_535
@@ -41,16 +44,11 @@ class _Destination:
 
     @property
     def label(self) -> str:
-        return f"{_identifier(self.server.name)}_{self.protocol}"
+        return f"{slots.identifier(self.server.name)}_{self.protocol}"
 
     @property
     def match(self) -> str:
         return f"{self.server.address} . {self.server.port} . {self.protocol}"
-
-
-def _identifier(name: str) -> str:
-    """A name as nft takes it; topology names have no underscore, so two names cannot become one."""
-    return name.replace("-", "_")
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -70,8 +68,8 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
     for elastic_ip in nat.elastic_ips:
         # Replies are translated back before they are routed; what is left was never asked for.
-        yield Route(nat.namespace, parts.host(elastic_ip), type="blackhole")
-    addresses = (str(nat.address), *(str(each) for each in nat.elastic_ips))
+        yield Route(nat.namespace, parts.host(elastic_ip.address), type="blackhole")
+    addresses = (str(nat.address), *(str(each.address) for each in nat.elastic_ips))
     yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
 
 
@@ -87,33 +85,32 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 kind="nat_gateway",
                 namespace=nat.namespace,
                 table=TABLE,
-                eip=str(elastic_ip),
+                eip=str(elastic_ip.address),
                 destination=destination.server.name,
             )
 
 
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
-    mark = 1
     for server in layout.topology.servers:
-        for protocol in _PROTOCOLS:
-            sets = tuple(
-                _slot_set(nat.gateway, f"eip{index}_{_identifier(server.name)}", protocol, mark + index - 1)
-                for index in range(1, len(nat.elastic_ips) + 1)
-            )
+        for number, protocol in enumerate(_PROTOCOLS):
+            first_mark = _FIRST_MARK + (layout.destination_index(server) * len(_PROTOCOLS) + number) * NAT_EIPS
+            sets = tuple(_slot_set(nat.gateway, server, protocol, eip, first_mark) for eip in nat.elastic_ips)
             yield _Destination(server, protocol, sets)
-            mark += len(sets)
 
 
-def _slot_set(gateway: NatGateway, name: str, protocol: slots.Protocol, mark: int) -> slots.SlotSet:
+def _slot_set(
+    gateway: NatGateway, server: Server, protocol: slots.Protocol, eip: ElasticIp, first_mark: int
+) -> slots.SlotSet:
     return slots.SlotSet(
-        name=f"{name}_{protocol}",
+        name=f"eip{eip.number}_{slots.identifier(server.name)}_{protocol}",
         key=slots.SOURCE_ONLY,
         protocols=(protocol,),
-        mark=mark,
+        mark=first_mark + eip.number - 1,
         size=gateway.connections_per_destination,
         idle_s=gateway.idle_timeout_s,
         half_open_s=gateway.half_open_timeout_s,
         port_hold_s=gateway.port_hold_s,
+        ends=eip.drains_until,
     )
 
 
@@ -139,8 +136,8 @@ def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> str:
 
 
 def _choice(gateway: NatGateway, destination: _Destination) -> Iterator[str]:
-    """Where a new connection starts, and from there on which Elastic IPs it may have."""
-    sets = destination.sets
+    """Where a new connection starts, and from there on which Elastic IPs it may have; one that drains takes none."""
+    sets = [slot_set for slot_set in destination.sets if slot_set.ends is None]
     for start, first in enumerate(sets):
         order = (*sets[start:], *sets[:start]) if gateway.spill_over else (first,)
         yield slots.chain(
@@ -166,7 +163,7 @@ def _pick(gateway: NatGateway, targets: list[str]) -> str:
 def _fallback(nat: NatLayout) -> Iterator[str]:
     """Undeclared destinations: `ct count` per (Elastic IP, destination); it counts TCP and UDP in one list each."""
     limit = nat.gateway.connections_per_destination
-    indices = range(1, len(nat.elastic_ips) + 1)
+    indices = [each.number for each in nat.elastic_ips if each.drains_until is None]
     yield "counter refused_packets_undeclared { }"
     for index in indices:
         yield (
@@ -184,13 +181,14 @@ def _fallback(nat: NatLayout) -> Iterator[str]:
 
 
 def _fallback_marks(nat: NatLayout) -> Iterator[str]:
-    for index in range(1, len(nat.elastic_ips) + 1):
-        yield f"ct mark {_FIRST_FALLBACK_MARK + index:#x} accept"
+    for each in nat.elastic_ips:
+        until = "" if each.drains_until is None else f"meta time < {each.drains_until} "
+        yield f"ct mark {_FIRST_FALLBACK_MARK + each.number:#x} {until}accept"
 
 
 def _translations(nat: NatLayout, destinations: tuple[_Destination, ...]) -> Iterator[str]:
     for index, elastic_ip in enumerate(nat.elastic_ips):
         marks = [destination.sets[index].mark for destination in destinations]
-        marks.append(_FIRST_FALLBACK_MARK + index + 1)
+        marks.append(_FIRST_FALLBACK_MARK + elastic_ip.number)
         listed = ", ".join(f"{mark:#x}" for mark in marks)
-        yield f"meta l4proto {{ tcp, udp }} ct mark {{ {listed} }} snat to {elastic_ip}:{_PORTS}"
+        yield f"meta l4proto {{ tcp, udp }} ct mark {{ {listed} }} snat to {elastic_ip.address}:{_PORTS}"

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from lab.plan.layout import Link
 from lab.plan.objects import (
     Address,
+    Barrier,
     FleetPlan,
     KernelObject,
     Limiter,
@@ -36,7 +37,7 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NodePlan | Limiter | FleetPlan | ServerPlan
+Part = KernelObject | NodePlan | Limiter | Barrier | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 

@@ -19,6 +19,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     links = (
         *(fleet.service for fleet in layout.fleets),
         layout.resolver.service,
+        *(egress.service for egress in layout.egress),
         *(eni.service for eni in layout.enis),
     )
     yield from parts.namespace(layout.service)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.plan.objects import Limiter, LimiterKind, Sysctl
+from lab.plan.objects import Limiter, Sysctl
 
 __all__ = [
     "FIRST_REFUSED_TIMEOUT_S",
@@ -34,6 +34,7 @@ __all__ = [
     "conntrack_sysctls",
     "definitions",
     "forward_chains",
+    "identifier",
     "limiter",
     "refusal_chain",
     "table",
@@ -94,6 +95,8 @@ class SlotSet:
     idle_s: int
     half_open_s: int
     port_hold_s: int
+    ends: int | None = None
+    """Unix time from which on nothing of it passes; None is never."""
 
     @property
     def hold(self) -> str:
@@ -121,6 +124,7 @@ def track_chains(slots: SlotSet) -> Iterator[str]:
     """The chains that keep a slot alive, or let it go, with each packet of its connection."""
     yield chain(
         f"{slots.name}_track",
+        *(() if slots.ends is None else (f"meta time >= {slots.ends} drop",)),
         f"ct direction vmap {{ original : goto {slots.name}_original, reply : goto {slots.name}_reply }}",
     )
     yield chain(f"{slots.name}_original", *_track_rules(slots, slots.key.original, _FIN_ORIGINAL))
@@ -192,7 +196,7 @@ def limiter(
     slots: SlotSet,
     *,
     node: str,
-    kind: LimiterKind,
+    kind: str,
     namespace: str,
     table: str,
     eip: str | None = None,
@@ -213,7 +217,13 @@ def limiter(
         protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
         eip=eip,
         destination=destination,
+        drains=slots.ends is not None,
     )
+
+
+def identifier(name: str) -> str:
+    """A topology's name as nft takes it; those have no underscore, so two names cannot become one."""
+    return name.replace("-", "_")
 
 
 def chain(name: str, *rules: str) -> str:

@@ -11,12 +11,14 @@ from ipaddress import IPv4Address
 
 from lab.plan import addressing
 from lab.plan.layout import Layout, Link
-from lab.plan.nodes import parts
-from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule
+from lab.plan.nodes import parts, slots
+from lab.plan.objects import MAIN_TABLE, Barrier, NodePlan, Route, Rule, Ruleset
 from lab.topology import Subnet
-from lab.topology.names import VPC
+from lab.topology.names import NO_ROUTE, VPC
 
-__all__ = ["plan"]
+__all__ = ["TABLE", "plan"]
+
+TABLE = "vpc"
 
 _WITHIN_VPC = 50
 _BY_SUBNET = 100
@@ -33,8 +35,9 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     yield Route(layout.router, parts.ANYWHERE, type="blackhole")
     for subnet, link, address in _interfaces(layout):
         yield from _interface(subnet, link, address)
-    for index, subnet in enumerate(layout.topology.vpc.subnets):
-        yield from _route_table(layout, index, subnet)
+    for subnet in layout.topology.vpc.subnets:
+        yield from _route_table(layout, subnet)
+    yield from _missing_routes(layout)
 
 
 def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
@@ -49,12 +52,46 @@ def _interface(subnet: Subnet, link: Link, address: IPv4Address) -> Iterator[par
     yield from parts.host_behind(link, address)
 
 
-def _route_table(layout: Layout, index: int, subnet: Subnet) -> Iterator[parts.Part]:
-    if subnet.default_route is None:
+def _route_table(layout: Layout, subnet: Subnet) -> Iterator[parts.Part]:
+    if subnet.default_route in (None, NO_ROUTE):
         return
     nat = layout.nat_gateway(subnet.default_route)
+    index = layout.subnet_index(subnet)
     table = _FIRST_TABLE + index
     yield Route(layout.router, parts.ANYWHERE, nat.vpc.far.interface, nat.address, table=table)
     for eni in layout.enis:
         if eni.eni.subnet == subnet:
             yield Rule(layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface)
+
+
+def _missing_routes(layout: Layout) -> Iterator[parts.Part]:
+    """The route that is not there drops as well; here it also counts. By subnet, the ENIs' ports."""
+    inside = layout.topology.vpc.cidr
+    ports: dict[str, list[str]] = {}
+    for eni in layout.enis:
+        if eni.eni.subnet.default_route == NO_ROUTE:
+            ports.setdefault(eni.eni.subnet.name, []).append(eni.vpc.far.interface)
+    if not ports:
+        return
+    counters = {name: f"no_route_{slots.identifier(name)}" for name in ports}
+    yield Ruleset(
+        layout.router,
+        slots.table(
+            TABLE,
+            *(f"counter {counter} {{ }}" for counter in counters.values()),
+            slots.chain(
+                "routes",
+                "type filter hook prerouting priority filter; policy accept;",
+                *(
+                    f"iifname {{ {_quoted(ports[name])} }} ip daddr != {inside} counter name {counter} drop"
+                    for name, counter in counters.items()
+                ),
+            ),
+        ),
+    )
+    for name, counter in counters.items():
+        yield Barrier(VPC, "no_route", name, layout.router, TABLE, counter)
+
+
+def _quoted(interfaces: list[str]) -> str:
+    return ", ".join(f'"{each}"' for each in interfaces)

@@ -1,0 +1,24 @@
+"""What was dropped whatever the limits: packets without a route, or that a firewall's rule forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+
+from lab.kernel import nfnetlink
+from lab.kernel.namespaces import Namespaces
+from lab.plan.objects import Barrier
+
+__all__ = ["Stopped", "stopped"]
+
+Stopped = Mapping[Barrier, int]
+"""Barrier → packets that it has dropped since the lab came up."""
+
+
+def stopped(namespaces: Namespaces, barriers: tuple[Barrier, ...]) -> Stopped:
+    """Read the barriers' counters, those of a table together."""
+    found: dict[Barrier, int] = {}
+    for (namespace, table), group in groupby(barriers, key=lambda each: (each.namespace, each.table)):
+        counters = namespaces[namespace].run(nfnetlink.counters, table)
+        found |= {each: counters[each.counter].packets for each in group}
+    return found

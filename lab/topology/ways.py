@@ -1,0 +1,100 @@
+"""The ways of a function's connections to a server: out through which ENI, on through what, or where they end.
+
+What lies on a way is known from the topology alone. The plan gives it its form in the kernel, predictions and bursts
+read which limiters a connection meets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lab.topology.enis import enis_of
+from lab.topology.names import EGRESS, VPC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lab.topology.enis import Eni
+    from lab.topology.model import Server, Subnet, Topology
+
+__all__ = ["DeadEnd", "Exit", "Way", "exit_of", "ways"]
+
+
+class Exit(Protocol):
+    """What takes connections out of the VPC, and how many to one server; a part of the topology."""
+
+    @property
+    def node(self) -> str:
+        """Its node."""
+
+    @property
+    def kind(self) -> str:
+        """Its node kind."""
+
+    @property
+    def capacity(self) -> int | None:
+        """Connections at the same time to one server; None is no limit."""
+
+    def certain_capacity(self, in_use: int) -> int | None:
+        """How many more connections it takes whatever it chooses, where its choice is left to chance; None: it is not.
+
+        `in_use` connections to the server hold a slot already.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DeadEnd:
+    """Where connections end, whatever the limits: what it is, at which node, and what it belongs to."""
+
+    kind: str
+    node: str
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the ways between which a function's connections take turns."""
+
+    gateway: str
+    """The node by which it leaves the service VPC: an ENI, or the service VPC's own egress."""
+    eni: Eni | None
+    out: Exit | None
+    dead_end: DeadEnd | None = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes on it that may limit connections."""
+        return (self.gateway, *((self.out.node,) if self.out and not self.dead_end else ()))
+
+
+def ways(topology: Topology, function: str, server: str) -> tuple[Way, ...]:
+    """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
+    wanted = next(each for each in topology.servers if each.name == server)
+    return tuple(_ways(topology, function, wanted)) or (Way(EGRESS, None, None),)
+
+
+def _ways(topology: Topology, function: str, server: Server) -> Iterator[Way]:
+    for eni in enis_of(topology, function):
+        out = exit_of(topology, eni.subnet, server)
+        yield Way(eni.name, eni, out, None if out else _no_route(eni.subnet, server))
+
+
+def _no_route(subnet: Subnet, server: Server) -> DeadEnd:
+    return DeadEnd("no_route", VPC, subnet.name, f"the subnet {subnet.name} has no route to {server.name}")
+
+
+def exit_of(topology: Topology, subnet: Subnet, server: Server) -> Exit | None:
+    """Where connections from a subnet to a server leave the VPC; None where they do not."""
+    candidates = (way_out(topology, subnet, server) for way_out in WAYS_OUT)
+    return next((found for found in candidates if found is not None), None)
+
+
+def _nat_gateway(topology: Topology, subnet: Subnet, _: Server) -> Exit | None:
+    named = (each for each in topology.vpc.nat_gateways if each.name == subnet.default_route)
+    return next(named, None)
+
+
+WAYS_OUT = (_nat_gateway,)
+"""The first that a connection finds is the one that it takes."""
