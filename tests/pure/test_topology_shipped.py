@@ -53,7 +53,7 @@ def header(file: str) -> str:
 
 def test_all_are_here() -> None:
     """The folder's README tells of every topology in it, once in its table."""
-    rows = re.findall(r"^\| \[`(\w+\.yaml)`\]\(\1\)", (TOPOLOGIES / "README.md").read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| \[`(\w+\.yaml)`\]\(\1\)", (TOPOLOGIES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(path.name for path in TOPOLOGIES.glob("*.yaml"))
     assert {shipped.file for shipped in SHIPPED} <= set(rows)
 
@@ -62,7 +62,7 @@ _STORY = re.compile(
     r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout \d+)?(?: --function (?P<function>[\w-]+))?"
     r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
     r"(?:, (?P<timed_out>[\d,]+) timed out)?(?:, bottleneck (?P<bottleneck>\w+))?",
-    re.M,
+    re.MULTILINE,
 )
 
 
