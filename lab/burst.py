@@ -75,6 +75,8 @@ class _Scene:
     load: Load
     fleet: FleetPlan
     server: ServerPlan
+    nodes: frozenset[str]
+    """Those on the ways to the server."""
     limiters: tuple[Limiter, ...]
 
     @property
@@ -167,7 +169,7 @@ def _generating(
     namespaces: Namespaces, scene: _Scene, spec: BurstSpec, log: Path, saw: Callable[[Sighting], None]
 ) -> Iterator[Generator]:
     """The traffic generator; the scapy engine listens along the whole way."""
-    watched = places(scene.plan, scene.fleet, scene.server) if scene.load.engine == "scapy" else ()
+    watched = places(scene.plan, scene.fleet, scene.server, scene.nodes) if scene.load.engine == "scapy" else ()
     with opened(namespaces, watched) as taps:
         heard = tuple(tap.descriptor for tap in taps)
         spec_json = replace(spec, taps=taps).to_json()
@@ -182,7 +184,8 @@ def _gone(plan: Plan, before: Collection[str]) -> list[str]:
 
 def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:
     fleet, server = _fleet(plan, load), _server(plan, load)
-    scene = _Scene(plan, topology, load, fleet, server, _on_the_way(plan, topology, fleet, server, load))
+    nodes = frozenset(node for way in ways(topology, fleet.function, server.name) for node in way.nodes)
+    scene = _Scene(plan, topology, load, fleet, server, nodes, _on_the_way(plan, nodes, server, load))
     if scene.turns > scene.room:
         room = scene.room * len(fleet.paths)
         raise UsageError(
@@ -250,11 +253,8 @@ def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]
     return first_turn(scene.blocks, ranges, held_sources(namespaces, used), scene.turns, scene.room)
 
 
-def _on_the_way(
-    plan: Plan, topology: Topology, fleet: FleetPlan, server: ServerPlan, load: Load
-) -> tuple[Limiter, ...]:
+def _on_the_way(plan: Plan, nodes: Collection[str], server: ServerPlan, load: Load) -> tuple[Limiter, ...]:
     """What may refuse connections to this server over this protocol: the function's ENIs, and what comes after them."""
-    nodes = {node for way in ways(topology, fleet.function, server.name) for node in way.nodes}
     return tuple(
         limiter
         for limiter in plan.limiters

@@ -153,7 +153,7 @@ def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) ->
         before = [inner[turn.way.gateway] for turn in turns if turn.way.out == out and not turn.way.dead_end]
         used = in_use(node)
         yield _Limiter(
-            node, out.kind, out.capacity, max(0, out.capacity - used), _sum(before), out.certain_capacity(used)
+            node, out.KIND, out.capacity, max(0, out.capacity - used), _sum(before), out.certain_capacity(used)
         )
 
 

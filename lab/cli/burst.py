@@ -290,7 +290,9 @@ def _expectation(text: str) -> tuple[str, str]:
         allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
-        known = ("hyperplane_eni", "nat_gateway", *_NOTHING)
+        from lab.topology.model import EXITS
+
+        known = ("hyperplane_eni", *(each.KIND for each in EXITS.values()), *_NOTHING)
         if value not in known:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value

@@ -5,7 +5,7 @@ A traffic process lives in one namespace; a socket belongs to the one where it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 import socket
 from typing import NamedTuple
@@ -31,15 +31,14 @@ class Place(NamedTuple):
     interface: str
 
 
-def places(plan: Plan, fleet: FleetPlan, server: ServerPlan) -> Iterator[Place]:
-    """Every interface of the fleet, its ENIs, the NAT gateways, the server and the resolver."""
-    enis = {path.eni for path in fleet.paths}
+def places(plan: Plan, fleet: FleetPlan, server: ServerPlan, on_the_way: Collection[str]) -> Iterator[Place]:
+    """Every interface of the fleet, the nodes on its ways to the server, the server and the resolver."""
     pairs = [item for item in plan.objects if isinstance(item, VethPair)]
     for node in plan.nodes:
         if (
             node.namespace == fleet.namespace
-            or node.name in enis
-            or node.kind in ("nat_gateway", "resolver")
+            or node.name in on_the_way
+            or node.kind == "resolver"
             or (node.kind == "server" and node.alias == server.name)
         ):
             ports = (port for pair in pairs for port in (pair.a, pair.b) if port.namespace == node.namespace)

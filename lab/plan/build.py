@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar, get_args
 
 from lab.plan.layout import Layout, lay_out
@@ -25,6 +26,7 @@ from lab.plan.objects import (
     FleetPlan,
     KernelObject,
     Limiter,
+    NameRecord,
     NodePlan,
     Plan,
     ServerPlan,
@@ -32,11 +34,12 @@ from lab.plan.objects import (
 )
 from lab.topology import Topology
 from lab.topology.names import require_lab_name
+from lab.topology.ways import exit_nodes
 
 __all__ = ["build"]
 
-NODE_KINDS = (service_vpc, fleet, resolver, egress, hyperplane_eni, vpc, nat_gateway, internet, server)
-"""The module of each node kind, in the order of the drawing."""
+NODE_KINDS = (service_vpc, fleet, egress, hyperplane_eni, vpc, nat_gateway, internet, server)
+"""The module of each node kind, in the order of the drawing, but for the resolver, which has its names from them."""
 
 _STAGES: dict[type, int] = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
 
@@ -54,6 +57,8 @@ def build(topology: Topology, lab: str | None = None, standing: Standing | None 
     standing = standing or Standing()
     layout = lay_out(topology, require_lab_name(topology.name if lab is None else lab), standing)
     parts = [part for kind in NODE_KINDS for part in kind.plan(layout)]
+    names = {record.hostname: record.address for record in _only(NameRecord, parts)}
+    parts.extend(resolver.plan(layout, names))
     parts.append(ConntrackMax(_conntrack_entries(layout)))
     return Plan(
         lab=layout.lab,
@@ -61,7 +66,7 @@ def build(topology: Topology, lab: str | None = None, standing: Standing | None 
         nodes=tuple(_only(NodePlan, parts)),
         limiters=tuple(_only(Limiter, parts)),
         fleets=tuple(_only(FleetPlan, parts)),
-        servers=tuple(_only(ServerPlan, parts)),
+        servers=tuple(replace(each, address=names[each.hostname]) for each in _only(ServerPlan, parts)),
         barriers=tuple(_only(Barrier, parts)),
         standing=Standing(layout.leases.given(), standing.draining),
     )
@@ -78,7 +83,7 @@ def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
 
 
 def _conntrack_entries(layout: Layout) -> int:
-    """How many entries the busiest namespace can hold: a NAT gateway carries no more than its ENIs let through."""
-    limit = layout.topology.hyperplane_eni.connection_limit
-    behind = Counter(eni.eni.subnet.default_route for eni in layout.enis)
+    """How many entries the busiest namespace can hold: what leaves the VPC is no more than the ENIs let through."""
+    topology, limit = layout.topology, layout.topology.hyperplane_eni.connection_limit
+    behind = Counter(node for eni in layout.enis for node in exit_nodes(topology, eni.eni.subnet))
     return _CLOSED_ENTRIES * limit * max(behind.values(), default=1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import Generic, TypeVar, cast
 
 from lab.plan import addressing
 from lab.plan.leases import Leases
 from lab.plan.names import interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, Standing
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
+from lab.topology.exits import Exit
 from lab.topology.limits import (
     ENVIRONMENT_BLOCK,
     NAT_EIPS,
@@ -30,7 +32,6 @@ from lab.topology.names import (
     SERVICE_VPC,
     VPC,
     node_name_of_function,
-    node_name_of_nat_gateway,
     node_name_of_server,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "EgressLayout",
     "ElasticIp",
     "EniLayout",
+    "ExitLayout",
     "FleetLayout",
     "Layout",
     "Link",
@@ -47,6 +49,8 @@ __all__ = [
     "ServerLayout",
     "lay_out",
 ]
+
+E = TypeVar("E", bound=Exit)
 
 FIRST_PAIR_TABLE = 1000
 """Routing tables of (function, ENI) pairs, in the fleets."""
@@ -160,6 +164,19 @@ class NatLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitLayout(Generic[E]):
+    """A way out of the VPC: the node in its subnet."""
+
+    settings: E
+    subnet: Subnet
+    node: str
+    namespace: str
+    vpc: Link
+    address: IPv4Address
+    internet: Link
+
+
+@dataclass(frozen=True, slots=True)
 class ServerLayout:
     """A remote server."""
 
@@ -184,6 +201,8 @@ class Layout:
     """One, or none where every function is in the VPC."""
     enis: tuple[EniLayout, ...]
     nat_gateways: tuple[NatLayout, ...]
+    exits: tuple[ExitLayout[Exit], ...]
+    """All ways out, NAT gateways included."""
     servers: tuple[ServerLayout, ...]
     leases: Leases
 
@@ -195,6 +214,10 @@ class Layout:
         """The way out of the service VPC that bears this name."""
         gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
         return next(each for each in gateways if each.node == node)
+
+    def exits_of(self, kind: type[E]) -> Iterator[ExitLayout[E]]:
+        """The ways out of one kind."""
+        return (cast("ExitLayout[E]", each) for each in self.exits if isinstance(each.settings, kind))
 
     def nat_gateway(self, name: str) -> NatLayout:
         """The NAT gateway that a route's target names."""
@@ -240,6 +263,7 @@ class _Surveyor:
             egress=tuple(self._egress()),
             enis=tuple(self._eni(each) for each in self._enis),
             nat_gateways=tuple(self._nat_gateway(each) for each in topology.vpc.nat_gateways),
+            exits=tuple(self._exit(each) for each in topology.vpc.exits),
             servers=tuple(self._server(each) for each in topology.servers),
             leases=self._leases,
         )
@@ -316,16 +340,28 @@ class _Surveyor:
         return addressing.gateway_address(self._service_vpc, self._leases.take("gateways", gateway, PAIRS + 1))
 
     def _nat_gateway(self, gateway: NatGateway) -> NatLayout:
-        node = node_name_of_nat_gateway(gateway.name)
+        port = self._exit(gateway)
         return NatLayout(
             gateway=gateway,
-            subnet=self._subnets[gateway.subnet],
-            node=node,
-            namespace=self._namespace(node),
-            vpc=self._link(node, VPC),
-            address=self._subnet_address(self._subnets[gateway.subnet], node),
-            internet=self._link(node, INTERNET),
+            subnet=port.subnet,
+            node=port.node,
+            namespace=port.namespace,
+            vpc=port.vpc,
+            address=port.address,
+            internet=port.internet,
             elastic_ips=tuple(self._elastic_ips(gateway)),
+        )
+
+    def _exit(self, way_out: E) -> ExitLayout[E]:
+        subnet = self._subnets[way_out.subnet]
+        return ExitLayout(
+            settings=way_out,
+            subnet=subnet,
+            node=way_out.node,
+            namespace=self._namespace(way_out.node),
+            vpc=self._link(way_out.node, VPC),
+            address=self._subnet_address(subnet, way_out.node),
+            internet=self._link(way_out.node, INTERNET),
         )
 
     def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:

@@ -25,6 +25,7 @@ __all__ = [
     "FleetPlan",
     "KernelObject",
     "Limiter",
+    "NameRecord",
     "Namespace",
     "Neighbour",
     "NodePlan",
@@ -270,12 +271,21 @@ class FleetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class NameRecord:
+    """What the resolver answers for a host name; the last record of a name is the one that counts."""
+
+    hostname: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """A remote server as its clients know it."""
 
     name: str
     hostname: str
     address: IPv4Address
+    """As the resolver has it."""
     port: int
 
 

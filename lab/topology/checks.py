@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lab.topology.enis import enis_between
-from lab.topology.faults import Fault, Path, dotted
+from lab.topology.faults import Fault, Path
 from lab.topology.limits import (
     EIP_POOL,
     ENVIRONMENT_BLOCK,
@@ -17,19 +17,19 @@ from lab.topology.limits import (
     SERVICE_VPC_HEAD,
     TOTAL_EIPS,
 )
+from lab.topology.model import EXITS
 from lab.topology.names import (
     NO_ROUTE,
     RESERVED_NODE_NAMES,
     name_of_eni,
     node_name_of_function,
-    node_name_of_nat_gateway,
     node_name_of_server,
 )
-from lab.topology.sentences import did_you_mean
+from lab.topology.references import twice, unknown
 from lab.topology.words import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from ipaddress import IPv4Address, IPv4Network
 
     from lab.topology.draft import Draft
@@ -47,26 +47,17 @@ def check(draft: Draft) -> tuple[Fault, ...]:
 
 def duplicate_names(draft: Draft) -> Iterator[Fault]:
     """Two subnets, NAT gateways, functions or servers with one name."""
-    yield from _twice("name", "subnet", [(item.path, item.value.name) for item in draft.subnets])
-    yield from _twice("name", "NAT gateway", [(item.path, item.value.name) for item in draft.nat_gateways])
-    yield from _twice("name", "function", [(item.path, item.value.name) for item in draft.functions])
-    yield from _twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
+    yield from twice("name", "subnet", [(item.path, item.value.name) for item in draft.subnets])
+    for kind in EXITS.values():
+        yield from twice("name", kind.WORDS, [(item.path, item.value.name) for item in draft.exits_of(kind)])
+    yield from twice("name", "function", [(item.path, item.value.name) for item in draft.functions])
+    yield from twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
 
 
 def duplicate_servers(draft: Draft) -> Iterator[Fault]:
     """Two servers behind one hostname, or at one address: each is a namespace with an address of its own."""
-    yield from _twice("hostname", "server", [(item.path, item.value.hostname) for item in draft.servers])
-    yield from _twice("address", "server", [(item.path, item.value.address) for item in draft.servers])
-
-
-def _twice(key: str, owner: str, items: Iterable[tuple[Path, object]]) -> Iterator[Fault]:
-    seen: dict[object, Path] = {}
-    for path, value in items:
-        if value in seen:
-            first = dotted(seen[value])
-            text = f"{shown(value)} is already the {key} of {first}; every {owner} has its own"
-            yield Fault((*path, key), text)
-        seen.setdefault(value, path)
+    yield from twice("hostname", "server", [(item.path, item.value.hostname) for item in draft.servers])
+    yield from twice("address", "server", [(item.path, item.value.address) for item in draft.servers])
 
 
 def reserved_words(draft: Draft) -> Iterator[Fault]:
@@ -97,9 +88,8 @@ def node_names(draft: Draft) -> Iterator[Fault]:
 
 def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
     """Node name, the words for what becomes this node, and where it is written."""
-    for gateway in draft.nat_gateways:
-        name = gateway.value.name
-        yield node_name_of_nat_gateway(name), f"the NAT gateway {name}", (*gateway.path, "name")
+    for item in draft.exits:
+        yield item.value.node, f"the {item.value.WORDS} {item.value.name}", (*item.path, "name")
     for server in draft.servers:
         name = server.value.name
         yield node_name_of_server(name), f"the server {name}", (*server.path, "name")
@@ -121,23 +111,12 @@ def unknown_names(draft: Draft) -> Iterator[Fault]:
     for subnet in draft.subnets:
         if subnet.value.default_route not in (None, NO_ROUTE):
             path = (*subnet.path, "default_route")
-            yield from _unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
-    for gateway in draft.nat_gateways:
-        yield from _unknown("subnet", gateway.value.subnet, subnets, (*gateway.path, "subnet"))
+            yield from unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
+    for item in draft.exits:
+        yield from unknown("subnet", item.value.subnet, subnets, (*item.path, "subnet"))
     for function in draft.functions:
         for index, name in enumerate(function.value.subnets):
-            yield from _unknown("subnet", name, subnets, (*function.path, "subnets", index))
-
-
-def _unknown(kind: str, name: str, known: Sequence[str] | None, path: Path) -> Iterator[Fault]:
-    if known is not None and name not in known:
-        yield Fault(path, _no_such(kind, name, known))
-
-
-def _no_such(kind: str, name: str, known: Sequence[str]) -> str:
-    if not known:
-        return f"no {kind} is called {shown(name)}; the file describes no {kind} at all"
-    return f"no {kind} is called {shown(name)}{did_you_mean(name, known)}; the file has {', '.join(known)}"
+            yield from unknown("subnet", name, subnets, (*function.path, "subnets", index))
 
 
 def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
@@ -259,12 +238,12 @@ def elastic_ips(draft: Draft) -> Iterator[Fault]:
 def subnet_room(draft: Draft) -> Iterator[Fault]:
     """More ENIs and NAT gateways in a subnet than it has addresses."""
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
-    taken = Counter([eni.subnet.name for eni in enis] + [item.value.subnet for item in draft.nat_gateways])
+    taken = Counter([eni.subnet.name for eni in enis] + [item.value.subnet for item in draft.exits])
     for item in draft.subnets:
         room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         if taken[item.value.name] > room:
             text = (
-                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs and NAT gateways "
+                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs and ways out "
                 f"(AWS keeps {RESERVED_SUBNET_ADDRESSES} of each subnet); choose a larger range"
             )
             yield Fault((*item.path, "cidr"), text)

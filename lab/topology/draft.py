@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lab.topology.exits import Exit
 from lab.topology.limits import SERVICE_VPC_CIDR
-from lab.topology.model import Function, NatGateway, Server, Subnet
+from lab.topology.model import EXITS, Function, NatGateway, Server, Subnet
 from lab.topology.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "Item", "draft"]
 
 M = TypeVar("M", bound=BaseModel)
+E = TypeVar("E", bound=Exit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,21 @@ class Draft:
     service_vpc_cidr: IPv4Network | None
     vpc_cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
-    nat_gateways: tuple[Item[NatGateway], ...]
+    exits: tuple[Item[Exit], ...]
     functions: tuple[Item[Function], ...]
     servers: tuple[Item[Server], ...]
     subnet_names: tuple[str, ...] | None
     nat_gateway_names: tuple[str, ...] | None
+    server_names: tuple[str, ...] | None
+
+    def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
+        """The ways out of one kind."""
+        return tuple(Item(item.path, item.value) for item in self.exits if isinstance(item.value, kind))
+
+    @property
+    def nat_gateways(self) -> tuple[Item[NatGateway], ...]:
+        """All NAT gateways."""
+        return self.exits_of(NatGateway)
 
     @property
     def subnets_by_name(self) -> dict[str, Subnet]:
@@ -63,11 +75,12 @@ def draft(value: Value) -> Draft:
         service_vpc_cidr=_range(ServiceBlock, service_vpc_cidr),
         vpc_cidr=_range(Block, _at(value, "vpc", "cidr")),
         subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
-        nat_gateways=_items(value, ("vpc", "nat_gateways"), _mended, NatGateway),
+        exits=tuple(item for key, kind in EXITS.items() for item in _items(value, ("vpc", key), _mended, kind)),
         functions=_items(value, ("functions",), _mended, Function),
         servers=_items(value, ("servers",), _mended, Server),
         subnet_names=_names(value, "vpc", "subnets"),
         nat_gateway_names=_names(value, "vpc", "nat_gateways"),
+        server_names=_names(value, "servers"),
     )
 
 

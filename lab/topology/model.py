@@ -3,29 +3,27 @@
 The sentences are read twice: an error line ends with one, and an editor shows it while the file is written.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Model, Whole, YesNo
+from lab.topology.exits import Exit
 from lab.topology.limits import (
     ENI_CONNECTIONS,
     ENI_IDLE_TIMEOUT_S,
     FUNCTION_SECURITY_GROUPS,
     FUNCTION_SUBNETS,
     HALF_OPEN_TIMEOUT_S,
-    NAT_CONNECTIONS_PER_DESTINATION,
-    NAT_DRAIN_TIMEOUT_S,
-    NAT_EIPS,
-    NAT_IDLE_TIMEOUT_S,
     PORT_HOLD_S,
     RESOLVER_TTL_S,
     SERVICE_VPC_CIDR,
 )
-from lab.topology.names import node_name_of_nat_gateway
-from lab.topology.scale import SCALES
+from lab.topology.nat_gateway import NatGateway
 from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout
 
 __all__ = [
+    "EXITS",
     "Function",
     "HyperplaneEniSettings",
     "NatGateway",
@@ -37,32 +35,8 @@ __all__ = [
     "Vpc",
 ]
 
-Whole = Annotated[int, Field(strict=True)]
-Limit = Annotated[Whole, SCALES]
-YesNo = Annotated[bool, Field(strict=True)]
 
-NAME = "1 to 24 of a-z, 0-9 and -, a letter first, no - last (it becomes part of a namespace's name)"
-DURATION = "whole seconds up to 5 days, such as 350s, 5m, 1h or 350"
-IDLE_TIMEOUT = f"an idle timeout, after which a silent connection is forgotten, is {DURATION}"
-HALF_OPEN_TIMEOUT = f"a half-open timeout, after which an unanswered SYN is forgotten, is {DURATION}"
-PORT_HOLD = f"a port hold, for which a closed connection keeps its port, is 0 or {DURATION}"
-
-
-class _Model(BaseModel):
-    """Frozen, closed, and written under its YAML names; Python may use either name."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        serialize_by_alias=True,
-        validate_by_alias=True,
-        validate_by_name=True,
-        validate_default=False,
-    )
-
-
-class Resolver(_Model):
+class Resolver(Model):
     """The service VPC's name server: no question to it crosses an ENI, so DNS outlives connections."""
 
     ttl_s: Timeout = Field(
@@ -70,7 +44,7 @@ class Resolver(_Model):
     )
 
 
-class ServiceVpc(_Model):
+class ServiceVpc(Model):
     """The network in which Lambda's execution environments and their name server live."""
 
     cidr: ServiceBlock = Field(
@@ -81,7 +55,7 @@ class ServiceVpc(_Model):
     resolver: Resolver = Field(Resolver(), description="the service VPC's name server, a mapping")
 
 
-class HyperplaneEniSettings(_Model):
+class HyperplaneEniSettings(Model):
     """How each Hyperplane ENI counts and forgets connections."""
 
     connection_limit: Limit = Field(
@@ -107,7 +81,7 @@ class HyperplaneEniSettings(_Model):
     )
 
 
-class Subnet(_Model):
+class Subnet(Model):
     """A part of the VPC with a route table of its own; private when its default route is a NAT gateway."""
 
     name: Name = Field(description=f"a subnet's name is {NAME}")
@@ -119,75 +93,11 @@ class Subnet(_Model):
     )
 
 
-class NatGateway(_Model):
-    """Source NAT to 1 to 8 Elastic IPs, each with a port pool per unique destination."""
-
-    name: Name = Field(description=f"a NAT gateway's name is {NAME}")
-    subnet: Name = Field(description="a NAT gateway lives in one of vpc.subnets, a public one")
-    elastic_ips: Whole = Field(
-        1,
-        ge=1,
-        le=NAT_EIPS,
-        description="a NAT gateway has 1 to 8 Elastic IPs (1 primary, up to 7 secondary)",
-    )
-    connections_per_destination: Limit = Field(
-        NAT_CONNECTIONS_PER_DESTINATION,
-        ge=1,
-        le=NAT_CONNECTIONS_PER_DESTINATION,
-        description="an Elastic IP carries 1 to 55,000 connections to each unique destination "
-        "(address, port, protocol)",
-    )
-    idle_timeout_s: Timeout = Field(
-        NAT_IDLE_TIMEOUT_S,
-        alias="idle_timeout",
-        description=IDLE_TIMEOUT,
-    )
-    half_open_timeout_s: Timeout = Field(
-        HALF_OPEN_TIMEOUT_S,
-        alias="half_open_timeout",
-        description=HALF_OPEN_TIMEOUT,
-    )
-    port_hold_s: Hold = Field(
-        PORT_HOLD_S,
-        alias="port_hold",
-        description=PORT_HOLD,
-    )
-    drain_timeout_s: Timeout = Field(
-        NAT_DRAIN_TIMEOUT_S,
-        alias="drain_timeout",
-        description=f"a drain timeout, after which a removed Elastic IP ends its connections, is {DURATION}",
-    )
-    spill_over: YesNo = Field(
-        True,  # noqa: FBT003 - pydantic's way to write a default
-        description="spill-over, trying the next Elastic IP when one is full, is true or false",
-    )
-    eip_selection: Literal["round_robin", "hash"] = Field(
-        "round_robin",
-        description="a new connection gets its Elastic IP by round_robin (in turn) or hash (of its tuple)",
-    )
-
-    @property
-    def node(self) -> str:
-        """Its node."""
-        return node_name_of_nat_gateway(self.name)
-
-    @property
-    def kind(self) -> str:
-        """Its node kind."""
-        return "nat_gateway"
-
-    @property
-    def capacity(self) -> int:
-        """Connections at the same time to one server."""
-        return self.elastic_ips * self.connections_per_destination
-
-    def certain_capacity(self, in_use: int) -> int | None:
-        """Without spill-over one Elastic IP may be full long before the others: by hash, or by what it had before."""
-        even = self.spill_over or self.elastic_ips == 1 or (self.eip_selection == "round_robin" and not in_use)
-        return None if even else max(0, self.connections_per_destination - in_use)
+EXITS: dict[str, type[Exit]] = {"nat_gateways": NatGateway}
+"""Where in a VPC each kind of way out is listed; those first that connections take first."""
 
 
-class Vpc(_Model):
+class Vpc(Model):
     """The customer's VPC: a router with one port and one route table per subnet."""
 
     cidr: Block = Field(description="a VPC's IPv4 range is a /16 to a /28, such as 10.0.0.0/16")
@@ -198,8 +108,13 @@ class Vpc(_Model):
         (), description="NAT gateways are a list, each with a name and a subnet (leave it out for none)"
     )
 
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """All ways out, those first that connections take first."""
+        return tuple(way_out for key in EXITS for way_out in getattr(self, key))
 
-class Function(_Model):
+
+class Function(Model):
     """A Lambda function: a fleet of execution environments behind one ENI per subnet, or outside the VPC."""
 
     name: Name = Field(description=f"a function's name is {NAME}")
@@ -217,7 +132,7 @@ class Function(_Model):
     )
 
 
-class Server(_Model):
+class Server(Model):
     """A remote server on the internet, known to the resolver by its hostname."""
 
     name: Name = Field(description=f"a server's name is {NAME}")
@@ -232,7 +147,7 @@ class Server(_Model):
     )
 
 
-class Topology(_Model):
+class Topology(Model):
     """A small AWS region: functions in a service VPC, a customer VPC with NAT gateways, and the internet."""
 
     version: Literal[1] = Field(description="the version of this file format is 1")

@@ -7,7 +7,7 @@ read which limiters a connection meets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lab.topology.enis import enis_of
 from lab.topology.names import EGRESS, VPC
@@ -16,31 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lab.topology.enis import Eni
+    from lab.topology.exits import Exit
     from lab.topology.model import Server, Subnet, Topology
 
-__all__ = ["DeadEnd", "Exit", "Way", "exit_of", "ways"]
-
-
-class Exit(Protocol):
-    """What takes connections out of the VPC, and how many to one server; a part of the topology."""
-
-    @property
-    def node(self) -> str:
-        """Its node."""
-
-    @property
-    def kind(self) -> str:
-        """Its node kind."""
-
-    @property
-    def capacity(self) -> int | None:
-        """Connections at the same time to one server; None is no limit."""
-
-    def certain_capacity(self, in_use: int) -> int | None:
-        """How many more connections it takes whatever it chooses, where its choice is left to chance; None: it is not.
-
-        `in_use` connections to the server hold a slot already.
-        """
+__all__ = ["DeadEnd", "Way", "exit_nodes", "exit_of", "ways"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +64,13 @@ def _no_route(subnet: Subnet, server: Server) -> DeadEnd:
     return DeadEnd("no_route", VPC, subnet.name, f"the subnet {subnet.name} has no route to {server.name}")
 
 
+def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:
+    """The nodes by which connections from a subnet leave the VPC, whichever server they are for."""
+    exits = (exit_of(topology, subnet, server) for server in topology.servers)
+    return {out.node for out in exits if out}
+
+
 def exit_of(topology: Topology, subnet: Subnet, server: Server) -> Exit | None:
     """Where connections from a subnet to a server leave the VPC; None where they do not."""
-    candidates = (way_out(topology, subnet, server) for way_out in WAYS_OUT)
-    return next((found for found in candidates if found is not None), None)
-
-
-def _nat_gateway(topology: Topology, subnet: Subnet, _: Server) -> Exit | None:
-    named = (each for each in topology.vpc.nat_gateways if each.name == subnet.default_route)
-    return next(named, None)
-
-
-WAYS_OUT = (_nat_gateway,)
-"""The first that a connection finds is the one that it takes."""
+    taking = (each for each in topology.vpc.exits if each.takes(subnet.default_route, server.name))
+    return next(taking, None)

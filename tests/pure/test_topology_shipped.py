@@ -53,7 +53,9 @@ def header(file: str) -> str:
 
 def test_all_are_here() -> None:
     """The folder's README tells of every topology in it, once in its table."""
-    rows = re.findall(r"^\| \[`(\w+\.yaml)`\]\(\1\)", (TOPOLOGIES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| \[`(\w+\.yaml)`\]\(\1\)", (TOPOLOGIES / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(rows) == sorted(path.name for path in TOPOLOGIES.glob("*.yaml"))
     assert {shipped.file for shipped in SHIPPED} <= set(rows)
 

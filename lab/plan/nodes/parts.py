@@ -12,6 +12,7 @@ from lab.plan.objects import (
     FleetPlan,
     KernelObject,
     Limiter,
+    NameRecord,
     Namespace,
     Neighbour,
     NodePlan,
@@ -37,7 +38,7 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NodePlan | Limiter | Barrier | FleetPlan | ServerPlan
+Part = KernelObject | NameRecord | NodePlan | Limiter | Barrier | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 

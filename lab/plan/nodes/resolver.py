@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
 
 from lab.plan import addressing
 from lab.plan.layout import Layout
@@ -13,8 +14,8 @@ from traffic.spec import ResolverSpec
 __all__ = ["plan"]
 
 
-def plan(layout: Layout) -> Iterator[parts.Part]:
-    """One resolver, its way back to every execution environment, its process."""
+def plan(layout: Layout, names: Mapping[str, IPv4Address]) -> Iterator[parts.Part]:
+    """One resolver, its way back to every execution environment, its process, which knows these names."""
     resolver, port = layout.resolver, layout.resolver.service.near
     segment = addressing.segment(layout.topology.service_vpc.cidr)
     yield from parts.namespace(resolver.namespace)
@@ -25,14 +26,14 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         for pair in fleet.pairs:
             yield Route(port.namespace, pair.network, port.interface, fleet.address)
     yield parts.ring_owns_marked(resolver.namespace)
-    yield Process(resolver.namespace, "resolver", _spec(layout).to_json())
+    yield Process(resolver.namespace, "resolver", _spec(layout, names).to_json())
     yield NodePlan(resolver.node, "resolver", resolver.namespace, (str(resolver.address),))
 
 
-def _spec(layout: Layout) -> ResolverSpec:
+def _spec(layout: Layout, names: Mapping[str, IPv4Address]) -> ResolverSpec:
     return ResolverSpec(
         interface=layout.resolver.service.near.interface,
         address=layout.resolver.address,
-        records={each.hostname: str(each.address) for each in layout.topology.servers},
+        records={name: str(address) for name, address in names.items()},
         ttl_s=layout.topology.service_vpc.resolver.ttl_s,
     )

@@ -43,8 +43,8 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
 def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
     for eni in layout.enis:
         yield eni.eni.subnet, eni.vpc, eni.address
-    for nat in layout.nat_gateways:
-        yield nat.subnet, nat.vpc, nat.address
+    for each in layout.exits:
+        yield each.subnet, each.vpc, each.address
 
 
 def _interface(subnet: Subnet, link: Link, address: IPv4Address) -> Iterator[parts.Part]:

@@ -13,23 +13,19 @@ from typing import Final, Literal, NamedTuple
 
 from traffic.engines.scapy.dissected import Endpoint, Packet
 
-__all__ = ["CLIENT", "SERVER", "Kind", "Place", "Side", "Sight", "Story"]
+__all__ = ["CLIENT", "SERVER", "Place", "Side", "Sight", "Story"]
 
 Side = Literal["client", "server"]
 CLIENT: Final = "client"
 SERVER: Final = "server"
 """The resolver as well: whoever is asked."""
 
-Kind = Literal["fleet", "resolver", "server", "hyperplane_eni", "nat_gateway"]
-"""What a node is, as the lab's plan calls it."""
-
 _NAMES: Final[Mapping[str, str]] = {
     "fleet": "the function",
-    "resolver": "the resolver",
-    "server": "the server",
     "hyperplane_eni": "the Hyperplane ENI",
     "nat_gateway": "the NAT gateway",
 }
+"""Of node kinds whose words are not their name's."""
 _ENDS: Final = ("fleet", "resolver", "server")
 
 
@@ -39,7 +35,8 @@ class Place:
 
     node: str
     interface: str
-    kind: Kind
+    kind: str
+    """What the node is, as the lab's plan calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +182,8 @@ class Story:
         self.last = sight
         if sight.begins:
             return self._begins(sight)
-        name = _NAMES[sight.place.kind]
+        kind = sight.place.kind
+        name = _NAMES.get(kind, f"the {kind.replace('_', ' ')}")
         if sight.leaving:
             changed = self._entered.get(sight.place.node, sight.client) != sight.client
             return _ON_THE_WAY[changed, sight.side].format(here=sight.client, name=name)

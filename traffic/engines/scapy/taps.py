@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from traffic.engines.scapy.crafting import dissect
 from traffic.engines.scapy.story import Place
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from traffic.engines.scapy.dissected import Packet
-    from traffic.engines.scapy.story import Kind
     from traffic.spec import Tap
 
 __all__ = ["Link", "Taps"]
@@ -122,7 +121,7 @@ class Taps:
 
 
 def _place(tap: Tap) -> Place:
-    return Place(tap.node, tap.interface, cast("Kind", tap.kind))
+    return Place(tap.node, tap.interface, tap.kind)
 
 
 def _time_s(ancillary: list[tuple[int, int, bytes]]) -> float:
