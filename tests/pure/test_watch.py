@@ -47,6 +47,25 @@ def test_packets_are_known_on_both_sides_of_a_nat() -> None:
     ]
 
 
+def test_packets_are_known_on_both_sides_of_a_translated_destination() -> None:
+    """An interface endpoint changes whom a packet is for, and back in the answer; both are said."""
+    endpoint, known = Endpoint("10.0.1.5", 443), Endpoint("10.0.1.4", 536)
+    inside, outside = (Place("vpce-cache", each, "interface_endpoint") for each in ("vpc", "inet"))
+    told = Told()
+    asked = Packet("tcp", known, endpoint, 7, 44, "SYN")
+    told.watch.saw(Seen(0.1, inside, leaving=False, packet=asked))
+    told.watch.saw(Seen(0.2, outside, leaving=True, packet=syn(known)))
+    told.watch.saw(Seen(0.3, outside, leaving=False, packet=syn_ack(known)))
+    told.watch.saw(Seen(0.4, inside, leaving=True, packet=Packet("tcp", endpoint, known, 0, 44, "SYN-ACK")))
+    told.watch.tell(1.0)
+    assert [each.meaning for each in told.sightings] == [
+        "enters the interface endpoint",
+        "translated to 203.0.113.10:443 by the interface endpoint",
+        "enters the interface endpoint",
+        "translated back to 10.0.1.5:443 by the interface endpoint",
+    ]
+
+
 def test_others_are_not_told() -> None:
     """A packet that the engine has not sent, and one that answers nobody, are somebody else's."""
     told = Told()

@@ -57,6 +57,11 @@ class Sight:
         return self.packet.source if self.side == CLIENT else self.packet.destination
 
     @property
+    def server(self) -> Endpoint:
+        """The server's address and port as they are here."""
+        return self.packet.destination if self.side == CLIENT else self.packet.source
+
+    @property
     def begins(self) -> bool:
         """Whether the packet begins its way here."""
         return self.leaving and self.place.kind in _ENDS
@@ -148,13 +153,11 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
 )
 """Later lines stand above earlier ones."""
 
-_ON_THE_WAY: Final[Mapping[tuple[bool, Side], str]] = {
-    (True, CLIENT): "translated to {here} by {name}",
-    (True, SERVER): "translated back to {here} by {name}",
-    (False, CLIENT): "leaves {name} as it came",
-    (False, SERVER): "leaves {name} as it came",
+_TRANSLATED: Final[Mapping[Side, str]] = {
+    "client": "translated to {here} by {name}",
+    "server": "translated back to {here} by {name}",
 }
-"""By whether the client's address is another one now, and by who has sent it."""
+"""By who has sent it."""
 
 _LOST: Final[Mapping[tuple[bool, bool], str]] = {
     (False, False): "last seen entering {node}; it never left: dropped there",
@@ -165,13 +168,22 @@ _LOST: Final[Mapping[tuple[bool, bool], str]] = {
 """By whether the node is one end of the conversation, and by whether the packet was leaving."""
 
 
+def _left(entered: Sight, sight: Sight, name: str) -> str:
+    """What a node did to a packet on its way."""
+    ends = ((entered.client, sight.client), (entered.server, sight.server))
+    here = [str(now) for before, now in ends if now != before]
+    if not here:
+        return f"leaves {name} as it came"
+    return _TRANSLATED[sight.side].format(here=" and ".join(here), name=name)
+
+
 @dataclass(slots=True)
 class Story:
     """One conversation, told in the order of time."""
 
     _stage: Stage = Stage.NEW
-    _entered: dict[str, Endpoint] = field(default_factory=dict)
-    """By node, the client's address and port as they came in."""
+    _entered: dict[str, Sight] = field(default_factory=dict)
+    """By node, the packet as it came in."""
     _said_s: dict[tuple[Side, str], float] = field(default_factory=dict)
     _end: int | None = None
     """The sequence number after the server's FIN."""
@@ -185,9 +197,8 @@ class Story:
         kind = sight.place.kind
         name = _NAMES.get(kind, f"the {kind.replace('_', ' ')}")
         if sight.leaving:
-            changed = self._entered.get(sight.place.node, sight.client) != sight.client
-            return _ON_THE_WAY[changed, sight.side].format(here=sight.client, name=name)
-        self._entered[sight.place.node] = sight.client
+            return _left(self._entered.get(sight.place.node, sight), sight, name)
+        self._entered[sight.place.node] = sight
         return f"arrives at {name}" if sight.place.kind in _ENDS else f"enters {name}"
 
     def lost(self) -> str | None:

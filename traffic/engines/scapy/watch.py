@@ -1,7 +1,7 @@
 """Tells every packet of every conversation, place by place, in the order of time.
 
-A packet of the clients is known by its IP identification, which NAT leaves alone; where it passes a NAT, the client's
-address and port there are learned from it, and by those the answers are known.
+A packet of the clients is known by its IP identification and the port that it is for, which NAT leaves alone; where it
+passes a NAT, both ends' addresses there are learned from it, and by those the answers are known.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ _Server = tuple[str, "Endpoint"]
 """Protocol, address and port."""
 
 
+_Mark = tuple[int, str, int]
+"""What no NAT changes of a client's packet: its identification, its protocol, the port that it is for."""
+
+
+def _mark(packet: Packet) -> _Mark:
+    return packet.identification, packet.protocol, packet.destination.port
+
+
 @dataclass(slots=True)
 class Watch:
     """All conversations of a burst; `say` is called with each sighting."""
@@ -54,13 +62,13 @@ class Watch:
     say: Callable[[Sighting], None]
     _waiting: list[tuple[float, int, Seen | _Lost]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
-    _sent: dict[tuple[int, _Server], int] = field(default_factory=dict)
+    _sent: dict[_Mark, int] = field(default_factory=dict)
     _clients: dict[tuple[Endpoint, _Server], int] = field(default_factory=dict)
     _stories: defaultdict[int, Story] = field(default_factory=lambda: defaultdict(Story))
 
     def sent(self, connection: int, packet: Packet) -> None:
         """The engine sends this; connections are named by their index in the burst."""
-        self._sent[packet.identification, (packet.protocol, packet.destination)] = connection
+        self._sent[_mark(packet)] = connection
 
     def saw(self, seen: Seen) -> None:
         """A place saw a packet; it is told by and by."""
@@ -81,7 +89,7 @@ class Watch:
 
     def _tell_seen(self, seen: Seen) -> None:
         packet = seen.packet
-        connection = self._sent.get((packet.identification, (packet.protocol, packet.destination)))
+        connection = self._sent.get(_mark(packet))
         side: Side = CLIENT if connection is not None else SERVER
         if connection is not None:
             self._clients[packet.source, (packet.protocol, packet.destination)] = connection
