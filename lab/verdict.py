@@ -67,6 +67,19 @@ def _port_exhaustion(result: BurstResult) -> Verdict:
     )
 
 
+def _target_limit(result: BurstResult) -> Verdict:
+    (full,) = (limit for limit in _of(result, "interface_endpoint") if limit.dropped_packets)
+    return Verdict(
+        headline=f"Load balancer's limit reached: {full.node}, {full.limit:,} connections to {full.destination}",
+        explanation=(
+            *_dns(result),
+            "The endpoint's load balancer has no port left towards its target, and drops SYNs without an answer.",
+            "The service's owner sees it in PortAllocationErrorCount; the VPC's owner has no metric of it.",
+        ),
+        remedies=("Ask the service's owner for more targets: each adds as many connections.", *_ALWAYS[:1]),
+    )
+
+
 def _capacity(eips: Sequence[LimitResult]) -> str:
     """What one gateway has."""
     first = eips[0]
@@ -231,6 +244,7 @@ _CASES: tuple[tuple[Callable[[BurstResult], object], Callable[[BurstResult], Ver
     (lambda result: result.stops and result.tcp.timed_out, _stopped),
     (lambda result: result.bottleneck == "hyperplane_eni", _eni_limit),
     (lambda result: result.bottleneck == "nat_gateway", _port_exhaustion),
+    (lambda result: result.bottleneck == "interface_endpoint", _target_limit),
     (lambda result: result.tcp.timed_out, _silence),
     (lambda result: any(limit.dropped_packets for limit in result.limits), _waited_out),
     (lambda result: result.tcp.half_open, _half_open),

@@ -12,6 +12,7 @@ from lab.plan.nodes import (
     egress,
     fleet,
     hyperplane_eni,
+    interface_endpoint,
     internet,
     nat_gateway,
     resolver,
@@ -38,7 +39,7 @@ from lab.topology.ways import exit_nodes
 
 __all__ = ["build"]
 
-NODE_KINDS = (service_vpc, fleet, egress, hyperplane_eni, vpc, nat_gateway, internet, server)
+NODE_KINDS = (service_vpc, fleet, egress, hyperplane_eni, vpc, nat_gateway, internet, server, interface_endpoint)
 """The module of each node kind, in the order of the drawing, but for the resolver, which has its names from them."""
 
 _STAGES: dict[type, int] = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}

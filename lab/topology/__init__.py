@@ -7,6 +7,7 @@ from lab.topology.loader import load, load_text
 from lab.topology.model import (
     Function,
     HyperplaneEniSettings,
+    InterfaceEndpoint,
     NatGateway,
     Resolver,
     Server,
@@ -22,6 +23,7 @@ __all__ = [
     "Eni",
     "Function",
     "HyperplaneEniSettings",
+    "InterfaceEndpoint",
     "NatGateway",
     "Resolver",
     "Server",

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from lab.topology import interface_endpoint
 from lab.topology.enis import enis_between
 from lab.topology.faults import Fault, Path
 from lab.topology.limits import (
@@ -283,5 +284,6 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     elastic_ips,
     subnet_room,
     service_vpc_room,
+    *interface_endpoint.CHECKS,
 )
 """In the order in which a reader meets the subjects; the loader sorts by position in the file."""

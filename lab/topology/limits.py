@@ -10,6 +10,8 @@ from ipaddress import IPv4Network
 __all__ = [
     "BLOCK_PREFIXES",
     "EIP_POOL",
+    "ENDPOINT_CONNECTIONS_PER_TARGET",
+    "ENDPOINT_IDLE_TIMEOUT_S",
     "ENI_CONNECTIONS",
     "ENI_IDLE_TIMEOUT_S",
     "ENVIRONMENT_BLOCK",
@@ -83,6 +85,17 @@ NAT_IDLE_TIMEOUT_S = 350
 # connections are still in progress. Default value is 350 seconds."
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateNatGatewayAddress.html
 NAT_DRAIN_TIMEOUT_S = 350
+
+# ── Interface endpoint ──────────────────────────────────────────────────────────────────────────────────────
+
+# Of load balancers: "55,000 simultaneous connections or about 55,000 connections per minute to each unique target"
+# for a Network Load Balancer that is reached through PrivateLink; a knob, for AWS says nothing of the endpoint itself.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html
+ENDPOINT_CONNECTIONS_PER_TARGET = 55_000
+
+# A Network Load Balancer's TCP idle timeout, 350 s unless configured.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html
+ENDPOINT_IDLE_TIMEOUT_S = 350
 
 # ── Both ────────────────────────────────────────────────────────────────────────────────────────────────────
 

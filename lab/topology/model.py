@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Model, Whole, YesNo
 from lab.topology.exits import Exit
+from lab.topology.interface_endpoint import InterfaceEndpoint
 from lab.topology.limits import (
     ENI_CONNECTIONS,
     ENI_IDLE_TIMEOUT_S,
@@ -26,6 +27,7 @@ __all__ = [
     "EXITS",
     "Function",
     "HyperplaneEniSettings",
+    "InterfaceEndpoint",
     "NatGateway",
     "Resolver",
     "Server",
@@ -93,7 +95,7 @@ class Subnet(Model):
     )
 
 
-EXITS: dict[str, type[Exit]] = {"nat_gateways": NatGateway}
+EXITS: dict[str, type[Exit]] = {"interface_endpoints": InterfaceEndpoint, "nat_gateways": NatGateway}
 """Where in a VPC each kind of way out is listed; those first that connections take first."""
 
 
@@ -106,6 +108,10 @@ class Vpc(Model):
     )
     nat_gateways: tuple[NatGateway, ...] = Field(
         (), description="NAT gateways are a list, each with a name and a subnet (leave it out for none)"
+    )
+    interface_endpoints: tuple[InterfaceEndpoint, ...] = Field(
+        (),
+        description="interface endpoints are a list, each with a name, subnet and server (leave it out for none)",
     )
 
     @property
