@@ -23,7 +23,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield parts.veth(egress.service)
         yield parts.veth(egress.internet)
         yield from _service_side(layout, egress)
-        yield from _internet_side(egress)
+        yield from _internet_side(layout, egress)
         yield NodePlan(egress.node, "egress", egress.namespace, (str(egress.address),))
 
 
@@ -37,11 +37,13 @@ def _service_side(layout: Layout, egress: EgressLayout) -> Iterator[parts.Part]:
         yield Route(inner.namespace, pair.network, inner.interface, fleet.address)
 
 
-def _internet_side(egress: EgressLayout) -> Iterator[parts.Part]:
+def _internet_side(layout: Layout, egress: EgressLayout) -> Iterator[parts.Part]:
     far = egress.internet.far
     yield parts.own_address(egress.internet.near, egress.address)
     yield from parts.through(egress.internet, parts.ANYWHERE, addressing.INTERNET_ROUTER)
     yield parts.own_address(far, addressing.INTERNET_ROUTER)
     yield Neighbour(far.namespace, far.interface, egress.address, egress.internet.near.mac)
     for pair in egress.pairs:
-        yield Route(far.namespace, pair.network, far.interface, egress.address)
+        # Execution environments, and the fleet's own address, from which programs call that people run there.
+        for network in (pair.network, parts.host(layout.fleet(pair.function).address)):
+            yield Route(far.namespace, network, far.interface, egress.address)
