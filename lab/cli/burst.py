@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lab.cli.options import LabName
+from lab.cli.options import LabName, count
 from lab.cli.show import burst_progress, complain, print_json
 from lab.errors import ExpectationError, UsageError
 
@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
 def burst(
     *,
     connections: Annotated[
-        int, typer.Option("-n", parser=_count, help="Invocations; each makes one connection.", metavar="CONNECTIONS")
+        int, typer.Option("-n", parser=count, help="Invocations; each makes one connection.", metavar="CONNECTIONS")
     ],
     lab: LabName = None,
     function: Annotated[str | None, typer.Option(help="Which function invokes; the first unless given.")] = None,
@@ -270,14 +270,6 @@ def _require_writable(json_file: str | None) -> None:
         Path(json_file).open("a").close()
     except OSError as error:
         raise UsageError(f"--json {json_file}: cannot be written: {error.strerror}") from None
-
-
-def _count(text: str) -> int:
-    """A number as people write it: 140000, 140,000, 140_000."""
-    try:
-        return int(text.replace(",", ""))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number of connections; write it like 140000") from None
 
 
 _NOTHING = ("none", "null")

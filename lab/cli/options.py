@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "LabName", "TopologyFile"]
+__all__ = ["AsJson", "LabName", "TopologyFile", "count"]
 
 LabName = Annotated[
     str | None,
@@ -18,3 +18,11 @@ TopologyFile = Annotated[
     Path,
     typer.Argument(help="A topology file, such as topologies/two_subnets.yaml.", metavar="TOPOLOGY.yaml"),
 ]
+
+
+def count(text: str) -> int:
+    """A number as people write it: 140000, 140,000, 140_000."""
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number of connections; write it like 140000") from None

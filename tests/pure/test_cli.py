@@ -19,7 +19,10 @@ TWO_SUBNETS = str(next(path for path in SHIPPED if path.stem == "two_subnets"))
 
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMMANDS = ("up", "down", "list", "status", "burst", "impair", "exec", "shell", "validate", "predict", "schema")
+COMMANDS = (
+    *("up", "down", "list", "status", "burst", "impair", "exec", "shell"),
+    *("validate", "predict", "schema", "plan-capacity"),
+)
 
 
 def test_help(run: Run) -> None:

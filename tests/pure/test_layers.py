@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"lab.errors"},  # what goes wrong, for everyone
     {"lab.topology", "lab.impairment"},  # what a user writes, of a lab and of the faults in it
-    {"lab.plan", "lab.predict", "lab.free_ports", "lab.load"},  # what a topology and a load mean, without a kernel
+    # what a topology and a load mean, and which topology a peak needs, without a kernel
+    {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity"},
+    {"lab.capacity_topology"},  # writes down what a peak needs
     {"lab.kernel"},  # makes a plan so
     {"lab.observe"},  # reads what is so
     {"lab.first_refusal", "lab.result"},  # what was seen; no room knows the other

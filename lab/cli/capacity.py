@@ -1,0 +1,290 @@
+"""`lab plan-capacity`: how many subnets and Elastic IPs a peak needs, and a topology to try it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lab.cli.options import AsJson, count
+from lab.cli.show import bullet, print_json, say, table
+from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from lab.capacity import CapacityPlan, Demand, Layout, Limiter, Quota
+
+__all__ = ["register"]
+
+_STDOUT = "-"
+_PEAK, _CARRIER = "The peak", "What may carry it"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command("plan-capacity")(plan_capacity)
+
+
+def plan_capacity(
+    *,
+    peak: Annotated[
+        int | None,
+        typer.Option(parser=count, help="Connections at the same time.", metavar="N", rich_help_panel=_PEAK),
+    ] = None,
+    per_second: Annotated[
+        float | None,
+        typer.Option(
+            help="New connections a second; with --hold they make a peak.", metavar="R", rich_help_panel=_PEAK
+        ),
+    ] = None,
+    hold: Annotated[
+        float | None,
+        typer.Option(help="How long each connection is kept.", metavar="SECONDS", rich_help_panel=_PEAK),
+    ] = None,
+    port_hold: Annotated[
+        int,
+        typer.Option(
+            help="How long a NAT keeps the port after that. AWS publishes nothing.",
+            metavar="SECONDS",
+            rich_help_panel=_PEAK,
+        ),
+    ] = 0,
+    servers: Annotated[
+        int,
+        typer.Option(
+            help="Unique destinations, over which the connections spread evenly.", metavar="K", rich_help_panel=_PEAK
+        ),
+    ] = 1,
+    headroom: Annotated[
+        int,
+        typer.Option(
+            help="The share of each limit to leave free at the peak.", metavar="PERCENT", rich_help_panel=_CARRIER
+        ),
+    ] = 20,
+    nat_gateways: Annotated[
+        int,
+        typer.Option(
+            help="At least so many, such as one for each availability zone.", metavar="N", rich_help_panel=_CARRIER
+        ),
+    ] = 1,
+    elastic_ips_quota: Annotated[
+        int,
+        typer.Option(
+            help="Your quota of Elastic IPs per NAT gateway; AWS's default is 2.",
+            metavar="N",
+            rich_help_panel=_CARRIER,
+        ),
+    ] = 2,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="Write the topology; - is standard output, alone.", metavar="FILE|-"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The fewest NAT gateways, Elastic IPs and subnets that carry a peak, as a topology: `lab predict` turned round.
+
+    \b
+    lab plan-capacity --peak 130000
+    lab plan-capacity --per-second 5000 --hold 30 --servers 2 -o planned.yaml
+    lab plan-capacity --peak 130000 --headroom 0 -o - | less
+    lab plan-capacity --peak 130000 --json | jq .quotas
+    """
+    from lab.capacity import Demand
+    from lab.capacity import plan_capacity as smallest
+    from lab.capacity_topology import PLANNED, topology_text
+
+    if output == _STDOUT and as_json:
+        raise UsageError("-o - --json: standard output is for one of them; the document has the topology in it")
+    plan = smallest(
+        Demand(
+            peak=peak,
+            per_second=per_second,
+            hold_s=hold,
+            port_hold_s=port_hold,
+            servers=servers,
+            headroom_percent=headroom,
+            nat_gateways=nat_gateways,
+            elastic_ips_quota=elastic_ips_quota,
+        )
+    )
+    topology = topology_text(plan, output if output not in (None, _STDOUT) else PLANNED)
+    if output == _STDOUT:
+        typer.echo(topology, nl=False)
+        return
+    if output is not None:
+        _write(topology, output)
+    if as_json:
+        print_json(_document(plan, topology))
+    else:
+        _show(plan, output)
+
+
+def _write(topology: str, file: str) -> None:
+    try:
+        Path(file).write_text(topology, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"-o {file}: cannot be written: {error.strerror}; give another file") from None
+
+
+# ── For a person ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _show(plan: CapacityPlan, output: str | None) -> None:
+    for line in _asked(plan.demand):
+        say(line)
+    say(f"needed: {_words(plan.layout)}", style="bold")
+    say()
+    _show_limiters(plan)
+    say()
+    for line in _room(plan):
+        say(line)
+    say()
+    _show_quotas(plan.quotas)
+    say("AWS's default quotas, but for --elastic-ips-quota; what the account has already counts as well.")
+    say()
+    say("What else would do:")
+    for alternative in _alternatives(plan):
+        bullet(alternative)
+    say()
+    say(_next(output), style="dim")
+
+
+def _asked(demand: Demand) -> Iterator[str]:
+    to = "one server" if demand.servers == 1 else f"{demand.servers} servers, evenly"
+    if demand.little:
+        held = f" and its port for {demand.port_hold_s:,} s more" if demand.port_hold_s else ""
+        yield (
+            f"{demand.per_second:,g} connections a second, each held for {demand.hold_s:g} s{held}: "
+            f"{demand.little:,} at the same time"
+        )
+        if demand.peak is not None:
+            binds = "the rate" if demand.little > demand.peak else "--peak"
+            yield f"--peak is {demand.peak:,}: {binds} is the larger one and counts"
+    yield f"a peak of {demand.connections:,} to {to}, {_free(demand)}"
+
+
+def _free(demand: Demand) -> str:
+    return f"{demand.headroom_percent} % of each limit left free" if demand.headroom_percent else "nothing left free"
+
+
+def _words(layout: Layout) -> str:
+    parts = ((layout.subnets, "subnet"), (len(layout.gateways), "NAT gateway"), (layout.elastic_ips, "Elastic IP"))
+    subnets, gateways, eips = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
+    return f"{subnets}, {gateways} with {eips}"
+
+
+def _show_limiters(plan: CapacityPlan) -> None:
+    to_each = "" if plan.demand.servers == 1 else ", to each server"
+    table(
+        ("at the peak", "#limit", "#held", "#free", "#free %"),
+        (
+            (_name(each, plan, index, to_each), each.limit, each.at_peak, each.free, f"{each.free_percent:.1f}")
+            for index, each in enumerate(plan.limiters)
+        ),
+    )
+
+
+def _name(limiter: Limiter, plan: CapacityPlan, index: int, to_each: str) -> str:
+    from lab.capacity_topology import gateway_names
+
+    if limiter.kind == "hyperplane_eni":
+        return "the Hyperplane ENI" if limiter.count == 1 else f"each of {limiter.count} Hyperplane ENIs"
+    eips = "1 Elastic IP" if limiter.elastic_ips == 1 else f"{limiter.elastic_ips} Elastic IPs"
+    return f"{gateway_names(plan)[index - 1]}, {eips}{to_each}"
+
+
+def _room(plan: CapacityPlan) -> Iterator[str]:
+    kind = "a Hyperplane ENI" if plan.bottleneck == "hyperplane_eni" else "a NAT gateway"
+    yield f"carries {plan.capacity:,}; the next connection is dropped by {kind}"
+    eni, nat = plan.reserve["hyperplane_eni"], plan.reserve["nat_gateway"]
+    yield f"in reserve: {eni:,} connections on Hyperplane ENIs, {nat:,} on Elastic IPs"
+    if plan.bare != plan.layout:
+        yield f"with nothing left free: {_words(plan.bare)}"
+    elif plan.demand.headroom_percent:
+        yield "with nothing left free: the same"
+    yield (
+        "AWS charges by the hour for NAT gateways and public IPv4 addresses, idle or not; nothing for subnets and "
+        "Hyperplane ENIs."
+    )
+
+
+def _show_quotas(quotas: tuple[Quota, ...]) -> None:
+    table(
+        ("quota", "#now", "#needed", ""),
+        ((each.name, each.has, each.needed, "raise it" if each.must_be_raised else "") for each in quotas),
+    )
+
+
+def _alternatives(plan: CapacityPlan) -> Iterator[str]:
+    """What is cheaper, or needs no request to AWS."""
+    demand, layout, within = plan.demand, plan.layout, plan.within_quota
+    if layout.most_elastic_ips > demand.elastic_ips_quota:
+        quota = f"the quota of {demand.elastic_ips_quota} per NAT gateway"
+        yield f"Within {quota}: {_words(within)}." if within else f"Within {quota} nothing does."
+    if plan.servers_within_quota not in (None, demand.servers):
+        yield (
+            f"Spread over {plan.servers_within_quota} unique destinations (addresses or ports of the server) it needs "
+            "no larger quota of Elastic IPs."
+        )
+    subnets = "The subnet stays" if layout.subnets == 1 else f"The {layout.subnets} subnets stay"
+    yield (
+        f"PrivateLink: no NAT gateway and no Elastic IP. {subnets}, for connections still cross the Hyperplane ENIs; "
+        f"the endpoint's load balancer carries 55,000 to each target: {plan.private_link_targets} with this headroom."
+    )
+    yield "The function outside the VPC: neither subnets nor NAT gateways, if it needs nothing in the VPC."
+    yield "Reuse: a connection for each execution environment in place of one for each invocation lowers the peak."
+
+
+def _next(output: str | None) -> str:
+    if output is None:
+        return "next: the same with -o planned.yaml writes the topology; sudo lab up planned.yaml"
+    return f"next: {output} is the topology; sudo lab up {quote(output)}"
+
+
+# ── For a program ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _document(plan: CapacityPlan, topology: str) -> dict[str, Any]:
+    demand = plan.demand
+    return {
+        "schema": 1,
+        "peak": demand.connections,
+        "servers": demand.servers,
+        "headroom_percent": demand.headroom_percent,
+        "port_hold_s": demand.port_hold_s,
+        "binding_input": "per_second" if demand.little > (demand.peak or 0) else "peak",
+        "needed": _layout_document(plan.layout),
+        "without_headroom": _layout_document(plan.bare),
+        "within_quota": _layout_document(plan.within_quota) if plan.within_quota else None,
+        "servers_within_quota": plan.servers_within_quota,
+        "capacity": plan.capacity,
+        "reserve": plan.reserve,
+        "bottleneck": plan.bottleneck,
+        "limits": [_limiter_document(each) for each in plan.limiters],
+        "quotas": [
+            {"name": each.name, "now": each.has, "needed": each.needed, "raise": each.must_be_raised}
+            for each in plan.quotas
+        ],
+        "topology": topology,
+    }
+
+
+def _layout_document(layout: Layout) -> dict[str, Any]:
+    return {
+        "subnets": layout.subnets,
+        "elastic_ips": layout.elastic_ips,
+        "nat_gateways": [{"subnets": each.subnets, "elastic_ips": each.elastic_ips} for each in layout.gateways],
+    }
+
+
+def _limiter_document(limiter: Limiter) -> dict[str, Any]:
+    return {
+        "kind": limiter.kind,
+        "count": limiter.count,
+        "limit": limiter.limit,
+        "peak": limiter.at_peak,
+        "free": limiter.free,
+        "free_percent": round(limiter.free_percent, 1),
+    }
