@@ -158,6 +158,8 @@ def _bursts(plan: CapacityPlan) -> Iterator[str]:
 # Columns, as in the files that ship.
 _FANNED, _SERVICE_END, _ENI, _GATHERED, _NAT, _VPC_END, _SPREAD, _SERVER = 25, 28, 34, 50, 61, 72, 76, 79
 
+_DRAWN_SERVERS = 3
+
 _JOINTS = {
     # left, right, up, down
     (True, True, False, False): "─",
@@ -246,7 +248,7 @@ class _Drawing:
             self._write(at + 1, _SERVER, f"{_server_address(0)}:443")
             rows = {at: names[0]}
         else:
-            rows = {0: names[0], len(names[:3]) - 1: names[-1]}
+            rows = dict(enumerate(names)) if len(names) <= _DRAWN_SERVERS else {0: names[0], 2: names[-1]}
             if len(names) > len(rows):
                 self._write(1, _SERVER, f"… {len(names)} servers")
         self._join(_SPREAD, gateways, rows)
