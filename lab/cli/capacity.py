@@ -239,7 +239,7 @@ def _alternatives(plan: CapacityPlan) -> Iterator[str]:
 
 def _next(output: str | None) -> str:
     if output is None:
-        return "next: the same with -o planned.yaml writes the topology; sudo lab up planned.yaml"
+        return "next: -o planned.yaml writes the topology; sudo lab up planned.yaml"
     return f"next: {output} is the topology; sudo lab up {quote(output)}"
 
 

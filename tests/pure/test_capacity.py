@@ -207,6 +207,11 @@ def test_a_second_nat_gateway() -> None:
     assert (plan.capacity, plan.bottleneck) == (455_000, "hyperplane_eni")
 
 
+def test_the_gateway_that_fills_first_is_first() -> None:
+    """Of gateways that differ, the first burst's first turns go to the one with least room for its subnets."""
+    assert plan_capacity(Demand(peak=832_000)).layout.gateways == (Gateway(5, 6), Gateway(5, 6), Gateway(6, 8))
+
+
 def test_full_on_both_sides() -> None:
     """715,000 fill eleven ENIs and thirteen Elastic IPs to two servers: the ENI comes first on the way."""
     plan = planned(715_000, servers=13)
