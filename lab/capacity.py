@@ -25,6 +25,7 @@ from lab.topology.limits import (
 __all__ = [
     "HEADROOM_PERCENT",
     "NAT_EIPS_QUOTA",
+    "TARGET_CONNECTIONS",
     "Bottleneck",
     "CapacityPlan",
     "Demand",
@@ -58,7 +59,7 @@ _VPC_ENIS_QUOTA = 500
 
 # "55,000 simultaneous connections … to each unique target" of a Network Load Balancer, which PrivateLink needs.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html
-_TARGET_CONNECTIONS = 55_000
+TARGET_CONNECTIONS = 55_000
 
 # A server is a namespace in the lab. From the 19th on they change nothing: one Elastic IP then carries all that 16
 # Hyperplane ENIs can.
@@ -348,7 +349,7 @@ class CapacityPlan:
     @property
     def private_link_targets(self) -> int:
         """How many targets the load balancer behind a PrivateLink endpoint needs, with the same headroom."""
-        return -(-self.demand.connections // _usable(_TARGET_CONNECTIONS, self.demand))
+        return -(-self.demand.connections // _usable(TARGET_CONNECTIONS, self.demand))
 
 
 def _quotas(layout: Layout, demand: Demand) -> tuple[Quota, ...]:

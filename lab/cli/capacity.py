@@ -219,6 +219,8 @@ def _show_quotas(quotas: tuple[Quota, ...]) -> None:
 
 def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     """What is cheaper, or needs no request to AWS."""
+    from lab.capacity import TARGET_CONNECTIONS
+
     demand, layout, within = plan.demand, plan.layout, plan.within_quota
     if layout.most_elastic_ips > demand.elastic_ips_quota:
         quota = f"the quota of {demand.elastic_ips_quota} per NAT gateway"
@@ -231,9 +233,10 @@ def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     subnets = "The subnet stays" if layout.subnets == 1 else f"The {layout.subnets} subnets stay"
     yield (
         f"PrivateLink: no NAT gateway and no Elastic IP. {subnets}, for connections still cross the Hyperplane ENIs; "
-        f"the endpoint's load balancer carries 55,000 to each target: {plan.private_link_targets} with this headroom."
+        f"the endpoint's load balancer carries {TARGET_CONNECTIONS:,} to each target: "
+        f"{plan.private_link_targets} with this headroom."
     )
-    yield "The function outside the VPC: neither subnets nor NAT gateways, if it needs nothing in the VPC."
+    yield "The function outside the VPC, if it needs nothing there: no ENI, no NAT gateway."
     yield "Reuse: a connection for each execution environment in place of one for each invocation lowers the peak."
 
 
