@@ -15,6 +15,7 @@ from typing import Literal
 
 from lab.errors import UsageError
 from lab.topology.limits import (
+    ENDPOINT_CONNECTIONS_PER_TARGET,
     ENI_CONNECTIONS,
     FUNCTION_SUBNETS,
     LONGEST_TIMEOUT_S,
@@ -25,7 +26,6 @@ from lab.topology.limits import (
 __all__ = [
     "HEADROOM_PERCENT",
     "NAT_EIPS_QUOTA",
-    "TARGET_CONNECTIONS",
     "Bottleneck",
     "CapacityPlan",
     "Demand",
@@ -56,10 +56,6 @@ _ZONE_NAT_GATEWAYS_QUOTA = 5
 # "Elastic network interfaces per virtual private cloud (VPC)": 500; 250 until 2023.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _VPC_ENIS_QUOTA = 500
-
-# "55,000 simultaneous connections … to each unique target" of a Network Load Balancer, which PrivateLink needs.
-# https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html
-TARGET_CONNECTIONS = 55_000
 
 # A server is a namespace in the lab. From the 19th on they change nothing: one Elastic IP then carries all that 16
 # Hyperplane ENIs can.
@@ -349,7 +345,7 @@ class CapacityPlan:
     @property
     def private_link_targets(self) -> int:
         """How many targets the load balancer behind a PrivateLink endpoint needs, with the same headroom."""
-        return -(-self.demand.connections // _usable(TARGET_CONNECTIONS, self.demand))
+        return -(-self.demand.connections // _usable(ENDPOINT_CONNECTIONS_PER_TARGET, self.demand))
 
 
 def _quotas(layout: Layout, demand: Demand) -> tuple[Quota, ...]:

@@ -219,7 +219,7 @@ def _show_quotas(quotas: tuple[Quota, ...]) -> None:
 
 def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     """What is cheaper, or needs no request to AWS."""
-    from lab.capacity import TARGET_CONNECTIONS
+    from lab.topology.limits import ENDPOINT_CONNECTIONS_PER_TARGET
 
     demand, layout, within = plan.demand, plan.layout, plan.within_quota
     if layout.most_elastic_ips > demand.elastic_ips_quota:
@@ -233,7 +233,7 @@ def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     subnets = "The subnet stays" if layout.subnets == 1 else f"The {layout.subnets} subnets stay"
     yield (
         f"PrivateLink: no NAT gateway and no Elastic IP. {subnets}, for connections still cross the Hyperplane ENIs; "
-        f"the endpoint's load balancer carries {TARGET_CONNECTIONS:,} to each target: "
+        f"the endpoint's load balancer carries {ENDPOINT_CONNECTIONS_PER_TARGET:,} to each target: "
         f"{plan.private_link_targets} with this headroom."
     )
     yield "The function outside the VPC, if it needs nothing there: no ENI, no NAT gateway."
