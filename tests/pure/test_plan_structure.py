@@ -139,6 +139,7 @@ def ruleset_faults(plan: Plan) -> Iterator[str]:
 _KEYS = {
     "hyperplane_eni": "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto",
     "nat_gateway": "ipv4_addr . inet_service",
+    "interface_endpoint": "ipv4_addr . inet_service",
 }
 _NAMED_IN_NFT = {"chain": r"goto (\w+)", "set": r"@(\w+)", "counter": r"counter name (\w+)"}
 
@@ -172,7 +173,7 @@ def test_shipped(path: Path) -> None:
     assert faults(build(load(path))) == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(topologies())
 def test_any(made: Topology) -> None:
     """The plan of any topology holds together, is made in the order of its stages, and survives JSON."""

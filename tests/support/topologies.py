@@ -11,8 +11,19 @@ import pytest
 from lab.topology import Topology, load
 from lab.topology.checks import check
 from lab.topology.draft import draft
+from lab.topology.names import NO_ROUTE
 
-__all__ = ["SHIPPED", "each_shipped", "function", "nat_gateway", "server", "shipped", "topologies", "topology"]
+__all__ = [
+    "LASTING",
+    "SHIPPED",
+    "each_shipped",
+    "function",
+    "nat_gateway",
+    "server",
+    "shipped",
+    "topologies",
+    "topology",
+]
 
 SHIPPED = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
 
@@ -49,6 +60,7 @@ def topology(
     *functions: dict[str, Any],
     nat_gateways: tuple[dict[str, Any], ...] = (nat_gateway(),),
     servers: tuple[dict[str, Any], ...] = (server(),),
+    endpoints: tuple[dict[str, Any], ...] = (),
     **rest: Any,
 ) -> Topology:
     """A valid topology: private subnet → NAT gateway, the functions, and a public subnet for each gateway."""
@@ -60,7 +72,12 @@ def topology(
     document = {
         "version": 1,
         "name": "made",
-        "vpc": {"cidr": "10.0.0.0/16", "subnets": subnets, "nat_gateways": list(nat_gateways)},
+        "vpc": {
+            "cidr": "10.0.0.0/16",
+            "subnets": subnets,
+            "nat_gateways": list(nat_gateways),
+            "interface_endpoints": list(endpoints),
+        },
         "functions": list(functions),
         "servers": list(servers),
         **rest,
@@ -74,11 +91,19 @@ def topology(
 _TAILS = ("", "-x", "-with-a-long-tail")
 _GROUPS = (("default",), ("db",), ("default", "web"))
 _SERVICE_VPCS = ("100.64.0.0/10", "172.16.0.0/12", "11.0.0.0/8")
-_seconds = st.integers(1, 400)
+ANY_TIMEOUTS = {
+    "idle_timeout": st.integers(1, 400),
+    "half_open_timeout": st.integers(1, 400),
+    "port_hold": st.integers(0, 60),
+}
+LASTING = {"idle_timeout": st.integers(100, 400), "half_open_timeout": st.integers(100, 400), "port_hold": st.just(0)}
+"""Timeouts that no test waits for."""
 
 
 @st.composite
-def _nat_gateways(draw: st.DrawFn, limits: st.SearchStrategy[int]) -> tuple[dict[str, Any], ...]:
+def _nat_gateways(
+    draw: st.DrawFn, limits: st.SearchStrategy[int], timeouts: dict[str, st.SearchStrategy[int]]
+) -> tuple[dict[str, Any], ...]:
     return tuple(
         nat_gateway(
             f"gw{index}{draw(st.sampled_from(_TAILS))}",
@@ -86,36 +111,67 @@ def _nat_gateways(draw: st.DrawFn, limits: st.SearchStrategy[int]) -> tuple[dict
             connections_per_destination=draw(limits),
             spill_over=draw(st.booleans()),
             eip_selection=draw(st.sampled_from(("round_robin", "hash"))),
-            idle_timeout=draw(_seconds),
-            half_open_timeout=draw(_seconds),
-            port_hold=draw(st.integers(0, 60)),
+            **{name: draw(seconds) for name, seconds in timeouts.items()},
         )
         for index in range(draw(st.integers(1, 3)))
     )
 
 
 @st.composite
-def topologies(draw: st.DrawFn, limits: st.SearchStrategy[int] | None = None) -> Topology:
-    """Any valid topology of a few nodes of each kind; `limits` are those of ENIs and Elastic IPs."""
+def _endpoints(
+    draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
+) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "name": each["name"],
+            "subnet": draw(st.sampled_from(subnets)),
+            "server": each["name"],
+            "connections_per_target": draw(st.none() | limits),
+        }
+        for each in servers
+        if not draw(st.integers(0, 3))
+    )
+
+
+@st.composite
+def topologies(
+    draw: st.DrawFn,
+    limits: st.SearchStrategy[int] | None = None,
+    *,
+    timeouts: dict[str, st.SearchStrategy[int]] = ANY_TIMEOUTS,
+    embedded: bool = False,
+) -> Topology:
+    """Any valid topology of a few nodes of each kind; `limits` are those of ENIs and Elastic IPs.
+
+    With `embedded` every server is the lab's own, so that there is somebody to answer.
+    """
     limits = st.integers(1, 55_000) if limits is None else limits
-    gateways = draw(_nat_gateways(limits))
-    names = [each["name"] for each in gateways]
+    gateways = draw(_nat_gateways(limits, timeouts))
+    routes = [*(each["name"] for each in gateways), NO_ROUTE]
     private = {
-        f"private{index}{draw(st.sampled_from(_TAILS))}"[:24]: draw(st.sampled_from(names))
+        f"private{index}{draw(st.sampled_from(_TAILS))}"[:24]: draw(st.sampled_from(routes))
         for index in range(draw(st.integers(1, 5)))
     }
+    servers = tuple(
+        server(f"s{index}", index + 1, embedded=embedded or draw(st.booleans()))
+        for index in range(draw(st.integers(1, 3)))
+    )
+    endpoints = draw(_endpoints(limits, sorted(private), servers))
     some_subnets = st.lists(st.sampled_from(sorted(private)), min_size=1, max_size=5, unique=True)
     functions = [
-        function(f"f{index}{draw(st.sampled_from(_TAILS))}", *draw(some_subnets), groups=draw(st.sampled_from(_GROUPS)))
+        function(
+            f"f{index}{draw(st.sampled_from(_TAILS))}",
+            *(draw(some_subnets) if endpoints else draw(some_subnets | st.just([]))),
+            groups=draw(st.sampled_from(_GROUPS)),
+        )
         for index in range(draw(st.integers(1, 3)))
     ]
     return topology(
         private,
         *functions,
         nat_gateways=gateways,
-        servers=tuple(
-            server(f"s{index}", index + 1, embedded=draw(st.booleans())) for index in range(draw(st.integers(1, 3)))
-        ),
-        hyperplane_eni={"connection_limit": draw(limits), "idle_timeout": draw(_seconds)},
+        servers=servers,
+        endpoints=endpoints,
+        hyperplane_eni={"connection_limit": draw(limits), **{name: draw(each) for name, each in timeouts.items()}},
         service_vpc={"cidr": draw(st.sampled_from(_SERVICE_VPCS))},
     )
