@@ -211,6 +211,30 @@ def test_timeouts(hold: int, timeout: str) -> None:
     assert sysctls["time_wait"] == str(max(hold, 1))
 
 
+# ── Connections that are forgotten ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("node", "inner"), [("eni-p", "svc"), ("natgw", "vpc")])
+def test_resets(node: str, inner: str) -> None:
+    """A packet of a forgotten connection is answered with an RST where it comes from inside, and dropped elsewhere."""
+    text = ruleset(build(one_gateway()), node)
+    assert chain(text, "forward")[1] == "ct state vmap { related : accept, invalid : goto drop_invalid }"
+    *_, reset, rest = chain(text, "drop_invalid")
+    assert reset == f'iifname "{inner}" tcp flags & rst == 0x0 counter name resets_sent reject with tcp reset'
+    assert rest == "counter name invalid_packets drop"
+
+
+@pytest.mark.parametrize("direction", ["original", "reply"])
+def test_most_packets_meet_one_rule(direction: str) -> None:
+    """A segment in the middle of a connection is done with after the first rule, whatever is counted of others."""
+    text = ruleset(build(one_gateway()), "eni-p")
+    first, *others = chain(text, f"connections_{direction}")
+    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0xf0000 == 0x0 update @connections ")
+    assert first.endswith(" accept")
+    assert not any("counter" in rule for rule in (first, others[-2]))
+    assert sum("connections_closed" in rule for rule in others) == 2
+
+
 # ── Servers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,7 +12,10 @@ An element lives as long as conntrack keeps the entry, because both are given th
     anything else, first FIN      ESTABLISHED, *_WAIT            idle
     second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
 
-The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits) and who has closed.
+The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), who has closed, and
+whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
+counted. An entry that expires while active runs no rule, so what is active in the counters and no more in conntrack
+are the idle timeouts (`lab.observe.connections`).
 """
 
 from __future__ import annotations
@@ -22,9 +25,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.plan.objects import Limiter, Sysctl
+from traffic.spec import ENGINE_DSCP
 
 __all__ = [
+    "ACTIVE",
+    "ADMITTED",
+    "CLOSED",
+    "ESTABLISHED",
     "FIRST_REFUSED_TIMEOUT_S",
+    "RESETS_SENT",
     "SOURCE_ONLY",
     "WHOLE_TUPLE",
     "Key",
@@ -67,6 +76,27 @@ _FIN_REPLY = 0x20000
 _RST = 0x40000
 _FINS = _FIN_ORIGINAL | _FIN_REPLY
 _CLOSING = _FINS | _RST
+_ANSWERED = 0x80000
+"""A SYN-ACK has passed, and the ACK that completes the handshake has not."""
+ACTIVE = 0x100000
+"""The handshake is complete, and the connection is not closed: what can become idle."""
+
+ADMITTED = "connections_admitted"
+"""TCP connections that were given a slot. One that was refused, and admitted when its SYN came again, is in both."""
+ESTABLISHED = "connections_established"
+"""Those that became active."""
+CLOSED = "connections_closed"
+"""Those that were active and ended by two FINs or an RST."""
+RESETS_SENT = "resets_sent"
+"""Packets in the middle of a connection that is forgotten, each answered with an RST."""
+
+_ANSWER = f"tcp flags & (syn|ack) == (syn|ack) ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0"
+"""The first SYN-ACK."""
+_COMPLETES = (
+    f"ct mark & {_ANSWERED | _RST:#x} == {_ANSWERED:#x} "
+    f"counter name {ESTABLISHED} ct mark set ct mark ^ {_ANSWERED | ACTIVE:#x}"
+)
+"""The first packet after it from who has asked, counted; from then on the connection is active."""
 
 _GC_INTERVAL = "250ms"
 """How soon a slot that has expired can be taken again: the set's garbage collector walks at this pace.
@@ -108,7 +138,8 @@ class SlotSet:
         for protocol in self.protocols:
             timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
             admitted = f"update @{self.name} {{ {self.key.original} timeout {timeout_s}s }}"
-            yield f"meta l4proto {protocol} {admitted} ct mark set {self.mark:#x} accept"
+            counted = f"counter name {ADMITTED} " if protocol == "tcp" else ""
+            yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} accept"
 
     def definition(self) -> str:
         """The set itself."""
@@ -137,14 +168,21 @@ def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
 
     alive, half_open, closed = (keep(each) for each in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold))
     if "tcp" in slots.protocols:
-        yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING:#x} == 0x0 {alive}"
+        yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING | _ANSWERED:#x} == 0x0 {alive}"
+        if fin == _FIN_REPLY:
+            yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}"
+        else:
+            yield f"tcp flags & (fin|syn|rst) == 0x0 {_COMPLETES} {alive}"
+            yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
         yield f"tcp flags & syn == syn {half_open}"
         yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
         # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
         yield f"tcp flags & fin == fin ct mark & {fin:#x} == {fin:#x} ct mark set ct mark | {_FINS:#x}"
         yield f"tcp flags & fin == fin ct mark set ct mark | {fin:#x}"
-        yield f"ct mark & {_RST:#x} == {_RST:#x} {closed}"
-        yield f"ct mark & {_FINS:#x} == {_FINS:#x} {closed}"
+        for both in (_RST, _FINS):
+            ends = f"ct mark & {ACTIVE | both:#x} == {ACTIVE | both:#x}"
+            yield f"{ends} counter name {CLOSED} ct mark set ct mark ^ {ACTIVE:#x}"
+            yield f"ct mark & {both:#x} == {both:#x} {closed}"
     yield alive
     yield "counter name without_slot accept"
 
@@ -152,6 +190,7 @@ def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
 def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
     """Everything that chains refer to: the sets, and the counters of what each refused."""
     yield "counter without_slot { }"
+    yield from (f"counter {name} {{ }}" for name in (ADMITTED, ESTABLISHED, CLOSED, RESETS_SENT))
     yield "counter invalid_packets { }"
     yield "counter other_packets { }"
     yield _set("refused", WHOLE_TUPLE, _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
@@ -177,9 +216,32 @@ def refusal_chain(name: str) -> str:
 
 
 def forward_chains(sets: Sequence[SlotSet], inner: str, *before_admission: str) -> Iterator[str]:
-    """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted."""
+    """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted.
+
+    After the idle timeout a NAT gateway "returns an RST packet to any resources behind the NAT gateway that attempt to
+    continue the connection (it does not send a FIN packet)" (Amazon VPC user guide, "Troubleshoot NAT gateways"), and
+    says nothing to the other side; so does the lab's ENI. To conntrack such a packet is invalid (`tcp_loose` is 0).
+    """
     tracks = ", ".join(f"{slots.mark:#x} : goto {slots.name}_track" for slots in sets)
-    yield chain("drop_invalid", "counter name invalid_packets drop")
+    yield chain(
+        "drop_invalid",
+        f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
+        f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
+        "counter name invalid_packets drop",
+    )
+    # The kernel's RST bears the mark of the packet that it answers (fwmark_reflect, ip-sysctl.rst), but not its DSCP,
+    # without which the packet engine's rings would not see it.
+    yield chain(
+        "output",
+        "type filter hook output priority filter; policy accept;",
+        f"meta mark {ENGINE_DSCP} ip dscp set {ENGINE_DSCP}",
+    )
+    # Where an address is the node's own, the kernel would answer what is late, to either side.
+    yield chain(
+        "input",
+        "type filter hook input priority filter; policy accept;",
+        "ct state invalid goto drop_invalid",
+    )
     yield chain(
         "forward",
         "type filter hook forward priority filter; policy drop;",
@@ -257,5 +319,6 @@ def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:
     }
     for key, seconds in timeouts.items():
         yield Sysctl(namespace, f"net.netfilter.nf_conntrack_{key}", str(seconds))
+    yield Sysctl(namespace, "net.ipv4.fwmark_reflect", "1")
     # A packet in the middle of a connection that conntrack has forgotten is invalid, not a new connection.
     yield Sysctl(namespace, "net.netfilter.nf_conntrack_tcp_loose", "0")
