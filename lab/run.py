@@ -15,6 +15,7 @@ from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
 from lab.load import Load, LoadOptions
+from lab.observe.connections import ConnectionCounts, count
 from lab.observe.limiters import read
 from lab.observe.readings import Reading
 from lab.plan import Plan, build
@@ -154,6 +155,15 @@ class Lab:
         """What every limiter holds and has refused, from the kernel, now."""
         with Namespaces() as namespaces:
             return read(namespaces, self.plan.limiters)
+
+    def connection_counts(self) -> tuple[ConnectionCounts, ...]:
+        """What became of the TCP connections of every NAT node since `up`, from the kernel, now."""
+        with Namespaces() as namespaces:
+            return count(namespaces, self.plan.limiters)
+
+    def idle_timeouts(self) -> dict[str, int]:
+        """NAT node → connections forgotten after `idle_timeout` without a packet: CloudWatch's IdleTimeoutCount."""
+        return {each.node: each.idle_timeouts for each in self.connection_counts()}
 
     def impair(
         self, node: str, *, interface: str | None = None, **faults: Unpack[FaultOptions]

@@ -160,10 +160,16 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
             for each in document["limits"]
         ),
     )
+    say()
+    table(
+        ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#resets sent"),
+        (tuple(each.values()) for each in document["connections"]),
+    )
 
 
 def _status(lab: Lab) -> dict[str, Any]:
     readings = lab.readings() if lab.complete else ()
+    counts = lab.connection_counts() if lab.complete else ()
     return {
         "lab": lab.name,
         "complete": lab.complete,
@@ -190,4 +196,16 @@ def _status(lab: Lab) -> dict[str, Any]:
             }
             for each in readings
         ],
+        "connections": [
+            {
+                "node": each.node,
+                "admitted": each.admitted,
+                "established": each.established,
+                "closed": each.closed,
+                "idle_timeouts": each.idle_timeouts,
+                "resets_sent": each.resets_sent,
+            }
+            for each in counts
+        ],
+        "idle_timeouts": {each.node: each.idle_timeouts for each in counts},
     }

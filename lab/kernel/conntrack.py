@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+import struct
 
-__all__ = ["tracked"]
+from lab.kernel import nfnetlink
+
+__all__ = ["marked", "tracked"]
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+
+_NFNL_SUBSYS_CTNETLINK, _GET = 1, 1
+_MARK, _MARK_MASK = 8, 21  # CTA_MARK and CTA_MARK_MASK, linux/netfilter/nfnetlink_conntrack.h
 
 
 def tracked() -> int:
@@ -20,3 +26,10 @@ def tracked() -> int:
         return int(_COUNT.read_text())
     with _LIST.open("rb") as lines:
         return sum(1 for _ in lines)
+
+
+def marked(bit: int) -> int:
+    """Entries that have not expired and whose mark has this bit; the kernel picks them out (ctnetlink_filter_match)."""
+    value = struct.pack("!I", bit)
+    wanted = nfnetlink.attribute(_MARK, value) + nfnetlink.attribute(_MARK_MASK, value)
+    return sum(1 for _ in nfnetlink.ask(_GET, wanted, dump=True, subsystem=_NFNL_SUBSYS_CTNETLINK))

@@ -15,7 +15,7 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["NETDEV", "Counter", "Element", "counters", "elements", "set_size"]
+__all__ = ["NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_size"]
 
 NETDEV = 5
 """The family of tables that belong to a network interface (NFPROTO_NETDEV, linux/netfilter.h)."""
@@ -56,8 +56,8 @@ class Element(NamedTuple):
 
 def counters(table: str, family: int = _AF_INET) -> dict[str, Counter]:
     """All named counters of a table, an `ip` table unless told; none if there is no such table."""
-    attributes = _string(_TABLE, table) + _attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
-    return dict(_counter(message) for message in _ask(_GETOBJ, attributes, dump=True, family=family))
+    attributes = _string(_TABLE, table) + attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
+    return dict(_counter(message) for message in ask(_GETOBJ, attributes, dump=True, family=family))
 
 
 def _counter(message: memoryview) -> tuple[str, Counter]:
@@ -69,7 +69,7 @@ def _counter(message: memoryview) -> tuple[str, Counter]:
 
 def set_size(table: str, name: str) -> int:
     """How many elements a set of an `ip` table holds; on kernels that do not say, they are counted one by one."""
-    for message in _ask(_GETSET, _string(_TABLE, table) + _string(_NAME, name), dump=False):
+    for message in ask(_GETSET, _string(_TABLE, table) + _string(_NAME, name), dump=False):
         count = dict(_attributes(message)).get(_SET_COUNT)
         if count is not None:
             return int.from_bytes(count, "big")
@@ -78,7 +78,7 @@ def set_size(table: str, name: str) -> int:
 
 def elements(table: str, name: str) -> Iterator[Element]:
     """The elements of a set with timeouts, in no particular order."""
-    for message in _ask(_GETSETELEM, _string(_TABLE, table) + _string(_NAME, name), dump=True):
+    for message in ask(_GETSETELEM, _string(_TABLE, table) + _string(_NAME, name), dump=True):
         for kind, payload in _attributes(message):
             if kind == _ELEMENTS:
                 yield from (_element(each) for _, each in _attributes(payload))
@@ -90,13 +90,14 @@ def _element(payload: memoryview) -> Element:
     return Element(bytes(key), int.from_bytes(fields.get(_ELEM_EXPIRATION, b""), "big"))
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """A netlink attribute, padded."""
     length = _ATTRIBUTE.size + len(payload)
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
 
 
 def _string(kind: int, text: str) -> bytes:
-    return _attribute(kind, text.encode() + b"\0")
+    return attribute(kind, text.encode() + b"\0")
 
 
 def _attributes(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -107,12 +108,19 @@ def _attributes(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
         at += (length + 3) & ~3
 
 
-def _ask(kind: int, attributes: bytes, *, dump: bool, family: int = _AF_INET) -> Iterator[memoryview]:
+def ask(
+    kind: int,
+    attributes: bytes,
+    *,
+    dump: bool,
+    family: int = _AF_INET,
+    subsystem: int = _NFNL_SUBSYS_NFTABLES,
+) -> Iterator[memoryview]:
     """The attribute part of every message of the answer."""
     body = _FAMILY.pack(family, 0, 0) + attributes
     header = _HEADER.pack(
         _HEADER.size + len(body),
-        _NFNL_SUBSYS_NFTABLES << 8 | kind,
+        subsystem << 8 | kind,
         _REQUEST | (_DUMP if dump else 0),
         1,
         0,
