@@ -17,6 +17,9 @@ CASES = [
     ("two_subnets", 120_000, 120_000, None, None),
     ("seven_subnets_eight_eips", 450_000, 440_000, 440_000, "nat_gateway"),
     ("tiny", 50, 30, 30, "nat_gateway"),
+    ("idle_timeout", 400, 300, 300, "nat_gateway"),
+    ("half_open", 400, 300, 300, "hyperplane_eni"),
+    ("port_hold", 400, 300, 300, "nat_gateway"),
 ]
 
 

@@ -31,6 +31,9 @@ SHIPPED = (
     Shipped("seven_subnets_eight_eips.yaml", 7, 8, 440_000, "nat_gateway"),
     Shipped("tiny.yaml", 2, 2, 30, "nat_gateway"),
     Shipped("real_programs.yaml", 2, 2, 400, "hyperplane_eni"),
+    Shipped("idle_timeout.yaml", 1, 1, 300, "nat_gateway"),
+    Shipped("half_open.yaml", 1, 1, 300, "hyperplane_eni"),
+    Shipped("port_hold.yaml", 1, 1, 300, "nat_gateway"),
 )
 
 each = pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: Path(shipped.file).stem)
@@ -111,7 +114,8 @@ def test_header_numbers(shipped: Shipped) -> None:
 def test_header_burst(shipped: Shipped) -> None:
     """The burst in the header establishes and loses what the header says, by the binding limit alone."""
     match = re.search(
-        r"burst -n (\d+) +([\d,]+) established, ([\d,]+) timed out, bottleneck (\w+)", header(shipped.file)
+        r"burst -n (\d+)(?: --connect-timeout \d+)? +([\d,]+) established, ([\d,]+) timed out, bottleneck (\w+)",
+        header(shipped.file),
     )
     assert match
     offered, established, timed_out = (int(match[group].replace(",", "")) for group in (1, 2, 3))

@@ -1,0 +1,249 @@
+"""What a NAT node forgets, and when: idle, half-open and closed connections, each with the topology that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.kernel.namespaces import Namespaces
+from tests.support.command import run_lab
+from tests.support.labs import Clients, eventually, slots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.kernel.namespaces import Inside
+    from lab.pytest_plugin import LabUp
+    from lab.run import Lab
+    from traffic.spec import Engine
+
+Shown = Callable[..., "Lab"]
+Small = Callable[..., "Lab"]
+MakeClients = Callable[["Lab"], Clients]
+
+ETH_P_ALL = 3
+IPV4 = 4
+FIN, RST = 0x01, 0x04
+ENI, NAT = "eni-private-a", "natgw"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
+GC_S = 0.25
+"""How long a slot that has expired may still be taken: the collector's pace."""
+
+
+@pytest.fixture
+def shown(lab_up: LabUp, topologies: Path, tmp_path: Path) -> Shown:
+    """A topology that ships, with other times than a person needs to look on."""
+
+    def up(name: str, times: dict[str, str]) -> Lab:
+        text = (topologies / f"{name}.yaml").read_text(encoding="utf-8")
+        for old, new in times.items():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text, encoding="utf-8")
+        return lab_up(path)
+
+    return up
+
+
+@pytest.fixture
+def namespaces() -> Iterator[Namespaces]:
+    """Ways into namespaces."""
+    with Namespaces() as entered:
+        yield entered
+
+
+class Tap:
+    """What passes in a namespace from now on: the TCP flags of each packet."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._socket = inside.run(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        self._socket.setblocking(False)  # noqa: FBT003 - positional only
+
+    def flags(self) -> list[int]:
+        """Those since the last call, in order."""
+        found: list[int] = []
+        while True:
+            try:
+                packet = self._socket.recv(2048)
+            except BlockingIOError:
+                return found
+            if packet[0] >> 4 == IPV4 and packet[9] == socket.IPPROTO_TCP:
+                found.append(packet[(packet[0] & 0xF) * 4 + 13])
+
+    def close(self) -> None:
+        """Stop."""
+        self._socket.close()
+
+
+@pytest.fixture
+def tap(namespaces: Namespaces) -> Iterator[Callable[[Lab, str], Tap]]:
+    """Listens in nodes."""
+    made: list[Tap] = []
+
+    def of(lab: Lab, node: str) -> Tap:
+        made.append(Tap(namespaces[lab.node(node).namespace]))
+        return made[-1]
+
+    yield of
+    for each in made:
+        each.close()
+
+
+def request(client: socket.socket) -> bytes:
+    """One request over an open connection, and what comes back."""
+    client.sendall(b"GET / HTTP/1.1\r\nHost: cache.example.com\r\n\r\n")
+    return client.recv(1000)
+
+
+# ── Idle ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_nat_gateway_forgets_idle_connections(
+    shown: Shown, clients: MakeClients, tap: Callable[[Lab, str], Tap]
+) -> None:
+    """IdleTimeoutCount rises by the connections that are idle, no FIN is sent, and who goes on gets an RST."""
+    lab = shown("idle_timeout", {"idle_timeout: 5s": "idle_timeout: 2s"})
+    lab.burst(40, connect_timeout_s=1)  # all closed in the end
+    lab.burst(150, connect_timeout_s=1, leave_open=True)
+    client = clients(lab).tcp()
+    assert request(client).startswith(b"HTTP/1.1 200")
+    at_server, at_client = tap(lab, "cache"), tap(lab, "checkout")
+    assert lab.idle_timeouts() == {ENI: 0, NAT: 0}
+    assert eventually(lambda: slots(lab, NAT) == 0)
+    assert lab.idle_timeouts() == {ENI: 0, NAT: 151}
+    assert slots(lab, ENI) == 151
+    assert at_server.flags() == at_client.flags() == []
+    with pytest.raises(ConnectionResetError):
+        request(client)
+    assert at_server.flags() == []
+    assert [each & (FIN | RST) for each in at_client.flags()] == [0, RST]
+    assert eventually(lambda: slots(lab, ENI) == 150)
+    assert lab.idle_timeouts() == {ENI: 0, NAT: 151}
+    assert run_lab("status", "--lab", lab.name, "--json").json["idle_timeouts"] == lab.idle_timeouts()
+    eni, nat = lab.connection_counts()
+    assert (eni.admitted, eni.established, eni.closed, eni.active, eni.resets_sent) == (191, 191, 41, 150, 0)
+    assert (nat.admitted, nat.established, nat.closed, nat.active, nat.resets_sent) == (191, 191, 40, 0, 1)
+
+
+def test_an_eni_forgets_idle_connections(
+    shown: Shown, namespaces: Namespaces, clients: MakeClients, tap: Callable[[Lab, str], Tap]
+) -> None:
+    """With the shorter timeout on the ENI it is the ENI that forgets: RST to the client, silence to the server."""
+    times = {"idle_timeout: 60s": "idle_timeout: 2s", "idle_timeout: 5s": "idle_timeout: 60s"}
+    lab = shown("idle_timeout", times)
+    listening = namespaces[lab.node("cache").namespace].run(socket.create_server, ("203.0.113.10", 9000))
+    with listening:
+        client = clients(lab).tcp(port=9000)
+        server, _ = listening.accept()
+        lab.burst(30, connect_timeout_s=1, leave_open=True)
+        at_server = tap(lab, "cache")
+        assert eventually(lambda: slots(lab, ENI) == 0)
+        assert lab.idle_timeouts() == {ENI: 31, NAT: 0}
+        with server:
+            server.sendall(b"are you there?")
+            assert not eventually(lambda: bool(server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)), within_s=0.5)
+        with pytest.raises(ConnectionResetError):
+            request(client)
+    assert not any(each & RST for each in at_server.flags())
+    assert lab.idle_timeouts() == {ENI: 31, NAT: 0}
+
+
+def test_keep_alive(small: Small, clients: MakeClients) -> None:
+    """TCP keep-alive more often than the idle timeout keeps a connection; one that comes later gets an RST."""
+    lab = small(timeouts="port_hold: 0s, idle_timeout: 2s")
+    from_fleet = clients(lab)
+    often, seldom = from_fleet.tcp(), from_fleet.tcp()
+    for client, every_s in ((often, 1), (seldom, 3)):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every_s)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    seldom.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        seldom.recv(1)
+    assert request(often).startswith(b"HTTP/1.1 200")
+    # Both nodes have the same timeout; the ENI answers first, and nothing more reaches the NAT gateway.
+    assert lab.idle_timeouts() == {"eni-private": 1, NAT: 1}
+    assert [each.resets_sent for each in lab.connection_counts()] == [1, 0]
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket", "scapy"])
+def test_a_client_that_takes_an_idle_connection_again(shown: Shown, engine: Engine) -> None:
+    """A reused connection that the NAT gateway has forgotten is reset, whatever TCP the client has."""
+    lab = shown("idle_timeout", {"idle_timeout: 5s": "idle_timeout: 1s"})
+    result = lab.burst(2, engine=engine, rate_per_s=0.5, reuse=True, duration_s=0.1, hold_s=9)
+    assert (result.tcp.attempted, result.tcp.reset) == (1, 1)
+    assert (result.requests.sent, result.requests.answered) == (2, 1)
+    assert lab.idle_timeouts() == {ENI: 0, NAT: 1}
+
+
+def test_what_is_closed_or_never_open_is_not_idle(small: Small, clients: MakeClients) -> None:
+    """Neither connections closed by FIN or RST, nor refused ones, nor SYNs without an answer count as idle timeouts."""
+    lab = small(timeouts="port_hold: 0s, idle_timeout: 1s, half_open_timeout: 1s")
+    from_fleet = clients(lab)
+    from_fleet.tcp().close()
+    reset = from_fleet.tcp()
+    reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    reset.close()
+    with pytest.raises(ConnectionRefusedError):
+        from_fleet.tcp(port=9)
+    lab.impair("cache", silence=True)
+    with pytest.raises(TimeoutError):
+        from_fleet.tcp(timeout_s=0.5)
+    from_fleet.open[-1].close()
+    assert eventually(lambda: slots(lab, "eni-private") == slots(lab, NAT) == 0)
+    eni, nat = lab.connection_counts()
+    assert (eni.admitted, eni.established, eni.closed, eni.idle_timeouts) == (4, 2, 2, 0)
+    assert (nat.admitted, nat.established, nat.closed, nat.idle_timeouts) == (3, 2, 2, 0)  # port 9 has no slots there
+
+
+# ── Half-open ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_syns_that_nobody_answers_fill_an_eni(shown: Shown) -> None:
+    """After a silent server, an ENI full of half-open connections refuses all, and is free after their timeout."""
+    lab = shown("half_open", {"half_open_timeout: 8s": "half_open_timeout: 3s"})
+    lab.impair("cache", silence=True)
+    silent = lab.burst(300, connect_timeout_s=0.9)
+    assert (silent.tcp.timed_out, silent.bottleneck) == (300, None)
+    lab.clear_impairments()
+    refused = lab.burst(300, connect_timeout_s=0.9)
+    assert (refused.tcp.timed_out, refused.bottleneck) == (300, "hyperplane_eni")
+    assert refused.drop_threshold == refused.predicted.established == 0
+    assert eventually(lambda: slots(lab, ENI) == 0)
+    assert lab.burst(300, connect_timeout_s=0.9).tcp.established == 300
+
+
+def test_a_half_open_connection_holds_its_slot_for_its_timeout(small: Small, clients: MakeClients) -> None:
+    """A single SYN holds a slot of the ENI and of the NAT gateway for `half_open_timeout`, and no longer."""
+    lab = small(timeouts="port_hold: 0s, half_open_timeout: 2s")
+    lab.impair("cache", silence=True)
+    from_fleet = clients(lab)
+    began_s = time.monotonic()
+    with pytest.raises(TimeoutError):
+        from_fleet.tcp(timeout_s=0.3)
+    from_fleet.open[-1].close()  # before its SYN comes again
+    assert slots(lab, "eni-private") == slots(lab, NAT) == 1
+    assert eventually(lambda: slots(lab, "eni-private") == slots(lab, NAT) == 0)
+    held_s = time.monotonic() - began_s
+    assert 2.0 <= held_s < 2.0 + 2 * GC_S + 0.5  # the collector's pace, and a busy machine
+
+
+# ── Closed ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_port_hold_makes_the_next_burst_wait(shown: Shown) -> None:
+    """A burst right after one that has closed finds its ports still held; after the hold they are free."""
+    lab = shown("port_hold", {"port_hold: 20s": "port_hold: 8s"})
+    first, second = (lab.burst(300, connect_timeout_s=0.9) for _ in range(2))
+    assert (first.tcp.established, first.tcp.timed_out) == (300, 0)
+    assert (second.tcp.established, second.tcp.timed_out, second.bottleneck) == (0, 300, "nat_gateway")
+    assert second.disagreements == ()
+    assert eventually(lambda: slots(lab, NAT) == 0)
+    assert lab.burst(300, connect_timeout_s=0.9).tcp.established == 300
+    assert lab.idle_timeouts() == {ENI: 0, NAT: 0}
