@@ -248,9 +248,14 @@ def _server(plan: Plan, load: Load) -> ServerPlan:
 
 def _first_turn(namespaces: Namespaces, scene: _Scene, before: Iterable[Reading]) -> int | None:
     """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
-    used = [each.limiter for each in before if each.limiter.kind == "hyperplane_eni" and each.in_use]
+    enis = [each for each in before if each.limiter.kind == "hyperplane_eni"]
+    with_room = [each for each in enis if each.in_use < each.limiter.limit] or enis
+    held, elsewhere = (
+        held_sources(namespaces, [each.limiter for each in group if each.in_use])
+        for group in (with_room, [each for each in enis if each not in with_room])
+    )
     ranges = (*scene.fleet.paths, *(path.sockets for path in scene.fleet.paths))
-    return first_turn(scene.blocks, ranges, held_sources(namespaces, used), scene.turns, scene.room)
+    return first_turn(scene.blocks, ranges, held, turns=scene.turns, room=scene.room, elsewhere=elsewhere)
 
 
 def _on_the_way(plan: Plan, nodes: Collection[str], server: ServerPlan, load: Load) -> tuple[Limiter, ...]:
@@ -258,7 +263,7 @@ def _on_the_way(plan: Plan, nodes: Collection[str], server: ServerPlan, load: Lo
     return tuple(
         limiter
         for limiter in plan.limiters
-        if limiter.node in nodes
+        if limiter.place in nodes
         and limiter.destination in (None, server.name)
         and limiter.protocol in ("any", load.protocol)
         and not limiter.drains
@@ -293,8 +298,8 @@ def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
     return lambda node: used.get(node, 0)
 
 
-def _eni_addresses(plan: Plan) -> dict[str, IPv4Address]:
-    return {node.name: IPv4Address(node.addresses[0]) for node in plan.nodes if node.kind == "hyperplane_eni"}
+def _eni_addresses(plan: Plan) -> dict[str, tuple[IPv4Address, ...]]:
+    return {node.name: tuple(map(IPv4Address, node.addresses)) for node in plan.nodes if node.kind == "hyperplane_eni"}
 
 
 def _spec(scene: _Scene, first: int) -> BurstSpec:
@@ -420,8 +425,8 @@ def _end(
     """Wait until what was closed is free; what slots and conntrack still hold then."""
     if scene.load.protocol == "tcp":  # a flow over UDP ends when it has been idle for long enough
         _await_free_slots(namespaces, before, half_open)
-    limiters = {each.node for each in scene.limiters}
-    wanted = [each for each in scene.plan.limiters if each.node in limiters]
+    places = {each.place for each in scene.limiters}
+    wanted = [each for each in scene.plan.limiters if each.place in places]
     deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
     while True:
         found = track(namespaces, wanted)

@@ -20,15 +20,22 @@ Source = tuple[IPv4Address, int]
 
 
 def first_turn(
-    blocks: PortBlocks, paths: Collection[EniPath], held: Collection[Source], turns: int = 1, room: int | None = None
+    blocks: PortBlocks,
+    paths: Collection[EniPath],
+    held: Collection[Source],
+    *,
+    turns: int = 1,
+    room: int | None = None,
+    elsewhere: Collection[Source] = (),
 ) -> int | None:
     """The turn (`PortBlocks`) from which on most ports are free, in environments that hold nothing; None if all do.
 
-    The burst takes `turns` turns, all of them below `room`.
+    The burst takes `turns` turns, all of them below `room`. Sources held `elsewhere`, behind ENIs that take none of
+    the burst, leave their ports free, but not their environments.
     """
     around, ports = blocks.ports, range(blocks.first_port, blocks.first_port + blocks.ports)
     turn = _after_held(around, sorted(blocks.turn(port, 0) for port in {port for _, port in held} if port in ports))
-    taken = _environments(paths, {address for address, _ in held})
+    taken = _environments(paths, {address for address, _ in (*held, *elsewhere)})
     rounds = range(turn, turn + around + (max(taken, default=0) + 1) * blocks.per_environment, around)
     within = (first for first in rounds if room is None or first + turns <= room)
     return next((first for first in within if _are_free(taken, blocks, first, turns)), None)

@@ -129,7 +129,7 @@ def assemble(
         tcp=seen.tcp,
         requests=seen.requests,
         drop_threshold=seen.drop_threshold,
-        limits=tuple(_limit(each) for each in readings),
+        limits=tuple(_limit(each) for each in readings if each.appeared),
         stops=tuple(stops),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first_to_refuse.limiter.kind if first_to_refuse and seen.tcp.timed_out else None,

@@ -195,6 +195,7 @@ def _status(lab: Lab) -> dict[str, Any]:
                 "refused_packets": each.refused_packets,
             }
             for each in readings
+            if each.appeared
         ],
         "connections": [
             {

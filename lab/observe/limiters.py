@@ -41,9 +41,22 @@ def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
             counters[limiter.refused_packets].packets,
             counters[limiter.refused_connections].packets,
             first,
+            appeared=_has_appeared(limiter),
         )
         for limiter in limiters
     ]
+
+
+def _has_appeared(limiter: Limiter) -> bool:
+    """An ENI that was asked for is there when the kernel has let its lag expire."""
+    if limiter.asked is None or limiter.growing is None:
+        return True
+    return _holds_any(limiter.table, limiter.asked) and not _holds_any(limiter.table, limiter.growing)
+
+
+def _holds_any(table: str, name: str) -> bool:
+    """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
+    return any(True for _ in nfnetlink.elements(table, name))
 
 
 def _first_refusal(limiter: Limiter) -> FirstRefusal | None:

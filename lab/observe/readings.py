@@ -30,6 +30,8 @@ class Reading:
     refused_connections: int
     first_refusal: FirstRefusal | None
     """The first connection that its node refused since it last forgot; None if it has refused none."""
+    appeared: bool = True
+    """Whether it is there: a further ENI comes some time after the one before it was full."""
 
     def with_peak(self, most: int) -> Reading:
         """The same, with the most that was ever held if that is more."""
@@ -37,10 +39,8 @@ class Reading:
 
     def since(self, before: Self) -> Reading:
         """The same moment, with refusals counted from an earlier one."""
-        return Reading(
-            self.limiter,
-            self.in_use,
-            self.refused_packets - before.refused_packets,
-            self.refused_connections - before.refused_connections,
-            self.first_refusal,
+        return replace(
+            self,
+            refused_packets=self.refused_packets - before.refused_packets,
+            refused_connections=self.refused_connections - before.refused_connections,
         )

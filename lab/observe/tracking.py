@@ -28,9 +28,12 @@ class Tracking:
 
 
 def track(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Tracking, ...]:
-    """Both counts of each node; `limiters` are all of these nodes, node by node."""
+    """Both counts of each node; `limiters` are all of these nodes, node by node.
+
+    ENIs that appear beside another are counted with it: conntrack counts by namespace.
+    """
     found = []
-    for (node, namespace), group in groupby(limiters, key=lambda each: (each.node, each.namespace)):
+    for (node, namespace), group in groupby(limiters, key=lambda each: (each.place, each.namespace)):
         slots, entries = namespaces[namespace].run(_count_here, tuple(group))
         found.append(Tracking(node, slots, entries))
     return tuple(found)

@@ -85,6 +85,6 @@ def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
 
 def _conntrack_entries(layout: Layout) -> int:
     """How many entries the busiest namespace can hold: what leaves the VPC is no more than the ENIs let through."""
-    topology, limit = layout.topology, layout.topology.hyperplane_eni.connection_limit
+    topology, limit = layout.topology, hyperplane_eni.most_connections(layout)
     behind = Counter(node for eni in layout.enis for node in exit_nodes(topology, eni.eni.subnet))
     return _CLOSED_ENTRIES * limit * max(behind.values(), default=1)

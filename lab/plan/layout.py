@@ -31,6 +31,7 @@ from lab.topology.names import (
     RESOLVER,
     SERVICE_VPC,
     VPC,
+    name_of_further_eni,
     node_name_of_function,
     node_name_of_server,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "EniLayout",
     "ExitLayout",
     "FleetLayout",
+    "FurtherEni",
     "Layout",
     "Link",
     "NatLayout",
@@ -125,6 +127,14 @@ class EgressLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherEni:
+    """An ENI that appears beside a full one: a name and a private address, in the first one's namespace."""
+
+    name: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class EniLayout:
     """A Hyperplane ENI: one port in the service VPC, one in a customer subnet."""
 
@@ -137,6 +147,13 @@ class EniLayout:
     address: IPv4Address
     """The private address in the subnet: what the customer's VPC sees as the source of every connection."""
     pairs: tuple[Pair, ...]
+    further: tuple[FurtherEni, ...] = ()
+    """Those that may appear when this one is full, in the order of their appearance."""
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """The private addresses of this ENI and of those that may appear beside it."""
+        return (self.address, *(each.address for each in self.further))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +336,11 @@ class _Surveyor:
             vpc=self._link(eni.name, VPC),
             address=self._subnet_address(eni.subnet, eni.name),
             pairs=self._pairs_behind(eni.name),
+            further=tuple(
+                FurtherEni(name, self._subnet_address(eni.subnet, name))
+                for number in range(2, self._topology.hyperplane_eni.most_enis + 1)
+                for name in (name_of_further_eni(eni.name, number),)
+            ),
         )
 
     def _egress(self) -> Iterator[EgressLayout]:

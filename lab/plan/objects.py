@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
 
 __all__ = [
+    "OTHER_DESTINATIONS",
     "Address",
     "Barrier",
     "Bridge",
@@ -51,6 +52,9 @@ MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
 RouteKind = Literal["unicast", "local", "blackhole"]
+
+OTHER_DESTINATIONS = "all others"
+"""A limiter's destination where it is for those that the topology does not name; no server can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,17 @@ class Limiter:
     """Name of the server that this limit is for; None counts all destinations together."""
     drains: bool = False
     """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
+    of: str | None = None
+    """The ENI in whose namespace this one appears when that is full; None for everything that is there from `up` on."""
+    asked: str | None = None
+    """A set with one element once this ENI has been asked for."""
+    growing: str | None = None
+    """A set with one element from then on until the ENI is there."""
+
+    @property
+    def place(self) -> str:
+        """The node in whose namespace it is."""
+        return self.of or self.node
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.topology.enis import Eni, enis_of, hyperplane_enis
 from lab.topology.loader import load, load_text
 from lab.topology.model import (
+    EniScaling,
     Function,
     HyperplaneEniSettings,
     InterfaceEndpoint,
@@ -21,6 +22,7 @@ from lab.topology.schema import json_schema, schema_text
 
 __all__ = [
     "Eni",
+    "EniScaling",
     "Function",
     "HyperplaneEniSettings",
     "InterfaceEndpoint",

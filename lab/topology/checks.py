@@ -23,6 +23,7 @@ from lab.topology.names import (
     NO_ROUTE,
     RESERVED_NODE_NAMES,
     name_of_eni,
+    name_of_further_eni,
     node_name_of_function,
     node_name_of_server,
 )
@@ -100,7 +101,11 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
         groups = tuple(sorted(set(function.value.security_groups)))
         for index, subnet in enumerate(function.value.subnets):
             owner = f"the ENI of subnet {subnet} with security groups {', '.join(groups)}"
-            yield name_of_eni(subnet, groups), owner, (*function.path, "subnets", index)
+            path = (*function.path, "subnets", index)
+            first = name_of_eni(subnet, groups)
+            yield first, owner, path
+            for number in range(2, draft.hyperplane_eni.most_enis + 1):
+                yield name_of_further_eni(first, number), f"number {number} of {owner}", path
 
 
 # ── References ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,6 +227,20 @@ def _no_host(address: IPv4Address) -> str | None:
     return next((f"{kind}, which no host can have" for kind, applies in kinds.items() if applies), None)
 
 
+# ── Settings ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def one_reading_of_the_eni_limit(draft: Draft) -> Iterator[Fault]:
+    """ENIs that count each destination by itself, and more of them when one is full: AWS publishes neither."""
+    settings = draft.hyperplane_eni
+    if settings.per_destination and settings.eni_scaling:
+        text = (
+            "per_destination and eni_scaling cannot both be on: nobody has published whether an ENI that is full for "
+            "one destination calls for another; leave one of them out"
+        )
+        yield Fault(("hyperplane_eni", "eni_scaling"), text)
+
+
 # ── Room ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -237,9 +256,10 @@ def elastic_ips(draft: Draft) -> Iterator[Fault]:
 
 
 def subnet_room(draft: Draft) -> Iterator[Fault]:
-    """More ENIs and NAT gateways in a subnet than it has addresses."""
+    """More ENIs and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count."""
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
-    taken = Counter([eni.subnet.name for eni in enis] + [item.value.subnet for item in draft.exits])
+    each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
+    taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits])
     for item in draft.subnets:
         room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         if taken[item.value.name] > room:
@@ -281,6 +301,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     service_vpc_range,
     subnet_ranges,
     server_addresses,
+    one_reading_of_the_eni_limit,
     elastic_ips,
     subnet_room,
     service_vpc_room,

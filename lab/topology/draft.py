@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lab.topology.exits import Exit
 from lab.topology.limits import SERVICE_VPC_CIDR
-from lab.topology.model import EXITS, Function, NatGateway, Server, Subnet
+from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Server, Subnet
 from lab.topology.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Draft:
     """
 
     service_vpc_cidr: IPv4Network | None
+    hyperplane_eni: HyperplaneEniSettings
     vpc_cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
     exits: tuple[Item[Exit], ...]
@@ -73,6 +74,7 @@ def draft(value: Value) -> Draft:
     service_vpc_cidr = _at(value, "service_vpc", "cidr") or str(SERVICE_VPC_CIDR)
     return Draft(
         service_vpc_cidr=_range(ServiceBlock, service_vpc_cidr),
+        hyperplane_eni=_mended(HyperplaneEniSettings, _at(value, "hyperplane_eni")) or HyperplaneEniSettings(),
         vpc_cidr=_range(Block, _at(value, "vpc", "cidr")),
         subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
         exits=tuple(item for key, kind in EXITS.items() for item in _items(value, ("vpc", key), _mended, kind)),

@@ -14,6 +14,8 @@ __all__ = [
     "ENDPOINT_IDLE_TIMEOUT_S",
     "ENI_CONNECTIONS",
     "ENI_IDLE_TIMEOUT_S",
+    "ENI_SCALING_DEFAULT",
+    "ENI_SCALING_MOST",
     "ENVIRONMENT_BLOCK",
     "ENVIRONMENT_DESCRIPTORS",
     "FUNCTION_SECURITY_GROUPS",
@@ -46,6 +48,13 @@ ENI_CONNECTIONS = 65_000
 # Not published. 350 s is what the other Hyperplane services do: NAT gateway (below) and Network Load Balancer
 # (https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html).
 ENI_IDLE_TIMEOUT_S = 350
+
+# "If the number of connections exceeds this limit, Lambda scales the number of ENIs automatically based on network
+# traffic and concurrency requirements" (same page as the 65,000). Neither how soon nor how far is published; the
+# article that the lab reproduces saw ENIs that "did not scale to handle the bursts". The numbers are the lab's own:
+# 8 ENIs for one subnet and security-group set carry 520,000 connections, more than one NAT gateway to one server.
+ENI_SCALING_DEFAULT = 4
+ENI_SCALING_MOST = 8
 
 # A VpcConfig has at most 5 items in SecurityGroupIds and 16 in SubnetIds.
 # https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html

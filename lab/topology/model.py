@@ -3,9 +3,9 @@
 The sentences are read twice: an error line ends with one, and an editor shows it while the file is written.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer
 
 from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Model, Whole, YesNo
 from lab.topology.exits import Exit
@@ -13,6 +13,8 @@ from lab.topology.interface_endpoint import InterfaceEndpoint
 from lab.topology.limits import (
     ENI_CONNECTIONS,
     ENI_IDLE_TIMEOUT_S,
+    ENI_SCALING_DEFAULT,
+    ENI_SCALING_MOST,
     FUNCTION_SECURITY_GROUPS,
     FUNCTION_SUBNETS,
     HALF_OPEN_TIMEOUT_S,
@@ -21,10 +23,11 @@ from lab.topology.limits import (
     SERVICE_VPC_CIDR,
 )
 from lab.topology.nat_gateway import NatGateway
-from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout
+from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout, shown
 
 __all__ = [
     "EXITS",
+    "EniScaling",
     "Function",
     "HyperplaneEniSettings",
     "InterfaceEndpoint",
@@ -57,8 +60,47 @@ class ServiceVpc(Model):
     resolver: Resolver = Field(Resolver(), description="the service VPC's name server, a mapping")
 
 
+class EniScaling(Model):
+    """Further ENIs for a subnet and security-group set, each some time after the one before it was full."""
+
+    after_s: Timeout = Field(
+        alias="after",
+        description="the lag, from an ENI's first refusal to the ENI that appears beside it, "
+        f"is {DURATION} (AWS publishes none)",
+    )
+    most: Whole = Field(
+        ENI_SCALING_DEFAULT,
+        ge=2,
+        le=ENI_SCALING_MOST,
+        description="the most ENIs that one subnet and security-group set may come to are 2 to 8",
+    )
+
+
+OFF = "off"
+
+
+def _scaling(value: object) -> object:
+    """`off` is a word in YAML 1.2 and false in YAML 1.1; nothing at all is neither."""
+    if value is None:
+        raise ValueError(f"{shown(value)} is neither {OFF} nor a mapping")
+    return None if value == OFF or value is False else value
+
+
+def _written_scaling(value: EniScaling | None, write: SerializerFunctionWrapHandler) -> object:
+    return OFF if value is None else write(value)
+
+
+def _scaling_schema(schema: dict[str, Any]) -> None:
+    """What an editor may offer: a mapping, or `off` in either YAML's meaning."""
+    mapping, _ = schema["anyOf"]
+    schema.update(anyOf=[mapping, {"enum": [OFF, False]}], default=OFF)
+
+
+Scaling = Annotated[EniScaling | None, BeforeValidator(_scaling), WrapSerializer(_written_scaling)]
+
+
 class HyperplaneEniSettings(Model):
-    """How each Hyperplane ENI counts and forgets connections."""
+    """How each Hyperplane ENI counts and forgets connections, and whether others come to its help."""
 
     connection_limit: Limit = Field(
         ENI_CONNECTIONS,
@@ -81,6 +123,21 @@ class HyperplaneEniSettings(Model):
         alias="port_hold",
         description=PORT_HOLD,
     )
+    per_destination: YesNo = Field(
+        False,  # noqa: FBT003 - pydantic's way to write a default
+        description="per_destination, a limit for each unique destination (address, port, protocol) "
+        "instead of one in total, is true or false",
+    )
+    eni_scaling: Scaling = Field(
+        None,
+        description="ENI scaling, further ENIs when one is full, is off or a mapping such as {after: 60s, most: 4}",
+        json_schema_extra=_scaling_schema,
+    )
+
+    @property
+    def most_enis(self) -> int:
+        """How many ENIs one subnet and security-group set may come to."""
+        return self.eni_scaling.most if self.eni_scaling else 1
 
 
 class Subnet(Model):

@@ -19,6 +19,7 @@ __all__ = [
     "SERVICE_VPC",
     "VPC",
     "name_of_eni",
+    "name_of_further_eni",
     "node_name_of_function",
     "node_name_of_nat_gateway",
     "node_name_of_server",
@@ -57,6 +58,11 @@ def name_of_eni(subnet: str, security_groups: Iterable[str]) -> str:
     """The node of a Hyperplane ENI: `eni-private-a`, or `eni-private-a-db-web` with other groups."""
     groups = tuple(security_groups)
     return "-".join(("eni", subnet, *(() if groups == DEFAULT_SECURITY_GROUPS else groups)))
+
+
+def name_of_further_eni(eni: str, number: int) -> str:
+    """The ENI that appears beside a full one: `eni-private-a-2` is the second of its subnet and security groups."""
+    return f"{eni}-{number}"
 
 
 def require_lab_name(text: str) -> str:

@@ -25,7 +25,10 @@ SPEC = BurstSpec(
     port=443,
     connections=140_000,
 )
-ENI_ADDRESSES = {"eni-private-a": IPv4Address("10.0.1.4"), "eni-private-b": IPv4Address("10.0.2.4")}
+ENI_ADDRESSES = {
+    "eni-private-a": (IPv4Address("10.0.1.4"), IPv4Address("10.0.1.5")),
+    "eni-private-b": (IPv4Address("10.0.2.4"),),
+}
 NAT = eips(1)[0]
 
 
@@ -36,9 +39,9 @@ def client(number: int) -> tuple[str, int]:
 
 
 def translated(number: int) -> tuple[str, int]:
-    """The same, as NAT gateways see them: the ENI's address, and the port that the ENI kept."""
+    """The same, as NAT gateways see them: an address of the ENI's, and the port that the ENI kept."""
     eni = SPEC.paths[number % len(SPEC.paths)].eni
-    return str(ENI_ADDRESSES[eni]), client(number)[1]
+    return str(ENI_ADDRESSES[eni][-1]), client(number)[1]
 
 
 def test_nobody() -> None:

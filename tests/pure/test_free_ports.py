@@ -55,6 +55,13 @@ def test_the_longest_run(held: set[int]) -> None:
     assert run(chosen) == max(run(start) for start in range(60))
 
 
+def test_held_elsewhere() -> None:
+    """Behind an ENI that is full, ports are no hindrance to those who use the next one; clients are."""
+    full = [(PATH.first_address, _port(turn)) for turn in range(6)]
+    assert first_turn(BLOCKS, [PATH], [], elsewhere=full) == 60
+    assert first_turn(BLOCKS, [PATH], [(ELSEWHERE, _port(0))], elsewhere=full) == 61
+
+
 def test_other_environments() -> None:
     """Environments of this function that hold something are left alone, whatever their ports."""
     twenty_third = PATH.first_address + 23

@@ -26,7 +26,7 @@ def addresses(layout: Layout) -> Iterator[IPv4Address]:
     """What each node calls its own."""
     yield layout.resolver.address
     yield from (each.address for each in layout.fleets)
-    yield from (address for each in layout.enis for address in (each.service_address, each.address))
+    yield from (address for each in layout.enis for address in (each.service_address, *each.addresses))
     for nat in layout.nat_gateways:
         yield from (nat.address, *(each.address for each in nat.elastic_ips))
     yield from (each.server.address for each in layout.servers)
@@ -67,7 +67,7 @@ def test_halves_of_a_pair(cidr: IPv4Network, index: int) -> None:
 def test_aws_keeps_its_addresses(made: Topology) -> None:
     """No ENI and no NAT gateway takes one of the five addresses that AWS keeps of each subnet."""
     layout = lay_out(made, "t")
-    taken = [(each.eni.subnet.cidr, each.address) for each in layout.enis]
+    taken = [(each.eni.subnet.cidr, address) for each in layout.enis for address in each.addresses]
     taken += [(each.subnet.cidr, each.address) for each in layout.nat_gateways]
     for cidr, address in taken:
         assert 4 <= int(address) - int(cidr.network_address) < cidr.num_addresses - 1

@@ -100,6 +100,95 @@ def test_eni_limit_is_total() -> None:
     assert rules[-1] == "goto refuse_connections"
 
 
+def growing(most: int) -> Plan:
+    """A plan in which an ENI may come to so many."""
+    return build(
+        topology({"p": "natgw"}, function("f", "p"), hyperplane_eni={"eni_scaling": {"after": 5, "most": most}})
+    )
+
+
+def test_each_further_eni_is_a_limiter_of_its_own() -> None:
+    """ENIs that may appear have a name, a limit, a mark and a private address each, in the first one's namespace."""
+    plan = growing(3)
+    found = limiters(plan, "hyperplane_eni")
+    assert [(each.node, each.of, each.limit) for each in found] == [
+        ("eni-p", None, 65_000),
+        ("eni-p-2", "eni-p", 65_000),
+        ("eni-p-3", "eni-p", 65_000),
+    ]
+    assert {(each.place, each.namespace) for each in found} == {("eni-p", "lab-made-eni-p")}
+    (node,) = (each for each in plan.nodes if each.kind == "hyperplane_eni")
+    assert node.addresses == ("10.0.1.4", "10.0.1.5", "10.0.1.6")
+    text = ruleset(plan, "eni-p")
+    marks = dict(re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text))
+    assert len(set(marks.values())) == 3
+    *further, first = chain(text, "translate")[1:]
+    assert first.endswith('"vpc" snat to 10.0.1.4')
+    assert [re.findall(r"ct mark (\S+) snat to (\S+)", rule) for rule in further] == [
+        [(marks["connections_2"], "10.0.1.5")],
+        [(marks["connections_3"], "10.0.1.6")],
+    ]
+
+
+def test_the_way_to_a_further_eni() -> None:
+    """A connection tries one ENI after the other, passes by those that have not appeared, and is refused by one."""
+    text = ruleset(growing(3), "eni-p")
+    for number, (name, asked) in enumerate((("connections", "asked_2"), ("connections_2", "asked_3")), 1):
+        rules = chain(text, "admit" if number == 1 else f"admit_{number}")
+        assert admissions(rules) == [name, name]
+        after = asked.replace("asked", "growing")
+        assert rules[2:] == [
+            f"iif @{asked} iif != @{after} goto admit_{number + 1}",
+            f"iif != @{asked} add @{after} {{ iif }} add @{asked} {{ iif }}",
+            f"goto refuse_{name}",
+        ]
+        assert f"set {after} {{ type iface_index; size 1; flags dynamic,timeout; timeout 5s; }}" in text
+    assert chain(text, "admit_3")[-1] == "goto refuse_connections_3"
+
+
+def test_no_growth_by_default() -> None:
+    """Unless a topology asks for it, an ENI stays alone, as in the article."""
+    plan = build(topology({"p": "natgw"}, function("f", "p"), hyperplane_eni={"eni_scaling": "off"}))
+    assert plan == build(topology({"p": "natgw"}, function("f", "p")))
+    assert "growing" not in ruleset(plan, "eni-p")
+
+
+def test_an_eni_that_counts_each_destination() -> None:
+    """With `per_destination` there is a set for each server and protocol, and one in total for everything else."""
+    servers = (server("a", 1), server("b-c", 2, port=53))
+    plan = build(
+        topology({"p": "natgw"}, function("f", "p"), servers=servers, hyperplane_eni={"per_destination": True})
+    )
+    found = limiters(plan, "hyperplane_eni")
+    assert [(each.destination, each.protocol) for each in found] == [
+        ("a", "tcp"),
+        ("a", "udp"),
+        ("b-c", "tcp"),
+        ("b-c", "udp"),
+        ("all others", "any"),
+    ]
+    text = ruleset(plan, "eni-p")
+    choice, *others = chain(text, "admit")
+    for each, match in zip(found, ("1 . 443 . tcp", "1 . 443 . udp", "2 . 53 . tcp", "2 . 53 . udp"), strict=False):
+        assert f"203.0.113.{match} : goto admit_{each.slots}" in choice
+        assert admissions(chain(text, f"admit_{each.slots}")) == [each.slots]
+        assert chain(text, f"admit_{each.slots}")[-1] == f"goto refuse_{each.slots}"
+    assert admissions(others) == [found[-1].slots] * 2
+    marks = re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text)
+    assert len({mark for _, mark in marks}) == len(found)
+
+
+def test_a_destination_behind_an_endpoint() -> None:
+    """To an ENI, a server behind an interface endpoint is at the endpoint's address, where its clients go."""
+    made = shipped("privatelink")
+    counting = made.hyperplane_eni.model_copy(update={"per_destination": True})
+    plan = build(made.model_copy(update={"hyperplane_eni": counting}))
+    (endpoint,) = (each for each in plan.nodes if each.kind == "interface_endpoint")
+    choice = chain(ruleset(plan, "eni-private-a"), "admit")[0]
+    assert f"{endpoint.addresses[0]} . 443 . tcp : goto admit_to_cache_tcp" in choice
+    assert "203.0.113.10" not in choice
+
+
 # ── NAT gateways ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -265,6 +354,16 @@ def test_large_labs_raise_conntrack_max() -> None:
     assert entries(shipped("seven_subnets_eight_eips")) > KERNELS_OWN_CONNTRACK_MAX
     small = ("one_subnet", "one_subnet_two_eips", "two_subnets", "tiny")
     assert all(entries(shipped(name)) <= KERNELS_OWN_CONNTRACK_MAX for name in small)
+
+
+def test_entries_of_every_slot() -> None:
+    """ENIs that may appear, and limits for each destination, have room for the entries of all their slots."""
+    alone, grown, each_destination = (
+        entries(topology({"p": "natgw"}, function("f", "p"), hyperplane_eni=settings))
+        for settings in ({}, {"eni_scaling": {"after": 5, "most": 4}}, {"per_destination": True})
+    )
+    assert grown == 4 * alone
+    assert each_destination == 3 * alone  # one server over TCP, over UDP, and the rest
 
 
 def test_entries_are_those_of_the_busiest_namespace() -> None:

@@ -131,16 +131,16 @@ def ruleset_faults(plan: Plan) -> Iterator[str]:
         text = texts[each.namespace]
         sets = (each.slots, each.refused, each.first_refused)
         counters = (each.refused_packets, each.refused_connections)
-        wanted = [f"table ip {each.table} {{", f"set {each.slots} {{ type {_KEYS[each.kind]}; size {each.limit};"]
-        wanted += [f"set {name} {{" for name in sets] + [f"counter {name} {{" for name in counters]
+        key = _WHOLE_TUPLE if each.protocol == "any" else _SOURCE_ONLY
+        wanted = [f"table ip {each.table} {{", f"set {each.slots} {{ type {key}; size {each.limit};"]
+        wanted += [f"set {name} {{" for name in (*sets, each.asked, each.growing) if name] + [
+            f"counter {name} {{" for name in counters
+        ]
         yield from (f"{each}: no {line}" for line in wanted if line not in text)
 
 
-_KEYS = {
-    "hyperplane_eni": "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto",
-    "nat_gateway": "ipv4_addr . inet_service",
-    "interface_endpoint": "ipv4_addr . inet_service",
-}
+_WHOLE_TUPLE = "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto"
+_SOURCE_ONLY = "ipv4_addr . inet_service"
 _NAMED_IN_NFT = {"chain": r"goto (\w+)", "set": r"@(\w+)", "counter": r"counter name (\w+)"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 
 import pytest
@@ -79,6 +80,15 @@ def test_limits() -> None:
         "destination": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
+
+
+def test_an_eni_that_has_not_appeared_is_no_entry() -> None:
+    """Of ENIs that may yet appear a result says nothing; once one is there it has an entry like the others."""
+    further = replace(reading(replace(ENI_A, node="eni-private-a-2", of="eni-private-a")), appeared=False)
+    nodes = [limit.node for limit in burst_result(CLIENTS, *AGREEING, further).limits]
+    assert nodes == [each.limiter.node for each in AGREEING]
+    there = replace(further, appeared=True).since(further)
+    assert burst_result(CLIENTS, *AGREEING, there).limits[-1].node == "eni-private-a-2"
 
 
 def test_no_bottleneck() -> None:

@@ -82,6 +82,27 @@ def test_durations(written: str, seconds: int) -> None:
     assert topology.hyperplane_eni.idle_timeout_s == seconds
 
 
+@pytest.mark.parametrize("written", ["off", "false", '"off"'])
+def test_scaling_is_off_in_either_yaml(written: str) -> None:
+    """`off` is a word in YAML 1.2 and false in YAML 1.1; both mean the default."""
+    topology = load_text(f"{SMALLEST}\nhyperplane_eni: {{eni_scaling: {written}}}")
+    assert topology == load_text(SMALLEST)
+    assert topology.hyperplane_eni.most_enis == 1
+
+
+def test_scaling_survives_json() -> None:
+    """What a lab remembers of its topology tells growth from none."""
+    for written in ("off", "{after: 1m}", "{after: 5, most: 8}"):
+        topology = load_text(f"{SMALLEST}\nhyperplane_eni: {{eni_scaling: {written}}}")
+        assert Topology.model_validate_json(topology.model_dump_json(by_alias=True), by_alias=True) == topology
+
+
+def test_scaling_without_a_word() -> None:
+    """A key without a value is no decision."""
+    (fault,) = faults(f"{SMALLEST}\nhyperplane_eni: {{eni_scaling: }}")
+    assert "nothing is neither off nor a mapping" in fault
+
+
 def test_python_names_are_not_yaml_names() -> None:
     """A file says `idle_timeout`; Python's `idle_timeout_s` is an unknown key there."""
     (fault,) = faults(f"{SMALLEST}\nhyperplane_eni: {{idle_timeout_s: 5}}")

@@ -34,6 +34,9 @@ SHIPPED = (
     Shipped("idle_timeout.yaml", 1, 1, 300, "nat_gateway"),
     Shipped("half_open.yaml", 1, 1, 300, "hyperplane_eni"),
     Shipped("port_hold.yaml", 1, 1, 300, "nat_gateway"),
+    Shipped("eni_scaling.yaml", 1, 3, 65_000, "hyperplane_eni"),
+    Shipped("two_servers.yaml", 2, 1, 55_000, "nat_gateway"),
+    Shipped("per_destination.yaml", 1, 2, 65_000, "hyperplane_eni"),
 )
 
 each = pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: Path(shipped.file).stem)
@@ -114,7 +117,7 @@ def test_header_numbers(shipped: Shipped) -> None:
 def test_header_burst(shipped: Shipped) -> None:
     """The burst in the header establishes and loses what the header says, by the binding limit alone."""
     match = re.search(
-        r"burst -n (\d+)(?: --connect-timeout \d+)? +([\d,]+) established, ([\d,]+) timed out, bottleneck (\w+)",
+        r"burst -n (\d+)(?: --[\w-]+(?: \d+)?)*\s+#?\s+([\d,]+) established, ([\d,]+) timed out, bottleneck (\w+)",
         header(shipped.file),
     )
     assert match

@@ -117,6 +117,19 @@ def _nat_gateways(
     )
 
 
+def _enis(
+    limits: st.SearchStrategy[int], timeouts: dict[str, st.SearchStrategy[int]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Settings of ENIs: alone, growing after a lag that no test waits for, or with a limit for each destination."""
+    common = {"connection_limit": limits, **timeouts}
+    scaling = st.fixed_dictionaries({"after": st.integers(60, 600)}, optional={"most": st.integers(2, 8)})
+    return st.one_of(
+        st.fixed_dictionaries(common),
+        st.fixed_dictionaries({**common, "eni_scaling": scaling}),
+        st.fixed_dictionaries({**common, "per_destination": st.booleans()}),
+    )
+
+
 @st.composite
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
@@ -172,6 +185,6 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
-        hyperplane_eni={"connection_limit": draw(limits), **{name: draw(each) for name, each in timeouts.items()}},
+        hyperplane_eni=draw(_enis(limits, timeouts)),
         service_vpc={"cidr": draw(st.sampled_from(_SERVICE_VPCS))},
     )

@@ -263,6 +263,9 @@ def limiter(
     table: str,
     eip: str | None = None,
     destination: str | None = None,
+    of: str | None = None,
+    asked: str | None = None,
+    growing: str | None = None,
 ) -> Limiter:
     """Where the kernel keeps this set's numbers."""
     return Limiter(
@@ -280,6 +283,9 @@ def limiter(
         eip=eip,
         destination=destination,
         drains=slots.ends is not None,
+        of=of,
+        asked=asked,
+        growing=growing,
     )
 
 

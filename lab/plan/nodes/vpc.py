@@ -42,7 +42,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
 
 def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
     for eni in layout.enis:
-        yield eni.eni.subnet, eni.vpc, eni.address
+        yield from ((eni.eni.subnet, eni.vpc, address) for address in eni.addresses)
     for each in layout.exits:
         yield each.subnet, each.vpc, each.address
 
