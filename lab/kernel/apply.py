@@ -140,7 +140,7 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
 
 def require_vacant(state: State, plan: Plan) -> None:
     """Refuse to begin where something is that this lab has not made: it must not be undone with the rest."""
-    owners = {name: record.lab for record in state.records() for name in record.plan().namespaces}
+    owners = {name: record.lab for record in state.records() for name in _namespaces(record)}
     for name in plan.namespaces:
         if name in owners:
             raise KernelError(f"namespace {name} belongs to lab {owners[name]}; use another name: lab up --name")
@@ -152,6 +152,14 @@ def require_vacant(state: State, plan: Plan) -> None:
     for item in plan.objects:
         if isinstance(item, File) and not _is_free(item):
             raise KernelError(f"{item.path} is there already, and no lab has made it; use another name: lab up --name")
+
+
+def _namespaces(record: Record) -> tuple[str, ...]:
+    """Those of another lab; of a damaged record, or one of another version, only what exists can be known."""
+    try:
+        return record.plan().namespaces
+    except KernelError:
+        return ()
 
 
 def lost(plan: Plan) -> list[str]:
