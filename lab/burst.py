@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -284,7 +285,14 @@ def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
     if at_once is None:
         return Prediction(load.connections, None, None, None, ())
     function, server = scene.fleet.function, scene.server.name
-    found = predict(scene.topology, at_once, function=function, server=server, in_use=_in_use(before))
+    found = predict(
+        scene.topology,
+        at_once,
+        function=function,
+        server=server,
+        in_use=_in_use(before),
+        connect_timeout_s=load.connect_timeout_s,
+    )
     if not load.over_time or found.bottleneck is None:
         established = found.established if at_once == load.connections or load.reuse else load.connections
         return replace(found, offered=load.connections, established=established)
@@ -292,10 +300,13 @@ def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
 
 
 def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
-    used: dict[str, int] = {}
+    """Slots taken at a node; an ENI that has appeared beside a full one gives it more than it had."""
+    used: Counter[str] = Counter()
     for each in readings:
-        used[each.limiter.node] = used.get(each.limiter.node, 0) + each.in_use
-    return lambda node: used.get(node, 0)
+        if each.appeared:
+            more = each.limiter.limit if each.limiter.of else 0
+            used[each.limiter.place] += each.in_use - more
+    return lambda node: used[node]
 
 
 def _eni_addresses(plan: Plan) -> dict[str, tuple[IPv4Address, ...]]:

@@ -17,7 +17,9 @@ from lab.topology.ways import Way, ways
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
 InUse = Callable[[str], int]
-"""Node name → connections that hold one of its slots already."""
+"""Node → connections that hold one of its slots already; fewer than none where another ENI has come to its help."""
+_CONNECT_TIMEOUT_S = 30.0
+"""A burst's own, unless it is told otherwise."""
 
 
 def _nothing(_: str) -> int:
@@ -110,8 +112,12 @@ def predict(
     server: str | None = None,
     in_use: InUse = _nothing,
     first_connection: int = 0,
+    connect_timeout_s: float = _CONNECT_TIMEOUT_S,
 ) -> Prediction:
-    """What a burst of so many connections will show on a topology, all held at the same time."""
+    """What a burst of so many connections will show on a topology, all held at the same time.
+
+    `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through.
+    """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((each.name for each in topology.functions), function, "function")
@@ -120,7 +126,7 @@ def predict(
     turns = [_Turn(way, (place - first_connection) % len(found), len(found)) for place, way in enumerate(found)]
     inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use))}
     limiters = (*inner.values(), *_exits(turns, inner, in_use))
-    if reason := _unknown(limiters, connections):
+    if reason := _chance(limiters, connections) or _growth(topology, inner.values(), connections, connect_timeout_s):
         loads = tuple(each.load(connections) for each in limiters)
         return Prediction(connections, None, None, None, loads, unknown=reason)
     return _predicted(connections, limiters, turns, inner)
@@ -161,10 +167,22 @@ def _sum(before: Sequence[_Limiter]) -> Callable[[int], int]:
     return lambda m: sum(each.admitted(m) for each in before)
 
 
-def _unknown(limiters: Iterable[_Limiter], connections: int) -> str | None:
+def _chance(limiters: Iterable[_Limiter], connections: int) -> str | None:
     if any(each.left_to_chance(connections) for each in limiters):
         return "Elastic IPs do not spill over: chance decides which is full first"
     return None
+
+
+def _growth(topology: Topology, enis: Iterable[_Limiter], connections: int, connect_timeout_s: float) -> str | None:
+    scaling = topology.hyperplane_eni.eni_scaling
+    if scaling is None or scaling.after_s > connect_timeout_s:
+        return None
+    if all(each.first_refusal(connections) is None for each in enis):
+        return None
+    return (
+        f"another ENI appears {scaling.after_s} s after one is full, while clients still send SYNs "
+        f"({connect_timeout_s:g} s): some are let through"
+    )
 
 
 def _predicted(

@@ -54,6 +54,9 @@ def predict(
     function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
+    connect_timeout: Annotated[
+        float, typer.Option(help="How long clients send SYNs, in seconds; it matters where ENIs grow.")
+    ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
     """What a burst will show, and which limit binds, by arithmetic from the topology.
@@ -64,7 +67,13 @@ def predict(
     from lab.predict import predict as predict_burst
     from lab.topology import load, scaled
 
-    prediction = predict_burst(scaled(load(topology), scale), connections, function=function, server=server)
+    prediction = predict_burst(
+        scaled(load(topology), scale),
+        connections,
+        function=function,
+        server=server,
+        connect_timeout_s=connect_timeout,
+    )
     if as_json:
         print_json(_document(prediction))
         return

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -18,52 +20,81 @@ from lab.run import Lab
 from tests.support.topologies import LASTING, topologies
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.load import LoadOptions
     from lab.result import BurstResult
     from lab.topology import Topology
 
 CASES = int(os.environ.get("LAB_PREDICTION_CASES", "100"))
+AT_A_TIME = 4
+"""Labs side by side: each spends most of its time on waiting."""
 
 _numbers = count(1)
-_seen: Counter[tuple[bool, str | None, bool]] = Counter()
+_seen: Counter[str] = Counter()
+
+
+class Case(NamedTuple):
+    """A topology and what is asked of it, one burst after another."""
+
+    topology: Topology
+    bursts: list[LoadOptions]
+    connections: list[int]
 
 
 @st.composite
-def bursts(draw: st.DrawFn, topology: Topology) -> dict[str, Any]:
-    """A burst that may well be too much."""
-    return {
-        "connections": draw(st.integers(1, 150)),
-        "function": draw(st.sampled_from([each.name for each in topology.functions])),
-        "server": draw(st.sampled_from([each.name for each in topology.servers])),
-        "leave_open": draw(st.booleans()),
-    }
+def cases(draw: st.DrawFn) -> Case:
+    """Bursts that may well be too much, some of which leave their connections to the next one."""
+    made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True))
+    bursts = st.fixed_dictionaries(
+        {
+            "function": st.sampled_from([each.name for each in made.functions]),
+            "server": st.sampled_from([each.name for each in made.servers]),
+            "leave_open": st.booleans(),
+            "connect_timeout_s": st.just(0.5),
+        }
+    )
+    asked = draw(st.lists(bursts, min_size=1, max_size=2))
+    return Case(made, cast("list[LoadOptions]", asked), [draw(st.integers(1, 150)) for _ in asked])
 
 
 @settings(
-    max_examples=CASES,
+    max_examples=-(-CASES // AT_A_TIME),
     deadline=None,
     derandomize="LAB_PREDICTION_CASES" not in os.environ,
     database=None,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],  # a case takes a second: shrinking would take an hour
+    phases=[Phase.explicit, Phase.generate],  # a case takes seconds: shrinking would take an hour
 )
-@given(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True), st.data())
-def test_what_is_predicted_is_seen(
-    tmp_path_factory: pytest.TempPathFactory, made: Topology, data: st.DataObject
-) -> None:
+@given(st.tuples(*(cases() for _ in range(AT_A_TIME))))
+def test_what_is_predicted_is_seen(tmp_path_factory: pytest.TempPathFactory, asked: tuple[Case, ...]) -> None:
     """Established, drop threshold and bottleneck are as predicted, wherever chance has no say; all accounts agree."""
-    path = tmp_path_factory.mktemp("predicted") / "made.yaml"
-    path.write_text(made.model_dump_json(by_alias=True))  # JSON is YAML
-    with Lab.up(path, name=f"predicted-{os.getpid()}-{next(_numbers)}") as lab:
-        for _ in range(data.draw(st.integers(1, 2), label="bursts")):
-            asked = data.draw(bursts(made), label="burst")
-            _judge(lab.burst(**asked, connect_timeout_s=0.5))
+    directory = tmp_path_factory.mktemp("predicted")
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(lambda case: _run(case, directory / f"{next(_numbers)}.yaml"), asked))
+
+
+def _run(case: Case, path: Path) -> None:
+    path.write_text(case.topology.model_dump_json(by_alias=True))  # JSON is YAML
+    with Lab.up(path, name=f"predicted-{os.getpid()}-{path.stem}") as lab:
+        for options, connections in zip(case.bursts, case.connections, strict=True):
+            _judge(lab.burst(connections, **options))
 
 
 def _judge(result: BurstResult) -> None:
     predicted = result.predicted
     assert result.disagreements == ()
     assert result.dns.failed == 0
-    if predicted.established is not None:
-        seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
-        assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
-    _seen[predicted.established is None, predicted.bottleneck, bool(result.stops)] += 1
+    if predicted.established is None:
+        _seen["left to chance"] += 1
+        return
+    seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
+    assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
+    _seen["stopped" if result.stops else str(result.bottleneck)] += 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _told() -> Iterator[None]:
+    """What all these bursts came to, for whoever runs with -s."""
+    yield
+    print(f"\nbursts: {dict(_seen)}")  # noqa: T201

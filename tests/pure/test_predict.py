@@ -17,29 +17,41 @@ from tests.support.topologies import function, nat_gateway, shipped, topologies,
 
 
 def simulate(topology: Topology, connections: int, caller: str, in_use: InUse, first: int) -> Prediction:
-    """The same answer without arithmetic: each connection asks its ENI for a slot, then its NAT gateway."""
+    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
     enis = enis_of(topology, caller)
-    gateways = {each.name: each for each in topology.vpc.nat_gateways}
-    held, refused, offered = Counter[str](), Counter[str](), Counter[str]()
+    server = topology.servers[0].name
+    held, refused = Counter[str](), Counter[str]()
+    first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
-    for number in range(connections):
+    for number in range(connections if enis else 0):
         eni = enis[(first + number) % len(enis)]
-        gateway = gateways[str(eni.subnet.default_route)]
-        room = {
-            (eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit,
-            (node_name_of_nat_gateway(gateway.name), "nat_gateway"): (
-                gateway.elastic_ips * gateway.connections_per_destination
-            ),
-        }
+        out = way_out(topology, eni.subnet.default_route, server)
+        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
-            offered[node] += 1
-            if in_use(node) + held[node] >= limit:
+            if limit is not None and in_use(node) + held[node] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
             held[node] += 1
-    threshold, bottleneck = first_refusal or (None, None)
-    return Prediction(connections, connections - refused.total(), threshold, bottleneck, ())
+        else:
+            if out is not None:
+                continue
+            refused["no route"] += 1
+        first_loss = number if first_loss is None else first_loss
+    bottleneck = first_refusal[1] if first_refusal else None
+    return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
+
+
+def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+    """What takes connections out of the VPC, and its room; None where nothing does."""
+    for endpoint in topology.vpc.interface_endpoints:
+        if endpoint.server == server:
+            return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+    for each in topology.vpc.nat_gateways:
+        if each.name == default_route:
+            room = each.elastic_ips * each.connections_per_destination
+            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+    return None
 
 
 def predictable(made: Topology) -> bool:
@@ -109,12 +121,13 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
     assume(predictable(made))
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
-    nodes += [node_name_of_nat_gateway(each.name) for each in made.vpc.nat_gateways]
+    nodes += [each.node for each in made.vpc.exits]
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
         found = predict(made, connections, function=caller, in_use=in_use, first_connection=first)
-        assert replace(found, limiters=()) == simulate(made, connections, caller, in_use, first)
-        assert sum(each.refused for each in found.limiters) == connections - (found.established or 0)
+        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
+        lost = connections - (found.established or 0)
+        assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
 @settings(max_examples=50)

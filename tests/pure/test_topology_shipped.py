@@ -67,7 +67,7 @@ def test_all_are_here() -> None:
 
 
 _STORY = re.compile(
-    r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout \d+)?(?: --function (?P<function>[\w-]+))?"
+    r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout (?P<timeout>\d+))?(?: --function (?P<function>[\w-]+))?"
     r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
     r"(?:, (?P<timed_out>[\d,]+) timed out)?(?:, bottleneck (?P<bottleneck>\w+))?",
     re.MULTILINE,
@@ -79,7 +79,13 @@ def test_header_bursts_are_predicted(path: Path) -> None:
     """Every burst in a header, each on its own, shows what is predicted."""
     topology = load(path)
     for story in _STORY.finditer(header(path.name)):
-        predicted = predict(topology, int(story["n"]), function=story["function"], server=story["server"])
+        predicted = predict(
+            topology,
+            int(story["n"]),
+            function=story["function"],
+            server=story["server"],
+            connect_timeout_s=float(story["timeout"] or 30),
+        )
         told = [int((story[key] or "0").replace(",", "")) for key in ("established", "timed_out")]
         assert [predicted.established, sum(told)] == [told[0], int(story["n"])]
         assert predicted.bottleneck == story["bottleneck"]
