@@ -24,6 +24,7 @@ from lab.plan.describe import describe_object
 from lab.plan.objects import (
     Address,
     Bridge,
+    BridgePort,
     ConntrackMax,
     File,
     KernelObject,
@@ -115,6 +116,7 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
     Sysctl: (_in_namespaces(settings.write_sysctl), _goes_with_its_namespace),
     VethPair: (_in_namespaces(links.add_veth), _goes_with_its_namespace),
     Bridge: (_in_namespaces(links.add_bridge), _goes_with_its_namespace),
+    BridgePort: (_in_namespaces(links.add_bridge_port), _goes_with_its_namespace),
     Address: (_in_namespaces(links.add_address), _goes_with_its_namespace),
     Neighbour: (_in_namespaces(links.add_neighbour), _goes_with_its_namespace),
     Route: (_in_namespaces(links.add_route), _goes_with_its_namespace),

@@ -1,4 +1,4 @@
-"""Links, addresses, neighbours, routes and rules: one function for each kind of plan object, spoken to by netlink."""
+"""Links, addresses, neighbours, routes and rules: made, replaced and removed, one by one, by netlink."""
 
 from __future__ import annotations
 
@@ -12,9 +12,27 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces
-from lab.plan.objects import Address, Bridge, Neighbour, Route, Rule, VethPair
+from lab.plan.objects import Address, Bridge, BridgePort, Neighbour, Port, Route, Rule, VethPair
 
-__all__ = ["add_address", "add_bridge", "add_neighbour", "add_route", "add_rule", "add_veth", "wait_until_up"]
+__all__ = [
+    "add_address",
+    "add_bridge",
+    "add_bridge_port",
+    "add_neighbour",
+    "add_route",
+    "add_rule",
+    "add_veth",
+    "remove_address",
+    "remove_bridge",
+    "remove_bridge_port",
+    "remove_neighbour",
+    "remove_route",
+    "remove_rule",
+    "remove_veth",
+    "replace_neighbour",
+    "replace_route",
+    "wait_until_up",
+]
 
 _NEAR_INDEX = 1000
 """Near ends get indices from here. Two ends with the same index, each in its namespace, look to the kernel like a
@@ -41,7 +59,7 @@ def _add_veth(ip: IPRoute, pair: VethPair, far: int) -> None:
     ip.link(
         "add",
         ifname=pair.a.interface,
-        index=_NEAR_INDEX + len(socket.if_nameindex()),
+        index=max(_NEAR_INDEX, *(index for index, _ in socket.if_nameindex())) + 1,
         kind="veth",
         address=pair.a.mac,
         peer={"ifname": pair.b.interface, "address": pair.b.mac, "net_ns_fd": far},
@@ -49,16 +67,29 @@ def _add_veth(ip: IPRoute, pair: VethPair, far: int) -> None:
     )
 
 
+def remove_veth(namespaces: Namespaces, at: Port) -> None:
+    """Remove a veth pair, seen from one of its ends; what is on both ends goes with them, at once."""
+    namespaces[at.namespace].ip(lambda ip: ip.link("del", index=socket.if_nametoindex(at.interface)))
+
+
 def add_bridge(namespaces: Namespaces, bridge: Bridge) -> None:
-    """Create a bridge and plug its ports in."""
+    """Create a bridge."""
+    namespaces[bridge.namespace].ip(lambda ip: ip.link("add", ifname=bridge.interface, kind="bridge", state="up"))
 
-    def make(ip: IPRoute) -> None:
-        ip.link("add", ifname=bridge.interface, kind="bridge", state="up")
-        index = socket.if_nametoindex(bridge.interface)
-        for port in bridge.ports:
-            _set(ip, port, master=index)
 
-    namespaces[bridge.namespace].ip(make)
+def add_bridge_port(namespaces: Namespaces, port: BridgePort) -> None:
+    """Plug an interface into a bridge."""
+    namespaces[port.namespace].ip(lambda ip: _set(ip, port.interface, master=socket.if_nametoindex(port.bridge)))
+
+
+def remove_bridge(namespaces: Namespaces, bridge: Bridge) -> None:
+    """Remove a bridge; its ports stay."""
+    namespaces[bridge.namespace].ip(lambda ip: ip.link("del", index=socket.if_nametoindex(bridge.interface)))
+
+
+def remove_bridge_port(namespaces: Namespaces, port: BridgePort) -> None:
+    """Unplug an interface from its bridge."""
+    namespaces[port.namespace].ip(lambda ip: _set(ip, port.interface, master=0))
 
 
 def _set(ip: IPRoute, interface: str, **changes: Any) -> None:
@@ -67,9 +98,18 @@ def _set(ip: IPRoute, interface: str, **changes: Any) -> None:
 
 def add_address(namespaces: Namespaces, address: Address) -> None:
     """Give an interface an address."""
+    _address("add", namespaces, address)
+
+
+def remove_address(namespaces: Namespaces, address: Address) -> None:
+    """Take an address from an interface."""
+    _address("del", namespaces, address)
+
+
+def _address(verb: str, namespaces: Namespaces, address: Address) -> None:
     namespaces[address.namespace].ip(
         lambda ip: ip.addr(
-            "add",
+            verb,
             index=socket.if_nametoindex(address.interface),
             address=str(address.address.ip),
             prefixlen=address.address.network.prefixlen,
@@ -79,20 +119,43 @@ def add_address(namespaces: Namespaces, address: Address) -> None:
 
 def add_neighbour(namespaces: Namespaces, neighbour: Neighbour) -> None:
     """Tell an interface a MAC address for good."""
+    _neighbour("add", namespaces, neighbour, lladdr=neighbour.mac, state="permanent")
+
+
+def replace_neighbour(namespaces: Namespaces, neighbour: Neighbour) -> None:
+    """Tell an interface another MAC address for the same neighbour."""
+    _neighbour("replace", namespaces, neighbour, lladdr=neighbour.mac, state="permanent")
+
+
+def remove_neighbour(namespaces: Namespaces, neighbour: Neighbour) -> None:
+    """Let an interface forget a neighbour."""
+    _neighbour("del", namespaces, neighbour)
+
+
+def _neighbour(verb: str, namespaces: Namespaces, neighbour: Neighbour, **told: str) -> None:
     namespaces[neighbour.namespace].ip(
         lambda ip: ip.neigh(
-            "add",
-            dst=str(neighbour.address),
-            lladdr=neighbour.mac,
-            ifindex=socket.if_nametoindex(neighbour.interface),
-            state="permanent",
+            verb, dst=str(neighbour.address), ifindex=socket.if_nametoindex(neighbour.interface), **told
         )
     )
 
 
 def add_route(namespaces: Namespaces, route: Route) -> None:
     """Add a route."""
+    _route("add", namespaces, route)
 
+
+def replace_route(namespaces: Namespaces, route: Route) -> None:
+    """Put a route in place of the one that its table has for the same destination, in one step."""
+    _route("replace", namespaces, route)
+
+
+def remove_route(namespaces: Namespaces, route: Route) -> None:
+    """Take a route away."""
+    _route("del", namespaces, route)
+
+
+def _route(verb: str, namespaces: Namespaces, route: Route) -> None:
     def make(ip: IPRoute) -> None:
         fields: dict[str, Any] = {"dst": str(route.destination), "table": route.table, "type": route.type}
         if route.interface is not None:
@@ -103,13 +166,22 @@ def add_route(namespaces: Namespaces, route: Route) -> None:
             fields["scope"] = _HOST_SCOPE
         elif route.via is None and route.type == "unicast":
             fields["scope"] = "link"
-        ip.route("add", **fields)
+        ip.route(verb, **fields)
 
     namespaces[route.namespace].ip(make)
 
 
 def add_rule(namespaces: Namespaces, rule: Rule) -> None:
     """Add a policy routing rule."""
+    _rule("add", namespaces, rule)
+
+
+def remove_rule(namespaces: Namespaces, rule: Rule) -> None:
+    """Take a policy routing rule away."""
+    _rule("del", namespaces, rule)
+
+
+def _rule(verb: str, namespaces: Namespaces, rule: Rule) -> None:
     fields: dict[str, Any] = {"priority": rule.priority, "table": rule.table}
     if rule.source is not None:
         fields |= {"src": str(rule.source.network_address), "src_len": rule.source.prefixlen}
@@ -117,7 +189,7 @@ def add_rule(namespaces: Namespaces, rule: Rule) -> None:
         fields |= {"dst": str(rule.destination.network_address), "dst_len": rule.destination.prefixlen}
     if rule.input_interface is not None:
         fields["iifname"] = rule.input_interface
-    namespaces[rule.namespace].ip(lambda ip: ip.rule("add", **fields))
+    namespaces[rule.namespace].ip(lambda ip: ip.rule(verb, **fields))
 
 
 def wait_until_up(namespaces: Namespaces, names: Iterable[str]) -> None:

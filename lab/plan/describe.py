@@ -9,6 +9,7 @@ from itertools import groupby
 from lab.plan.objects import (
     Address,
     Bridge,
+    BridgePort,
     ConntrackMax,
     File,
     KernelObject,
@@ -67,7 +68,12 @@ def _(item: VethPair) -> str:
 
 @describe_object.register
 def _(item: Bridge) -> str:
-    return f"{item.namespace}: bridge {item.interface} of {' '.join(item.ports)}"
+    return f"{item.namespace}: bridge {item.interface}"
+
+
+@describe_object.register
+def _(item: BridgePort) -> str:
+    return f"{item.namespace}: port {item.interface} of bridge {item.bridge}"
 
 
 @describe_object.register

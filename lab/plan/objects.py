@@ -19,6 +19,7 @@ __all__ = [
     "Address",
     "Barrier",
     "Bridge",
+    "BridgePort",
     "BurstSpec",
     "ConntrackMax",
     "EniPath",
@@ -108,12 +109,21 @@ class VethPair:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge and the interfaces that it joins."""
+    """A bridge, without ports."""
 
     namespace: str
     interface: str
-    ports: tuple[str, ...]
     kind: Literal["bridge"] = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePort:
+    """An interface that a bridge joins."""
+
+    namespace: str
+    bridge: str
+    interface: str
+    kind: Literal["bridge_port"] = "bridge_port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,7 @@ KernelObject = (
     | Sysctl
     | VethPair
     | Bridge
+    | BridgePort
     | Address
     | Process
     | Neighbour

@@ -21,6 +21,7 @@ from lab.kernel import nfnetlink, nft, processes
 from lab.kernel.links import (
     add_address,
     add_bridge,
+    add_bridge_port,
     add_neighbour,
     add_route,
     add_rule,
@@ -33,6 +34,7 @@ from lab.plan.objects import (
     LOCAL_TABLE,
     Address,
     Bridge,
+    BridgePort,
     Neighbour,
     Process,
     Route,
@@ -198,7 +200,9 @@ def test_a_bridge_joins_its_ports(namespaces: Throwaway) -> None:
         far = pair.b.namespace
         ip("link", "set", "right", "netns", middle, "name", f"port{index}", "up", namespace=far)
         add_address(namespaces, Address(pair.a.namespace, "left", IPv4Interface(f"10.0.0.{index + 1}/24")))
-    add_bridge(namespaces, Bridge(middle, "segment", ("port0", "port1")))
+    add_bridge(namespaces, Bridge(middle, "segment"))
+    for index in range(len(pairs)):
+        add_bridge_port(namespaces, BridgePort(middle, "segment", f"port{index}"))
     wait_until_up(namespaces, (middle, *(pair.a.namespace for pair in pairs)))
     ports = ip("link", "show", "master", "segment", namespace=middle)
     assert {each["ifname"]: each["linkinfo"]["info_slave_data"]["state"] for each in ports} == {
@@ -339,11 +343,12 @@ def _route(namespaces: Namespaces, name: str) -> None:
     add_route(namespaces, Route(name, ELSEWHERE, "gone"))
 
 
-def _bridge(namespaces: Namespaces, name: str) -> None:
-    add_bridge(namespaces, Bridge(name, "segment", ("gone",)))
+def _bridge_port(namespaces: Namespaces, name: str) -> None:
+    add_bridge(namespaces, Bridge(name, "segment"))
+    add_bridge_port(namespaces, BridgePort(name, "segment", "gone"))
 
 
-@pytest.mark.parametrize("make", [_address, _neighbour, _route, _bridge])
+@pytest.mark.parametrize("make", [_address, _neighbour, _route, _bridge_port])
 def test_an_interface_that_is_not_there(namespaces: Throwaway, make: Callable[[Namespaces, str], None]) -> None:
     """Whatever needs an interface that is not there raises OSError."""
     with pytest.raises(OSError, match="no interface with this name"):

@@ -20,6 +20,7 @@ from lab.plan.objects import (
     MAIN_TABLE,
     Address,
     Bridge,
+    BridgePort,
     ConntrackMax,
     File,
     KernelObject,
@@ -66,8 +67,8 @@ def references(plan: Plan) -> Iterator[tuple[KernelObject, At]]:
             yield each, At(each.namespace, each.interface)
         if isinstance(each, Rule) and each.input_interface is not None:
             yield each, At(each.namespace, each.input_interface)
-        if isinstance(each, Bridge):
-            yield from ((each, At(each.namespace, port)) for port in each.ports)
+        if isinstance(each, BridgePort):
+            yield from ((each, At(each.namespace, name)) for name in (each.bridge, each.interface))
 
 
 def reachable_macs(plan: Plan) -> dict[At, frozenset[str]]:
@@ -77,11 +78,12 @@ def reachable_macs(plan: Plan) -> dict[At, frozenset[str]]:
         if isinstance(each, VethPair):
             peers[At(each.a.namespace, each.a.interface)] = each.b
             peers[At(each.b.namespace, each.b.interface)] = each.a
+    bridges: dict[At, list[At]] = {}
+    for each in _only(plan, BridgePort):
+        bridges.setdefault(At(each.namespace, each.bridge), []).append(At(each.namespace, each.interface))
     bridged: dict[At, frozenset[str]] = {}
-    for each in plan.objects:
-        if isinstance(each, Bridge):
-            ports = [At(each.namespace, port) for port in each.ports]
-            bridged |= dict.fromkeys(ports, frozenset(peers[port].mac for port in ports if port in peers))
+    for ports in bridges.values():
+        bridged |= dict.fromkeys(ports, frozenset(peers[port].mac for port in ports if port in peers))
     return {at: bridged.get(At(peer.namespace, peer.interface), frozenset((peer.mac,))) for at, peer in peers.items()}
 
 

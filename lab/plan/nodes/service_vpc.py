@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lab.plan.layout import Layout
 from lab.plan.nodes import parts
-from lab.plan.objects import Bridge, NodePlan, Sysctl
+from lab.plan.objects import Bridge, BridgePort, NodePlan, Sysctl
 from lab.topology.names import SERVICE_VPC
 
 __all__ = ["plan"]
@@ -25,5 +25,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     yield from parts.namespace(layout.service)
     # With br_netfilter loaded (Docker does) bridged frames would visit the IP hooks as well.
     yield Sysctl(layout.service, "net.bridge.bridge-nf-call-iptables", "0", optional=True)
-    yield Bridge(layout.service, _BRIDGE, tuple(link.far.interface for link in links))
+    yield Bridge(layout.service, _BRIDGE)
+    yield from (BridgePort(layout.service, _BRIDGE, link.far.interface) for link in links)
     yield NodePlan(SERVICE_VPC, "service_vpc", layout.service, (str(layout.topology.service_vpc.cidr),))
