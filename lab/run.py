@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from ipaddress import IPv4Address
 from os import PathLike
 from pathlib import Path
+import time
 from typing import Self, Unpack
 
 from lab.burst import Progress, run_burst
-from lab.errors import KernelError, UsageError
+from lab.disruption import Breakage, Held, breakages, sets_to_rebuild
+from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
+from lab.kernel.converge import converge
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
 from lab.load import Load, LoadOptions
 from lab.observe.connections import ConnectionCounts, count
-from lab.observe.limiters import read
+from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.plan import Plan, build
+from lab.plan.diff import Difference, difference, drained_by
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
 from lab.topology import Topology, load, scaled
 from traffic.sighting import Sighting
 
-__all__ = ["Lab"]
+__all__ = ["Convergence", "Lab"]
 
 
 def _silent(_: object) -> None:
     """Notices and progress that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """What `up` has changed of a lab that was up."""
+
+    old: Plan
+    new: Plan
+    difference: Difference
+    broken: tuple[Breakage, ...]
+    """Connections that it has broken, as it was allowed to."""
 
 
 class Lab:
@@ -40,13 +58,18 @@ class Lab:
             assert lab.burst(140_000).bottleneck == "hyperplane_eni"
     """
 
-    def __init__(self, record: Record, state: State, *, changed: bool = False) -> None:
+    def __init__(
+        self, record: Record, state: State, *, changed: bool = False, convergence: Convergence | None = None
+    ) -> None:
         self._record = record
         self._state = state
         self._identity = record.identity()
-        self.plan: Plan = record.plan()
+        self._revision = record.revision()
+        self._plan = record.plan()
         self.changed = changed
-        """Whether this very call brought it up."""
+        """Whether this very call brought it up or changed it."""
+        self.convergence = convergence
+        """What this very call changed of a lab that was up."""
 
     @classmethod
     def up(
@@ -55,11 +78,16 @@ class Lab:
         *,
         name: str | None = None,
         scale: int = 1,
+        disruptive: bool = False,
         notice: Callable[[str], None] = _silent,
     ) -> Self:
-        """Build the lab of a topology file, every limit divided by `scale`; a lab that is up as wanted stays as it is.
+        """Build the lab of a topology file, every limit divided by `scale`; one that is up becomes what the file has.
 
-        Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind.
+        A lab that is up as wanted stays as it is; one that differs is changed, and connections that the change does not
+        touch stay. ExpectationError when it would break connections that are held, unless it may be `disruptive`.
+
+        Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind, or a lab
+        that was up as it was.
         """
         wanted = scaled(load(topology), scale)
         plan = build(wanted, name)
@@ -68,9 +96,9 @@ class Lab:
         with state.locked():
             known = state.record(plan.lab)
             if known is not None and known.phase() == "up":
-                _require_equal(known, plan)
-                _require_whole(plan)
-                return cls(known, state)
+                _require_whole(known.plan())
+                found = _converge(state, known, wanted, Path(topology).read_text(), notice, disruptive=disruptive)
+                return cls(known, state, changed=found is not None, convergence=found)
             if known is not None:  # half built by a process that was killed
                 _take_down(state, known, known.plan(), notice)
             apply.require_vacant(state, plan)
@@ -110,6 +138,14 @@ class Lab:
         return [cls(record, state) for record in state.records()]
 
     @property
+    def plan(self) -> Plan:
+        """The plan that was applied; `up` on a lab that is up may have changed it meanwhile."""
+        revision = self._record.revision()
+        if revision not in (self._revision, (0, 0)) and self._record.identity() == self._identity:
+            self._revision, self._plan = revision, self._record.plan()
+        return self._plan
+
+    @property
     def name(self) -> str:
         """The lab's name."""
         return self.plan.lab
@@ -135,7 +171,7 @@ class Lab:
         with self._state.locked():
             if self._record.identity() != self._identity:
                 return []  # it has been taken down already; what bears its name now is another
-            return _take_down(self._state, self._record, self.plan, notice)
+            return _take_down(self._state, self._record, self._record.plan(), notice)
 
     def node(self, name: str) -> NodePlan:
         """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
@@ -214,12 +250,39 @@ class Lab:
         return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw)
 
 
-def _require_equal(known: Record, plan: Plan) -> None:
-    if known.plan() != plan:
-        raise UsageError(
-            f"lab {plan.lab} is up and differs from this topology; take it down first: lab down --lab {plan.lab}, "
-            "or bring this one up beside it: lab up … --name OTHER"
+def _converge(
+    state: State,
+    record: Record,
+    wanted: Topology,
+    text: str,
+    notice: Callable[[str], None],
+    *,
+    disruptive: bool,
+) -> Convergence | None:
+    """Make a lab that is up what is wanted; None when there is nothing to do."""
+    old, now_s = record.plan(), time.time()
+    with Namespaces() as namespaces:
+        readings = read(namespaces, old.limiters)
+        held = Held(old, readings, cache(partial(_held_sources, namespaces, readings)), now_s)
+        new = build(wanted, old.lab, drained_by(old, wanted, held.by, now_s))
+        if new == old:
+            return None
+        found = difference(old, new)
+        broken = breakages(new, found, held)
+    if broken and not disruptive:
+        lines = "".join(f"\n  {each}" for each in broken)
+        raise ExpectationError(
+            f"lab {old.lab} stays as it is, for the change would break connections that are held:{lines}\n"
+            f"to do it anyway: lab up … --disruptive"
         )
+    converge(state, record, (new, wanted, text), notice, rebuilt=sets_to_rebuild(new, held))
+    return Convergence(old, new, found, broken)
+
+
+def _held_sources(namespaces: Namespaces, readings: tuple[Reading, ...]) -> tuple[IPv4Address, ...]:
+    """The source address of each connection that an ENI holds."""
+    enis = [each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use]
+    return tuple(address for address, _ in held_sources(namespaces, enis))
 
 
 def _require_whole(plan: Plan) -> None:

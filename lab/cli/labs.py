@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import complain, notice, print_json, say, table
 
 if TYPE_CHECKING:
-    from lab.run import Lab
+    from lab.run import Convergence, Lab
 
 __all__ = ["register"]
 
@@ -33,9 +34,13 @@ def up(
         bool,
         typer.Option("--dry-run", help="Print the plan, in the order of making, and make nothing. Needs no root."),
     ] = False,
+    disruptive: Annotated[
+        bool,
+        typer.Option("--disruptive", help="Change a lab that is up even if connections that are held break."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the lab that a topology describes.
+    """Build the lab that a topology describes, or make one that is up what the file has now.
 
     \b
     sudo lab up topologies/two_subnets.yaml
@@ -48,13 +53,16 @@ def up(
     from lab.run import Lab
 
     try:
-        lab = Lab.up(topology, name=name, scale=scale, notice=notice)
+        lab = Lab.up(topology, name=name, scale=scale, disruptive=disruptive, notice=notice)
     except KeyboardInterrupt:
         complain("interrupted")
         raise
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: 130 would say that it is undone
     if as_json:
-        print_json({"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)})
+        print_json(_up(lab))
+        return
+    if lab.convergence is not None:
+        _say_convergence(lab.name, lab.convergence)
         return
     if not lab.changed:
         say(f"lab {lab.name} is up already, just as {topology} has it")
@@ -64,6 +72,35 @@ def up(
         f"next: sudo lab burst --lab {lab.name} -n 1000; sudo lab status; sudo lab down --lab {lab.name}",
         style="dim",
     )
+
+
+def _up(lab: Lab) -> dict[str, Any]:
+    from lab.plan.summary import nodes_added, nodes_removed
+
+    document = {"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)}
+    done = lab.convergence
+    return document | {
+        "converged": done is not None,
+        "added": [] if done is None else [each.name for each in nodes_added(done.old, done.new)],
+        "removed": [] if done is None else [each.name for each in nodes_removed(done.old, done.new)],
+        "changes": [] if done is None else list(_summary(done)),
+        "broken": [] if done is None else [each._asdict() for each in done.broken],
+    }
+
+
+def _summary(done: Convergence) -> tuple[str, ...]:
+    from lab.plan.summary import summary
+
+    return summary(done.old, done.new, done.difference, lambda at: time.strftime("%H:%M:%S", time.localtime(at)))
+
+
+def _say_convergence(name: str, done: Convergence) -> None:
+    lines = _summary(done)
+    say(f"lab {name} converged" + ("" if lines else ": nothing that its nodes would show"))
+    for line in lines:
+        say(f"  {line}")
+    for each in done.broken:
+        notice(f"broken: {each}")
 
 
 def _print_plan(topology: TopologyFile, name: str | None, scale: int, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 import signal
 import threading
@@ -39,15 +40,25 @@ from lab.plan.objects import (
     VethPair,
 )
 
-__all__ = ["Notice", "apply", "lost", "require_vacant", "undo", "uninterrupted"]
+__all__ = [
+    "STEPS",
+    "Notice",
+    "Site",
+    "apply",
+    "lost",
+    "refusal_of",
+    "require_vacant",
+    "undo",
+    "uninterrupted",
+]
 
 Notice = Callable[[str], None]
 """Takes a sentence that the user should read."""
 
 
 @dataclass(slots=True)
-class _Site:
-    """Where a plan is being applied: the lab's record, threads in its namespaces, processes on their way up."""
+class Site:
+    """Where plans are being applied: the lab's record, threads in its namespaces, processes on their way up."""
 
     state: State
     record: Record
@@ -61,12 +72,23 @@ class _Site:
     def __exit__(self, *_: object) -> None:
         self.namespaces.close()
 
+    def await_processes(self) -> None:
+        """Return once all that were started are ready."""
+        while self.starting:
+            self.starting.pop(0).wait_ready()
+
+    def give_up_processes(self) -> None:
+        """Wait for none of those that were started."""
+        while self.starting:
+            os.close(self.starting.pop(0).announcement)
+
     @property
     def conntrack_max(self) -> settings.ConntrackMaxKeeper:
+        """Who keeps the one host-wide setting."""
         return settings.ConntrackMaxKeeper(self.state.conntrack_max_record)
 
 
-def _raise_conntrack_max(site: _Site, item: ConntrackMax) -> None:
+def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
     if raised := site.conntrack_max.need(site.record.lab, item.entries):
         site.notice(
             f"raised net.netfilter.nf_conntrack_max from {raised[0]:,} to {raised[1]:,} for the whole machine; "
@@ -74,38 +96,38 @@ def _raise_conntrack_max(site: _Site, item: ConntrackMax) -> None:
         )
 
 
-def _restore_conntrack_max(site: _Site, _: ConntrackMax) -> None:
+def _restore_conntrack_max(site: Site, _: ConntrackMax) -> None:
     if restored := site.conntrack_max.release(site.record.lab):
         site.notice(f"restored net.netfilter.nf_conntrack_max to {restored[1]:,}")
 
 
-def _write_file(_: _Site, item: File) -> None:
+def _write_file(_: Site, item: File) -> None:
     path = Path(item.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(item.text)
 
 
-def _remove_file(_: _Site, item: File) -> None:
+def _remove_file(_: Site, item: File) -> None:
     path = Path(item.path)
     path.unlink(missing_ok=True)
     with suppress(OSError):  # not empty: another file of the lab is still to go, or one that is not the lab's
         path.parent.rmdir()
 
 
-def _start(site: _Site, item: Process) -> None:
+def _start(site: Site, item: Process) -> None:
     log = site.record.logs / f"{item.namespace}.log"
     site.starting.append(processes.start(site.namespaces[item.namespace], item, log))
 
 
-def _goes_with_its_namespace(_: _Site, __: Any) -> None:
+def _goes_with_its_namespace(_: Site, __: Any) -> None:
     """Nothing to undo."""
 
 
-def _in_namespaces(do: Callable[[Namespaces, Any], None]) -> Callable[[_Site, Any], None]:
+def _in_namespaces(do: Callable[[Namespaces, Any], None]) -> Callable[[Site, Any], None]:
     return lambda site, item: do(site.namespaces, item)
 
 
-_Step = Callable[[_Site, Any], None]
+_Step = Callable[[Site, Any], None]
 
 STEPS: dict[type, tuple[_Step, _Step]] = {
     ConntrackMax: (_raise_conntrack_max, _restore_conntrack_max),
@@ -130,20 +152,26 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
 
 def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
-    with _Site(state, record, notice) as site:
+    with Site(state, record, notice) as site:
         for item in plan.objects:
-            with _refusal_of(item):
+            with refusal_of(item):
                 STEPS[type(item)][0](site, item)
-        with _refusal_of("every interface up"):
+        with refusal_of("every interface up"):
             links.wait_until_up(site.namespaces, plan.namespaces)
-        while site.starting:
-            site.starting.pop(0).wait_ready()
+        site.await_processes()
 
 
-def require_vacant(state: State, plan: Plan) -> None:
-    """Refuse to begin where something is that this lab has not made: it must not be undone with the rest."""
-    owners = {name: record.lab for record in state.records() for name in _namespaces(record)}
+def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> None:
+    """Refuse to begin where something is that this lab has not made: it must not be undone with the rest.
+
+    Only what is `new_to` another plan counts, if there is one.
+    """
+    known = () if new_to is None else new_to.objects
+    files = {each.path for each in known if isinstance(each, File)}
+    owners = {name: record.lab for record in state.records() for name in record.plan().namespaces}
     for name in plan.namespaces:
+        if new_to is not None and name in new_to.namespaces:
+            continue
         if name in owners:
             raise KernelError(f"namespace {name} belongs to lab {owners[name]}; use another name: lab up --name")
         if exists(name):
@@ -152,16 +180,8 @@ def require_vacant(state: State, plan: Plan) -> None:
                 f"or, if nobody needs it, remove it: sudo ip netns del {name}"
             )
     for item in plan.objects:
-        if isinstance(item, File) and not _is_free(item):
+        if isinstance(item, File) and item.path not in files and not _is_free(item):
             raise KernelError(f"{item.path} is there already, and no lab has made it; use another name: lab up --name")
-
-
-def _namespaces(record: Record) -> tuple[str, ...]:
-    """Those of another lab; of a damaged record, or one of another version, only what exists can be known."""
-    try:
-        return record.plan().namespaces
-    except KernelError:
-        return ()
 
 
 def lost(plan: Plan) -> list[str]:
@@ -181,12 +201,13 @@ def _is_free(item: File) -> bool:
 
 
 @contextmanager
-def _refusal_of(item: KernelObject | str) -> Iterator[None]:
+def refusal_of(item: KernelObject | str, verb: str = "") -> Iterator[None]:
+    """A step that the kernel may refuse; KernelError says which, and why."""
     try:
         yield
     except (OSError, NetlinkError) as refused:
         step = item if isinstance(item, str) else _headline(item)
-        raise KernelError(f"the kernel refused a step: {step}: {refused}") from refused
+        raise KernelError(f"the kernel refused a step: {verb}{step}: {refused}") from refused
 
 
 def _headline(item: KernelObject) -> str:
@@ -196,7 +217,7 @@ def _headline(item: KernelObject) -> str:
 
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
     """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
-    with _Site(state, record, notice) as site:
+    with Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)
         _undo_all(site, plan.objects)
     return ended
@@ -216,7 +237,7 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _undo_all(site: _Site, items: Iterable[KernelObject]) -> None:
+def _undo_all(site: Site, items: Iterable[KernelObject]) -> None:
     """Undo in reverse order; a failure does not stop the others."""
     refused = []
     for item in reversed(tuple(items)):

@@ -1,13 +1,19 @@
-"""How many connections the kernel tracks in a namespace; to be called inside it."""
+"""The connections that the kernel tracks in a namespace: how many, and how to forget some; to be called inside it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 import struct
 
+from pyroute2 import NFCTSocket
+
 from lab.kernel import nfnetlink
 
-__all__ = ["marked", "tracked"]
+__all__ = ["forget", "marked", "tracked"]
+
+_SLOT_MASK = 0xFFFF
+"""The part of a connection mark that names a slot set (`lab.plan.nodes.slots`)."""
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -33,3 +39,12 @@ def marked(bit: int) -> int:
     value = struct.pack("!I", bit)
     wanted = nfnetlink.attribute(_MARK, value) + nfnetlink.attribute(_MARK_MASK, value)
     return sum(1 for _ in nfnetlink.ask(_GET, wanted, dump=True, subsystem=_NFNL_SUBSYS_CTNETLINK))
+
+
+def forget(marks: Iterable[int]) -> None:
+    """Let conntrack forget the connections of the slot sets with these marks: their next packets are invalid."""
+    wanted = tuple(marks)
+    if wanted:
+        with NFCTSocket() as conntrack:
+            for mark in wanted:
+                conntrack.flush(mark=mark, mark_mask=_SLOT_MASK)

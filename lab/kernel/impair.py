@@ -30,7 +30,7 @@ from lab.kernel.nft import apply_ruleset
 from lab.kernel.qdisc import dropped_by, faults_of, tc, words_for
 from lab.plan.objects import NodePlan, Plan, Ruleset, VethPair
 
-__all__ = ["clear", "impair", "read"]
+__all__ = ["clear", "forget", "impair", "read"]
 
 _HANDLES = (0x1AB0, 0x1AB1)
 """Majors of our root qdiscs. They take turns: a new one replaces the old in one step, its counters and parameters
@@ -70,6 +70,11 @@ def clear(
         _set(namespaces, node.namespace, [each.interface for each in found], Faults())
         cleared += found
     return tuple(cleared)
+
+
+def forget(namespaces: Namespaces, namespace: str, interface: str) -> None:
+    """Take back what is set on an interface that is about to go: its table would outlive it."""
+    _set(namespaces, namespace, [interface], Faults())
 
 
 def read(namespaces: Namespaces, plan: Plan, nodes: Iterable[NodePlan]) -> tuple[Impairment, ...]:

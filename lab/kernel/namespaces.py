@@ -16,7 +16,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from pyroute2 import IPRoute
 
-__all__ = ["NETNS_DIRECTORY", "Inside", "Namespaces", "exists", "remove"]
+__all__ = ["NETNS_DIRECTORY", "Inside", "Namespaces", "exists", "in_a_new_one", "remove"]
 
 NETNS_DIRECTORY = Path("/run/netns")
 """Where iproute2 keeps named namespaces (ip-netns(8))."""
@@ -63,6 +63,17 @@ def remove(name: str) -> None:
     if path.exists():
         _libc.umount2(str(path).encode(), _MNT_DETACH)  # EINVAL: the mount was never made; the file still goes
         path.unlink()
+
+
+def in_a_new_one(function: Callable[[], T]) -> T:
+    """Call a function in a new namespace without a name, which ends with the call."""
+
+    def inside() -> T:
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+        return function()
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(inside).result()
 
 
 class Inside:
@@ -160,6 +171,11 @@ class Namespaces:
         if inside is not None:
             inside.close()
         remove(name)
+
+    def wait(self) -> None:
+        """Return when everything that was asked for is done, also what an interrupt left alone."""
+        for inside in self._inside.values():
+            inside.run(lambda: None)
 
     def close(self) -> None:
         """Leave them all."""

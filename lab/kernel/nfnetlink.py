@@ -15,7 +15,7 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_size"]
+__all__ = ["NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_limit", "set_size"]
 
 NETDEV = 5
 """The family of tables that belong to a network interface (NFPROTO_NETDEV, linux/netfilter.h)."""
@@ -30,6 +30,7 @@ _AF_INET = 2
 _TABLE, _NAME = 1, 2
 _OBJ_TYPE, _OBJ_DATA, _OBJECT_COUNTER = 3, 4, 1
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
+_SET_DESCRIPTION, _SET_SIZE = 9, 1
 _SET_COUNT = 20  # NFTA_SET_COUNT, since Linux 6.16
 _ELEMENTS, _ELEM_KEY, _ELEM_EXPIRATION, _DATA_VALUE = 3, 1, 5, 1
 
@@ -74,6 +75,16 @@ def set_size(table: str, name: str) -> int:
         if count is not None:
             return int.from_bytes(count, "big")
     return sum(1 for _ in elements(table, name))
+
+
+def set_limit(table: str, name: str) -> int:
+    """How many elements a set of an `ip` table has room for; 0 is no limit."""
+    for message in ask(_GETSET, _string(_TABLE, table) + _string(_NAME, name), dump=False):
+        description = dict(_attributes(message)).get(_SET_DESCRIPTION)
+        size = dict(_attributes(description)).get(_SET_SIZE) if description is not None else None
+        if size is not None:
+            return int.from_bytes(size, "big")
+    return 0
 
 
 def elements(table: str, name: str) -> Iterator[Element]:

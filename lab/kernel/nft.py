@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+import platform
 import subprocess
 
+from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Inside, Namespaces
 from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
+from lab.plan.rulesets import definitions, marks_of, replacement, sets_lost
 
-__all__ = ["apply_ruleset", "flush_sets"]
+__all__ = ["apply_ruleset", "flush_sets", "remove_ruleset", "replace_ruleset", "restore_ruleset"]
 
 
 def apply_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     """Load a ruleset, all of it or nothing: nft sends one transaction."""
     namespaces[ruleset.namespace].run(_nft, ruleset.text)
+
+
+def replace_ruleset(namespaces: Namespaces, old: Ruleset, new: Ruleset, rebuilt: Collection[str] = ()) -> None:
+    """Put a ruleset in the place of another in one transaction; sets keep their elements and counters their counts.
+
+    Sets that are to be `rebuilt`, and those that the new one has no more, forget their connections, and conntrack does
+    so too. OSError when a set has not taken its new size, with everything as it was.
+    """
+    inside = namespaces[old.namespace]
+    inside.run(_nft, replacement(old.text, new.text, rebuilt=rebuilt))
+    if fault := inside.run(_size_fault, new.text):
+        inside.run(_nft, replacement(new.text, old.text))
+        raise OSError(0, fault)
+    marks, lost = marks_of(old.text), {*sets_lost(old.text, new.text), *rebuilt}
+    inside.run(conntrack.forget, [marks[name] for name in sorted(lost & marks.keys())])
+
+
+def restore_ruleset(namespaces: Namespaces, new: Ruleset, old: Ruleset) -> None:
+    """Put the old ruleset back, whether or not the new one has taken its place."""
+    inside = namespaces[old.namespace]
+    try:
+        inside.run(_nft, replacement(new.text, old.text))
+    except OSError:  # what only the new one has is not there to be deleted
+        inside.run(_nft, replacement(old.text, old.text))
+
+
+def _size_fault(text: str) -> str | None:
+    """Runs inside: a set that is not as large as the text has it, or holds more; then it would have no limit at all.
+
+    nft_dynset.c compares for equality (atomic_add_unless); kernels before 6.5 leave a set's size as it is and say
+    nothing (nf_tables_api.c, "permit update of set size").
+    """
+    wanted = definitions(text)
+    for name, size in wanted.sizes.items():
+        found = nfnetlink.set_limit(wanted.table, name)
+        if found != size:
+            return (
+                f"set {name} has room for {found:,} and should have {size:,}: kernel {platform.release()} does not "
+                "change a set's size, Linux 6.5 does; take the lab down, then up again"
+            )
+        held = nfnetlink.set_size(wanted.table, name)
+        if held > size:
+            return f"set {name} holds {held:,} by now, more than {size:,}; try again when connections have ended"
+    return None
+
+
+def remove_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
+    """Take a ruleset's table away; one that is not there is no error."""
+    found = definitions(ruleset.text)
+    table = f"table {found.family} {found.table}"
+    namespaces[ruleset.namespace].run(_nft, f"add {table}\ndelete {table}\n")
 
 
 def flush_sets(inside: Inside, table: str, sets: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from lab.errors import KernelError
 from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
 from lab.plan.objects import Process
 
-__all__ = ["Resident", "Starting", "command", "end", "environment", "last_words", "residents", "start"]
+__all__ = ["Resident", "Starting", "command", "end", "environment", "last_words", "residents", "start", "stop"]
 
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
@@ -156,6 +156,20 @@ def end(namespaces: Iterable[str]) -> list[Resident]:
             return found
     left = ", ".join(f"{each.command} ({each.pid})" for each in residents(names))
     raise KernelError(f"these processes do not end: {left}")
+
+
+def stop(process: Process) -> None:
+    """End this traffic process, and nothing else of its namespace."""
+    arguments = "\0".join(command(process.verb, process.spec)[1:])
+    deadline = time.monotonic() + _END_WITHIN_S
+    while running := [each for each in residents([process.namespace]) if arguments in _read(each.pid, "cmdline")]:
+        late = time.monotonic() > deadline
+        for each in running:
+            with suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGKILL if late else signal.SIGTERM)
+            with suppress(ChildProcessError):
+                os.waitpid(each.pid, os.WNOHANG)
+        time.sleep(_POLL_S)
 
 
 def _gone(names: tuple[str, ...], found: list[Resident]) -> bool:

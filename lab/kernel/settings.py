@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 from typing import TypedDict
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.namespaces import Namespaces, in_a_new_one
 from lab.kernel.state import write_at_once
 from lab.plan.objects import Sysctl
 
-__all__ = ["ConntrackMaxKeeper", "write_sysctl"]
+__all__ = ["ConntrackMaxKeeper", "reset_sysctl", "write_sysctl"]
 
 _SYSCTL = Path("/proc/sys")
 
@@ -20,6 +20,13 @@ def write_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
     """Write a setting of one namespace; `/proc/sys/net` follows the thread that opens it."""
     path = _SYSCTL / sysctl.key.replace(".", "/")
     namespaces[sysctl.namespace].run(_write, path, sysctl)
+
+
+def reset_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
+    """Give a setting the value that it has in a new namespace."""
+    path = _SYSCTL / sysctl.key.replace(".", "/")
+    if value := in_a_new_one(lambda: path.read_text() if path.exists() else ""):
+        namespaces[sysctl.namespace].run(_write, path, replace(sysctl, value=value))
 
 
 def _write(path: Path, sysctl: Sysctl) -> None:

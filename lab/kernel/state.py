@@ -50,9 +50,23 @@ class Record:
         # The plan comes last: a record that was killed on its way is none.
         write_at_once(self.path / "plan.json", plan_to_json(plan))
 
+    def begin_change(self, both: Plan) -> None:
+        """Remember what is about to be there of two plans, until `settle`: killed meanwhile, the lab is half built."""
+        self.set_phase("building")
+        write_at_once(self.path / "plan.json", plan_to_json(both))
+
+    def settle(self, plan: Plan, topology: Topology | None = None, text: str | None = None) -> None:
+        """Remember what is there now; without a topology it is the one that was."""
+        if topology is not None:
+            write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
+        if text is not None:
+            write_at_once(self.path / "topology.yaml", text)
+        write_at_once(self.path / "plan.json", plan_to_json(plan))
+        self.set_phase("up")
+
     def set_phase(self, phase: Phase) -> None:
         """Say how far the lab is."""
-        (self.path / "phase").write_text(phase)
+        write_at_once(self.path / "phase", phase)
 
     def phase(self) -> Phase:
         """How far the lab got."""
@@ -63,6 +77,14 @@ class Record:
         """What tells this lab from a later one of the same name; nothing when there is none any more."""
         path = self.path / "identity"
         return path.read_text() if path.exists() else ""
+
+    def revision(self) -> tuple[int, int]:
+        """What tells the plan from an earlier one of the same lab; zeros when there is none any more."""
+        try:
+            status = (self.path / "plan.json").stat()
+        except FileNotFoundError:
+            return 0, 0
+        return status.st_ino, status.st_mtime_ns
 
     def plan(self) -> Plan:
         """The plan that was applied."""

@@ -19,7 +19,7 @@ LAYERS = (
     {"lab.capacity_topology"},  # writes down what a peak needs
     {"lab.kernel"},  # makes a plan so
     {"lab.observe"},  # reads what is so
-    {"lab.first_refusal", "lab.result"},  # what was seen; no room knows the other
+    {"lab.first_refusal", "lab.result", "lab.disruption"},  # what was seen; no room knows the other
     {"lab.verdict"},  # what it means
     {"lab.burst"},  # one burst, from question to answer
     {"lab.run"},  # a lab from up to down

@@ -1,0 +1,278 @@
+"""What a change of a lab that is up would break: pure, from two plans and what the kernel holds.
+
+Additions break nothing. What is removed or changed breaks the connections whose way it is on: of its node, its link's
+far end, its next hop, the addresses that it names; where several of these are known, the fewest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
+
+from lab.observe.readings import Reading
+from lab.plan.describe import describe_object
+from lab.plan.diff import Difference, elastic_ips
+from lab.plan.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    Address,
+    BridgePort,
+    ConntrackMax,
+    File,
+    KernelObject,
+    Limiter,
+    Namespace,
+    Neighbour,
+    NodePlan,
+    Plan,
+    Process,
+    Route,
+    Rule,
+    Ruleset,
+    Sysctl,
+    VethPair,
+)
+from lab.plan.rulesets import sets_lost
+
+__all__ = ["Breakage", "Held", "breakages", "sets_to_rebuild"]
+
+Sources = Callable[[], Collection[IPv4Address]]
+"""Tells the source address of each connection that an ENI holds, as often as it has connections."""
+
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+
+
+class Breakage(NamedTuple):
+    """What would break connections that are held now."""
+
+    node: str
+    what: str
+    connections: int
+
+    def __str__(self) -> str:
+        plural = "" if self.connections == 1 else "s"
+        return f"{self.node}: {self.what}: {self.connections:,} connection{plural} held"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Who holds how many connections in a lab as it is, and where they go along."""
+
+    plan: Plan
+    readings: tuple[Reading, ...]
+    sources: Sources
+    now_s: float
+
+    def by(self, limiter: Limiter) -> int:
+        """Connections that hold slots of a limiter; an Elastic IP that has ended its draining passes no packet."""
+        if limiter.eip is not None:
+            gateway, number = elastic_ips(self.plan).get(IPv4Address(limiter.eip), ("", 0))
+            ends = self.plan.standing.draining.get(gateway, {}).get(number)
+            if ends is not None and ends <= self.now_s:
+                return 0
+        return sum(each.in_use for each in self.readings if each.limiter == limiter)
+
+    def by_all(self, chosen: Callable[[Limiter], bool]) -> int:
+        """Connections that hold slots of these limiters."""
+        return sum(self.by(each) for each in self.plan.limiters if chosen(each))
+
+    def through(self, node: NodePlan) -> int:
+        """Connections on whose way a node is."""
+        if node.kind == "resolver":
+            return 0
+        if node.kind == "fleet":
+            enis = {path.eni for fleet in self.plan.fleets if fleet.namespace == node.namespace for path in fleet.paths}
+            return self.by_all(lambda each: each.node in enis)
+        if node.kind == "server":
+            return self.by_all(lambda each: each.destination == node.alias)
+        if any(each.node == node.name for each in self.plan.limiters):
+            return self.by_all(lambda each: each.node == node.name)
+        held: dict[str, int] = {}
+        for each in self.plan.limiters:
+            held[each.kind] = held.get(each.kind, 0) + self.by(each)
+        return max(held.values(), default=0)
+
+    def on_the_way(self, item: KernelObject) -> int:
+        """Connections on whose way an object is: the fewest of what it says about them."""
+        return min(self._bounds(item), default=0)
+
+    def _bounds(self, item: KernelObject) -> Iterator[int]:
+        match item:
+            case Namespace(name):
+                yield self._through_namespace(name)
+            case VethPair(a, b):
+                yield self._through_namespace(a.namespace)
+                yield self._through_namespace(b.namespace)
+            case ConntrackMax() | File():
+                yield 0
+            case Route():
+                yield from self._of_route(item)
+            case Rule():
+                yield from self._of_rule(item)
+            case Neighbour() | Address():
+                yield from self._at(item.namespace, item.interface)
+                network = item.address.ip if isinstance(item, Address) else item.address
+                yield from self._between(IPv4Network(network))
+            case BridgePort():
+                yield from self._at(item.namespace, item.interface)
+            case _:
+                yield self._through_namespace(item.namespace)
+
+    def _of_route(self, route: Route) -> Iterator[int]:
+        yield from self._at(route.namespace, route.interface)
+        yield from self._between(route.destination)
+        if route.via is not None:
+            yield from self._between(IPv4Network(route.via))
+        if route.table not in (MAIN_TABLE, LOCAL_TABLE):
+            rules = [each for each in self.plan.objects if isinstance(each, Rule) and each.table == route.table]
+            yield sum(min(self._of_rule(each)) for each in rules if each.namespace == route.namespace)
+        elif route.destination == _ANYWHERE and self._node_of(route.namespace).kind == "fleet":
+            # What rules of its execution environments have not taken elsewhere is sent by the fleet's own address.
+            own = (each for each in self.plan.objects if isinstance(each, Address))
+            yield sum(self._from(IPv4Network(each.address.ip)) for each in own if each.namespace == route.namespace)
+
+    def _of_rule(self, rule: Rule) -> Iterator[int]:
+        yield from self._at(rule.namespace, rule.input_interface)
+        for network in (rule.source, rule.destination):
+            if network is not None:
+                yield from self._between(network)
+
+    def _at(self, namespace: str, interface: str | None) -> Iterator[int]:
+        """Of a node, and of the one at the far end of its link."""
+        yield self._through_namespace(namespace)
+        for pair in self.plan.objects:
+            if isinstance(pair, VethPair):
+                for near, far in ((pair.a, pair.b), (pair.b, pair.a)):
+                    if (near.namespace, near.interface) == (namespace, interface):
+                        yield self._through_namespace(far.namespace)
+
+    def _between(self, network: IPv4Network) -> Iterator[int]:
+        """Of execution environments, an Elastic IP, or the node that has an address."""
+        paths = (path for fleet in self.plan.fleets for path in fleet.paths)
+        if network != _ANYWHERE and any(path.first_address in network for path in paths):
+            yield self._from(network)
+        if network.prefixlen == network.max_prefixlen:
+            address = network.network_address
+            if any(each.eip == str(address) for each in self.plan.limiters):
+                yield self.by_all(lambda each: each.eip == str(address))
+            owners = (each for each in self.plan.objects if isinstance(each, Address) and each.address.ip == address)
+            if places := {each.namespace for each in owners}:
+                yield max(self._through_namespace(each) for each in places)
+
+    def _from(self, network: IPv4Network) -> int:
+        return sum(each in network for each in self.sources())
+
+    def _through_namespace(self, namespace: str) -> int:
+        return self.through(self._node_of(namespace))
+
+    def _node_of(self, namespace: str) -> NodePlan:
+        return next(each for each in self.plan.nodes if each.namespace == namespace)
+
+
+def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
+    """Namespace → sets that hold more than they should have room for; smaller, they would have no limit at all.
+
+    The kernel compares what a set holds with its size for equality (nft_dynset.c, atomic_add_unless).
+    """
+    places = {(each.namespace, each.slots): each.limit for each in new.limiters}
+    found: dict[str, set[str]] = {}
+    for each in held.readings:
+        place = each.limiter.namespace, each.limiter.slots
+        if each.in_use > places.get(place, each.in_use):
+            found.setdefault(place[0], set()).add(place[1])
+    return {namespace: frozenset(sets) for namespace, sets in found.items()}
+
+
+def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
+    """What the difference would break, the most of each node and cause."""
+    most: dict[tuple[str, str], Breakage] = {}
+    for each in (*_of_limits(new, found, held), *_of_objects(found, held)):
+        known = most.get((each.node, each.what))
+        if each.connections and (known is None or known.connections < each.connections):
+            most[each.node, each.what] = each
+    return tuple(most.values())
+
+
+def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
+    """Sets that go, are made anew, or are too small for what they hold."""
+    wanted = {(each.namespace, each.table, each.slots): each for each in new.limiters}
+    gone = found.namespaces_gone | _servers_gone(new, held.plan)
+    lost = {
+        (change.old.namespace, name)
+        for change in found.changed
+        if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset)
+        for name in sets_lost(change.old.text, change.new.text)
+    }
+    for limiter in held.plan.limiters:
+        now = wanted.get((limiter.namespace, limiter.table, limiter.slots))
+        if limiter.namespace in gone or limiter.destination in gone:
+            continue
+        count, of = held.by(limiter), _of(limiter)
+        if now is None or (limiter.namespace, limiter.slots) in lost:
+            yield Breakage(limiter.node, f"{of} would be forgotten", count)
+        elif now.limit < count:
+            yield Breakage(limiter.node, f"the limit of {of} would be {now.limit:,}, less than is held", count)
+
+
+def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
+    """Names of servers that go; they say for themselves what that breaks."""
+    return frozenset(each.name for each in old.servers) - {each.name for each in new.servers}
+
+
+def _of(limiter: Limiter) -> str:
+    words = ["connections"]
+    if limiter.destination is not None:
+        words.append(f"to {limiter.destination}")
+    if limiter.eip is not None:
+        words.append(f"from {limiter.eip}")
+    return " ".join(words)
+
+
+def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
+    gone = found.namespaces_gone
+    for item in found.removed:
+        if isinstance(item, VethPair) and gone & {item.a.namespace, item.b.namespace}:
+            continue
+        yield _breakage(item, "would go", held)
+    for change in found.changed:
+        if not isinstance(change.old, Ruleset) and _matters(change.old, change.new):
+            yield _breakage(change.old, "would change", held)
+
+
+def _breakage(item: KernelObject, verb: str, held: Held) -> Breakage:
+    namespaces = _namespaces(item)
+    node = next((each for each in held.plan.nodes if each.namespace in namespaces), None)
+    name = "the lab" if node is None else node.name
+    what = "it" if isinstance(item, Namespace) else _short(item, namespaces)
+    return Breakage(name, f"{what} {verb}", held.on_the_way(item))
+
+
+def _namespaces(item: KernelObject) -> tuple[str, ...]:
+    match item:
+        case Namespace(name):
+            return (name,)
+        case VethPair(a, b):
+            return (a.namespace, b.namespace)
+        case ConntrackMax() | File():
+            return ()
+        case _:
+            return (item.namespace,)
+
+
+def _short(item: KernelObject, namespaces: Iterable[str]) -> str:
+    """An object without the namespace that its node says already."""
+    if isinstance(item, Process):
+        return f"its {item.verb} process"
+    text = describe_object(item).partition("\n")[0]
+    for each in namespaces:
+        text = text.removeprefix(f"{each}: ")
+    return text
+
+
+def _matters(old: KernelObject, new: KernelObject) -> bool:
+    """Whether a change can break anything: timeouts that grow do not."""
+    if isinstance(old, Sysctl) and isinstance(new, Sysctl) and old.value.isdigit() and new.value.isdigit():
+        return "timeout" not in old.key or int(new.value) < int(old.value)
+    return not isinstance(old, ConntrackMax | File)

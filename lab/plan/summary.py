@@ -1,0 +1,107 @@
+"""What has become of a lab between two plans, in a few lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from lab.plan.diff import Difference, elastic_ips
+from lab.plan.objects import Limiter, NodePlan, Plan, Process, Ruleset, Sysctl
+
+__all__ = ["nodes_added", "nodes_removed", "summary"]
+
+_KINDS = {
+    "fleet": "function",
+    "hyperplane_eni": "Hyperplane ENI",
+    "nat_gateway": "NAT gateway",
+    "server": "server",
+}
+_BY_THEMSELVES = ("service_vpc", "vpc", "internet")
+"""Their routes and ports follow from what others are."""
+
+T = TypeVar("T")
+
+
+def nodes_added(old: Plan, new: Plan) -> tuple[NodePlan, ...]:
+    """Nodes that the new plan has and the old one has not."""
+    return _without(new.nodes, old.nodes)
+
+
+def nodes_removed(old: Plan, new: Plan) -> tuple[NodePlan, ...]:
+    """Nodes that the old plan has and the new one has not."""
+    return _without(old.nodes, new.nodes)
+
+
+def _without(nodes: tuple[NodePlan, ...], others: tuple[NodePlan, ...]) -> tuple[NodePlan, ...]:
+    names = {each.name for each in others}
+    return tuple(each for each in nodes if each.name not in names)
+
+
+def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]) -> tuple[str, ...]:
+    """Lines with `+` for what is new, `-` for what is gone, `~` for what is different; `clock` writes a Unix time."""
+    kept = {each.name for each in new.nodes} & {each.name for each in old.nodes}
+    lines = [f"+ {_called(each)}" for each in nodes_added(old, new)]
+    lines += [f"- {_called(each)}" for each in nodes_removed(old, new)]
+    told = {node: tuple(_of_node(node, old, new, clock)) for node in sorted(kept)}
+    for node in (each for each in new.nodes if each.name in kept):
+        lines += told[node.name] or _other_changes(node, found)
+    return tuple(lines)
+
+
+def _called(node: NodePlan) -> str:
+    addresses = f" ({', '.join(node.addresses)})" if node.addresses else ""
+    return f"{_KINDS.get(node.kind, node.kind.replace('_', ' '))} {node.name}{addresses}"
+
+
+def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:
+    yield from _elastic_ips(node, old, new, clock)
+    before, after = _limits(node, old.limiters), _limits(node, new.limiters)
+    for what in after:
+        if what in before and before[what] != after[what]:
+            yield f"~ {node}: {before[what]:,} → {after[what]:,} connections{what}"
+
+
+def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:
+    """What a limit is for → the limit; all Elastic IPs of a NAT gateway have one."""
+    found = (each for each in limiters if each.node == node and not each.drains)
+    return {" per Elastic IP and destination" if each.eip else "": each.limit for each in found}
+
+
+def _elastic_ips(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:
+    before, after = _drains(node, old), _drains(node, new)
+    numbers = elastic_ips(new)
+    for address in dict.fromkeys((*after, *before)):
+        was, now = before.get(address), after.get(address)
+        of = f"Elastic IP {address} of {node}"
+        if was is None and now is not None:
+            yield f"+ {of}"
+        elif now is None:
+            yield f"- {of}" + (", drained" if was else "")
+        elif now and not was:
+            gateway, number = numbers[IPv4Address(address)]
+            ends = clock(new.standing.draining[gateway][number])
+            yield f"- {of}: takes no new connections; those that it has are cut at {ends}"
+        elif was and not now:
+            yield f"+ {of}: takes new connections again"
+
+
+def _drains(node: str, plan: Plan) -> dict[str, bool]:
+    """Elastic IP of a node → whether it drains."""
+    return {each.eip: each.drains for each in plan.limiters if each.node == node and each.eip}
+
+
+def _other_changes(node: NodePlan, found: Difference) -> list[str]:
+    if node.kind in _BY_THEMSELVES:
+        return []
+    changed = [each.new for each in found.changed]
+    here = [each for each in changed if isinstance(each, Sysctl | Process | Ruleset)]
+    mine = [each for each in here if each.namespace == node.namespace]
+    words = []
+    if any(isinstance(each, Sysctl) and "timeout" in each.key for each in mine):
+        words.append("timeouts")
+    elif any(isinstance(each, Ruleset) for each in mine):
+        words.append("rules")
+    if any(isinstance(each, Process) for each in mine):
+        words.append("restarted")
+    return [f"~ {node.name}: {', '.join(words)}"] if words else []
