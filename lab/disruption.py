@@ -20,6 +20,7 @@ from lab.plan.objects import (
     Address,
     BridgePort,
     ConntrackMax,
+    EniPath,
     File,
     KernelObject,
     Limiter,
@@ -96,70 +97,63 @@ class Held:
 
     def on_the_way(self, item: KernelObject) -> int:
         """Connections on whose way an object is: the fewest of what it says about them."""
-        return min(self._bounds(item), default=0)
+        return min((*self._counts(item), *map(self._through_namespace, self.places_of(item))), default=0)
 
-    def _bounds(self, item: KernelObject) -> Iterator[int]:
-        match item:
-            case Namespace(name):
-                yield self._through_namespace(name)
-            case VethPair(a, b):
-                yield self._through_namespace(a.namespace)
-                yield self._through_namespace(b.namespace)
-            case ConntrackMax() | File():
-                yield 0
-            case Route():
-                yield from self._of_route(item)
-            case Rule():
-                yield from self._of_rule(item)
-            case Neighbour() | Address():
-                yield from self._at(item.namespace, item.interface)
-                network = item.address.ip if isinstance(item, Address) else item.address
-                yield from self._between(IPv4Network(network))
-            case BridgePort():
-                yield from self._at(item.namespace, item.interface)
-            case _:
-                yield self._through_namespace(item.namespace)
+    def places_of(self, item: KernelObject) -> frozenset[str]:
+        """The namespaces of the nodes that an object names: its own, its link's far end, owners of its addresses."""
+        return frozenset(self._places(item))
 
-    def _of_route(self, route: Route) -> Iterator[int]:
-        yield from self._at(route.namespace, route.interface)
-        yield from self._between(route.destination)
-        if route.via is not None:
-            yield from self._between(IPv4Network(route.via))
+    def _counts(self, item: KernelObject) -> Iterator[int]:
+        """How many connections the addresses that an object names have, where that is less than a node's."""
+        for network in _networks(item):
+            if self._paths_in(network):
+                yield self._from(network)
+            if network.prefixlen == network.max_prefixlen:
+                eip = str(network.network_address)
+                if any(each.eip == eip for each in self.plan.limiters):
+                    yield sum(self.by(each) for each in self.plan.limiters if each.eip == eip)
+        if isinstance(item, Route):
+            yield from self._in_table(item)
+
+    def _in_table(self, route: Route) -> Iterator[int]:
+        """Of the rules that lead to a route's table; what no rule takes elsewhere is sent by a fleet's own address."""
+        here = [each for each in self.plan.objects if getattr(each, "namespace", None) == route.namespace]
         if route.table not in (MAIN_TABLE, LOCAL_TABLE):
-            rules = [each for each in self.plan.objects if isinstance(each, Rule) and each.table == route.table]
-            yield sum(min(self._of_rule(each)) for each in rules if each.namespace == route.namespace)
+            yield sum(self.on_the_way(each) for each in here if isinstance(each, Rule) and each.table == route.table)
         elif route.destination == _ANYWHERE and self._node_of(route.namespace).kind == "fleet":
-            # What rules of its execution environments have not taken elsewhere is sent by the fleet's own address.
-            own = (each for each in self.plan.objects if isinstance(each, Address))
-            yield sum(self._from(IPv4Network(each.address.ip)) for each in own if each.namespace == route.namespace)
+            yield sum(self._from(IPv4Network(each.address.ip)) for each in here if isinstance(each, Address))
 
-    def _of_rule(self, rule: Rule) -> Iterator[int]:
-        yield from self._at(rule.namespace, rule.input_interface)
-        for network in (rule.source, rule.destination):
-            if network is not None:
-                yield from self._between(network)
+    def _places(self, item: KernelObject) -> Iterator[str]:
+        yield from _namespaces(item)
+        if isinstance(item, Address | Neighbour | Route | BridgePort):
+            yield from self._far_end(item.namespace, item.interface)
+        if isinstance(item, Rule):
+            yield from self._far_end(item.namespace, item.input_interface)
+        for network in _networks(item):
+            if network.prefixlen == network.max_prefixlen:
+                yield from self._owners(network.network_address)
+            enis = {path.eni for path in self._paths_in(network)}
+            yield from (each.namespace for each in self.plan.nodes if len(enis) == 1 and each.name in enis)
 
-    def _at(self, namespace: str, interface: str | None) -> Iterator[int]:
-        """Of a node, and of the one at the far end of its link."""
-        yield self._through_namespace(namespace)
+    def _far_end(self, namespace: str, interface: str | None) -> Iterator[str]:
         for pair in self.plan.objects:
             if isinstance(pair, VethPair):
                 for near, far in ((pair.a, pair.b), (pair.b, pair.a)):
                     if (near.namespace, near.interface) == (namespace, interface):
-                        yield self._through_namespace(far.namespace)
+                        yield far.namespace
 
-    def _between(self, network: IPv4Network) -> Iterator[int]:
-        """Of execution environments, an Elastic IP, or the node that has an address."""
+    def _owners(self, address: IPv4Address) -> Iterator[str]:
+        """Who has an address; a router has one on each of its ports, of which none says more than another."""
+        for each in self.plan.objects:
+            if isinstance(each, Address) and each.address.ip == address:
+                yield each.namespace
+
+    def _paths_in(self, network: IPv4Network) -> list[EniPath]:
+        """The paths whose execution environments, or whose real sockets, have these addresses."""
         paths = (path for fleet in self.plan.fleets for path in fleet.paths)
-        if network != _ANYWHERE and any(path.first_address in network for path in paths):
-            yield self._from(network)
-        if network.prefixlen == network.max_prefixlen:
-            address = network.network_address
-            if any(each.eip == str(address) for each in self.plan.limiters):
-                yield self.by_all(lambda each: each.eip == str(address))
-            owners = (each for each in self.plan.objects if isinstance(each, Address) and each.address.ip == address)
-            if places := {each.namespace for each in owners}:
-                yield max(self._through_namespace(each) for each in places)
+        if network == _ANYWHERE:
+            return []
+        return [each for each in paths if each.first_address in network or each.sockets.first_address in network]
 
     def _from(self, network: IPv4Network) -> int:
         return sum(each in network for each in self.sources())
@@ -169,6 +163,21 @@ class Held:
 
     def _node_of(self, namespace: str) -> NodePlan:
         return next(each for each in self.plan.nodes if each.namespace == namespace)
+
+
+def _networks(item: KernelObject) -> Iterator[IPv4Network]:
+    """The addresses that an object names."""
+    match item:
+        case Route():
+            yield item.destination
+            if item.via is not None:
+                yield IPv4Network(item.via)
+        case Rule():
+            yield from (each for each in (item.source, item.destination) if each is not None)
+        case Neighbour():
+            yield IPv4Network(item.address)
+        case Address():
+            yield IPv4Network(item.address.ip)
 
 
 def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
@@ -186,13 +195,17 @@ def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
 
 
 def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
-    """What the difference would break, the most of each node and cause."""
-    most: dict[tuple[str, str], Breakage] = {}
+    """What the difference would break: of each node the change that breaks most, and how many others there are."""
+    by_node: dict[str, list[Breakage]] = {}
     for each in (*_of_limits(new, found, held), *_of_objects(found, held)):
-        known = most.get((each.node, each.what))
-        if each.connections and (known is None or known.connections < each.connections):
-            most[each.node, each.what] = each
-    return tuple(most.values())
+        if each.connections:
+            by_node.setdefault(each.node, []).append(each)
+    return tuple(_as_one(each) for each in by_node.values())
+
+
+def _as_one(of_a_node: list[Breakage]) -> Breakage:
+    worst, more = max(of_a_node, key=lambda each: each.connections), len(of_a_node) - 1
+    return worst._replace(what=f"{worst.what} (and {more} more)") if more else worst
 
 
 def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
@@ -211,9 +224,9 @@ def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
             continue
         count, of = held.by(limiter), _of(limiter)
         if now is None or (limiter.namespace, limiter.slots) in lost:
-            yield Breakage(limiter.node, f"{of} would be forgotten", count)
+            yield Breakage(limiter.node, f"it would forget its {of}", count)
         elif now.limit < count:
-            yield Breakage(limiter.node, f"the limit of {of} would be {now.limit:,}, less than is held", count)
+            yield Breakage(limiter.node, f"the limit of its {of} would be {now.limit:,}", count)
 
 
 def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
@@ -233,9 +246,9 @@ def _of(limiter: Limiter) -> str:
 def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
     gone = found.namespaces_gone
     for item in found.removed:
-        if isinstance(item, VethPair) and gone & {item.a.namespace, item.b.namespace}:
-            continue
-        yield _breakage(item, "would go", held)
+        # What names a node that goes is no news beside that.
+        if isinstance(item, Namespace) or not gone & held.places_of(item):
+            yield _breakage(item, "would go", held)
     for change in found.changed:
         if not isinstance(change.old, Ruleset) and _matters(change.old, change.new):
             yield _breakage(change.old, "would change", held)

@@ -43,6 +43,8 @@ def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
             first,
             appeared=_has_appeared(limiter),
         )
+        if limiter.refused_packets in counters
+        else Reading(limiter, 0, 0, 0, None)  # an Elastic IP that `lab up` has taken away meanwhile
         for limiter in limiters
     ]
 

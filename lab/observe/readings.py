@@ -38,9 +38,9 @@ class Reading:
         return replace(self, in_use=max(self.in_use, most))
 
     def since(self, before: Self) -> Reading:
-        """The same moment, with refusals counted from an earlier one."""
+        """The same moment, with refusals counted from an earlier one; what has gone meanwhile has refused none."""
         return replace(
             self,
-            refused_packets=self.refused_packets - before.refused_packets,
-            refused_connections=self.refused_connections - before.refused_connections,
+            refused_packets=max(0, self.refused_packets - before.refused_packets),
+            refused_connections=max(0, self.refused_connections - before.refused_connections),
         )

@@ -45,7 +45,7 @@ def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]
     lines += [f"- {_called(each)}" for each in nodes_removed(old, new)]
     told = {node: tuple(_of_node(node, old, new, clock)) for node in sorted(kept)}
     for node in (each for each in new.nodes if each.name in kept):
-        lines += told[node.name] or _other_changes(node, found)
+        lines += told[node.name] or _other_changes(node, found, alone=not lines)
     return tuple(lines)
 
 
@@ -55,6 +55,9 @@ def _called(node: NodePlan) -> str:
 
 
 def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:
+    was, now = (next(each for each in plan.nodes if each.name == node).addresses for plan in (old, new))
+    if was[:1] != now[:1]:
+        yield f"~ {node}: {was[0]} → {now[0]}"
     yield from _elastic_ips(node, old, new, clock)
     before, after = _limits(node, old.limiters), _limits(node, new.limiters)
     for what in after:
@@ -91,17 +94,17 @@ def _drains(node: str, plan: Plan) -> dict[str, bool]:
     return {each.eip: each.drains for each in plan.limiters if each.node == node and each.eip}
 
 
-def _other_changes(node: NodePlan, found: Difference) -> list[str]:
+def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[str]:
+    """Timeouts and processes; rules only where nothing else has been told that they follow from."""
     if node.kind in _BY_THEMSELVES:
         return []
-    changed = [each.new for each in found.changed]
-    here = [each for each in changed if isinstance(each, Sysctl | Process | Ruleset)]
-    mine = [each for each in here if each.namespace == node.namespace]
+    changed = [each.new for each in found.changed if isinstance(each.new, Sysctl | Process | Ruleset)]
+    mine = [each for each in changed if each.namespace == node.namespace]
     words = []
     if any(isinstance(each, Sysctl) and "timeout" in each.key for each in mine):
         words.append("timeouts")
-    elif any(isinstance(each, Ruleset) for each in mine):
+    elif alone and any(isinstance(each, Ruleset) for each in mine):
         words.append("rules")
     if any(isinstance(each, Process) for each in mine):
-        words.append("restarted")
+        words.append("restarted, DNS paused for a moment" if node.kind == "resolver" else "restarted")
     return [f"~ {node.name}: {', '.join(words)}"] if words else []
