@@ -1,0 +1,531 @@
+"""`lab up` on a lab that is up: it becomes what the file has, and connections that the change does not touch live on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+import os
+from pathlib import Path
+import resource
+import signal
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from lab.errors import ExpectationError, KernelError, UsageError
+from lab.kernel.apply import STEPS
+from lab.kernel.state import State
+from lab.plan.objects import Process, Ruleset, VethPair
+from lab.plan.rulesets import definitions
+from lab.run import Lab
+from tests.support.command import run_lab, start_lab
+from tests.support.labs import Clients, eventually, inside, slots
+from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of
+from tests.support.throwaway import text_of
+
+MakeClients = Callable[[Lab], Clients]
+Write = Callable[..., Path]
+
+QUESTION = b"GET / HTTP/1.1\r\nHost: cache.example.com\r\n\r\n"
+
+_FILE = """\
+version: 1
+name: small
+hyperplane_eni: {{connection_limit: {eni}, port_hold: 0s}}
+vpc:
+  cidr: 10.0.0.0/16
+  subnets:
+    - {{name: public, cidr: 10.0.0.0/24}}
+    - {{name: private-a, cidr: 10.0.1.0/24, default_route: natgw}}
+    - {{name: private-b, cidr: 10.0.2.0/24, default_route: natgw}}
+  nat_gateways:
+    - {{name: natgw, subnet: public, elastic_ips: {eips}, connections_per_destination: {nat}, port_hold: 0s{more}}}
+functions:
+  - {{name: checkout, subnets: [{subnets}]}}
+{functions}servers:
+  - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
+{servers}"""
+SEARCH = "  - {name: search, subnets: [private-b], security_groups: [web]}\n"
+STORE = "  - {name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write the topology file, or write it anew with something else in it."""
+
+    def write(**changes: Any) -> Path:
+        wanted = {"eni": 20, "nat": 20, "eips": 1, "more": "", "subnets": "private-a", "functions": "", "servers": ""}
+        path = tmp_path / "small.yaml"
+        path.write_text(_FILE.format(**wanted | changes))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def up(lab_name: str, write: Write) -> Callable[..., Lab]:
+    """Write the file with these changes, and bring the lab to it."""
+    return lambda disruptive=False, **changes: Lab.up(write(**changes), name=lab_name, disruptive=disruptive)
+
+
+def answers(connection: socket.socket) -> bool:
+    """Whether data still goes to the server and back."""
+    connection.send(QUESTION)
+    try:
+        return connection.recv(1000).startswith(b"HTTP/1.1 200")
+    except TimeoutError:
+        return False
+
+
+def network_of(lab: Lab) -> dict[str, list[str]]:
+    """All that each namespace of a lab has, in words, but for what is counted and held."""
+    commands = (
+        "ip -br link",
+        "ip -4 address",
+        "ip neighbour",
+        "ip route show table all",
+        "ip rule",
+        "nft -s list tables",
+    )
+    return {name: [text_of(name, *each.split()) for each in commands] for name in lab.plan.namespaces}
+
+
+def changes(lab: Lab) -> list[str]:
+    """Which nodes came and went with the call that returned this lab."""
+    assert lab.convergence is not None
+    names = [{each.name for each in plan.nodes} for plan in (lab.convergence.old, lab.convergence.new)]
+    return [*(f"+{name}" for name in names[1] - names[0]), *(f"-{name}" for name in names[0] - names[1])]
+
+
+# ── The article's remedies, live ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """Room for a thousand sockets in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_second_elastic_ip_while_55_000_connections_are_held(
+    lab_name: str, topologies: Path, tmp_path: Path, clients: MakeClients
+) -> None:
+    """Remedy 1, live and at full scale: a sample of 1,000 goes on exchanging data, the next burst reaches 65,000."""
+    path = tmp_path / "one_subnet.yaml"
+    path.write_text((topologies / "one_subnet.yaml").read_text())
+    lab = Lab.up(path, name=lab_name)
+    assert lab.burst(54_000, leave_open=True).tcp.established == 54_000
+    ours = clients(lab)
+    sample = [ours.tcp() for _ in range(1000)]
+    assert slots(lab, "natgw", protocol="tcp") == slots(lab, "eni-private-a") == 55_000
+
+    path.write_text(path.read_text().replace("elastic_ips: 1", "elastic_ips: 2"))
+    lab = Lab.up(path, name=lab_name)
+    assert lab.changed
+    assert slots(lab, "natgw", protocol="tcp") == slots(lab, "eni-private-a") == 55_000
+    assert sum(answers(each) for each in sample) == 1000
+
+    more = lab.burst(15_000, leave_open=True, connect_timeout_s=3)
+    assert more.tcp.established == 10_000
+    assert more.bottleneck == "hyperplane_eni"
+    assert slots(lab, "eni-private-a") == 65_000
+    assert sum(answers(each) for each in sample) == 1000
+
+
+def test_another_subnet_while_connections_are_held(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """Remedy 2, live: a subnet brings an ENI with as many connections again, and what is held stays."""
+    lab = up(nat=100)
+    sample = [clients(lab).tcp()]
+    assert lab.burst(30, leave_open=True, connect_timeout_s=1.5).tcp.established == 19
+    lab = up(nat=100, subnets="private-a, private-b")
+    assert changes(lab) == ["+eni-private-b"]
+    assert slots(lab, "eni-private-a") == 20
+    assert all(answers(each) for each in sample)
+    burst = lab.burst(60, connect_timeout_s=1.5)
+    assert (burst.tcp.established, burst.bottleneck) == (20, "hyperplane_eni")
+    assert all(answers(each) for each in sample)
+
+
+def test_a_limit_that_grows(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """Limits of both nodes grow with everything held, and count what is held already."""
+    lab = up(eni=10, nat=10)
+    sample = [clients(lab).tcp()]
+    assert lab.burst(20, leave_open=True, connect_timeout_s=1.5).tcp.established == 9
+    lab = up(eni=16, nat=14)
+    burst = lab.burst(20, connect_timeout_s=1.5)
+    assert (burst.tcp.established, burst.bottleneck) == (4, "nat_gateway")
+    assert all(answers(each) for each in sample)
+    assert lab.topology.hyperplane_eni.connection_limit == 16
+
+
+def test_a_limit_that_shrinks_to_what_is_held(up: Callable[..., Lab]) -> None:
+    """A limit may become what is held, to the connection, and then holds."""
+    lab = up()
+    lab.burst(12, leave_open=True)
+    lab = up(eni=12)
+    assert lab.burst(5, connect_timeout_s=1.5).tcp.established == 0
+    assert slots(lab, "eni-private-a") == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "came", "burst"),
+    [
+        ({"functions": SEARCH}, {"+fn-search", "+eni-private-b-web"}, {"function": "search"}),
+        ({"servers": STORE}, {"+srv-store"}, {"server": "store"}),
+    ],
+    ids=("a function", "a server"),
+)
+def test_what_comes_works_and_what_was_stays(
+    up: Callable[..., Lab], clients: MakeClients, change: dict[str, str], came: set[str], burst: dict[str, str]
+) -> None:
+    """A function or a server that is new is used, also by real programs, then goes again; others do not notice."""
+    lab = up()
+    before = network_of(lab)
+    ours = clients(lab)
+    sample = [ours.tcp() for _ in range(3)]
+    lab = up(**change)
+    assert set(changes(lab)) == came
+    assert lab.burst(5, **({"function": "checkout", "server": "cache"} | burst)).tcp.established == 5
+    assert all(answers(each) for each in sample)
+    lab = up()
+    assert len(changes(lab)) == len(came)
+    assert network_of(lab) == before
+    assert all(answers(each) for each in sample)
+    assert lab.burst(5).tcp.established == 5
+
+
+def test_up_during_a_burst(lab_name: str, write: Write) -> None:
+    """The article's remedy while a burst holds its connections: it ends as if nothing had been."""
+    lab = Lab.up(write(nat=10), name=lab_name)
+    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 4) as process:
+        assert eventually(lambda: slots(lab, "natgw") == 10, within_s=20)
+        done = run_lab("up", write(nat=10, eips=2, subnets="private-a, private-b"), "--name", lab_name)
+        assert done.status == 0, done.stderr
+        assert slots(lab, "natgw") == 10
+        out, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said
+        assert "all 10 connections are established" in out
+    assert eventually(lambda: slots(lab, "natgw") == 0)
+    assert lab.burst(30, connect_timeout_s=1.5).tcp.established == 20
+
+
+# ── Elastic IPs that go ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_removed_elastic_ip_drains(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """It takes no new connections, data of those that it has flows until its end and not after; then it is gone."""
+    lab = up(eips=2)
+    ours = clients(lab)
+    sample = [ours.tcp(timeout_s=0.5) for _ in range(6)]
+    begun = time.monotonic()
+    lab = up(eips=1, more=", drain_timeout: 4s")
+    held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
+    assert held == {"198.51.100.1": 3, "198.51.100.2": 3}
+    assert all(answers(each) for each in sample)
+    assert lab.burst(4, leave_open=True).tcp.established == 4
+    held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
+    assert held == {"198.51.100.1": 7, "198.51.100.2": 3}
+    assert all(answers(each) for each in sample)
+    time.sleep(max(0.0, 5.1 - (time.monotonic() - begun)))
+    assert [answers(each) for each in sample].count(True) == 3
+    lab = up(eips=1, more=", drain_timeout: 4s")
+    assert lab.changed
+    assert {each.eip for each in lab.plan.limiters} == {None, "198.51.100.1"}
+    assert not up(eips=1, more=", drain_timeout: 4s").changed
+    assert "198.51.100.2" not in inside(lab, "inet", "ip route") + inside(lab, "natgw", "nft list ruleset; ip route")
+
+
+def test_an_elastic_ip_that_comes_back(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """One that drains and is wanted again keeps its connections for good, and takes new ones."""
+    lab = up(eips=2)
+    ours = clients(lab)
+    sample = [ours.tcp(timeout_s=0.5) for _ in range(2)]
+    begun = time.monotonic()
+    up(eips=1, more=", drain_timeout: 1s")
+    lab = up(eips=2, more=", drain_timeout: 1s")
+    assert eventually(lambda: time.monotonic() - begun > 2.1)
+    assert all(answers(each) for each in sample)
+    assert not lab.plan.standing.draining
+
+
+def test_an_elastic_ip_without_connections_just_goes(up: Callable[..., Lab]) -> None:
+    """Nothing is there to be drained."""
+    up(eips=3)
+    lab = up(eips=1)
+    assert {each.eip for each in lab.plan.limiters} == {None, "198.51.100.1"}
+
+
+def test_nine_elastic_ips(lab_name: str, write: Write) -> None:
+    """More than a NAT gateway can have are refused at their line, and the lab stays as it is."""
+    lab = Lab.up(write(), name=lab_name)
+    before = network_of(lab)
+    refused = run_lab("up", write(eips=9), "--name", lab_name)
+    assert refused.status == 2
+    assert "elastic_ips: 9" in refused.stderr
+    assert "1 to 8" in refused.stderr
+    assert network_of(lab) == before
+
+
+# ── What would break ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_would_break_is_refused_and_done_on_request(lab_name: str, write: Write, clients: MakeClients) -> None:
+    """Status 1 and what it would break; with `--disruptive` it is done, and the limit holds from then on."""
+    lab = Lab.up(write(), name=lab_name)
+    ours = clients(lab)
+    sample = [ours.tcp(timeout_s=0.5) for _ in range(8)]
+    before = network_of(lab)
+    refused = run_lab("up", write(eni=5), "--name", lab_name)
+    assert (refused.status, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines() == [
+        f"lab {lab_name} stays as it is, for the change would break connections that are held:",
+        "  eni-private-a: the limit of its connections would be 5: 8 connections held",
+        "to do it anyway: lab up … --disruptive",
+    ]
+    assert network_of(lab) == before
+    assert all(answers(each) for each in sample)
+    done = run_lab("up", write(eni=5), "--name", lab_name, "--disruptive", "--json").json
+    assert (done["changed"], done["converged"], done["added"], done["removed"]) == (True, True, [], [])
+    assert done["changes"] == ["~ eni-private-a: 20 → 5 connections"]
+    assert done["broken"][0]["connections"] == 8
+    assert not any(answers(each) for each in sample)
+    assert slots(lab, "eni-private-a") == 0
+    assert lab.burst(9, connect_timeout_s=1.5).tcp.established == 5
+
+
+def test_a_server_that_moves(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """A server with connections does not move without a word; when it has moved it is found, by its name as well."""
+    lab = up(servers=STORE)
+    to_store, to_cache = clients(lab).tcp("203.0.113.20", 8080, timeout_s=0.5), clients(lab).tcp()
+    with pytest.raises(ExpectationError, match=r"srv-store: .*: 1 connection held\nto do it anyway"):
+        up(servers=STORE.replace("113.20", "113.21"))
+    assert answers(to_store)
+    lab = up(disruptive=True, servers=STORE.replace("113.20", "113.21"))
+    assert not answers(to_store)
+    assert answers(to_cache)
+    assert lab.burst(3, server="store").tcp.established == 3
+    assert inside(lab, "checkout", "curl -s --max-time 2 http://store.example.com:8080/").startswith("server: store")
+
+
+def test_a_subnet_that_goes(up: Callable[..., Lab], clients: MakeClients) -> None:
+    """The connections of its ENI are named; on request they break, and those of the other subnet do not."""
+    lab = up(subnets="private-a, private-b")
+    ours = clients(lab)
+    of_a, of_b = (ours.tcp(timeout_s=0.5) for _ in range(2))
+    with pytest.raises(ExpectationError, match="eni-private-a: it would go: 1 connection held"):
+        up(subnets="private-b")
+    lab = up(disruptive=True, subnets="private-b")
+    assert changes(lab) == ["-eni-private-a"]
+    assert not answers(of_a)
+    assert answers(of_b)
+    assert lab.burst(5).tcp.established == 5
+
+
+def test_without_connections_nothing_breaks(up: Callable[..., Lab]) -> None:
+    """Everything can go while nobody uses it, there and back."""
+    lab = up(subnets="private-a, private-b", functions=SEARCH, servers=STORE, eips=3)
+    lab = up(eni=3)
+    assert lab.burst(5, connect_timeout_s=1.5).tcp.established == 3
+    lab.down()
+    assert left_of(lab.name) == []
+
+
+def test_faults_on_links_that_stay(up: Callable[..., Lab]) -> None:
+    """What `lab impair` has set stays on interfaces that stay, and is forgotten with those that go."""
+    lab = up(servers=STORE)
+    lab.impair("natgw", interface="inet", latency_s=0.05)
+    lab.impair("inet", interface="srv-store", silence=True)
+    lab = up()
+    (left,) = lab.impairments()
+    assert (left.node, left.interface) == ("natgw", "inet")
+    lab = up(servers=STORE)
+    assert len(lab.impairments()) == 1
+    assert lab.burst(3, server="store").tcp.established == 3
+
+
+# ── Failures on the way ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, kind: type, error: BaseException) -> None:
+    """Let the making of an object fail after it has been made."""
+    do, undo = STEPS[kind]
+
+    def step(site: Any, item: Any) -> None:
+        do(site, item)
+        raise error
+
+    monkeypatch.setitem(STEPS, kind, (step, undo))
+
+
+@pytest.mark.parametrize("kind", [VethPair, Ruleset, Process])
+@pytest.mark.parametrize(
+    "error", [OSError(12, "Cannot allocate memory"), KeyboardInterrupt()], ids=lambda each: type(each).__name__
+)
+def test_a_step_that_fails_is_taken_back(
+    lab_name: str,
+    write: Write,
+    clients: MakeClients,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: type,
+    error: BaseException,
+) -> None:
+    """The lab is as it was, says so, holds what it held, and can be changed later."""
+    lab = Lab.up(write(eips=2), name=lab_name)
+    ours = clients(lab)
+    sample = [ours.tcp() for _ in range(4)]
+    before, plan, said = network_of(lab), lab.plan, list[str]()
+    wanted = {"servers": STORE, "functions": SEARCH, "eips": 3, "eni": 30}
+    with monkeypatch.context() as broken:
+        failing(broken, kind, error)
+        with pytest.raises((KernelError, KeyboardInterrupt)):
+            Lab.up(write(**wanted), name=lab_name, notice=said.append)
+    assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
+    assert lab.complete
+    assert Lab.find(lab_name).plan == plan
+    assert network_of(lab) == before
+    assert all(answers(each) for each in sample)
+    assert lab.burst(5).tcp.established == 5
+    assert Lab.up(write(**wanted), name=lab_name).burst(5, function="search", server="store").tcp.established == 5
+
+
+def test_a_change_of_rules_that_fails_is_taken_back(
+    lab_name: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a kernel that does not change a set's size that is said, and the lab is as it was."""
+    lab = Lab.up(write(), name=lab_name)
+    lab.burst(5, leave_open=True)
+    said: list[str] = []
+    with monkeypatch.context() as old_kernel:
+        old_kernel.setattr("lab.kernel.nfnetlink.set_limit", lambda table, name: 20 if name == "connections" else 0)
+        old_kernel.setattr("lab.kernel.nft.definitions", only_connections)
+        with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
+            Lab.up(write(eni=30), name=lab_name, notice=said.append)
+    assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
+    assert lab.burst(20, connect_timeout_s=1.5).tcp.established == 15
+
+
+def only_connections(text: str) -> Any:
+    """What a ruleset defines, with the one set that has a limit."""
+    found = definitions(text)
+    return replace(found, sizes={name: size for name, size in found.sizes.items() if name == "connections"})
+
+
+def changing(lab: str) -> bool:
+    """The record says that the lab is on its way."""
+    phase = RUN_LAB / lab / "phase"
+    return phase.exists() and phase.read_text() == "building"
+
+
+def growing(lab: str) -> bool:
+    """A new namespace is there."""
+    return changing(lab) and (NETNS / f"lab-{lab}-srv-store").exists()
+
+
+def wired(lab: str) -> bool:
+    """The new server has its link."""
+    return growing(lab) and len(ip("link", namespace=f"lab-{lab}-srv-store") or ()) > 1
+
+
+at_each_moment = pytest.mark.parametrize("moment", [changing, growing, wired], ids=lambda each: each.__name__)
+
+
+@contextmanager
+def going(path: Path, lab: str, moment: Callable[[str], bool]) -> Iterator[Any]:
+    """`lab up` on a lab that is up, when it has come so far."""
+    with start_lab("up", path, "--name", lab) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not moment(lab) and process.poll() is None:
+                assert time.monotonic() < deadline
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@at_each_moment
+def test_a_killed_change_can_be_taken_down(lab_name: str, write: Write, moment: Callable[[str], bool]) -> None:
+    """However far it came when it was killed: the lab is half built, and `down` leaves nothing of old and new."""
+    Lab.up(write(functions=SEARCH, eips=2), name=lab_name)
+    with going(write(servers=STORE, subnets="private-a, private-b"), lab_name, moment) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    lab = Lab.find(lab_name)
+    if not lab.complete:
+        with pytest.raises(UsageError, match="half built"):
+            lab.burst(1)
+    lab.down()
+    assert left_of(lab_name) == []
+
+
+@at_each_moment
+def test_ctrl_c_during_a_change(lab_name: str, write: Write, moment: Callable[[str], bool]) -> None:
+    """Status 130 and the lab as it was, or it was too late and is done; in any case it is whole and works."""
+    lab = Lab.up(write(), name=lab_name)
+    before = network_of(lab)
+    with going(write(servers=STORE, subnets="private-a, private-b", eips=2), lab_name, moment) as process:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate()
+    assert "Traceback" not in said
+    now = Lab.find(lab_name)
+    assert now.complete
+    assert now.lost() == []
+    if process.returncode == 130:
+        assert f"lab {lab_name} is as it was" in said
+        assert network_of(now) == before
+    else:
+        assert process.returncode == 0
+    assert now.burst(5).tcp.established == 5
+
+
+def test_down_after_changes_leaves_nothing(lab_name: str, write: Write) -> None:
+    """Also by a `Lab` from before them, and the host's own network does not notice any of it."""
+    before = hosts_own_network()
+    lab = Lab.up(write(functions=SEARCH), name=lab_name)
+    Lab.up(write(servers=STORE, subnets="private-a, private-b", eips=2), name=lab_name)
+    assert {each.name for each in lab.plan.servers} == {"cache", "store"}
+    lab.down()
+    assert left_of(lab_name) == []
+    assert hosts_own_network() == before
+
+
+def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: Path, tmp_path: Path) -> None:
+    """A lab that grows raises the host's maximum then, and the last `down` restores it."""
+    setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record
+    found = int(setting.read_text())
+    if record.exists() or found > 300_000:
+        pytest.skip(f"net.netfilter.nf_conntrack_max is {found:,} already: there is nothing to raise")
+    path = tmp_path / "growing.yaml"
+    text = (topologies / "seven_subnets_eight_eips.yaml").read_text()
+    subnets = text[text.index("subnets: [") :].partition("]")[0] + "]"
+    path.write_text(text.replace(subnets, subnets.partition(",")[0] + "]"))
+    lab = Lab.up(path, name=lab_name)
+    assert int(setting.read_text()) == found
+    path.write_text(text)
+    Lab.up(path, name=lab_name)
+    assert int(setting.read_text()) > 800_000
+    lab.down()
+    assert int(setting.read_text()) == found
+
+
+def test_what_is_said(lab_name: str, write: Write) -> None:
+    """A change in a few lines, and nothing for none."""
+    Lab.up(write(), name=lab_name)
+    done = run_lab("up", write(eips=2, servers=STORE), "--name", lab_name)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"lab {lab_name} converged",
+        "  + server srv-store (203.0.113.20)",
+        "  ~ resolver: restarted, DNS paused for a moment",
+        "  + Elastic IP 198.51.100.2 of natgw",
+    ]
+    again = run_lab("up", write(eips=2, servers=STORE), "--name", lab_name, "--json").json
+    assert (again["changed"], again["converged"], again["added"], again["changes"]) == (False, False, [], [])
