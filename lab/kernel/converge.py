@@ -70,10 +70,10 @@ def converge(
     old, (new, topology, text) = record.plan(), wanted
     found = difference(old, new)
     require_vacant(state, new, new_to=old)
-    record.begin_change(union(old, new))
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:
+            record.begin_change(union(old, new))
             _make(site, found, progress)
             _change(site, found, progress, rebuilt)
         except BaseException:

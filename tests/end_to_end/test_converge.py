@@ -1,4 +1,4 @@
-"""`lab up` on a lab that is up: it becomes what the file has, and connections that the change does not touch live on."""
+"""`lab up` on a lab that is up: it becomes what the file has, and what the change does not touch lives on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def answers(connection: socket.socket) -> bool:
 def network_of(lab: Lab) -> dict[str, list[str]]:
     """All that each namespace of a lab has, in words, but for what is counted and held."""
     commands = (
-        "ip -br link",
+        "ls /sys/class/net",
         "ip -4 address",
         "ip neighbour",
         "ip route show table all",
@@ -122,7 +122,7 @@ def test_a_second_elastic_ip_while_55_000_connections_are_held(
     lab = Lab.up(path, name=lab_name)
     assert lab.burst(54_000, leave_open=True).tcp.established == 54_000
     ours = clients(lab)
-    sample = [ours.tcp() for _ in range(1000)]
+    sample = [ours.tcp(turn=54_000 + index) for index in range(1000)]
     assert slots(lab, "natgw", protocol="tcp") == slots(lab, "eni-private-a") == 55_000
 
     path.write_text(path.read_text().replace("elastic_ips: 1", "elastic_ips: 2"))
@@ -339,7 +339,7 @@ def test_without_connections_nothing_breaks(up: Callable[..., Lab]) -> None:
 def test_faults_on_links_that_stay(up: Callable[..., Lab]) -> None:
     """What `lab impair` has set stays on interfaces that stay, and is forgotten with those that go."""
     lab = up(servers=STORE)
-    lab.impair("natgw", interface="inet", latency_s=0.05)
+    lab.impair("natgw", interface="inet", rate="100mbit")
     lab.impair("inet", interface="srv-store", silence=True)
     lab = up()
     (left,) = lab.impairments()
@@ -403,7 +403,7 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     lab.burst(5, leave_open=True)
     said: list[str] = []
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr("lab.kernel.nfnetlink.set_limit", lambda table, name: 20 if name == "connections" else 0)
+        old_kernel.setattr("lab.kernel.nfnetlink.set_limit", lambda _, name: 20 if name == "connections" else 0)
         old_kernel.setattr("lab.kernel.nft.definitions", only_connections)
         with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
             Lab.up(write(eni=30), name=lab_name, notice=said.append)

@@ -14,7 +14,6 @@ from lab.plan.objects import (
     BridgePort,
     ConntrackMax,
     KernelObject,
-    Limiter,
     Namespace,
     Neighbour,
     Plan,

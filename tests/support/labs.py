@@ -26,9 +26,14 @@ class Clients:
         self._made = 0
         self.open: list[socket.socket] = []
 
-    def tcp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 2.0) -> socket.socket:
-        """A connected socket; TimeoutError if nothing answers."""
-        made = self._socket(socket.SOCK_STREAM, timeout_s)
+    def tcp(
+        self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 2.0, turn: int | None = None
+    ) -> socket.socket:
+        """A connected socket; TimeoutError if nothing answers.
+
+        With a `turn` (`PortBlocks`) it has a port of its own behind the first ENI, as a burst's connections have.
+        """
+        made = self._socket(socket.SOCK_STREAM, timeout_s, None if turn is None else self._place(turn))
         made.connect((address, port))
         return made
 
@@ -40,12 +45,16 @@ class Clients:
         assert made.recv(100) == b"hello"
         return made
 
-    def _socket(self, kind: socket.SocketKind, timeout_s: float) -> socket.socket:
+    def _socket(self, kind: socket.SocketKind, timeout_s: float, place: tuple[str, int] | None = None) -> socket.socket:
         made = self._inside.run(socket.socket, socket.AF_INET, kind)
         self.open.append(made)
         made.settimeout(timeout_s)
-        made.bind((str(self._environment()), 0))
+        made.bind(place or (str(self._environment()), 0))
         return made
+
+    def _place(self, turn: int) -> tuple[str, int]:
+        blocks, sockets = self._fleet.blocks, self._fleet.paths[0].sockets
+        return str(sockets.first_address + turn // blocks.per_environment), int(blocks.port(turn))
 
     def _environment(self) -> IPv4Address:
         path = self._fleet.paths[self._made % len(self._fleet.paths)]
