@@ -5,7 +5,7 @@
     ├── UsageError        2   an argument that makes no sense, an unknown lab, node, function or server
     ├── PreflightError    3   this machine lacks something; says what and the command that installs it
     ├── KernelError       4   the kernel refused a step; everything done so far was undone
-    └── ExpectationError  1   a burst did not show what `--expect` asked for
+    └── ExpectationError  1   a burst did not show what `--expect` asked for, or a change would break connections
 
 Running out of ports is not in this tree: it is a result. An interrupt is Python's own KeyboardInterrupt, status 130.
 """
@@ -55,6 +55,6 @@ class KernelError(LabError):
 
 
 class ExpectationError(LabError):
-    """What was observed is not what `--expect` asked for."""
+    """What was observed is not what `--expect` asked for, or a change would break connections that are held."""
 
     exit_status = 1

@@ -174,15 +174,15 @@ def test_a_limit_that_shrinks_to_what_is_held(up: Callable[..., Lab]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "came", "burst"),
+    ("change", "came", "of"),
     [
-        ({"functions": SEARCH}, {"+fn-search", "+eni-private-b-web"}, {"function": "search"}),
-        ({"servers": STORE}, {"+srv-store"}, {"server": "store"}),
+        ({"functions": SEARCH}, {"+fn-search", "+eni-private-b-web"}, ("search", "cache")),
+        ({"servers": STORE}, {"+srv-store"}, ("checkout", "store")),
     ],
     ids=("a function", "a server"),
 )
 def test_what_comes_works_and_what_was_stays(
-    up: Callable[..., Lab], clients: MakeClients, change: dict[str, str], came: set[str], burst: dict[str, str]
+    up: Callable[..., Lab], clients: MakeClients, change: dict[str, str], came: set[str], of: tuple[str, str]
 ) -> None:
     """A function or a server that is new is used, also by real programs, then goes again; others do not notice."""
     lab = up()
@@ -191,7 +191,8 @@ def test_what_comes_works_and_what_was_stays(
     sample = [ours.tcp() for _ in range(3)]
     lab = up(**change)
     assert set(changes(lab)) == came
-    assert lab.burst(5, **({"function": "checkout", "server": "cache"} | burst)).tcp.established == 5
+    function, server = of
+    assert lab.burst(5, function=function, server=server).tcp.established == 5
     assert all(answers(each) for each in sample)
     lab = up()
     assert len(changes(lab)) == len(came)
