@@ -95,9 +95,8 @@ def _summary(done: Convergence) -> tuple[str, ...]:
 
 
 def _say_convergence(name: str, done: Convergence) -> None:
-    lines = _summary(done)
-    say(f"lab {name} converged" + ("" if lines else ": nothing that its nodes would show"))
-    for line in lines:
+    say(f"lab {name} converged")
+    for line in _summary(done):
         say(f"  {line}")
     for each in done.broken:
         notice(f"broken: {each}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
-from typing import TypeVar
 
+from lab.plan.describe import describe_object
 from lab.plan.diff import Difference, elastic_ips
 from lab.plan.objects import Limiter, NodePlan, Plan, Process, Ruleset, Sysctl
 
@@ -20,7 +20,7 @@ _KINDS = {
 _BY_THEMSELVES = ("service_vpc", "vpc", "internet")
 """Their routes and ports follow from what others are."""
 
-T = TypeVar("T")
+_IN_FULL = 6
 
 
 def nodes_added(old: Plan, new: Plan) -> tuple[NodePlan, ...]:
@@ -46,7 +46,15 @@ def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]
     told = {node: tuple(_of_node(node, old, new, clock)) for node in sorted(kept)}
     for node in (each for each in new.nodes if each.name in kept):
         lines += told[node.name] or _other_changes(node, found, alone=not lines)
-    return tuple(lines)
+    return tuple(lines or _in_full(found))
+
+
+def _in_full(found: Difference) -> list[str]:
+    """The objects themselves, for a change that shows in no node: a route, a setting."""
+    signed = (("+", found.added), ("-", found.removed), ("~", [each.new for each in found.changed]))
+    lines = [f"{sign} {describe_object(item).partition(chr(10))[0]}" for sign, items in signed for item in items]
+    more = len(lines) - _IN_FULL
+    return lines if more <= 0 else [*lines[:_IN_FULL], f"… and {more} more"]
 
 
 def _called(node: NodePlan) -> str:

@@ -154,6 +154,9 @@ def test_a_route_changes_in_place() -> None:
     assert isinstance(change.new, Route)
     assert (change.old.interface, change.new.interface) == ("nat-blue", "nat-green")
     assert found.added == found.removed == ()
+    assert said(build(old, "t"), build(new, "t")) == [
+        "~ lab-t-vpc: route default via 10.0.1.4 dev nat-green table 1000"
+    ]
 
 
 def test_a_longer_timeout_is_a_setting() -> None:
