@@ -203,7 +203,8 @@ def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
     return tuple(_as_one(each) for each in by_node.values())
 
 
-def _as_one(of_a_node: list[Breakage]) -> Breakage:
+def _as_one(causes: list[Breakage]) -> Breakage:
+    of_a_node = list(dict.fromkeys(causes))
     worst, more = max(of_a_node, key=lambda each: each.connections), len(of_a_node) - 1
     return worst._replace(what=f"{worst.what} (and {more} more)") if more else worst
 
@@ -251,7 +252,7 @@ def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
             yield _breakage(item, "would go", held)
     for change in found.changed:
         if not isinstance(change.old, Ruleset) and _matters(change.old, change.new):
-            yield _breakage(change.old, "would change", held)
+            yield _breakage(change.old, "would be shorter" if _is_timeout(change.old) else "would change", held)
 
 
 def _breakage(item: KernelObject, verb: str, held: Held) -> Breakage:
@@ -278,6 +279,8 @@ def _short(item: KernelObject, namespaces: Iterable[str]) -> str:
     """An object without the namespace that its node says already."""
     if isinstance(item, Process):
         return f"its {item.verb} process"
+    if _is_timeout(item):
+        return "its timeouts"
     text = describe_object(item).partition("\n")[0]
     for each in namespaces:
         text = text.removeprefix(f"{each}: ")
@@ -287,5 +290,9 @@ def _short(item: KernelObject, namespaces: Iterable[str]) -> str:
 def _matters(old: KernelObject, new: KernelObject) -> bool:
     """Whether a change can break anything: timeouts that grow do not."""
     if isinstance(old, Sysctl) and isinstance(new, Sysctl) and old.value.isdigit() and new.value.isdigit():
-        return "timeout" not in old.key or int(new.value) < int(old.value)
+        return not _is_timeout(old) or int(new.value) < int(old.value)
     return not isinstance(old, ConntrackMax | File)
+
+
+def _is_timeout(item: KernelObject) -> bool:
+    return isinstance(item, Sysctl) and "timeout" in item.key

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from lab.plan.describe import describe_object
 from lab.plan.diff import Difference, elastic_ips
-from lab.plan.objects import Limiter, NodePlan, Plan, Process, Ruleset, Sysctl
+from lab.plan.objects import ConntrackMax, Limiter, NodePlan, Plan, Process, Ruleset, Sysctl
 
 __all__ = ["nodes_added", "nodes_removed", "summary"]
 
@@ -52,7 +52,8 @@ def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]
 def _in_full(found: Difference) -> list[str]:
     """The objects themselves, for a change that shows in no node: a route, a setting."""
     signed = (("+", found.added), ("-", found.removed), ("~", [each.new for each in found.changed]))
-    lines = [f"{sign} {describe_object(item).partition(chr(10))[0]}" for sign, items in signed for item in items]
+    told = ((sign, item) for sign, items in signed for item in items if not isinstance(item, ConntrackMax))
+    lines = [f"{sign} {describe_object(item).partition(chr(10))[0]}" for sign, item in told]
     more = len(lines) - _IN_FULL
     return lines if more <= 0 else [*lines[:_IN_FULL], f"… and {more} more"]
 

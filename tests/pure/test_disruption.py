@@ -143,6 +143,9 @@ def test_in_words() -> None:
     new = build(changed(hyperplane_eni={"connection_limit": 9}), "t", old.standing)
     first, _ = breakages(new, difference(old, new), held_in(old))
     assert str(first) == "eni-private-a: the limit of its connections would be 9: 10 connections held"
+    new = build(changed(hyperplane_eni={"idle_timeout": 9}), "t", old.standing)
+    first, _ = breakages(new, difference(old, new), held_in(old))
+    assert str(first) == "eni-private-a: its timeouts would be shorter: 10 connections held"
 
 
 def test_held_addresses() -> None:
