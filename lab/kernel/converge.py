@@ -7,8 +7,8 @@ takes away by a plan that has both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import errno
 from typing import Any
@@ -80,9 +80,18 @@ def converge(
             with uninterrupted():
                 _take_back(site, old, progress, rebuilt)
             raise
-        with uninterrupted():
+        with uninterrupted(), _half_changed_unless_done(site, old.lab):
             _remove(site, found.removed)
             record.settle(new, topology, text)
+
+
+@contextmanager
+def _half_changed_unless_done(site: Site, lab: str) -> Iterator[None]:
+    try:
+        yield
+    except KernelError:
+        site.notice(f"lab {lab} is half changed; take it down, then up again: sudo lab down --lab {lab}")
+        raise
 
 
 def _make(site: Site, found: Difference, progress: _Progress) -> None:
@@ -153,17 +162,17 @@ def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str,
     """Undo a change that did not come to its end, and say how the lab is now."""
     lab = old.lab
     try:
-        site.namespaces.wait()
-        site.give_up_processes()
-        for change in reversed(progress.changed):
-            with refusal_of(change.old):
-                _change_back(site, change)
-        site.await_processes()
-        _remove(site, removal(tuple(progress.made)))
-        site.record.settle(old)
+        with _half_changed_unless_done(site, lab):
+            site.namespaces.wait()
+            site.give_up_processes()
+            for change in reversed(progress.changed):
+                with refusal_of(change.old):
+                    _change_back(site, change)
+            site.await_processes()
+            _remove(site, removal(tuple(progress.made)))
+            site.record.settle(old)
     except KernelError as refused:
         site.notice(str(refused))
-        site.notice(f"lab {lab} is half changed; take it down, then up again: sudo lab down --lab {lab}")
         return
     forgot = any(_forgets(each, rebuilt) for each in progress.changed)  # sets are made again, but empty
     but = ", but for connections that the change had to break" if forgot else ""

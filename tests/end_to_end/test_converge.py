@@ -412,6 +412,26 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     assert lab.burst(20, connect_timeout_s=1.5).tcp.established == 15
 
 
+def test_a_removal_that_fails_leaves_what_down_takes_away(
+    lab_name: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is named, the lab is half built and says so, and `down` leaves nothing of it."""
+    Lab.up(write(eips=2, servers=STORE), name=lab_name)
+    said: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("lab.kernel.links.remove_route", refuse)
+    with pytest.raises(KernelError, match=r"refused a step: removing .*: route .*Operation not permitted"):
+        Lab.up(write(), name=lab_name, notice=said.append)
+    assert said == [f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}"]
+    lab = Lab.find(lab_name)
+    assert not lab.complete
+    lab.down()
+    assert left_of(lab_name) == []
+
+
 def only_connections(text: str) -> Any:
     """What a ruleset defines, with the one set that has a limit."""
     found = definitions(text)
