@@ -168,7 +168,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
     """
     known = () if new_to is None else new_to.objects
     files = {each.path for each in known if isinstance(each, File)}
-    owners = {name: record.lab for record in state.records() for name in record.plan().namespaces}
+    owners = dict(_owners(state))
     for name in plan.namespaces:
         if new_to is not None and name in new_to.namespaces:
             continue
@@ -182,6 +182,13 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):
             raise KernelError(f"{item.path} is there already, and no lab has made it; use another name: lab up --name")
+
+
+def _owners(state: State) -> Iterator[tuple[str, str]]:
+    """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
+    for record in state.records():
+        with suppress(KernelError):
+            yield from ((name, record.lab) for name in record.plan().namespaces)
 
 
 def lost(plan: Plan) -> list[str]:
