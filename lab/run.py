@@ -65,7 +65,7 @@ class Lab:
         self._state = state
         self._identity = record.identity()
         self._revision = record.revision()
-        self._plan = record.plan()
+        self._plan = record.remains()
         self.changed = changed
         """Whether this very call brought it up or changed it."""
         self.convergence = convergence
@@ -100,7 +100,7 @@ class Lab:
                 found = _converge(state, known, wanted, Path(topology).read_text(), notice, disruptive=disruptive)
                 return cls(known, state, changed=found is not None, convergence=found)
             if known is not None:  # half built by a process that was killed
-                _take_down(state, known, known.plan(), notice)
+                _take_down(state, known, known.remains(), notice)
             apply.require_vacant(state, plan)
             record = state.new_record(plan.lab)
             try:
@@ -153,7 +153,7 @@ class Lab:
     @property
     def complete(self) -> bool:
         """Whether `up` came to its end; a lab that is not complete can only be taken down."""
-        return self._record.phase() == "up"
+        return self._record.phase() == "up" and self._record.readable()
 
     @property
     def topology(self) -> Topology:
@@ -171,7 +171,7 @@ class Lab:
         with self._state.locked():
             if self._record.identity() != self._identity:
                 return []  # it has been taken down already; what bears its name now is another
-            return _take_down(self._state, self._record, self._record.plan(), notice)
+            return _take_down(self._state, self._record, self._record.remains(), notice)
 
     def node(self, name: str) -> NodePlan:
         """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
@@ -246,7 +246,9 @@ class Lab:
     ) -> BurstResult:
         """The same with a `Load` that is made already; `saw` is called with each packet of the scapy engine."""
         if not self.complete:
-            raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
+            raise UsageError(
+                f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
+            )
         return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw)
 
 

@@ -151,7 +151,7 @@ def list_(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([{"lab": each.name, "complete": each.complete, "nodes": len(each.plan.nodes)} for each in labs])
     elif labs:
-        state = {True: "up", False: "half built: lab down takes it away"}
+        state = {True: "up", False: "half built, or of another version: lab down takes it away"}
         table(
             ("lab", "#nodes", "state"),
             ((each.name, len(each.plan.nodes), state[each.complete]) for each in labs),

@@ -16,7 +16,7 @@ from typing import Literal
 from uuid import uuid4
 
 from lab.errors import KernelError
-from lab.plan.objects import Plan, plan_from_json, plan_to_json
+from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
 from lab.topology import Topology
 
 __all__ = ["Record", "State", "write_at_once"]
@@ -92,9 +92,28 @@ class Record:
             return plan_from_json((self.path / "plan.json").read_text())
         except ValueError as damaged:
             raise KernelError(
-                f"the record of lab {self.lab} is damaged ({self.path / 'plan.json'}); `ip netns` shows what is left "
-                f"of it as lab-{self.lab}-…; remove that with `sudo ip netns del`, then: sudo rm -r {self.path}"
+                f"the record of lab {self.lab} is damaged, or of another version ({self.path / 'plan.json'}); take it "
+                f"down: sudo lab down --lab {self.lab}; if that fails, `ip netns` shows what is left of it as "
+                f"lab-{self.lab}-…: remove that with `sudo ip netns del`, then: sudo rm -r {self.path}"
             ) from damaged
+
+    def remains(self) -> Plan:
+        """What `down` has to take away, also of a record that another version of the lab wrote."""
+        try:
+            return self.plan()
+        except KernelError as damaged:
+            try:
+                return remains_from_json((self.path / "plan.json").read_text())
+            except (ValueError, KeyError, TypeError):
+                raise damaged from None
+
+    def readable(self) -> bool:
+        """Whether this version of the lab can do more with it than take it down."""
+        try:
+            self.plan()
+        except KernelError:
+            return False
+        return True
 
     def topology(self) -> Topology:
         """The topology that was applied."""

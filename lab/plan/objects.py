@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -47,6 +48,7 @@ __all__ = [
     "VethPair",
     "plan_from_json",
     "plan_to_json",
+    "remains_from_json",
 ]
 
 MAIN_TABLE = 254
@@ -347,6 +349,15 @@ class Plan:
 def plan_to_json(plan: Plan) -> str:
     """The plan as one JSON document; `plan_from_json` gives an equal plan back."""
     return TypeAdapter(Plan).dump_json(plan, indent=1).decode()
+
+
+def remains_from_json(text: str) -> Plan:
+    """What has to be taken away of a plan that another version wrote: namespaces with all in them, files, settings."""
+    known = TypeAdapter(tuple[Annotated[Namespace | File | ConntrackMax, Field(discriminator="kind")], ...])
+    document = json.loads(text)
+    kinds = ("namespace", "file", "conntrack_max")
+    found = known.validate_python([each for each in document["objects"] if each["kind"] in kinds])
+    return Plan(document["lab"], found, (), (), (), ())
 
 
 def plan_from_json(text: str) -> Plan:

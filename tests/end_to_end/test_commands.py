@@ -202,7 +202,10 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     assert (status["complete"], status["limits"]) == (False, [])
     burst = run_lab("burst", "-n", 5, through=through)
     assert (burst.status, burst.stdout) == (2, "")
-    assert burst.stderr == f"lab {tiny.name} is half built; take it down: lab down --lab {tiny.name}\n"
+    assert (
+        burst.stderr
+        == f"lab {tiny.name} is half built, or of another version; take it down: lab down --lab {tiny.name}\n"
+    )
 
 
 def test_down_all(small: Small, tmp_path: Path) -> None:

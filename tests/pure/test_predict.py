@@ -140,7 +140,8 @@ def test_monotonic(made: Topology, connections: int) -> None:
     assert more.established is not None
     assert some.established <= more.established <= some.established + 1
     if some.drop_threshold is not None:
-        assert (more.drop_threshold, more.bottleneck) == (some.drop_threshold, some.bottleneck)
+        assert more.drop_threshold == some.drop_threshold
+        assert some.bottleneck in (None, more.bottleneck)  # a limit may come after connections that lead nowhere
 
 
 @settings(max_examples=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lab.errors import KernelError
 from lab.kernel.state import Record, State
 from lab.plan import build
+from lab.plan.objects import ConntrackMax, File, Namespace
 from lab.topology import load, scaled
 from tests.support.topologies import SHIPPED, each_shipped, shipped
 
@@ -89,6 +91,20 @@ def test_a_damaged_record_says_what_to_do(state: State) -> None:
     (record.path / "plan.json").write_text("{")
     with pytest.raises(KernelError, match=r"record of lab t is damaged.*ip netns del"):
         record.plan()
+
+
+def test_what_remains_of_another_versions_record(state: State) -> None:
+    """Objects that this version does not know are nothing to `down`: namespaces go with all in them."""
+    record = remembered(state, "t")
+    document = json.loads((record.path / "plan.json").read_text())
+    document["objects"].append({"kind": "wormhole", "namespace": "lab-t-svc"})
+    document["fleets"] = "something else"
+    plan = record.plan()
+    (record.path / "plan.json").write_text(json.dumps(document))
+    assert not record.readable()
+    kept = [each for each in plan.objects if isinstance(each, Namespace | File | ConntrackMax)]
+    assert list(record.remains().objects) == kept
+    assert record.remains().namespaces == plan.namespaces
 
 
 def test_alone(state: State) -> None:
