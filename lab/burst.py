@@ -29,7 +29,7 @@ from lab.plan.objects import FleetPlan, Limiter, Plan, ServerPlan
 from lab.predict import Prediction, choose, predict
 from lab.result import BurstResult, StopResult, assemble
 from lab.topology import Topology
-from lab.topology.ways import ways
+from lab.topology.ways import Way, ways
 from traffic.result import EngineResult
 from traffic.sighting import Sighting
 from traffic.spec import BurstSpec, PortBlocks
@@ -76,6 +76,7 @@ class _Scene:
     load: Load
     fleet: FleetPlan
     server: ServerPlan
+    ways: tuple[Way, ...]
     nodes: frozenset[str]
     """Those on the ways to the server."""
     limiters: tuple[Limiter, ...]
@@ -132,7 +133,7 @@ def run_burst(
                 raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
             _await_free_slots(namespaces, before, _no_half_open)
             raise
-        stops = _stops(stopped_before, stopped(namespaces, plan.barriers))
+        stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
         tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(seen, after))
     return assemble(
         plan.lab,
@@ -185,8 +186,9 @@ def _gone(plan: Plan, before: Collection[str]) -> list[str]:
 
 def _scene(plan: Plan, topology: Topology, load: Load) -> _Scene:
     fleet, server = _fleet(plan, load), _server(plan, load)
-    nodes = frozenset(node for way in ways(topology, fleet.function, server.name) for node in way.nodes)
-    scene = _Scene(plan, topology, load, fleet, server, nodes, _on_the_way(plan, nodes, server, load))
+    found = ways(topology, fleet.function, server.name, load.protocol)
+    nodes = frozenset(node for way in found for node in way.nodes)
+    scene = _Scene(plan, topology, load, fleet, server, found, nodes, _on_the_way(plan, nodes, server, load))
     if scene.turns > scene.room:
         room = scene.room * len(fleet.paths)
         raise UsageError(
@@ -290,6 +292,7 @@ def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
         at_once,
         function=function,
         server=server,
+        protocol=load.protocol,
         in_use=_in_use(before),
         connect_timeout_s=load.connect_timeout_s,
     )
@@ -414,13 +417,26 @@ def _no_half_open(_: str) -> int:
     return 0
 
 
-def _stops(before: Stopped, after: Stopped) -> list[StopResult]:
-    """Which barriers dropped something meanwhile, and how much."""
-    return [
-        StopResult(each.node, each.kind, each.name, packets - before[each])
-        for each, packets in after.items()
-        if packets > before[each]
-    ]
+def _stops(found: Iterable[Way], before: Stopped, after: Stopped) -> list[StopResult]:
+    """Which barriers dropped something meanwhile, how much, and what would have let it pass.
+
+    Answers count where this burst's may end: a kernel repeats SYN-ACKs for a minute, so those of another may be dropped
+    meanwhile.
+    """
+    ends = {
+        (end.node, end.kind, end.name, end.direction, end.answers): end
+        for way in found
+        for end in (way.dead_end, way.doubt)
+        if end
+    }
+    stops = []
+    for each, packets in after.items():
+        end = ends.get((each.node, each.kind, each.name, each.direction, each.answers))
+        dropped = packets - before[each]
+        if dropped and (end or not each.answers):
+            cure = end.cure if end else None
+            stops.append(StopResult(each.node, each.kind, each.name, dropped, each.direction, each.answers, cure))
+    return stops
 
 
 def _half_open(seen: EngineResult, after: Sequence[Reading]) -> _HalfOpen:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lab.errors import UsageError
 from lab.topology import Topology
 from lab.topology.ways import Way, ways
+from traffic.spec import Protocol
 
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
@@ -110,6 +111,7 @@ def predict(
     *,
     function: str | None = None,
     server: str | None = None,
+    protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
     first_connection: int = 0,
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
@@ -122,14 +124,20 @@ def predict(
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((each.name for each in topology.functions), function, "function")
     callee = choose((each.name for each in topology.servers), server, "server")
-    found = ways(topology, caller, callee)
+    found = ways(topology, caller, callee, protocol)
     turns = [_Turn(way, (place - first_connection) % len(found), len(found)) for place, way in enumerate(found)]
     inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use))}
-    limiters = (*inner.values(), *_exits(turns, inner, in_use))
-    if reason := _chance(limiters, connections) or _growth(topology, inner.values(), connections, connect_timeout_s):
+    outer = {limiter.node: limiter for limiter in _exits(turns, inner, in_use)}
+    limiters = (*inner.values(), *outer.values())
+    reasons = (
+        _doubt(turns, connections),
+        _chance(limiters, connections),
+        _growth(topology, inner.values(), connections, connect_timeout_s),
+    )
+    if reason := next(filter(None, reasons), None):
         loads = tuple(each.load(connections) for each in limiters)
         return Prediction(connections, None, None, None, loads, unknown=reason)
-    return _predicted(connections, limiters, turns, inner)
+    return _predicted(connections, limiters, turns, inner, outer)
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:
@@ -152,11 +160,11 @@ def _eni(topology: Topology, turn: _Turn, in_use: InUse) -> _Limiter | None:
 
 def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) -> Iterator[_Limiter]:
     """What has a limit of its own where ways leave the VPC; each takes what the ENIs before it let through."""
-    exits = {turn.way.out.node: turn.way.out for turn in turns if turn.way.out and not turn.way.dead_end}
+    exits = {turn.way.reached.node: turn.way.reached for turn in turns if turn.way.reached}
     for node, out in exits.items():
         if out.capacity is None:
             continue
-        before = [inner[turn.way.gateway] for turn in turns if turn.way.out == out and not turn.way.dead_end]
+        before = [inner[turn.way.gateway] for turn in turns if turn.way.reached == out]
         used = in_use(node)
         yield _Limiter(
             node, out.KIND, out.capacity, max(0, out.capacity - used), _sum(before), out.certain_capacity(used)
@@ -165,6 +173,13 @@ def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) ->
 
 def _sum(before: Sequence[_Limiter]) -> Callable[[int], int]:
     return lambda m: sum(each.admitted(m) for each in before)
+
+
+def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
+    for turn in turns:
+        if turn.way.doubt and turn.place < connections:
+            return f"{turn.way.doubt.sentence}: which part is known when ports and addresses are"
+    return None
 
 
 def _chance(limiters: Iterable[_Limiter], connections: int) -> str | None:
@@ -186,12 +201,16 @@ def _growth(topology: Topology, enis: Iterable[_Limiter], connections: int, conn
 
 
 def _predicted(
-    connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn], inner: dict[str, _Limiter]
+    connections: int,
+    limiters: Sequence[_Limiter],
+    turns: Sequence[_Turn],
+    inner: dict[str, _Limiter],
+    outer: dict[str, _Limiter],
 ) -> Prediction:
     refusals = [(at, each.kind) for each in limiters if (at := each.first_refusal(connections)) is not None]
     dead = [turn for turn in turns if turn.way.dead_end and turn.place < connections]
     loads = tuple(each.load(connections) for each in limiters)
-    lost = sum(_reaching_the_end(turn, inner, connections) for turn in dead)
+    lost = sum(_reaching_the_end(turn, inner, outer, connections) for turn in dead)
     return Prediction(
         offered=connections,
         established=connections - sum(load.refused for load in loads) - lost,
@@ -203,7 +222,10 @@ def _predicted(
     )
 
 
-def _reaching_the_end(turn: _Turn, inner: dict[str, _Limiter], connections: int) -> int:
+def _reaching_the_end(turn: _Turn, inner: dict[str, _Limiter], outer: dict[str, _Limiter], connections: int) -> int:
     """Connections that come as far as the end of the way, and no further."""
+    out = outer.get(turn.way.reached.node) if turn.way.reached else None
+    # What takes them out lets all pass until it is full, and none from then on.
+    full_at = out.first_refusal(connections) if out else None
     limiter = inner.get(turn.way.gateway)
-    return limiter.admitted(connections) if limiter else turn.offered(connections)
+    return (limiter.admitted if limiter else turn.offered)(connections if full_at is None else full_at)

@@ -53,6 +53,12 @@ class StopResult:
     name: str
     """The subnet, security groups or network ACL that it belongs to."""
     dropped_packets: int
+    direction: str | None = None
+    """Of a network ACL: whether `egress` or `ingress` dropped them."""
+    answers: bool = False
+    """Whether they were the server's answers; their connections held every slot on the way."""
+    cure: str | None = None
+    """The rule that would have let them pass, in the topology's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +189,23 @@ def _disagreements(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[
 def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple[str, int, str, int]]:
     readings, stops = kernel.readings, kernel.stops
     tcp, syns = seen.tcp, "SYNs" if load.protocol == "tcp" else "first datagrams"
-    lost_packets = sum(each.refused_packets for each in readings) + sum(each.dropped_packets for each in stops)
-    yield f"{syns} that were never answered", tcp.unanswered_syns, f"{syns} dropped on the way", lost_packets
-    # A port that is used again is the same connection to the kernel, and slots come and go; what a barrier stops is
-    # counted by packets only, and may have been an answer.
-    if load.over_time or stops:
+    lost = sum(each.refused_packets for each in readings)
+    lost += sum(each.dropped_packets for each in stops if not each.answers)
+    answers = sum(each.dropped_packets for each in stops if each.answers)
+    # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
+    # dropped some belong to no SYN of this burst.
+    found = min(max(tcp.unanswered_syns, lost), lost + answers)
+    counted = f"{syns}{' and answers' if answers else ''} dropped on the way"
+    yield f"{syns} that were never answered", tcp.unanswered_syns, counted, found
+    # A port that is used again is the same connection to the kernel, and slots come and go.
+    if load.over_time:
         return
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
-    yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
-    if not any(each.limiter.kind == "nat_gateway" for each in readings):
+    if not stops:  # what a barrier stops is counted by packets only
+        yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
+    # Connections whose answers were dropped hold a slot, too.
+    if answers or not any(each.limiter.kind == "nat_gateway" for each in readings):
         return
     held = _without_ended(_held(readings, "nat_gateway") - _held(kernel.held_before, "nat_gateway"), tcp)
     yield "connections established", tcp.established + tcp.half_open, "connections that hold a NAT gateway's slot", held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.result import BurstResult, LimitResult
+from lab.result import BurstResult, LimitResult, StopResult
 from lab.topology.limits import NAT_EIPS
 
 __all__ = ["Verdict", "judge"]
@@ -102,26 +102,26 @@ def _more_addresses(eips: Sequence[LimitResult]) -> str:
 def _stopped(result: BurstResult) -> Verdict:
     """A barrier dropped connections, whatever the limits; a limiter may have refused others as well."""
     worst = max(result.stops, key=lambda stop: stop.dropped_packets)
-    words = _BARRIERS[worst.kind]
+    words = _words(worst)
     dropped = sum(stop.dropped_packets for stop in result.stops)
-    places = dict.fromkeys(_BARRIERS[stop.kind].where.format(name=stop.name) for stop in result.stops)
+    places = dict.fromkeys(_told(_words(stop).where, stop) for stop in result.stops)
     timed_out = f"{result.tcp.timed_out:,} connections timed out"
     limited = sum(limit.dropped_connections for limit in result.limits)
     return Verdict(
-        headline=words.headline.format(name=worst.name),
+        headline=_told(words.headline, worst),
         explanation=(
             f"{timed_out}; {dropped:,} of their packets were dropped {' and '.join(places)}.",
             *((f"Limits refused {limited:,} connections as well.",) if limited else ("No limit was reached.",)),
-            words.evidence.format(name=worst.name),
+            *dict.fromkeys(_told(_words(stop).evidence, stop) for stop in result.stops),
             *_dns(result),
         ),
-        remedies=(words.remedy.format(name=worst.name),),
+        remedies=tuple(dict.fromkeys(_cure(stop) for stop in result.stops)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _BarrierWords:
-    """How one kind of barrier is told, with the name of what it belongs to."""
+    """How one kind of barrier is told, with the name of what it belongs to, and its direction if it has one."""
 
     headline: str
     where: str
@@ -137,7 +137,41 @@ _BARRIERS = {
         "drops what it cannot route without a word, just as a full ENI does.",
         remedy="Give the subnet {name} a default route to a NAT gateway, or an interface endpoint for the server.",
     ),
+    "security_group": _BarrierWords(
+        headline="Security group forbids it: egress of {name} does not allow the server",
+        where="by egress of the security group {name}",
+        evidence="The Hyperplane ENI drops what its security groups do not allow before it takes a port for it, and "
+        "without a word, just as a full ENI does.",
+        remedy="Add a rule for the server to egress of the security group {name}.",
+    ),
+    "network_acl": _BarrierWords(
+        headline="Network ACL forbids it: {direction} of {name} does not allow the server",
+        where="by {direction} of the network ACL {name}",
+        evidence="The Hyperplane ENI let the SYNs pass, and has a port taken for each connection; no entry of the "
+        "network ACL allows them across the subnet's border.",
+        remedy="Add an entry for the server to {direction} of the network ACL {name}.",
+    ),
 }
+_OF_ANSWERS = _BarrierWords(
+    headline="Network ACL forbids the answers: {direction} of {name} has no entry for the clients' ports",
+    where="by {direction} of the network ACL {name}",
+    evidence="The server answered, and its answers were dropped on their way back: a network ACL is stateless, so "
+    "answers need an entry of their own, for the ports that clients use (1024-65535). Until then each connection "
+    "holds its ports on the way, half-open.",
+    remedy="Add an entry for the ports 1024-65535 to {direction} of the network ACL {name}.",
+)
+
+
+def _words(stop: StopResult) -> _BarrierWords:
+    return _OF_ANSWERS if stop.answers else _BARRIERS[stop.kind]
+
+
+def _told(words: str, stop: StopResult) -> str:
+    return words.format(name=stop.name, direction=stop.direction)
+
+
+def _cure(stop: StopResult) -> str:
+    return stop.cure or _told(_words(stop).remedy, stop)
 
 
 def _silence(result: BurstResult) -> Verdict:

@@ -278,10 +278,14 @@ class Barrier:
     node: str
     kind: str
     name: str
-    """What it belongs to: the subnet without a route, for one."""
+    """What it belongs to: the subnet without a route, the security groups, the network ACL."""
     namespace: str
     table: str
     counter: str
+    direction: Literal["egress", "ingress"] | None = None
+    """Of a network ACL."""
+    answers: bool = False
+    """Whether what it drops are servers' answers."""
 
 
 @dataclass(frozen=True, slots=True)

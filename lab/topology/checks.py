@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from lab.topology import interface_endpoint
+from lab.topology import firewall, interface_endpoint
 from lab.topology.enis import enis_between
 from lab.topology.faults import Fault, Path
 from lab.topology.limits import (
@@ -306,5 +306,6 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     subnet_room,
     service_vpc_room,
     *interface_endpoint.CHECKS,
+    *firewall.CHECKS,
 )
 """In the order in which a reader meets the subjects; the loader sorts by position in the file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lab.topology.exits import Exit
+from lab.topology.firewall import NetworkAcl, SecurityGroup
 from lab.topology.limits import SERVICE_VPC_CIDR
 from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Server, Subnet
 from lab.topology.words import Block, ServiceBlock
@@ -45,6 +46,8 @@ class Draft:
     vpc_cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
     exits: tuple[Item[Exit], ...]
+    security_groups: tuple[Item[SecurityGroup], ...]
+    network_acls: tuple[Item[NetworkAcl], ...]
     functions: tuple[Item[Function], ...]
     servers: tuple[Item[Server], ...]
     subnet_names: tuple[str, ...] | None
@@ -78,6 +81,8 @@ def draft(value: Value) -> Draft:
         vpc_cidr=_range(Block, _at(value, "vpc", "cidr")),
         subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
         exits=tuple(item for key, kind in EXITS.items() for item in _items(value, ("vpc", key), _mended, kind)),
+        security_groups=_items(value, ("vpc", "security_groups"), _mended, SecurityGroup),
+        network_acls=_items(value, ("vpc", "network_acls"), _mended, NetworkAcl),
         functions=_items(value, ("functions",), _mended, Function),
         servers=_items(value, ("servers",), _mended, Server),
         subnet_names=_names(value, "vpc", "subnets"),

@@ -1,6 +1,7 @@
 """What takes connections out of the VPC: the common part of NAT gateways, and of whatever else there is."""
 
 from abc import abstractmethod
+from ipaddress import IPv4Network
 from typing import ClassVar
 
 from lab.topology.base import Model
@@ -35,6 +36,10 @@ class Exit(Model):
         `in_use` connections to the server hold a slot already.
         """
         return None
+
+    def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - for others
+        """Where packets go that leave here: to the server's own address, unless it has one in the node's subnet."""
+        return server
 
     @abstractmethod
     def takes(self, default_route: str | None, server: str) -> bool:

@@ -21,6 +21,7 @@ from lab.topology.words import Hold, Name, Timeout, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ipaddress import IPv4Network
 
     from lab.topology.draft import Draft
 
@@ -55,6 +56,10 @@ class InterfaceEndpoint(Exit):
     def capacity(self) -> int | None:
         """To its server; to others there is no way here."""
         return self.connections_per_target
+
+    def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - not its own
+        """An address in the endpoint's subnet, which the plan chooses."""
+        return subnet
 
     def takes(self, default_route: str | None, server: str) -> bool:  # noqa: ARG002 - from any subnet
         """All to its server: with private DNS the name means the endpoint, in the whole VPC."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 __all__ = [
+    "ACL_ENTRIES",
+    "ACL_RULE_NUMBERS",
     "BLOCK_PREFIXES",
     "EIP_POOL",
     "ENDPOINT_CONNECTIONS_PER_TARGET",
@@ -18,6 +20,7 @@ __all__ = [
     "ENI_SCALING_MOST",
     "ENVIRONMENT_BLOCK",
     "ENVIRONMENT_DESCRIPTORS",
+    "EPHEMERAL_PORTS",
     "FUNCTION_SECURITY_GROUPS",
     "FUNCTION_SUBNETS",
     "HALF_OPEN_TIMEOUT_S",
@@ -120,6 +123,20 @@ PORT_HOLD_S = 0
 
 # Five days: what Linux itself gives an idle connection (nf_conntrack_tcp_timeout_established, same page).
 LONGEST_TIMEOUT_S = 432_000
+
+# ── Security groups and network ACLs ────────────────────────────────────────────────────────────────────────
+
+# "Each rule has a number from 1 to 32766."
+# https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html
+ACL_RULE_NUMBERS = range(1, 32_767)
+
+# Rules per network ACL, in each direction: 20, "up to a maximum of 40".
+# https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+ACL_ENTRIES = 40
+
+# "AWS Lambda functions use ports 1024-65535", and so does a NAT gateway.
+# https://docs.aws.amazon.com/vpc/latest/userguide/nacl-ephemeral-ports.html
+EPHEMERAL_PORTS = range(1024, 65_536)
 
 # ── VPCs and addresses ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, Wrap
 
 from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Model, Whole, YesNo
 from lab.topology.exits import Exit
+from lab.topology.firewall import NetworkAcl, SecurityGroup
 from lab.topology.interface_endpoint import InterfaceEndpoint
 from lab.topology.limits import (
     ENI_CONNECTIONS,
@@ -169,6 +170,16 @@ class Vpc(Model):
     interface_endpoints: tuple[InterfaceEndpoint, ...] = Field(
         (),
         description="interface endpoints are a list, each with a name, subnet and server (leave it out for none)",
+    )
+    security_groups: tuple[SecurityGroup, ...] = Field(
+        (),
+        description="security groups are a list, each with a name and egress; one that functions name and this list "
+        "does not allows everything out",
+    )
+    network_acls: tuple[NetworkAcl, ...] = Field(
+        (),
+        description="network ACLs are a list, each with a name, subnets, egress and ingress; a subnet without one "
+        "allows everything",
     )
 
     @property

@@ -9,27 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lab.topology.dead_ends import DeadEnd, dead_end
 from lab.topology.enis import enis_of
-from lab.topology.names import EGRESS, VPC
+from lab.topology.names import EGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lab.topology.enis import Eni
     from lab.topology.exits import Exit
+    from lab.topology.firewall import Transport
     from lab.topology.model import Server, Subnet, Topology
 
 __all__ = ["DeadEnd", "Way", "exit_nodes", "exit_of", "ways"]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadEnd:
-    """Where connections end, whatever the limits: what it is, at which node, and what it belongs to."""
-
-    kind: str
-    node: str
-    name: str
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +34,34 @@ class Way:
     out: Exit | None
     dead_end: DeadEnd | None = None
 
+    doubt: DeadEnd | None = None
+    """Where some of its connections end and others pass, by what a topology does not know."""
+
+    @property
+    def reached(self) -> Exit | None:
+        """What takes its connections out of the VPC, unless they end before."""
+        return None if self.dead_end and not self.dead_end.answers else self.out
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes on it that may limit connections."""
-        return (self.gateway, *((self.out.node,) if self.out and not self.dead_end else ()))
+        return (self.gateway, *((self.reached.node,) if self.reached else ()))
 
 
-def ways(topology: Topology, function: str, server: str) -> tuple[Way, ...]:
+def ways(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Way, ...]:
     """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(each for each in topology.servers if each.name == server)
-    return tuple(_ways(topology, function, wanted)) or (Way(EGRESS, None, None),)
+    return tuple(_ways(topology, function, wanted, transport)) or (Way(EGRESS, None, None),)
 
 
-def _ways(topology: Topology, function: str, server: Server) -> Iterator[Way]:
+def _ways(topology: Topology, function: str, server: Server, transport: Transport) -> Iterator[Way]:
     for eni in enis_of(topology, function):
         out = exit_of(topology, eni.subnet, server)
-        yield Way(eni.name, eni, out, None if out else _no_route(eni.subnet, server))
-
-
-def _no_route(subnet: Subnet, server: Server) -> DeadEnd:
-    return DeadEnd("no_route", VPC, subnet.name, f"the subnet {subnet.name} has no route to {server.name}")
+        end = dead_end(topology, eni, out, server, transport)
+        if end is None or end.certain:
+            yield Way(eni.name, eni, out, end)
+        else:
+            yield Way(eni.name, eni, out, doubt=end)
 
 
 def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:

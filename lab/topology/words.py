@@ -10,11 +10,13 @@ from lab.topology.limits import BLOCK_PREFIXES, LONGEST_TIMEOUT_S, SERVICE_VPC_P
 
 __all__ = [
     "Address",
+    "AnyBlock",
     "Block",
     "Hold",
     "Hostname",
     "LabName",
     "Name",
+    "Ports",
     "ServiceBlock",
     "Timeout",
     "shown",
@@ -31,6 +33,9 @@ LABEL_PATTERN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 DURATION_PATTERN = r"([0-9]{1,9})(s|m|h)"
 ADDRESS_PATTERN = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
 RANGE_PATTERN = f"{ADDRESS_PATTERN}/[0-9]{{1,2}}"
+PORTS_PATTERN = r"([0-9]{1,6})(?:-([0-9]{1,6}))?"
+ALL_PORTS = "all"
+LAST_PORT = 65_535
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -161,6 +166,39 @@ _RANGE_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{RANGE_PATTERN}$
 Address = Annotated[IPv4Address, BeforeValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
 Block = Annotated[IPv4Network, _network_type(BLOCK_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
 ServiceBlock = Annotated[IPv4Network, _network_type(SERVICE_VPC_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
+AnyBlock = Annotated[IPv4Network, BeforeValidator(_network), _RANGE_SCHEMA]
+
+
+# ── Ports ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ports(value: object) -> str:
+    """`443`, `1024-65535` or `all`, as one text each."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text == ALL_PORTS:
+        return ALL_PORTS
+    if not isinstance(text, str) or not (match := re.fullmatch(PORTS_PATTERN, text)):
+        raise ValueError(f"{shown(value)} is neither a port nor a range of ports")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last > LAST_PORT:
+        raise ValueError(f"{last} is more than {LAST_PORT}")
+    if first > last:
+        raise ValueError(f"{text} ends before it begins")
+    return str(first) if first == last else f"{first}-{last}"
+
+
+Ports = Annotated[
+    str,
+    BeforeValidator(_ports),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": LAST_PORT},
+                {"type": "string", "pattern": f"^({PORTS_PATTERN}|{ALL_PORTS})$", "examples": ["1024-65535", "all"]},
+            ]
+        }
+    ),
+]
 
 
 # ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -37,7 +37,7 @@ FROM_TRAFFIC = {
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"lab.plan.nodes.parts", "lab.plan.nodes.slots"}
+SHARED_BY_NODES = {"lab.plan.nodes.firewalls", "lab.plan.nodes.parts", "lab.plan.nodes.slots"}
 """A node kind's module reads the layout and these, never another node kind: a new kind is a new file."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")

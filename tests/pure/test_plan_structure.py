@@ -143,7 +143,7 @@ def ruleset_faults(plan: Plan) -> Iterator[str]:
 
 _WHOLE_TUPLE = "ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto"
 _SOURCE_ONLY = "ipv4_addr . inet_service"
-_NAMED_IN_NFT = {"chain": r"goto (\w+)", "set": r"@(\w+)", "counter": r"counter name (\w+)"}
+_NAMED_IN_NFT = {"chain": r"(?:goto|jump) (\w+)", "set": r"@(\w+)", "counter": r"counter name (\w+)"}
 
 
 def fleet_faults(plan: Plan) -> Iterator[str]:

@@ -11,7 +11,7 @@ from lab.load import Load
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.predict import predict
-from lab.result import assemble
+from lab.result import StopResult, assemble
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from tests.support.topologies import shipped
 from traffic.result import EngineResult, TcpCount
@@ -297,3 +297,37 @@ def test_since() -> None:
     """Refusals count from an earlier reading, slots as they are."""
     before, after = reading(ENI_A, 5, 100, 10), reading(ENI_A, 8, 140, 12)
     assert after.since(before) == reading(ENI_A, 8, 40, 2)
+
+
+# ── Barriers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("dropped", "differ"), [(2_000, False), (1_999, True), (2_001, True)])
+def test_requests_that_a_barrier_drops(dropped: int, *, differ: bool) -> None:
+    """Every SYN that a barrier drops is one that nobody answered, and the other way round."""
+    stop = StopResult("vpc", "network_acl", "strict", dropped, "egress")
+    clients = seen(500, 1_000, retransmissions=1_000)
+    result = burst_result(clients, reading(ENI_A, 1_500), reading(FIRST, 500), stops=(stop,))
+    assert bool(result.disagreements) is differ
+
+
+@pytest.mark.parametrize(
+    ("requests", "answers", "differ"),
+    [(0, 2_000, False), (0, 1_999, True), (0, 3_500, False), (500, 1_500, False), (500, 1_499, True), (2_001, 1, True)],
+)
+def test_answers_that_a_barrier_drops(requests: int, answers: int, *, differ: bool) -> None:
+    """A dropped answer is an unanswered SYN, but for the answers that a kernel repeats by itself."""
+    stops = (
+        StopResult("vpc", "network_acl", "out", requests, "egress"),
+        StopResult("vpc", "network_acl", "in", answers, "ingress", answers=True),
+    )
+    clients = seen(500, 1_000, retransmissions=1_000)
+    result = burst_result(clients, reading(ENI_A, 1_500), reading(FIRST, 1_500), stops=stops)
+    assert bool(result.disagreements) is differ
+
+
+def test_slots_are_compared_where_requests_are_dropped() -> None:
+    """What is dropped before the NAT gateway holds none of its slots."""
+    stop = StopResult("vpc", "network_acl", "strict", 1_000, "egress")
+    result = burst_result(seen(500, 1_000), reading(ENI_A, 1_500), reading(FIRST, 501), stops=(stop,))
+    assert "501 connections that hold a NAT gateway's slot" in result.disagreements[0]

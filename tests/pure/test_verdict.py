@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lab.observe.readings import Reading
+from lab.result import StopResult
 from lab.verdict import Verdict, judge
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from traffic.result import DnsCount, EngineResult, InvocationCount, RequestCount, Sample
@@ -207,3 +208,52 @@ def test_resets() -> None:
     clients = replace(with_tcp(seen(10), established=8, reset=2, open=8), invocations=InvocationCount(10, 8, 2, 0))
     verdict = judge(burst_result(clients, reading(ENI_A, 8), reading(eips(1)[0], 8)))
     assert "The server reset 2 connections" in text(verdict)
+
+
+# ── Firewalls ───────────────────────────────────────────────────────────────────────────────────────────────
+
+GROUP = StopResult("eni-private-a", "security_group", "locked", 2_000)
+REQUESTS = StopResult("vpc", "network_acl", "strict", 2_000, "egress")
+ANSWERS = StopResult("vpc", "network_acl", "strict", 2_000, "ingress", answers=True, cure="Add an entry.")
+
+
+@pytest.mark.parametrize(
+    ("stop", "headline"),
+    [
+        (GROUP, "Security group forbids it: egress of locked does not allow the server"),
+        (REQUESTS, "Network ACL forbids it: egress of strict does not allow the server"),
+        (ANSWERS, "Network ACL forbids the answers: ingress of strict has no entry for the clients' ports"),
+    ],
+)
+def test_firewalls(stop: StopResult, headline: str) -> None:
+    """Each kind is named with what forbids and how much it dropped, and is not called a limit."""
+    verdict = judge(burst_result(seen(0, 1_000, retransmissions=1_000), reading(ENI_A), stops=(stop,)))
+    assert verdict.headline == headline
+    assert "1,000 connections timed out; 2,000 of their packets were dropped by" in verdict.explanation[0]
+    assert verdict.explanation[1] == "No limit was reached."
+    assert "Elastic IP" not in text(verdict)
+
+
+def test_cures() -> None:
+    """The rule to add is the remedy; where it is not known, what it is for is."""
+    clients = seen(0, 1_000, retransmissions=1_000)
+    assert judge(burst_result(clients, reading(ENI_A), stops=(ANSWERS,))).remedies == ("Add an entry.",)
+    (remedy,) = judge(burst_result(clients, reading(ENI_A), stops=(GROUP,))).remedies
+    assert remedy == "Add a rule for the server to egress of the security group locked."
+
+
+def test_firewalls_and_limits() -> None:
+    """A limit that refused others as well is told, after the cause that needs no limit."""
+    full = reading(ENI_A, 50, 20, 10)
+    verdict = judge(burst_result(seen(40, 60), full, first=full, stops=(REQUESTS,)))
+    assert verdict.headline.startswith("Network ACL forbids it")
+    assert verdict.explanation[1] == "Limits refused 10 connections as well."
+
+
+def test_several_firewalls() -> None:
+    """Where several drop, the one that drops most is in the headline, and all have their remedy."""
+    much = replace(GROUP, dropped_packets=5_000)
+    verdict = judge(burst_result(seen(0, 3_500), reading(ENI_A), stops=(REQUESTS, much)))
+    assert verdict.headline.startswith("Security group")
+    assert "7,000 of their packets" in verdict.explanation[0]
+    assert len(verdict.remedies) == 2

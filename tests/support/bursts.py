@@ -12,7 +12,7 @@ from lab.observe.tracking import Tracking
 from lab.plan import build
 from lab.plan.objects import Limiter
 from lab.predict import Prediction
-from lab.result import BurstResult, assemble
+from lab.result import BurstResult, StopResult, assemble
 from tests.support.topologies import shipped
 from traffic.result import (
     DnsCount,
@@ -98,6 +98,7 @@ def burst_result(
     load: Load | None = None,
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
+    stops: tuple[StopResult, ...] = (),
 ) -> BurstResult:
     """Both accounts in one, with a prediction of nothing."""
     return assemble(
@@ -110,4 +111,5 @@ def burst_result(
         first_to_refuse=first,
         tracking=tracking,
         incidents=incidents,
+        stops=stops,
     )

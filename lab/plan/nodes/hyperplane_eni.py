@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 
 from lab.plan import addressing
 from lab.plan.layout import EniLayout, Layout
-from lab.plan.nodes import parts, slots
+from lab.plan.nodes import firewalls, parts, slots
 from lab.plan.objects import OTHER_DESTINATIONS, Limiter, Neighbour, NodePlan, Route, Ruleset
 from lab.topology import HyperplaneEniSettings, Server
 from lab.topology.interface_endpoint import InterfaceEndpoint
@@ -57,6 +57,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for eni in layout.enis:
         yield from _ports(layout, eni)
         yield from limiters(layout, eni)
+        yield from (barrier for gate in _gates(layout, eni) for barrier in gate.barriers)
 
 
 def most_connections(layout: Layout) -> int:
@@ -93,7 +94,7 @@ def _in_total(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
     )
     chains = (part for number in range(1, len(sets) + 1) for part in _admission(settings, sets, number))
     yield from slots.conntrack_sysctls(eni.namespace, sets[0])
-    yield Ruleset(eni.namespace, _ruleset(eni, sets, *chains))
+    yield Ruleset(eni.namespace, _ruleset(layout, eni, sets, *chains))
     yield _limiter(eni, sets[0])
     for number, (slot_set, further) in enumerate(zip(sets[1:], eni.further, strict=True), 2):
         yield slots.limiter(
@@ -145,7 +146,7 @@ def _of_each_destination(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]
     others = _slot_set(settings, "to_others", _OTHERS_MARK)
     sets = (*(each.slot_set for each in destinations), others)
     yield from slots.conntrack_sysctls(eni.namespace, others)
-    yield Ruleset(eni.namespace, _ruleset(eni, sets, *_choice(destinations, others)))
+    yield Ruleset(eni.namespace, _ruleset(layout, eni, sets, *_choice(destinations, others)))
     for each in destinations:
         yield _limiter(eni, each.slot_set, each.server.name)
     yield _limiter(eni, others, OTHER_DESTINATIONS)
@@ -210,14 +211,22 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
     )
 
 
-def _ruleset(eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:
+def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
+    """What its security groups forbid."""
+    inner = eni.service.near.interface
+    return tuple(firewalls.security_groups(layout.topology.vpc, eni.eni, eni.namespace, TABLE, inner))
+
+
+def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:
+    gates = _gates(layout, eni)
     return slots.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
         *admission,
-        *slots.forward_chains(sets, eni.service.near.interface),
+        *(part for gate in gates for part in gate.definitions),
+        *slots.forward_chains(sets, eni.service.near.interface, *(rule for gate in gates for rule in gate.rules)),
         slots.chain(
             "translate",
             "type nat hook postrouting priority srcnat; policy accept;",

@@ -6,12 +6,12 @@ has a point-to-point link and the router's subnet address at the far end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
 from lab.plan import addressing
 from lab.plan.layout import Layout, Link
-from lab.plan.nodes import parts, slots
+from lab.plan.nodes import firewalls, parts, slots
 from lab.plan.objects import MAIN_TABLE, Barrier, NodePlan, Route, Rule, Ruleset
 from lab.topology import Subnet
 from lab.topology.names import NO_ROUTE, VPC
@@ -37,7 +37,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from _interface(subnet, link, address)
     for subnet in layout.topology.vpc.subnets:
         yield from _route_table(layout, subnet)
-    yield from _missing_routes(layout)
+    yield from _barriers(layout)
 
 
 def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
@@ -64,33 +64,48 @@ def _route_table(layout: Layout, subnet: Subnet) -> Iterator[parts.Part]:
             yield Rule(layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface)
 
 
-def _missing_routes(layout: Layout) -> Iterator[parts.Part]:
+def _barriers(layout: Layout) -> Iterator[parts.Part]:
+    """What drops packets here: missing routes first, for what is not routed crosses no border."""
+    routes = tuple(_missing_routes(layout))
+    acls = tuple(firewalls.network_acls(layout.topology.vpc, tuple(_ports(layout)), layout.router, TABLE))
+    if routes or acls:
+        yield Ruleset(
+            layout.router,
+            slots.table(
+                TABLE,
+                *_hooked("routes", "type filter hook prerouting priority filter; policy accept;", routes),
+                *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
+            ),
+        )
+    yield from (barrier for gate in (*routes, *acls) for barrier in gate.barriers)
+
+
+def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[str]:
+    """A base chain with the rules of these gates, after what they need; nothing without gates."""
+    yield from (part for gate in gates for part in gate.definitions)
+    if gates:
+        yield slots.chain(name, hook, *(rule for gate in gates for rule in gate.rules))
+
+
+def _ports(layout: Layout) -> Iterator[firewalls.SubnetPort]:
+    clients = {eni.vpc.far.interface for eni in layout.enis}
+    # One port, however many ENIs there are to be beside the first.
+    for subnet, port in dict.fromkeys((subnet.name, link.far.interface) for subnet, link, _ in _interfaces(layout)):
+        yield firewalls.SubnetPort(subnet, port, port in clients)
+
+
+def _missing_routes(layout: Layout) -> Iterator[firewalls.Gate]:
     """The route that is not there drops as well; here it also counts. By subnet, the ENIs' ports."""
     inside = layout.topology.vpc.cidr
     ports: dict[str, list[str]] = {}
     for eni in layout.enis:
         if eni.eni.subnet.default_route == NO_ROUTE:
             ports.setdefault(eni.eni.subnet.name, []).append(eni.vpc.far.interface)
-    if not ports:
-        return
-    counters = {name: f"no_route_{slots.identifier(name)}" for name in ports}
-    yield Ruleset(
-        layout.router,
-        slots.table(
-            TABLE,
-            *(f"counter {counter} {{ }}" for counter in counters.values()),
-            slots.chain(
-                "routes",
-                "type filter hook prerouting priority filter; policy accept;",
-                *(
-                    f"iifname {{ {_quoted(ports[name])} }} ip daddr != {inside} counter name {counter} drop"
-                    for name, counter in counters.items()
-                ),
-            ),
-        ),
-    )
-    for name, counter in counters.items():
-        yield Barrier(VPC, "no_route", name, layout.router, TABLE, counter)
+    for name, interfaces in ports.items():
+        counter = f"no_route_{slots.identifier(name)}"
+        rule = f"iifname {{ {_quoted(interfaces)} }} ip daddr != {inside} counter name {counter} drop"
+        barrier = Barrier(VPC, "no_route", name, layout.router, TABLE, counter)
+        yield firewalls.Gate((f"counter {counter} {{ }}",), (rule,), (barrier,))
 
 
 def _quoted(interfaces: list[str]) -> str:
