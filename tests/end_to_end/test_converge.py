@@ -112,6 +112,7 @@ def descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("descriptors")
 def test_a_second_elastic_ip_while_55_000_connections_are_held(
     lab_name: str, topologies: Path, tmp_path: Path, clients: MakeClients
@@ -518,6 +519,7 @@ def test_down_after_changes_leaves_nothing(lab_name: str, write: Write) -> None:
     assert hosts_own_network() == before
 
 
+@pytest.mark.alone
 def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: Path, tmp_path: Path) -> None:
     """A lab that grows raises the host's maximum then, and the last `down` restores it."""
     setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record

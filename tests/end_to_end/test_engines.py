@@ -60,6 +60,7 @@ def test_engines_agree(lab_up: LabUp, topologies: Path, options: LoadOptions) ->
     assert (accounts[0]["tcp"].established, accounts[0]["threshold"]) == (30, 30)
 
 
+@pytest.mark.alone
 def test_engines_agree_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """60,000 real connections, of several processes, are dropped at the same number as emulated ones."""
     accounts = []

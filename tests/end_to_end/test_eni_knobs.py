@@ -142,6 +142,7 @@ def test_closed_connections_of_every_eni_free_their_slots(with_enis: WithEnis) -
     assert [(each.node, each.slots, each.conntrack) for each in again.tracking] == [(FIRST, 0, 0), ("natgw", 0, 0)]
 
 
+@pytest.mark.alone
 def test_growth_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """65,000 before the lag has passed, to the connection, and 65,000 more after it."""
     lab = lab_up(topologies / "eni_scaling.yaml")
@@ -156,6 +157,7 @@ def test_growth_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
 # ── What the limit counts ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.alone
 def test_two_servers_behind_one_elastic_ip(lab_up: LabUp, topologies: Path) -> None:
     """A NAT gateway with one Elastic IP holds 55,000 connections to each of two servers: 110,000 at the same time."""
     lab = lab_up(topologies / "two_servers.yaml")
@@ -169,6 +171,7 @@ def test_two_servers_behind_one_elastic_ip(lab_up: LabUp, topologies: Path) -> N
     assert int(entries) >= 110_000
 
 
+@pytest.mark.alone
 def test_an_eni_with_a_limit_for_each_destination(lab_up: LabUp, topologies: Path) -> None:
     """With `per_destination` one ENI holds its limit to each of two servers, from one set of ports."""
     lab = lab_up(topologies / "per_destination.yaml", scale=100)

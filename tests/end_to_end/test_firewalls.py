@@ -113,6 +113,7 @@ def test_a_security_group_that_forbids_the_server(
     assert (other.tcp.established, other.stops) == (200, ())
 
 
+@pytest.mark.alone
 def test_a_security_group_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """What is forbidden takes nothing of a limit: the other function still has all 55,000."""
     lab = lab_up(topologies / "security_group.yaml")
@@ -265,6 +266,7 @@ def test_answers_to_an_earlier_burst_are_not_this_ones(with_acl: WithAcl) -> Non
     assert (udp.tcp.established, udp.stops) == (100, ())
 
 
+@pytest.mark.alone
 def test_the_classic_mistake_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """Half of 60,000 connections waste half of the NAT gateway's 55,000 ports."""
     result = lab_up(topologies / "network_acl.yaml").burst(60_000, connect_timeout_s=3)

@@ -123,6 +123,7 @@ def test_two_labs_of_one_topology_side_by_side(small: Small) -> None:
     assert (result.tcp.established, result.disagreements) == (20, ())
 
 
+@pytest.mark.alone
 def test_the_conntrack_maximum(topologies: Path, lab_name: str) -> None:
     """A lab that needs more entries raises the host's maximum, and says so; the last of two labs restores it."""
     setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record

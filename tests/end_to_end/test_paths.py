@@ -25,6 +25,7 @@ def as_predicted(result: BurstResult) -> bool:
     return True
 
 
+@pytest.mark.alone
 def test_functions_with_one_subnet_and_security_group_set_share_an_eni(lab_up: LabUp, topologies: Path) -> None:
     """65,000 together, at full scale: what the one holds, the other cannot have."""
     lab = lab_up(topologies / "shared_eni.yaml")
@@ -39,6 +40,7 @@ def test_functions_with_one_subnet_and_security_group_set_share_an_eni(lab_up: L
     assert as_predicted(second)
 
 
+@pytest.mark.alone
 def test_another_security_group_set_is_another_eni(lab_up: LabUp, topologies: Path) -> None:
     """65,000 for each of two functions in one subnet, at the same time, at full scale."""
     lab = lab_up(topologies / "own_eni.yaml")
@@ -51,6 +53,7 @@ def test_another_security_group_set_is_another_eni(lab_up: LabUp, topologies: Pa
     assert as_predicted(second)
 
 
+@pytest.mark.alone
 def test_outside_the_vpc_there_is_no_limit(lab_up: LabUp, topologies: Path) -> None:
     """70,000 connections, where the same function inside has 55,000: no ENI and no NAT gateway on the way."""
     lab = lab_up(topologies / "outside_vpc.yaml")
@@ -74,6 +77,7 @@ def test_every_engine_finds_the_egress(lab_up: LabUp, topologies: Path, engine: 
     assert "client: 100." in page
 
 
+@pytest.mark.alone
 def test_a_nat_gateway_in_each_zone(lab_up: LabUp, topologies: Path) -> None:
     """Each has 55,000 for its own subnet, and nothing for the other's; at full scale."""
     result = lab_up(topologies / "two_zones.yaml").burst(120_000, connect_timeout_s=3)

@@ -58,6 +58,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(made, cast("list[LoadOptions]", asked), [draw(st.integers(1, 150)) for _ in asked])
 
 
+@pytest.mark.alone
 @settings(
     max_examples=-(-CASES // AT_A_TIME),
     deadline=None,

@@ -30,6 +30,7 @@ def _nat_gateway_saw_nothing(lab: Lab) -> bool:
     return not any(each.in_use or each.refused_packets for each in readings)
 
 
+@pytest.mark.alone
 def test_sixty_five_thousand_with_one_elastic_ip(lab_up: LabUp, topologies: Path) -> None:
     """At full scale: the ENI's limit, no port allocation error, nothing at the NAT gateway at all."""
     lab = lab_up(topologies / "privatelink.yaml")

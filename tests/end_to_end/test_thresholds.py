@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from lab.pytest_plugin import LabUp
 
+pytestmark = pytest.mark.alone
+
 CASES = [
     ("one_subnet", 60_000, 55_000, 55_000, "nat_gateway"),
     ("one_subnet_two_eips", 70_000, 65_000, 65_000, "hyperplane_eni"),
