@@ -134,7 +134,7 @@ def run_burst(
             _await_free_slots(namespaces, before, _no_half_open)
             raise
         stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
-        tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(seen, after))
+        tracking = () if load.leave_open else _end(namespaces, scene, before, _half_open(scene, seen, after))
     return assemble(
         plan.lab,
         load,
@@ -406,14 +406,14 @@ def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
     return [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
 
 
-_HalfOpen = Callable[[str], int]
-"""Kind of limiter → connections that it let pass and that were never answered further on.
+_HalfOpen = Callable[[Limiter], int]
+"""Limiter → connections that it let pass and that were never answered further on.
 
 They keep their slots for the half-open timeout, whatever their clients do.
 """
 
 
-def _no_half_open(_: str) -> int:
+def _no_half_open(_: Limiter) -> int:
     return 0
 
 
@@ -439,11 +439,33 @@ def _stops(found: Iterable[Way], before: Stopped, after: Stopped) -> list[StopRe
     return stops
 
 
-def _half_open(seen: EngineResult, after: Sequence[Reading]) -> _HalfOpen:
-    def refused(kinds: Collection[str]) -> int:
-        return sum(each.refused_connections for each in after if each.limiter.kind in kinds)
+def _half_open(scene: _Scene, seen: EngineResult, after: Sequence[Reading]) -> _HalfOpen:
+    ended = [(way, _ended(scene, number, seen, after)) for number, way in enumerate(scene.ways) if way.dead_end]
 
-    return lambda kind: max(0, seen.tcp.timed_out - refused({"hyperplane_eni", kind}))
+    def waiting(limiter: Limiter) -> int:
+        kinds = {"hyperplane_eni", limiter.kind}
+        refused = sum(each.refused_connections for each in after if each.limiter.kind in kinds)
+        elsewhere = sum(connections for way, connections in ended if not _holds(limiter, way))
+        return max(0, seen.tcp.timed_out - refused - elsewhere)
+
+    return waiting
+
+
+def _ended(scene: _Scene, number: int, seen: EngineResult, after: Iterable[Reading]) -> int:
+    """Connections that its dead end stopped, of those that took way `number` in their turn."""
+    taking = -((number - seen.tcp.attempted) // len(scene.ways))
+    return taking - sum(each.refused_connections for each in after if _is_gateway(each.limiter, scene.ways[number]))
+
+
+def _is_gateway(limiter: Limiter, way: Way) -> bool:
+    return (limiter.of or limiter.node) == way.gateway
+
+
+def _holds(limiter: Limiter, way: Way) -> bool:
+    """Whether connections that come to the dead end of a way hold a slot of a limiter."""
+    if way.reached and limiter.node == way.reached.node:
+        return True
+    return _is_gateway(limiter, way) and way.dead_end is not None and way.dead_end.node != way.gateway
 
 
 def _end(
@@ -467,7 +489,7 @@ def _await_free_slots(namespaces: Namespaces, before: Iterable[Reading], half_op
 
     With a port hold that may take longer than anybody wants to wait for; the deadline is short.
     """
-    allowed = {each.limiter: each.in_use + half_open(each.limiter.kind) for each in before}
+    allowed = {each.limiter: each.in_use + half_open(each.limiter) for each in before}
     deadline = time.monotonic() + _SLOTS_FREE_WITHIN_S
     while any(each.in_use > allowed[each.limiter] for each in read(namespaces, allowed)):
         if time.monotonic() > deadline:
