@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from itertools import product
 from typing import NamedTuple
 
 from lab.observe.readings import Reading
@@ -35,9 +36,11 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.plan.rulesets import sets_lost
+from lab.plan.rulesets import definitions, sets_lost
+from lab.topology import Topology
+from lab.topology.ways import DeadEnd, Way, ways
 
-__all__ = ["Breakage", "Held", "breakages", "sets_to_rebuild"]
+__all__ = ["Breakage", "Held", "breakages", "cut_off", "sets_to_rebuild"]
 
 Sources = Callable[[], Collection[IPv4Address]]
 """Tells the source address of each connection that an ENI holds, as often as it has connections."""
@@ -94,6 +97,11 @@ class Held:
         for each in self.plan.limiters:
             held[each.kind] = held.get(each.kind, 0) + self.by(each)
         return max(held.values(), default=0)
+
+    def along(self, gateway: str, server: str) -> int:
+        """Connections through an ENI to a server, as far as limiters tell: no more than either has."""
+        through = self.by_all(lambda each: each.place == gateway)
+        return min(through, self.by_all(lambda each: each.destination == server and each.place != gateway))
 
     def on_the_way(self, item: KernelObject) -> int:
         """Connections on whose way an object is: the fewest of what it says about them."""
@@ -203,6 +211,28 @@ def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
     return tuple(_as_one(each) for each in by_node.values())
 
 
+def cut_off(before: Topology, after: Topology, held: Held) -> tuple[Breakage, ...]:
+    """Connections whose packets a network ACL would drop: it is stateless. A security group judges new ones only."""
+    causes = [each for each in _cut_off(before, after, held) if each.connections]
+    return (_as_one(causes),) if causes else ()
+
+
+def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage]:
+    functions = {each.name for each in before.functions} & {each.name for each in after.functions}
+    servers = {each.name for each in before.servers} & {each.name for each in after.servers}
+    for function, server in product(sorted(functions), sorted(servers)):
+        open_before = {way.gateway for way in ways(before, function, server) if not _dropped_by_acl(way)}
+        for way in ways(after, function, server):
+            end = _dropped_by_acl(way)
+            if end and way.gateway in open_before:
+                yield Breakage(end.node, end.sentence, held.along(way.gateway, server))
+
+
+def _dropped_by_acl(way: Way) -> DeadEnd | None:
+    end = way.dead_end or way.doubt
+    return end if end and end.kind == "network_acl" else None
+
+
 def _as_one(causes: list[Breakage]) -> Breakage:
     of_a_node = list(dict.fromkeys(causes))
     worst, more = max(of_a_node, key=lambda each: each.connections), len(of_a_node) - 1
@@ -247,6 +277,8 @@ def _of(limiter: Limiter) -> str:
 def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
     gone = found.namespaces_gone
     for item in found.removed:
+        if isinstance(item, Ruleset) and not definitions(item.text).sizes:
+            continue  # it holds nothing: what it dropped passes
         # What names a node that goes is no news beside that.
         if isinstance(item, Namespace) or not gone & held.places_of(item):
             yield _breakage(item, "would go", held)

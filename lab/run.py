@@ -12,7 +12,7 @@ import time
 from typing import Self, Unpack
 
 from lab.burst import Progress, run_burst
-from lab.disruption import Breakage, Held, breakages, sets_to_rebuild
+from lab.disruption import Breakage, Held, breakages, cut_off, sets_to_rebuild
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
@@ -270,7 +270,7 @@ def _converge(
         if new == old:
             return None
         found = difference(old, new)
-        broken = breakages(new, found, held)
+        broken = (*breakages(new, found, held), *cut_off(record.topology(), wanted, held))
     if broken and not disruptive:
         lines = "".join(f"\n  {each}" for each in broken)
         raise ExpectationError(

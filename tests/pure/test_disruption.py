@@ -7,12 +7,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lab.disruption import Held, breakages, sets_to_rebuild
+from lab.disruption import Held, breakages, cut_off, sets_to_rebuild
 from lab.observe.readings import Reading
 from lab.plan import build
 from lab.plan.diff import difference
 from lab.plan.objects import Limiter, Plan, Standing
 from lab.topology import NatGateway, Topology
+from lab.topology.firewall import NetworkAcl
 from tests.support.topologies import function, nat_gateway, server, topology
 
 TWO = {"private-a": "natgw", "private-b": "natgw"}
@@ -153,3 +154,30 @@ def test_held_addresses() -> None:
     plan = build(BASE, "t")
     assert len(held_in(plan).sources()) == 2 * HELD
     assert IPv4Address("100.65.0.0") in held_in(plan).sources()
+
+
+def with_acl(old: Topology, **directions: list[dict[str, object]]) -> Topology:
+    """The same, with a network ACL for its first private subnet."""
+    acl = NetworkAcl.model_validate({"name": "strict", "subnets": ["private-a"], **directions})
+    return old.model_copy(update={"vpc": old.vpc.model_copy(update={"network_acls": (acl,)})})
+
+
+ALLOW: list[dict[str, object]] = [{"rule": 100, "action": "allow"}]
+HTTPS: list[dict[str, object]] = [{"rule": 100, "action": "allow", "protocol": "tcp", "ports": "443"}]
+
+
+def test_a_network_acl_that_drops_answers_breaks_what_is_held() -> None:
+    """It is stateless: answers that it forgets end connections that are there; one that allows them breaks nothing."""
+    held = held_in(build(BASE, "t"))
+    (found,) = cut_off(BASE, with_acl(BASE, egress=HTTPS), held)
+    assert (found.node, found.connections) == ("vpc", HELD)
+    assert "strict" in found.what
+    assert cut_off(BASE, with_acl(BASE, egress=ALLOW, ingress=ALLOW), held) == ()
+    assert cut_off(BASE, with_acl(BASE, egress=HTTPS), held_in(build(BASE, "t"), lambda _: 0)) == ()
+
+
+def test_a_network_acl_that_goes_breaks_nothing() -> None:
+    """What it dropped passes then."""
+    strict = with_acl(BASE, egress=ALLOW, ingress=ALLOW)
+    assert not broken(BASE, strict)
+    assert cut_off(strict, BASE, held_in(build(strict, "t"))) == ()
