@@ -144,6 +144,7 @@ def run_burst(
         prediction=_prediction(scene, before),
         first_to_refuse=first_to_refuse(after, spec, _eni_addresses(plan)),
         stops=stops,
+        resolver=topology.service_vpc.resolver,
         tracking=tracking,
         incidents=[
             *([] if turn is not None else [_NO_TURN]),
@@ -295,11 +296,22 @@ def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
         protocol=load.protocol,
         in_use=_in_use(before),
         connect_timeout_s=load.connect_timeout_s,
+        questions=_questions(scene),
+        per_environment=load.connections_per_environment,
     )
     if not load.over_time or found.bottleneck is None:
         established = found.established if at_once == load.connections or load.reuse else load.connections
         return replace(found, offered=load.connections, established=established)
     return replace(found, offered=load.connections, established=None)  # retries succeed as others close
+
+
+def _questions(scene: _Scene) -> int:
+    """How many take slots or count for a quota; a port that is used again asks again, and takes no other slot."""
+    if scene.load.syn_only:
+        return 0
+    return (
+        scene.connections if scene.topology.service_vpc.resolver.packets_per_second is None else scene.load.connections
+    )
 
 
 def _in_use(readings: Iterable[Reading]) -> Callable[[str], int]:
@@ -344,6 +356,7 @@ def _spec(scene: _Scene, first: int) -> BurstSpec:
         close=load.close,
         rest_s=_REST_S + _longest_port_hold_s(scene.topology),
         destination=server.address if load.syn_only else None,
+        questions_apart=scene.topology.service_vpc.resolver.counts_sources,
     )
 
 
@@ -409,7 +422,7 @@ def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
 _HalfOpen = Callable[[Limiter], int]
 """Limiter → connections that it let pass and that were never answered further on.
 
-They keep their slots for the half-open timeout, whatever their clients do.
+They keep their slots for the half-open timeout, whatever their clients do; and so do questions, for the idle timeout.
 """
 
 
@@ -440,13 +453,16 @@ def _stops(found: Iterable[Way], before: Stopped, after: Stopped) -> list[StopRe
 
 
 def _half_open(scene: _Scene, seen: EngineResult, after: Sequence[Reading]) -> _HalfOpen:
+    behind_eni = scene.topology.service_vpc.resolver.behind_eni
+    lost = seen.tcp.timed_out + (seen.unanswered.invocations if behind_eni else 0)
     ended = [(way, _ended(scene, number, seen, after)) for number, way in enumerate(scene.ways) if way.dead_end]
 
     def waiting(limiter: Limiter) -> int:
         kinds = {"hyperplane_eni", limiter.kind}
         refused = sum(each.refused_connections for each in after if each.limiter.kind in kinds)
         elsewhere = sum(connections for way, connections in ended if not _holds(limiter, way))
-        return max(0, seen.tcp.timed_out - refused - elsewhere)
+        questions = seen.dns.asked if behind_eni and limiter.kind == "hyperplane_eni" else 0
+        return max(0, lost - refused - elsewhere) + questions
 
     return waiting
 

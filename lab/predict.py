@@ -3,6 +3,9 @@
 Connection `i` of a burst takes way `i % W` of its function's ways to the server (`lab.topology.ways`): through an ENI,
 and on through a NAT gateway, say. A limiter refuses its first connection when more are offered to it than it has free
 slots; the first of all refusals gives the drop threshold and the bottleneck.
+
+Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
+get the last ones is chance.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from dataclasses import dataclass
 
 from lab.errors import UsageError
 from lab.topology import Topology
+from lab.topology.model import Resolver
 from lab.topology.ways import Way, ways
-from traffic.spec import Protocol
+from traffic.spec import PortBlocks, Protocol
 
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
@@ -69,6 +73,8 @@ class _Limiter:
     offered: Callable[[int], int]
     certain: int | None = None
     """With more connections than this, chance decides which of its addresses is full; None: never."""
+    questions: int = 0
+    """How many it is offered besides: each takes a slot, and a connection that is never known its name's address."""
 
     def admitted(self, m: int) -> int:
         return min(self.free, self.offered(m))
@@ -87,8 +93,17 @@ class _Limiter:
         """Whether no arithmetic can say what it refuses."""
         return self.certain is not None and self.offered(connections) > self.certain
 
+    def is_chance(self, connections: int) -> bool:
+        """Whether questions and connections compete for its last slots."""
+        return bool(self.questions) and 0 < self.free < self.offered(connections) + self.questions
+
+    @property
+    def refuses_questions(self) -> bool:
+        """Whether it refuses all of them, so that nobody ever gets to connect."""
+        return bool(self.questions) and not self.free
+
     def load(self, connections: int) -> LimiterLoad:
-        offered = self.offered(connections)
+        offered = self.offered(connections) + (self.questions if self.free else 0)
         return LimiterLoad(self.node, self.kind, self.limit, offered, max(0, offered - self.free))
 
 
@@ -115,10 +130,14 @@ def predict(
     in_use: InUse = _nothing,
     first_connection: int = 0,
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
+    questions: int | None = None,
+    per_environment: int = PortBlocks().per_environment,
 ) -> Prediction:
     """What a burst of so many connections will show on a topology, all held at the same time.
 
-    `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through.
+    `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
+    are as many questions to the name server as connections, unless told; `per_environment` come from one execution
+    environment at most.
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
@@ -126,9 +145,13 @@ def predict(
     callee = choose((each.name for each in topology.servers), server, "server")
     found = ways(topology, caller, callee, protocol)
     turns = [_Turn(way, (place - first_connection) % len(found), len(found)) for place, way in enumerate(found)]
-    inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use))}
+    questions = connections if questions is None else questions
+    inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use, questions))}
     outer = {limiter.node: limiter for limiter in _exits(turns, inner, in_use)}
     limiters = (*inner.values(), *outer.values())
+    by_source = [min(turn.offered(questions), per_environment) for turn in turns]
+    if reason := _unknown_names(topology.service_vpc.resolver, inner.values(), connections, by_source):
+        return Prediction(connections, None, None, None, (), unknown=reason)
     reasons = (
         _doubt(turns, connections),
         _chance(limiters, connections),
@@ -150,12 +173,14 @@ def choose(names: Iterable[str], name: str | None, what: str) -> str:
     return name
 
 
-def _eni(topology: Topology, turn: _Turn, in_use: InUse) -> _Limiter | None:
+def _eni(topology: Topology, turn: _Turn, in_use: InUse, questions: int) -> _Limiter | None:
     """The ENI on a way; None outside the VPC, and where connections end before its limit."""
     way, limit = turn.way, topology.hyperplane_eni.connection_limit
     if way.eni is None or (way.dead_end and way.dead_end.node == way.gateway):
         return None
-    return _Limiter(way.gateway, "hyperplane_eni", limit, max(0, limit - in_use(way.gateway)), turn.offered)
+    asked = turn.offered(questions) if topology.service_vpc.resolver.behind_eni else 0
+    free = max(0, limit - in_use(way.gateway))
+    return _Limiter(way.gateway, "hyperplane_eni", limit, free, turn.offered, questions=asked)
 
 
 def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) -> Iterator[_Limiter]:
@@ -173,6 +198,25 @@ def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) ->
 
 def _sum(before: Sequence[_Limiter]) -> Callable[[int], int]:
     return lambda m: sum(each.admitted(m) for each in before)
+
+
+def _unknown_names(
+    resolver: Resolver, enis: Iterable[_Limiter], connections: int, by_source: Iterable[int]
+) -> str | None:
+    """Why it is not known who learns the server's address, if it is not."""
+    enis, quota = tuple(enis), resolver.packets_per_second
+    if any(each.is_chance(connections) for each in enis):
+        return (
+            "the name server is behind the ENI, so each invocation takes two of its connections, one for the question: "
+            "chance decides which of them get the last ones"
+        )
+    most = max([each.questions for each in enis] if resolver.behind_eni else by_source, default=0)
+    if quota is not None and most > quota:
+        return (
+            f"one interface may have {most:,} questions, more than the name server's quota of {quota:,} packets/s: "
+            "what becomes of them depends on how fast they come"
+        )
+    return None
 
 
 def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
@@ -207,19 +251,28 @@ def _predicted(
     inner: dict[str, _Limiter],
     outer: dict[str, _Limiter],
 ) -> Prediction:
-    refusals = [(at, each.kind) for each in limiters if (at := each.first_refusal(connections)) is not None]
+    refusals = [(at, each) for each in limiters if (at := each.first_refusal(connections)) is not None]
     dead = [turn for turn in turns if turn.way.dead_end and turn.place < connections]
     loads = tuple(each.load(connections) for each in limiters)
     lost = sum(_reaching_the_end(turn, inner, outer, connections) for turn in dead)
     return Prediction(
         offered=connections,
         established=connections - sum(load.refused for load in loads) - lost,
-        # All connections before the first that is lost are held by then.
-        drop_threshold=min([*(at for at, _ in refusals), *(turn.place for turn in dead)], default=None),
-        bottleneck=min(refusals, default=(None, None))[1],
+        drop_threshold=_threshold(refusals, dead, inner),
+        bottleneck=min(((at, each.kind) for at, each in refusals), default=(None, None))[1],
         limiters=loads,
         dead_ends=tuple(turn.way.dead_end.sentence for turn in dead if turn.way.dead_end),
     )
+
+
+def _threshold(
+    refusals: Iterable[tuple[int, _Limiter]], dead: Iterable[_Turn], inner: dict[str, _Limiter]
+) -> int | None:
+    """All connections before the first that is lost are held by then, but those that never learned the address."""
+    nameless = {name: each for name, each in inner.items() if each.refuses_questions}
+    lost = [at for at, each in refusals if not each.refuses_questions]
+    first = min([*lost, *(turn.place for turn in dead if turn.way.gateway not in nameless)], default=None)
+    return None if first is None else first - sum(each.offered(first) for each in nameless.values())
 
 
 def _reaching_the_end(turn: _Turn, inner: dict[str, _Limiter], outer: dict[str, _Limiter], connections: int) -> int:

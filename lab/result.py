@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lab.load import Load
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.predict import Prediction
+from lab.topology.model import Resolver
 from traffic.result import (
     DnsCount,
     EngineResult,
@@ -37,7 +38,7 @@ class LimitResult:
     peak: int
     """Connections that held a slot when the last invocation had its outcome; of a load over time, the most seen."""
     dropped_packets: int
-    """SYNs, retransmissions included."""
+    """SYNs, retransmissions included; and questions, where the name server is behind the ENI."""
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
@@ -49,9 +50,9 @@ class StopResult:
 
     node: str
     kind: str
-    """`no_route`, `security_group` or `network_acl`."""
+    """`no_route`, `security_group`, `network_acl` or `dns_quota`."""
     name: str
-    """The subnet, security groups or network ACL that it belongs to."""
+    """The subnet, security groups or network ACL that it belongs to; of a quota, how much it allows."""
     dropped_packets: int
     direction: str | None = None
     """Of a network ACL: whether `egress` or `ingress` dropped them."""
@@ -97,6 +98,8 @@ class BurstResult:
     """What of the lab has ended while the burst went on."""
     disagreements: tuple[str, ...]
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
+    resolver: Literal["service_vpc", "vpc"] = "service_vpc"
+    """Where the name server is: in the VPC it is behind the ENI."""
     packets: tuple[Sighting, ...] = ()
     """Of the scapy engine: every packet at every place, in the order of time."""
 
@@ -120,11 +123,14 @@ def assemble(
     prediction: Prediction,
     first_to_refuse: Reading | None,
     stops: Sequence[StopResult] = (),
+    resolver: Resolver | None = None,
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
     packets: Sequence[Sighting] = (),
 ) -> BurstResult:
     """Put both accounts together; `readings` count refusals from the start of the burst."""
+    resolver = resolver or Resolver()
+    lost = seen.tcp.timed_out or (resolver.behind_eni and seen.dns.failed)
     return BurstResult(
         lab=lab,
         engine=load.engine,
@@ -138,14 +144,17 @@ def assemble(
         limits=tuple(_limit(each) for each in readings if each.appeared),
         stops=tuple(stops),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
-        bottleneck=first_to_refuse.limiter.kind if first_to_refuse and seen.tcp.timed_out else None,
+        bottleneck=first_to_refuse.limiter.kind if first_to_refuse and lost else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
         latency=seen.latency,
         timing=seen.timing,
         series=seen.series,
         tracking=tuple(tracking),
         incidents=tuple(incidents),
-        disagreements=tuple(_disagreements(load, seen, _Kernel(readings, held_before, stops, tracking))),
+        disagreements=tuple(
+            _disagreements(load, seen, _Kernel(readings, held_before, stops, tracking, resolver.counts_sources))
+        ),
+        resolver=resolver.location,
         packets=tuple(packets),
     )
 
@@ -172,6 +181,8 @@ class _Kernel:
     held_before: Sequence[Reading]
     stops: Sequence[StopResult]
     tracking: Sequence[Tracking]
+    questions: bool
+    """Whether what was dropped may have been questions."""
 
 
 def _disagreements(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[str]:
@@ -189,21 +200,26 @@ def _disagreements(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[
 def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple[str, int, str, int]]:
     readings, stops = kernel.readings, kernel.stops
     tcp, syns = seen.tcp, "SYNs" if load.protocol == "tcp" else "first datagrams"
+    unanswered, ever_unanswered = tcp.unanswered_syns, tcp.ever_unanswered
+    if kernel.questions:
+        syns = f"{syns} and questions"
+        unanswered += seen.unanswered.questions
+        ever_unanswered += seen.unanswered.invocations
     lost = sum(each.refused_packets for each in readings)
     lost += sum(each.dropped_packets for each in stops if not each.answers)
     answers = sum(each.dropped_packets for each in stops if each.answers)
     # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
-    found = min(max(tcp.unanswered_syns, lost), lost + answers)
+    found = min(max(unanswered, lost), lost + answers)
     counted = f"{syns}{' and answers' if answers else ''} dropped on the way"
-    yield f"{syns} that were never answered", tcp.unanswered_syns, counted, found
+    yield f"{syns} that were never answered", unanswered, counted, found
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
     if not stops:  # what a barrier stops is counted by packets only
-        yield what, tcp.ever_unanswered, "connections refused by a limiter", refused
+        yield what, ever_unanswered, "connections refused by a limiter", refused
     # Connections whose answers were dropped hold a slot, too.
     if answers or not any(each.limiter.kind == "nat_gateway" for each in readings):
         return

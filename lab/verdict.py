@@ -42,6 +42,7 @@ def _eni_limit(result: BurstResult) -> Verdict:
             f"No CloudWatch metric shows this limit; the NAT gateway's ErrorPortAllocation {metric}.",
         ),
         remedies=(
+            *((_OTHER_RESOLVER,) if result.resolver == "vpc" else ()),
             f"Add a private subnet to the function: one more ENI, {full[0].limit:,} more connections.",
             "A different security-group set gives a function an ENI of its own, too.",
             *_ALWAYS,
@@ -130,6 +131,13 @@ class _BarrierWords:
 
 
 _BARRIERS = {
+    "dns_quota": _BarrierWords(
+        headline="The resolver's quota reached: {name}",
+        where="by the resolver's quota of {name}",
+        evidence="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it.",
+        remedy="Keep DNS answers for as long as their TTL allows, and spread questions over more interfaces: more "
+        "subnets, more ENIs.",
+    ),
     "no_route": _BarrierWords(
         headline="No route, and no limit: the subnet {name} leads nowhere",
         where="where the subnet {name} has no default route",
@@ -172,6 +180,49 @@ def _told(words: str, stop: StopResult) -> str:
 
 def _cure(stop: StopResult) -> str:
     return stop.cure or _told(_words(stop).remedy, stop)
+
+
+def _over_quota(quota: StopResult) -> str:
+    return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+
+
+def _walls(result: BurstResult) -> list[StopResult]:
+    """What stopped packets of connections: all but a quota, which stops questions."""
+    return [stop for stop in result.stops if stop not in _quotas(result)]
+
+
+def _dns_quota(result: BurstResult) -> Verdict:
+    """The resolver left questions unanswered; they come again after a while, and some wait in vain."""
+    quota, dns = _quotas(result)[0], result.dns
+    words = _BARRIERS[quota.kind]
+    outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
+    return Verdict(
+        headline=words.headline.format(name=quota.name),
+        explanation=(
+            f"DNS {outcome} of {dns.asked:,} invocations; {_over_quota(quota)}",
+            words.evidence.format(name=quota.name),
+            *(("All of a Hyperplane ENI's environments share its interface.",) if result.resolver == "vpc" else ()),
+        ),
+        remedies=(words.remedy, *_ALWAYS[:1]),
+    )
+
+
+def _quotas(result: BurstResult) -> list[StopResult]:
+    return [stop for stop in result.stops if stop.kind == "dns_quota"]
+
+
+def _dns_alone(result: BurstResult) -> Verdict:
+    dns = result.dns
+    return Verdict(
+        headline=f"DNS failed for {dns.failed:,} of {dns.asked:,} invocations, and no limit refused their questions",
+        explanation=(
+            "Whoever learned the server's address was connected: the name server is the cause, or the way to it.",
+        ),
+        remedies=(
+            "See whether the resolver runs, and what it answers: lab exec FUNCTION -- dig HOSTNAME.",
+            "See whether somebody has put faults on the way: lab impair.",
+        ),
+    )
 
 
 def _silence(result: BurstResult) -> Verdict:
@@ -262,11 +313,24 @@ def _headroom(result: BurstResult) -> Iterator[str]:
 
 
 def _dns(result: BurstResult) -> Iterator[str]:
-    if result.dns.asked:
-        yield (
-            f"DNS succeeded for {result.dns.answered:,} of {result.dns.asked:,} invocations, because the resolver is "
-            "in the service VPC."
-        )
+    dns = result.dns
+    if not dns.asked:
+        return
+    if result.resolver == "service_vpc":
+        yield f"DNS succeeded for {dns.answered:,} of {dns.asked:,} invocations, because {_BESIDE}."
+    elif dns.failed:
+        yield f"DNS failed for {dns.failed:,} of {dns.asked:,} invocations, because {_BEHIND}."
+    else:
+        yield f"DNS succeeded for all {dns.asked:,} invocations, although {_BEHIND}; each question took a connection."
+    yield from map(_over_quota, _quotas(result))
+
+
+_BESIDE = "the resolver is in the service VPC"
+_BEHIND = "the name server is behind the ENI as well"
+_OTHER_RESOLVER = (
+    "Ask the Amazon resolver instead of a name server in the VPC: no question to it crosses the ENI, where each takes "
+    "a connection."
+)
 
 
 _ALWAYS = (
@@ -275,13 +339,15 @@ _ALWAYS = (
 )
 
 _CASES: tuple[tuple[Callable[[BurstResult], object], Callable[[BurstResult], Verdict]], ...] = (
-    (lambda result: result.stops and result.tcp.timed_out, _stopped),
+    (lambda result: _walls(result) and result.tcp.timed_out, _stopped),
     (lambda result: result.bottleneck == "hyperplane_eni", _eni_limit),
     (lambda result: result.bottleneck == "nat_gateway", _port_exhaustion),
     (lambda result: result.bottleneck == "interface_endpoint", _target_limit),
+    (lambda result: _quotas(result) and not result.tcp.timed_out, _dns_quota),
     (lambda result: result.tcp.timed_out, _silence),
     (lambda result: any(limit.dropped_packets for limit in result.limits), _waited_out),
     (lambda result: result.tcp.half_open, _half_open),
+    (lambda result: result.dns.failed and result.dns.failed == result.invocations.failed, _dns_alone),
     (lambda result: result.invocations.failed, _other_failures),
     (lambda _: True, _no_limit),
 )

@@ -16,6 +16,7 @@ __all__ = [
     "Sample",
     "TcpCount",
     "Timing",
+    "UnansweredCount",
 ]
 
 
@@ -39,6 +40,16 @@ class DnsCount:
     asked: int
     answered: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredCount:
+    """DNS questions that nobody answered."""
+
+    questions: int = 0
+    """Repetitions included."""
+    invocations: int = 0
+    """Those with at least one of them, whatever became of it in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +164,7 @@ class EngineResult:
     timing: Timing
     series: tuple[Sample, ...]
     ring: RingCount
+    unanswered: UnansweredCount = UnansweredCount()
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""
@@ -173,4 +185,5 @@ class EngineResult:
             timing=Timing(**{**timing, "tenths_per_s": tuple(timing["tenths_per_s"])}),
             series=tuple(Sample(**sample) for sample in raw["series"]),
             ring=RingCount(**raw["ring"]),
+            unanswered=UnansweredCount(**raw["unanswered"]),
         )

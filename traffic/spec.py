@@ -137,7 +137,7 @@ class EniPath(_Spec):
 
     eni: str
     gateway_mac: str
-    """MAC address of the ENI's port in the service VPC: the next hop of everything but DNS."""
+    """MAC address of the ENI's port in the service VPC: the next hop of everything but DNS, mostly."""
     first_address: IPv4Address
     """Address of execution environment 0 behind this ENI."""
     environments: int
@@ -192,7 +192,8 @@ class BurstSpec(_Spec):
     mac: str
     """The fleet's own MAC address: source of every frame."""
     resolver_address: IPv4Address
-    resolver_mac: str
+    resolver_mac: str | None
+    """None: questions go by the gateway of the path, as everything else does."""
     paths: tuple[EniPath, ...]
     hostname: str
     port: int
@@ -222,6 +223,11 @@ class BurstSpec(_Spec):
     """How long the port of a connection that has ended rests before another connection has it."""
     destination: IPv4Address | None = None
     """Given: nothing but SYNs to this address, without a question before and an ACK after."""
+    questions_apart: bool = False
+    """Whether real sockets ask from each connection's own address and port, as the other engines do.
+
+    It matters where somebody counts sources; else one socket asks for all of a process, which is faster.
+    """
     taps: tuple[Tap, ...] = field(default=())
 
     @property

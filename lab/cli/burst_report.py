@@ -50,12 +50,12 @@ def _show_outcomes(result: BurstResult) -> None:
 
 
 def _show_limits(result: BurstResult) -> None:
-    tcp = result.protocol == "tcp"
+    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
     if not result.limits:
         say("no limiter is on the way")
         return
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", "#dropped SYNs" if tcp else "#dropped datagrams"),
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
         (
             (
                 " ".join(filter(None, (each.node, each.eip))),

@@ -15,18 +15,16 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_limit", "set_size"]
+__all__ = ["IP", "NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_limit", "set_size"]
 
-NETDEV = 5
-"""The family of tables that belong to a network interface (NFPROTO_NETDEV, linux/netfilter.h)."""
+IP, NETDEV = 2, 5
+"""Families of tables: IPv4's, and those that belong to a network interface (NFPROTO_*, linux/netfilter.h)."""
 
 _NETLINK_NETFILTER = 12
 _NFNL_SUBSYS_NFTABLES = 10
 _GETSET, _GETSETELEM, _GETOBJ = 10, 13, 19
 _REQUEST, _DUMP = 0x1, 0x300
 _ERROR, _DONE = 2, 3
-_AF_INET = 2
-
 _TABLE, _NAME = 1, 2
 _OBJ_TYPE, _OBJ_DATA, _OBJECT_COUNTER = 3, 4, 1
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
@@ -55,7 +53,7 @@ class Element(NamedTuple):
     expires_ms: int
 
 
-def counters(table: str, family: int = _AF_INET) -> dict[str, Counter]:
+def counters(table: str, family: int = IP) -> dict[str, Counter]:
     """All named counters of a table, an `ip` table unless told; none if there is no such table."""
     attributes = _string(_TABLE, table) + attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
     return dict(_counter(message) for message in ask(_GETOBJ, attributes, dump=True, family=family))
@@ -124,7 +122,7 @@ def ask(
     attributes: bytes,
     *,
     dump: bool,
-    family: int = _AF_INET,
+    family: int = IP,
     subsystem: int = _NFNL_SUBSYS_NFTABLES,
 ) -> Iterator[memoryview]:
     """The attribute part of every message of the answer."""

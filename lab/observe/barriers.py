@@ -14,11 +14,15 @@ __all__ = ["Stopped", "stopped"]
 Stopped = Mapping[Barrier, int]
 """Barrier → packets that it has dropped since the lab came up."""
 
+_FAMILIES = {"ip": nfnetlink.IP, "netdev": nfnetlink.NETDEV}
+
 
 def stopped(namespaces: Namespaces, barriers: tuple[Barrier, ...]) -> Stopped:
     """Read the barriers' counters, those of a table together."""
     found: dict[Barrier, int] = {}
-    for (namespace, table), group in groupby(barriers, key=lambda each: (each.namespace, each.table)):
-        counters = namespaces[namespace].run(nfnetlink.counters, table)
+    for (namespace, table, family), group in groupby(
+        barriers, key=lambda each: (each.namespace, each.table, each.family)
+    ):
+        counters = namespaces[namespace].run(nfnetlink.counters, table, _FAMILIES[family])
         found |= {each: counters[each.counter].packets for each in group}
     return found

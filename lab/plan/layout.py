@@ -105,12 +105,14 @@ class FleetLayout:
 
 @dataclass(frozen=True, slots=True)
 class ResolverLayout:
-    """The service VPC's name server."""
+    """The name server, in the service VPC or in one of the customer's subnets."""
 
     node: str
     namespace: str
-    service: Link
+    link: Link
     address: IPv4Address
+    subnet: Subnet | None = None
+    """None in the service VPC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,12 +308,13 @@ class _Surveyor:
         return Pair(function, gateway, index, *addressing.pair_networks(self._service_vpc, index))
 
     def _resolver(self) -> ResolverLayout:
-        return ResolverLayout(
-            node=RESOLVER,
-            namespace=self._namespace(RESOLVER),
-            service=self._link(RESOLVER, SERVICE_VPC),
-            address=addressing.resolver_address(self._service_vpc),
-        )
+        settings, namespace = self._topology.service_vpc.resolver, self._namespace(RESOLVER)
+        if not settings.behind_eni:
+            address = addressing.resolver_address(self._service_vpc)
+            return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, SERVICE_VPC), address)
+        subnet = self._subnets[settings.subnet or self._topology.vpc.subnets[0].name]
+        address = self._subnet_address(subnet, RESOLVER)
+        return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, VPC), address, subnet)
 
     def _fleet(self, function: Function) -> FleetLayout:
         node = node_name_of_function(function.name)

@@ -273,7 +273,7 @@ class Limiter:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """What drops connections whatever the limits, and its counter: a missing route, a firewall's rule."""
+    """What drops packets whatever the limits of connections, and its counter: a missing route, a firewall's rule."""
 
     node: str
     kind: str
@@ -286,6 +286,8 @@ class Barrier:
     """Of a network ACL."""
     answers: bool = False
     """Whether what it drops are servers' answers."""
+    family: Literal["ip", "netdev"] = "ip"
+    """Of its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +299,8 @@ class FleetPlan:
     interface: str
     mac: str
     resolver_address: IPv4Address
-    resolver_mac: str
+    resolver_mac: str | None
+    """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
 

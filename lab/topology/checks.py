@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "check"]
 
+RESOLVER = ("service_vpc", "resolver")
+
 
 def check(draft: Draft) -> tuple[Fault, ...]:
     """Every fault between the parts of a topology."""
@@ -120,6 +122,8 @@ def unknown_names(draft: Draft) -> Iterator[Fault]:
             yield from unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
     for item in draft.exits:
         yield from unknown("subnet", item.value.subnet, subnets, (*item.path, "subnet"))
+    if draft.resolver and draft.resolver.subnet is not None:
+        yield from unknown("subnet", draft.resolver.subnet, subnets, (*RESOLVER, "subnet"))
     for function in draft.functions:
         for index, name in enumerate(function.value.subnets):
             yield from unknown("subnet", name, subnets, (*function.path, "subnets", index))
@@ -137,6 +141,26 @@ def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
                     f"or say `default_route: {NO_ROUTE}` if that is what you want to see"
                 )
                 yield Fault((*function.path, "subnets", index), text)
+
+
+def name_server_out_of_place(draft: Draft) -> Iterator[Fault]:
+    """A name server with a subnet that it is not in, and functions that cannot reach the one in the VPC."""
+    if draft.resolver is None:
+        return
+    if not draft.resolver.behind_eni:
+        if draft.resolver.subnet is not None:
+            text = (
+                f"the name server is in the service VPC, not in {shown(draft.resolver.subnet)}; "
+                "say `in: vpc` as well, or leave the subnet out"
+            )
+            yield Fault((*RESOLVER, "subnet"), text)
+        return
+    for path in draft.outside_vpc:
+        text = (
+            "a function without subnets is outside the VPC and cannot reach the name server in it (`in: vpc`); "
+            "give it subnets, or leave the name server in the service VPC"
+        )
+        yield Fault(path, text)
 
 
 def nat_gateways_in_private_subnets(draft: Draft) -> Iterator[Fault]:
@@ -260,6 +284,8 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
     taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits])
+    if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
+        taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
     for item in draft.subnets:
         room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         if taken[item.value.name] > room:
@@ -296,6 +322,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     node_names,
     unknown_names,
     functions_without_a_route,
+    name_server_out_of_place,
     nat_gateways_in_private_subnets,
     vpc_range,
     service_vpc_range,

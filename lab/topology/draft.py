@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from lab.topology.exits import Exit
 from lab.topology.firewall import NetworkAcl, SecurityGroup
 from lab.topology.limits import SERVICE_VPC_CIDR
-from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Server, Subnet
+from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Resolver, Server, Subnet
 from lab.topology.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class Draft:
     subnet_names: tuple[str, ...] | None
     nat_gateway_names: tuple[str, ...] | None
     server_names: tuple[str, ...] | None
+    resolver: Resolver | None
+    """None where it is faulty."""
+    outside_vpc: tuple[Path, ...]
+    """The functions that the file gives no subnets."""
 
     def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
         """The ways out of one kind."""
@@ -88,6 +92,12 @@ def draft(value: Value) -> Draft:
         subnet_names=_names(value, "vpc", "subnets"),
         nat_gateway_names=_names(value, "vpc", "nat_gateways"),
         server_names=_names(value, "servers"),
+        resolver=_valid(Resolver, _at(value, "service_vpc", "resolver") or {}),
+        outside_vpc=tuple(
+            ("functions", index)
+            for index, function in enumerate(_list(_at(value, "functions")))
+            if isinstance(function, dict) and not function.get("subnets")
+        ),
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "PAIRS",
     "PORT_HOLD_S",
     "RESERVED_SUBNET_ADDRESSES",
+    "RESOLVER_PACKETS_PER_SECOND",
     "RESOLVER_TTL_S",
     "SCALING_ENVIRONMENTS",
     "SCALING_PERIOD_S",
@@ -169,3 +170,9 @@ INTERNET = IPv4Network("192.0.2.0/24")
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html
 RESOLVER_TTL_S = 60
+
+# "1024 packets per second per network interface", a quota that cannot be raised.
+# https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
+# In a lab no quota is the default: questions come from the execution environments' own interfaces, 100 at most from
+# each, and how AWS counts those of a Lambda function is not documented.
+RESOLVER_PACKETS_PER_SECOND = 1_024

@@ -150,7 +150,7 @@ def fleet_faults(plan: Plan) -> Iterator[str]:
     """Fleets that are told to send to a MAC address that is not on their link."""
     macs = reachable_macs(plan)
     for fleet in plan.fleets:
-        wanted = {fleet.resolver_mac, *(path.gateway_mac for path in fleet.paths)}
+        wanted = {*filter(None, [fleet.resolver_mac]), *(path.gateway_mac for path in fleet.paths)}
         missing = wanted - macs.get(At(fleet.namespace, fleet.interface), frozenset())
         yield from (f"{fleet.function}: {mac} is out of reach" for mac in missing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import numpy as np
@@ -51,8 +52,14 @@ def test_questions() -> None:
     frames = Wire(SPEC, query).queries(NUMBERS)
     for number, port in enumerate(_ports()):
         question = number.to_bytes(2, "big") + query[2:]
-        wanted = _from(number, "100.64.0.2", SPEC.resolver_mac) / UDP(sport=port, dport=53) / Raw(question)
+        wanted = _from(number, "100.64.0.2", "02:00:00:00:00:02") / UDP(sport=port, dport=53) / Raw(question)
         assert frames[number].tobytes() == bytes(wanted)
+
+
+def test_questions_by_the_gateway() -> None:
+    """Without a MAC address of the resolver, a query takes the way of its connection: to its ENI's MAC address."""
+    frames = Wire(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS)
+    assert [frame[:6].tobytes().hex(":") for frame in frames] == [SPEC.paths[n % 2].gateway_mac for n in range(300)]
 
 
 def test_syns() -> None:

@@ -106,8 +106,14 @@ class Counts:
     waiting: int = 0
     """The most invocations that had come and found no connection free."""
     asked: int = 0
+    questions: int = 0
+    """With their repetitions."""
     answered: int = 0
+    answered_late: int = 0
+    """Those whose answer, of whatever kind, came after a repetition."""
     dns_failed: int = 0
+    dns_denied: int = 0
+    """Those of them that the resolver said no to."""
     attempted: int = 0
     syns: int = 0
     """With their retransmissions."""

@@ -140,6 +140,7 @@ class Connections:
     def ask(self, indices: Indices, now_s: float) -> None:
         """The first queries go out."""
         self.counts.asked += len(indices)
+        self.counts.questions += len(indices)
         self._begin(State.ASKING, indices, now_s)
 
     def answer(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> Indices:
@@ -149,6 +150,7 @@ class Connections:
         fresh = self._distinct(indices[asking])
         self.counts.dns.add(now_s - self.since_s[fresh])
         self.counts.answered += len(fresh)
+        self.counts.answered_late += int((self.tries[fresh] > 1).sum())
         self._settle(fresh, State.ANSWERED)
         return fresh
 
@@ -162,6 +164,8 @@ class Connections:
         fresh = self._distinct(indices[self.state[indices] == State.ASKING])
         self._settle(fresh, State.DNS_FAILED)
         self.counts.dns_failed += len(fresh)
+        self.counts.dns_denied += len(fresh)
+        self.counts.answered_late += int((self.tries[fresh] > 1).sum())
         return fresh
 
     # Calling
@@ -275,6 +279,8 @@ class Connections:
         self.tries[indices] += 1
         if state is State.SYN_SENT:
             self.counts.syns += len(indices)
+        elif state is State.ASKING:
+            self.counts.questions += len(indices)
         self._due_s[indices] = self.since_s[indices] + self._schedules_s[state][self.tries[indices] - 1]
 
     def due(self, now_s: float) -> list[Due]:

@@ -16,6 +16,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    UnansweredCount,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +83,15 @@ def result(
         timing=_timing(counts, duration_s),
         series=tuple(series),
         ring=ring,
+        unanswered=_unanswered(counts),
+    )
+
+
+def _unanswered(counts: Counts) -> UnansweredCount:
+    given_up = counts.dns_failed - counts.dns_denied
+    return UnansweredCount(
+        questions=counts.questions - counts.answered - counts.dns_denied,
+        invocations=given_up + counts.answered_late,
     )
 
 

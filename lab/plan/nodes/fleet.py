@@ -2,7 +2,7 @@
 
 Each (function, ENI) pair has two blocks of addresses. The first is not local to the fleet's kernel, so the kernel
 answers nothing (no RST) and the packet engine's ring sees everything. The second is local, by one AnyIP route, for
-real sockets. A rule per pair sends both through the pair's ENI; DNS stays in the service VPC.
+real sockets. A rule per pair sends both through the pair's ENI; DNS stays in the service VPC if its name server does.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _fleet(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
     yield from parts.namespace(fleet.namespace)
     yield parts.veth(fleet.service)
     yield parts.own_address(port, fleet.address, segment.prefixlen)
-    yield Neighbour(port.namespace, port.interface, layout.resolver.address, layout.resolver.service.near.mac)
+    if layout.resolver.subnet is None:
+        yield Neighbour(port.namespace, port.interface, layout.resolver.address, layout.resolver.link.near.mac)
     yield parts.ring_owns_marked(fleet.namespace)
     yield from (Sysctl(fleet.namespace, key, value) for key, value in _REAL_SOCKETS.items())
     yield NodePlan(fleet.node, "fleet", fleet.namespace, (str(fleet.address),), alias=fleet.function.name)
@@ -92,7 +93,7 @@ def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
         interface=fleet.service.near.interface,
         mac=fleet.service.near.mac,
         resolver_address=layout.resolver.address,
-        resolver_mac=layout.resolver.service.near.mac,
+        resolver_mac=layout.resolver.link.near.mac if layout.resolver.subnet is None else None,
         paths=tuple(
             EniPath(
                 eni=pair.gateway,

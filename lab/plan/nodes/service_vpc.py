@@ -1,4 +1,4 @@
-"""The service VPC: a bridge that joins fleets, the resolver and the Hyperplane ENIs' inner ports."""
+"""The service VPC: a bridge that joins fleets, the resolver if it is here, and the Hyperplane ENIs' inner ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     """One bridge; its ports are the far ends of everyone's links."""
     links = (
         *(fleet.service for fleet in layout.fleets),
-        layout.resolver.service,
+        *((layout.resolver.link,) if layout.resolver.subnet is None else ()),
         *(egress.service for egress in layout.egress),
         *(eni.service for eni in layout.enis),
     )

@@ -300,10 +300,10 @@ def chain(name: str, *rules: str) -> str:
     return f"chain {name} {{\n{body}\n  }}"
 
 
-def table(name: str, *parts: str) -> str:
+def table(name: str, *parts: str, family: Literal["ip", "netdev"] = "ip") -> str:
     """A table in nft text."""
     body = "\n".join(f"  {part}" for part in parts)
-    return f"table ip {name} {{\n{body}\n}}\n"
+    return f"table {family} {name} {{\n{body}\n}}\n"
 
 
 def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:

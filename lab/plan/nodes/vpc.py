@@ -45,6 +45,8 @@ def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
         yield from ((eni.eni.subnet, eni.vpc, address) for address in eni.addresses)
     for each in layout.exits:
         yield each.subnet, each.vpc, each.address
+    if layout.resolver.subnet is not None:
+        yield layout.resolver.subnet, layout.resolver.link, layout.resolver.address
 
 
 def _interface(subnet: Subnet, link: Link, address: IPv4Address) -> Iterator[parts.Part]:

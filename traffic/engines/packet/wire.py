@@ -94,6 +94,7 @@ class Wire:
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
         self._macs = np.array([list(pack_mac(path.gateway_mac)) for path in spec.paths], np.uint8)
+        self._resolver_macs = self._macs if spec.resolver_mac is None else _same(spec.resolver_mac, len(spec.paths))
         request = request_text(spec.hostname)
         self.request_bytes = len(request)
         templates = _templates(spec, query, request)
@@ -105,6 +106,7 @@ class Wire:
         """A DNS query for each connection, identified by the low bits of its number."""
         batch = _copies(self._query, len(indices))
         ends = self._fleet.endpoints(indices)
+        batch[:, 0:6] = self._resolver_macs[ends.path]
         u32(batch, f.SOURCE)[:] = ends.address
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         u16(batch, _DNS_ID)[:] = (indices + self._first) & 0xFFFF
@@ -201,6 +203,11 @@ def request_text(hostname: str) -> bytes:
     return f"GET / HTTP/1.1\r\nHost: {hostname}\r\n\r\n".encode()
 
 
+def _same(mac: str, paths: int) -> NDArray[np.uint8]:
+    """One MAC address for all paths."""
+    return np.array([list(pack_mac(mac))] * paths, np.uint8)
+
+
 def _copies(template: Batch, count: int) -> Batch:
     batch = np.empty((count, len(template)), np.uint8)
     batch[:] = template
@@ -226,7 +233,7 @@ def _udp(port: int, payload: bytes) -> bytes:
 
 
 def _packet(spec: BurstSpec, protocol: int, payload: bytes) -> bytes:
-    ethernet = pack_mac(spec.resolver_mac) + pack_mac(spec.mac) + _ETHERTYPE_IPV4
+    ethernet = bytes(6) + pack_mac(spec.mac) + _ETHERTYPE_IPV4
     length = _IP_HEADER.size + len(payload)
     source, resolver = spec.paths[0].first_address.packed, spec.resolver_address.packed
     header = _IP_HEADER.pack(

@@ -57,7 +57,9 @@ class Crafts:
         asked = layers.DNS(id=identifier, rd=1, qd=layers.DNSQR(qname=spec.hostname))
         port = self._endpoint(index).port
         ip = self._ip(index, spec.resolver_address)
-        return self._ether(spec.resolver_mac) / ip / layers.UDP(sport=port, dport=DNS_PORT) / asked
+        return (
+            self._ether(spec.resolver_mac or self._gateway(index)) / ip / layers.UDP(sport=port, dport=DNS_PORT) / asked
+        )
 
     def segment(self, index: int, server: IPv4Address, flags: str, sequence: int, acknowledgement: int) -> Any:
         """A TCP segment; one with SYN offers an MSS, one with PSH carries a request."""

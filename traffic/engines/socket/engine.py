@@ -20,9 +20,10 @@ from traffic.clients.orders import Order, Orders
 from traffic.clients.pacing import Pace
 from traffic.engines.socket.crew import Coordinator, Post, Tidings, Worker, hire
 from traffic.engines.socket.flows import Flows
-from traffic.engines.socket.questions import Questions
+from traffic.engines.socket.questions import Apart, Questions
 from traffic.engines.socket.shares import shares
 from traffic.engines.socket.streams import Streams
+from traffic.engines.socket.table import Seats
 from traffic.engines.socket.turnstile import Gate, Turnstile
 from traffic.fleet import Fleet
 from traffic.means import per_process
@@ -124,7 +125,8 @@ class _Work:
     def _burst(self, orders: Orders, post: Post) -> Burst:
         spec, kind = self.spec, Flows if self.spec.protocol == "udp" else Streams
         connections = connections_of(spec, repeats=kind.repeats)
-        questions = Questions(spec, spec.sources[0].first_address)
-        medium = kind(spec, connections, self.fleet, questions=questions, gate=self.gate)
+        seats = Seats(self.fleet, len(connections))
+        questions = Apart(spec, connections, seats, self.gate) if spec.questions_apart else Questions(spec)
+        medium = kind(spec, connections, seats, questions=questions, gate=self.gate)
         client = Client(spec, connections, medium, questions=self.questions, calls=self.calls)
         return Burst(spec, client, medium, orders, epoch_s=self.epoch_s, say=post.say, account=Tidings(post))

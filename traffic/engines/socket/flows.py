@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from traffic.clients.medium import Hears
     from traffic.clients.state import Connections, Indices
-    from traffic.engines.socket.questions import Questions
+    from traffic.engines.socket.questions import Asks
+    from traffic.engines.socket.table import Seats
     from traffic.engines.socket.turnstile import Gate
-    from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 
 __all__ = ["Flows"]
@@ -35,11 +35,9 @@ class Flows:
     repeats = True
     close_is_answered = False
 
-    def __init__(
-        self, spec: BurstSpec, connections: Connections, fleet: Fleet, *, questions: Questions, gate: Gate
-    ) -> None:
-        self._known, self._questions, self._gate = connections, questions, gate
-        self._table = Table(fleet, len(connections), socket.SOCK_DGRAM, select.EPOLLIN)
+    def __init__(self, spec: BurstSpec, connections: Connections, seats: Seats, *, questions: Asks, gate: Gate) -> None:
+        self._known, self._seats, self._questions, self._gate = connections, seats, questions, gate
+        self._table = Table(seats, socket.SOCK_DGRAM, select.EPOLLIN)
         self._port = spec.port
 
     def descriptors(self) -> Iterable[int]:
@@ -60,7 +58,7 @@ class Flows:
     def call(self, indices: Indices) -> None:
         """First datagrams, in turn with all other processes of the burst; and those that are repeated."""
         fresh = indices[self._known.tries[indices] == 1]
-        counts, new = self._known.counts, self._table.new(fresh)
+        counts, new = self._known.counts, self._seats.new(fresh)
         with self._gate.turn(len(fresh), new, leaving=counts.leaving, established=counts.open) as turn:
             self._known.number(fresh, turn.attempted, turn.leaving, turn.established)
             made = self._table.open(fresh, turn.numbered)
@@ -86,6 +84,7 @@ class Flows:
     def forget(self, indices: Indices) -> None:
         """Give the sockets back."""
         self._table.close(indices)
+        self._questions.forget(indices)
 
     def receive(self, ears: Hears, now_s: float) -> bool:
         """Take in answers to questions, and echoes."""

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from traffic.clients.medium import Hears
     from traffic.clients.state import Connections, Indices
-    from traffic.engines.socket.questions import Questions
+    from traffic.engines.socket.questions import Asks
+    from traffic.engines.socket.table import Seats
     from traffic.engines.socket.turnstile import Gate
-    from traffic.fleet import Fleet
     from traffic.spec import BurstSpec
 
 __all__ = ["Streams"]
@@ -55,13 +55,11 @@ class Streams:
 
     repeats = False
 
-    def __init__(
-        self, spec: BurstSpec, connections: Connections, fleet: Fleet, *, questions: Questions, gate: Gate
-    ) -> None:
-        self._known, self._questions, self._gate = connections, questions, gate
+    def __init__(self, spec: BurstSpec, connections: Connections, seats: Seats, *, questions: Asks, gate: Gate) -> None:
+        self._known, self._seats, self._questions, self._gate = connections, seats, questions, gate
         # The kernel repeats no SYN after the deadline, even if this process is late to give up.
         syns = (socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_count(spec.syn_schedule, spec.connect_timeout_s))
-        self._table = Table(fleet, len(connections), socket.SOCK_STREAM, _EVENTS, [syns])
+        self._table = Table(seats, socket.SOCK_STREAM, _EVENTS, [syns])
         self._port = spec.port
         self._request = request_text(spec.hostname)
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
@@ -89,7 +87,7 @@ class Streams:
     def call(self, indices: Indices) -> None:
         """SYNs, in turn with all other processes of the burst."""
         servers = [dotted(each) for each in self._known.destination[indices].tolist()]
-        counts, new = self._known.counts, self._table.new(indices)
+        counts, new = self._known.counts, self._seats.new(indices)
         with self._gate.turn(len(indices), new, leaving=counts.leaving, established=counts.open) as turn:
             self._known.number(indices, turn.attempted, turn.leaving, turn.established)
             made = self._table.open(indices, turn.numbered)
@@ -125,6 +123,7 @@ class Streams:
         never = _NEVER_OPEN[self._known.state[indices]]
         self._count_syns(indices[never])
         self._close(indices)
+        self._questions.forget(indices)
 
     def _close(self, indices: Indices) -> None:
         self._table.close(indices)

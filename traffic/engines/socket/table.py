@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.clients.state import Indices
-    from traffic.fleet import Fleet
+    from traffic.fleet import Endpoints, Fleet
 
-__all__ = ["Option", "Table", "dotted"]
+__all__ = ["Option", "Seats", "Table", "dotted"]
 
 _EVENTS = 512
 _NONE = -1
@@ -31,19 +31,37 @@ def dotted(address: int) -> str:
     return socket.inet_ntoa(address.to_bytes(4, "big"))
 
 
+class Seats:
+    """The numbers of a process's connections in the whole fleet, from which their addresses and ports follow."""
+
+    def __init__(self, fleet: Fleet, count: int) -> None:
+        """So many connections, none of which has a number yet."""
+        self._fleet = fleet
+        self._number = np.full(count, _NONE, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def new(self, indices: Indices) -> int:
+        """How many have no number yet."""
+        return int((self._number[indices] == _NONE).sum())
+
+    def take(self, indices: Indices, next_number: int) -> Endpoints:
+        """Where each begins; those without a number are given the next ones, for good."""
+        new = indices[self._number[indices] == _NONE]
+        self._number[new] = next_number + np.arange(len(new))
+        return self._fleet.endpoints(self._number[indices])
+
+
 class Table:
     """Sockets by the index of their connection; each is bound to its connection's address and port."""
 
-    def __init__(
-        self, fleet: Fleet, count: int, kind: socket.SocketKind, events: int, options: Iterable[Option] = ()
-    ) -> None:
-        """So many connections of a fleet, none of which has a number in it yet."""
-        self._fleet = fleet
-        self._number = np.full(count, _NONE, np.int64)
+    def __init__(self, seats: Seats, kind: socket.SocketKind, events: int, options: Iterable[Option] = ()) -> None:
+        self._seats = seats
         # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
         self._options = ((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), *options)
         self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
-        self._sockets: list[socket.socket | None] = [None] * count
+        self._sockets: list[socket.socket | None] = [None] * len(seats)
         self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
         """Descriptor → index of its connection."""
         self._epoll = select.epoll()
@@ -59,15 +77,9 @@ class Table:
         """Readable when something has happened to a socket."""
         return self._epoll.fileno()
 
-    def new(self, indices: Indices) -> int:
-        """How many have no number yet."""
-        return int((self._number[indices] == _NONE).sum())
-
     def open(self, indices: Indices, next_number: int) -> list[socket.socket]:
-        """A socket for each; those without a number in the fleet are given the next ones, for good."""
-        new = indices[self._number[indices] == _NONE]
-        self._number[new] = next_number + np.arange(len(new))
-        ends = self._fleet.endpoints(self._number[indices])
+        """A socket for each, in its seat; `next_number` as in `Seats.take`."""
+        ends = self._seats.take(indices, next_number)
         places = zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True)
         return [self._open(*place) for place in places]
 
