@@ -7,7 +7,11 @@ from contextlib import contextmanager
 import fcntl
 from pathlib import Path
 
+from hypothesis import settings
 import pytest
+
+settings.register_profile("shared", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)

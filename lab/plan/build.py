@@ -39,8 +39,19 @@ from lab.topology.ways import exit_nodes
 
 __all__ = ["build"]
 
-NODE_KINDS = (service_vpc, fleet, egress, hyperplane_eni, vpc, nat_gateway, internet, server, interface_endpoint)
-"""The module of each node kind, in the order of the drawing, but for the resolver, which has its names from them."""
+NODE_KINDS = (
+    service_vpc,
+    fleet,
+    resolver,
+    egress,
+    hyperplane_eni,
+    vpc,
+    nat_gateway,
+    internet,
+    server,
+    interface_endpoint,
+)
+"""The module of each node kind, in the order of the drawing."""
 
 _STAGES: dict[type, int] = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
 
@@ -57,10 +68,10 @@ def build(topology: Topology, lab: str | None = None, standing: Standing | None 
     """
     standing = standing or Standing()
     layout = lay_out(topology, require_lab_name(topology.name if lab is None else lab), standing)
-    parts = [part for kind in NODE_KINDS for part in kind.plan(layout)]
-    names = {record.hostname: record.address for record in _only(NameRecord, parts)}
-    parts.extend(resolver.plan(layout, names))
-    parts.append(ConntrackMax(_conntrack_entries(layout)))
+    by_kind = {kind: tuple(kind.plan(layout)) for kind in NODE_KINDS if kind is not resolver}
+    names = {record.hostname: record.address for parts in by_kind.values() for record in _only(NameRecord, parts)}
+    by_kind[resolver] = tuple(resolver.plan(layout, names))
+    parts = [*(part for kind in NODE_KINDS for part in by_kind[kind]), ConntrackMax(_conntrack_entries(layout))]
     return Plan(
         lab=layout.lab,
         objects=tuple(_in_order_of_making(parts)),

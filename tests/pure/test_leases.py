@@ -45,7 +45,7 @@ def test_no_number_left() -> None:
         leases.take(POOL, "new", 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_a_plan_stands(made: Topology) -> None:
     """The same topology after itself is the same plan, also from its record."""

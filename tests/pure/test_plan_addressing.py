@@ -33,7 +33,7 @@ def addresses(layout: Layout) -> Iterator[IPv4Address]:
     yield addressing.INTERNET_ROUTER
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_no_address_twice(made: Topology) -> None:
     """No two nodes share an address, on an interface or in the layout."""
@@ -43,7 +43,7 @@ def test_no_address_twice(made: Topology) -> None:
     assert len({address for address, _ in held}) == len(held)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_environments_have_networks_of_their_own(made: Topology) -> None:
     """The networks of (function, ENI) pairs overlap neither each other nor the segment, and stay in the VPC."""
@@ -62,7 +62,7 @@ def test_halves_of_a_pair(cidr: IPv4Network, index: int) -> None:
     assert rings.supernet() == sockets.supernet()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_aws_keeps_its_addresses(made: Topology) -> None:
     """No ENI and no NAT gateway takes one of the five addresses that AWS keeps of each subnet."""

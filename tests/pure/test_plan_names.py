@@ -52,7 +52,7 @@ def test_mac_addresses_are_private(namespace: str, interface: str) -> None:
     assert mac == mac_address(namespace, interface)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_mac_addresses_are_distinct(topology: Topology) -> None:
     """No two ports share a MAC address: within a lab, and between two labs of one topology."""
@@ -60,7 +60,7 @@ def test_mac_addresses_are_distinct(topology: Topology) -> None:
     assert len(set(macs)) == len(macs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_interfaces_are_distinct(topology: Topology) -> None:
     """No namespace has two interfaces of one name."""

@@ -175,7 +175,7 @@ def test_shipped(path: Path) -> None:
     assert faults(build(load(path))) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(topologies())
 def test_any(made: Topology) -> None:
     """The plan of any topology holds together, is made in the order of its stages, and survives JSON."""
