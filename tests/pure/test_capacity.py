@@ -308,7 +308,7 @@ def test_topology_is_the_layout(demand: Demand, port_hold_s: int) -> None:
     """The file's subnets, routes, Elastic IPs, servers and timeouts are the plan's, its limits AWS's; it has a plan."""
     plan = plan_capacity(
         Demand(
-            per_second=demand.connections / (1 + port_hold_s),
+            per_second=max(1, demand.connections // (1 + port_hold_s)),  # whole: a fraction could make one more
             hold_s=1,
             port_hold_s=port_hold_s,
             servers=demand.servers,
