@@ -305,6 +305,8 @@ def _together(result: BurstResult) -> str:
 
 
 def _headroom(result: BurstResult) -> Iterator[str]:
+    if not result.limits:
+        yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
     for kind, words in (("hyperplane_eni", "Hyperplane ENIs"), ("nat_gateway", "NAT gateway addresses")):
         limits = _of(result, kind)
         if limits:

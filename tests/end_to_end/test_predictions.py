@@ -45,7 +45,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Bursts that may well be too much, some of which leave their connections to the next one."""
-    made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True))
+    made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True, firewalls=draw(st.booleans())))
     bursts = st.fixed_dictionaries(
         {
             "function": st.sampled_from([each.name for each in made.functions]),
@@ -85,10 +85,10 @@ def _run(case: Case, path: Path) -> None:
 def _judge(result: BurstResult) -> None:
     predicted = result.predicted
     assert result.disagreements == ()
-    assert result.dns.failed == 0
     if predicted.established is None:
         _seen["left to chance"] += 1
         return
+    assert result.dns.failed == 0 or result.bottleneck == "hyperplane_eni"  # a name server that is behind the ENI
     seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
     assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
     _seen["stopped" if result.stops else str(result.bottleneck)] += 1

@@ -46,7 +46,7 @@ def test_no_number_left() -> None:
 
 
 @settings(max_examples=25)
-@given(topologies())
+@given(topologies(firewalls=True))
 def test_a_plan_stands(made: Topology) -> None:
     """The same topology after itself is the same plan, also from its record."""
     plan = build(made)

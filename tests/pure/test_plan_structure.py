@@ -176,7 +176,7 @@ def test_shipped(path: Path) -> None:
 
 
 @settings(max_examples=25)
-@given(topologies())
+@given(topologies(firewalls=True))
 def test_any(made: Topology) -> None:
     """The plan of any topology holds together, is made in the order of its stages, and survives JSON."""
     plan = build(made)

@@ -61,6 +61,7 @@ def topology(
     nat_gateways: tuple[dict[str, Any], ...] = (nat_gateway(),),
     servers: tuple[dict[str, Any], ...] = (server(),),
     endpoints: tuple[dict[str, Any], ...] = (),
+    firewalls: dict[str, Any] | None = None,
     **rest: Any,
 ) -> Topology:
     """A valid topology: private subnet → NAT gateway, the functions, and a public subnet for each gateway."""
@@ -77,6 +78,7 @@ def topology(
             "subnets": subnets,
             "nat_gateways": list(nat_gateways),
             "interface_endpoints": list(endpoints),
+            **(firewalls or {}),
         },
         "functions": list(functions),
         "servers": list(servers),
@@ -130,6 +132,30 @@ def _enis(
     )
 
 
+_RESOLVERS = st.sampled_from(
+    ({}, {}, {"in": "vpc"}, {"packets_per_second": 100}, {"in": "vpc", "packets_per_second": 90})
+)
+
+_ALL = {"rule": 100, "action": "allow"}
+_HTTPS = {"rule": 90, "action": "allow", "protocol": "tcp", "ports": "443"}
+_EPHEMERAL = {"rule": 80, "action": "allow", "protocol": "tcp", "ports": "1024-65535"}
+_NOT_TCP = {"rule": 10, "action": "deny", "protocol": "tcp"}
+_ENTRIES = st.sampled_from(([_ALL], [_ALL, _HTTPS], [_HTTPS, _EPHEMERAL], [_EPHEMERAL], [_HTTPS], [_ALL, _NOT_TCP], []))
+_EGRESS = st.sampled_from(([{"protocol": "all"}], [{"protocol": "tcp", "ports": "443"}], [{"to": "10.0.0.0/8"}], []))
+
+
+@st.composite
+def _firewalls(draw: st.DrawFn, subnets: list[str]) -> dict[str, Any]:
+    """A group that functions may have, described or only named; an ACL or none for each subnet."""
+    groups = [{"name": "db", "egress": draw(_EGRESS)}] if draw(st.booleans()) else []
+    acls = [
+        {"name": f"acl{index}", "subnets": [subnet], "egress": draw(_ENTRIES), "ingress": draw(_ENTRIES)}
+        for index, subnet in enumerate(subnets)
+        if not draw(st.integers(0, 2))
+    ]
+    return {"security_groups": groups, "network_acls": acls}
+
+
 @st.composite
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
@@ -153,8 +179,12 @@ def topologies(
     *,
     timeouts: dict[str, st.SearchStrategy[int]] = ANY_TIMEOUTS,
     embedded: bool = False,
+    firewalls: bool = False,
 ) -> Topology:
     """Any valid topology of a few nodes of each kind; `limits` are those of ENIs and Elastic IPs.
+
+    With `firewalls` some subnets have network ACLs, some security groups are described, and the name server may be in
+    the VPC.
 
     With `embedded` every server is the lab's own, so that there is somebody to answer.
     """
@@ -186,5 +216,9 @@ def topologies(
         servers=servers,
         endpoints=endpoints,
         hyperplane_eni=draw(_enis(limits, timeouts)),
-        service_vpc={"cidr": draw(st.sampled_from(_SERVICE_VPCS))},
+        firewalls=draw(_firewalls(sorted(private))) if firewalls else None,
+        service_vpc={
+            "cidr": draw(st.sampled_from(_SERVICE_VPCS)),
+            "resolver": draw(_RESOLVERS) if firewalls and all(each["subnets"] for each in functions) else {},
+        },
     )
