@@ -32,7 +32,7 @@ class NatGateway(Exit):
         1,
         ge=1,
         le=NAT_EIPS,
-        description="a NAT gateway has 1 to 8 Elastic IPs (1 primary, up to 7 secondary)",
+        description="a NAT gateway has 1 to 8 Elastic IPs (1 primary, up to 7 secondary; AWS's default quota is 2)",
     )
     connections_per_destination: Limit = Field(
         NAT_CONNECTIONS_PER_DESTINATION,
