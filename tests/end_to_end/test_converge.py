@@ -547,8 +547,8 @@ def test_what_is_said(lab_name: str, write: Write) -> None:
     assert done.stdout.splitlines() == [
         f"lab {lab_name} converged",
         "  + server srv-store (203.0.113.20)",
-        "  + Elastic IP 198.51.100.2 of natgw",
         "  ~ resolver: restarted, DNS paused for a moment",
+        "  + Elastic IP 198.51.100.2 of natgw",
     ]
     again = run_lab("up", write(eips=2, servers=STORE), "--name", lab_name, "--json").json
     assert (again["changed"], again["converged"], again["added"], again["changes"]) == (False, False, [], [])
