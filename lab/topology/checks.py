@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab.topology import firewall, interface_endpoint
 from lab.topology.enis import enis_between
-from lab.topology.faults import Fault, Path
+from lab.topology.faults import Fault, Path, dotted
 from lab.topology.limits import (
     EIP_POOL,
     ENVIRONMENT_BLOCK,
@@ -161,6 +161,12 @@ def name_server_out_of_place(draft: Draft) -> Iterator[Fault]:
             "give it subnets, or leave the name server in the service VPC"
         )
         yield Fault(path, text)
+    if firewalls := [item.path for item in draft.security_groups] + [item.path for item in draft.network_acls]:
+        text = (
+            f"questions to a name server in the VPC would have to pass {dotted(firewalls[0])}, which the lab does "
+            "not judge; leave it out, or leave the name server in the service VPC"
+        )
+        yield Fault((*RESOLVER, "in"), text)
 
 
 def nat_gateways_in_private_subnets(draft: Draft) -> Iterator[Fault]:

@@ -132,10 +132,7 @@ def _enis(
     )
 
 
-_RESOLVERS = st.sampled_from(
-    ({}, {}, {"in": "vpc"}, {"packets_per_second": 100}, {"in": "vpc", "packets_per_second": 90})
-)
-
+_QUOTA = {"packets_per_second": 100}
 _ALL = {"rule": 100, "action": "allow"}
 _HTTPS = {"rule": 90, "action": "allow", "protocol": "tcp", "ports": "443"}
 _EPHEMERAL = {"rule": 80, "action": "allow", "protocol": "tcp", "ports": "1024-65535"}
@@ -154,6 +151,14 @@ def _firewalls(draw: st.DrawFn, subnets: list[str]) -> dict[str, Any]:
         if not draw(st.integers(0, 2))
     ]
     return {"security_groups": groups, "network_acls": acls}
+
+
+def _resolvers(functions: list[dict[str, Any]], firewalls: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A name server, in the VPC where every function reaches it and nothing stands before it."""
+    outside = [each for each in functions if not each["subnets"]]
+    if outside or any(firewalls.values()):
+        return st.sampled_from(({}, _QUOTA))
+    return st.sampled_from(({}, {"in": "vpc"}, _QUOTA, {"in": "vpc", **_QUOTA}))
 
 
 @st.composite
@@ -209,6 +214,7 @@ def topologies(
         )
         for index in range(draw(st.integers(1, 3)))
     ]
+    walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     return topology(
         private,
         *functions,
@@ -216,9 +222,9 @@ def topologies(
         servers=servers,
         endpoints=endpoints,
         hyperplane_eni=draw(_enis(limits, timeouts)),
-        firewalls=draw(_firewalls(sorted(private))) if firewalls else None,
+        firewalls=walls,
         service_vpc={
             "cidr": draw(st.sampled_from(_SERVICE_VPCS)),
-            "resolver": draw(_RESOLVERS) if firewalls and all(each["subnets"] for each in functions) else {},
+            "resolver": draw(_resolvers(functions, walls)) if firewalls else {},
         },
     )
