@@ -129,7 +129,14 @@ class _Walk:
                 continue
             self.keys[inner] = _place(key_node)
             result[key] = self.value(value_node, inner)
+            if _is_unwritten(value_node):
+                self.values[inner] = self.keys[inner]
         return result
+
+
+def _is_unwritten(node: Node) -> bool:
+    """`key:` and nothing after it: the reader places that where the next word begins, lines further down."""
+    return isinstance(node, ScalarNode) and node.style is None and not node.value
 
 
 def _duplicate(path: Path, place: Place, first: Place) -> Fault:
