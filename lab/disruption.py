@@ -6,7 +6,7 @@ far end, its next hop, the addresses that it names; where several of these are k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
@@ -42,9 +42,11 @@ from lab.topology.ways import DeadEnd, Way, ways
 
 __all__ = ["Breakage", "Held", "breakages", "cut_off", "sets_to_rebuild"]
 
-Sources = Callable[[], Collection[IPv4Address]]
+Sources = Callable[[], Sequence[IPv4Address]]
 """Tells the source address of each connection that an ENI holds, as often as it has connections."""
 
+_ENI = "hyperplane_eni"
+_ENDPOINT = "interface_endpoint"
 _ANYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -68,6 +70,8 @@ class Held:
     readings: tuple[Reading, ...]
     sources: Sources
     now_s: float
+    destinations: Sources = tuple
+    """Tells the destination of each connection that an ENI holds, where the ENI's limit is for all together."""
 
     def by(self, limiter: Limiter) -> int:
         """Connections that hold slots of a limiter; an Elastic IP that has ended its draining passes no packet."""
@@ -90,7 +94,7 @@ class Held:
             enis = {path.eni for fleet in self.plan.fleets if fleet.namespace == node.namespace for path in fleet.paths}
             return self.by_all(lambda each: each.node in enis)
         if node.kind == "server":
-            return self.by_all(lambda each: each.destination == node.alias)
+            return self._to_server(node.alias)
         if any(each.node == node.name for each in self.plan.limiters):
             return self.by_all(lambda each: each.node == node.name)
         held: dict[str, int] = {}
@@ -102,6 +106,26 @@ class Held:
         """Connections through an ENI to a server, as far as limiters tell: no more than either has."""
         through = self.by_all(lambda each: each.place == gateway)
         return min(through, self.by_all(lambda each: each.destination == server and each.place != gateway))
+
+    def _to_server(self, server: str | None) -> int:
+        """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
+        mine = [each for each in self.plan.limiters if each.destination == server]
+        inner = sum(self.by(each) for each in mine if each.kind == _ENI)
+        outer = sum(self.by(each) for each in mine if each.kind != _ENI)
+        return max(inner, outer + sum(map(self.destinations().count, self._uncounted(server))))
+
+    def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
+        """The address of a server's interface endpoint, if that has no limit, and so no limiter."""
+        counting = {each.node for each in self.plan.limiters}
+        endpoints = {
+            address
+            for node in self.plan.nodes
+            if node.kind == _ENDPOINT and node.name not in counting
+            for address in node.addresses
+        }
+        yield from (
+            each.address for each in self.plan.servers if each.name == server and str(each.address) in endpoints
+        )
 
     def on_the_way(self, item: KernelObject) -> int:
         """Connections on whose way an object is: the fewest of what it says about them."""

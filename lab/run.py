@@ -22,7 +22,7 @@ from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
 from lab.load import Load, LoadOptions
 from lab.observe.connections import ConnectionCounts, count
-from lab.observe.limiters import held_sources, read
+from lab.observe.limiters import held_destinations, held_sources, read
 from lab.observe.readings import Reading
 from lab.plan import Plan, build
 from lab.plan.diff import Difference, difference, drained_by
@@ -265,7 +265,10 @@ def _converge(
     old, now_s = record.plan(), time.time()
     with Namespaces() as namespaces:
         readings = read(namespaces, old.limiters)
-        held = Held(old, readings, cache(partial(_held_sources, namespaces, readings)), now_s)
+        sources, destinations = (
+            cache(partial(each, namespaces, readings)) for each in (_held_sources, _held_destinations)
+        )
+        held = Held(old, readings, sources, now_s, destinations)
         new = build(wanted, old.lab, drained_by(old, wanted, held.by, now_s))
         if new == old:
             return None
@@ -285,6 +288,12 @@ def _held_sources(namespaces: Namespaces, readings: tuple[Reading, ...]) -> tupl
     """The source address of each connection that an ENI holds."""
     enis = [each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use]
     return tuple(address for address, _ in held_sources(namespaces, enis))
+
+
+def _held_destinations(namespaces: Namespaces, readings: tuple[Reading, ...]) -> tuple[IPv4Address, ...]:
+    """The destination of each connection that an ENI holds, but where each destination has a limit of its own."""
+    enis = (each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use)
+    return held_destinations(namespaces, [each for each in enis if each.destination is None])
 
 
 def _require_whole(plan: Plan) -> None:

@@ -13,11 +13,13 @@ from lab.observe.readings import FirstRefusal, Reading
 from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
 from lab.plan.objects import Limiter
 
-__all__ = ["held_sources", "read"]
+__all__ = ["held_destinations", "held_sources", "read"]
 
 _MS_PER_S = 1000
 _SOURCE = Struct("!4sH")
 """The head of a set's key: source address and source port."""
+_DESTINATION = Struct("!8x4s")
+"""What follows in the key of a set for all destinations; each field is padded to four bytes."""
 
 
 def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
@@ -78,3 +80,14 @@ def _sources(limiter: Limiter) -> list[tuple[IPv4Address, int]]:
     """Runs inside the limiter's namespace."""
     keys = (each.key for each in nfnetlink.elements(limiter.table, limiter.slots))
     return [(IPv4Address(source), port) for source, port in map(_SOURCE.unpack_from, keys)]
+
+
+def held_destinations(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[IPv4Address, ...]:
+    """The destination of each connection that holds a slot of these limiters, of which each is for all of them."""
+    return tuple(held for limiter in limiters for held in namespaces[limiter.namespace].run(_destinations, limiter))
+
+
+def _destinations(limiter: Limiter) -> list[IPv4Address]:
+    """Runs inside the limiter's namespace."""
+    keys = (each.key for each in nfnetlink.elements(limiter.table, limiter.slots))
+    return [IPv4Address(address) for (address,) in map(_DESTINATION.unpack_from, keys)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -101,6 +102,29 @@ def test_what_breaks(new: Topology, nodes: dict[str, int]) -> None:
     found = broken(new)
     assert found.keys() == nodes.keys()
     assert broken(new, count=lambda _: 0) == {}
+
+
+def test_a_server_behind_an_endpoint() -> None:
+    """An endpoint without a limit counts nothing: the ENIs know where their connections go."""
+    vpce = {"name": "cache", "subnet": "private-a", "server": "cache"}
+    old, new = (changed(servers=(server(port=port), server("store", 20)), endpoints=(vpce,)) for port in (443, 444))
+    before = build(old, "t")
+    after = build(new, "t", before.standing)
+    to_cache = next(each.address for each in before.servers if each.name == "cache")
+    held = held_in(before, lambda each: HELD if each.kind == "hyperplane_eni" else 0)
+    held = replace(held, destinations=lambda: [to_cache] * 3 + [IPv4Address("203.0.113.20")] * 5)
+    found = breakages(after, difference(before, after), held)
+    assert [(each.node, each.connections) for each in found] == [("srv-cache", 3)]
+
+
+def test_a_server_with_a_limit_of_its_own_on_each_eni() -> None:
+    """A connection that an ENI and a NAT gateway count for its server is one connection."""
+    old, new = (
+        changed(servers=(server(port=port), server("store", 20)), hyperplane_eni={"per_destination": True})
+        for port in (443, 444)
+    )
+    found = broken(new, old, lambda each: 7 if each.protocol == "tcp" and each.eip in (None, "198.51.100.1") else 0)
+    assert found == {"srv-cache": 14}
 
 
 def test_another_gateway_breaks_what_takes_the_route() -> None:
