@@ -40,7 +40,7 @@ from lab.plan.rulesets import definitions, sets_lost
 from lab.topology import Topology
 from lab.topology.ways import DeadEnd, Way, ways
 
-__all__ = ["Breakage", "Held", "breakages", "cut_off", "sets_to_rebuild"]
+__all__ = ["Breakage", "Held", "breakages", "cut_off", "newly_limited", "sets_to_rebuild"]
 
 Sources = Callable[[], Sequence[IPv4Address]]
 """Tells the source address of each connection that an ENI holds, as often as it has connections."""
@@ -68,6 +68,7 @@ class Held:
 
     plan: Plan
     readings: tuple[Reading, ...]
+    """Of the plan's limiters, and of those that are to come for sets that are there already."""
     sources: Sources
     now_s: float
     destinations: Sources = tuple
@@ -212,6 +213,19 @@ def _networks(item: KernelObject) -> Iterator[IPv4Network]:
             yield IPv4Network(item.address.ip)
 
 
+def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
+    """The new plan's limiters of sets that are there already and have no limit: the old plan does not read them."""
+    known = {(each.namespace, each.slots) for each in old.limiters}
+    there = _sets(old) - known
+    return tuple(each for each in new.limiters if (each.namespace, each.slots) in there)
+
+
+def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
+    """Namespace and name of every set of a plan."""
+    rulesets = (each for each in plan.objects if isinstance(each, Ruleset))
+    return frozenset((each.namespace, name) for each in rulesets for name in definitions(each.text).sizes)
+
+
 def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
     """Namespace → sets that hold more than they should have room for; smaller, they would have no limit at all.
 
@@ -273,14 +287,16 @@ def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
         if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset)
         for name in sets_lost(change.old.text, change.new.text)
     }
-    for limiter in held.plan.limiters:
+    kept = _sets(new)
+    for limiter in dict.fromkeys((*held.plan.limiters, *(each.limiter for each in held.readings))):
         now = wanted.get((limiter.namespace, limiter.table, limiter.slots))
         if limiter.namespace in gone or limiter.destination in gone:
             continue
         count, of = held.by(limiter), _of(limiter)
-        if now is None or (limiter.namespace, limiter.slots) in lost:
+        place = limiter.namespace, limiter.slots
+        if place in lost or (now is None and place not in kept):
             yield Breakage(limiter.node, f"it would forget its {of}", count)
-        elif now.limit < count:
+        elif now is not None and now.limit < count:
             yield Breakage(limiter.node, f"the limit of its {of} would be {now.limit:,}", count)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import IPv4Address
 from os import PathLike
@@ -12,7 +12,7 @@ import time
 from typing import Self, Unpack
 
 from lab.burst import Progress, run_burst
-from lab.disruption import Breakage, Held, breakages, cut_off, sets_to_rebuild
+from lab.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
@@ -273,6 +273,7 @@ def _converge(
         if new == old:
             return None
         found = difference(old, new)
+        held = replace(held, readings=(*readings, *read(namespaces, newly_limited(old, new))))
         broken = (*breakages(new, found, held), *cut_off(record.topology(), wanted, held))
     if broken and not disruptive:
         lines = "".join(f"\n  {each}" for each in broken)

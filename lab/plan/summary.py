@@ -69,8 +69,12 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
         yield f"~ {node}: {was[0]} → {now[0]}"
     yield from _elastic_ips(node, old, new, clock)
     before, after = _limits(node, old.limiters), _limits(node, new.limiters)
-    for what in after:
-        if what in before and before[what] != after[what]:
+    for what in dict.fromkeys((*after, *before)):
+        if what not in before:
+            yield f"~ {node}: no limit → {after[what]:,} connections{what}"
+        elif what not in after:
+            yield f"~ {node}: {before[what]:,} connections{what} → no limit"
+        elif before[what] != after[what]:
             yield f"~ {node}: {before[what]:,} → {after[what]:,} connections{what}"
 
 

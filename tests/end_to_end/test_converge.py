@@ -329,6 +329,29 @@ def test_a_subnet_that_goes(up: Callable[..., Lab], clients: MakeClients) -> Non
     assert lab.burst(5).tcp.established == 5
 
 
+def test_connections_that_no_limiter_counts(lab_name: str, write: Write) -> None:
+    """An endpoint without a limit has no limiter: its connections are known all the same, and when it gets one."""
+
+    def endpoint(settings: str = "", port: int = 443) -> Path:
+        path = write()
+        text = path.read_text().replace("port: 443", f"port: {port}")
+        cache = f"    - {{name: cache, subnet: private-a, server: cache{settings}}}\n"
+        path.write_text(text.replace("functions:\n", f"  interface_endpoints:\n{cache}functions:\n"))
+        return path
+
+    lab = Lab.up(endpoint(), name=lab_name)
+    lab.burst(8, leave_open=True)
+    with pytest.raises(ExpectationError, match="srv-cache: its server process would change: 8 connections held"):
+        Lab.up(endpoint(port=444), name=lab_name)
+    with pytest.raises(ExpectationError, match="vpce-cache: the limit of its connections to cache would be 5: 8 conn"):
+        Lab.up(endpoint(", connections_per_target: 5"), name=lab_name)
+    assert not Lab.up(endpoint(", connections_per_target: 10"), name=lab_name).burst(2).tcp.timed_out
+    done = run_lab("up", endpoint(), "--name", lab_name).stdout
+    assert done.splitlines()[1:] == ["  ~ vpce-cache: 10 connections → no limit"]
+    lab = Lab.up(endpoint(", connections_per_target: 5"), name=lab_name, disruptive=True)
+    assert lab.burst(9, connect_timeout_s=1.5).tcp.established == 5
+
+
 def test_without_connections_nothing_breaks(up: Callable[..., Lab]) -> None:
     """Everything can go while nobody uses it, there and back."""
     lab = up(subnets="private-a, private-b", functions=SEARCH, servers=STORE, eips=3)
