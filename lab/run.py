@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from ipaddress import IPv4Address
@@ -125,17 +126,27 @@ class Lab:
                 what = "several labs are up" if records else "no lab is up"
                 help_ = f"name one with --lab: {known}" if records else "bring one up: lab up TOPOLOGY.yaml"
                 raise UsageError(f"{what}; {help_}")
-            return cls(records[0], state)
+            return cls._of(records[0], state)
         record = next((each for each in records if each.lab == name), None)
         if record is None:
             raise UsageError(f"no lab {name!r}; known: {known}")
-        return cls(record, state)
+        return cls._of(record, state)
+
+    @classmethod
+    def _of(cls, record: Record, state: State) -> Self:
+        try:
+            return cls(record, state)
+        except FileNotFoundError:
+            raise UsageError(f"lab {record.lab} has just been taken down") from None
 
     @classmethod
     def all(cls) -> list[Self]:
         """Every lab of this machine, half-built ones included."""
-        state = State()
-        return [cls(record, state) for record in state.records()]
+        state, found = State(), list[Self]()
+        for record in state.records():
+            with suppress(FileNotFoundError):  # taken down since they were listed
+                found.append(cls(record, state))
+        return found
 
     @property
     def plan(self) -> Plan:

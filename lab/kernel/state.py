@@ -111,7 +111,7 @@ class Record:
         """Whether this version of the lab can do more with it than take it down."""
         try:
             self.plan()
-        except KernelError:
+        except (KernelError, FileNotFoundError):  # damaged, or taken down meanwhile
             return False
         return True
 

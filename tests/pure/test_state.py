@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import KernelError
+from lab.errors import KernelError, UsageError
 from lab.kernel.state import Record, State
 from lab.plan import build
 from lab.plan.objects import ConntrackMax, File, Namespace
+from lab.run import Lab
 from lab.topology import load, scaled
 from tests.support.topologies import SHIPPED, each_shipped, shipped
 
@@ -55,6 +56,18 @@ def test_phases(state: State) -> None:
     record.set_phase("up")
     assert record.phase() == "up"
     assert remembered(state, "t").phase() == "building"
+
+
+def test_a_lab_that_goes_while_labs_are_listed(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else takes one down between the listing and the reading: the others are there, and it is told."""
+    stays, gone = remembered(state, "stays"), state.new_record("gone")
+    monkeypatch.setattr("lab.run.State", lambda: state)
+    monkeypatch.setattr(State, "records", lambda _: [gone, stays])
+    monkeypatch.setattr("lab.kernel.preflight.require_root", lambda: None)
+    assert [each.name for each in Lab.all()] == ["stays"]
+    with pytest.raises(UsageError, match="lab gone has just been taken down"):
+        Lab.find("gone")
+    assert not gone.readable()
 
 
 def test_records(state: State) -> None:
