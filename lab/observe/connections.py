@@ -54,7 +54,7 @@ class ConnectionCounts:
 
 def count(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[ConnectionCounts, ...]:
     """The counts of each node that has one of these limiters, in their order."""
-    nodes = {each.node: each for each in limiters}
+    nodes = {each.place: each for each in limiters}  # ENIs that appear beside one share its namespace and counters
     return tuple(namespaces[each.namespace].run(_count_here, each) for each in nodes.values())
 
 
@@ -70,7 +70,7 @@ def _count_here(limiter: Limiter) -> ConnectionCounts:
     after = before if ended else nfnetlink.counters(limiter.table)
     closed = after[slots.CLOSED].packets
     return ConnectionCounts(
-        node=limiter.node,
+        node=limiter.place,
         kind=limiter.kind,
         admitted=after[slots.ADMITTED].packets,
         established=after[slots.ESTABLISHED].packets,
