@@ -284,7 +284,8 @@ def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Non
 def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
     """What arithmetic says, of a load over time as far as it says how many connections there are at once."""
     load = scene.load
-    at_once = load.at_once
+    holds_s = {limiter.port_hold_s for limiter in scene.limiters}
+    at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
     if at_once is None:
         return Prediction(load.connections, None, None, None, ())
     function, server = scene.fleet.function, scene.server.name
@@ -302,7 +303,9 @@ def _prediction(scene: _Scene, before: Iterable[Reading]) -> Prediction:
     if not load.over_time or found.bottleneck is None:
         established = found.established if at_once == load.connections or load.reuse else load.connections
         return replace(found, offered=load.connections, established=established)
-    return replace(found, offered=load.connections, established=None)  # retries succeed as others close
+    # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
+    threshold = None if any(holds_s) else found.drop_threshold
+    return replace(found, offered=load.connections, established=None, drop_threshold=threshold)
 
 
 def _questions(scene: _Scene) -> int:

@@ -109,16 +109,19 @@ class Load:
             return None if self.reuse else 0
         return self.requests_per_connection
 
-    @property
-    def at_once(self) -> int | None:
-        """How many connections will hold a slot at the same time; None where that depends on the network's speed."""
+    def at_once(self, port_hold_s: float = 0.0) -> int | None:
+        """How many connections will hold a slot at the same time; None where that depends on the network's speed.
+
+        A closed connection keeps its slot for `port_hold_s`.
+        """
         if not self.over_time:
             return self.connections
         if self.lambda_scaling or self.arrivals.per_s is None or (self.reuse and not self.duration_s):
             return None
         if self.protocol == "udp" and not self.reuse:
             return None  # a flow that has ended keeps its slot until it has been idle for long enough
-        lasting_s = self.duration_s if self.reuse else (self.hold_s or 0.0) + _SLOT_LINGERS_S
+        closed_s = max(port_hold_s, _SLOT_LINGERS_S)
+        lasting_s = self.duration_s if self.reuse else (self.hold_s or 0.0) + closed_s
         return most_at_once(self.arrivals, self.connections, lasting_s)
 
 

@@ -256,6 +256,8 @@ class Limiter:
     eip: str | None = None
     destination: str | None = None
     """Name of the server that this limit is for; None counts all destinations together."""
+    port_hold_s: int = 0
+    """For how long a closed connection keeps its slot."""
     drains: bool = False
     """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
     of: str | None = None

@@ -162,7 +162,14 @@ def test_over_time(options: dict[str, Any], over_time: bool) -> None:  # noqa: F
 )
 def test_at_once(options: dict[str, Any], at_once: int | None) -> None:
     """How many connections there are at a time is the rate times their life; None where the network decides."""
-    assert Load(connections=200_000, **options).at_once == at_once
+    assert Load(connections=200_000, **options).at_once() == at_once
+
+
+def test_a_port_hold_keeps_closed_connections_among_those_at_once() -> None:
+    """A rate and a hold make fewer at once than with the time for which ports rest."""
+    load = Load(connections=200_000, rate_per_s=100.0, hold_s=10.0)
+    assert load.at_once() == 1_050
+    assert load.at_once(port_hold_s=20.0) == 3_000
 
 
 @pytest.mark.parametrize(

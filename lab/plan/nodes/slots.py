@@ -282,6 +282,7 @@ def limiter(
         protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
         eip=eip,
         destination=destination,
+        port_hold_s=slots.port_hold_s,
         drains=slots.ends is not None,
         of=of,
         asked=asked,
