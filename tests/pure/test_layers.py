@@ -21,6 +21,8 @@ LAYERS = (
     {"lab.observe"},  # reads what is so
     {"lab.first_refusal", "lab.result", "lab.disruption"},  # what was seen; no room knows the other
     {"lab.verdict"},  # what it means
+    {"lab.scene"},  # who takes part in a burst
+    {"lab.settling"},  # what a burst leaves
     {"lab.burst"},  # one burst, from question to answer
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them
