@@ -269,6 +269,12 @@ def one_reading_of_the_eni_limit(draft: Draft) -> Iterator[Fault]:
             "one destination calls for another; leave one of them out"
         )
         yield Fault(("hyperplane_eni", "eni_scaling"), text)
+    if settings.per_destination and draft.resolver and draft.resolver.behind_eni:
+        text = (
+            "a name server in the VPC (`in: vpc`) is one more destination, which the lab does not count by itself; "
+            "leave it in the service VPC, or leave per_destination out"
+        )
+        yield Fault(("hyperplane_eni", "per_destination"), text)
 
 
 # ── Room ────────────────────────────────────────────────────────────────────────────────────────────────────

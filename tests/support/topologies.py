@@ -153,10 +153,12 @@ def _firewalls(draw: st.DrawFn, subnets: list[str]) -> dict[str, Any]:
     return {"security_groups": groups, "network_acls": acls}
 
 
-def _resolvers(functions: list[dict[str, Any]], firewalls: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A name server, in the VPC where every function reaches it and nothing stands before it."""
+def _resolvers(
+    functions: list[dict[str, Any]], firewalls: dict[str, Any], enis: dict[str, Any]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """A name server, in the VPC where every function reaches it, nothing stands before it, and ENIs have one limit."""
     outside = [each for each in functions if not each["subnets"]]
-    if outside or any(firewalls.values()):
+    if outside or any(firewalls.values()) or enis.get("per_destination"):
         return st.sampled_from(({}, _QUOTA))
     return st.sampled_from(({}, {"in": "vpc"}, _QUOTA, {"in": "vpc", **_QUOTA}))
 
@@ -214,6 +216,7 @@ def topologies(
         )
         for index in range(draw(st.integers(1, 3)))
     ]
+    enis = draw(_enis(limits, timeouts))
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     return topology(
         private,
@@ -221,10 +224,10 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
-        hyperplane_eni=draw(_enis(limits, timeouts)),
+        hyperplane_eni=enis,
         firewalls=walls,
         service_vpc={
             "cidr": draw(st.sampled_from(_SERVICE_VPCS)),
-            "resolver": draw(_resolvers(functions, walls)) if firewalls else {},
+            "resolver": draw(_resolvers(functions, walls, enis)) if firewalls else {},
         },
     )
