@@ -104,9 +104,9 @@ class Held:
         return max(held.values(), default=0)
 
     def along(self, gateway: str, server: str) -> int:
-        """Connections through an ENI to a server, as far as limiters tell: no more than either has."""
-        through = self.by_all(lambda each: each.place == gateway)
-        return min(through, self.by_all(lambda each: each.destination == server and each.place != gateway))
+        """Connections through an ENI to a server, as far as anybody counts: no more than either has."""
+        through = self.by_all(lambda each: each.place == gateway and each.destination in (None, server))
+        return min(through, self._to_server(server))
 
     def _to_server(self, server: str | None) -> int:
         """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
@@ -259,16 +259,21 @@ def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage
     functions = {each.name for each in before.functions} & {each.name for each in after.functions}
     servers = {each.name for each in before.servers} & {each.name for each in after.servers}
     for function, server in product(sorted(functions), sorted(servers)):
-        open_before = {way.gateway for way in ways(before, function, server) if not _dropped_by_acl(way)}
+        ends_before = {way.gateway: _dropped_by_acl(way) for way in ways(before, function, server)}
         for way in ways(after, function, server):
             end = _dropped_by_acl(way)
-            if end and way.gateway in open_before:
+            if end and way.gateway in ends_before and _is_worse(end, ends_before[way.gateway]):
                 yield Breakage(end.node, end.sentence, held.along(way.gateway, server))
 
 
 def _dropped_by_acl(way: Way) -> DeadEnd | None:
     end = way.dead_end or way.doubt
     return end if end and end.kind == "network_acl" else None
+
+
+def _is_worse(end: DeadEnd, before: DeadEnd | None) -> bool:
+    """Whether more connections end here than before: some where all passed, or all where some did."""
+    return before is None or (end.certain and not before.certain)
 
 
 def _as_one(causes: list[Breakage]) -> Breakage:

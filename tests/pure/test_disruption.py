@@ -188,6 +188,7 @@ def with_acl(old: Topology, **directions: list[dict[str, object]]) -> Topology:
 
 ALLOW: list[dict[str, object]] = [{"rule": 100, "action": "allow"}]
 HTTPS: list[dict[str, object]] = [{"rule": 100, "action": "allow", "protocol": "tcp", "ports": "443"}]
+HALF: list[dict[str, object]] = [{"rule": 100, "action": "allow", "protocol": "tcp", "ports": "1024-32767"}]
 
 
 def test_a_network_acl_that_drops_answers_breaks_what_is_held() -> None:
@@ -198,6 +199,37 @@ def test_a_network_acl_that_drops_answers_breaks_what_is_held() -> None:
     assert "strict" in found.what
     assert cut_off(BASE, with_acl(BASE, egress=ALLOW, ingress=ALLOW), held) == ()
     assert cut_off(BASE, with_acl(BASE, egress=HTTPS), held_in(build(BASE, "t"), lambda _: 0)) == ()
+
+
+def test_a_network_acl_before_an_endpoint() -> None:
+    """An endpoint without a limit counts nothing: the ENIs know how many connections the network ACL would drop."""
+    vpce = {"name": "cache", "subnet": "pub-natgw", "server": "cache"}
+    old = changed(endpoints=(vpce,))
+    before = build(old, "t")
+    to_cache = next(each.address for each in before.servers if each.name == "cache")
+    held = held_in(before, lambda each: HELD if each.kind == "hyperplane_eni" else 0)
+    (found,) = cut_off(old, with_acl(old, egress=HTTPS), replace(held, destinations=lambda: [to_cache] * 3))
+    assert (found.node, found.connections) == ("vpc", 3)
+    assert cut_off(old, with_acl(old, egress=HTTPS), held) == ()
+
+
+def test_a_network_acl_that_drops_more_than_before() -> None:
+    """Where it dropped some and drops all, the rest breaks; as strict as before, or less strict, it breaks nothing."""
+    some = with_acl(BASE, egress=HTTPS, ingress=HALF)
+    held = held_in(build(some, "t"))
+    (found,) = cut_off(some, with_acl(BASE, egress=HTTPS), held)
+    assert found.connections == HELD
+    assert cut_off(some, some, held) == ()
+    assert cut_off(with_acl(BASE, egress=HTTPS), some, held) == ()
+
+
+def test_a_network_acl_and_limits_for_each_destination() -> None:
+    """What the ENI holds to another server, and what another ENI holds, is not cut off with it."""
+    old = changed(hyperplane_eni={"per_destination": True})
+    held = held_in(build(old, "t"), lambda each: {"cache": 2, "store": HELD}.get(each.destination or "", 0))
+    only_store = [HTTPS[0] | {"to": "203.0.113.20/32"}]
+    (found,) = cut_off(old, with_acl(old, egress=only_store, ingress=ALLOW), held)
+    assert found.connections == 2 + 2  # over TCP and over UDP
 
 
 def test_a_network_acl_that_goes_breaks_nothing() -> None:
