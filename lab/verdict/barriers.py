@@ -17,10 +17,11 @@ def walls(result: BurstResult) -> list[StopResult]:
 
 def stopped(result: BurstResult) -> Verdict:
     """A barrier dropped connections, whatever the limits; a limiter may have refused others as well."""
-    worst = max(result.stops, key=lambda stop: stop.dropped_packets)
+    found = walls(result)
+    worst = max(found, key=lambda stop: stop.dropped_packets)
     words = _words(worst)
-    dropped = sum(stop.dropped_packets for stop in result.stops)
-    places = dict.fromkeys(_told(_words(stop).where, stop) for stop in result.stops)
+    dropped = sum(stop.dropped_packets for stop in found)
+    places = dict.fromkeys(_told(_words(stop).where, stop) for stop in found)
     timed_out = f"{result.tcp.timed_out:,} connections timed out"
     limited = sum(limit.dropped_connections for limit in result.limits)
     return Verdict(
@@ -28,10 +29,10 @@ def stopped(result: BurstResult) -> Verdict:
         explanation=(
             f"{timed_out}; {dropped:,} of their packets were dropped {' and '.join(places)}.",
             *((f"Limits refused {limited:,} connections as well.",) if limited else ("No limit was reached.",)),
-            *dict.fromkeys(_told(_words(stop).evidence, stop) for stop in result.stops),
+            *dict.fromkeys(_told(_words(stop).evidence, stop) for stop in found),
             *dns_outcome(result),
         ),
-        remedies=tuple(dict.fromkeys(_cure(stop) for stop in result.stops)),
+        remedies=tuple(dict.fromkeys(_cure(stop) for stop in found)),
     )
 
 

@@ -257,3 +257,13 @@ def test_several_firewalls() -> None:
     assert verdict.headline.startswith("Security group")
     assert "7,000 of their packets" in verdict.explanation[0]
     assert len(verdict.remedies) == 2
+
+
+def test_firewalls_and_a_quota() -> None:
+    """Questions that the resolver's quota dropped are no packets of connections, however many they are."""
+    quota = StopResult("resolver", "dns_quota", "1,024 packets/s per interface", 9_000)
+    verdict = judge(burst_result(seen(0, 1_000), reading(ENI_A), stops=(quota, REQUESTS)))
+    assert verdict.headline.startswith("Network ACL forbids it")
+    assert "2,000 of their packets were dropped by egress of the network ACL strict" in verdict.explanation[0]
+    assert any("9,000 questions" in sentence for sentence in verdict.explanation[1:])
+    assert len(verdict.remedies) == 1
