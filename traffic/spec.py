@@ -137,7 +137,7 @@ class EniPath(_Spec):
 
     eni: str
     gateway_mac: str
-    """MAC address of the ENI's port in the service VPC: the next hop of everything but DNS, mostly."""
+    """MAC address of the ENI's port in the service VPC: the next hop of all but questions to a resolver in there."""
     first_address: IPv4Address
     """Address of execution environment 0 behind this ENI."""
     environments: int
