@@ -6,7 +6,7 @@ far end, its next hop, the addresses that it names; where several of these are k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
@@ -38,6 +38,7 @@ from lab.plan.objects import (
 )
 from lab.plan.rulesets import definitions, sets_lost
 from lab.topology import Topology
+from lab.topology.firewall import Transport
 from lab.topology.ways import DeadEnd, Way, ways
 
 __all__ = ["Breakage", "Held", "breakages", "cut_off", "newly_limited", "sets_to_rebuild"]
@@ -48,6 +49,9 @@ Sources = Callable[[], Sequence[IPv4Address]]
 _ENI = "hyperplane_eni"
 _ENDPOINT = "interface_endpoint"
 _ANYWHERE = IPv4Network("0.0.0.0/0")
+_TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
+_PROTOCOLS = ("any", *_TRANSPORTS)
+"""What a limiter may count."""
 
 
 class Breakage(NamedTuple):
@@ -103,17 +107,24 @@ class Held:
             held[each.kind] = held.get(each.kind, 0) + self.by(each)
         return max(held.values(), default=0)
 
-    def along(self, gateway: str, server: str) -> int:
-        """Connections through an ENI to a server, as far as anybody counts: no more than either has."""
-        through = self.by_all(lambda each: each.place == gateway and each.destination in (None, server))
-        return min(through, self._to_server(server))
+    def along(self, gateway: str, server: str, transport: Transport) -> int:
+        """Connections over one protocol through an ENI to a server, as far as anybody counts: no more than either has.
 
-    def _to_server(self, server: str | None) -> int:
+        Those of an endpoint that counts none are taken for TCP.
+        """
+        kinds = ("any", transport)
+        through = self.by_all(
+            lambda each: each.place == gateway and each.destination in (None, server) and each.protocol in kinds
+        )
+        return min(through, self._to_server(server, kinds))
+
+    def _to_server(self, server: str | None, kinds: Collection[str] = _PROTOCOLS) -> int:
         """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
-        mine = [each for each in self.plan.limiters if each.destination == server]
+        mine = [each for each in self.plan.limiters if each.destination == server and each.protocol in kinds]
         inner = sum(self.by(each) for each in mine if each.kind == _ENI)
         outer = sum(self.by(each) for each in mine if each.kind != _ENI)
-        return max(inner, outer + sum(map(self.destinations().count, self._uncounted(server))))
+        uncounted = self._uncounted(server) if "tcp" in kinds else ()
+        return max(inner, outer + sum(map(self.destinations().count, uncounted)))
 
     def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
         """The address of a server's interface endpoint, if that has no limit, and so no limiter."""
@@ -258,12 +269,12 @@ def cut_off(before: Topology, after: Topology, held: Held) -> tuple[Breakage, ..
 def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage]:
     functions = {each.name for each in before.functions} & {each.name for each in after.functions}
     servers = {each.name for each in before.servers} & {each.name for each in after.servers}
-    for function, server in product(sorted(functions), sorted(servers)):
-        ends_before = {way.gateway: _dropped_by_acl(way) for way in ways(before, function, server)}
-        for way in ways(after, function, server):
+    for function, server, transport in product(sorted(functions), sorted(servers), _TRANSPORTS):
+        ends_before = {way.gateway: _dropped_by_acl(way) for way in ways(before, function, server, transport)}
+        for way in ways(after, function, server, transport):
             end = _dropped_by_acl(way)
             if end and way.gateway in ends_before and _is_worse(end, ends_before[way.gateway]):
-                yield Breakage(end.node, end.sentence, held.along(way.gateway, server))
+                yield Breakage(end.node, end.sentence, held.along(way.gateway, server, transport))
 
 
 def _dropped_by_acl(way: Way) -> DeadEnd | None:

@@ -223,13 +223,23 @@ def test_a_network_acl_that_drops_more_than_before() -> None:
     assert cut_off(with_acl(BASE, egress=HTTPS), some, held) == ()
 
 
+def test_a_network_acl_that_drops_one_protocol() -> None:
+    """Flows over UDP break when UDP is denied, and no connection over TCP does."""
+    without_udp = with_acl(BASE, egress=[{"rule": 90, "action": "deny", "protocol": "udp"}, *ALLOW], ingress=ALLOW)
+    plan = build(BASE, "t")
+    for protocol, broken_nodes in (("udp", ["vpc"]), ("tcp", [])):
+        kinds = ("any", protocol)
+        held = held_in(plan, lambda each, kinds=kinds: HELD if each.protocol in kinds else 0)  # type: ignore[misc]
+        assert [each.node for each in cut_off(BASE, without_udp, held)] == broken_nodes
+
+
 def test_a_network_acl_and_limits_for_each_destination() -> None:
     """What the ENI holds to another server, and what another ENI holds, is not cut off with it."""
     old = changed(hyperplane_eni={"per_destination": True})
     held = held_in(build(old, "t"), lambda each: {"cache": 2, "store": HELD}.get(each.destination or "", 0))
-    only_store = [HTTPS[0] | {"to": "203.0.113.20/32"}]
+    only_store = [ALLOW[0] | {"to": "203.0.113.20/32"}]
     (found,) = cut_off(old, with_acl(old, egress=only_store, ingress=ALLOW), held)
-    assert found.connections == 2 + 2  # over TCP and over UDP
+    assert found.connections == 2
 
 
 def test_a_network_acl_that_goes_breaks_nothing() -> None:
