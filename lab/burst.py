@@ -273,8 +273,8 @@ def _stops(found: Iterable[Way], before: Stopped, after: Stopped) -> list[StopRe
     stops = []
     for each, packets in after.items():
         end = ends.get((each.node, each.kind, each.name, each.direction, each.answers))
-        dropped = packets - before[each]
-        if dropped and (end or not each.answers):
+        dropped = packets - before.get(each, 0)
+        if dropped > 0 and (end or not each.answers):
             cure = end.cure if end else None
             stops.append(StopResult(each.node, each.kind, each.name, dropped, each.direction, each.answers, cure))
     return stops

@@ -12,17 +12,17 @@ from lab.plan.objects import Barrier
 __all__ = ["Stopped", "stopped"]
 
 Stopped = Mapping[Barrier, int]
-"""Barrier → packets that it has dropped since the lab came up."""
+"""Barrier → packets that it has dropped since it was made."""
 
 _FAMILIES = {"ip": nfnetlink.IP, "netdev": nfnetlink.NETDEV}
 
 
 def stopped(namespaces: Namespaces, barriers: tuple[Barrier, ...]) -> Stopped:
-    """Read the barriers' counters, those of a table together."""
+    """Read the barriers' counters, those of a table together; what `lab up` has taken away meanwhile is left out."""
     found: dict[Barrier, int] = {}
     for (namespace, table, family), group in groupby(
         barriers, key=lambda each: (each.namespace, each.table, each.family)
     ):
         counters = namespaces[namespace].run(nfnetlink.counters, table, _FAMILIES[family])
-        found |= {each: counters[each.counter].packets for each in group}
+        found |= {each: counters[each.counter].packets for each in group if each.counter in counters}
     return found

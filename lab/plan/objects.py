@@ -280,7 +280,7 @@ class Barrier:
     node: str
     kind: str
     name: str
-    """What it belongs to: the subnet without a route, the security groups, the network ACL."""
+    """What it belongs to: the subnet without a route, the security groups, the network ACL; of a quota, how much."""
     namespace: str
     table: str
     counter: str

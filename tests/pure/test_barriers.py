@@ -1,0 +1,28 @@
+"""Barriers that a lab has no more, for its topology was changed while somebody looked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from lab.kernel.namespaces import Namespaces
+from lab.kernel.nfnetlink import Counter
+from lab.observe.barriers import stopped
+from lab.plan.objects import Barrier
+
+ROUTE = Barrier("vpc", "no_route", "private-a", "lab-t-vpc", "vpc", "no_route_private_a")
+ACL = Barrier("vpc", "network_acl", "strict", "lab-t-vpc", "vpc", "acl_strict_egress_requests", "egress")
+
+
+class VpcRouter:
+    """Its namespace, where only the network ACL is left."""
+
+    def run(self, _: Callable[..., object], *__: object) -> dict[str, Counter]:
+        """The counters of its table."""
+        return {ACL.counter: Counter(packets=7, bytes=420)}
+
+
+def test_a_barrier_that_has_gone() -> None:
+    """A missing route that is there now has no counter, and the others still tell."""
+    namespaces = cast("Namespaces", {"lab-t-vpc": VpcRouter()})
+    assert stopped(namespaces, (ROUTE, ACL)) == {ACL: 7}
