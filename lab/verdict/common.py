@@ -52,12 +52,18 @@ def headroom(result: BurstResult) -> Iterator[str]:
     """How much of each limit is in use, or that none is on the way."""
     if not result.limits:
         yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
-    for kind, words in (("hyperplane_eni", "Hyperplane ENIs"), ("nat_gateway", "NAT gateway addresses")):
+    for kind, words in _LIMITERS.items():
         limits = of_kind(result, kind)
         if limits:
             held, room = sum(each.peak for each in limits), sum(each.limit for each in limits)
             yield f"{words}: {held:,} of {room:,} connections in use."
 
+
+_LIMITERS = {
+    "hyperplane_eni": "Hyperplane ENIs",
+    "nat_gateway": "NAT gateway addresses",
+    "interface_endpoint": "Interface endpoints",
+}
 
 _BESIDE = "the resolver is in the service VPC"
 

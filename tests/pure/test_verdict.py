@@ -113,6 +113,22 @@ def test_no_limit() -> None:
     assert "ErrorPortAllocation" not in text(verdict)
 
 
+def test_no_limit_with_an_endpoint() -> None:
+    """The room that an interface endpoint's load balancer has left is told as well."""
+    endpoint = replace(eips(1, "vpce-cache", limit=300)[0], kind="interface_endpoint", eip=None)
+    verdict = judge(burst_result(seen(100), reading(ENI_A, 100), reading(endpoint, 100)))
+    assert "Interface endpoints: 100 of 300 connections in use." in verdict.explanation
+
+
+def test_an_endpoint_that_is_full() -> None:
+    """Its load balancer is named with its limit, and no NAT gateway is blamed."""
+    endpoint = replace(eips(1, "vpce-cache", limit=300)[0], kind="interface_endpoint", eip=None)
+    full = reading(endpoint, 300, 8, 2)
+    verdict = judge(burst_result(seen(300, 2), reading(ENI_A, 302), full, first=full))
+    assert verdict.headline == "Load balancer's limit reached: vpce-cache, 300 connections to cache"
+    assert "ErrorPortAllocation" not in text(verdict)
+
+
 def test_silence() -> None:
     """Timeouts that no limiter caused are not blamed on one."""
     verdict = judge(burst_result(seen(10, 5), reading(ENI_A, 10), reading(eips(1)[0], 10)))
