@@ -36,7 +36,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.plan.rulesets import definitions, sets_lost
+from lab.plan.rulesets import sets_lost, sets_of
 from lab.topology import Topology
 from lab.topology.firewall import Transport
 from lab.topology.ways import DeadEnd, Way, ways
@@ -234,7 +234,7 @@ def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
 def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
     """Namespace and name of every set of a plan."""
     rulesets = (each for each in plan.objects if isinstance(each, Ruleset))
-    return frozenset((each.namespace, name) for each in rulesets for name in definitions(each.text).sizes)
+    return frozenset((each.namespace, name) for each in rulesets for name in sets_of(each.text))
 
 
 def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
@@ -333,7 +333,7 @@ def _of(limiter: Limiter) -> str:
 def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
     gone = found.namespaces_gone
     for item in found.removed:
-        if isinstance(item, Ruleset) and not definitions(item.text).sizes:
+        if isinstance(item, Ruleset) and not sets_of(item.text):
             continue  # it holds nothing: what it dropped passes
         # What names a node that goes is no news beside that.
         if isinstance(item, Namespace) or not gone & held.places_of(item):

@@ -37,7 +37,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.plan.rulesets import definitions, sets_lost
+from lab.plan.rulesets import sets_lost, sets_of
 from lab.topology import Topology
 
 __all__ = ["converge"]
@@ -115,15 +115,10 @@ def _change(site: Site, found: Difference, progress: _Progress, rebuilt: Mapping
 
 def _replace(site: Site, change: Change, rebuilt: Mapping[str, frozenset[str]]) -> None:
     if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
-        again = rebuilt.get(change.old.namespace, frozenset()) & sets_in(change.old)
+        again = rebuilt.get(change.old.namespace, frozenset()) & sets_of(change.old.text)
         nft.replace_ruleset(site.namespaces, change.old, change.new, again)
     else:
         _REPLACE[type(change.new)](site, change.old, change.new)
-
-
-def sets_in(ruleset: Ruleset) -> frozenset[str]:
-    """The names of a ruleset's sets."""
-    return frozenset(definitions(ruleset.text).sizes)
 
 
 def _remove(site: Site, items: tuple[KernelObject, ...]) -> None:
@@ -191,7 +186,7 @@ def _forgets(change: Change, rebuilt: Mapping[str, frozenset[str]]) -> bool:
     old, new = change
     if not isinstance(old, Ruleset) or not isinstance(new, Ruleset):
         return False
-    return bool(sets_lost(old.text, new.text) or rebuilt.get(old.namespace, frozenset()) & sets_in(old))
+    return bool(sets_lost(old.text, new.text) or rebuilt.get(old.namespace, frozenset()) & sets_of(old.text))
 
 
 def _restart(site: Site, old: Process, new: Process) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 import re
 
-__all__ = ["Definitions", "definitions", "marks_of", "replacement", "sets_lost"]
+__all__ = ["Definitions", "definitions", "marks_of", "replacement", "sets_lost", "sets_of"]
 
 _TABLE = re.compile(r"^table (\w+) ([\w-]+) \{$", re.MULTILINE)
 _PART = re.compile(r"^  (chain|set|counter) ([\w-]+) \{(.*)$", re.MULTILINE)
@@ -89,6 +89,11 @@ def _is_another(part: tuple[str, str], before: Definitions, after: Definitions, 
 def _deletions(of: Definitions, parts: Collection[tuple[str, str]]) -> Iterator[str]:
     for kind, name in sorted(parts, key=lambda each: _GOES_FIRST.index(each[0])):
         yield f"delete {kind} {of.family} {of.table} {name}"
+
+
+def sets_of(text: str) -> frozenset[str]:
+    """The names of a ruleset's sets."""
+    return frozenset(definitions(text).sizes)
 
 
 def sets_lost(old: str, new: str) -> frozenset[str]:

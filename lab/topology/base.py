@@ -8,8 +8,19 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from lab.topology.scale import SCALES
+from lab.topology.words import Hold, Timeout
 
-__all__ = ["DURATION", "HALF_OPEN_TIMEOUT", "IDLE_TIMEOUT", "NAME", "PORT_HOLD", "Limit", "Model", "Whole", "YesNo"]
+__all__ = [
+    "DURATION",
+    "NAME",
+    "HalfOpenTimeout",
+    "IdleTimeout",
+    "Limit",
+    "Model",
+    "PortHold",
+    "Whole",
+    "YesNo",
+]
 
 Whole = Annotated[int, Field(strict=True)]
 Limit = Annotated[Whole, SCALES]
@@ -20,6 +31,11 @@ DURATION = "whole seconds up to 5 days, such as 350s, 5m, 1h or 350"
 IDLE_TIMEOUT = f"an idle timeout, after which a silent connection is forgotten, is {DURATION}"
 HALF_OPEN_TIMEOUT = f"a half-open timeout, after which an unanswered SYN is forgotten, is {DURATION}"
 PORT_HOLD = f"a port hold, for which a closed connection keeps its port, is 0 or {DURATION}"
+
+IdleTimeout = Annotated[Timeout, Field(alias="idle_timeout", description=IDLE_TIMEOUT)]
+HalfOpenTimeout = Annotated[Timeout, Field(alias="half_open_timeout", description=HALF_OPEN_TIMEOUT)]
+PortHold = Annotated[Hold, Field(alias="port_hold", description=PORT_HOLD)]
+"""The three timeouts of every node that tracks connections."""
 
 
 class Model(BaseModel):

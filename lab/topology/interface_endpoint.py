@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from lab.topology.base import HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Whole
+from lab.topology.base import NAME, HalfOpenTimeout, IdleTimeout, PortHold, Whole
 from lab.topology.exits import Exit
 from lab.topology.faults import Fault
 from lab.topology.limits import (
@@ -17,7 +17,7 @@ from lab.topology.limits import (
 )
 from lab.topology.references import twice, unknown
 from lab.topology.scale import SCALES
-from lab.topology.words import Hold, Name, Timeout, shown
+from lab.topology.words import Name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ class InterfaceEndpoint(Exit):
         le=ENDPOINT_CONNECTIONS_PER_TARGET,
         description="an endpoint's load balancer carries 1 to 55,000 connections to its server; left out, any number",
     )
-    idle_timeout_s: Timeout = Field(ENDPOINT_IDLE_TIMEOUT_S, alias="idle_timeout", description=IDLE_TIMEOUT)
-    half_open_timeout_s: Timeout = Field(HALF_OPEN_TIMEOUT_S, alias="half_open_timeout", description=HALF_OPEN_TIMEOUT)
-    port_hold_s: Hold = Field(PORT_HOLD_S, alias="port_hold", description=PORT_HOLD)
+    idle_timeout_s: IdleTimeout = ENDPOINT_IDLE_TIMEOUT_S
+    half_open_timeout_s: HalfOpenTimeout = HALF_OPEN_TIMEOUT_S
+    port_hold_s: PortHold = PORT_HOLD_S
 
     @property
     def node(self) -> str:

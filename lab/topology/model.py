@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer
 
-from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Model, Whole, YesNo
+from lab.topology.base import DURATION, NAME, HalfOpenTimeout, IdleTimeout, Limit, Model, PortHold, Whole, YesNo
 from lab.topology.exits import Exit
 from lab.topology.firewall import NetworkAcl, SecurityGroup
 from lab.topology.interface_endpoint import InterfaceEndpoint
@@ -26,7 +26,7 @@ from lab.topology.limits import (
 )
 from lab.topology.nat_gateway import NatGateway
 from lab.topology.scale import SCALES
-from lab.topology.words import Address, Block, Hold, Hostname, LabName, Name, ServiceBlock, Timeout, shown
+from lab.topology.words import Address, Block, Hostname, LabName, Name, ServiceBlock, Timeout, shown
 
 __all__ = [
     "EXITS",
@@ -136,21 +136,9 @@ class HyperplaneEniSettings(Model):
         le=ENI_CONNECTIONS,
         description="a Hyperplane ENI carries 1 to 65,000 connections (a port each, of 65,535)",
     )
-    idle_timeout_s: Timeout = Field(
-        ENI_IDLE_TIMEOUT_S,
-        alias="idle_timeout",
-        description=IDLE_TIMEOUT,
-    )
-    half_open_timeout_s: Timeout = Field(
-        HALF_OPEN_TIMEOUT_S,
-        alias="half_open_timeout",
-        description=HALF_OPEN_TIMEOUT,
-    )
-    port_hold_s: Hold = Field(
-        PORT_HOLD_S,
-        alias="port_hold",
-        description=PORT_HOLD,
-    )
+    idle_timeout_s: IdleTimeout = ENI_IDLE_TIMEOUT_S
+    half_open_timeout_s: HalfOpenTimeout = HALF_OPEN_TIMEOUT_S
+    port_hold_s: PortHold = PORT_HOLD_S
     per_destination: YesNo = Field(
         False,  # noqa: FBT003 - pydantic's way to write a default
         description="per_destination, a limit for each unique destination (address, port, protocol) "

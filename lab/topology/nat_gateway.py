@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from lab.topology.base import DURATION, HALF_OPEN_TIMEOUT, IDLE_TIMEOUT, NAME, PORT_HOLD, Limit, Whole, YesNo
+from lab.topology.base import DURATION, NAME, HalfOpenTimeout, IdleTimeout, Limit, PortHold, Whole, YesNo
 from lab.topology.exits import Exit
 from lab.topology.limits import (
     HALF_OPEN_TIMEOUT_S,
@@ -15,7 +15,7 @@ from lab.topology.limits import (
     PORT_HOLD_S,
 )
 from lab.topology.names import node_name_of_nat_gateway
-from lab.topology.words import Hold, Name, Timeout
+from lab.topology.words import Name, Timeout
 
 __all__ = ["NatGateway"]
 
@@ -41,21 +41,9 @@ class NatGateway(Exit):
         description="an Elastic IP carries 1 to 55,000 connections to each unique destination "
         "(address, port, protocol)",
     )
-    idle_timeout_s: Timeout = Field(
-        NAT_IDLE_TIMEOUT_S,
-        alias="idle_timeout",
-        description=IDLE_TIMEOUT,
-    )
-    half_open_timeout_s: Timeout = Field(
-        HALF_OPEN_TIMEOUT_S,
-        alias="half_open_timeout",
-        description=HALF_OPEN_TIMEOUT,
-    )
-    port_hold_s: Hold = Field(
-        PORT_HOLD_S,
-        alias="port_hold",
-        description=PORT_HOLD,
-    )
+    idle_timeout_s: IdleTimeout = NAT_IDLE_TIMEOUT_S
+    half_open_timeout_s: HalfOpenTimeout = HALF_OPEN_TIMEOUT_S
+    port_hold_s: PortHold = PORT_HOLD_S
     drain_timeout_s: Timeout = Field(
         NAT_DRAIN_TIMEOUT_S,
         alias="drain_timeout",

@@ -163,8 +163,8 @@ def _destinations(layout: Layout) -> Iterator[_Destination]:
 
 def _address(layout: Layout, server: Server) -> IPv4Address:
     """Where this server is as seen from the ENI: an endpoint in the VPC that stands for it, or the server itself."""
-    endpoints = [each.address for each in layout.exits_of(InterfaceEndpoint) if each.settings.server == server.name]
-    return endpoints[-1] if endpoints else server.address
+    endpoints = layout.exits_of(InterfaceEndpoint)
+    return next((each.address for each in endpoints if each.settings.server == server.name), server.address)
 
 
 def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[str]:
