@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -12,11 +12,13 @@ from pathlib import Path
 import time
 from typing import Self, Unpack
 
+from lab import history
 from lab.burst import Progress, run_burst
 from lab.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
+from lab.kernel.collecting import start_collecting
 from lab.kernel.converge import converge
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
@@ -25,6 +27,8 @@ from lab.load import Load, LoadOptions
 from lab.observe.connections import ConnectionCounts, count
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.observe.readings import Reading
+from lab.observe.samples import Sample
+from lab.observe.sampling import Sampler
 from lab.plan import Plan, build
 from lab.plan.diff import Difference, difference, drained_by
 from lab.plan.objects import NodePlan
@@ -108,6 +112,7 @@ class Lab:
                 record.write(plan, wanted, Path(topology).read_text())
                 apply.apply(state, record, plan, notice)
                 lab = cls(record, state, changed=True)
+                start_collecting(record, plan)
                 record.set_phase("up")
             except BaseException:
                 _undo(state, record, plan, notice)
@@ -208,6 +213,16 @@ class Lab:
         with Namespaces() as namespaces:
             return count(namespaces, self.plan.limiters)
 
+    def sample(self) -> Sample:
+        """Everything that NAT nodes count, from the kernel, now."""
+        with Namespaces() as namespaces:
+            return Sampler(self.plan.nat_nodes).take(lambda name, function: namespaces[name].run(function))
+
+    def samples(self) -> Iterator[Sample]:
+        """Those of each second since `up`, as far as they are kept, and one of now."""
+        yield from history.read(self._record.path)
+        yield self.sample()
+
     def idle_timeouts(self) -> dict[str, int]:
         """NAT node → connections forgotten after `idle_timeout` without a packet: CloudWatch's IdleTimeoutCount."""
         return {each.node: each.idle_timeouts for each in self.connection_counts()}
@@ -293,6 +308,8 @@ def _converge(
             f"to do it anyway: lab up … --disruptive"
         )
     converge(state, record, (new, wanted, text), notice, rebuilt=sets_to_rebuild(new, held))
+    if new.nat_nodes != old.nat_nodes:
+        start_collecting(record, new)
     return Convergence(old, new, found, broken)
 
 

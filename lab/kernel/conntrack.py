@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 import struct
 
-from pyroute2 import NFCTSocket
-
 from lab.kernel import nfnetlink
 
 __all__ = ["forget", "marked", "tracked"]
@@ -45,6 +43,8 @@ def forget(marks: Iterable[int]) -> None:
     """Let conntrack forget the connections of the slot sets with these marks: their next packets are invalid."""
     wanted = tuple(marks)
     if wanted:
+        from pyroute2 import NFCTSocket  # noqa: PLC0415  # only here: who counts does not wait for it
+
         with NFCTSocket() as conntrack:
             for mark in wanted:
                 conntrack.flush(mark=mark, mark_mask=_SLOT_MASK)

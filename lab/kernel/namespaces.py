@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import ctypes
 import os
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
-from pyroute2 import IPRoute
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
-__all__ = ["NETNS_DIRECTORY", "Inside", "Namespaces", "exists", "in_a_new_one", "remove"]
+__all__ = ["NETNS_DIRECTORY", "Inside", "Namespaces", "enter", "exists", "in_a_new_one", "remove"]
 
 NETNS_DIRECTORY = Path("/run/netns")
 """Where iproute2 keeps named namespaces (ip-netns(8))."""
@@ -55,6 +56,11 @@ def _prepare_directory() -> None:
 def exists(name: str) -> bool:
     """Whether a namespace of this name is there."""
     return (NETNS_DIRECTORY / name).exists()
+
+
+def enter(descriptor: int) -> None:
+    """Move the calling thread into an open namespace (setns(2))."""
+    _check(_libc.setns(descriptor, _CLONE_NEWNET), "setns")
 
 
 def remove(name: str) -> None:
@@ -117,7 +123,7 @@ class Inside:
 
     def _enter(self) -> None:
         with (NETNS_DIRECTORY / self.name).open() as handle:
-            _check(_libc.setns(handle.fileno(), _CLONE_NEWNET), f"setns {self.name}")
+            enter(handle.fileno())
         self._assert_not_in_hosts()
 
     @staticmethod
@@ -128,6 +134,8 @@ class Inside:
 
     def _netlink(self) -> IPRoute:
         if self._ip is None:
+            from pyroute2 import IPRoute  # noqa: PLC0415  # 0.1 s, and who only counts needs no links
+
             self._ip = IPRoute()
         return self._ip
 

@@ -15,7 +15,19 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["IP", "NETDEV", "Counter", "Element", "ask", "attribute", "counters", "elements", "set_limit", "set_size"]
+__all__ = [
+    "IP",
+    "NETDEV",
+    "Counter",
+    "Element",
+    "ask",
+    "attribute",
+    "counters",
+    "elements",
+    "set_limit",
+    "set_size",
+    "set_sizes",
+]
 
 IP, NETDEV = 2, 5
 """Families of tables: IPv4's, and those that belong to a network interface (NFPROTO_*, linux/netfilter.h)."""
@@ -30,6 +42,8 @@ _OBJ_TYPE, _OBJ_DATA, _OBJECT_COUNTER = 3, 4, 1
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 _SET_DESCRIPTION, _SET_SIZE = 9, 1
 _SET_COUNT = 20  # NFTA_SET_COUNT, since Linux 6.16
+_ANONYMOUS = "__"
+"""How the kernel names the sets and maps that stand inside rules (`__set%d`, `__map%d`)."""
 _ELEMENTS, _ELEM_KEY, _ELEM_EXPIRATION, _DATA_VALUE = 3, 1, 5, 1
 
 _HEADER = struct.Struct("=IHHII")
@@ -73,6 +87,18 @@ def set_size(table: str, name: str) -> int:
         if count is not None:
             return int.from_bytes(count, "big")
     return sum(1 for _ in elements(table, name))
+
+
+def set_sizes(table: str) -> dict[str, int]:
+    """How many elements each named set of an `ip` table holds; none if there is no such table."""
+    sizes = {}
+    for message in ask(_GETSET, _string(_TABLE, table), dump=True):
+        fields = dict(_attributes(message))
+        name = bytes(fields[_NAME]).rstrip(b"\0").decode()
+        if not name.startswith(_ANONYMOUS):
+            count = fields.get(_SET_COUNT)
+            sizes[name] = set_size(table, name) if count is None else int.from_bytes(count, "big")
+    return sizes
 
 
 def set_limit(table: str, name: str) -> int:

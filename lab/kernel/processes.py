@@ -20,13 +20,26 @@ from lab.errors import KernelError
 from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
 from lab.plan.objects import Process
 
-__all__ = ["Resident", "Starting", "command", "end", "environment", "last_words", "residents", "start", "stop"]
+__all__ = [
+    "Resident",
+    "Starting",
+    "command",
+    "end",
+    "environment",
+    "last_words",
+    "residents",
+    "running",
+    "spawn",
+    "start",
+    "stop",
+    "stop_all",
+]
 
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
-_TRAFFIC = "-m\0traffic\0"
+_OURS = ("-m\0traffic\0", "-m\0lab.collector\0")
 
 
 class Starting(NamedTuple):
@@ -92,10 +105,14 @@ def start(inside: Inside, process: Process, log: Path) -> Starting:
 
 
 def _spawn(process: Process, log: Path, said: int) -> int:
-    # posix_spawn inherits the thread's namespace.
+    return spawn(command(process.verb, process.spec), log, said)
+
+
+def spawn(arguments: list[str], log: Path, said: int) -> int:
+    """Start a process in the calling thread's namespace, for good; its standard output is the descriptor `said`."""
     return os.posix_spawn(
-        sys.executable,
-        command(process.verb, process.spec),
+        arguments[0],
+        arguments,
         environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -124,7 +141,7 @@ class Resident(NamedTuple):
     command: str
     namespace: str
     ours: bool
-    """Whether the lab started it: a traffic process."""
+    """Whether the lab started it: a traffic process, or its collector of samples."""
 
 
 def residents(namespaces: Iterable[str]) -> list[Resident]:
@@ -132,7 +149,7 @@ def residents(namespaces: Iterable[str]) -> list[Resident]:
     homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
     homes.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
     return [
-        Resident(pid, _read(pid, "comm"), homes[home], _TRAFFIC in _read(pid, "cmdline"))
+        Resident(pid, _read(pid, "comm"), homes[home], any(each in _read(pid, "cmdline") for each in _OURS))
         for pid, home in _all_processes()
         if home in homes and pid != os.getpid()
     ]
@@ -160,11 +177,21 @@ def end(namespaces: Iterable[str]) -> list[Resident]:
 
 def stop(process: Process) -> None:
     """End this traffic process, and nothing else of its namespace."""
-    arguments = "\0".join(command(process.verb, process.spec)[1:])
+    stop_all([process.namespace], "\0".join(command(process.verb, process.spec)[1:]))
+
+
+def running(namespaces: Iterable[str], arguments: str) -> list[Resident]:
+    """The processes in these namespaces whose command line has these arguments, with zero bytes between them."""
+    return [each for each in residents(namespaces) if arguments in _read(each.pid, "cmdline")]
+
+
+def stop_all(namespaces: Iterable[str], arguments: str) -> None:
+    """End them."""
+    names = tuple(namespaces)
     deadline = time.monotonic() + _END_WITHIN_S
-    while running := [each for each in residents([process.namespace]) if arguments in _read(each.pid, "cmdline")]:
+    while left := running(names, arguments):
         late = time.monotonic() > deadline
-        for each in running:
+        for each in left:
             with suppress(ProcessLookupError):
                 os.kill(each.pid, signal.SIGKILL if late else signal.SIGTERM)
             with suppress(ChildProcessError):

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lab import counting
 from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Namespaces
-from lab.plan.nodes import slots
 from lab.plan.objects import Limiter
 
 __all__ = ["ConnectionCounts", "count"]
@@ -64,17 +64,17 @@ def _count_here(limiter: Limiter) -> ConnectionCounts:
     What is established before and closed after the list is read makes the difference that can only be too small.
     """
     before = nfnetlink.counters(limiter.table)
-    established = before[slots.ESTABLISHED].packets
-    ended = established == before[slots.CLOSED].packets
-    active = 0 if ended else conntrack.marked(slots.ACTIVE)
+    established = before[counting.ESTABLISHED].packets
+    ended = established == before[counting.CLOSED].packets
+    active = 0 if ended else conntrack.marked(counting.ACTIVE)
     after = before if ended else nfnetlink.counters(limiter.table)
-    closed = after[slots.CLOSED].packets
+    closed = after[counting.CLOSED].packets
     return ConnectionCounts(
         node=limiter.place,
         kind=limiter.kind,
-        admitted=after[slots.ADMITTED].packets,
-        established=after[slots.ESTABLISHED].packets,
+        admitted=after[counting.ADMITTED].packets,
+        established=after[counting.ESTABLISHED].packets,
         closed=closed,
         idle_timeouts=max(0, established - closed - active),
-        resets_sent=after[slots.RESETS_SENT].packets,
+        resets_sent=after[counting.RESETS_SENT].packets,
     )

@@ -28,6 +28,7 @@ from lab.plan.objects import (
     KernelObject,
     Limiter,
     NameRecord,
+    NatNode,
     NodePlan,
     Plan,
     ServerPlan,
@@ -80,6 +81,7 @@ def build(topology: Topology, lab: str | None = None, standing: Standing | None 
         fleets=tuple(_only(FleetPlan, parts)),
         servers=tuple(replace(each, address=names[each.hostname]) for each in _only(ServerPlan, parts)),
         barriers=tuple(_only(Barrier, parts)),
+        nat_nodes=tuple(_only(NatNode, parts)),
         standing=Standing(layout.leases.given(), standing.draining),
     )
 

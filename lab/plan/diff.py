@@ -146,6 +146,7 @@ def union(old: Plan, new: Plan) -> Plan:
         objects=tuple(sorted(both, key=lambda each: stages[type(each)])),
         nodes=_merged(old.nodes, new.nodes),
         limiters=_merged(old.limiters, new.limiters),
+        nat_nodes=_merged(old.nat_nodes, new.nat_nodes),
         fleets=_merged(old.fleets, new.fleets),
         servers=_merged(old.servers, new.servers),
     )

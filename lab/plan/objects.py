@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from lab.counting import NatNode
 from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Limiter",
     "NameRecord",
     "Namespace",
+    "NatNode",
     "Neighbour",
     "NodePlan",
     "Plan",
@@ -347,6 +349,7 @@ class Plan:
     fleets: tuple[FleetPlan, ...]
     servers: tuple[ServerPlan, ...]
     barriers: tuple[Barrier, ...] = ()
+    nat_nodes: tuple[NatNode, ...] = ()
     standing: Standing = field(default_factory=Standing)
 
     @property

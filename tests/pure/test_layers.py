@@ -12,13 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    {"lab.errors"},  # what goes wrong, for everyone
+    {"lab.errors", "lab.counting"},  # what goes wrong, and what is counted, for everyone
     {"lab.topology", "lab.impairment"},  # what a user writes, of a lab and of the faults in it
     # what a topology and a load mean, and which topology a peak needs, without a kernel
     {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity"},
     {"lab.capacity_topology"},  # writes down what a peak needs
     {"lab.kernel"},  # makes a plan so
     {"lab.observe"},  # reads what is so
+    {"lab.history"},  # keeps what was so
+    {"lab.collector"},  # fills it, in a process of its own
     {"lab.first_refusal", "lab.result", "lab.disruption"},  # what was seen; no room knows the other
     {"lab.verdict"},  # what it means
     {"lab.scene"},  # who takes part in a burst

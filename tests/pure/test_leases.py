@@ -105,7 +105,7 @@ def test_a_drained_address_takes_nothing_new() -> None:
     after = build(one, standing=replace(before.standing, draining={"natgw": {2: 1_800_000_000}}))
     text = _gateway_rules(after)
     assert "set eip2_cache_tcp" in text
-    assert "meta time >= 1800000000 drop" in text
+    assert "meta time >= 1800000000 counter name other_packets drop" in text
     assert "goto start_eip2" not in text
     assert [each.eip for each in after.limiters if each.drains] == ["198.51.100.2"] * 2
     assert after.standing == Standing(before.standing.leases, {"natgw": {2: 1_800_000_000}})

@@ -24,7 +24,7 @@ from ipaddress import IPv4Address
 from lab.plan import addressing
 from lab.plan.layout import EniLayout, Layout
 from lab.plan.nodes import firewalls, parts, slots
-from lab.plan.objects import OTHER_DESTINATIONS, Limiter, Neighbour, NodePlan, Route, Ruleset
+from lab.plan.objects import OTHER_DESTINATIONS, Limiter, NatNode, Neighbour, NodePlan, Route, Ruleset
 from lab.topology import HyperplaneEniSettings, Server
 from lab.topology.interface_endpoint import InterfaceEndpoint
 
@@ -82,6 +82,9 @@ def _ports(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
         yield Route(inner.namespace, pair.network, inner.interface, fleet.address)
     # One node, however many ENIs it may come to: a node is a namespace, where commands run and faults are set.
     yield NodePlan(eni.node, "hyperplane_eni", eni.namespace, tuple(str(each) for each in eni.addresses))
+    idle_timeout_s = layout.topology.hyperplane_eni.idle_timeout_s
+    outer = eni.vpc.near.interface
+    yield NatNode(eni.node, "hyperplane_eni", eni.namespace, TABLE, inner.interface, outer, idle_timeout_s)
 
 
 # ── A limit in total ────────────────────────────────────────────────────────────────────────────────────────

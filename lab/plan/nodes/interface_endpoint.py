@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ExitLayout, Layout
 from lab.plan.nodes import parts, slots
-from lab.plan.objects import NameRecord, NodePlan, Route, Rule, Ruleset
+from lab.plan.objects import NameRecord, NatNode, NodePlan, Route, Rule, Ruleset
 from lab.topology import Server
 from lab.topology.interface_endpoint import InterfaceEndpoint
 
@@ -46,6 +46,15 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
             endpoint.namespace,
             (str(endpoint.address),),
             alias=endpoint.settings.name,
+        )
+        yield NatNode(
+            endpoint.node,
+            InterfaceEndpoint.KIND,
+            endpoint.namespace,
+            TABLE,
+            endpoint.vpc.near.interface,
+            endpoint.internet.near.interface,
+            endpoint.settings.idle_timeout_s,
         )
 
 

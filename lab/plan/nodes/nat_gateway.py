@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lab.counting import ADMITTED, OTHER_PACKETS
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ElasticIp, Layout, NatLayout
 from lab.plan.nodes import parts, slots
-from lab.plan.objects import NodePlan, Route, Ruleset
+from lab.plan.objects import NatNode, NodePlan, Route, Ruleset
 from lab.topology import NatGateway, Server
 from lab.topology.limits import NAT_EIPS
 
@@ -71,6 +72,8 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
         yield Route(nat.namespace, parts.host(elastic_ip.address), type="blackhole")
     addresses = (str(nat.address), *(str(each.address) for each in nat.elastic_ips))
     yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
+    outer, idle_timeout_s = nat.internet.near.interface, nat.gateway.idle_timeout_s
+    yield NatNode(nat.node, "nat_gateway", nat.namespace, TABLE, inner.interface, outer, idle_timeout_s)
 
 
 def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
@@ -126,7 +129,7 @@ def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> str:
         *chains,
         *_fallback(nat),
         slots.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
-        *slots.forward_chains(sets, nat.vpc.near.interface, *_fallback_marks(nat)),
+        *slots.forward_chains(sets, nat.vpc.near.interface, without_slots=_fallback_marks(nat)),
         slots.chain(
             "translate",
             "type nat hook postrouting priority srcnat; policy accept;",
@@ -163,9 +166,20 @@ def _pick(gateway: NatGateway, targets: list[str]) -> str:
 def _fallback(nat: NatLayout) -> Iterator[str]:
     """Undeclared destinations: `ct count` per (Elastic IP, destination); it counts TCP and UDP in one list each."""
     limit = nat.gateway.connections_per_destination
-    indices = [each.number for each in nat.elastic_ips if each.drains_until is None]
-    yield "counter refused_packets_undeclared { }"
-    for index in indices:
+    for protocol in _PROTOCOLS:
+        yield from slots.refusal_counters(f"undeclared_{protocol}")
+        yield slots.refusal_chain(f"undeclared_{protocol}")
+    refusals = ", ".join(f"{protocol} : goto refuse_undeclared_{protocol}" for protocol in _PROTOCOLS)
+    yield slots.chain("refuse_undeclared", f"meta l4proto vmap {{ {refusals} }}")
+    yield from slots.track_chains_without_slots("undeclared")
+    indices = []
+    for elastic_ip in nat.elastic_ips:
+        index = elastic_ip.number
+        if elastic_ip.drains_until is not None:
+            ended = f"meta time >= {elastic_ip.drains_until} counter name {OTHER_PACKETS} drop"
+            yield slots.chain(f"eip{index}_undeclared_track", ended, "goto undeclared_track")
+            continue
+        indices.append(index)
         yield (
             f"set eip{index}_undeclared {{ type ipv4_addr . inet_service . inet_proto; "
             f"size {_FALLBACK_DESTINATIONS}; flags dynamic; }}"
@@ -173,17 +187,20 @@ def _fallback(nat: NatLayout) -> Iterator[str]:
         yield slots.chain(
             f"start_eip{index}_undeclared",
             f"add @eip{index}_undeclared {{ ip daddr . th dport . meta l4proto ct count over {limit} }} "
-            "counter name refused_packets_undeclared drop",
-            f"ct mark set {_FIRST_FALLBACK_MARK + index:#x} accept",
+            "goto refuse_undeclared",
+            f"ct mark set {_FIRST_FALLBACK_MARK + index:#x}",
+            f"meta l4proto tcp counter name {ADMITTED} goto admitted",
+            "accept",
         )
     targets = [f"start_eip{index}_undeclared" for index in indices]
     yield slots.chain("choose_undeclared", _pick(nat.gateway, targets))
 
 
-def _fallback_marks(nat: NatLayout) -> Iterator[str]:
+def _fallback_marks(nat: NatLayout) -> Iterator[tuple[int, str]]:
+    """Mark → the name of the chains that track it."""
     for each in nat.elastic_ips:
-        until = "" if each.drains_until is None else f"meta time < {each.drains_until} "
-        yield f"ct mark {_FIRST_FALLBACK_MARK + each.number:#x} {until}accept"
+        name = "undeclared" if each.drains_until is None else f"eip{each.number}_undeclared"
+        yield _FIRST_FALLBACK_MARK + each.number, name
 
 
 def _translations(nat: NatLayout, destinations: tuple[_Destination, ...]) -> Iterator[str]:

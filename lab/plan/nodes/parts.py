@@ -14,6 +14,7 @@ from lab.plan.objects import (
     Limiter,
     NameRecord,
     Namespace,
+    NatNode,
     Neighbour,
     NodePlan,
     Port,
@@ -38,7 +39,7 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NameRecord | NodePlan | Limiter | Barrier | FleetPlan | ServerPlan
+Part = KernelObject | NameRecord | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 

@@ -20,20 +20,30 @@ are the idle timeouts (`lab.observe.connections`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lab.counting import (
+    ACTIVE,
+    ADMITTED,
+    ADMITTED_LATE,
+    CLOSED,
+    ESTABLISHED,
+    FIRST_REFUSED,
+    INVALID_PACKETS,
+    OTHER_PACKETS,
+    REFUSED,
+    REFUSED_CONNECTIONS,
+    REFUSED_GROUP,
+    REFUSED_PACKETS,
+    RESETS_SENT,
+)
 from lab.plan.objects import Limiter, Sysctl
 from traffic.spec import ENGINE_DSCP
 
 __all__ = [
-    "ACTIVE",
-    "ADMITTED",
-    "CLOSED",
-    "ESTABLISHED",
     "FIRST_REFUSED_TIMEOUT_S",
-    "RESETS_SENT",
     "SOURCE_ONLY",
     "WHOLE_TUPLE",
     "Key",
@@ -46,8 +56,10 @@ __all__ = [
     "identifier",
     "limiter",
     "refusal_chain",
+    "refusal_counters",
     "table",
     "track_chains",
+    "track_chains_without_slots",
 ]
 
 Protocol = Literal["tcp", "udp"]
@@ -78,17 +90,6 @@ _FINS = _FIN_ORIGINAL | _FIN_REPLY
 _CLOSING = _FINS | _RST
 _ANSWERED = 0x80000
 """A SYN-ACK has passed, and the ACK that completes the handshake has not."""
-ACTIVE = 0x100000
-"""The handshake is complete, and the connection is not closed: what can become idle."""
-
-ADMITTED = "connections_admitted"
-"""TCP connections that were given a slot. One that was refused, and admitted when its SYN came again, is in both."""
-ESTABLISHED = "connections_established"
-"""Those that became active."""
-CLOSED = "connections_closed"
-"""Those that were active and ended by two FINs or an RST."""
-RESETS_SENT = "resets_sent"
-"""Packets in the middle of a connection that is forgotten, each answered with an RST."""
 
 _ANSWER = f"tcp flags & (syn|ack) == (syn|ack) ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0"
 """The first SYN-ACK."""
@@ -138,8 +139,8 @@ class SlotSet:
         for protocol in self.protocols:
             timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
             admitted = f"update @{self.name} {{ {self.key.original} timeout {timeout_s}s }}"
-            counted = f"counter name {ADMITTED} " if protocol == "tcp" else ""
-            yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} accept"
+            counted, verdict = (f"counter name {ADMITTED} ", "goto admitted") if protocol == "tcp" else ("", "accept")
+            yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} {verdict}"
 
     def definition(self) -> str:
         """The set itself."""
@@ -155,19 +156,33 @@ def track_chains(slots: SlotSet) -> Iterator[str]:
     """The chains that keep a slot alive, or let it go, with each packet of its connection."""
     yield chain(
         f"{slots.name}_track",
-        *(() if slots.ends is None else (f"meta time >= {slots.ends} drop",)),
-        f"ct direction vmap {{ original : goto {slots.name}_original, reply : goto {slots.name}_reply }}",
+        *(() if slots.ends is None else (f"meta time >= {slots.ends} counter name {OTHER_PACKETS} drop",)),
+        _directions(slots.name),
     )
-    yield chain(f"{slots.name}_original", *_track_rules(slots, slots.key.original, _FIN_ORIGINAL))
-    yield chain(f"{slots.name}_reply", *_track_rules(slots, slots.key.reply, _FIN_REPLY))
+    for direction, key, fin in (
+        ("original", slots.key.original, _FIN_ORIGINAL),
+        ("reply", slots.key.reply, _FIN_REPLY),
+    ):
+        keep = [
+            f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
+            for timeout in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold)
+        ]
+        yield chain(f"{slots.name}_{direction}", *_track_rules(slots.protocols, fin, *keep))
 
 
-def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
-    def keep(timeout: str) -> str:
-        return f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
+def track_chains_without_slots(name: str) -> Iterator[str]:
+    """The same for connections that conntrack alone counts: how their lives go is counted all the same."""
+    yield chain(f"{name}_track", _directions(name))
+    for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
+        yield chain(f"{name}_{direction}", *_track_rules(("tcp",), fin, "accept", "accept", "accept"))
 
-    alive, half_open, closed = (keep(each) for each in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold))
-    if "tcp" in slots.protocols:
+
+def _directions(name: str) -> str:
+    return f"ct direction vmap {{ original : goto {name}_original, reply : goto {name}_reply }}"
+
+
+def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open: str, closed: str) -> Iterator[str]:
+    if "tcp" in protocols:
         yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING | _ANSWERED:#x} == 0x0 {alive}"
         if fin == _FIN_REPLY:
             yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}"
@@ -190,15 +205,20 @@ def _track_rules(slots: SlotSet, key: str, fin: int) -> Iterator[str]:
 def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
     """Everything that chains refer to: the sets, and the counters of what each refused."""
     yield "counter without_slot { }"
-    yield from (f"counter {name} {{ }}" for name in (ADMITTED, ESTABLISHED, CLOSED, RESETS_SENT))
-    yield "counter invalid_packets { }"
-    yield "counter other_packets { }"
-    yield _set("refused", WHOLE_TUPLE, _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
-    yield _set("first_refused", WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, RESETS_SENT, INVALID_PACKETS, OTHER_PACKETS)
+    yield from (f"counter {name} {{ }}" for name in counters)
+    yield _set(REFUSED, WHOLE_TUPLE, _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
+    yield _set(FIRST_REFUSED, WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    yield chain("admitted", f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept")
     for slots in sets:
         yield slots.definition()
-        yield f"counter refused_packets_{slots.name} {{ }}"
-        yield f"counter refused_connections_{slots.name} {{ }}"
+        yield from refusal_counters(slots.name)
+
+
+def refusal_counters(name: str) -> Iterator[str]:
+    """What `refusal_chain` counts."""
+    yield f"counter {REFUSED_PACKETS}{name} {{ }}"
+    yield f"counter {REFUSED_CONNECTIONS}{name} {{ }}"
 
 
 def refusal_chain(name: str) -> str:
@@ -209,25 +229,30 @@ def refusal_chain(name: str) -> str:
     key = WHOLE_TUPLE.original
     return chain(
         f"refuse_{name}",
-        f"add @first_refused {{ {key} }}",
-        f"{key} != @refused add @refused {{ {key} }} counter name refused_connections_{name}",
-        f"counter name refused_packets_{name} drop",
+        f"add @{FIRST_REFUSED} {{ {key} }}",
+        f"{key} != @{REFUSED} add @{REFUSED} {{ {key} }} counter name {REFUSED_CONNECTIONS}{name}",
+        f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} drop',
     )
 
 
-def forward_chains(sets: Sequence[SlotSet], inner: str, *before_admission: str) -> Iterator[str]:
+def forward_chains(
+    sets: Sequence[SlotSet], inner: str, *before_admission: str, without_slots: Iterable[tuple[int, str]] = ()
+) -> Iterator[str]:
     """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted.
 
     After the idle timeout a NAT gateway "returns an RST packet to any resources behind the NAT gateway that attempt to
     continue the connection (it does not send a FIN packet)" (Amazon VPC user guide, "Troubleshoot NAT gateways"), and
     says nothing to the other side; so does the lab's ENI. To conntrack such a packet is invalid (`tcp_loose` is 0).
+
+    What is tracked `without_slots` is told by its marks and the names of its chains.
     """
-    tracks = ", ".join(f"{slots.mark:#x} : goto {slots.name}_track" for slots in sets)
+    named = [*((slots.mark, slots.name) for slots in sets), *without_slots]
+    tracks = ", ".join(f"{mark:#x} : goto {name}_track" for mark, name in named)
     yield chain(
         "drop_invalid",
         f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
         f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
-        "counter name invalid_packets drop",
+        f"counter name {INVALID_PACKETS} drop",
     )
     # The kernel's RST bears the mark of the packet that it answers (fwmark_reflect, ip-sysctl.rst), but not its DSCP,
     # without which the packet engine's rings would not see it.
@@ -250,7 +275,7 @@ def forward_chains(sets: Sequence[SlotSet], inner: str, *before_admission: str) 
         f"ct mark & {_SLOT_MASK:#x} vmap {{ {tracks} }}",
         *before_admission,
         f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
-        "counter name other_packets drop",
+        f"counter name {OTHER_PACKETS} drop",
     )
 
 
@@ -275,10 +300,10 @@ def limiter(
         table=table,
         slots=slots.name,
         limit=slots.size,
-        refused_packets=f"refused_packets_{slots.name}",
-        refused_connections=f"refused_connections_{slots.name}",
-        first_refused="first_refused",
-        refused="refused",
+        refused_packets=f"{REFUSED_PACKETS}{slots.name}",
+        refused_connections=f"{REFUSED_CONNECTIONS}{slots.name}",
+        first_refused=FIRST_REFUSED,
+        refused=REFUSED,
         protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
         eip=eip,
         destination=destination,

@@ -1,0 +1,81 @@
+"""What a NAT node counts, and under which names: the plan writes them into rules, observation reads them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+import json
+
+__all__ = [
+    "ACTIVE",
+    "ADMITTED",
+    "ADMITTED_LATE",
+    "CLOSED",
+    "ESTABLISHED",
+    "FIRST_REFUSED",
+    "INVALID_PACKETS",
+    "OTHER_PACKETS",
+    "REFUSED",
+    "REFUSED_CONNECTIONS",
+    "REFUSED_GROUP",
+    "REFUSED_PACKETS",
+    "RESETS_SENT",
+    "NatNode",
+    "nodes_from_json",
+    "nodes_to_json",
+]
+
+ADMITTED = "connections_admitted"
+"""TCP connections that were given a slot."""
+ADMITTED_LATE = "connections_admitted_late"
+"""Those of them that had been refused, until their SYN came again."""
+ESTABLISHED = "connections_established"
+"""Those whose handshake was completed: they became active."""
+CLOSED = "connections_closed"
+"""Those that were active and ended by two FINs or an RST."""
+RESETS_SENT = "resets_sent"
+"""Packets in the middle of a connection that is forgotten, each answered with an RST."""
+INVALID_PACKETS = "invalid_packets"
+"""Packets of no connection that nobody is told of."""
+OTHER_PACKETS = "other_packets"
+"""Packets that the node does not forward: not TCP or UDP, not asked for, or of an Elastic IP that is gone."""
+REFUSED_PACKETS = "refused_packets_"
+"""With the name of a slot set: packets that found no slot."""
+REFUSED_CONNECTIONS = "refused_connections_"
+"""The same, each connection once."""
+
+REFUSED = "refused"
+"""The set of refused tuples, by which retransmissions are told from connections."""
+FIRST_REFUSED = "first_refused"
+"""A set of one element: the first tuple that was refused, and since when."""
+
+REFUSED_GROUP = 1
+"""The NFLOG group that gets a copy of every packet refused, while anybody listens: `tcpdump -i nflog:1` in the node."""
+
+ACTIVE = 0x100000
+"""The bit of a connection mark that says: the handshake is complete, and the connection is not closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatNode:
+    """A node that translates and tracks connections, and where the kernel counts what passes it."""
+
+    node: str
+    kind: str
+    namespace: str
+    table: str
+    inner: str
+    """The interface towards the clients."""
+    outer: str
+    """The interface towards the servers."""
+    idle_timeout_s: int
+
+
+def nodes_to_json(nodes: Iterable[NatNode]) -> str:
+    """NAT nodes as an argument of a command line."""
+    return json.dumps([astuple(each) for each in nodes])
+
+
+def nodes_from_json(text: str) -> tuple[NatNode, ...]:
+    """The nodes that `nodes_to_json` wrote."""
+    return tuple(NatNode(*each) for each in json.loads(text))

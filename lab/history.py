@@ -1,0 +1,68 @@
+"""The samples of a lab as its collector keeps them: one JSON line each, in a few files of bounded size.
+
+A sample that says the same as the one before is not written until something changes: then it is, as the moment up to
+which nothing had. So a lab where nothing happens takes no room, and differences of samples miss nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from lab.observe.samples import Sample
+
+__all__ = ["History", "read"]
+
+_FILES = 3
+_FILE_BYTES = 16 << 20
+"""A second of a busy lab with eight NAT nodes takes some 5 kB: one file is an hour of that."""
+
+
+class History:
+    """Where a collector writes."""
+
+    def __init__(self, directory: Path, file_bytes: int = _FILE_BYTES) -> None:
+        self._directory, self._file_bytes = directory, file_bytes
+        self._last: Sample | None = None
+        self._unwritten = False
+        """Whether the last one is still to be written, once something has changed."""
+
+    def add(self, sample: Sample) -> None:
+        """The next one. OSError when there is no room for it, or the directory is gone."""
+        if self._last is not None and sample.nodes == self._last.nodes:
+            self._last, self._unwritten = sample, True
+            return
+        lines = [sample.to_json()]
+        if self._last is not None and self._unwritten:
+            lines.insert(0, self._last.to_json())
+        with _file(self._directory, 0).open(
+            "ab", buffering=0
+        ) as newest:  # at once: whoever is ended leaves whole lines
+            newest.write("".join(f"{line}\n" for line in lines).encode())
+            full = newest.tell() > self._file_bytes
+        if full:
+            self._rotate()
+        self._last, self._unwritten = sample, False
+
+    def _rotate(self) -> None:
+        for number in reversed(range(_FILES - 1)):
+            if _file(self._directory, number).exists():
+                _file(self._directory, number).replace(_file(self._directory, number + 1))
+
+
+def read(directory: Path) -> Iterator[Sample]:
+    """All samples that are kept, the oldest first; a line that a full disk has cut off is left out."""
+    for number in reversed(range(_FILES)):
+        path = _file(directory, number)
+        if not path.exists():
+            continue
+        with path.open() as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    yield Sample.from_json(line)
+
+
+def _file(directory: Path, number: int) -> Path:
+    """Number 0 is the one that is written."""
+    return directory / f"samples.{number}.jsonl"

@@ -1,0 +1,31 @@
+"""The collector of a lab's samples: started when the lab is up, and anew when its NAT nodes change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import sys
+
+from lab.counting import nodes_to_json
+from lab.kernel.namespaces import Namespaces
+from lab.kernel.processes import running, spawn, stop_all
+from lab.kernel.state import Record
+from lab.plan.objects import Plan
+
+__all__ = ["is_collecting", "start_collecting"]
+
+_MODULE = "lab.collector"
+_ARGUMENTS = f"-m\0{_MODULE}"
+
+
+def start_collecting(record: Record, plan: Plan) -> None:
+    """Start the collector, in place of one that runs; it needs no more of this process, and nobody waits for it."""
+    stop_all(plan.namespaces, _ARGUMENTS)
+    arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes)]
+    with Namespaces() as namespaces, Path(os.devnull).open("w") as nowhere:
+        namespaces[plan.namespaces[0]].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())
+
+
+def is_collecting(plan: Plan) -> bool:
+    """Whether it runs."""
+    return bool(running(plan.namespaces, _ARGUMENTS))

@@ -1,0 +1,120 @@
+"""A sample: what the kernel says of every NAT node at one moment. Values only; `lab.observe.sampling` takes them.
+
+All counts run from the node's making and only ever grow, so the difference of two samples is what happened between
+them. What holds a slot and what is active are the state at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from typing import Any, NamedTuple, Self
+
+from lab import counting
+
+__all__ = ["NodeSample", "Sample", "Traffic"]
+
+
+class Traffic(NamedTuple):
+    """What an interface has received and sent: packets, and bytes of them from the IP header on."""
+
+    packets_in: int
+    bytes_in: int
+    packets_out: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSample:
+    """One NAT node at one moment, in the kernel's own names; the properties say what they mean."""
+
+    counters: Mapping[str, int]
+    """Named counter → packets; what is not there is 0."""
+    held: Mapping[str, int]
+    """Slot set → connections that hold one of its slots; what is not there is 0."""
+    active: int
+    """TCP connections that are established, neither closed nor fallen idle."""
+    inner: Traffic
+    """At the clients' side: of a NAT gateway the VPC's."""
+    outer: Traffic
+    """At the servers' side."""
+
+    @property
+    def attempted(self) -> int:
+        """TCP connections whose first SYN came here: admitted, or refused, or one after the other.
+
+        Where one limit is for both protocols, as in an ENI, refused flows over UDP are among them.
+        """
+        refused = self._refused(counting.REFUSED_CONNECTIONS, but="_udp")
+        return self.counters.get(counting.ADMITTED, 0) - self.counters.get(counting.ADMITTED_LATE, 0) + refused
+
+    @property
+    def established(self) -> int:
+        """TCP connections whose handshake was completed."""
+        return self.counters.get(counting.ESTABLISHED, 0)
+
+    @property
+    def closed(self) -> int:
+        """Those of them that ended by two FINs or an RST."""
+        return self.counters.get(counting.CLOSED, 0)
+
+    @property
+    def idle_timeouts(self) -> int:
+        """Those of them that were forgotten after the idle timeout."""
+        return self.established - self.closed - self.active
+
+    @property
+    def refused_packets(self) -> int:
+        """Packets of new connections that found no slot: every SYN, and datagrams."""
+        return self._refused(counting.REFUSED_PACKETS)
+
+    @property
+    def refused_connections(self) -> int:
+        """The same, each connection once."""
+        return self._refused(counting.REFUSED_CONNECTIONS)
+
+    @property
+    def dropped_packets(self) -> int:
+        """Packets that came in and were neither forwarded nor answered."""
+        others = (counting.INVALID_PACKETS, counting.OTHER_PACKETS)
+        return self.refused_packets + sum(self.counters.get(each, 0) for each in others)
+
+    def _refused(self, prefix: str, but: str = " ") -> int:
+        return sum(n for name, n in self.counters.items() if name.startswith(prefix) and not name.endswith(but))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All NAT nodes at one moment."""
+
+    at_s: float
+    """Unix time."""
+    nodes: Mapping[str, NodeSample]
+    """By the node's name."""
+
+    def to_json(self) -> str:
+        """One line."""
+        nodes = {
+            name: [_counted(each.counters), _counted(each.held), each.active, each.inner, each.outer]
+            for name, each in self.nodes.items()
+        }
+        return json.dumps([round(self.at_s, 3), nodes], separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The sample that `to_json` wrote; ValueError for anything else."""
+        try:
+            at_s, nodes = json.loads(line)
+            return cls(float(at_s), {name: _node(*each) for name, each in nodes.items()})
+        except (TypeError, AttributeError) as damaged:
+            raise ValueError(f"no sample: {line[:80]!r}") from damaged
+
+
+def _counted(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Without zeros, which are most of them."""
+    return {name: n for name, n in numbers.items() if n}
+
+
+def _node(counters: dict[str, int], held: dict[str, int], active: int, inner: Any, outer: Any) -> NodeSample:
+    return NodeSample(counters, held, active, Traffic(*inner), Traffic(*outer))

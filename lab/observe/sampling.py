@@ -1,0 +1,97 @@
+"""Takes samples of NAT nodes: their counters, slots and interfaces, some 0.6 ms for each node.
+
+What is active now is the one number that takes long where connections may have fallen idle: the kernel has it only as
+a list of conntrack entries, some 2 us for each (`lab.observe.connections` has why). So the list is read only when there
+are connections as old as the idle timeout, and so seldom that it takes no more than a small share of the time; until
+then those that have just fallen idle count as active.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+import time
+
+from lab import counting
+from lab.counting import NatNode
+from lab.kernel import conntrack, nfnetlink
+from lab.kernel.interfaces import InterfaceCount, interface_counts
+from lab.observe.samples import NodeSample, Sample, Traffic
+
+__all__ = ["Sampler", "Visit"]
+
+_SHARE_OF_TIME = 0.02
+"""What reading lists may take, at most."""
+_MOMENTS = 16
+"""How finely is remembered what was established how long ago: in parts of the idle timeout."""
+_NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED)
+"""Sets that hold something else."""
+_NOTHING = InterfaceCount(0, 0, 0, 0)
+
+Visit = Callable[[str, Callable[[], NodeSample]], NodeSample]
+"""Calls a function inside the namespace of that name; FileNotFoundError when it is gone."""
+
+
+class Sampler:
+    """Takes samples of the same nodes, one after the other."""
+
+    def __init__(self, nodes: Iterable[NatNode]) -> None:
+        self._nodes = tuple((each, _IdleTimeouts(each.idle_timeout_s)) for each in nodes)
+
+    def take(self, visit: Visit) -> Sample:
+        """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
+        at_s = time.time()
+        found = {}
+        for node, idle in self._nodes:
+            with suppress(FileNotFoundError, KeyError):  # its namespace is gone, or its table
+                found[node.node] = visit(node.namespace, partial(_take_here, node, idle))
+        return Sample(at_s, found)
+
+
+def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
+    """Runs inside the node's namespace."""
+    counters = {name: each.packets for name, each in nfnetlink.counters(node.table).items()}
+    established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
+    interfaces = interface_counts()
+    return NodeSample(
+        counters=counters,
+        held={name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS},
+        active=established - closed - idle.look(established, closed),
+        inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
+        outer=Traffic(*interfaces.get(node.outer, _NOTHING)),
+    )
+
+
+class _IdleTimeouts:
+    """How many connections of a node have fallen idle, as far as its list has been read."""
+
+    def __init__(self, idle_timeout_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._timeout_s, self._now = idle_timeout_s, now
+        self._known = 0
+        self._read_again_s = 0.0
+        self._moments: deque[tuple[float, int]] = deque()
+        """When so many were established by then, the oldest first."""
+
+    def look(self, established: int, closed: int) -> int:
+        """Since the node was made; runs inside its namespace."""
+        now_s = self._now()
+        old = self._established_long_ago(now_s, established)
+        if old and established > closed + self._known and now_s >= self._read_again_s:
+            active = conntrack.marked(counting.ACTIVE)
+            took_s = self._now() - now_s
+            self._read_again_s = now_s + took_s / _SHARE_OF_TIME
+            self._known = max(self._known, established - closed - active)
+        return self._known
+
+    def _established_long_ago(self, now_s: float, established: int) -> int:
+        """How many are old enough to have fallen idle, or more: what was there at first may be of any age."""
+        moments = self._moments
+        if not moments:
+            moments.append((-float("inf"), established))
+        elif now_s >= moments[-1][0] + self._timeout_s / _MOMENTS:
+            moments.append((now_s, established))
+        while len(moments) > 1 and moments[1][0] <= now_s - self._timeout_s:
+            moments.popleft()
+        return moments[1][1] if len(moments) > 1 and moments[0][0] > -float("inf") else moments[0][1]
