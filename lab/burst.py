@@ -22,6 +22,8 @@ from lab.load import Load
 from lab.observe.barriers import Stopped, stopped
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
+from lab.observe.samples import Sample
+from lab.observe.sampling import Sampler
 from lab.plan.objects import Limiter, Plan
 from lab.result import BurstResult, StopResult, assemble
 from lab.scene import Scene, eni_addresses, prediction, scene_of, spec_of
@@ -34,10 +36,12 @@ from traffic.spec import BurstSpec
 
 __all__ = ["Progress", "run_burst"]
 
-_PEAK_EVERY_S = 1.0
+_PEAKS_EVERY_S, _PEAKS_SHARE = 1.0, 0.05
+_SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
+"""How often the kernel is asked while a load goes on, and which share of the time that may take.
 
-_READ_AT_MOST_S = 0.05
-"""Readings that take longer (kernels before 6.16 count by walking) are not taken while a load goes on."""
+Kernels before 6.16 count a set's elements by walking.
+"""
 
 _NO_TURN = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
@@ -69,8 +73,12 @@ def run_burst(
     progress: Callable[[Progress], None],
     *,
     saw: Callable[[Sighting], None],
+    sampled: Callable[[Sample], None] | None = None,
 ) -> BurstResult:
-    """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
+    """Run it; the connections are closed when this returns or raises, unless they were to be left open.
+
+    `sampled` is called several times a second with what NAT nodes count, before the first packet and after the last.
+    """
     scene = scene_of(plan, topology, load)
     require_means(load.engine, scene.connections)
     packets = _Packets(saw)
@@ -84,8 +92,10 @@ def run_burst(
         turn = _first_turn(namespaces, scene, before)
         spec = spec_of(scene, (turn or 0) * len(scene.fleet.paths))
         generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
+        sample = _sampling(namespaces, plan, sampled)
+        sample()
         try:
-            seen, after = _observe(generating, namespaces, before, load, progress)
+            seen, after = _observe(generating, namespaces, before, load, progress, sample=sample)
         except BaseException as ended:
             if isinstance(ended, KernelError) and (gone := _gone(plan, whole)):
                 raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
@@ -93,6 +103,7 @@ def run_burst(
             raise
         stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
         tracking = () if load.leave_open else settle(namespaces, scene, before, half_open(scene, seen, after))
+        sample()
     return assemble(
         plan.lab,
         load,
@@ -149,16 +160,51 @@ def _observe(
     before: Sequence[Reading],
     load: Load,
     progress: Callable[[Progress], None],
+    *,
+    sample: Callable[[], None],
 ) -> tuple[EngineResult, list[Reading]]:
     """Generate, and read the kernel while everything is held: the clients' account and the kernel's."""
     limiters = [each.limiter for each in before]
-    peaks = _Peaks(namespaces, limiters) if load.over_time else None
+    peaks = _Peaks(namespaces, limiters)
+    looks = [_Regularly(sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
+    if load.over_time:
+        looks.append(_Regularly(peaks.look, _PEAKS_EVERY_S, _PEAKS_SHARE))
+
+    def watched(at: Progress) -> None:
+        for look in looks:
+            look()
+        progress(at)
+
     with generating as running:
-        seen = _connected(running, load, progress, peaks)
+        seen = _connected(running, load, watched)
         after = _since(before, read(namespaces, limiters))
-        _hold(running, load, seen, progress)
-        _finish(running, load, seen, progress)
-    return seen, peaks.applied_to(after) if peaks else after
+        sample()
+        _hold(running, load, seen, watched)
+        _finish(running, load, seen, watched)
+    return seen, peaks.applied_to(after)
+
+
+class _Regularly:
+    """Does something from time to time, and so seldom that it takes no more than its share of the time."""
+
+    def __init__(self, do: Callable[[], None], every_s: float, share: float) -> None:
+        self._do, self._every_s, self._share = do, every_s, share
+        self._next_s = 0.0
+
+    def __call__(self) -> None:
+        begun_s = time.monotonic()
+        if begun_s >= self._next_s:
+            self._do()
+            took_s = time.monotonic() - begun_s
+            self._next_s = begun_s + max(self._every_s, took_s / self._share)
+
+
+def _sampling(namespaces: Namespaces, plan: Plan, sampled: Callable[[Sample], None] | None) -> Callable[[], None]:
+    """What takes a sample of the lab for who wants it, and does nothing if nobody does."""
+    if sampled is None:
+        return lambda: None
+    sampler = Sampler(plan.nat_nodes)
+    return lambda: sampled(sampler.take(lambda name, function: namespaces[name].run(function)))
 
 
 class _Peaks:
@@ -167,17 +213,11 @@ class _Peaks:
     def __init__(self, namespaces: Namespaces, limiters: Sequence[Limiter]) -> None:
         self._namespaces, self._limiters = namespaces, limiters
         self._most = [0] * len(limiters)
-        self._next_s = 0.0
 
     def look(self) -> None:
-        """Look from time to time."""
-        begun_s = time.monotonic()
-        if begun_s < self._next_s:
-            return
+        """Once more."""
         seen = (each.in_use for each in read(self._namespaces, self._limiters))
         self._most = [max(pair) for pair in zip(self._most, seen, strict=True)]
-        took_s = time.monotonic() - begun_s
-        self._next_s = begun_s + max(_PEAK_EVERY_S, took_s * _PEAK_EVERY_S / _READ_AT_MOST_S)
 
     def applied_to(self, readings: Iterable[Reading]) -> list[Reading]:
         """The same readings with these peaks."""
@@ -203,15 +243,11 @@ def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Non
         flush_sets(namespaces[namespace], table, sets)
 
 
-def _connected(
-    running: Generator, load: Load, progress: Callable[[Progress], None], peaks: _Peaks | None
-) -> EngineResult:
+def _connected(running: Generator, load: Load, progress: Callable[[Progress], None]) -> EngineResult:
     """Listen until every invocation has its outcome."""
     for event in running.events():
         if event["event"] == "progress":
             progress(_progress(event))
-            if peaks:
-                peaks.look()
         elif event["event"] == "connected":
             return EngineResult.from_json(event["result"])
         elif event["event"] == "error":

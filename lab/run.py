@@ -269,13 +269,18 @@ class Lab:
         load: Load,
         progress: Callable[[Progress], None] = _silent,
         saw: Callable[[Sighting], None] = _silent,
+        sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
-        """The same with a `Load` that is made already; `saw` is called with each packet of the scapy engine."""
+        """The same with a `Load` that is made already.
+
+        `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
+        count.
+        """
         if not self.complete:
             raise UsageError(
                 f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
             )
-        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw)
+        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
 
 
 def _converge(

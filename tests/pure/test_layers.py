@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    {"lab.errors", "lab.counting"},  # what goes wrong, and what is counted, for everyone
+    {"lab.errors", "lab.counting", "lab.invoker"},  # what goes wrong, what is counted, who asked: for everyone
     {"lab.topology", "lab.impairment"},  # what a user writes, of a lab and of the faults in it
     # what a topology and a load mean, and which topology a peak needs, without a kernel
     {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity"},
@@ -26,6 +26,7 @@ LAYERS = (
     {"lab.scene"},  # who takes part in a burst
     {"lab.settling"},  # what a burst leaves
     {"lab.burst"},  # one burst, from question to answer
+    {"lab.runs"},  # what is kept of it
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them
 )

@@ -1,0 +1,55 @@
+"""Who asked: under sudo, files that are for the user belong to the user, and are made with only the user's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import pwd
+
+__all__ = ["User", "as_invoker", "invoker"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of this machine."""
+
+    uid: int
+    gid: int
+    home: Path
+
+
+def invoker() -> User:
+    """The user who called sudo, or whose process this is (sudo(8), SUDO_UID)."""
+    uid = os.geteuid()
+    if uid == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        uid = int(os.environ["SUDO_UID"])
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:  # a container's user without a name
+        return User(uid, int(os.environ.get("SUDO_GID", os.getegid())), Path(os.environ.get("HOME", "/")))
+    return User(uid, entry.pw_gid, Path(entry.pw_dir))
+
+
+@contextmanager
+def as_invoker() -> Iterator[User]:
+    """Open and make files as the invoking user: theirs, and only where they may.
+
+    The whole process has that user's rights until the block ends, so no thread may need root meanwhile.
+    """
+    user = invoker()
+    if os.geteuid() != 0 or user.uid == 0:
+        yield user
+        return
+    groups = os.getgroups()
+    try:
+        os.setgroups([])
+        os.setegid(user.gid)
+        os.seteuid(user.uid)
+        yield user
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
