@@ -16,7 +16,11 @@ from traffic.spec import Engine
 
 __all__ = ["find", "require_everything", "require_means", "require_program", "require_root", "search_path"]
 
-_CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+_FEATURES = (
+    (Path("/proc/sys/net/netfilter/nf_conntrack_max"), "nf_conntrack", "connection tracking (CONFIG_NF_CONNTRACK)"),
+    (Path("/proc/net/netfilter/nfnetlink_log"), "nfnetlink_log", "NFLOG (CONFIG_NETFILTER_NETLINK_LOG)"),
+)
+"""What is there once the kernel can do it, the module that makes it so, and its name."""
 _NEEDED = ("nft", "ip")
 _PACKAGES = {
     "conntrack": "conntrack",
@@ -55,7 +59,8 @@ def require_everything() -> None:
     if lacking:
         packages = " ".join(lacking)
         raise PreflightError(f"not installed: {packages}; run: sudo apt-get install -y {packages}")
-    _require_conntrack()
+    for there, module, feature in _FEATURES:
+        _require_feature(there, module, feature)
 
 
 def require_program(program: str) -> None:
@@ -98,13 +103,12 @@ def search_path() -> str:
     return ":".join(dict.fromkeys((*given, *_SYSTEM_DIRECTORIES)))
 
 
-def _require_conntrack() -> None:
-    if _CONNTRACK.exists():
+def _require_feature(there: Path, module: str, feature: str) -> None:
+    if there.exists():
         return
     if modprobe := find("modprobe"):
-        subprocess.run([modprobe, "nf_conntrack"], capture_output=True, check=False)
-    if not _CONNTRACK.exists():
+        subprocess.run([modprobe, module], capture_output=True, check=False)
+    if not there.exists():
         raise PreflightError(
-            "this kernel has no connection tracking (CONFIG_NF_CONNTRACK); "
-            "run: sudo modprobe nf_conntrack, or boot the distribution's own kernel"
+            f"this kernel has no {feature}; run: sudo modprobe {module}, or boot the distribution's own kernel"
         )
