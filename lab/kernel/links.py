@@ -42,6 +42,8 @@ _POLL_S = 0.002
 _HOST_SCOPE = 254  # RT_SCOPE_HOST, linux/rtnetlink.h
 _WITHOUT_CARRIER = ("DOWN", "LOWERLAYERDOWN")  # a veth whose peer is down: the kernel's version decides
 _FORWARDING = 3  # BR_STATE_FORWARDING
+_FOR_GOOD = 0x42  # NUD_NOARP | NUD_REACHABLE: `bridge fdb … static` (PERMANENT would mean the bridge's own address)
+_OF_ITS_BRIDGE = 0x04  # NTF_MASTER
 _ONLINK = 4  # RTNH_F_ONLINK: the next hop is on this link, whatever the interface's prefix
 
 
@@ -73,13 +75,21 @@ def remove_veth(namespaces: Namespaces, at: Port) -> None:
 
 
 def add_bridge(namespaces: Namespaces, bridge: Bridge) -> None:
-    """Create a bridge."""
-    namespaces[bridge.namespace].ip(lambda ip: ip.link("add", ifname=bridge.interface, kind="bridge", state="up"))
+    """Create a bridge that sends no packets of its own (IGMP, for snooping)."""
+    namespaces[bridge.namespace].ip(
+        lambda ip: ip.link("add", ifname=bridge.interface, kind="bridge", br_mcast_snooping=0, state="up")
+    )
 
 
 def add_bridge_port(namespaces: Namespaces, port: BridgePort) -> None:
-    """Plug an interface into a bridge."""
-    namespaces[port.namespace].ip(lambda ip: _set(ip, port.interface, master=socket.if_nametoindex(port.bridge)))
+    """Plug an interface into a bridge, and tell the bridge which MAC address is behind it."""
+
+    def plug(ip: IPRoute) -> None:
+        _set(ip, port.interface, master=socket.if_nametoindex(port.bridge))
+        index = socket.if_nametoindex(port.interface)
+        ip.fdb("add", ifindex=index, lladdr=port.mac, state=_FOR_GOOD, flags=_OF_ITS_BRIDGE)
+
+    namespaces[port.namespace].ip(plug)
 
 
 def remove_bridge(namespaces: Namespaces, bridge: Bridge) -> None:

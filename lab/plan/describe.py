@@ -73,7 +73,7 @@ def _(item: Bridge) -> str:
 
 @describe_object.register
 def _(item: BridgePort) -> str:
-    return f"{item.namespace}: port {item.interface} of bridge {item.bridge}"
+    return f"{item.namespace}: port {item.interface} of bridge {item.bridge}, behind it {item.mac}"
 
 
 @describe_object.register

@@ -122,11 +122,12 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
-    """An interface that a bridge joins."""
+    """An interface that a bridge joins, and the one MAC address behind it: the bridge need not learn it."""
 
     namespace: str
     bridge: str
     interface: str
+    mac: str
     kind: Literal["bridge_port"] = "bridge_port"
 
 

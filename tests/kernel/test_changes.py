@@ -92,9 +92,9 @@ def test_an_unplugged_port(namespaces: Throwaway) -> None:
     at = namespaces.pair().a.namespace
     links.add_bridge(namespaces, Bridge(at, "segment"))
     for _ in range(2):
-        links.add_bridge_port(namespaces, BridgePort(at, "segment", "left"))
+        links.add_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
         assert ip("link", "show", "master", "segment", namespace=at)
-        links.remove_bridge_port(namespaces, BridgePort(at, "segment", "left"))
+        links.remove_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
         assert not ip("link", "show", "master", "segment", namespace=at)
 
 

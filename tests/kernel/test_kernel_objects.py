@@ -201,8 +201,8 @@ def test_a_bridge_joins_its_ports(namespaces: Throwaway) -> None:
         ip("link", "set", "right", "netns", middle, "name", f"port{index}", "up", namespace=far)
         add_address(namespaces, Address(pair.a.namespace, "left", IPv4Interface(f"10.0.0.{index + 1}/24")))
     add_bridge(namespaces, Bridge(middle, "segment"))
-    for index in range(len(pairs)):
-        add_bridge_port(namespaces, BridgePort(middle, "segment", f"port{index}"))
+    for index, pair in enumerate(pairs):
+        add_bridge_port(namespaces, BridgePort(middle, "segment", f"port{index}", pair.a.mac))
     wait_until_up(namespaces, (middle, *(pair.a.namespace for pair in pairs)))
     ports = ip("link", "show", "master", "segment", namespace=middle)
     assert {each["ifname"]: each["linkinfo"]["info_slave_data"]["state"] for each in ports} == {
@@ -210,6 +210,32 @@ def test_a_bridge_joins_its_ports(namespaces: Throwaway) -> None:
         "port1": "forwarding",
     }
     assert heard(namespaces, pairs[0].a.namespace, pairs[1].a.namespace, "10.0.0.2") == ("10.0.0.1", b"hello")
+
+
+def test_a_bridge_knows_who_is_behind_a_port(namespaces: Throwaway) -> None:
+    """A frame for a host that never spoke comes out of its port alone."""
+    pairs = [namespaces.pair() for _ in range(3)]
+    middle = namespaces.new()
+    add_bridge(namespaces, Bridge(middle, "segment"))
+    for index, pair in enumerate(pairs):
+        ip("link", "set", "right", "netns", middle, "name", f"port{index}", "up", namespace=pair.b.namespace)
+        add_bridge_port(namespaces, BridgePort(middle, "segment", f"port{index}", pair.a.mac))
+    wait_until_up(namespaces, (middle, *(pair.a.namespace for pair in pairs)))
+    frame = b"".join(bytes.fromhex(pairs[number].a.mac.replace(":", "")) for number in (1, 0)) + b"\x88\xb5" + bytes(46)
+    with ExitStack() as closed:
+        ends = [closed.enter_context(namespaces[pair.a.namespace].run(_ear)) for pair in pairs]
+        ends[0].send(frame)
+        assert ends[1].recv(100) == frame
+        with pytest.raises(BlockingIOError):
+            ends[2].recv(100)
+
+
+def _ear() -> socket.socket:
+    """What hears frames of an experimental protocol (IEEE 802, 0x88B5) on `left`, and no chatter."""
+    ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
+    ear.bind(("left", 0x88B5))
+    ear.setblocking(False)  # noqa: FBT003  # its only argument
+    return ear
 
 
 def heard(namespaces: Throwaway, here: str, there: str, address: str, source: str = "") -> tuple[str, bytes]:
@@ -345,7 +371,7 @@ def _route(namespaces: Namespaces, name: str) -> None:
 
 def _bridge_port(namespaces: Namespaces, name: str) -> None:
     add_bridge(namespaces, Bridge(name, "segment"))
-    add_bridge_port(namespaces, BridgePort(name, "segment", "gone"))
+    add_bridge_port(namespaces, BridgePort(name, "segment", "gone", "02:00:00:00:00:01"))
 
 
 @pytest.mark.parametrize("make", [_address, _neighbour, _route, _bridge_port])

@@ -1,4 +1,8 @@
-"""The service VPC: a bridge that joins fleets, the resolver if it is here, and the Hyperplane ENIs' inner ports."""
+"""The service VPC: a bridge that joins fleets, the resolver if it is here, and the Hyperplane ENIs' inner ports.
+
+The bridge is told who is behind each port. One that still has to learn sends frames to every port: thousands of a
+burst's first questions would be copied to every ENI, and captures there would show what is not theirs.
+"""
 
 from __future__ import annotations
 
@@ -26,5 +30,5 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     # With br_netfilter loaded (Docker does) bridged frames would visit the IP hooks as well.
     yield Sysctl(layout.service, "net.bridge.bridge-nf-call-iptables", "0", optional=True)
     yield Bridge(layout.service, _BRIDGE)
-    yield from (BridgePort(layout.service, _BRIDGE, link.far.interface) for link in links)
+    yield from (BridgePort(layout.service, _BRIDGE, link.far.interface, link.near.mac) for link in links)
     yield NodePlan(SERVICE_VPC, "service_vpc", layout.service, (str(layout.topology.service_vpc.cidr),))
