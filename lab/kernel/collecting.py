@@ -12,7 +12,7 @@ from lab.kernel.processes import running, spawn, stop_all
 from lab.kernel.state import Record
 from lab.plan.objects import Plan
 
-__all__ = ["is_collecting", "start_collecting"]
+__all__ = ["is_collecting", "start_collecting", "stop_collecting"]
 
 _MODULE = "lab.collector"
 _ARGUMENTS = f"-m\0{_MODULE}"
@@ -20,10 +20,15 @@ _ARGUMENTS = f"-m\0{_MODULE}"
 
 def start_collecting(record: Record, plan: Plan) -> None:
     """Start the collector, in place of one that runs; it needs no more of this process, and nobody waits for it."""
-    stop_all(plan.namespaces, _ARGUMENTS)
+    stop_collecting(plan)
     arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes)]
     with Namespaces() as namespaces, Path(os.devnull).open("w") as nowhere:
         namespaces[plan.namespaces[0]].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())
+
+
+def stop_collecting(plan: Plan) -> None:
+    """End the collector, if it runs."""
+    stop_all(plan.namespaces, _ARGUMENTS)
 
 
 def is_collecting(plan: Plan) -> bool:
