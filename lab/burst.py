@@ -27,7 +27,7 @@ from lab.observe.sampling import Sampler
 from lab.plan.objects import Limiter, Plan
 from lab.result import BurstResult, StopResult, assemble
 from lab.scene import Scene, eni_addresses, prediction, scene_of, spec_of
-from lab.settling import await_free_slots, half_open, no_half_open, settle
+from lab.settling import await_free_slots, lasting, nothing_lasts, settle
 from lab.topology import Topology
 from lab.topology.ways import Way
 from traffic.result import EngineResult
@@ -99,10 +99,10 @@ def run_burst(
         except BaseException as ended:
             if isinstance(ended, KernelError) and (gone := _gone(plan, whole)):
                 raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
-            await_free_slots(namespaces, before, no_half_open)
+            await_free_slots(namespaces, before, nothing_lasts)
             raise
         stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
-        tracking = () if load.leave_open else settle(namespaces, scene, before, half_open(scene, seen, after))
+        tracking = () if load.leave_open else settle(namespaces, scene, before, lasting(scene, seen, after))
         sample()
     return assemble(
         plan.lab,
