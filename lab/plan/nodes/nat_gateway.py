@@ -19,7 +19,7 @@ from lab.counting import ADMITTED, OTHER_PACKETS
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ElasticIp, Layout, NatLayout
 from lab.plan.nodes import parts, slots
-from lab.plan.objects import NatNode, NodePlan, Route, Ruleset
+from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.topology import NatGateway, Server
 from lab.topology.limits import NAT_EIPS
 
@@ -67,9 +67,8 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     yield parts.own_address(inner, nat.address)
     yield from parts.through(nat.vpc, layout.topology.vpc.cidr, subnet_router(nat.subnet.cidr))
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
-    for elastic_ip in nat.elastic_ips:
-        # Replies are translated back before they are routed; what is left was never asked for.
-        yield Route(nat.namespace, parts.host(elastic_ip.address), type="blackhole")
+    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
+    # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.
     addresses = (str(nat.address), *(str(each.address) for each in nat.elastic_ips))
     yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
     outer, idle_timeout_s = nat.internet.near.interface, nat.gateway.idle_timeout_s
