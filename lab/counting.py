@@ -11,10 +11,12 @@ __all__ = [
     "ADMITTED",
     "ADMITTED_LATE",
     "CLOSED",
+    "CONNTRACK_DROPS",
     "ESTABLISHED",
     "FIRST_REFUSED",
     "INVALID_PACKETS",
     "OTHER_PACKETS",
+    "PORTS_NOT_FOUND",
     "REFUSED",
     "REFUSED_CONNECTIONS",
     "REFUSED_GROUP",
@@ -43,6 +45,15 @@ REFUSED_PACKETS = "refused_packets_"
 """With the name of a slot set: packets that found no slot."""
 REFUSED_CONNECTIONS = "refused_connections_"
 """The same, each connection once."""
+
+PORTS_NOT_FOUND = "ports_not_found"
+"""Packets of new connections that were admitted, and for which the kernel found no free port then.
+
+No rule counts them: after some 248 tries the kernel goes on with a port that is taken (nf_nat_core.c), and drops the
+packet where the connection would be confirmed (nf_conntrack_core.c, `insert_failed`).
+"""
+CONNTRACK_DROPS = "conntrack_drops"
+"""Packets that the kernel's connection tracking dropped by itself, those without a free port among them."""
 
 REFUSED = "refused"
 """The set of refused tuples, by which retransmissions are told from connections."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 import struct
+from typing import NamedTuple
 
 from lab.kernel import nfnetlink
 
-__all__ = ["forget", "marked", "tracked"]
+__all__ = ["Drops", "drops", "forget", "marked", "tracked"]
 
 _SLOT_MASK = 0xFFFF
 """The part of a connection mark that names a slot set (`lab.plan.nodes.slots`)."""
@@ -16,8 +17,27 @@ _SLOT_MASK = 0xFFFF
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 
-_NFNL_SUBSYS_CTNETLINK, _GET = 1, 1
+_NFNL_SUBSYS_CTNETLINK, _GET, _GET_STATS_CPU = 1, 1, 4
 _MARK, _MARK_MASK = 8, 21  # CTA_MARK and CTA_MARK_MASK, linux/netfilter/nfnetlink_conntrack.h
+_INSERT_FAILED, _DROP = 9, 10  # CTA_STATS_INSERT_FAILED and CTA_STATS_DROP, as above
+
+
+class Drops(NamedTuple):
+    """Packets that connection tracking itself has dropped in a namespace; `conntrack -S` shows them."""
+
+    all: int
+    ports_not_found: int
+    """Those of them whose connection had, after translation, the tuple of another."""
+
+
+def drops() -> Drops:
+    """Since the namespace was made; the kernel has them by processor."""
+    whole, not_found = 0, 0
+    for message in nfnetlink.ask(_GET_STATS_CPU, b"", dump=True, subsystem=_NFNL_SUBSYS_CTNETLINK):
+        fields = dict(nfnetlink.attributes(message))
+        whole += int.from_bytes(fields[_DROP], "big")
+        not_found += int.from_bytes(fields[_INSERT_FAILED], "big")
+    return Drops(whole, not_found)
 
 
 def tracked() -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "Element",
     "ask",
     "attribute",
+    "attributes",
     "counters",
     "elements",
     "set_limit",
@@ -69,13 +70,13 @@ class Element(NamedTuple):
 
 def counters(table: str, family: int = IP) -> dict[str, Counter]:
     """All named counters of a table, an `ip` table unless told; none if there is no such table."""
-    attributes = _string(_TABLE, table) + attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
-    return dict(_counter(message) for message in ask(_GETOBJ, attributes, dump=True, family=family))
+    wanted = _string(_TABLE, table) + attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
+    return dict(_counter(message) for message in ask(_GETOBJ, wanted, dump=True, family=family))
 
 
 def _counter(message: memoryview) -> tuple[str, Counter]:
-    fields = dict(_attributes(message))
-    data = dict(_attributes(fields[_OBJ_DATA]))
+    fields = dict(attributes(message))
+    data = dict(attributes(fields[_OBJ_DATA]))
     packets, octets = (int.from_bytes(data[key], "big") for key in (_COUNTER_PACKETS, _COUNTER_BYTES))
     return bytes(fields[_NAME]).rstrip(b"\0").decode(), Counter(packets, octets)
 
@@ -83,7 +84,7 @@ def _counter(message: memoryview) -> tuple[str, Counter]:
 def set_size(table: str, name: str) -> int:
     """How many elements a set of an `ip` table holds; on kernels that do not say, they are counted one by one."""
     for message in ask(_GETSET, _string(_TABLE, table) + _string(_NAME, name), dump=False):
-        count = dict(_attributes(message)).get(_SET_COUNT)
+        count = dict(attributes(message)).get(_SET_COUNT)
         if count is not None:
             return int.from_bytes(count, "big")
     return sum(1 for _ in elements(table, name))
@@ -93,7 +94,7 @@ def set_sizes(table: str) -> dict[str, int]:
     """How many elements each named set of an `ip` table holds; none if there is no such table."""
     sizes = {}
     for message in ask(_GETSET, _string(_TABLE, table), dump=True):
-        fields = dict(_attributes(message))
+        fields = dict(attributes(message))
         name = bytes(fields[_NAME]).rstrip(b"\0").decode()
         if not name.startswith(_ANONYMOUS):
             count = fields.get(_SET_COUNT)
@@ -104,8 +105,8 @@ def set_sizes(table: str) -> dict[str, int]:
 def set_limit(table: str, name: str) -> int:
     """How many elements a set of an `ip` table has room for; 0 is no limit."""
     for message in ask(_GETSET, _string(_TABLE, table) + _string(_NAME, name), dump=False):
-        description = dict(_attributes(message)).get(_SET_DESCRIPTION)
-        size = dict(_attributes(description)).get(_SET_SIZE) if description is not None else None
+        description = dict(attributes(message)).get(_SET_DESCRIPTION)
+        size = dict(attributes(description)).get(_SET_SIZE) if description is not None else None
         if size is not None:
             return int.from_bytes(size, "big")
     return 0
@@ -114,14 +115,14 @@ def set_limit(table: str, name: str) -> int:
 def elements(table: str, name: str) -> Iterator[Element]:
     """The elements of a set with timeouts, in no particular order."""
     for message in ask(_GETSETELEM, _string(_TABLE, table) + _string(_NAME, name), dump=True):
-        for kind, payload in _attributes(message):
+        for kind, payload in attributes(message):
             if kind == _ELEMENTS:
-                yield from (_element(each) for _, each in _attributes(payload))
+                yield from (_element(each) for _, each in attributes(payload))
 
 
 def _element(payload: memoryview) -> Element:
-    fields = dict(_attributes(payload))
-    key = dict(_attributes(fields[_ELEM_KEY]))[_DATA_VALUE]
+    fields = dict(attributes(payload))
+    key = dict(attributes(fields[_ELEM_KEY]))[_DATA_VALUE]
     return Element(bytes(key), int.from_bytes(fields.get(_ELEM_EXPIRATION, b""), "big"))
 
 
@@ -135,7 +136,8 @@ def _string(kind: int, text: str) -> bytes:
     return attribute(kind, text.encode() + b"\0")
 
 
-def _attributes(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
+def attributes(payload: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The netlink attributes of a message, or those inside one: number and value of each."""
     at = 0
     while at + _ATTRIBUTE.size <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, at)

@@ -30,7 +30,7 @@ class NodeSample:
     """One NAT node at one moment, in the kernel's own names; the properties say what they mean."""
 
     counters: Mapping[str, int]
-    """Named counter → packets; what is not there is 0."""
+    """Named counter, or conntrack's own → packets; what is not there is 0."""
     held: Mapping[str, int]
     """Slot set → connections that hold one of its slots; what is not there is 0."""
     active: int
@@ -70,6 +70,11 @@ class NodeSample:
         return self._refused(counting.REFUSED_PACKETS)
 
     @property
+    def without_port(self) -> int:
+        """Packets of new connections for which there was no port: no slot, or none that the kernel found."""
+        return self.refused_packets + self.counters.get(counting.PORTS_NOT_FOUND, 0)
+
+    @property
     def refused_connections(self) -> int:
         """The same, each connection once."""
         return self._refused(counting.REFUSED_CONNECTIONS)
@@ -77,7 +82,7 @@ class NodeSample:
     @property
     def dropped_packets(self) -> int:
         """Packets that came in and were neither forwarded nor answered."""
-        others = (counting.INVALID_PACKETS, counting.OTHER_PACKETS)
+        others = (counting.INVALID_PACKETS, counting.OTHER_PACKETS, counting.CONNTRACK_DROPS)
         return self.refused_packets + sum(self.counters.get(each, 0) for each in others)
 
     def _refused(self, prefix: str, but: str = " ") -> int:

@@ -54,9 +54,9 @@ def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
     """Runs inside the node's namespace."""
     counters = {name: each.packets for name, each in nfnetlink.counters(node.table).items()}
     established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
-    interfaces = interface_counts()
+    interfaces, drops = interface_counts(), conntrack.drops()
     return NodeSample(
-        counters=counters,
+        counters=counters | {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all},
         held={name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS},
         active=established - closed - idle.look(established, closed),
         inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
