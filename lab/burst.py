@@ -24,6 +24,7 @@ from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
+from lab.observe.tracking import ports_not_found
 from lab.plan.objects import Limiter, Plan
 from lab.result import BurstResult, StopResult, assemble
 from lab.scene import Scene, eni_addresses, prediction, scene_of, spec_of
@@ -89,6 +90,7 @@ def run_burst(
         _forget_refusals(namespaces, scene.limiters)
         before = read(namespaces, scene.limiters)
         stopped_before = stopped(namespaces, plan.barriers)
+        not_found_before = ports_not_found(namespaces, scene.limiters)
         turn = _first_turn(namespaces, scene, before)
         spec = spec_of(scene, (turn or 0) * len(scene.fleet.paths))
         generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
@@ -102,6 +104,7 @@ def run_burst(
             await_free_slots(namespaces, before, nothing_lasts)
             raise
         stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
+        not_found = ports_not_found(namespaces, scene.limiters) - not_found_before
         tracking = () if load.leave_open else settle(namespaces, scene, before, lasting(scene, seen, after))
         sample()
     return assemble(
@@ -113,6 +116,7 @@ def run_burst(
         prediction=prediction(scene, before),
         first_to_refuse=first_to_refuse(after, spec, eni_addresses(plan)),
         stops=stops,
+        ports_not_found=not_found,
         resolver=topology.service_vpc.resolver,
         tracking=tracking,
         incidents=[

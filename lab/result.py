@@ -100,6 +100,11 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    ports_not_found: int = 0
+    """SYNs that were admitted, and for which the kernel's port search found no free port then (nf_nat_core.c).
+
+    They come again; a NAT gateway counts them as ErrorPortAllocation, too.
+    """
     packets: tuple[Sighting, ...] = ()
     """Of the scapy engine: every packet at every place, in the order of time."""
 
@@ -123,6 +128,7 @@ def assemble(
     prediction: Prediction,
     first_to_refuse: Reading | None,
     stops: Sequence[StopResult] = (),
+    ports_not_found: int = 0,
     resolver: Resolver | None = None,
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
@@ -152,9 +158,12 @@ def assemble(
         tracking=tuple(tracking),
         incidents=tuple(incidents),
         disagreements=tuple(
-            _disagreements(load, seen, _Kernel(readings, held_before, stops, tracking, resolver.counts_sources))
+            _disagreements(
+                load, seen, _Kernel(readings, held_before, stops, tracking, ports_not_found, resolver.counts_sources)
+            )
         ),
         resolver=resolver.location,
+        ports_not_found=ports_not_found,
         packets=tuple(packets),
     )
 
@@ -181,6 +190,7 @@ class _Kernel:
     held_before: Sequence[Reading]
     stops: Sequence[StopResult]
     tracking: Sequence[Tracking]
+    ports_not_found: int
     questions: bool
     """Whether what was dropped may have been questions."""
 
@@ -205,7 +215,7 @@ def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple
         syns = f"{syns} and questions"
         unanswered += seen.unanswered.questions
         ever_unanswered += seen.unanswered.invocations
-    lost = sum(each.refused_packets for each in readings)
+    lost = sum(each.refused_packets for each in readings) + kernel.ports_not_found
     lost += sum(each.dropped_packets for each in stops if not each.answers)
     answers = sum(each.dropped_packets for each in stops if each.answers)
     # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
@@ -219,6 +229,8 @@ def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
     if not stops:  # what a barrier stops is counted by packets only
+        # A SYN without a port is one of a connection that may, or may not, have been refused before.
+        refused = min(max(ever_unanswered, refused), refused + kernel.ports_not_found)
         yield what, ever_unanswered, "connections refused by a limiter", refused
     # Connections whose answers were dropped hold a slot, too.
     if answers or not any(each.limiter.kind == "nat_gateway" for each in readings):

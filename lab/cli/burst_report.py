@@ -90,6 +90,11 @@ def _measured(result: BurstResult) -> Iterator[str]:
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
         yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {late:,} connections were established by one"
+    if result.ports_not_found:
+        yield (
+            f"{result.ports_not_found:,} SYNs were lost where the kernel's search found no free port: "
+            "a NAT gateway's ErrorPortAllocation counts them, too"
+        )
     if invocations.reused:
         yield f"{invocations.reused:,} invocations found a connection open, {result.dns.asked:,} made one"
     if invocations.waiting:

@@ -10,7 +10,7 @@ from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Namespaces
 from lab.plan.objects import Limiter
 
-__all__ = ["Tracking", "track"]
+__all__ = ["Tracking", "ports_not_found", "track"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,12 @@ def track(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Tracking
         slots, entries = namespaces[namespace].run(_count_here, tuple(group))
         found.append(Tracking(node, slots, entries))
     return tuple(found)
+
+
+def ports_not_found(namespaces: Namespaces, limiters: Iterable[Limiter]) -> int:
+    """Packets so far for which the kernel's port search found nothing in these limiters' nodes."""
+    places = {each.namespace for each in limiters}
+    return sum(namespaces[each].run(conntrack.drops).ports_not_found for each in places)
 
 
 def _count_here(limiters: Iterable[Limiter]) -> tuple[int, int]:

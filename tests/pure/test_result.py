@@ -119,6 +119,18 @@ def test_lost_syns() -> None:
     assert found.disagreements == ("clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way",)
 
 
+def test_syns_without_a_port_are_the_kernels() -> None:
+    """SYNs that a port search lost are accounted for, by their number: what they do not explain is a disagreement."""
+    clients = with_tcp(seen(10, retransmissions=2), established_at_syn=(8, 2))
+    readings = reading(ENI_A, 10), reading(FIRST, 10)
+    assert burst_result(clients, *readings, ports_not_found=2).disagreements == ()
+    assert burst_result(clients, *readings, ports_not_found=1).disagreements == (
+        "clients: 2 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
+        "clients: 2 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+    )
+    assert len(burst_result(seen(10), *readings, ports_not_found=1).disagreements) == 1
+
+
 def test_connections_that_the_kernel_lacks() -> None:
     """Established connections without a NAT gateway's slot are a disagreement."""
     (found,) = burst_result(seen(1_000), reading(ENI_A, 1_000), reading(FIRST, 999)).disagreements

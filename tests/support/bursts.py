@@ -99,6 +99,7 @@ def burst_result(
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
     stops: tuple[StopResult, ...] = (),
+    ports_not_found: int = 0,
 ) -> BurstResult:
     """Both accounts in one, with a prediction of nothing."""
     return assemble(
@@ -112,4 +113,5 @@ def burst_result(
         tracking=tracking,
         incidents=incidents,
         stops=stops,
+        ports_not_found=ports_not_found,
     )

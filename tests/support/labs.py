@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lab.kernel.namespaces import Namespaces
-    from lab.result import BurstResult
     from lab.run import Lab
 
-__all__ = ["PORT_SEARCH_LOSES", "Clients", "accounts_agree", "eventually", "inside", "slots"]
+__all__ = ["Clients", "eventually", "inside", "slots"]
 
 
 class Clients:
@@ -62,22 +61,6 @@ class Clients:
         self._made += 1
         # The block of addresses that is local to the fleet's kernel follows the one of the rings.
         return path.first_address + path.environments + self._made
-
-
-PORT_SEARCH_LOSES = 3
-"""SYNs at full scale, at most, that a port search may lose where ENIs share an Elastic IP that is 85 % full."""
-
-
-def accounts_agree(result: BurstResult) -> bool:
-    """Whether clients and kernel tell the same story, but for SYNs that a port search lost (nf_nat_core.c).
-
-    The kernel tries 248 ports, then drops the SYN, which no counter of the lab sees; its retransmission finds one.
-    """
-    if not result.disagreements:
-        return True
-    dropped = sum(each.dropped_packets for each in result.limits) + sum(each.dropped_packets for each in result.stops)
-    lost = result.tcp.unanswered_syns - dropped
-    return 0 < lost <= PORT_SEARCH_LOSES and all("SYNs" in each for each in result.disagreements)
 
 
 def slots(lab: Lab, node: str, destination: str | None = None, protocol: str | None = None) -> int:
