@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -33,6 +33,7 @@ from lab.plan import Plan, build
 from lab.plan.diff import Difference, difference, drained_by
 from lab.plan.objects import NodePlan
 from lab.result import BurstResult
+from lab.runs import Run, new_run
 from lab.topology import Topology, load, scaled
 from traffic.sighting import Sighting
 
@@ -176,6 +177,11 @@ class Lab:
         """The topology as it was applied, its limits scaled."""
         return self._record.topology()
 
+    @property
+    def topology_text(self) -> str:
+        """The topology file as it was written when it was applied."""
+        return self._record.topology_text()
+
     def __enter__(self) -> Self:
         return self
 
@@ -281,6 +287,18 @@ class Lab:
                 f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
             )
         return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
+
+    def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
+        """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
+        return new_run(
+            began_s=began_s,
+            plan=self.plan,
+            topology_text=self.topology_text,
+            topology=self.topology,
+            load=load,
+            result=result,
+            samples=samples,
+        )
 
 
 def _converge(

@@ -119,6 +119,10 @@ class Record:
         """The topology that was applied."""
         return Topology.model_validate_json((self.path / "topology.json").read_text(), by_alias=True)
 
+    def topology_text(self) -> str:
+        """Its file, as it was then."""
+        return (self.path / "topology.yaml").read_text()
+
     def forget(self) -> None:
         """Remove the directory, if it was made."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from lab.runs.make import new_run
 from lab.runs.run import Environment, Run
+from lab.runs.store import Recorded, all_runs, default_directory, find, forget, load, newest_of, save
 
-__all__ = ["Environment", "Run"]
+__all__ = [
+    "Environment",
+    "Recorded",
+    "Run",
+    "all_runs",
+    "default_directory",
+    "find",
+    "forget",
+    "load",
+    "new_run",
+    "newest_of",
+    "save",
+]

@@ -1,0 +1,172 @@
+"""A run as the files of its record, and back; what is wrong with a file becomes one sentence.
+
+Each thing is written once: `topology.yaml` is the file as the user wrote it, `result.json` the document of `lab burst
+--json`, `samples.jsonl` a sample a line, and `run.json` has the rest. A record's name is its directory's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+import json
+from typing import Any, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
+
+from lab.counting import NatNode
+from lab.errors import LabError, UsageError
+from lab.load import Load
+from lab.observe.samples import Sample, Traffic
+from lab.plan.objects import Limiter
+from lab.result import SCHEMA as RESULT_SCHEMA
+from lab.result import BurstResult
+from lab.runs.commands import TOPOLOGY_FILE
+from lab.runs.run import Environment, Run
+from lab.topology import Topology
+from lab.topology.faults import dotted
+
+__all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "to_files"]
+
+SCHEMA = 1
+"""Of `run.json`; another number whenever a record of before could not be read any more."""
+
+RUN_FILE, RESULT_FILE, SAMPLES_FILE = "run.json", "result.json", "samples.jsonl"
+FILES = (RUN_FILE, RESULT_FILE, SAMPLES_FILE, TOPOLOGY_FILE)
+
+_NODE_SAMPLE = tuple[dict[str, int], dict[str, int], int, Traffic, Traffic]
+_SAMPLE_LINE = tuple[float, dict[str, _NODE_SAMPLE]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is in `run.json` beside the schema's number."""
+
+    began_s: float
+    commands: tuple[str, ...]
+    load: Load
+    environment: Environment
+    samples: int
+    """How many lines `samples.jsonl` has: by it a file that was cut off is known."""
+    topology: Topology
+    nodes: tuple[NatNode, ...]
+    limiters: tuple[Limiter, ...]
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Made once, and not before it is needed."""
+    return TypeAdapter(kind)
+
+
+def to_files(run: Run) -> dict[str, str]:
+    """File name → text."""
+    rest = _Rest(
+        began_s=run.began_s,
+        commands=run.commands,
+        load=run.load,
+        environment=run.environment,
+        samples=len(run.samples),
+        topology=run.topology,
+        nodes=run.nodes,
+        limiters=run.limiters,
+    )
+    document = {"schema": SCHEMA, **_adapter(_Rest).dump_python(rest, mode="json", by_alias=True)}
+    # A line for each thing: few enough lines to look at, and `grep commands` finds the commands.
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in document.items())
+    return {
+        RUN_FILE: f"{{\n{lines}\n}}\n",
+        RESULT_FILE: json.dumps(run.result.to_json(), indent=2) + "\n",
+        SAMPLES_FILE: "".join(f"{each.to_json()}\n" for each in run.samples),
+        TOPOLOGY_FILE: run.topology_text,
+    }
+
+
+def from_files(id_: str, files: Mapping[str, str]) -> Run:
+    """The run that `to_files` wrote; UsageError says which file is damaged and how, or of which version it is."""
+    rest = _rest(id_, files[RUN_FILE])
+    return Run(
+        id=id_,
+        began_s=rest.began_s,
+        commands=rest.commands,
+        topology_text=files[TOPOLOGY_FILE],
+        topology=rest.topology,
+        load=rest.load,
+        result=_result(id_, files[RESULT_FILE]),
+        nodes=rest.nodes,
+        limiters=rest.limiters,
+        samples=_samples(id_, files[SAMPLES_FILE], rest.samples),
+        environment=rest.environment,
+    )
+
+
+def _rest(id_: str, text: str) -> _Rest:
+    document = _object(id_, RUN_FILE, text)
+    _require_schema(id_, RUN_FILE, document, SCHEMA)
+    rest: _Rest = _validated(id_, RUN_FILE, _Rest, text)
+    return rest
+
+
+def _result(id_: str, text: str) -> BurstResult:
+    document = _object(id_, RESULT_FILE, text)
+    _require_schema(id_, RESULT_FILE, document, RESULT_SCHEMA)
+    if "udp" in document:  # flows over UDP, with the fields of connections (BurstResult.to_json)
+        document["tcp"] = document.pop("udp")
+    result: BurstResult = _validated(id_, RESULT_FILE, BurstResult, json.dumps(document), strict=True)
+    return result
+
+
+def _samples(id_: str, text: str, written: int) -> tuple[Sample, ...]:
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            _adapter(_SAMPLE_LINE).validate_json(line, strict=True)
+        except ValidationError:
+            _refuse(id_, SAMPLES_FILE, f"line {number} is no sample: {_shortened(line)}")
+    if len(lines) != written:
+        _refuse(id_, SAMPLES_FILE, f"has {len(lines):,} samples, {written:,} were written")
+    return tuple(Sample.from_json(line) for line in lines)
+
+
+def _object(id_: str, file: str, text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or "nested too deeply"
+        where = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
+        _refuse(id_, file, "is empty" if not text.strip() else f"is not JSON: {where}{reason}")
+    if not isinstance(document, dict):
+        _refuse(id_, file, f"is no JSON object: {_shortened(text)}")
+    return document
+
+
+def _require_schema(id_: str, file: str, document: Mapping[str, Any], known: int) -> None:
+    found = document.get("schema")
+    if not isinstance(found, int) or isinstance(found, bool):
+        _refuse(id_, file, "has no schema number")
+    if found != known:
+        raise UsageError(
+            f"run {id_} was recorded by another version of the lab ({file} has schema {found}, this is {known}); "
+            f"read it with that version, or make it again with the commands in its run.json"
+        )
+
+
+def _validated(id_: str, file: str, kind: type, text: str, *, strict: bool = False) -> Any:
+    """A topology cannot be read strictly: its fields take what YAML has."""
+    try:
+        return _adapter(kind).validate_json(text, strict=strict)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False, include_input=False, include_context=False)
+        what = "is missing" if first["type"] == "missing" else first["msg"][:1].lower() + first["msg"][1:]
+        more = f" (and {len(others)} more)" if others else ""
+        _refuse(id_, file, f"{dotted(first['loc'])}: {what}{more}")
+    except LabError as error:  # a load that makes no sense
+        _refuse(id_, file, str(error))
+
+
+def _refuse(id_: str, file: str, what: str) -> NoReturn:
+    raise UsageError(f"run {id_} is damaged: {file}: {what}") from None
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    return repr(text if len(text) <= length else f"{text[:length]}…")

@@ -1,0 +1,206 @@
+"""Where run records are: `~/.local/share/lab/runs/ID/` of the user who asked, or a directory of their choice.
+
+A record is a directory that is whole or not there: it is filled under another name, and then renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+import errno
+from itertools import count
+import os
+from pathlib import Path
+import re
+import shutil
+
+from lab.errors import UsageError
+from lab.invoker import User, as_invoker, invoker
+from lab.runs.document import FILES, RUN_FILE, from_files, to_files
+from lab.runs.run import Run
+
+__all__ = ["Recorded", "all_runs", "default_directory", "find", "forget", "load", "newest_of", "save"]
+
+_ID = re.compile(r"\d{8}-\d{6}-\S+")
+_LAST = re.compile(r"last(?:~(\d{1,9}))?")
+_TOLD = 5
+"""How many names a sentence lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A record: the run, or what is wrong with it."""
+
+    path: Path
+    run: Run | None
+    fault: str | None = None
+    """One sentence, of a record that is damaged or of another version."""
+
+    @property
+    def id(self) -> str:
+        """Its directory's name."""
+        return self.path.name
+
+
+def default_directory() -> Path:
+    """Where the invoking user's records are (XDG Base Directory Specification: absolute paths only)."""
+    user = invoker()
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if not data.is_absolute() or not _belongs_to(user, data):
+        data = user.home / ".local" / "share"
+    return data / "lab" / "runs"
+
+
+def _belongs_to(user: User, path: Path) -> bool:
+    """Whether a directory from the environment is the user's own, not one that root's own profile names."""
+    if user.uid == os.geteuid():
+        return True
+    there = next(each for each in (path, *path.parents) if each.exists())
+    return there.stat().st_uid == user.uid
+
+
+def save(run: Run, directory: Path | None = None) -> Path:
+    """Write a run's record and return its directory, whose name is the run's: with a number if there was such a one.
+
+    It belongs to the invoking user. OSError when there is no room, no right or no such place; then nothing is left.
+    """
+    files = to_files(run)
+    directory = directory or default_directory()
+    with as_invoker():
+        directory.mkdir(parents=True, exist_ok=True)
+        unfinished = directory / f".{run.id}.{os.getpid()}"
+        unfinished.mkdir()
+        try:
+            for name, text in files.items():
+                (unfinished / name).write_text(text, encoding="utf-8")
+            return _named(unfinished, directory / run.id)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _named(unfinished: Path, wanted: Path) -> Path:
+    """Give it its name; rename(2) refuses one that another record has."""
+    for number in count(1):
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            return unfinished.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+    raise AssertionError("numbers do not end")
+
+
+def find(run: str | os.PathLike[str], directory: Path | None = None) -> Path:
+    """The directory of a run's record: by its id, the beginning of it, `last`, `last~1` (the one before), or a path.
+
+    UsageError when there is none, or several begin so.
+    """
+    text = os.fspath(run)
+    if isinstance(run, os.PathLike) or os.sep in text or text in (os.curdir, os.pardir):
+        return _at(Path(text))
+    directory = directory or default_directory()
+    paths = _paths(directory)
+    if last := _LAST.fullmatch(text):
+        return _last(paths, int(last[1] or 0), directory, text)
+    found = [each for each in paths if each.name == text]
+    found = found or [each for each in paths if text and each.name.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise UsageError(f"run {text!r} could be several; write more of it: {_names(found)}")
+    if text and Path(text).exists():
+        return _at(Path(text))
+    raise UsageError(f"no run {text!r} in {directory}; {_known(paths)}")
+
+
+def _at(path: Path) -> Path:
+    """The record at a path, which may be that of its `run.json`."""
+    path = Path(os.path.abspath(path.parent if path.name == RUN_FILE else path))  # noqa: PTH100 -- links stay
+    if not path.is_dir():
+        what = "is no directory" if path.exists() else "is not there"
+        raise UsageError(f"run {path}: {what}; give a record's directory, or its {RUN_FILE}")
+    return path
+
+
+def _last(paths: list[Path], back: int, directory: Path, text: str) -> Path:
+    if back >= len(paths):
+        recorded = f"{len(paths):,} recorded there" if paths else _known(paths)
+        raise UsageError(f"no run {text!r} in {directory}; {recorded}")
+    return paths[back]
+
+
+def _known(paths: list[Path]) -> str:
+    return f"known: {_names(paths)}" if paths else "none is recorded there: sudo lab burst leaves one"
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:_TOLD]) + (" …" if len(paths) > _TOLD else "")
+
+
+def load(run: str | os.PathLike[str], directory: Path | None = None) -> Run:
+    """A recorded run; UsageError when there is none such, or its record is damaged, or of another version."""
+    return _read(find(run, directory))
+
+
+def _read(path: Path) -> Run:
+    files = {}
+    for name in FILES:
+        try:
+            files[name] = (path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            what = "is missing" if any(path.iterdir()) else "is missing, as is everything: the directory is empty"
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+        except UnicodeDecodeError:
+            what = "is not UTF-8"
+        if name not in files:
+            raise UsageError(f"run {path.name} is damaged: {name}: {what}")
+    return from_files(path.name, files)
+
+
+def all_runs(directory: Path | None = None) -> Iterator[Recorded]:
+    """All records, the newest first, each read when it is its turn; none where there is no such directory."""
+    for path in _paths(directory or default_directory()):
+        try:
+            yield Recorded(path, _read(path))
+        except UsageError as fault:
+            yield Recorded(path, None, str(fault))
+
+
+def newest_of(lab: str, directory: Path | None = None) -> Run | None:
+    """The last run in a lab of that name that can be read; None if there is none."""
+    runs = (each.run for each in all_runs(directory))
+    return next((run for run in runs if run is not None and run.result.lab == lab), None)
+
+
+def forget(records: Iterable[Recorded]) -> None:
+    """Remove records: the files that are a record's, and the directory if it has no others. OSError."""
+    with as_invoker():
+        for each in records:
+            for name in FILES:
+                (each.path / name).unlink(missing_ok=True)
+            each.path.rmdir()
+
+
+def _paths(directory: Path) -> list[Path]:
+    """The directories of records, the newest first: names begin with the time, in UTC, and times of files tell more."""
+    try:
+        with os.scandir(directory) as entries:
+            found = [(_order(each), Path(each.path)) for each in entries if _is_record(each)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UsageError(f"{directory}: cannot be read: {error.strerror}") from None
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _is_record(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or was: somebody's own directory may have others beside them."""
+    if entry.name.startswith(".") or not entry.is_dir():
+        return False
+    return _ID.fullmatch(entry.name) is not None or (Path(entry.path) / RUN_FILE).is_file()
+
+
+def _order(entry: os.DirEntry[str]) -> tuple[str, int]:
+    return entry.name[:15] if _ID.fullmatch(entry.name) else "", entry.stat().st_mtime_ns
