@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lab.cli.options import LabName, count
+from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, print_json
 from lab.errors import ExpectationError, UsageError
 
@@ -177,8 +178,19 @@ def burst(
             rich_help_panel=_TOLD,
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the run's record goes, as a directory of its own; ~/.local/share/lab/runs unless given.",
+            metavar="DIR",
+            rich_help_panel=_TOLD,
+        ),
+    ] = None,
+    no_record: Annotated[bool, typer.Option("--no-record", help="Leave no record.", rich_help_panel=_TOLD)] = False,
 ) -> None:
     """Ask the resolver, connect to the answer, hold: so many times. Then say what was dropped, and by whom.
+
+    What the burst showed is recorded: lab runs lists it.
 
     \b
     sudo lab burst -n 140000 --connect-timeout 3
@@ -190,6 +202,8 @@ def burst(
     from lab.load import Load, Ramp
 
     expectations = [_expectation(text) for text in expect or []]
+    if record is not None and no_record:
+        raise UsageError(f"--record {record} --no-record: one of them")
     _require_writable(json_file)
     load = Load(
         connections=connections,
@@ -212,8 +226,11 @@ def burst(
         leave_open=leave_open,
     )
     loads = _side_by_side(load) if side_by_side else [load]
-    results = _run(lab, loads, with_packets=load.engine == "scapy" and json_file != _STDOUT)
+    recorder = Recorder(record, wanted=not no_record)
+    results = _run(lab, loads, recorder, with_packets=load.engine == "scapy" and json_file != _STDOUT)
+    records = recorder.save()
     _tell(results, json_file)
+    tell_records(records, on_stderr=json_file == _STDOUT)
     _compare(results[0], expectations)
 
 
@@ -227,7 +244,7 @@ def _side_by_side(load: Load) -> list[Load]:
     return [load, replace(load, reuse=False, duration_s=0.0, requests_per_connection=load.requests or 1)]
 
 
-def _run(lab: str | None, loads: Sequence[Load], *, with_packets: bool) -> list[BurstResult]:
+def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_packets: bool) -> list[BurstResult]:
     from lab.cli.packets import packet_table
     from lab.run import Lab
 
@@ -235,9 +252,9 @@ def _run(lab: str | None, loads: Sequence[Load], *, with_packets: bool) -> list[
     try:
         if with_packets:
             with packet_table() as saw:
-                return [up.carry(load, saw=saw) for load in loads]
+                return [recorder.carry(up, load, saw=saw) for load in loads]
         with burst_progress() as progress:
-            return [up.carry(load, progress) for load in loads]
+            return [recorder.carry(up, load, progress=progress) for load in loads]
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise

@@ -46,9 +46,9 @@ def bullet(text: str) -> None:
     console.print(grid, markup=False)
 
 
-def notice(text: str) -> None:
+def notice(text: str, style: str = "yellow") -> None:
     """Something to know beside the answer: on standard error, so that pipes and JSON stay clean."""
-    _console(stderr=True).print(text, style="yellow", markup=False, soft_wrap=True)
+    _console(stderr=True).print(text, style=style, markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
