@@ -1,4 +1,4 @@
-"""Who may run beside whom when several workers share the tests (`pytest -n`): some need the machine to themselves."""
+"""What all tests share: the machine, which some need to themselves (`pytest -n`), and nothing of the user's own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ import pytest
 
 settings.register_profile("shared", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("shared")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_ones_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Bursts of tests leave their records elsewhere, also where the tests were started with sudo."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        for variable in ("SUDO_UID", "SUDO_GID"):
+            environment.delenv(variable, raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

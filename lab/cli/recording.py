@@ -49,14 +49,13 @@ class Recorder:
         try:
             return [runs.save(run(), self.directory) for run in self._carried]
         except (OSError, LabError) as error:
-            notice(f"not recorded: {_reason(error)}; --record DIR is another place, --no-record does without")
+            reason = (
+                f"{self.directory or runs.default_directory()}: {error.strerror}"
+                if isinstance(error, OSError)
+                else error
+            )
+            notice(f"not recorded: {reason}; --record DIR is another place, --no-record does without")
             return []
-
-
-def _reason(error: OSError | LabError) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def tell_records(records: Iterable[Path], *, on_stderr: bool) -> None:

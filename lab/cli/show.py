@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) ->
     for title in columns:
         shown.add_column(title.removeprefix("#"), justify="right" if title.startswith("#") else "left", no_wrap=True)
     for row in rows:
-        shown.add_row(*(each if isinstance(each, str) else number(each) for each in row))
+        shown.add_row(*(escape(each) if isinstance(each, str) else number(each) for each in row))
     _console(stderr=False).print(shown)
 
 

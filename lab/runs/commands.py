@@ -10,7 +10,7 @@ from typing import Any
 from lab.load import Load, Ramp
 from lab.topology import Topology, load_text, scaled
 
-__all__ = ["burst_command", "commands", "scale_of"]
+__all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "option_of", "scale_of"]
 
 TOPOLOGY_FILE = "topology.yaml"
 """In a record's directory."""
@@ -40,9 +40,13 @@ def burst_command(lab: str, load: Load) -> str:
     return shlex.join(words)
 
 
+def option_of(field: str) -> str:
+    """The option of `lab burst` for a field of a load."""
+    return _OPTIONS.get(field, "--" + field.removesuffix("_s").replace("_", "-"))
+
+
 def _option(name: str, value: Any) -> list[str]:
-    option = _OPTIONS.get(name, "--" + name.removesuffix("_s").replace("_", "-"))
-    return [option] if name in _FLAGS else [option, _text(value)]
+    return [option_of(name)] if name in _FLAGS else [option_of(name), _text(value)]
 
 
 def _text(value: Any) -> str:

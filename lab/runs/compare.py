@@ -1,0 +1,223 @@
+"""Two runs side by side: what of the topology, the load and the machine differs, and what of the result. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeAlias
+
+from lab.load import Load
+from lab.result import BurstResult
+from lab.runs.commands import option_of
+from lab.runs.run import Environment, Run
+from lab.topology import Topology, hyperplane_enis
+from traffic.result import Percentiles
+
+__all__ = ["TIMING_VARIES", "Comparison", "Difference", "compare"]
+
+TIMING_VARIES = "timing varies from run to run on the same machine: one pair of runs proves no change of it"
+
+Value: TypeAlias = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in both runs; what is not there is None."""
+
+    what: str
+    before: Value
+    after: Value
+
+    @property
+    def change(self) -> int | float | None:
+        """By how much it has grown; None of what is no number."""
+        before, after = self.before, self.after
+        if isinstance(before, bool) or isinstance(after, bool):
+            return None
+        if not isinstance(before, int | float) or not isinstance(after, int | float):
+            return None
+        return after - before
+
+    def to_json(self) -> dict[str, Any]:
+        """With the difference."""
+        return {**asdict(self), "change": self.change}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs between two runs."""
+
+    headline: str
+    topology: tuple[Difference, ...]
+    """What differs between the topologies as applied, by the path in the file; ENIs and Elastic IPs in all."""
+    load: tuple[Difference, ...]
+    """What differs between the loads, by the option of `lab burst`."""
+    environment: tuple[Difference, ...]
+    """What differs between the machines and versions."""
+    result: tuple[Difference, ...]
+    """All counts, whether they differ or not."""
+    timing: tuple[Difference, ...]
+    """How long and how fast, whether they differ or not: see `TIMING_VARIES`."""
+
+
+def compare(before: Run, after: Run) -> Comparison:
+    """What has changed from one run to the other."""
+    return Comparison(
+        headline=_headline(before.result, after.result),
+        topology=(
+            *_differing(_sizes(before.topology), _sizes(after.topology)),
+            *_topology(before.topology, after.topology),
+        ),
+        load=tuple(_load(before.load, after.load)),
+        environment=_differing(_machine(before.environment), _machine(after.environment)),
+        result=tuple(_result(before.result, after.result)),
+        timing=_both(_timing(before.result), _timing(after.result)),
+    )
+
+
+def _headline(before: BurstResult, after: BurstResult) -> str:
+    """What matters most, in a sentence."""
+    more = after.tcp.established - before.tcp.established
+    if more:
+        amount = f"{abs(more):,} {'more' if more > 0 else 'fewer'} established"
+    else:
+        amount = f"as many established, {after.tcp.established:,}"
+    offered = after.offered - before.offered
+    if offered:
+        amount += f", with {abs(offered):,} {'more' if offered > 0 else 'fewer'} offered"
+    return f"{amount}: {_moved(before.bottleneck, after.bottleneck)}"
+
+
+def _moved(before: str | None, after: str | None) -> str:
+    if before == after:
+        return f"the bottleneck is {after} in both" if after else "no limit binds in either"
+    if before is None:
+        return f"no limit was binding, now the bottleneck is {after}"
+    if after is None:
+        return f"the bottleneck was {before}, now no limit binds"
+    return f"the bottleneck moved from {before} to {after}"
+
+
+# ── What was asked for ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sizes(topology: Topology) -> dict[str, Value]:
+    return {
+        "Hyperplane ENIs": len(hyperplane_enis(topology)),
+        "Elastic IPs": sum(each.elastic_ips for each in topology.vpc.nat_gateways),
+    }
+
+
+def _topology(before: Topology, after: Topology) -> tuple[Difference, ...]:
+    """By the path in the file; entries of lists by their names, so that one more does not shift the others."""
+    dumps = (each.model_dump(mode="json", by_alias=True, exclude={"version", "name"}) for each in (before, after))
+    return tuple(_between("", *dumps))
+
+
+def _between(path: str, before: Any, after: Any) -> Iterator[Difference]:
+    if before == after:
+        return
+    one, other = _entries(before), _entries(after)
+    if one is None or other is None:
+        yield Difference(path, _shown(before), _shown(after))
+        return
+    dot = "" if isinstance(after, list) or not path else "."
+    for name in dict.fromkeys((*one, *other)):
+        yield from _between(f"{path}{dot}{name}", one.get(name), other.get(name))
+
+
+def _entries(value: Any) -> Mapping[str, Any] | None:
+    """The parts of a mapping, or of a list of mappings; None of what has none."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return {f"[{each.get('name', index)}]": each for index, each in enumerate(value)}
+    return None
+
+
+def _shown(value: Any) -> Value:
+    """A value as on one line of YAML; of a mapping what is set in it."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict):
+        parts = (f"{name}: {_shown(each)}" for name, each in value.items() if each not in (None, [], {}))
+        return f"{{{', '.join(parts)}}}"
+    return f"[{', '.join(str(_shown(each)) for each in value)}]"
+
+
+def _load(before: Load, after: Load) -> Iterator[Difference]:
+    for field in fields(Load):
+        one, other = (getattr(each, field.name) for each in (before, after))
+        if one != other:
+            values = (str(each) if field.name == "ramp" and each is not None else each for each in (one, other))
+            yield Difference(option_of(field.name), *values)
+
+
+def _machine(environment: Environment) -> dict[str, Value]:
+    document = asdict(environment)
+    packages: dict[str, Value] = document.pop("packages")
+    return packages | document
+
+
+# ── What became of it ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _result(before: BurstResult, after: BurstResult) -> Iterator[Difference]:
+    for each in _both(_counts(before), _counts(after)):
+        if each.what in _ALWAYS or each.before or each.after:
+            yield each
+
+
+_ALWAYS = ("offered", "established", "timed out", "drop threshold", "bottleneck", "ErrorPortAllocation")
+
+
+def _counts(result: BurstResult) -> dict[str, Value]:
+    tcp = result.tcp
+    return {
+        "offered": result.offered,
+        "DNS failed": result.dns.failed,
+        "established": tcp.established,
+        "half-open": tcp.half_open,
+        "timed out": tcp.timed_out,
+        "refused": tcp.refused,
+        "reset": tcp.reset,
+        "reused": result.invocations.reused,
+        "drop threshold": result.drop_threshold,
+        "bottleneck": result.bottleneck,
+        "refused by Hyperplane ENIs": _refused(result, "hyperplane_eni"),
+        "refused by NAT gateways": _refused(result, "nat_gateway"),
+        "refused by interface endpoints": _refused(result, "interface_endpoint"),
+        "ErrorPortAllocation": sum(each.dropped_packets for each in result.limits if each.kind == "nat_gateway"),
+        "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
+        "SYN retransmissions": tcp.syn_retransmissions,
+    }
+
+
+def _refused(result: BurstResult, kind: str) -> int:
+    return sum(each.dropped_connections for each in result.limits if each.kind == kind)
+
+
+def _timing(result: BurstResult) -> dict[str, Value]:
+    timing, latency = result.timing, result.latency
+    found: dict[str, Value] = {
+        "duration, s": timing.duration_s,
+        "handshakes/s": timing.handshakes_per_s,
+        "invocations/s": timing.invocations_per_s,
+    }
+    for name, each in (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request)):
+        found |= _percentiles(name, each)
+    return found
+
+
+def _percentiles(name: str, latency: Percentiles | None) -> dict[str, Value]:
+    if latency is None:
+        return {}
+    return {f"{name}, half within, ms": latency.p50_ms, f"{name}, 99 % within, ms": latency.p99_ms}
+
+
+def _both(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[Difference, ...]:
+    return tuple(Difference(what, before.get(what), after.get(what)) for what in dict.fromkeys((*before, *after)))
+
+
+def _differing(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[Difference, ...]:
+    return tuple(each for each in _both(before, after) if each.before != each.after)
