@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
+from shutil import get_terminal_size
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +16,16 @@ from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from lab.runs import Recorded, Run
     from lab.runs.compare import Comparison, Difference
 
 __all__ = ["register"]
 
-_DAMAGED = "damaged, or of another version"
+_LEFT_OUT = ("when", "topology", "#timed out")
+_BESIDE_NAMES = 86
+"""How wide the table is beside the names of runs and topologies."""
 
 Directory = Annotated[
     Path | None,
@@ -68,10 +72,7 @@ def runs_(
     if not listed:
         say(f"no run{f' in lab {lab}' if lab else ''} is recorded in {directory}; sudo lab burst leaves one")
         return
-    table(
-        ("run", "when", "topology", "#offered", "#established", "#timed out", "#drop threshold", "bottleneck"),
-        (_row(each) for each in listed),
-    )
+    _list(listed)
     for each in listed:
         if each.fault:
             notice(each.fault)
@@ -84,21 +85,23 @@ def _is_of(recorded: Recorded, lab: str) -> bool:
     return recorded.run.result.lab == lab
 
 
-def _row(recorded: Recorded) -> tuple[str | int | None, ...]:
+def _list(listed: Iterable[Recorded]) -> None:
+    """A table; a narrow terminal gets no more than it can show, for the name of a run has its time (UTC) and lab."""
+    columns = ("run", "when", "topology", "#offered", "#established", "#timed out", "#threshold", "bottleneck")
+    rows = [_row(each) for each in listed]
+    names = max(len(run) + len(topology) for run, _, topology, *_ in rows)
+    narrow = sys.stdout.isatty() and get_terminal_size().columns < _BESIDE_NAMES + names
+    shown = [not (narrow and column in _LEFT_OUT) for column in columns]
+    table(tuple(compress(columns, shown)), (tuple(compress(row, shown)) for row in rows))
+
+
+def _row(recorded: Recorded) -> tuple[str, ...]:
     run = recorded.run
     if run is None:
-        return (recorded.id, "", "", "", "", "", "", _DAMAGED)
+        return (recorded.id, *[""] * 6, "unreadable")
     result = run.result
-    return (
-        recorded.id,
-        _when(run),
-        run.topology.name,
-        result.offered,
-        result.tcp.established,
-        result.tcp.timed_out,
-        result.drop_threshold,
-        result.bottleneck or "none",
-    )
+    counts = (result.offered, result.tcp.established, result.tcp.timed_out, result.drop_threshold)
+    return (recorded.id, _when(run), run.topology.name, *map(number, counts), result.bottleneck or "none")
 
 
 def _when(run: Run) -> str:
@@ -169,21 +172,23 @@ def compare(
         ("load", found.load),
         ("machine and versions", found.environment),
     ):
-        _show(title, differences, "the same in both")
-    _show("result", found.result)
-    _show("timing", found.timing)
+        _say(title, differences)
+    for title, differences in (("result", found.result), ("timing", found.timing)):
+        say()
+        table(
+            (title, "#A", "#B", "#change"),
+            ((each.what, _value(each.before), _value(each.after), _change(each)) for each in differences),
+        )
     say(TIMING_VARIES, style="dim")
 
 
-def _show(title: str, differences: Sequence[Difference], none: str = "") -> None:
+def _say(title: str, differences: Sequence[Difference]) -> None:
+    """A line for each: values may be long."""
     say()
-    if not differences:
-        say(f"{title}: {none}")
-        return
-    table(
-        (title, "#A", "#B", "#change"),
-        ((each.what, *map(_value, (each.before, each.after)), _change(each)) for each in differences),
-    )
+    say(title if differences else f"{title}: the same in both", style="bold" if differences else None)
+    for each in differences:
+        change = "" if each.change is None else f"  ({_change(each)})"
+        say(f"  {each.what}: {_value(each.before)} → {_value(each.after)}{change}")
 
 
 def _value(value: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import platform
 import shlex
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
@@ -19,11 +19,13 @@ from lab.errors import UsageError
 from lab.invoker import invoker
 from lab.load import Load, Ramp
 from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.result import BurstResult
 from lab.runs.commands import burst_command, commands, scale_of
 from lab.runs.document import FILES, from_files, to_files
 from lab.runs.environment import read_environment
 from lab.topology import load_text, scaled
 from tests.support.bursts import burst_result, seen
+from tests.support.cli import Run as Lab
 from tests.support.runs import ran
 from tests.support.topologies import each_shipped
 from traffic.result import Latency, Percentiles
@@ -76,6 +78,7 @@ def test_round_trip(path: Path) -> None:
 
 
 @given(st.lists(samples, max_size=3), loads)
+@settings(max_examples=40)
 def test_round_trip_of_values(taken: list[Sample], load: Load) -> None:
     """Whatever was sampled, and whatever was asked for."""
     run = ran(load=load, samples=tuple(taken))
@@ -298,6 +301,7 @@ def test_burst_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.run.Lab.find", lambda name: _Recording() if name == "tiny" else None)
 
     @given(loads)
+    @settings(max_examples=40)
     def says_the_same(wanted: Load) -> None:
         _, _, *words = shlex.split(burst_command("tiny", wanted))
         with pytest.raises(_Asked) as asked:
@@ -338,3 +342,98 @@ def test_environment() -> None:
     assert found.processors >= 1
     assert found.memory_bytes > 1 << 20
     assert "pydantic" in found.packages or found.packages == {}
+
+
+# ── On the command line ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Carrying:
+    """A lab in which every burst ends like the recorded one."""
+
+    def __init__(self, run: runs.Run) -> None:
+        self._run = run
+        self.sampled: list[bool] = []
+
+    def carry(self, _: Load, sampled: Callable[[Sample], None] | None = None, **__: object) -> BurstResult:
+        """Sample once, if anybody wants it."""
+        self.sampled.append(sampled is not None)
+        if sampled is not None:
+            sampled(self._run.samples[0])
+        return self._run.result
+
+    def record(self, load: Load, result: BurstResult, samples: list[Sample], began_s: float) -> runs.Run:
+        """As a real one."""
+        return replace(self._run, load=load, result=result, samples=tuple(samples), began_s=began_s)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where records go: a user's own directory."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    return tmp_path / "lab" / "runs"
+
+
+@pytest.fixture
+def carrying(monkeypatch: pytest.MonkeyPatch) -> _Carrying:
+    """The lab that every burst finds."""
+    found = _Carrying(ran())
+    monkeypatch.setattr("lab.run.Lab.find", lambda _: found)
+    return found
+
+
+def test_burst_records(run: Lab, data: Path, carrying: _Carrying) -> None:
+    """A burst leaves a record and says so last, beside a document on standard error; not without, or twice asked."""
+    line = f"recorded: {ID} (lab report {ID} -o report.html)"
+    assert run("burst", "-n", "5").stdout.splitlines()[-1] == line
+    assert runs.load("last", data).load.connections == 5
+    status, out, err = run("burst", "-n", "5", "--json", "-")
+    assert (status, err) == (0, line.replace(ID, f"{ID}-2") + "\n")
+    assert out == (data / f"{ID}-2" / "result.json").read_text()
+    assert "recorded" not in run("burst", "-n", "5", "--no-record").stdout
+    assert carrying.sampled == [True, True, False]
+    assert len(list(runs.all_runs(data))) == 2
+    refused = run("burst", "-n", "5", "--no-record", "--record", "/x")
+    assert refused == (2, "", "--record /x --no-record: one of them\n")
+
+
+@pytest.mark.usefixtures("carrying")
+def test_burst_cannot_record(run: Lab, tmp_path: Path) -> None:
+    """Where there can be no record there is a notice, and the burst's own status and output."""
+    place = tmp_path / "a file"
+    place.write_text("")
+    for where in (place, place / "below"):
+        status, _, err = run("burst", "-n", "5", "--record", str(where), "--expect", "established=1")
+        assert status == 1
+        assert err.startswith(f"not recorded: {where}: ")
+        assert err.endswith("without\nexpected established=1, saw established=30\n")
+
+
+def test_runs_command(run: Lab, data: Path) -> None:
+    """The newest first, as many as are asked for, of one lab, and damaged ones as such."""
+    assert run("runs").stdout == f"no run is recorded in {data}; sudo lab burst leaves one\n"
+    for day, name in ((21, "tiny"), (22, "two_subnets"), (23, "tiny")):
+        made = ran(name)
+        runs.save(replace(made, id=f"202611{day}-094103-{made.result.lab}"))
+    (data / "20261123-094103-tiny" / "run.json").unlink()
+    status, out, err = run("runs")
+    title, damaged, newer, older = out.splitlines()
+    assert status == 0
+    assert title.split()[:3] == ["run", "when", "topology"]
+    assert damaged.split() == ["20261123-094103-tiny", "unreadable"]
+    assert newer.startswith("20261122-094103-two-subnets ")
+    assert older.split()[3:] == ["tiny", "40", "30", "10", "30", "nat_gateway"]
+    assert err == "run 20261123-094103-tiny is damaged: run.json: is missing\n"
+    assert run("runs", "-n", "1").stdout.count("\n") == 2
+    assert "two-subnets" not in run("runs", "--lab", "tiny").stdout
+    (document,) = json.loads(run("runs", "--lab", "two-subnets", "--json").stdout)
+    assert (document["established"], document["fault"]) == (30, None)
+    faults = [each["fault"] is None for each in json.loads(run("runs", "--json").stdout)]
+    assert faults == [False, True, True]
+    assert run("runs", "--lab", "none").stdout.startswith("no run in lab none is recorded in ")
+
+    assert run("runs", "--keep", "1", "--lab", "tiny").stdout == "1 run removed\n"
+    assert [each.id for each in runs.all_runs()] == ["20261123-094103-tiny", "20261122-094103-two-subnets"]
+    (data / "20261122-094103-two-subnets" / "my notes").write_text("")
+    status, _, err = run("runs", "--keep", "0")
+    assert status == 2
+    assert err == f"{data}/20261122-094103-two-subnets: cannot be removed: Directory not empty\n"

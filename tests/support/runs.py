@@ -55,12 +55,10 @@ def ran(
     plan = build(topology)
     load = load or Load(connections=established + timed_out, connect_timeout_s=1.0)
     if result is None:
-        refusing = next((each for each in plan.limiters if each.kind == bottleneck), None)
-        readings = [
-            reading(each, established, timed_out * 2 if each is refusing else 0, timed_out if each is refusing else 0)
-            for each in plan.limiters
-            if each.of is None
-        ]
+        firsts = {each.kind: each for each in reversed([each for each in plan.limiters if each.of is None])}
+        refusing = firsts.get(bottleneck or "")
+        refused = {False: (0, 0), True: (timed_out * 2, timed_out)}
+        readings = [reading(each, established, *refused[each is refusing]) for each in firsts.values()]
         first = next((each for each in readings if each.limiter is refusing), None)
         clients = seen(established, timed_out, retransmissions=timed_out)
         result = replace(burst_result(clients, *readings, first=first, load=load), lab=plan.lab)
