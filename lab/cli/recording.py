@@ -14,7 +14,6 @@ from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.load import Load
-    from lab.observe.samples import Sample
     from lab.result import BurstResult
     from lab.run import Lab
     from lab.runs import Run
@@ -34,12 +33,13 @@ class Recorder:
 
     def carry(self, lab: Lab, load: Load, **listeners: Any) -> BurstResult:
         """The load in the lab, as `Lab.carry`."""
+        from lab.runs import Series
+
         if not self.wanted:
             return lab.carry(load, **listeners)
-        began_s = time.time()
-        samples: list[Sample] = []
-        result = lab.carry(load, sampled=samples.append, **listeners)
-        self._carried.append(lambda: lab.record(load, result, samples, began_s))
+        began_s, series = time.time(), Series()
+        result = lab.carry(load, sampled=series.add, **listeners)
+        self._carried.append(lambda: lab.record(load, result, series, began_s))
         return result
 
     def save(self) -> list[Path]:

@@ -232,7 +232,7 @@ SAMPLE_FIELDS = {"t_s", "established", "timed_out", "attempted"}
 
 
 def test_burst_for_programs(lab: Run, tiny: Lab) -> None:
-    """`--json -` prints one document with every field of the contract and nothing else; where the record is is beside."""
+    """`--json -` prints one document with every field of the contract, and nothing else; the record is named beside."""
     ended = lab("burst", "-n", 40, *QUICK, "--json", "-")
     assert ended.status == 0
     assert re.fullmatch(rf"recorded: \S+-{tiny.name}\S* \(lab report .*\)\n", ended.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -23,10 +23,11 @@ from lab.result import BurstResult
 from lab.runs.commands import burst_command, commands, scale_of
 from lab.runs.document import FILES, from_files, to_files
 from lab.runs.environment import read_environment
+from lab.runs.series import Series
 from lab.topology import load_text, scaled
 from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run as Lab
-from tests.support.runs import ran
+from tests.support.runs import ran, sample
 from tests.support.topologies import each_shipped
 from traffic.result import Latency, Percentiles
 from traffic.sighting import Sighting
@@ -108,6 +109,24 @@ def test_result_is_the_document(tmp_path: Path) -> None:
     assert written["schema"] == 1
     assert "result" not in written
     assert "topology_text" not in written
+
+
+@given(st.integers(2, 9), st.lists(st.integers(0, 5), max_size=80))
+@settings(max_examples=60)
+def test_series(most: int, steps: list[int]) -> None:
+    """However long a burst lasts its samples are no more than so many, in order, from the first to the last."""
+    taken = [sample(at_s=float(sum(steps[: index + 1])), held=index) for index in range(len(steps))]
+    series = Series(most)
+    for each in taken:
+        series.add(each)
+    kept = list(series)
+    assert len(kept) <= most + 1
+    assert kept[:1] == taken[:1]
+    assert kept[-1:] == taken[-1:]
+    places = [taken.index(each) for each in kept]
+    assert places == sorted(set(places))
+    if len(taken) <= most and 0 not in steps:
+        assert kept == taken
 
 
 # ── Stored and found ────────────────────────────────────────────────────────────────────────────────────────
@@ -361,7 +380,7 @@ class _Carrying:
             sampled(self._run.samples[0])
         return self._run.result
 
-    def record(self, load: Load, result: BurstResult, samples: list[Sample], began_s: float) -> runs.Run:
+    def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> runs.Run:
         """As a real one."""
         return replace(self._run, load=load, result=result, samples=tuple(samples), began_s=began_s)
 
