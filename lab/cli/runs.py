@@ -140,8 +140,10 @@ def _remove(old: list[Recorded], *, as_json: bool) -> None:
 
 
 def compare(
-    before: Annotated[str, typer.Argument(help="A run: its name or the beginning of it, last, last~1, or a path.")],
-    after: Annotated[str, typer.Argument(help="Another.")] = "last",
+    before: Annotated[
+        str, typer.Argument(help="A run: its name or the beginning of it, last, last~1, or a path.", metavar="A")
+    ],
+    after: Annotated[str, typer.Argument(help="Another.", metavar="B")] = "last",
     *,
     directory: Directory = None,
     as_json: AsJson = False,

@@ -6,6 +6,7 @@ A record is a directory that is whole or not there: it is filled under another n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 import errno
 from itertools import count
@@ -13,6 +14,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import stat
 
 from lab.errors import UsageError
 from lab.invoker import User, as_invoker, invoker
@@ -23,6 +25,7 @@ __all__ = ["Recorded", "all_runs", "default_directory", "find", "forget", "load"
 
 _ID = re.compile(r"\d{8}-\d{6}-\S+")
 _LAST = re.compile(r"last(?:~(\d{1,9}))?")
+_WANTED = f"give a record's directory, or its {RUN_FILE}"
 _TOLD = 5
 """How many names a sentence lists."""
 
@@ -117,9 +120,12 @@ def find(run: str | os.PathLike[str], directory: Path | None = None) -> Path:
 def _at(path: Path) -> Path:
     """The record at a path, which may be that of its `run.json`."""
     path = Path(os.path.abspath(path.parent if path.name == RUN_FILE else path))  # noqa: PTH100 -- links stay
-    if not path.is_dir():
-        what = "is no directory" if path.exists() else "is not there"
-        raise UsageError(f"run {path}: {what}; give a record's directory, or its {RUN_FILE}")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"run {path}: {error.strerror}; {_WANTED}") from None
+    if not stat.S_ISDIR(mode):
+        raise UsageError(f"run {path}: no directory; {_WANTED}")
     return path
 
 
@@ -149,14 +155,19 @@ def _read(path: Path) -> Run:
         try:
             files[name] = (path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            what = "is missing" if any(path.iterdir()) else "is missing, as is everything: the directory is empty"
-        except OSError as error:
-            what = f"cannot be read: {error.strerror}"
+            everything = ", as is everything: the directory is empty" if _is_empty(path) else ""
+            raise UsageError(f"run {path.name} is damaged: {name}: is missing{everything}") from None
         except UnicodeDecodeError:
-            what = "is not UTF-8"
-        if name not in files:
-            raise UsageError(f"run {path.name} is damaged: {name}: {what}")
+            raise UsageError(f"run {path.name} is damaged: {name}: is not UTF-8") from None
+        except OSError as error:
+            raise UsageError(f"run {path.name}: {name} cannot be read: {error.strerror}") from None
     return from_files(path.name, files)
+
+
+def _is_empty(path: Path) -> bool:
+    with suppress(OSError):
+        return not any(path.iterdir())
+    return False
 
 
 def all_runs(directory: Path | None = None) -> Iterator[Recorded]:
@@ -185,9 +196,12 @@ def forget(records: Iterable[Recorded]) -> None:
 
 def _paths(directory: Path) -> list[Path]:
     """The directories of records, the newest first: names begin with the time, in UTC, and times of files tell more."""
+    found = []
     try:
         with os.scandir(directory) as entries:
-            found = [(_order(each), Path(each.path)) for each in entries if _is_record(each)]
+            for each in entries:
+                with suppress(FileNotFoundError):  # removed since it was listed
+                    found += [(_order(each), Path(each.path))] if _is_record(each) else []
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

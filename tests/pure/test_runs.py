@@ -162,8 +162,8 @@ def test_same_second(tmp_path: Path) -> None:
         ("2025", "no run '2025' in {0}; known: 20261122-094103-tiny-2, 20261122-094103-tiny"),
         ("", "no run '' in {0}; known: 20261122-094103-tiny-2, 20261122-094103-tiny"),
         ("last~2", "no run 'last~2' in {0}; 2 recorded there"),
-        ("/nowhere/x", "run /nowhere/x: is not there; give a record's directory, or its run.json"),
-        ("/dev/null", "run /dev/null: is no directory; give a record's directory, or its run.json"),
+        ("/nowhere/x", "run /nowhere/x: No such file or directory; give a record's directory, or its run.json"),
+        ("/dev/null", "run /dev/null: no directory; give a record's directory, or its run.json"),
     ],
 )
 def test_not_found(tmp_path: Path, name: str, text: str) -> None:
@@ -285,6 +285,16 @@ def test_damaged(tmp_path: Path, damage: Damage, text: str) -> None:
         runs.load(ID, tmp_path)
     assert str(refused.value) == found.fault
     assert runs.newest_of("tiny", tmp_path) is None
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    """What cannot be read is not called damaged."""
+    path = runs.save(ran(), tmp_path)
+    (path / "samples.jsonl").unlink()
+    (path / "samples.jsonl").mkdir()
+    with pytest.raises(UsageError) as refused:
+        runs.load(path)
+    assert str(refused.value) == f"run {ID}: samples.jsonl cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize("name", ["run.json", "result.json"])
