@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import json
 import os
 from pathlib import Path
@@ -14,7 +14,9 @@ import pytest
 from lab import runs
 from lab.run import Lab
 from tests.support.command import Ended, run_lab
+from tests.support.machine import require_machine
 
+TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
 NOBODY = 65_534
 QUICK = ("--connect-timeout", 0.5)
 ELSEWHERE = "; --record DIR is another place, --no-record does without"
@@ -22,10 +24,17 @@ ELSEWHERE = "; --record DIR is another place, --no-record does without"
 Burst = Callable[..., Ended]
 
 
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """The topology `tiny`: its NAT gateway takes 30 connections, its ENIs 40."""
+    require_machine()
+    with Lab.up(TINY, name=f"test-{os.getpid()}-records") as lab:
+        yield lab
+
+
 @pytest.fixture
-def burst(small: Callable[..., Lab], tmp_path: Path) -> Burst:
-    """A burst in a lab of one ENI and one NAT gateway of 5 connections; its records go to `tmp_path`."""
-    lab = small(nat=5)
+def burst(lab: Lab, tmp_path: Path) -> Burst:
+    """A burst whose records go to `tmp_path`."""
 
     def run(*arguments: object, through: tuple[str, ...] = (), **variables: str) -> Ended:
         variables = {"XDG_DATA_HOME": str(tmp_path), **variables}
@@ -36,14 +45,14 @@ def burst(small: Callable[..., Lab], tmp_path: Path) -> Burst:
 
 def test_records(burst: Burst, tmp_path: Path) -> None:
     """Each burst leaves a record with all that was seen, the document as it was printed, and samples that tell it."""
-    shown = burst("-n", 8)
+    shown = burst("-n", 33)
     (path,) = (tmp_path / "lab" / "runs").iterdir()
     assert shown.stdout.splitlines()[-1] == f"recorded: {path.name} (lab report {path.name} -o report.html)"
     run = runs.load(path)
-    assert (run.result.tcp.established, run.result.bottleneck, run.load.connections) == (5, "nat_gateway", 8)
+    assert (run.result.tcp.established, run.result.bottleneck, run.load.connections) == (30, "nat_gateway", 33)
     assert run.began_s == pytest.approx(path.stat().st_mtime, abs=30)
     first, *_, last = run.samples
-    assert last.nodes["natgw"].established - first.nodes["natgw"].established == 5
+    assert last.nodes["natgw"].established - first.nodes["natgw"].established == 30
     assert last.nodes["natgw"].refused_connections - first.nodes["natgw"].refused_connections == 3
     assert {each.node for each in run.nodes} == set(last.nodes)
 
@@ -84,10 +93,10 @@ def test_full_disk(burst: Burst, tmp_path: Path) -> None:
     disk.mkdir()
     small = 'mount -t tmpfs -o size=8k none "$0" && "$@"; status=$?; ls -A "$0"; exit $status'
     through = ("unshare", "--mount", "sh", "-c", small, str(disk))
-    ended = burst("-n", 7, "--expect", "established=6", "--record", disk, through=through)
+    ended = burst("-n", 32, "--expect", "established=31", "--record", disk, through=through)
     assert ended.status == 1
     assert ended.stderr.splitlines() == [
         f"not recorded: {disk}: No space left on device{ELSEWHERE}",
-        "expected established=6, saw established=5",
+        "expected established=31, saw established=30",
     ]
     assert ".20" not in ended.stdout
