@@ -70,7 +70,7 @@ def compare(before: Run, after: Run) -> Comparison:
         ),
         load=tuple(_load(before.load, after.load)),
         environment=_differing(_machine(before.environment), _machine(after.environment)),
-        result=tuple(_result(before.result, after.result)),
+        result=tuple(_result(before, after)),
         timing=_both(_timing(before.result), _timing(after.result)),
     )
 
@@ -162,7 +162,7 @@ def _machine(environment: Environment) -> dict[str, Value]:
 # ── What became of it ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _result(before: BurstResult, after: BurstResult) -> Iterator[Difference]:
+def _result(before: Run, after: Run) -> Iterator[Difference]:
     for each in _both(_counts(before), _counts(after)):
         if each.what in _ALWAYS or each.before or each.after:
             yield each
@@ -171,8 +171,8 @@ def _result(before: BurstResult, after: BurstResult) -> Iterator[Difference]:
 _ALWAYS = ("offered", "established", "timed out", "drop threshold", "bottleneck", "ErrorPortAllocation")
 
 
-def _counts(result: BurstResult) -> dict[str, Value]:
-    tcp = result.tcp
+def _counts(run: Run) -> dict[str, Value]:
+    result, tcp = run.result, run.result.tcp
     return {
         "offered": result.offered,
         "DNS failed": result.dns.failed,
@@ -187,7 +187,7 @@ def _counts(result: BurstResult) -> dict[str, Value]:
         "refused by Hyperplane ENIs": _refused(result, "hyperplane_eni"),
         "refused by NAT gateways": _refused(result, "nat_gateway"),
         "refused by interface endpoints": _refused(result, "interface_endpoint"),
-        "ErrorPortAllocation": sum(each.dropped_packets for each in result.limits if each.kind == "nat_gateway"),
+        "ErrorPortAllocation": _without_port(run),
         "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
     }
@@ -195,6 +195,21 @@ def _counts(result: BurstResult) -> dict[str, Value]:
 
 def _refused(result: BurstResult, kind: str) -> int:
     return sum(each.dropped_connections for each in result.limits if each.kind == kind)
+
+
+def _without_port(run: Run) -> int | None:
+    """Packets for which NAT gateways had no port, from the first sample to the last; None without samples."""
+    if not run.samples:
+        return None
+    first, last = (
+        sum(
+            at.nodes[each.node].without_port
+            for each in run.nodes
+            if each.kind == "nat_gateway" and each.node in at.nodes
+        )
+        for at in (run.samples[0], run.samples[-1])
+    )
+    return last - first
 
 
 def _timing(result: BurstResult) -> dict[str, Value]:

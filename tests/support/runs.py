@@ -30,10 +30,11 @@ ENVIRONMENT = Environment(
 )
 
 
-def sample(at_s: float, held: int = 0, node: str = "natgw") -> Sample:
-    """One NAT node that holds so many connections."""
+def sample(at_s: float, held: int = 0, refused: int = 0, node: str = "natgw") -> Sample:
+    """One NAT node that holds so many connections, and has refused so many packets."""
     passed = Traffic(held, held * 60, held, held * 60)
-    return Sample(at_s, {node: NodeSample({"connections_admitted": held} if held else {}, {}, held, passed, passed)})
+    counters = {"connections_admitted": held, "refused_packets_eip1_cache_tcp": refused}
+    return Sample(at_s, {node: NodeSample({name: n for name, n in counters.items() if n}, {}, held, passed, passed)})
 
 
 def ran(
@@ -73,7 +74,10 @@ def ran(
             result=result,
             nodes=plan.nat_nodes,
             limiters=plan.limiters,
-            samples=(sample(began_s), sample(began_s + 1, established)),
+            samples=(
+                sample(began_s, refused=7),
+                sample(began_s + 1, established, refused=7 + timed_out * 2 * (bottleneck == "nat_gateway")),
+            ),
             environment=ENVIRONMENT,
         ),
         **rest,
