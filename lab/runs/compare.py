@@ -188,6 +188,7 @@ def _counts(run: Run) -> dict[str, Value]:
         "refused by NAT gateways": _refused(result, "nat_gateway"),
         "refused by interface endpoints": _refused(result, "interface_endpoint"),
         "ErrorPortAllocation": _without_port(run),
+        "SYNs whose port search failed": result.ports_not_found,
         "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
     }
@@ -201,12 +202,9 @@ def _without_port(run: Run) -> int | None:
     """Packets for which NAT gateways had no port, from the first sample to the last; None without samples."""
     if not run.samples:
         return None
+    gateways = [each.node for each in run.nodes if each.kind == "nat_gateway"]
     first, last = (
-        sum(
-            at.nodes[each.node].without_port
-            for each in run.nodes
-            if each.kind == "nat_gateway" and each.node in at.nodes
-        )
+        sum(at.nodes[node].without_port for node in gateways if node in at.nodes)
         for at in (run.samples[0], run.samples[-1])
     )
     return last - first
