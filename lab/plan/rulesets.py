@@ -105,4 +105,5 @@ def sets_lost(old: str, new: str) -> frozenset[str]:
 
 def marks_of(text: str) -> dict[str, int]:
     """Slot set → the connection mark of those who hold a slot in it."""
-    return {name: int(mark, 16) for mark, name in _MARK.findall(text)}
+    sets = sets_of(text)
+    return {name: int(mark, 16) for mark, name in _MARK.findall(text) if name in sets}

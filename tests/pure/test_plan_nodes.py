@@ -120,7 +120,7 @@ def test_each_further_eni_is_a_limiter_of_its_own() -> None:
     (node,) = (each for each in plan.nodes if each.kind == "hyperplane_eni")
     assert node.addresses == ("10.0.1.4", "10.0.1.5", "10.0.1.6")
     text = ruleset(plan, "eni-p")
-    marks = dict(re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text))
+    marks = dict(re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) (?:accept|goto admitted)", text))
     assert len(set(marks.values())) == 3
     *further, first = chain(text, "translate")[1:]
     assert first.endswith('"vpc" snat to 10.0.1.4')
@@ -174,7 +174,7 @@ def test_an_eni_that_counts_each_destination() -> None:
         assert admissions(chain(text, f"admit_{each.slots}")) == [each.slots]
         assert chain(text, f"admit_{each.slots}")[-1] == f"goto refuse_{each.slots}"
     assert admissions(others) == [found[-1].slots] * 2
-    marks = re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text)
+    marks = re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) (?:accept|goto admitted)", text)
     assert len({mark for _, mark in marks}) == len(found)
 
 
@@ -226,7 +226,7 @@ def test_one_set_for_each_destination() -> None:
     text = ruleset(plan, "natgw")
     sizes = dict(re.findall(r"set (\w+) { type ipv4_addr \. inet_service; size (\d+);", text))
     assert {each.slots: sizes.get(each.slots) for each in found} == {each.slots: "7" for each in found}
-    marks = re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text)
+    marks = re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) (?:accept|goto admitted)", text)
     assert len({mark for _, mark in marks}) == len(found) == len(set(marks))
 
 
@@ -234,7 +234,7 @@ def test_translation() -> None:
     """What an Elastic IP admitted leaves from that Elastic IP."""
     plan = build(one_gateway(elastic_ips=2))
     text = ruleset(plan, "natgw")
-    marks = dict(re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) accept", text))
+    marks = dict(re.findall(r"update @(\w+) .*? ct mark set (0x[0-9a-f]+) (?:accept|goto admitted)", text))
     translated = {
         mark: eip
         for listed, eip in re.findall(r"ct mark { (.*?) } snat to ([\d.]+):1024-65535", text)
