@@ -18,6 +18,7 @@ LAYERS = (
     {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity"},
     {"lab.capacity_topology"},  # writes down what a peak needs
     {"lab.kernel"},  # makes a plan so
+    {"lab.capture"},  # writes down what crosses it
     {"lab.observe"},  # reads what is so
     {"lab.history"},  # keeps what was so
     {"lab.collector"},  # fills it, in a process of its own

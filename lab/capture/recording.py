@@ -1,0 +1,273 @@
+"""A capture from its first packet to its last: what all ears hear, in the order of time, into one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+import os
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from lab.capture import pcapng
+from lab.capture.ears import Ear, Kinds
+from lab.kernel.frames import Frames
+from lab.kernel.namespaces import NETNS_DIRECTORY
+from lab.kernel.packet_ring import LATEST_S
+
+__all__ = ["Cut", "End", "Heard", "Limits", "Outcome", "Output", "record"]
+
+_TURN_S = 0.05
+_LOOK_EVERY_S = 0.2
+"""How often it is looked whether the nodes are still there, and told how far it is."""
+_PATIENCE_S = 3 * LATEST_S
+"""How long a packet waits for earlier ones from elsewhere."""
+_LAST_PACKETS_WITHIN_S = 1.0
+_AT_ONCE = 16_384
+"""Packets for which blocks are made at a time."""
+_NS = 1_000_000_000
+
+
+def _silent(_: int) -> None:
+    """Progress that nobody asked for."""
+
+
+class End(Enum):
+    """Why a capture ended."""
+
+    ASKED = "it was stopped"
+    COUNT = "there were as many packets as wanted"
+    SECONDS = "the time was over"
+    GONE = "the lab was taken down meanwhile"
+    NOBODY_READS = "nobody reads any more what is written"
+    NO_ROOM = "no more could be written"
+
+
+class Limits(NamedTuple):
+    """When a capture ends by itself."""
+
+    packets: int | None = None
+    seconds: float | None = None
+
+
+_NO_LIMITS = Limits()
+
+
+class Heard(NamedTuple):
+    """What one interface of the file came to."""
+
+    node: str
+    kind: str
+    name: str
+    packets: int
+    """In the file."""
+    dropped: int
+    """For which there was no room between the kernel and the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a capture."""
+
+    end: End
+    heard: tuple[Heard, ...]
+    refusal: OSError | None = None
+    """Why no more could be written."""
+    gone: tuple[str, ...] = ()
+    """Nodes that were taken away meanwhile."""
+
+    @property
+    def packets(self) -> int:
+        """How many there are in the file."""
+        return sum(each.packets for each in self.heard)
+
+    @property
+    def dropped(self) -> int:
+        """How many there was no room for."""
+        return sum(each.dropped for each in self.heard)
+
+
+class Cut(Exception):  # noqa: N818  # an end, not an error
+    """No more could be written; the file ends with a whole block."""
+
+    def __init__(self, written: int, refusal: OSError) -> None:
+        super().__init__(written, refusal)
+        self.written, self.refusal = written, refusal
+        """How many of the blocks are in the file, and why not all."""
+
+
+class Output:
+    """What is written to; however it ends, it ends with a whole block."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._bytes = descriptor, 0
+
+    def clear(self) -> None:
+        """Forget what was in the file."""
+        with suppress(OSError):  # a pipe, or a device
+            os.ftruncate(self._descriptor, 0)
+
+    def write(self, blocks: bytes | memoryview) -> None:
+        """Write whole blocks; Cut where not all of them could be written."""
+        done, data = 0, memoryview(blocks).cast("B")
+        try:
+            while done < len(data):
+                done += os.write(self._descriptor, data[done:])
+        except OSError as refusal:
+            written, whole = pcapng.whole_blocks(bytes(data[:done]))
+            with suppress(OSError):  # what a pipe has taken it keeps
+                os.ftruncate(self._descriptor, self._bytes + whole)
+            raise Cut(written, refusal) from refusal
+        self._bytes += done
+
+
+def record(
+    ears: Sequence[Ear],
+    kinds: Kinds,
+    output: Output,
+    limits: Limits = _NO_LIMITS,
+    *,
+    about: str = "",
+    asked_to_end: Callable[[], bool],
+    progress: Callable[[int], None] = _silent,
+) -> Outcome:
+    """Write what the ears hear until somebody asks for the end, or it comes by itself.
+
+    `about` is a comment on the whole file; `progress` is told the number of packets so far.
+    """
+    recording = _Recording(ears, kinds, output, limits)
+    try:
+        recording.begin(about)
+        end = recording.listen(asked_to_end, progress)
+        recording.finish(end)
+    except Cut as cut:
+        nobody_reads = isinstance(cut.refusal, BrokenPipeError)
+        return recording.outcome(End.NOBODY_READS if nobody_reads else End.NO_ROOM, cut.refusal)
+    return recording.outcome(end)
+
+
+class _Recording:
+    def __init__(self, ears: Sequence[Ear], kinds: Kinds, output: Output, limits: Limits) -> None:
+        self._ears, self._kinds, self._output, self._limits = ears, kinds, output, limits
+        self._waiting: list[Frames] = []
+        self._written = np.zeros(len(ears), np.int64)
+        self._homes = {each.node.namespace: _identity(each.node.namespace) for each in ears}
+        self._listening = dict(enumerate(ears))
+        self._began_ns = 0
+
+    @property
+    def packets(self) -> int:
+        return int(self._written.sum())
+
+    def begin(self, about: str) -> None:
+        self._began_ns = time.time_ns()
+        system = f"{os.uname().sysname} {os.uname().release}"
+        self._output.clear()
+        self._output.write(pcapng.header("lab capture", system, (each.described for each in self._ears), about))
+
+    def listen(self, asked_to_end: Callable[[], bool], progress: Callable[[int], None]) -> End:
+        began_s = looked_s = time.monotonic()
+        while True:
+            self._turn(time.time_ns() - int(_PATIENCE_S * _NS))
+            now_s = time.monotonic()
+            if self._is_full():
+                return End.COUNT
+            if asked_to_end():
+                return End.ASKED
+            if self._limits.seconds is not None and now_s >= began_s + self._limits.seconds:
+                return End.SECONDS
+            if now_s >= looked_s + _LOOK_EVERY_S:
+                looked_s = now_s
+                progress(self.packets)
+                self._let_go_of_what_is_gone()
+                if not self._listening:
+                    return End.GONE
+            time.sleep(_TURN_S)
+
+    def finish(self, end: End) -> None:
+        """What was heard up to now is written, whatever has not come out of the kernel yet."""
+        for ear in self._listening.values():
+            ear.end()
+        if end is not End.COUNT:
+            self._read_to_the_end(self._listening)
+            self._turn(None)
+        now_ns = time.time_ns()
+        for number, ear in enumerate(self._ears):
+            seen = pcapng.Statistics(self._began_ns, now_ns, int(self._written[number]), ear.dropped())
+            self._output.write(pcapng.statistics(number, seen))
+
+    def outcome(self, end: End, refusal: OSError | None = None) -> Outcome:
+        heard = tuple(
+            Heard(ear.node.name, ear.node.kind, ear.described.name, int(written), ear.dropped())
+            for ear, written in zip(self._ears, self._written, strict=True)
+        )
+        gone = [ear.node.name for number, ear in enumerate(self._ears) if number not in self._listening]
+        return Outcome(end, heard, refusal, tuple(dict.fromkeys(gone)))
+
+    def _turn(self, until_ns: int | None) -> None:
+        """Read what there is, and write what nothing earlier can come before any more: all of it, without a time."""
+        self._read(self._listening)
+        if until_ns is None:
+            ready, self._waiting = self._waiting, []
+        else:
+            early = [each.at_ns < until_ns for each in self._waiting]
+            ready = [each.take(which) for each, which in zip(self._waiting, early, strict=True)]
+            later = (each.take(~which) for each, which in zip(self._waiting, early, strict=True) if not which.all())
+            self._waiting = list(later)
+        frames = Frames.merged([each for each in ready if len(each)])
+        if self._limits.packets is not None:
+            frames = frames.take(slice(self._limits.packets - self.packets))
+        self._write(frames)
+
+    def _read(self, ears: Mapping[int, Ear]) -> None:
+        for number, ear in ears.items():
+            self._waiting += (each.at(number) for each in ear.read())
+
+    def _write(self, frames: Frames) -> None:
+        for first in range(0, len(frames), _AT_ONCE):
+            some = frames.take(slice(first, first + _AT_ONCE))
+            try:
+                self._output.write(pcapng.packets(some, self._kinds.options).data)
+            except Cut as cut:
+                self._count(some.take(slice(cut.written)))
+                raise
+            self._count(some)
+
+    def _count(self, frames: Frames) -> None:
+        self._written += np.bincount(frames.interface, minlength=len(self._ears))
+
+    def _is_full(self) -> bool:
+        return self._limits.packets is not None and self.packets >= self._limits.packets
+
+    def _read_to_the_end(self, ears: Mapping[int, Ear]) -> None:
+        deadline_s = time.monotonic() + _LAST_PACKETS_WITHIN_S
+        while True:
+            self._read(ears)
+            if all(ear.complete() for ear in ears.values()) or time.monotonic() > deadline_s:
+                return
+            time.sleep(_TURN_S)
+
+    def _let_go_of_what_is_gone(self) -> None:
+        """A namespace that has lost its name lives on while anybody listens in it."""
+        gone = {
+            number: ear
+            for number, ear in self._listening.items()
+            if _identity(ear.node.namespace) != self._homes[ear.node.namespace]
+        }
+        for number, ear in gone.items():
+            ear.end()
+            del self._listening[number]
+        self._read_to_the_end(gone)
+        for ear in gone.values():
+            ear.close()
+
+
+def _identity(namespace: str) -> int:
+    """What tells a namespace from a later one of the same name; 0 when there is none."""
+    try:
+        return (NETNS_DIRECTORY / namespace).stat().st_ino
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,248 @@
+"""`lab capture`: packets into a file that wireshark opens, from one interface or from the whole path at once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lab.cli.options import LabName
+from lab.cli.show import notice, print_json
+from lab.errors import KernelError, UsageError
+from lab.invoker import as_invoker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from lab.capture.ears import Ear, Kinds
+    from lab.capture.recording import Outcome
+    from lab.run import Lab
+
+__all__ = ["register"]
+
+_STDOUT = "-"
+_MOST_BYTES = 262_144
+"""tcpdump's own default: more than any packet has."""
+_FEWEST_BYTES = 14
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command()(capture)
+
+
+def capture(
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Where to listen: all interfaces of a node, or one; everywhere on the way unless given.",
+            metavar="NODE[:INTERFACE]",
+        ),
+    ] = None,
+    *,
+    file: Annotated[
+        str,
+        typer.Option("-w", help="The file, in pcapng format; - is standard output.", metavar="FILE|-"),
+    ],
+    dropped: Annotated[
+        bool,
+        typer.Option("--dropped", help="Only what a limit of connections refused, at these nodes or at all."),
+    ] = False,
+    expression: Annotated[
+        str | None,
+        typer.Option("--filter", help="Only packets that match, as for tcpdump.", metavar="EXPRESSION"),
+    ] = None,
+    packets: Annotated[
+        int | None, typer.Option("--count", min=1, help="End after so many packets.", metavar="N")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", help="End after so long.", metavar="S")] = None,
+    snap_bytes: Annotated[
+        int,
+        typer.Option(
+            "--snaplen",
+            min=_FEWEST_BYTES,
+            max=_MOST_BYTES,
+            help="Keep only so many bytes of each packet; 96 have all headers.",
+            metavar="BYTES",
+        ),
+    ] = _MOST_BYTES,
+    lab: LabName = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say in one JSON document what came of it; not with -w -.")
+    ] = False,
+) -> None:
+    """Write packets to a file that wireshark and tshark open, until Ctrl-C, --count or --seconds.
+
+    Without NODE it listens at every interface between functions and servers at once. Each is an interface of the file,
+    such as eni-private-a:vpc, so one file shows a SYN at every step of its way, and where it stops.
+
+    \b
+    sudo lab capture -w path.pcapng                     the whole path; then, elsewhere: sudo lab burst -n 40
+    sudo lab capture eni-private-a natgw:inet -w some.pcapng
+    sudo lab capture --dropped -w dropped.pcapng        what limits refused, and nothing else
+    sudo lab capture --filter 'tcp port 443' --snaplen 96 --seconds 10 -w syns.pcapng
+    sudo lab capture natgw -w - | tshark -r -
+    """
+    _require_sense(file, dropped=dropped, expression=expression, seconds=seconds, as_json=as_json)
+    from lab.capture.recording import Limits, Output, record
+    from lab.run import Lab
+
+    found = Lab.find(lab)
+    if not found.complete:
+        raise UsageError(f"lab {found.name} is half built, or of another version; lab down --lab {found.name}")
+    kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+    with _opened(file) as descriptor, _asked_to_end() as asked, listening as ears:
+        places = len({each.node.name for each in ears})
+        what = f"refused packets of {places} nodes" if dropped else f"{len(ears)} interfaces of {places} nodes"
+        notice(f"listening: {what}, into {_name(file)}; Ctrl-C ends it")
+        with _progress() as progress:
+            outcome = record(
+                ears,
+                kinds,
+                Output(descriptor),
+                Limits(packets, seconds),
+                about=f"lab {found.name}: {what}",
+                asked_to_end=asked,
+                progress=progress,
+            )
+    _tell(outcome, file, as_json=as_json)
+
+
+def _require_sense(file: str, *, dropped: bool, expression: str | None, seconds: float | None, as_json: bool) -> None:
+    """Refuse what cannot be, before anything is opened."""
+    if dropped and expression is not None:
+        raise UsageError(
+            "--filter and --dropped: what was dropped is filtered when the file is read: tshark -r FILE -Y …"
+        )
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"--seconds {seconds:g}: more than 0")
+    if file == _STDOUT and as_json:
+        raise UsageError("--json and -w -: both are for standard output")
+    if file == _STDOUT and sys.stdout.isatty():
+        raise UsageError("-w -: packets are no text for a terminal; pipe them: lab capture … -w - | tshark -r -")
+
+
+def _ears(
+    lab: Lab, wanted: Sequence[str], *, dropped: bool, expression: str | None, snap_bytes: int
+) -> tuple[Kinds, AbstractContextManager[list[Ear]]]:
+    """Where to listen, and how; UsageError for a place that is none, or a filter that is none."""
+    from lab.capture import ears
+    from lab.kernel.packet_filter import compiled, everything
+
+    kinds, plan = ears.Kinds(), lab.plan
+    if dropped:
+        for each in wanted:
+            if ":" in each:
+                raise UsageError(f"--dropped {each}: limits are a node's, not an interface's: {each.partition(':')[0]}")
+        named = [ears.limiter_node(plan, lab.node(each)) for each in wanted]
+        return kinds, ears.at_limiters(list(dict.fromkeys(named)) or ears.every_limiter_node(plan), kinds, snap_bytes)
+    places = [place for each in wanted for place in _places(lab, each)] or ears.every_place(plan)
+    program = everything(snap_bytes) if expression is None else compiled(expression, snap_bytes)
+    return kinds, ears.at_interfaces(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
+
+
+def _places(lab: Lab, text: str) -> list[Any]:
+    from lab.capture.ears import places_of
+
+    node, colon, interface = text.partition(":")
+    return places_of(lab.plan, lab.node(node), interface if colon else None)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[int]:
+    """The file's descriptor; the file is the user's, and made with the user's rights only."""
+    if file == _STDOUT:
+        yield sys.stdout.fileno()
+        return
+    try:
+        with as_invoker():
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UsageError(f"-w {file}: cannot be written: {error.strerror}") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, or the process was told to end; the second time it ends at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """How many packets so far, on a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status("no packets yet", refresh_per_second=4) as status:
+        yield lambda packets: status.update(f"{packets:,} packets")
+
+
+def _name(file: str) -> str:
+    return "standard output" if file == _STDOUT else file
+
+
+def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
+    """What came of it, on standard error: packets may be on their way through the other one."""
+    from lab.capture.recording import End
+
+    if as_json:
+        print_json(_document(outcome, file))
+    else:
+        _say(outcome, file)
+    if outcome.end is End.NO_ROOM and outcome.refusal is not None:
+        raise KernelError(
+            f"{_name(file)}: {outcome.refusal.strerror}; it has the first {outcome.packets:,} packets, and ends there"
+        )
+
+
+def _say(outcome: Outcome, file: str) -> None:
+    width = max(len(each.name) for each in outcome.heard)
+    for each in outcome.heard:
+        lost = f"  {each.dropped:,} more there was no room for" if each.dropped else ""
+        notice(f"{each.name:{width}} {each.packets:>11,}{lost}")
+    lost = f", {outcome.dropped:,} more there was no room for" if outcome.dropped else ""
+    notice(f"{outcome.packets:,} packets in {_name(file)}{lost}; {outcome.end.value}")
+
+
+def _document(outcome: Outcome, file: str) -> dict[str, Any]:
+    return {
+        "file": file,
+        "end": outcome.end.name.lower(),
+        "packets": outcome.packets,
+        "dropped_packets": outcome.dropped,
+        "interfaces": [
+            {
+                "name": each.name,
+                "node": each.node,
+                "kind": each.kind,
+                "packets": each.packets,
+                "dropped_packets": each.dropped,
+            }
+            for each in outcome.heard
+        ],
+        "nodes_gone": list(outcome.gone),
+    }
