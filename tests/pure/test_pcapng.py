@@ -56,8 +56,8 @@ def frames(packets: Sequence[Packet]) -> Frames:
     for number in range(len(INTERFACES)):
         some = [each for each in packets if each.interface == number]
         lengths = [len(each.payload) + each.cut_off for each in some]
-        payloads, times, kinds = ([each[at] for each in some] for at in (0, 2, 3))
-        heard.append(Frames.of(payloads, lengths, times, kinds).at(number))
+        times, kinds = [each.at_ns for each in some], [each.kind for each in some]
+        heard.append(Frames.of([each.payload for each in some], lengths, times, kinds).at(number))
     return Frames.merged(heard)
 
 
