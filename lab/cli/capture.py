@@ -214,9 +214,7 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
     else:
         _say(outcome, file)
     if outcome.end is End.NO_ROOM and outcome.refusal is not None:
-        raise KernelError(
-            f"{_name(file)}: {outcome.refusal.strerror}; it has the first {outcome.packets:,} packets, and ends there"
-        )
+        raise KernelError(f"{_name(file)}: {outcome.refusal.strerror}; it ends there, with {outcome.packets:,} packets")
 
 
 def _say(outcome: Outcome, file: str) -> None:
