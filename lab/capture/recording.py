@@ -38,9 +38,9 @@ def _silent(_: int) -> None:
 class End(Enum):
     """Why a capture ended."""
 
-    ASKED = "it was stopped"
-    COUNT = "there were as many packets as wanted"
-    SECONDS = "the time was over"
+    ASKED = "stopped"
+    COUNT = "that is the count"
+    SECONDS = "the time is up"
     GONE = "the lab was taken down meanwhile"
     NOBODY_READS = "nobody reads any more what is written"
     NO_ROOM = "no more could be written"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lab.cli.options import LabName
-from lab.cli.show import notice, print_json
+from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import KernelError, UsageError
 from lab.invoker import as_invoker
 
@@ -97,8 +97,7 @@ def capture(
         raise UsageError(f"lab {found.name} is half built, or of another version; lab down --lab {found.name}")
     kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
     with _opened(file) as descriptor, _asked_to_end() as asked, listening as ears:
-        places = len({each.node.name for each in ears})
-        what = f"refused packets of {places} nodes" if dropped else f"{len(ears)} interfaces of {places} nodes"
+        what = _what(ears, dropped=dropped)
         notice(f"listening: {what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:
             outcome = record(
@@ -201,12 +200,21 @@ def _progress() -> Iterator[Callable[[int], None]]:
         yield lambda packets: status.update(f"{packets:,} packets")
 
 
+def _what(ears: Sequence[Ear], *, dropped: bool) -> str:
+    nodes = _counted(len({each.node.name for each in ears}), "node")
+    return f"packets that {nodes} refused" if dropped else f"{_counted(len(ears), 'interface')} of {nodes}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _name(file: str) -> str:
     return "standard output" if file == _STDOUT else file
 
 
 def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
-    """What came of it, on standard error: packets may be on their way through the other one."""
+    """What came of it; on standard error when the packets go to standard output."""
     from lab.capture.recording import End
 
     if as_json:
@@ -218,12 +226,16 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
 
 
 def _say(outcome: Outcome, file: str) -> None:
-    width = max(len(each.name) for each in outcome.heard)
-    for each in outcome.heard:
-        lost = f"  {each.dropped:,} more there was no room for" if each.dropped else ""
-        notice(f"{each.name:{width}} {each.packets:>11,}{lost}")
-    lost = f", {outcome.dropped:,} more there was no room for" if outcome.dropped else ""
-    notice(f"{outcome.packets:,} packets in {_name(file)}{lost}; {outcome.end.value}")
+    rows = [(each.name, each.packets, each.dropped) for each in outcome.heard]
+    lost = f", {number(outcome.dropped)} more there was no room for" if outcome.dropped else ""
+    summary = f"{number(outcome.packets)} packets in {_name(file)}{lost}; {outcome.end.value}"
+    if file != _STDOUT:
+        table(("interface", "#packets", "#no room for"), rows)
+        say(summary)
+        return
+    for name, packets, dropped in rows:
+        notice(f"{name}: {number(packets)} packets, no room for {number(dropped)}")
+    notice(summary)
 
 
 def _document(outcome: Outcome, file: str) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def test_only_what_was_dropped(story: Story, path: list[Packet]) -> None:
         "eni-private-a: no slot free in connections"
     }
     assert story.dropped.status == 0
-    assert f"20 packets in {story.directory / 'dropped.pcapng'}" in story.dropped.stderr
+    assert f"20 packets in {story.directory / 'dropped.pcapng'}" in story.dropped.stdout
 
 
 def test_through_a_pipe(story: Story, path: list[Packet]) -> None:
@@ -255,11 +255,10 @@ def test_the_file_is_the_users(story: Story, tmp_path: Path) -> None:
     mine.mkdir()
     os.chown(mine, 4711, 4711)
     words = ("capture", "--lab", story.lab.name, "resolver", "--seconds", 0.1, "--json", "-w")
-    sudo = {"SUDO_UID": "4711", "SUDO_GID": "4711"}
-    done = run_lab(*words, mine / "file.pcapng", **sudo)
+    done = run_lab(*words, mine / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
     assert (done.status, done.json["end"], (mine / "file.pcapng").stat().st_uid) == (0, "seconds", 4711)
     assert packets(mine / "file.pcapng") == []
-    refused = run_lab(*words, tmp_path / "file.pcapng", **sudo)
+    refused = run_lab(*words, tmp_path / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
     assert refused == (2, "", f"-w {tmp_path / 'file.pcapng'}: cannot be written: Permission denied\n")
 
 

@@ -20,7 +20,7 @@ TWO_SUBNETS = str(next(path for path in SHIPPED if path.stem == "two_subnets"))
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 COMMANDS = (
-    *("up", "down", "list", "status", "burst", "impair", "exec", "shell"),
+    *("up", "down", "list", "status", "burst", "impair", "capture", "exec", "shell"),
     *("validate", "predict", "schema", "plan-capacity"),
 )
 
