@@ -35,6 +35,7 @@ _PACKAGES = {
     "redis-server": "redis-server",
     "ss": "iproute2",
     "tcpdump": "tcpdump",
+    "tshark": "tshark",
     "wrk": "wrk",
 }
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""

@@ -286,22 +286,10 @@ def test_no_tcpdump(story: Story, tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        (("--filter", "tcp prt 443"), "--filter 'tcp prt 443': can't parse filter expression: syntax error"),
-        (("natgw:svc",), "no interface 'svc' in node natgw; known: vpc, inet"),
-        (
-            ("--dropped", "vpc"),
-            "node vpc has no limit of connections; those that have: eni-private-a, eni-private-b, natgw",
-        ),
-    ],
-)
-def test_mistakes(story: Story, tmp_path: Path, words: tuple[str, ...], fault: str) -> None:
-    """What is not there ends with status 2 and what there is, and the file is left as it was."""
+def test_a_filter_that_is_none(story: Story, tmp_path: Path) -> None:
+    """It ends with status 2 and tcpdump's words, and the file is left as it was."""
     path = tmp_path / "file.pcapng"
     path.write_text("kept")
-    ended = run_lab("capture", "--lab", story.lab.name, "-w", path, *words)
-    assert (ended.status, ended.stdout) == (2, "")
-    assert fault in ended.stderr
+    ended = run_lab("capture", "--lab", story.lab.name, "-w", path, "--filter", "tcp prt 443")
+    assert ended == (2, "", "--filter 'tcp prt 443': can't parse filter expression: syntax error\n")
     assert path.read_text() == "kept"

@@ -1,4 +1,4 @@
-"""What a capture writes, read by scapy: the blocks, the order of packets, and files that end too early."""
+"""What a capture writes, read by scapy: blocks, the order of packets, files that end too early; where it listens."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.capture import pcapng
-from lab.capture.ears import Kinds
+from lab.capture.ears import Kinds, every_place, limiter_node, places_of
 from lab.capture.recording import End, Limits, Outcome, Output, record
+from lab.errors import UsageError
 from lab.kernel.frames import Frames
-from lab.plan.objects import NodePlan
+from lab.plan import build
+from lab.plan.objects import BridgePort, NodePlan, VethPair
+from lab.topology import load
+from tests.support.cli import Run
+from tests.support.topologies import SHIPPED
 
 KINDS = (pcapng.flags(outgoing=False, reception=1), pcapng.flags(outgoing=True), pcapng.comment("no slot: größer"))
 DIRECTIONS = (1, 2, None)
@@ -198,3 +203,52 @@ def test_nowhere_to_write() -> None:
     outcome = record([ear], Kinds(), Output(writer), asked_to_end=lambda: False)
     os.close(writer)
     assert outcome.end is End.NOBODY_READS
+
+
+# ── Where to listen ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_whole_path(path: Path) -> None:
+    """Without a node, each end of each link is heard once, but for those of the bridge in the service VPC."""
+    plan = build(load(path))
+    places = every_place(plan)
+    ends = {
+        (end.namespace, end.interface)
+        for each in plan.objects
+        if isinstance(each, VethPair)
+        for end in (each.a, each.b)
+    }
+    bridged = {(each.namespace, each.interface) for each in plan.objects if isinstance(each, BridgePort)}
+    assert {(node.namespace, interface) for node, interface in places} == ends - bridged
+    assert len(places) == len(ends - bridged)
+
+
+def test_places_that_are_not_there() -> None:
+    """An interface that a node has not, and a node that refuses nothing, are told with what there is instead."""
+    plan = build(load(next(path for path in SHIPPED if path.stem == "tiny")))
+    natgw, vpc = (next(node for node in plan.nodes if node.name == name) for name in ("natgw", "vpc"))
+    assert [each.interface for each in places_of(plan, natgw)] == ["vpc", "inet"]
+    assert [each.interface for each in places_of(plan, natgw, "inet")] == ["inet"]
+    with pytest.raises(UsageError, match=r"^no interface 'svc' in node natgw; known: vpc, inet$"):
+        places_of(plan, natgw, "svc")
+    assert limiter_node(plan, natgw) is natgw
+    with pytest.raises(UsageError, match=r"node vpc has no limit .*: eni-private-a, eni-private-b, natgw$"):
+        limiter_node(plan, vpc)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ((), "Missing option '-w'"),
+        (("-w", "x", "--dropped", "--filter", "tcp"), "--filter and --dropped: "),
+        (("-w", "x", "--seconds", "nan"), "--seconds nan: more than 0"),
+        (("-w", "x", "--count", "0"), "'--count'"),
+        (("-w", "-", "--json"), "--json and -w -: both are for standard output"),
+    ],
+)
+def test_options_that_make_no_sense(run: Run, words: tuple[str, ...], fault: str) -> None:
+    """They end with status 2 and a sentence, before a lab is looked for."""
+    status, out, err = run("capture", *words)
+    assert (status, out) == (2, "")
+    assert fault in err
