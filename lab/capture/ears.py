@@ -134,11 +134,13 @@ def at_interfaces(
         for node, interface in places:
             # A bridge's port takes what is for others; at a node's own interface that is what the bridge has flooded.
             heard = program if (node.namespace, interface) in bridged else without_others(program)
-            ring = namespaces[node.namespace].run(PacketRing, interface, heard, blocks)
+            name = f"{node.name}:{interface}"
+            try:
+                ring = namespaces[node.namespace].run(PacketRing, interface, heard, blocks)
+            except OSError as refused:
+                raise KernelError(f"the kernel refused to listen at {name}: {refused.strerror}") from refused
             undo.callback(ring.close)
-            described = pcapng.Interface(
-                f"{node.name}:{interface}", _description(node), pcapng.ETHERNET, snap_bytes, expression
-            )
+            described = pcapng.Interface(name, _description(node), pcapng.ETHERNET, snap_bytes, expression)
             ears.append(_AtInterface(node, described, ring))
         namespaces.close()
         yield ears

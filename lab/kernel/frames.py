@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -84,15 +84,7 @@ class Frames:
 
     def at(self, interface: int) -> Self:
         """The same at an interface of that number."""
-        return type(self)(
-            self.words,
-            self.start,
-            self.captured,
-            self.original,
-            self.at_ns,
-            self.kind,
-            np.full(len(self), interface, np.uint32),
-        )
+        return replace(self, interface=np.full(len(self), interface, np.uint32))
 
 
 _NO_WORDS, _NO_TIMES = np.zeros(0, np.uint32), np.zeros(0, np.uint64)

@@ -58,10 +58,7 @@ class LogGroup:
     """
 
     def __init__(self, group: int, snap_bytes: int) -> None:
-        self.dropped = 0
-        """Packets that the kernel had no room for, as far as later ones show it."""
-        self.overrun = False
-        """Whether it has said that it had no room."""
+        self._missing, self._overrun = 0, False
         self._group, self._expected = group, 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
         try:
@@ -89,11 +86,16 @@ class LogGroup:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self.overrun = True
+                self._overrun = True
                 continue
             for kind, body in _messages(memoryview(datagram)):
                 if kind == _SUBSYSTEM << 8 | _PACKET:
                     yield self._logged(body[_FAMILY.size :])
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel had no room for: those that later ones show to be missing, or one when it says so."""
+        return max(self._missing, int(self._overrun))
 
     def end(self) -> None:
         """Leave the group to others; what the kernel has gathered can be read now (instance_destroy)."""
@@ -106,7 +108,7 @@ class LogGroup:
     def _logged(self, body: memoryview) -> Logged:
         fields = dict(attributes(body))
         number = int.from_bytes(fields[_SEQUENCE], "big")
-        self.dropped += (number - self._expected) % _NUMBERS
+        self._missing += (number - self._expected) % _NUMBERS
         self._expected = (number + 1) % _NUMBERS
         payload = bytes(fields[_PAYLOAD])
         prefix = bytes(fields.get(_PREFIX, b"")).rstrip(b"\0").decode()

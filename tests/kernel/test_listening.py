@@ -233,7 +233,7 @@ def test_logged_packets(logging: Logging) -> None:
     assert [each.payload[28:32] for each in found] == [b"0009", b"0007", b"0009"]
     assert {(each.original, len(each.payload), each.payload[0]) for each in found} == {(128, 128, 0x45)}
     assert before_ns - 1000 <= found[0].at_ns <= found[-1].at_ns <= time.time_ns()
-    assert (group.dropped, group.overrun) == (0, False)
+    assert group.dropped == 0
 
 
 def test_only_the_beginning_of_logged_packets(logging: Logging) -> None:
@@ -259,7 +259,7 @@ def test_logged_packets_without_room(logging: Logging, monkeypatch: pytest.Monke
     group = logging.listen()
     logging.send(*[9] * 6000)
     found = len(list(group.read()))
-    assert group.overrun
+    assert group.dropped == 1  # or more: the kernel has not said how many
     logging.send(9)
     found += len(end(group))
     assert 0 < found < 6001
