@@ -150,6 +150,8 @@ def record(
 
 
 class _Recording:
+    """What has been heard and is still to be written, and how much has been."""
+
     def __init__(self, ears: Sequence[Ear], kinds: Kinds, output: Output, limits: Limits) -> None:
         self._ears, self._kinds, self._output, self._limits = ears, kinds, output, limits
         self._waiting: list[Frames] = []
@@ -255,7 +257,7 @@ class _Recording:
         gone = {
             number: ear
             for number, ear in self._listening.items()
-            if _identity(ear.node.namespace) != self._homes[ear.node.namespace]
+            if (now := _identity(ear.node.namespace)) == 0 or now != self._homes[ear.node.namespace]
         }
         for number, ear in gone.items():
             ear.end()

@@ -228,8 +228,12 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
 
 
 def _say(outcome: Outcome, file: str) -> None:
+    from lab.capture.recording import End
+
     rows = [(each.name, each.packets, each.dropped) for each in outcome.heard]
     lost = f", {number(outcome.dropped)} more there was no room for" if outcome.dropped else ""
+    if outcome.gone and outcome.end is not End.GONE:
+        notice(f"taken away meanwhile: {', '.join(outcome.gone)}")
     summary = f"{number(outcome.packets)} packets in {_name(file)}{lost}; {outcome.end.value}"
     if file != _STDOUT:
         table(("interface", "#packets", "#no room for"), rows)
@@ -245,14 +249,14 @@ def _document(outcome: Outcome, file: str) -> dict[str, Any]:
         "file": file,
         "end": outcome.end.name.lower(),
         "packets": outcome.packets,
-        "dropped_packets": outcome.dropped,
+        "missed_packets": outcome.dropped,
         "interfaces": [
             {
                 "name": each.name,
                 "node": each.node,
                 "kind": each.kind,
                 "packets": each.packets,
-                "dropped_packets": each.dropped,
+                "missed_packets": each.dropped,
             }
             for each in outcome.heard
         ],

@@ -204,7 +204,7 @@ def test_captures_and_counters_agree_to_the_packet(story: Story, path: list[Pack
         story.counted()
     )
     told = story.path.json
-    assert (story.path.status, told["end"], told["dropped_packets"]) == (0, "asked", 0)
+    assert (story.path.status, told["end"], told["missed_packets"]) == (0, "asked", 0)
     assert {each["name"]: each["packets"] for each in told["interfaces"]} == seen
     assert told["packets"] == len(path)
 
