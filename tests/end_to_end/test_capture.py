@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple
 
 import pytest
@@ -132,7 +133,6 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     directory = tmp_path_factory.mktemp("captures")
     with ExitStack() as stack:
         lab = stack.enter_context(Lab.up(TINY, name=f"test-{os.getpid()}-capture"))
-        lab.burst(2, connect_timeout_s=1)  # the service VPC's bridge learns who is where
         pipe = stack.enter_context((directory / "piped.pcapng").open("wb"))
         small = ("prlimit", f"--fsize={FILE_BYTES}")
         captures = [
@@ -247,19 +247,20 @@ def test_no_more_room(story: Story) -> None:
 # ── Files, ends, mistakes ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_file_is_the_users(story: Story, tmp_path: Path) -> None:
+def test_the_file_is_the_users(story: Story) -> None:
     """Under sudo the file belongs to who called it, who must be allowed to write it; one that was there is replaced."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    os.chown(mine, 4711, 4711)
-    words = ("capture", "--lab", story.lab.name, "resolver", "--seconds", 0.1, "--json", "-w")
-    done = run_lab(*words, mine / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
-    assert (done.status, done.json["end"], (mine / "file.pcapng").stat().st_uid) == (0, "seconds", 4711)
-    assert packets(mine / "file.pcapng") == []
-    refused = run_lab(*words, tmp_path / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
-    assert refused == (2, "", f"-w {tmp_path / 'file.pcapng'}: cannot be written: Permission denied\n")
+    with TemporaryDirectory() as name:  # pytest's own directories are root's alone
+        there, mine = Path(name), Path(name, "mine")
+        there.chmod(0o755)
+        mine.mkdir()
+        os.chown(mine, 4711, 4711)
+        words = ("capture", "--lab", story.lab.name, "resolver", "--seconds", 0.1, "--json", "-w")
+        done = run_lab(*words, mine / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
+        assert done.status == 0, done.stderr
+        assert (done.json["end"], (mine / "file.pcapng").stat().st_uid) == ("seconds", 4711)
+        assert packets(mine / "file.pcapng") == []
+        refused = run_lab(*words, there / "file.pcapng", SUDO_UID="4711", SUDO_GID="4711")
+        assert refused == (2, "", f"-w {there / 'file.pcapng'}: cannot be written: Permission denied\n")
 
 
 def test_the_lab_is_taken_down_meanwhile(story: Story, tmp_path: Path) -> None:
