@@ -24,6 +24,7 @@ __all__ = [
     "attribute",
     "attributes",
     "counters",
+    "element",
     "elements",
     "set_limit",
     "set_size",
@@ -51,6 +52,7 @@ _HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("=BBH")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF
+_NESTED = 0x8000
 _RECEIVE_BYTES = 1 << 18
 
 
@@ -118,6 +120,18 @@ def elements(table: str, name: str) -> Iterator[Element]:
         for kind, payload in attributes(message):
             if kind == _ELEMENTS:
                 yield from (_element(each) for _, each in attributes(payload))
+
+
+def element(table: str, name: str, key: bytes) -> Element | None:
+    """The element of a set with this key, however many there are; None if it is not in the set, or has expired."""
+    packed = attribute(_ELEM_KEY | _NESTED, attribute(_DATA_VALUE, key))
+    wanted = attribute(_ELEMENTS | _NESTED, attribute(1 | _NESTED, packed))
+    try:
+        answer = list(ask(_GETSETELEM, _string(_TABLE, table) + _string(_NAME, name) + wanted, dump=False))
+    except FileNotFoundError:
+        return None
+    listed = dict(attributes(answer[0]))[_ELEMENTS]
+    return next(_element(each) for _, each in attributes(listed))
 
 
 def _element(payload: memoryview) -> Element:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lab.result import BurstResult
-from lab.verdict.barriers import dns_quota, stopped, walls
+from lab.verdict.barriers import barrier, dns_quota, stopped, walls
 from lab.verdict.common import Verdict, quotas
 from lab.verdict.limits import eni_limit, port_exhaustion, target_limit, waited_out
 from lab.verdict.others import dns_alone, half_open, no_limit, other_failures, silence
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "barrier", "judge"]
 
 
 def judge(result: BurstResult) -> Verdict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.result import BurstResult, StopResult
 from lab.verdict.common import ALWAYS, Verdict, dns_outcome, over_quota, quotas
 
-__all__ = ["dns_quota", "stopped", "walls"]
+__all__ = ["barrier", "dns_quota", "stopped", "walls"]
 
 
 def walls(result: BurstResult) -> list[StopResult]:
@@ -34,6 +34,12 @@ def stopped(result: BurstResult) -> Verdict:
         ),
         remedies=tuple(dict.fromkeys(_cure(stop) for stop in found)),
     )
+
+
+def barrier(stop: StopResult) -> Verdict:
+    """One barrier, whoever's packets it dropped."""
+    words = _words(stop)
+    return Verdict(_told(words.headline, stop), (_told(words.evidence, stop),), (_cure(stop),))
 
 
 def dns_quota(result: BurstResult) -> Verdict:

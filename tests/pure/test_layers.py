@@ -28,6 +28,7 @@ LAYERS = (
     {"lab.settling"},  # what a burst leaves
     {"lab.burst"},  # one burst, from question to answer
     {"lab.runs"},  # what is kept of it
+    {"lab.why", "lab.trace"},  # why connections were lost, and where one was
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them
 )

@@ -44,6 +44,7 @@ from traffic.spec import ENGINE_DSCP
 
 __all__ = [
     "FIRST_REFUSED_TIMEOUT_S",
+    "REFUSED_TIMEOUT_S",
     "SOURCE_ONLY",
     "WHOLE_TUPLE",
     "Key",
@@ -108,7 +109,7 @@ _SHORTEST = "10ms"
 """For `port_hold: 0s`: the slot expires at once, and the collector frees it."""
 _REFUSED_ROOM = 524_288
 """How many refused connections can be told apart at a time, more than one fleet has ports behind an ENI."""
-_REFUSED_TIMEOUT_S = 140
+REFUSED_TIMEOUT_S = 140
 """Longer than a client waits for its SYNs (127 s, or 131 s since Linux 6.5, with tcp_syn_retries=6, ip-sysctl.rst)."""
 FIRST_REFUSED_TIMEOUT_S = 86_400
 """The age of the first refusal is this less what is left of its timeout."""
@@ -207,7 +208,7 @@ def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
     yield "counter without_slot { }"
     counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, RESETS_SENT, INVALID_PACKETS, OTHER_PACKETS)
     yield from (f"counter {name} {{ }}" for name in counters)
-    yield _set(REFUSED, WHOLE_TUPLE, _REFUSED_ROOM, f"{_REFUSED_TIMEOUT_S}s")
+    yield _set(REFUSED, WHOLE_TUPLE, _REFUSED_ROOM, f"{REFUSED_TIMEOUT_S}s")
     yield _set(FIRST_REFUSED, WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
     yield chain("admitted", f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept")
     for slots in sets:

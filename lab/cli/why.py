@@ -1,0 +1,256 @@
+"""`lab why`: which limiter, since when, how one can see it oneself, what CloudWatch shows of it, what would help."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lab.cli.options import AsJson, LabName
+from lab.cli.show import bullet, notice, number, print_json, say, table
+from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lab.run import Lab
+    from lab.trace import Trace
+    from lab.why import Explanation, LimitAccount
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command()(why)
+
+
+def why(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="A recorded run, as `lab runs` lists them; a lab that is up unless given.", metavar="[RUN]"
+        ),
+    ] = None,
+    *,
+    lab: LabName = None,
+    connection: Annotated[
+        str | None,
+        typer.Option(
+            help="Follow one connection node by node: its address and port at the function, behind the ENI, "
+            "or at the NAT gateway.",
+            metavar="SRC:PORT",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="To which server; the one that was refused unless given.", metavar="SERVER")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option(help="Whose connections the remedies are for; the one that was refused unless given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why connections are lost: which limit, since when, the evidence, what CloudWatch shows, what would help.
+
+    Each number comes with the command that shows it with plain Linux tools. With --connection, where one connection
+    has got to, and where it died.
+
+    \b
+    sudo lab why
+    sudo lab why --lab two-subnets --to cache
+    sudo lab why last
+    sudo lab why --connection 100.65.0.0:536
+    sudo lab why --connection 198.51.100.1:2785 --json
+    """
+    if run is not None:
+        _require_alone(lab=lab, connection=connection, to=to, function=function)
+        _explain(_of_run(run), as_json=as_json)
+    elif connection is not None:
+        if function is not None:
+            raise UsageError("--connection and --function: a connection has one function; leave --function out")
+        _follow(lab, connection, to, as_json=as_json)
+    else:
+        _explain(_of_lab(lab, function, to), as_json=as_json)
+
+
+def _require_alone(**options: str | None) -> None:
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"a run and {', '.join(given)}: a run has its own lab, function and server; one or the other")
+
+
+# ── A lab or a run ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_run(run: str) -> Explanation:
+    from lab.runs import load
+    from lab.why import of_run
+
+    return of_run(load(run))
+
+
+def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
+    from lab.kernel.namespaces import Namespaces
+    from lab.observe.barriers import stopped
+    from lab.predict import choose
+    from lab.why import LabNow, of_lab
+
+    lab = _complete(name)
+    topology = lab.topology
+    choose((each.name for each in topology.functions), function, "function")
+    choose((each.name for each in topology.servers), server, "server")
+    with Namespaces() as namespaces:
+        barriers = stopped(namespaces, lab.plan.barriers)
+    now = LabNow(
+        plan=lab.plan,
+        topology=topology,
+        readings=lab.readings(),
+        samples=lab.samples(),
+        stopped=barriers,
+        impairments=lab.impairments(),
+        lost=tuple(lab.lost()),
+    )
+    return of_lab(now, function, server)
+
+
+def _complete(name: str | None) -> Lab:
+    from lab.run import Lab
+
+    lab = Lab.find(name)
+    if not lab.complete:
+        raise UsageError(
+            f"lab {lab.name} is half built, or of another version; take it down: lab down --lab {lab.name}"
+        )
+    return lab
+
+
+def _explain(found: Explanation, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    say(found.headline, style="bold red" if found.refusing or found.stops else "bold green")
+    for text in found.details:
+        say(text)
+    _show_refusals(found)
+    _show_headroom(found.others)
+    _show_evidence(found)
+    _show_cloudwatch(found)
+    _show_remedies(found)
+
+
+def _title(text: str) -> None:
+    say()
+    say(text, style="bold")
+
+
+def _show_refusals(found: Explanation) -> None:
+    for account in found.refusing:
+        size = account.limit.size
+        say()
+        say(
+            f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {_packets(account)}; "
+            + (
+                f"it held {account.held:,} of {size:,}."
+                if found.run
+                else f"it holds {account.held:,} of {size:,} now, and held {account.most_held:,} at most."
+            )
+        )
+        say(_since(found, account))
+
+
+def _packets(account: LimitAccount) -> str:
+    return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[account.limit.first.protocol]
+
+
+def _since(found: Explanation, account: LimitAccount) -> str:
+    from lab.why.limits import RECENT_S
+
+    began_s, last_s = account.began_s, account.last_s
+    if began_s is None:
+        return "When it began is not on record."
+    if found.began_s is not None:
+        until = "" if last_s is None else f", the last one at {max(0.0, last_s - found.began_s):.1f} s"
+        return f"The first refusal was {max(0.0, began_s - found.began_s):.1f} s after the run began{until}."
+    since = f"since {_clock(began_s)}, {_duration(found.at_s - began_s)} ago"
+    if account.recent_packets:
+        return f"It has been refusing {since}, and still does: {account.recent_packets:,} in the last {RECENT_S:.0f} s."
+    if last_s is None:
+        return f"It refused {since}, and is over."
+    return f"It began at {_clock(began_s)} and is over: the last refusal was {_duration(found.at_s - last_s)} ago."
+
+
+def _clock(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%H:%M:%S")
+
+
+def _duration(seconds: float) -> str:
+    """`42 s`, `5 min 3 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+
+
+_MINUTE_S, _HOUR_S = 60, 3_600
+
+
+def _name(account: LimitAccount) -> str:
+    """`natgw to cache (2 Elastic IPs)`."""
+    first, eips = account.limit.first, len(account.limit.limiters)
+    to = f" to {first.destination}" if first.destination else ""
+    udp = " over UDP" if first.protocol == "udp" else ""
+    several = f" ({eips} Elastic IPs)" if first.eip and eips > 1 else ""
+    return f"{first.node}{to}{udp}{several}"
+
+
+def _show_headroom(others: Iterable[LimitAccount]) -> None:
+    rows = [(_name(each), each.limit.size, each.held, each.free) for each in others]
+    if rows:
+        _title("Refused nothing:")
+        table(("limiter", "#limit", "#held", "#free"), rows)
+
+
+def _show_evidence(found: Explanation) -> None:
+    if not found.evidence:
+        return
+    _title("The evidence:" if found.run is None else "The evidence, as the commands show it in that lab:")
+    for each in found.evidence:
+        value = "" if each.value is None else f": {each.value:,}"
+        say(f"{each.node}, {each.what}{value}")
+        say(f"    {each.command}", style="dim")
+
+
+def _show_cloudwatch(found: Explanation) -> None:
+    _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
+    if found.gateways:
+        values = [each.by_name() for each in found.gateways]
+        table(
+            ("metric", *(f"#{each.node}" for each in found.gateways)),
+            ((name, *(each[name] for each in values)) for name in values[0]),
+        )
+    say(found.blind_spot)
+
+
+def _show_remedies(found: Explanation) -> None:
+    question = found.question
+    _title(f"What would help {question.function}, connecting to {question.server}:")
+    say(_threshold(found))
+    for each in found.remedies:
+        bullet(each.sentence)
+        if each.effect == "raises":
+            say(f"      {each.change}", style="dim")
+
+
+def _threshold(found: Explanation) -> str:
+    from lab.why import LIMITERS
+
+    threshold = found.threshold
+    if threshold.unknown:
+        return f"The threshold now is not known: {threshold.unknown}."
+    if threshold.held is None:
+        return "No limit is on the way."
+    binds = f"{LIMITERS[threshold.kind]} binds" if threshold.kind else threshold.dead_end
+    return f"The threshold now: {number(threshold.held)} connections; {binds}."

@@ -1,0 +1,9 @@
+"""Why connections were lost, since when, and what would help: an explanation out of what the kernel counted. Pure."""
+
+from __future__ import annotations
+
+from lab.why.explanation import Explanation, LabNow, of_lab, of_run
+from lab.why.limits import LimitAccount
+from lab.why.remedies import LIMITERS, Remedy, remedies
+
+__all__ = ["LIMITERS", "Explanation", "LabNow", "LimitAccount", "Remedy", "of_lab", "of_run", "remedies"]
