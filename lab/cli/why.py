@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, notice, number, print_json, say, table
+from lab.cli.show import bullet, number, print_json, say, table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -254,3 +254,36 @@ def _threshold(found: Explanation) -> str:
         return "No limit is on the way."
     binds = f"{LIMITERS[threshold.kind]} binds" if threshold.kind else threshold.dead_end
     return f"The threshold now: {number(threshold.held)} connections; {binds}."
+
+
+# ── One connection ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
+    from lab.kernel.namespaces import Namespaces
+    from lab.observe.barriers import stopped
+    from lab.trace import KernelView, Scene, Surroundings, end_of, follow
+
+    end = end_of(connection)
+    lab = _complete(name)
+    impairments = lab.impairments()
+    with Namespaces() as namespaces:
+        around = Surroundings(stopped(namespaces, lab.plan.barriers), impairments)
+        traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
+    if as_json:
+        print_json(
+            {"schema": 1, "lab": lab.name, "connection": connection, "traces": [each.to_json() for each in traces]}
+        )
+        return
+    for number, trace in enumerate(traces):
+        if number:
+            say()
+        _show_trace(trace)
+
+
+def _show_trace(trace: Trace) -> None:
+    width = max((len(each.node) for each in trace.hops), default=0)
+    for hop in trace.hops:
+        say(f"{hop.node:{width}}  {hop.text}", style="red" if hop.node == trace.died_at else None)
+    alive = trace.outcome in ("established", "half_open", "closing")
+    say(trace.conclusion, style="bold green" if alive else "bold red")

@@ -17,7 +17,6 @@ from lab.topology.checks import check
 from lab.topology.draft import draft
 from lab.topology.interface_endpoint import InterfaceEndpoint
 from lab.topology.limits import FUNCTION_SUBNETS, NAT_EIPS
-from lab.topology.names import NO_ROUTE
 from lab.topology.ways import DeadEnd, Way, ways
 from lab.why.thresholds import Question, Threshold, shared_threshold, threshold
 from traffic.spec import Protocol

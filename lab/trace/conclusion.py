@@ -1,0 +1,228 @@
+"""Where a connection ended, or that it lives: one sentence out of what each node has of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lab.impairment import Impairment
+from lab.plan.nodes.slots import REFUSED_TIMEOUT_S
+from lab.plan.objects import OTHER_DESTINATIONS, Barrier, Limiter, Plan
+from lab.topology.dead_ends import DeadEnd
+from lab.topology.firewall import Transport
+from lab.topology.names import VPC
+from lab.topology.ways import Way
+from lab.trace.values import Hop, Outcome
+from lab.trace.view import Surroundings
+
+__all__ = ["Conclusion", "Found", "conclude"]
+
+Conclusion = tuple[Outcome, str | None, str]
+"""The outcome, the node that ended it, and the sentence."""
+
+_ALIVE = ("ESTABLISHED", "answered")
+_HALF_OPEN = ("SYN_RECV", "SYN_SENT", "SYN_SENT2")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of one connection."""
+
+    plan: Plan
+    around: Surroundings
+    protocol: Transport
+    gateway: str
+    server: str | None
+    way: Way | None
+    hops: tuple[Hop, ...]
+
+    @property
+    def tracking(self) -> tuple[Hop, ...]:
+        """Of the nodes that keep state, in their order."""
+        names = {each.node for each in self.plan.nat_nodes}
+        return tuple(each for each in self.hops if each.node in names)
+
+    @property
+    def wall(self) -> DeadEnd | None:
+        """Where the topology ends it, whatever the limits."""
+        return self.way.dead_end if self.way else None
+
+
+def conclude(found: Found) -> Conclusion:
+    """The first case that holds."""
+    return next(conclusion for case in _CASES if (conclusion := case(found)) is not None)
+
+
+def _refused(found: Found) -> Conclusion | None:
+    hop = next((each for each in found.tracking if each.refused_ago_s is not None), None)
+    if hop is None:
+        return None
+    limiters = _limiters(found, hop.node)
+    size = sum(each.limit for each in limiters)
+    first = limiters[0] if limiters else None
+    to = f" to {first.destination}" if first and first.destination else ""
+    eips = f" ({len(limiters)} Elastic IPs)" if first and first.eip and len(limiters) > 1 else ""
+    held = f"its {size:,} connections{to}{eips} were taken" if limiters else "it had no slot left"
+    kind = hop.kind.replace("_", " ").replace("hyperplane eni", "Hyperplane ENI").replace("nat", "NAT")
+    return (
+        "refused",
+        hop.node,
+        f"It died at {hop.node}, a {kind}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
+        "it was dropped without an answer.",
+    )
+
+
+def _limiters(found: Found, node: str) -> list[Limiter]:
+    """The limit that a connection to this server meets at a node."""
+    here = [
+        each
+        for each in found.plan.limiters
+        if each.place == node and not each.drains and each.protocol in ("any", found.protocol)
+    ]
+    exact = [each for each in here if found.server is not None and each.destination == found.server]
+    return exact or [each for each in here if each.destination in (None, OTHER_DESTINATIONS)]
+
+
+def _stopped(found: Found) -> Conclusion | None:
+    """By a missing route or a firewall, as its counter proves."""
+    wall = found.wall
+    if wall is None:
+        return None
+    packets = sum(n for barrier, n in found.around.stopped.items() if _is(barrier, wall))
+    if not packets or _has_passed(found, wall):
+        return None
+    what = "answers" if wall.answers else "packets"
+    return (
+        "stopped",
+        wall.node,
+        f"It died at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all.",
+    )
+
+
+def _is(barrier: Barrier, wall: DeadEnd) -> bool:
+    mine = (barrier.node, barrier.kind, barrier.name, barrier.direction, barrier.answers)
+    return mine == (wall.node, wall.kind, wall.name, wall.direction, wall.answers)
+
+
+def _has_passed(found: Found, wall: DeadEnd) -> bool:
+    """Whether it got further than the wall: that is newer than the connection."""
+    tracking = found.tracking
+    if wall.answers:
+        return bool(tracking and tracking[0].entry and tracking[0].entry.answered)
+    if wall.node == VPC:
+        return (len(tracking) > 1 and tracking[-1].entry is not None) or _never_left(found)
+    return any(each.entry for each in tracking)
+
+
+def _never_left(found: Found) -> bool:
+    """Whether it did not even come as far as the ENI."""
+    return not found.tracking or found.tracking[0].entry is None
+
+
+def _unseen(found: Found) -> Conclusion | None:
+    if any(each.entry for each in found.tracking):
+        return None
+    if not found.tracking:
+        socket = next((each.socket for each in found.hops if each.socket), None)
+        live = f"its socket is {socket}" if socket else "no socket has it now"
+        outcome: Outcome = "established" if socket == "ESTABLISHED" else "never_seen"
+        return outcome, None, f"Nothing tracks it: no ENI and no NAT gateway is on its way; {live}."
+    if any(each.socket == "ESTABLISHED" for each in found.hops[:1]):
+        return (
+            "forgotten",
+            found.tracking[0].node,
+            f"{_names(found.tracking)} forgot it: its socket is still open, so it was idle for longer than "
+            f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST.",
+        )
+    wall = found.wall
+    but = f" It would not get through: {wall.sentence}." if wall else ""
+    return (
+        "never_seen",
+        None,
+        f"{_names(found.tracking)} {'has' if len(found.tracking) == 1 else 'have'} nothing of it: it was never tried, "
+        f"or is closed or forgotten by now (a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
+        f"{_idle(found, found.tracking[0].node)}).{but}",
+    )
+
+
+def _lost_between(found: Found) -> Conclusion | None:
+    """One node has it and another has not."""
+    without = [each for each in found.tracking if each.entry is None]
+    having = [each for each in found.tracking if each.entry is not None]
+    if not without or not having:
+        return None
+    entry, hop = having[0].entry, without[0]
+    if entry is not None and entry.state not in ("SYN_SENT", "unanswered"):
+        return (
+            "forgotten",
+            hop.node,
+            f"{hop.node} has forgotten it, and {_names(having)} has not: it was idle for longer than "
+            f"{_idle(found, hop.node)} there; its next packet is answered with a RST.",
+        )
+    if faults := list(_faults(found)):
+        return "silent", faults[0].node, f"It left {having[-1].node} and did not reach {hop.node}: {_told(faults)}."
+    doubt = found.way.doubt.sentence if found.way and found.way.doubt else "nothing on the way says why"
+    return "silent", None, f"It left {having[-1].node}, and {hop.node} has nothing of it: {doubt}."
+
+
+def _unanswered(found: Found) -> Conclusion | None:
+    """All nodes have it, and no answer came back to the first."""
+    first = next((each.entry for each in found.tracking), None)
+    if first is None or first.answered:
+        return None
+    last = found.tracking[-1]
+    if last.entry is not None and last.entry.answered:
+        where = f"{found.server or 'the server'} answered {last.node}, and the answer did not reach {found.gateway}"
+    else:
+        where = f"it left {last.node}, and no answer has come back"
+    faults = list(_faults(found))
+    why = _told(faults) if faults else "nothing on the way says why; see whether the server listens: ss -lnt"
+    return "silent", faults[0].node if faults else None, f"{where[0].upper()}{where[1:]}: {why}."
+
+
+def _faults(found: Found) -> Iterator[Impairment]:
+    """What somebody has set on the nodes on its way, those first that lose packets."""
+    on_the_way = {"svc", "inet", *(each.node for each in found.hops)}
+    here = [each for each in found.around.impairments if each.node in on_the_way]
+    return iter(sorted(here, key=lambda each: (not each.faults.silence, not each.faults.loss_percent)))
+
+
+def _told(faults: list[Impairment]) -> str:
+    return "; ".join(f"{each.node} {each.interface} is set to {each.faults} (lab impair)" for each in faults)
+
+
+def _alive(found: Found) -> Conclusion:
+    """All nodes have it, and it was answered."""
+    states = [each.entry.state for each in found.tracking if each.entry]
+    ends = _ends(found)
+    if all(state in _ALIVE for state in states):
+        return "established", None, f"It is established{ends}."
+    if any(state in _HALF_OPEN for state in states):
+        return "half_open", None, f"It is half-open: answered, and its handshake is not complete{ends}."
+    left_s = max(each.entry.timeout_s for each in found.tracking if each.entry)
+    return "closing", None, f"It is being closed ({', '.join(states)}) and keeps its slots for {left_s} s at most."
+
+
+def _ends(found: Found) -> str:
+    """`, and the server sees it as 198.51.100.1:2785`."""
+    seen = next((each.leaves_as for each in reversed(found.tracking) if each.leaves_as), None)
+    return f"; {found.server or 'the server'} sees it as {seen}" if seen else ""
+
+
+def _names(hops: tuple[Hop, ...] | list[Hop]) -> str:
+    return " and ".join(each.node for each in hops)
+
+
+def _idle(found: Found, node: str) -> str:
+    timeout_s = next(each.idle_timeout_s for each in found.plan.nat_nodes if each.node == node)
+    return f"{timeout_s} s"
+
+
+_CASES: tuple[Callable[[Found], Conclusion | None], ...] = (
+    _refused,
+    _stopped,
+    _unseen,
+    _lost_between,
+    _unanswered,
+    _alive,
+)

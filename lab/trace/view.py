@@ -1,0 +1,68 @@
+"""What a trace asks the kernel, node by node; a test can answer instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.counting import REFUSED, NatNode
+from lab.impairment import Impairment
+from lab.kernel import nfnetlink
+from lab.kernel.entries import Endpoint, Entry, Flow, Socket, entries_from, entries_to, key_of, sockets
+from lab.kernel.namespaces import Namespaces
+from lab.plan.nodes.slots import REFUSED_TIMEOUT_S
+from lab.plan.objects import Barrier
+
+__all__ = ["KernelView", "Surroundings", "View"]
+
+_MS_PER_S = 1000
+
+
+class View(Protocol):
+    """What the nodes know of single connections."""
+
+    def entries_from(self, namespace: str, protocol: int, source: Endpoint) -> Sequence[Entry]:
+        """Conntrack entries by who began."""
+
+    def entries_to(self, namespace: str, protocol: int, translated: Endpoint) -> Sequence[Entry]:
+        """Conntrack entries by the source that translation gave."""
+
+    def refused_ago_s(self, node: NatNode, flow: Flow) -> float | None:
+        """When a node refused this tuple first; None if it has not, or has forgotten."""
+
+    def sockets(self, namespace: str) -> Sequence[Socket]:
+        """TCP sockets."""
+
+
+class KernelView:
+    """The kernel's own answers."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
+
+    def entries_from(self, namespace: str, protocol: int, source: Endpoint) -> Sequence[Entry]:
+        """Conntrack entries by who began."""
+        return self._namespaces[namespace].run(entries_from, protocol, source)
+
+    def entries_to(self, namespace: str, protocol: int, translated: Endpoint) -> Sequence[Entry]:
+        """Conntrack entries by the source that translation gave."""
+        return self._namespaces[namespace].run(entries_to, protocol, translated)
+
+    def refused_ago_s(self, node: NatNode, flow: Flow) -> float | None:
+        """When a node refused this tuple first; None if it has not, or has forgotten."""
+        found = self._namespaces[node.namespace].run(nfnetlink.element, node.table, REFUSED, key_of(flow))
+        return None if found is None else REFUSED_TIMEOUT_S - found.expires_ms / _MS_PER_S
+
+    def sockets(self, namespace: str) -> Sequence[Socket]:
+        """TCP sockets."""
+        return self._namespaces[namespace].run(lambda: list(sockets()))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What may have stopped a connection besides limits."""
+
+    stopped: Mapping[Barrier, int]
+    """Barrier → packets that it has dropped."""
+    impairments: Sequence[Impairment] = ()
