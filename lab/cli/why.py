@@ -249,11 +249,11 @@ def _threshold(found: Explanation) -> str:
 
     threshold = found.threshold
     if threshold.unknown:
-        return f"The threshold now is not known: {threshold.unknown}."
+        return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:
         return "No limit is on the way."
     binds = f"{LIMITERS[threshold.kind]} binds" if threshold.kind else threshold.dead_end
-    return f"The threshold now: {number(threshold.held)} connections; {binds}."
+    return f"With all slots free, the first connection is lost beyond {number(threshold.held)}: {binds}."
 
 
 # ── One connection ──────────────────────────────────────────────────────────────────────────────────────────
@@ -275,8 +275,8 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
             {"schema": 1, "lab": lab.name, "connection": connection, "traces": [each.to_json() for each in traces]}
         )
         return
-    for number, trace in enumerate(traces):
-        if number:
+    for index, trace in enumerate(traces):
+        if index:
             say()
         _show_trace(trace)
 

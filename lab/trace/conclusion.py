@@ -64,12 +64,11 @@ def _refused(found: Found) -> Conclusion | None:
     eips = f" ({len(limiters)} Elastic IPs)" if first and first.eip and len(limiters) > 1 else ""
     held = f"its {size:,} connections{to}{eips} were taken" if limiters else "it had no slot left"
     kind = hop.kind.replace("_", " ").replace("hyperplane eni", "Hyperplane ENI").replace("nat", "NAT")
-    return (
-        "refused",
-        hop.node,
+    sentence = (
         f"It died at {hop.node}, a {kind}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
-        "it was dropped without an answer.",
+        "it was dropped without an answer."
     )
+    return "refused", hop.node, sentence
 
 
 def _limiters(found: Found, node: str) -> list[Limiter]:
@@ -128,21 +127,19 @@ def _unseen(found: Found) -> Conclusion | None:
         outcome: Outcome = "established" if socket == "ESTABLISHED" else "never_seen"
         return outcome, None, f"Nothing tracks it: no ENI and no NAT gateway is on its way; {live}."
     if any(each.socket == "ESTABLISHED" for each in found.hops[:1]):
-        return (
-            "forgotten",
-            found.tracking[0].node,
+        sentence = (
             f"{_names(found.tracking)} forgot it: its socket is still open, so it was idle for longer than "
-            f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST.",
+            f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST."
         )
+        return "forgotten", found.tracking[0].node, sentence
     wall = found.wall
     but = f" It would not get through: {wall.sentence}." if wall else ""
-    return (
-        "never_seen",
-        None,
+    sentence = (
         f"{_names(found.tracking)} {'has' if len(found.tracking) == 1 else 'have'} nothing of it: it was never tried, "
         f"or is closed or forgotten by now (a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
-        f"{_idle(found, found.tracking[0].node)}).{but}",
+        f"{_idle(found, found.tracking[0].node)}).{but}"
     )
+    return "never_seen", None, sentence
 
 
 def _lost_between(found: Found) -> Conclusion | None:
@@ -153,12 +150,11 @@ def _lost_between(found: Found) -> Conclusion | None:
         return None
     entry, hop = having[0].entry, without[0]
     if entry is not None and entry.state not in ("SYN_SENT", "unanswered"):
-        return (
-            "forgotten",
-            hop.node,
+        sentence = (
             f"{hop.node} has forgotten it, and {_names(having)} has not: it was idle for longer than "
-            f"{_idle(found, hop.node)} there; its next packet is answered with a RST.",
+            f"{_idle(found, hop.node)} there; its next packet is answered with a RST."
         )
+        return "forgotten", hop.node, sentence
     if faults := list(_faults(found)):
         return "silent", faults[0].node, f"It left {having[-1].node} and did not reach {hop.node}: {_told(faults)}."
     doubt = found.way.doubt.sentence if found.way and found.way.doubt else "nothing on the way says why"

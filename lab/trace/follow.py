@@ -223,25 +223,21 @@ def _way(scene: Scene, start: _Start, server: ServerPlan | None, protocol: int) 
 
 def _hops(scene: Scene, start: _Start, way: Way | None, flow: Flow, server: ServerPlan | None) -> Iterator[Hop]:
     nodes = {each.node: each for each in scene.plan.nat_nodes}
-    source: Endpoint | None = flow.source
+    seen: Endpoint | None = flow.source
     if start.fleet is not None:
         yield _at_fleet(scene, start.fleet, flow, server)
     if start.gateway in nodes:
-        hop = _at_nat(scene, nodes[start.gateway], flow if start.source else None)
-        yield hop
-        source = hop.leaves_as or start.behind or _untranslated(scene, start.gateway, flow)
+        eni = _at_nat(scene, nodes[start.gateway], flow if start.source else None)
+        behind = eni.leaves_as or start.behind or _untranslated(scene, start.gateway, flow)
+        yield eni
         yield Hop(VPC, "vpc", _routing(scene, start, way, server))
-    out = _out(scene, start, way)
-    if out in nodes:
-        hop = _at_nat(scene, nodes[out], Flow(flow.protocol, source, flow.destination))
-        yield hop
-        source = hop.leaves_as
-        if hop.entry is None:
-            source = None
-    elif start.gateway in nodes:
-        source = None
+        seen, out = None, _out(scene, start, way)
+        if out in nodes:
+            exit_ = _at_nat(scene, nodes[out], Flow(flow.protocol, behind, flow.destination))
+            yield exit_
+            seen = exit_.leaves_as
     if server is not None:
-        yield _at_server(scene, server, flow.protocol, source)
+        yield _at_server(scene, server, flow.protocol, seen)
 
 
 def _untranslated(scene: Scene, gateway: str, flow: Flow) -> Endpoint:

@@ -92,8 +92,8 @@ def _sum(limit: Limit, counters: list[str]) -> str:
     inside, table = _inside(limit.first.namespace), limit.first.table
     if len(counters) == 1:
         return f"{inside} nft list counter ip {table} {counters[0]}"
-    names = "|".join(counters)
-    return f"{inside} nft list counters table ip {table} | awk '$2 ~ /^({names})$/ {{ getline; n += $2 }} END {{ print n }}'"
+    added = f"$2 ~ /^({'|'.join(counters)})$/ {{ getline; n += $2 }} END {{ print n }}"
+    return f"{inside} nft list counters table ip {table} | awk '{added}'"
 
 
 def _elements(limit: Limit) -> str:

@@ -1,4 +1,4 @@
-"""The explanation as a value: of a lab that is up, out of what the kernel says now; of a run, out of its record. Pure."""
+"""The explanation as a value: of a lab that is up, by what the kernel says now; of a run, by its record. Pure."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ class Remedy:
 def remedies(
     topology: Topology, function: str | None = None, server: str | None = None, protocol: Protocol = "tcp"
 ) -> tuple[Remedy, ...]:
-    """What can be done for a function's connections to a server: what raises the threshold, the smallest change first,
-    then what does something else or nothing.
+    """What can be done for a function's connections to a server.
 
+    What raises the threshold comes first, the smallest change before others; then what does something else, or nothing.
     None is the first function, and the first server. UsageError for names that the topology has not.
     """
     question = Question(
