@@ -168,12 +168,12 @@ def _unanswered(found: Found) -> Conclusion | None:
         return None
     last = found.tracking[-1]
     if last.entry is not None and last.entry.answered:
-        where = f"{found.server or 'the server'} answered {last.node}, and the answer did not reach {found.gateway}"
+        where = f"The server answered {last.node}, and the answer did not reach {found.gateway}"
     else:
-        where = f"it left {last.node}, and no answer has come back"
+        where = f"It left {last.node}, and no answer has come back"
     faults = list(_faults(found))
     why = _told(faults) if faults else "nothing on the way says why; see whether the server listens: ss -lnt"
-    return "silent", faults[0].node if faults else None, f"{where[0].upper()}{where[1:]}: {why}."
+    return "silent", faults[0].node if faults else None, f"{where}: {why}."
 
 
 def _faults(found: Found) -> Iterator[Impairment]:

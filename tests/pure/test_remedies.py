@@ -171,11 +171,11 @@ def test_reuse_is_always_told() -> None:
     assert [each.effect for each in remedies(shipped("one_subnet"))].count("saves") == 1
 
 
-@pytest.mark.parametrize("name", [{"function": "nobody"}, {"server": "nobody"}])
-def test_unknown_names(name: dict[str, str]) -> None:
+@pytest.mark.parametrize(("caller", "callee"), [("nobody", None), (None, "nobody")])
+def test_unknown_names(caller: str | None, callee: str | None) -> None:
     """They are refused with the known ones."""
     with pytest.raises(UsageError, match=r"no (function|server) 'nobody'; known: (checkout|cache)"):
-        remedies(shipped("one_subnet"), **name)
+        remedies(shipped("one_subnet"), caller, callee)
 
 
 @each_shipped

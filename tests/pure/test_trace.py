@@ -108,11 +108,10 @@ def test_established(end: Endpoint) -> None:
 def test_refused_by_the_eni() -> None:
     """No node behind it has seen the connection."""
     trace = traced(Nodes(refused={ENI: Flow(TCP, SOURCE, CACHE)}))
-    assert told(trace) == (
-        "refused",
-        ENI,
+    assert (trace.outcome, trace.died_at) == ("refused", ENI)
+    assert trace.conclusion == (
         "It died at eni-private-a, a Hyperplane ENI, which refused it 12 s ago, when its 65,000 connections were "
-        "taken; it was dropped without an answer.",
+        "taken; it was dropped without an answer."
     )
     assert trace.hops[1].text == "refused it 12 s ago; has no entry of it"
 
@@ -189,7 +188,7 @@ def test_silence() -> None:
 def test_an_answer_that_did_not_come_back() -> None:
     """The NAT gateway has had one, the ENI has not."""
     nodes = Nodes({**at_eni("SYN_SENT", answered=False), **at_natgw("SYN_RECV")})
-    assert traced(nodes).conclusion.startswith("Cache answered natgw, and the answer did not reach eni-private-a")
+    assert traced(nodes).conclusion.startswith("The server answered natgw, and the answer did not reach eni-private-a")
 
 
 @pytest.mark.parametrize(
