@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lab.burst import Progress
 
-__all__ = ["bullet", "burst_progress", "complain", "notice", "number", "print_json", "say", "table"]
+__all__ = ["bullet", "burst_progress", "complain", "notice", "number", "print_json", "say", "table", "verbatim"]
 
 _WIDTH_IN_A_PIPE = 120
 
@@ -34,6 +34,11 @@ def say(text: str = "", style: str | None = None) -> None:
     """A line for the person who asked; a terminal breaks it between words, a pipe gets it whole."""
     console = _console(stderr=False)
     console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+
+
+def verbatim(text: str) -> None:
+    """A line to be copied: whole, also where a terminal shows it on two."""
+    _console(stderr=False).print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def bullet(text: str) -> None:

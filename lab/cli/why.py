@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, number, print_json, say, table
-from lab.errors import UsageError
+from lab.cli.show import bullet, number, print_json, say, table, verbatim
+from lab.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from lab.run import Lab
     from lab.trace import Trace
@@ -29,9 +30,7 @@ def register(app: typer.Typer) -> None:
 def why(
     run: Annotated[
         str | None,
-        typer.Argument(
-            help="A recorded run, as `lab runs` lists them; a lab that is up unless given.", metavar="[RUN]"
-        ),
+        typer.Argument(help="A recorded run, as `lab runs` lists them; a lab that is up unless given.", metavar="RUN"),
     ] = None,
     *,
     lab: LabName = None,
@@ -53,8 +52,7 @@ def why(
 ) -> None:
     """Say why connections are lost: which limit, since when, the evidence, what CloudWatch shows, what would help.
 
-    Each number comes with the command that shows it with plain Linux tools. With --connection, where one connection
-    has got to, and where it died.
+    Each number comes with the command that prints it. --connection tells where one connection is, or where it died.
 
     \b
     sudo lab why
@@ -100,18 +98,31 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     topology = lab.topology
     choose((each.name for each in topology.functions), function, "function")
     choose((each.name for each in topology.servers), server, "server")
-    with Namespaces() as namespaces:
-        barriers = stopped(namespaces, lab.plan.barriers)
-    now = LabNow(
-        plan=lab.plan,
-        topology=topology,
-        readings=lab.readings(),
-        samples=lab.samples(),
-        stopped=barriers,
-        impairments=lab.impairments(),
-        lost=tuple(lab.lost()),
-    )
-    return of_lab(now, function, server)
+    with _readable(lab):
+        with Namespaces() as namespaces:
+            barriers = stopped(namespaces, lab.plan.barriers)
+        now = LabNow(
+            plan=lab.plan,
+            topology=topology,
+            readings=lab.readings(),
+            samples=lab.samples(),
+            stopped=barriers,
+            impairments=lab.impairments(),
+            lost=tuple(lab.lost()),
+        )
+        return of_lab(now, function, server)
+
+
+@contextmanager
+def _readable(lab: Lab) -> Iterator[None]:
+    """A node that is gone is named, instead of what could not be read of it."""
+    try:
+        yield
+    except (OSError, KernelError) as refused:
+        if lost := lab.lost():
+            what = f"lab {lab.name} has lost {', '.join(lost)}"
+            raise UsageError(f"{what}; take it down, then up again: sudo lab down --lab {lab.name}") from refused
+        raise
 
 
 def _complete(name: str | None) -> Lab:
@@ -220,7 +231,7 @@ def _show_evidence(found: Explanation) -> None:
     for each in found.evidence:
         value = "" if each.value is None else f": {each.value:,}"
         say(f"{each.node}, {each.what}{value}")
-        say(f"    {each.command}", style="dim")
+        verbatim(f"    {each.command}")
 
 
 def _show_cloudwatch(found: Explanation) -> None:
@@ -241,7 +252,7 @@ def _show_remedies(found: Explanation) -> None:
     for each in found.remedies:
         bullet(each.sentence)
         if each.effect == "raises":
-            say(f"      {each.change}", style="dim")
+            verbatim(f"      {each.change}")
 
 
 def _threshold(found: Explanation) -> str:
@@ -266,9 +277,8 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
 
     end = end_of(connection)
     lab = _complete(name)
-    impairments = lab.impairments()
-    with Namespaces() as namespaces:
-        around = Surroundings(stopped(namespaces, lab.plan.barriers), impairments)
+    with _readable(lab), Namespaces() as namespaces:
+        around = Surroundings(stopped(namespaces, lab.plan.barriers), lab.impairments())
         traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
     if as_json:
         print_json(

@@ -18,7 +18,7 @@ from lab.kernel import nfnetlink
 __all__ = ["Endpoint", "Entry", "Flow", "Socket", "entries_from", "entries_to", "key_of", "sockets"]
 
 _NFNL_SUBSYS_CTNETLINK, _GET = 1, 1
-_NESTED, _TYPE_MASK = 0x8000, 0x3FFF
+_NESTED = 0x8000
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK, _FILTER = 1, 2, 3, 4, 7, 8, 25
 _TUPLE_IP, _TUPLE_PROTO, _SOURCE, _DESTINATION = 1, 2, 1, 2
 _PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_DESTINATION_PORT = 1, 2, 3
@@ -128,20 +128,15 @@ def _nest(kind: int, payload: bytes) -> bytes:
 def _entries(flow: bytes, direction: int, flags: int) -> list[Entry]:
     wanted = flow + _nest(_FILTER, nfnetlink.attribute(direction, struct.pack("=I", flags)))
     found = nfnetlink.ask(_GET, wanted, dump=True, subsystem=_NFNL_SUBSYS_CTNETLINK)
-    return [_entry(_fields(bytes(message))) for message in found]
+    return [_entry(_fields(message)) for message in found]
 
 
-def _fields(payload: bytes) -> dict[int, bytes]:
-    """Attributes by their kind."""
-    fields, at = {}, 0
-    while at + 4 <= len(payload):
-        length, kind = struct.unpack_from("=HH", payload, at)
-        fields[kind & _TYPE_MASK] = payload[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return fields
+def _fields(payload: memoryview) -> dict[int, memoryview]:
+    """Attributes by their number."""
+    return dict(nfnetlink.attributes(payload))
 
 
-def _entry(fields: dict[int, bytes]) -> Entry:
+def _entry(fields: dict[int, memoryview]) -> Entry:
     status = int.from_bytes(fields[_STATUS], "big")
     answered = bool(status & _SEEN_REPLY)
     tcp = _fields(_fields(fields[_PROTOINFO])[_PROTOINFO_TCP]) if _PROTOINFO in fields else {}
@@ -156,11 +151,11 @@ def _entry(fields: dict[int, bytes]) -> Entry:
     )
 
 
-def _flow(payload: bytes) -> Flow:
+def _flow(payload: memoryview) -> Flow:
     fields = _fields(payload)
     ip, proto = _fields(fields[_TUPLE_IP]), _fields(fields[_TUPLE_PROTO])
     ports = (int.from_bytes(proto[kind], "big") for kind in (_PROTO_SOURCE_PORT, _PROTO_DESTINATION_PORT))
-    source, destination = (IPv4Address(ip[kind]) for kind in (_SOURCE, _DESTINATION))
+    source, destination = (IPv4Address(bytes(ip[kind])) for kind in (_SOURCE, _DESTINATION))
     source_port, destination_port = ports
     return Flow(proto[_PROTO_NUMBER][0], Endpoint(source, source_port), Endpoint(destination, destination_port))
 

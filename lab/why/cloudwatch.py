@@ -1,7 +1,7 @@
 """What CloudWatch would show of a NAT gateway, in its metrics' names, and what it cannot show. Pure.
 
-ErrorPortAllocation is "the number of times the NAT gateway could not allocate a source port"; the lab counts one for
-each SYN or datagram refused (Amazon VPC user guide, "NAT gateway metrics and dimensions").
+ErrorPortAllocation is "the number of times the NAT gateway could not allocate a source port" (Amazon VPC user guide,
+"NAT gateway metrics and dimensions"); the lab counts one for each SYN or datagram that found no slot or no port.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _metrics(name: str, before: NodeSample | None, found: Sequence[NodeSample]) 
         active_connection_count=max(each.active for each in found),
         connection_attempt_count=last.attempted - (before.attempted if before else 0),
         connection_established_count=last.established - (before.established if before else 0),
-        error_port_allocation=last.refused_packets - (before.refused_packets if before else 0),
+        error_port_allocation=last.without_port - (before.without_port if before else 0),
         idle_timeout_count=last.idle_timeouts - (before.idle_timeouts if before else 0),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lab.counting import ACTIVE, REFUSED_GROUP, NatNode
+from lab.counting import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
 from lab.impairment import Faults, Impairment
 from lab.observe.samples import Sample
 from lab.plan.objects import Barrier
@@ -61,7 +61,12 @@ def of_gateway(node: NatNode, sample: Sample) -> Iterator[Evidence]:
     if node.node not in sample.nodes:
         return
     active = f"{_inside(node.namespace)} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
-    yield Evidence(node.node, "active connections", sample.nodes[node.node].active, active)
+    found = sample.nodes[node.node]
+    yield Evidence(node.node, "active connections", found.active, active)
+    if lost := found.counters.get(PORTS_NOT_FOUND, 0):
+        added = "conntrack -S | grep -o 'insert_failed=[0-9]*' | awk -F= '{ n += $2 } END { print n }'"
+        what = "SYNs that found a slot, and no free port in the kernel's search"
+        yield Evidence(node.node, what, lost, f"{_inside(node.namespace)} {added}")
 
 
 def of_barrier(barrier: Barrier, packets: int) -> Evidence:
