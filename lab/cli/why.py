@@ -164,7 +164,7 @@ def _show_refusals(found: Explanation) -> None:
             + (
                 f"it held {account.held:,} of {size:,}."
                 if found.run
-                else f"it holds {account.held:,} of {size:,} now, and held {account.most_held:,} at most."
+                else f"it holds {account.held:,} of {size:,} now, and at most held {account.most_held:,}."
             )
         )
         say(_since(found, account))
@@ -183,12 +183,12 @@ def _since(found: Explanation, account: LimitAccount) -> str:
     if found.began_s is not None:
         until = "" if last_s is None else f", the last one at {max(0.0, last_s - found.began_s):.1f} s"
         return f"The first refusal was {max(0.0, began_s - found.began_s):.1f} s after the run began{until}."
-    since = f"since {_clock(began_s)}, {_duration(found.at_s - began_s)} ago"
+    began = f"It began at {_clock(began_s)}, {_duration(found.at_s - began_s)} ago"
     if account.recent_packets:
-        return f"It has been refusing {since}, and still does: {account.recent_packets:,} in the last {RECENT_S:.0f} s."
+        return f"{began}, and goes on: {account.recent_packets:,} packets refused in the last {RECENT_S:.0f} s."
     if last_s is None:
-        return f"It refused {since}, and is over."
-    return f"It began at {_clock(began_s)} and is over: the last refusal was {_duration(found.at_s - last_s)} ago."
+        return f"{began}, and is over."
+    return f"{began}, and is over: the last refusal was {_duration(found.at_s - last_s)} ago."
 
 
 def _clock(at_s: float) -> str:

@@ -76,7 +76,7 @@ def _limiters(found: Found, node: str) -> list[Limiter]:
     here = [
         each
         for each in found.plan.limiters
-        if each.place == node and not each.drains and each.protocol in ("any", found.protocol)
+        if each.node == node and not each.drains and each.protocol in ("any", found.protocol)
     ]
     exact = [each for each in here if found.server is not None and each.destination == found.server]
     return exact or [each for each in here if each.destination in (None, OTHER_DESTINATIONS)]

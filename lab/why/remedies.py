@@ -50,9 +50,11 @@ class Remedy:
     """The kind of the limiter that refuses first then."""
     effect: Effect
     note: str = ""
-    """Why there is no number, or what the numbers are about."""
+    """Why there is no number, or no effect."""
     condition: str = ""
     """What it takes that no topology tells."""
+    meanwhile: str = ""
+    """What other functions do, before and after."""
     topology: Topology | None = None
     """The changed one."""
 
@@ -92,6 +94,7 @@ class _Proposal:
     topology: Topology | None
     note: str = ""
     condition: str = ""
+    meanwhile: str = ""
     sharers: tuple[str, ...] = ()
     """Functions that hold as many connections, before and after."""
     pair: bool = False
@@ -115,6 +118,7 @@ def _judged(topology: Topology, question: Question, alone: Threshold, proposal: 
         effect="impossible",
         note=note,
         condition=proposal.condition,
+        meanwhile=proposal.meanwhile,
         topology=proposal.topology,
     )
     if proposal.effect is not None:
@@ -294,7 +298,7 @@ def _own_eni(case: _Case) -> Iterator[_Proposal]:
         what,
         f"function {function}: security_groups: [{group}]",
         changed,
-        note=f"while {' and '.join(others)} {'holds' if len(others) == 1 else 'hold'} as many connections",
+        meanwhile=f"while {' and '.join(others)} {'holds' if len(others) == 1 else 'hold'} as many connections",
         sharers=others,
     )
 
@@ -380,18 +384,19 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _raises(remedy: Remedy) -> str:
-    meanwhile = f", {remedy.note}" if remedy.note else ""
-    return (
-        f"{_conditional(remedy)}: {_connections(remedy.threshold_after)} instead of "
-        f"{remedy.threshold_before:,}{meanwhile}; then {_binds(remedy)}."
-    )
+    numbers = f"{_connections(remedy.threshold_after)} instead of {remedy.threshold_before:,}"
+    return f"{_conditional(remedy)}: {_meanwhile(numbers, remedy)}; then {_binds(remedy)}."
 
 
 def _nothing(remedy: Remedy) -> str:
     reason = remedy.note or _binds(remedy)
     if (remedy.threshold_after or 0) < (remedy.threshold_before or 0):
-        return f"{_opening(remedy)}: only {_connections(remedy.threshold_after)}; {reason}."
-    return f"{_opening(remedy)} changes nothing: {reason}."
+        return f"{_opening(remedy)}: only {_meanwhile(_connections(remedy.threshold_after), remedy)}; {reason}."
+    return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
+
+
+def _meanwhile(words: str, remedy: Remedy) -> str:
+    return ", ".join(filter(None, (words, remedy.meanwhile)))
 
 
 def _binds(remedy: Remedy) -> str:
