@@ -16,6 +16,7 @@ from lab.plan import Plan, build
 from lab.plan.objects import Limiter
 from lab.why import Explanation, LabNow, of_lab
 from lab.why.limits import Course, limits_of
+from tests.support.cli import Run
 from tests.support.topologies import shipped
 
 TINY = shipped("tiny")
@@ -203,3 +204,29 @@ def test_document() -> None:
     assert document["limits"][0]["eips"] == ["198.51.100.1", "198.51.100.2"]
     assert document["threshold"]["kind"] == "nat_gateway"
     assert {"what", "change", "threshold_before", "threshold_after", "binds_after"} < set(document["remedies"][0])
+
+
+# ── The command ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ((), 3, "sudo"),
+        (("--connection", "100.65.0.0"), 2, "such as 100.65.0.0:536; the port is missing"),
+        (("--connection", "100.65.0.0:1", "--function", "checkout"), 2, "leave --function out"),
+        (("last", "--to", "cache"), 2, "a run and --to: a run has its own lab, function and server"),
+        (("last", "--lab", "tiny", "--connection", "100.65.0.0:1"), 2, "a run and --lab, --connection:"),
+        (("/nowhere/at/all",), 2, "/nowhere/at/all"),
+    ],
+)
+def test_mistakes(run: Run, arguments: tuple[str, ...], status: int, said: str) -> None:
+    """Each is a sentence and a status, before a lab is looked for."""
+    ended = run("why", *arguments)
+    assert (ended.status, ended.stdout) == (status, "")
+    assert said in ended.stderr
+
+
+def test_help(run: Run) -> None:
+    """The help has examples to copy."""
+    assert "sudo lab why --connection 100.65.0.0:536" in run("why", "--help").stdout
