@@ -228,10 +228,25 @@ def _show_evidence(found: Explanation) -> None:
     if not found.evidence:
         return
     _title("The evidence:" if found.run is None else "The evidence, as the commands show it in that lab:")
+    alike = _alike(found)
     for each in found.evidence:
-        value = "" if each.value is None else f": {each.value:,}"
-        say(f"{each.node}, {each.what}{value}")
-        verbatim(f"    {each.command}")
+        if each.node not in alike:
+            value = "" if each.value is None else f": {each.value:,}"
+            say(f"{each.node}, {each.what}{value}")
+            verbatim(f"    {each.command}")
+    if alike:
+        say(f"The same commands show it of {', '.join(alike)}; --json has them all.")
+
+
+def _alike(found: Explanation) -> list[str]:
+    """Nodes whose evidence looks like that of one of their kind before them: seven ENIs would fill two screens."""
+    kinds: dict[str, str] = {}
+    told = {each.node for each in found.evidence}
+    nodes = {each.limit.first.place: each.limit.first.kind for each in (*found.refusing, *found.others)}
+    for node, kind in nodes.items():
+        if node in told:
+            kinds.setdefault(kind, node)
+    return [node for node, kind in nodes.items() if node in told and kinds[kind] != node]
 
 
 def _show_cloudwatch(found: Explanation) -> None:

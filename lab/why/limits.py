@@ -141,11 +141,6 @@ class LimitAccount:
         return max(0, self.limit.size - self.held)
 
     @property
-    def full(self) -> bool:
-        """Whether the limit, or one of its slot sets, has no room left."""
-        return self.free == 0
-
-    @property
     def counts(self) -> bool:
         """Whether it is worth telling: UDP has limits of its own that most labs never touch."""
         return self.limit.first.protocol != "udp" or bool(self.held or self.packets)
