@@ -91,11 +91,10 @@ def _stopped(found: Found) -> Conclusion | None:
     if not packets or _has_passed(found, wall):
         return None
     what = "answers" if wall.answers else "packets"
-    return (
-        "stopped",
-        wall.node,
-        f"It died at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all.",
-    )
+    known = any(each.entry or each.socket for each in found.hops)
+    it = "It died" if known else "Nothing is known of it; if it was tried, it died"
+    sentence = f"{it} at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all."
+    return "stopped", wall.node, sentence
 
 
 def _is(barrier: Barrier, wall: DeadEnd) -> bool:
@@ -104,13 +103,14 @@ def _is(barrier: Barrier, wall: DeadEnd) -> bool:
 
 
 def _has_passed(found: Found, wall: DeadEnd) -> bool:
-    """Whether it got further than the wall: that is newer than the connection."""
+    """Whether it got further than the wall, which is newer then, or not even as far."""
     tracking = found.tracking
-    if wall.answers:
-        return bool(tracking and tracking[0].entry and tracking[0].entry.answered)
-    if wall.node == VPC:
-        return (len(tracking) > 1 and tracking[-1].entry is not None) or _never_left(found)
-    return any(each.entry for each in tracking)
+    if wall.node != VPC:
+        return any(each.entry for each in tracking)
+    if _never_left(found):
+        return True
+    answered = bool(tracking[0].entry and tracking[0].entry.answered)
+    return answered if wall.answers else answered or any(each.entry for each in tracking[1:])
 
 
 def _never_left(found: Found) -> bool:
@@ -149,6 +149,11 @@ def _lost_between(found: Found) -> Conclusion | None:
     if not without or not having:
         return None
     entry, hop = having[0].entry, without[0]
+    if entry is not None and entry.state not in (*_ALIVE, *_HALF_OPEN, "unanswered"):
+        sentence = (
+            f"It was closed: {hop.node} has let go of it, {_names(having)} keeps it for {entry.timeout_s} s more."
+        )
+        return "closing", None, sentence
     if entry is not None and entry.state not in ("SYN_SENT", "unanswered"):
         sentence = (
             f"{hop.node} has forgotten it, and {_names(having)} has not: it was idle for longer than "

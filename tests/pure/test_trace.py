@@ -142,6 +142,13 @@ def test_forgotten_by_the_nat_gateway() -> None:
     )
 
 
+def test_closed_and_held_at_one_node() -> None:
+    """A port hold that is longer at the ENI is no idle timeout of the NAT gateway."""
+    outcome, died_at, conclusion = told(traced(Nodes(at_eni("TIME_WAIT"))))
+    assert (outcome, died_at) == ("closing", None)
+    assert conclusion == "It was closed: natgw has let go of it, eni-private-a keeps it for 300 s more."
+
+
 def test_forgotten_by_all() -> None:
     """A socket that is open, and no entry anywhere."""
     trace = traced(Nodes(open={"fn-checkout": Socket(SOURCE, CACHE, "ESTABLISHED")}))
@@ -204,9 +211,15 @@ def test_stopped_by_a_security_group() -> None:
     """Its counter proves that it drops; without that it would be no more than a suspicion."""
     made = shipped("security_group")
     (gate,) = build(made).barriers
-    outcome, died_at, conclusion = told(traced(Nodes(), topology=made, stopped={gate: 4}))
+    trying = Nodes(open={"fn-checkout": Socket(SOURCE, CACHE, "SYN_SENT")})
+    outcome, died_at, conclusion = told(traced(trying, topology=made, stopped={gate: 4}))
     assert (outcome, died_at) == ("stopped", "eni-private-a-locked")
-    assert "4 packets have been dropped there in all" in conclusion
+    assert conclusion == (
+        "It died at eni-private-a-locked: egress of the security-group set locked does not allow tcp to cache, "
+        "port 443, and 4 packets have been dropped there in all."
+    )
+    silent = traced(Nodes(), topology=made, stopped={gate: 4})
+    assert silent.conclusion.startswith("Nothing is known of it; if it was tried, it died at eni-private-a-locked")
     unproved = traced(Nodes(), topology=made)
     assert unproved.outcome == "never_seen"
     assert "It would not get through: egress of the security-group set locked" in unproved.conclusion
@@ -221,6 +234,7 @@ def test_stopped_by_a_network_acl() -> None:
     assert (outcome, died_at) == ("stopped", "vpc")
     assert "ingress of the network ACL strict forbids the answers of cache, and 2 answers" in conclusion
     assert traced(Nodes({**at_eni(), **at_natgw()}), topology=made, stopped={gate: 2}).outcome == "established"
+    assert traced(Nodes(), topology=made, stopped={gate: 2}).outcome == "never_seen"
 
 
 def test_no_route() -> None:
