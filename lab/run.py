@@ -18,12 +18,13 @@ from lab.disruption import Breakage, Held, breakages, cut_off, newly_limited, se
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
-from lab.kernel.collecting import start_collecting
+from lab.kernel.collecting import is_collecting, start_collecting
 from lab.kernel.converge import converge
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
 from lab.kernel.state import Record, State
 from lab.load import Load, LoadOptions
+from lab.metrics import Series, fold, since
 from lab.observe.connections import ConnectionCounts, count
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.observe.readings import Reading
@@ -113,6 +114,8 @@ class Lab:
                 record.write(plan, wanted, Path(topology).read_text())
                 apply.apply(state, record, plan, notice)
                 lab = cls(record, state, changed=True)
+                with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
+                    history.History(record.path).add(lab.sample())
                 start_collecting(record, plan)
                 record.set_phase("up")
             except BaseException:
@@ -173,6 +176,11 @@ class Lab:
         return self._record.phase() == "up" and self._record.readable()
 
     @property
+    def gone(self) -> bool:
+        """Whether it has been taken down meanwhile; what bears its name now is another."""
+        return self._record.identity() != self._identity
+
+    @property
     def topology(self) -> Topology:
         """The topology as it was applied, its limits scaled."""
         return self._record.topology()
@@ -191,8 +199,8 @@ class Lab:
     def down(self, notice: Callable[[str], None] = _silent) -> list[Resident]:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         with self._state.locked():
-            if self._record.identity() != self._identity:
-                return []  # it has been taken down already; what bears its name now is another
+            if self.gone:
+                return []
             return _take_down(self._state, self._record, self._record.remains(), notice)
 
     def node(self, name: str) -> NodePlan:
@@ -228,6 +236,28 @@ class Lab:
         """Those of each second since `up`, as far as they are kept, and one of now."""
         yield from history.read(self._record.path)
         yield self.sample()
+
+    def metrics(self, period_s: float = 60, *, last: int | None = None) -> tuple[Series, ...]:
+        """What CloudWatch would show of each NAT gateway, and what it hides of each ENI, in periods up to now.
+
+        All since `up`, as far as samples are kept, or so many of the last ones.
+        """
+        plan, samples = self.plan, self.samples()
+        if last is not None:
+            samples = since(samples, (time.time() // period_s + 1 - last) * period_s)
+        return fold(samples, plan.nat_nodes, plan.limiters, period_s)
+
+    def resume_collecting(self) -> float | None:
+        """Start the process that takes samples anew if it has ended; then the Unix time since when there are none.
+
+        None when it runs, as it does unless somebody has ended it.
+        """
+        with self._state.locked():
+            if self.gone or is_collecting(self.plan):
+                return None
+            last_s = max((each.at_s for each in history.read(self._record.path)), default=self._revision[1] / 1e9)
+            start_collecting(self._record, self.plan)
+        return last_s
 
     def idle_timeouts(self) -> dict[str, int]:
         """NAT node → connections forgotten after `idle_timeout` without a packet: CloudWatch's IdleTimeoutCount."""

@@ -29,6 +29,7 @@ LAYERS = (
     {"lab.burst"},  # one burst, from question to answer
     {"lab.runs"},  # what is kept of it
     {"lab.why", "lab.trace"},  # why connections were lost, and where one was
+    {"lab.metrics"},  # what CloudWatch makes of samples, and what it leaves out
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them
 )

@@ -1,0 +1,244 @@
+"""`lab metrics`: what CloudWatch would show of this lab, what it would not, and both for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+import shutil
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lab.cli.options import LabName
+from lab.cli.show import complain, notice, number, print_json, say, table
+from lab.errors import KernelError, PreflightError, UsageError
+
+if TYPE_CHECKING:
+    from lab.metrics import Series
+    from lab.metrics.exposition import Observation
+    from lab.run import Lab
+
+__all__ = ["register"]
+
+_MINUTE_S = 60
+_SOME_COLUMNS = 4
+"""How many periods a person sees unless they ask for more."""
+_MOST_POINTS = 1_440
+"""How many a program gets of each metric: as many as one GetMetricStatistics call, a day of minutes."""
+_WIDTH_IN_A_PIPE = 120
+_LOOK_EVERY_S = 0.5
+_PORTS = range(1, 1 << 16)
+
+
+class Period(StrEnum):
+    """Lengths of periods; those under a minute are CloudWatch's of high resolution, and 60 is a NAT gateway's."""
+
+    minute = "60"
+    half = "30"
+    ten = "10"
+    five = "5"
+    second = "1"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command()(metrics)
+
+
+def metrics(
+    *,
+    lab: LabName = None,
+    period: Annotated[
+        Period, typer.Option(help="Seconds; CloudWatch has minutes of a NAT gateway, nothing finer.")
+    ] = Period.minute,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            help="So many periods, the one that is not over yet among them. Unless given: "
+            f"{_SOME_COLUMNS}; with --json all since up, at most {_MOST_POINTS:,}.",
+            metavar="N",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="What CloudWatch's GetMetricData would answer, as JSON.")
+    ] = False,
+    prometheus: Annotated[
+        int | None,
+        typer.Option(help="Serve http://127.0.0.1:PORT/metrics until Ctrl-C.", metavar="PORT"),
+    ] = None,
+) -> None:
+    """What CloudWatch shows of the NAT gateways, and beside it what it does not show: the Hyperplane ENIs.
+
+    \b
+    sudo lab metrics
+    sudo lab metrics --period 1 --last 30
+    sudo lab metrics --json | jq '.MetricDataResults[] | select(.Label | contains("ErrorPortAllocation"))'
+    sudo lab metrics --prometheus 9464
+    """
+    from lab.run import Lab
+
+    _require_sense(last, prometheus, as_json=as_json)
+    found = Lab.find(lab)
+    if not found.complete:
+        raise UsageError(
+            f"lab {found.name} is half built, or of another version; take it down: lab down --lab {found.name}"
+        )
+    if prometheus is not None:
+        _serve(found, prometheus)
+        return
+    _resume_collecting(found)
+    period_s = int(period)
+    if as_json:
+        from lab.metrics.cloudwatch import get_metric_data
+
+        print_json(get_metric_data(found.metrics(period_s, last=last or _MOST_POINTS)))
+        return
+    _show(found.name, found.metrics(period_s, last=last or _SOME_COLUMNS), period_s)
+
+
+def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -> None:
+    if last is not None and last < 1:
+        raise UsageError(f"--last {last}: at least one period")
+    if prometheus is None:
+        return
+    if prometheus not in _PORTS:
+        raise UsageError(f"--prometheus {prometheus}: no port; they go from {_PORTS.start} to {_PORTS.stop - 1}")
+    if as_json or last is not None:
+        other = "--json" if as_json else "--last"
+        raise UsageError(f"--prometheus {other}: Prometheus asks for itself, and has its own format; leave out {other}")
+
+
+def _resume_collecting(lab: Lab) -> None:
+    """What was counted meanwhile is not lost, but nobody knows in which period it came."""
+    since_s = lab.resume_collecting()
+    if since_s is not None:
+        at = time.strftime("%H:%M:%S", time.localtime(since_s))
+        notice(
+            f"the process that takes lab {lab.name}'s samples had ended, and runs again; numbers are missing since "
+            f"{at}, and what has come meanwhile is in the last period"
+        )
+
+
+# ── For a person ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _show(name: str, series: Sequence[Series], period_s: int) -> None:
+    what = "minute" if period_s == _MINUTE_S else "second" if period_s == 1 else f"{period_s} s"
+    zone = time.strftime("%Z (UTC%z)")
+    say(f"lab {name}, by the {what}, from the time above each column on; times are {zone}")
+    reported = [each for each in series if each.metric.reported]
+    _show_nodes(reported, period_s)
+    hidden = [each for each in series if not each.metric.reported]
+    if hidden:
+        from lab.metrics import NOT_REPORTED
+
+        say()
+        say(NOT_REPORTED, style="bold")
+        _show_nodes(hidden, period_s)
+    starts = [each.points[-1].start_s for each in series if each.points]
+    if starts:
+        say(f"{_time(max(starts), period_s)} is not over yet", style="dim")
+
+
+def _show_nodes(series: Sequence[Series], period_s: int) -> None:
+    for node in dict.fromkeys(each.node for each in series):
+        mine = [each for each in series if each.node == node]
+        for first, end in _blocks(mine, period_s):
+            say()
+            times = [_time(each.start_s, period_s) for each in mine[0].points[first:end]]
+            table(
+                (node, "", *(f"#{each}" for each in times)),
+                (
+                    (each.metric.name, each.metric.statistic.lower(), *map(_value, _values(each)[first:end]))
+                    for each in mine
+                ),
+            )
+
+
+def _values(series: Series) -> list[float]:
+    return [each.value for each in series.points]
+
+
+def _blocks(series: Sequence[Series], period_s: int) -> Iterator[tuple[int, int]]:
+    """Which columns go beside one another, so that each line fits."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
+    name = max(len(each.metric.name) for each in series)
+    column = 1 + max(len(_time(0, period_s)), *(len(_value(value)) for each in series for value in _values(each)), 0)
+    count = max(1, (width - max(name, len(series[0].node)) - len(" maximum")) // column)
+    columns = max(len(each.points) for each in series)
+    if not columns:
+        yield 0, 0
+    # Blocks end where the last one ends: the newest is full, whatever is left over is the oldest.
+    firsts = range(columns - count, -count, -count)
+    yield from reversed([(max(first, 0), first + count) for first in firsts])
+
+
+def _value(value: float) -> str:
+    """Peaks are averages; everything else is a whole number."""
+    return number(round(value)) if value >= 10 or value == round(value) else f"{value:.1f}"  # noqa: PLR2004
+
+
+def _time(at_s: float, period_s: int) -> str:
+    return time.strftime("%H:%M" if period_s == _MINUTE_S else "%H:%M:%S", time.localtime(at_s))
+
+
+# ── For Prometheus ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _serve(lab: Lab, port: int) -> None:
+    try:
+        from lab.metrics.exposition import serve
+    except ModuleNotFoundError as lacking:
+        if lacking.name is None or not lacking.name.startswith("prometheus_client"):
+            raise
+        raise PreflightError(
+            f"not installed: prometheus-client; run: {sys.executable} -m pip install prometheus-client"
+        ) from None
+    try:
+        serving = serve(_observer(lab), port)
+    except OSError as refused:
+        raise KernelError(
+            f"--prometheus {port}: 127.0.0.1:{port} cannot be listened on: {refused.strerror}; give another port"
+        ) from None
+    say(f"{serving.url} has lab {lab.name}'s counters; Ctrl-C ends it")
+    try:
+        while not lab.gone:
+            time.sleep(_LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        complain("interrupted; nobody answers scrapes any more")
+        raise
+    finally:
+        serving.close()
+    raise KernelError(f"lab {lab.name} has been taken down; nobody answers scrapes any more")
+
+
+def _observer(lab: Lab) -> Callable[[], Observation | None]:
+    """Takes a sample when it is called, from any thread, one at a time.
+
+    The sampler is kept, for a new one reads the whole list of conntrack entries; namespaces are not, for they would
+    outlive their lab.
+    """
+    from lab.kernel.visits import visit
+    from lab.metrics.exposition import Observation
+    from lab.observe.sampling import Sampler
+
+    one_at_a_time = threading.Lock()
+    nodes = lab.plan.nat_nodes
+    sampler = Sampler(nodes)
+
+    def observe() -> Observation | None:
+        nonlocal nodes, sampler
+        with one_at_a_time:
+            try:
+                plan = lab.plan
+                if plan.nat_nodes != nodes:
+                    nodes, sampler = plan.nat_nodes, Sampler(plan.nat_nodes)
+                sample = sampler.take(visit)
+            except (OSError, KernelError):  # it is being taken down
+                return None
+        return None if lab.gone else Observation(plan.lab, plan.nat_nodes, plan.limiters, sample)
+
+    return observe

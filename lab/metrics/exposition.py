@@ -1,0 +1,121 @@
+"""The same numbers for Prometheus: counters and gauges as they are now, from a sample at each scrape.
+
+Periods are Prometheus's own affair: `increase(…[1m])` comes near CloudWatch's Sum, `max_over_time(…[1m])` its
+Maximum, and a peak is `max_over_time(rate(…[10s])[1m:10s])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from lab.counting import NatNode
+from lab.metrics.numbers import COUNTS, LEVELS
+from lab.metrics.table import METRICS, NOT_REPORTED, Metric
+from lab.observe.samples import Sample
+from lab.plan.objects import Limiter
+
+__all__ = ["Observation", "Serving", "serve"]
+
+_ADDRESS = "127.0.0.1"
+
+_NAMES = {
+    "ActiveConnectionCount": "active_connections",
+    "ConnectionAttemptCount": "connection_attempts",
+    "ConnectionEstablishedCount": "connections_established",
+    "ErrorPortAllocation": "port_allocation_errors",
+    "IdleTimeoutCount": "idle_timeouts",
+    "PacketsDropCount": "dropped_packets",
+    "BytesInFromSource": "in_from_source_bytes",
+    "BytesOutToDestination": "out_to_destination_bytes",
+    "BytesInFromDestination": "in_from_destination_bytes",
+    "BytesOutToSource": "out_to_source_bytes",
+    "PacketsInFromSource": "in_from_source_packets",
+    "PacketsOutToDestination": "out_to_destination_packets",
+    "PacketsInFromDestination": "in_from_destination_packets",
+    "PacketsOutToSource": "out_to_source_packets",
+    "Connections": "connections",
+    "ConnectionsRefused": "refused_connections",
+    "PacketsRefused": "refused_packets",
+    "Headroom": "free_slots",
+}
+"""CloudWatch's name → Prometheus's, after `lab_nat_gateway_` or `lab_hyperplane_eni_`, before `_total`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is there to tell of, and a sample of it."""
+
+    lab: str
+    nodes: Sequence[NatNode]
+    limiters: Sequence[Limiter]
+    sample: Sample
+
+
+class Serving:
+    """An endpoint that answers scrapes until it is closed."""
+
+    def __init__(self, observe: Callable[[], Observation | None], port: int) -> None:
+        registry = CollectorRegistry()
+        registry.register(_Collector(observe))
+        self._server, self._thread = start_http_server(port, _ADDRESS, registry)
+        self.url = f"http://{_ADDRESS}:{port}/metrics"
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(observe: Callable[[], Observation | None], port: int) -> Serving:
+    """Answer scrapes on the loopback address, from threads of its own; OSError when the port is in use.
+
+    `observe` is called at each scrape; None is when there is nothing to tell of any more.
+    """
+    return Serving(observe, port)
+
+
+class _Collector(Collector):
+    """Asks at each scrape, and keeps nothing."""
+
+    def __init__(self, observe: Callable[[], Observation | None]) -> None:
+        self._observe = observe
+
+    def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        """The families without values, by which a registry finds names that come twice."""
+        return [_family(each) for each in METRICS if each.name in _NAMES]
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """The families with values."""
+        seen = self._observe()
+        if seen is None:
+            return
+        for metric in METRICS:
+            if metric.name in _NAMES:
+                family = _family(metric)
+                for node, value in _values(metric, seen):
+                    family.add_metric([seen.lab, node], value)
+                yield family
+
+
+def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    family = CounterMetricFamily if metric.name in COUNTS else GaugeMetricFamily
+    whose = f"CloudWatch's {metric.name}" if metric.reported else f"{metric.name}, {NOT_REPORTED}"
+    return family(f"lab_{metric.kind}_{_NAMES[metric.name]}", f"{whose}: {metric.meaning}.", labels=["lab", "node"])
+
+
+def _values(metric: Metric, seen: Observation) -> Iterator[tuple[str, float]]:
+    for node in seen.nodes:
+        reading = seen.sample.nodes.get(node.node)
+        if node.kind != metric.kind or reading is None:
+            continue
+        if metric.name in COUNTS:
+            yield node.node, float(COUNTS[metric.name](reading))
+        else:
+            limiters = [each for each in seen.limiters if each.place == node.node]
+            yield node.node, float(LEVELS[metric.name](reading, limiters))
