@@ -7,8 +7,11 @@ which nothing had. So a lab where nothing happens takes no room, and differences
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+import errno
+import os
 from pathlib import Path
+from typing import IO
 
 from lab.observe.samples import Sample
 
@@ -36,14 +39,19 @@ class History:
         lines = [sample.to_json()]
         if self._last is not None and self._unwritten:
             lines.insert(0, self._last.to_json())
-        with _file(self._directory, 0).open(
-            "ab", buffering=0
-        ) as newest:  # at once: whoever is ended leaves whole lines
-            newest.write("".join(f"{line}\n" for line in lines).encode())
-            full = newest.tell() > self._file_bytes
+        full = self._write("".join(f"{line}\n" for line in lines).encode())
         if full:
             self._rotate()
         self._last, self._unwritten = sample, False
+
+    def _write(self, text: bytes) -> bool:
+        """Whether the file is full then. All at once: whoever is ended, or finds no room, leaves whole lines."""
+        with _file(self._directory, 0).open("ab", buffering=0) as newest:
+            before = newest.tell()
+            if newest.write(text) < len(text):
+                newest.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), newest.name)
+            return newest.tell() > self._file_bytes
 
     def _rotate(self) -> None:
         for number in reversed(range(_FILES - 1)):
@@ -52,12 +60,14 @@ class History:
 
 
 def read(directory: Path) -> Iterator[Sample]:
-    """All samples that are kept, the oldest first; a line that a full disk has cut off is left out."""
-    for number in reversed(range(_FILES)):
-        path = _file(directory, number)
-        if not path.exists():
-            continue
-        with path.open() as lines:
+    """All samples that are kept, the oldest first; a line that is damaged is left out."""
+    with ExitStack() as files:
+        opened: dict[int, IO[str]] = {}
+        for number in range(_FILES):  # the newest first: what is renamed meanwhile is then found twice, not missed
+            with suppress(FileNotFoundError):
+                file = files.enter_context(_file(directory, number).open(errors="replace"))
+                opened.setdefault(os.fstat(file.fileno()).st_ino, file)
+        for lines in reversed(opened.values()):
             for line in lines:
                 with suppress(ValueError):
                     yield Sample.from_json(line)

@@ -242,10 +242,12 @@ class Lab:
 
         All since `up`, as far as samples are kept, or so many of the last ones.
         """
-        plan, samples = self.plan, self.samples()
-        if last is not None:
-            samples = since(samples, (time.time() // period_s + 1 - last) * period_s)
-        return fold(samples, plan.nat_nodes, plan.limiters, period_s)
+        plan = self.plan
+        if last is None:
+            return fold(self.samples(), plan.nat_nodes, plan.limiters, period_s)
+        samples = since(self.samples(), (time.time() // period_s - last) * period_s)
+        series = fold(samples, plan.nat_nodes, plan.limiters, period_s)
+        return tuple(replace(each, points=each.points[-last:]) for each in series)
 
     def resume_collecting(self) -> float | None:
         """Start the process that takes samples anew if it has ended; then the Unix time since when there are none.

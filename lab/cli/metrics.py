@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 import shutil
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -216,7 +215,7 @@ def _serve(lab: Lab, port: int) -> None:
 
 
 def _observer(lab: Lab) -> Callable[[], Observation | None]:
-    """Takes a sample when it is called, from any thread, one at a time.
+    """Takes a sample when it is called, from whichever thread.
 
     The sampler is kept, for a new one reads the whole list of conntrack entries; namespaces are not, for they would
     outlive their lab.
@@ -225,20 +224,18 @@ def _observer(lab: Lab) -> Callable[[], Observation | None]:
     from lab.metrics.exposition import Observation
     from lab.observe.sampling import Sampler
 
-    one_at_a_time = threading.Lock()
     nodes = lab.plan.nat_nodes
     sampler = Sampler(nodes)
 
     def observe() -> Observation | None:
         nonlocal nodes, sampler
-        with one_at_a_time:
-            try:
-                plan = lab.plan
-                if plan.nat_nodes != nodes:
-                    nodes, sampler = plan.nat_nodes, Sampler(plan.nat_nodes)
-                sample = sampler.take(visit)
-            except (OSError, KernelError):  # it is being taken down
-                return None
+        try:
+            plan = lab.plan
+            if plan.nat_nodes != nodes:
+                nodes, sampler = plan.nat_nodes, Sampler(plan.nat_nodes)
+            sample = sampler.take(visit)
+        except (OSError, KernelError):  # it is being taken down
+            return None
         return None if lab.gone else Observation(plan.lab, plan.nat_nodes, plan.limiters, sample)
 
     return observe

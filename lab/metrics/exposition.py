@@ -6,17 +6,19 @@ Maximum, and a peak is `max_over_time(rate(…[10s])[1m:10s])`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from lab.counting import NatNode
+from lab.metrics.folding import began_anew
 from lab.metrics.numbers import COUNTS, LEVELS
 from lab.metrics.table import METRICS, NOT_REPORTED, Metric
-from lab.observe.samples import Sample
+from lab.observe.samples import NodeSample, Sample
 from lab.plan.objects import Limiter
 
 __all__ = ["Observation", "Serving", "serve"]
@@ -63,7 +65,7 @@ class Serving:
         registry = CollectorRegistry()
         registry.register(_Collector(observe))
         self._server, self._thread = start_http_server(port, _ADDRESS, registry)
-        self.url = f"http://{_ADDRESS}:{port}/metrics"
+        self.url = f"http://{_ADDRESS}:{self._server.server_port}/metrics"
 
     def close(self) -> None:
         """Answer no more."""
@@ -73,34 +75,55 @@ class Serving:
 
 
 def serve(observe: Callable[[], Observation | None], port: int) -> Serving:
-    """Answer scrapes on the loopback address, from threads of its own; OSError when the port is in use.
+    """Answer scrapes on the loopback address, from threads of its own; port 0 is any. OSError when it is in use.
 
-    `observe` is called at each scrape; None is when there is nothing to tell of any more.
+    `observe` is called at each scrape, never twice at a time; None is when there is nothing to tell of any more.
     """
     return Serving(observe, port)
 
 
 class _Collector(Collector):
-    """Asks at each scrape, and keeps nothing."""
+    """Asks at each scrape."""
 
     def __init__(self, observe: Callable[[], Observation | None]) -> None:
-        self._observe = observe
+        self._observe, self._one_at_a_time = observe, Lock()
+        self._before: dict[str, NodeSample] = {}
+        self._most: dict[tuple[str, str], float] = {}
+        """Node and metric → what was told of it. To Prometheus a counter that falls by one has begun anew at 0."""
 
     def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         """The families without values, by which a registry finds names that come twice."""
         return [_family(each) for each in METRICS if each.name in _NAMES]
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """The families with values."""
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        """The families with values; whoever scrapes meanwhile waits."""
+        with self._one_at_a_time:
+            return list(self._families())
+
+    def _families(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         seen = self._observe()
         if seen is None:
             return
+        self._forget_what_began_anew(seen.sample.nodes)
         for metric in METRICS:
             if metric.name in _NAMES:
                 family = _family(metric)
                 for node, value in _values(metric, seen):
-                    family.add_metric([seen.lab, node], value)
+                    family.add_metric([seen.lab, node], self._grown(metric, node, value))
                 yield family
+
+    def _forget_what_began_anew(self, readings: Mapping[str, NodeSample]) -> None:
+        anew = {node for node, now in readings.items() if began_anew(self._before.get(node, now), now)}
+        self._most = {(node, name): most for (node, name), most in self._most.items() if node not in anew}
+        self._before = dict(readings)
+
+    def _grown(self, metric: Metric, node: str, value: float) -> float:
+        """A level as it is; of a count the most so far, for what several counters make may be short for a moment."""
+        if metric.name not in COUNTS:
+            return value
+        most = max(value, self._most.get((node, metric.name), 0))
+        self._most[node, metric.name] = most
+        return most
 
 
 def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:

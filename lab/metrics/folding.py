@@ -18,7 +18,7 @@ from lab.metrics.table import METRICS, Metric
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.plan.objects import Limiter
 
-__all__ = ["Point", "Series", "fold", "since"]
+__all__ = ["Point", "Series", "began_anew", "fold", "since"]
 
 LATE_S = 0.05
 """How late a sample may be and still close the period before: it is taken on the second, or some milliseconds later."""
@@ -65,18 +65,25 @@ def fold(
 
 
 def since(samples: Iterable[Sample], start_s: float) -> Iterator[Sample]:
-    """How things were at a moment, as far as that is known, and all samples that are later."""
+    """How things were just before a moment, as far as that is known, and all samples that are later.
+
+    Folded, they have the same points from then on as all samples, and one period more before.
+    """
     before: Sample | None = None
     for sample in samples:
         if sample.at_s <= start_s + LATE_S:
             before = sample
             continue
         if before is not None:
-            yield replace(before, at_s=start_s)
+            yield _just_before(start_s, before)
             before = None
         yield sample
     if before is not None:
-        yield replace(before, at_s=start_s)
+        yield _just_before(start_s, before)
+
+
+def _just_before(start_s: float, sample: Sample) -> Sample:
+    return replace(sample, at_s=start_s - 2 * LATE_S)
 
 
 class _Folding:
@@ -187,12 +194,17 @@ class _Levels:
 _CHOICE: Mapping[str, Callable[[int, int], int]] = {"Maximum": max, "Minimum": min}
 
 
+def began_anew(before: NodeSample, now: NodeSample) -> bool:
+    """Whether a node has been made again between two readings."""
+    return now.established < before.established
+
+
 def _comparable(before: NodeSample, now: NodeSample) -> NodeSample:
     """An earlier reading such that the difference to the later one is what has come between them.
 
     What has less than before began anew at 0 with its node or its interface, or has gone with an Elastic IP.
     """
-    anew = now.established < before.established
+    anew = began_anew(before, now)
     return NodeSample(
         counters={} if anew else {name: n for name, n in before.counters.items() if n <= now.counters.get(name, 0)},
         held=before.held,

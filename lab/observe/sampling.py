@@ -37,8 +37,8 @@ Visit = Callable[[str, Callable[[], NodeSample]], NodeSample]
 class Sampler:
     """Takes samples of the same nodes, one after the other."""
 
-    def __init__(self, nodes: Iterable[NatNode]) -> None:
-        self._nodes = tuple((each, _IdleTimeouts(each.idle_timeout_s)) for each in nodes)
+    def __init__(self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic) -> None:
+        self._nodes = tuple((each, _IdleTimeouts(each, now)) for each in nodes)
 
     def take(self, visit: Visit) -> Sample:
         """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
@@ -58,7 +58,8 @@ def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
     return NodeSample(
         counters=counters | {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all},
         held={name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS},
-        active=established - closed - idle.look(established, closed),
+        # A connection that came and went while counters were read is perhaps only in the second of them.
+        active=max(0, established - closed - idle.look(established, closed)),
         inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
         outer=Traffic(*interfaces.get(node.outer, _NOTHING)),
     )
@@ -67,8 +68,8 @@ def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
 class _IdleTimeouts:
     """How many connections of a node have fallen idle, as far as its list has been read."""
 
-    def __init__(self, idle_timeout_s: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._timeout_s, self._now = idle_timeout_s, now
+    def __init__(self, node: NatNode, now: Callable[[], float]) -> None:
+        self._table, self._timeout_s, self._now = node.table, node.idle_timeout_s, now
         self._known = 0
         self._read_again_s = 0.0
         self._moments: deque[tuple[float, int]] = deque()
@@ -80,6 +81,8 @@ class _IdleTimeouts:
         old = self._established_long_ago(now_s, established)
         if old and established > closed + self._known and now_s >= self._read_again_s:
             active = conntrack.marked(counting.ACTIVE)
+            # Read after the list: what is closed meanwhile, and no more in it, has not fallen idle.
+            closed = nfnetlink.counters(self._table)[counting.CLOSED].packets
             took_s = self._now() - now_s
             self._read_again_s = now_s + took_s / _SHARE_OF_TIME
             self._known = max(self._known, established - closed - active)
