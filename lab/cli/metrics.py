@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 import shutil
 import sys
@@ -28,6 +28,8 @@ _SOME_COLUMNS = 4
 _MOST_POINTS = 1_440
 """How many a program gets of each metric: as many as one GetMetricStatistics call, a day of minutes."""
 _WIDTH_IN_A_PIPE = 120
+_GAP = 2
+"""Between two columns."""
 _LOOK_EVERY_S = 0.5
 _PORTS = range(1, 1 << 16)
 
@@ -57,7 +59,7 @@ def metrics(
         int | None,
         typer.Option(
             help="So many periods, the one that is not over yet among them. Unless given: "
-            f"{_SOME_COLUMNS}; with --json all since up, at most {_MOST_POINTS:,}.",
+            f"{_SOME_COLUMNS}, if they fit; with --json all since up, at most {_MOST_POINTS:,}.",
             metavar="N",
         ),
     ] = None,
@@ -80,6 +82,8 @@ def metrics(
     from lab.run import Lab
 
     _require_sense(last, prometheus, as_json=as_json)
+    if prometheus is not None:
+        _require_prometheus_client()
     found = Lab.find(lab)
     if not found.complete:
         raise UsageError(
@@ -95,7 +99,7 @@ def metrics(
 
         print_json(get_metric_data(found.metrics(period_s, last=last or _MOST_POINTS)))
         return
-    _show(found.name, found.metrics(period_s, last=last or _SOME_COLUMNS), period_s)
+    _show(found.name, found.metrics(period_s, last=last or _SOME_COLUMNS), period_s, last)
 
 
 def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -> None:
@@ -124,55 +128,59 @@ def _resume_collecting(lab: Lab) -> None:
 # ── For a person ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _show(name: str, series: Sequence[Series], period_s: int) -> None:
+def _show(name: str, series: Sequence[Series], period_s: int, last: int | None) -> None:
     what = "minute" if period_s == _MINUTE_S else "second" if period_s == 1 else f"{period_s} s"
     zone = time.strftime("%Z (UTC%z)")
     say(f"lab {name}, by the {what}, from the time above each column on; times are {zone}")
-    reported = [each for each in series if each.metric.reported]
-    _show_nodes(reported, period_s)
+    fit = min((_fitting(each, period_s) for each in _by_node(series)), default=1)
+    _show_nodes([each for each in series if each.metric.reported], period_s, fit, last or fit)
     hidden = [each for each in series if not each.metric.reported]
     if hidden:
         from lab.metrics import NOT_REPORTED
 
         say()
         say(NOT_REPORTED, style="bold")
-        _show_nodes(hidden, period_s)
+        _show_nodes(hidden, period_s, fit, last or fit)
     starts = [each.points[-1].start_s for each in series if each.points]
     if starts:
+        say()
         say(f"{_time(max(starts), period_s)} is not over yet", style="dim")
 
 
-def _show_nodes(series: Sequence[Series], period_s: int) -> None:
-    for node in dict.fromkeys(each.node for each in series):
-        mine = [each for each in series if each.node == node]
-        for first, end in _blocks(mine, period_s):
+def _by_node(series: Sequence[Series]) -> list[list[Series]]:
+    names = dict.fromkeys(each.node for each in series)
+    return [[each for each in series if each.node == name] for name in names]
+
+
+def _show_nodes(series: Sequence[Series], period_s: int, fit: int, last: int) -> None:
+    """The last periods of each node, in blocks of as many columns as fit; what does not fill one is the oldest."""
+    for mine in _by_node(series):
+        points = mine[0].points[-last:]
+        ends = range(len(points), 0, -fit) or range(1)
+        for end in reversed(ends):
+            block = slice(max(end - fit, 0), end)
             say()
-            times = [_time(each.start_s, period_s) for each in mine[0].points[first:end]]
             table(
-                (node, "", *(f"#{each}" for each in times)),
+                (mine[0].node, "", *(f"#{_time(each.start_s, period_s)}" for each in points[block])),
                 (
-                    (each.metric.name, each.metric.statistic.lower(), *map(_value, _values(each)[first:end]))
+                    (
+                        each.metric.name,
+                        each.metric.statistic.lower(),
+                        *(_value(point.value) for point in each.points[-last:][block]),
+                    )
                     for each in mine
                 ),
             )
 
 
-def _values(series: Series) -> list[float]:
-    return [each.value for each in series.points]
-
-
-def _blocks(series: Sequence[Series], period_s: int) -> Iterator[tuple[int, int]]:
-    """Which columns go beside one another, so that each line fits."""
+def _fitting(series: Sequence[Series], period_s: int) -> int:
+    """How many columns of numbers a line has room for."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
-    name = max(len(each.metric.name) for each in series)
-    column = 1 + max(len(_time(0, period_s)), *(len(_value(value)) for each in series for value in _values(each)), 0)
-    count = max(1, (width - max(name, len(series[0].node)) - len(" maximum")) // column)
-    columns = max(len(each.points) for each in series)
-    if not columns:
-        yield 0, 0
-    # Blocks end where the last one ends: the newest is full, whatever is left over is the oldest.
-    firsts = range(columns - count, -count, -count)
-    yield from reversed([(max(first, 0), first + count) for first in firsts])
+    names = max(len(series[0].node), *(len(each.metric.name) for each in series))
+    statistics = max(len(each.metric.statistic) for each in series)
+    values = (len(_value(point.value)) for each in series for point in each.points)
+    column = max(len(_time(0, period_s)), *values, 0)
+    return max(1, (width - names - _GAP - statistics) // (_GAP + column))
 
 
 def _value(value: float) -> str:
@@ -187,15 +195,18 @@ def _time(at_s: float, period_s: int) -> str:
 # ── For Prometheus ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _serve(lab: Lab, port: int) -> None:
+def _require_prometheus_client() -> None:
     try:
-        from lab.metrics.exposition import serve
-    except ModuleNotFoundError as lacking:
-        if lacking.name is None or not lacking.name.startswith("prometheus_client"):
-            raise
+        import prometheus_client  # noqa: F401  # only to see whether it is there
+    except ModuleNotFoundError:
         raise PreflightError(
             f"not installed: prometheus-client; run: {sys.executable} -m pip install prometheus-client"
         ) from None
+
+
+def _serve(lab: Lab, port: int) -> None:
+    from lab.metrics.exposition import serve
+
     try:
         serving = serve(_observer(lab), port)
     except OSError as refused:

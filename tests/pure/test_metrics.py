@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 import json
 import re
+import sys
 from typing import Any
 from urllib.request import urlopen
 
@@ -538,6 +539,14 @@ def test_periods(run: Run) -> None:
     status, _, err = run("metrics", "--period", "7")
     assert status == 2
     assert all(f"'{period}'" in err for period in (60, 30, 10, 5, 1))
+
+
+def test_without_prometheus_client(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is an extra: without it there is a sentence with the command that installs it, and status 3."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    status, out, err = run("metrics", "--prometheus", "9464")
+    assert (status, out) == (3, "")
+    assert err == f"not installed: prometheus-client; run: {sys.executable} -m pip install prometheus-client\n"
 
 
 def test_without_root(run: Run) -> None:
