@@ -330,7 +330,7 @@ def test_idle_timeouts(eni: Counted, clients: MakeClients) -> None:
     ended = [each for each in eni.packets() if each.flags & 0x05]  # FIN or RST
     assert len(ended) == 2  # the one RST, on its way in and on its way out
     assert eni.metric("IdleTimeoutCount", NAT) == 3
-    assert eni.metric("ActiveConnectionCount", NAT) == 4
+    assert eni.metric("ActiveConnectionCount", NAT) == 3
 
 
 # ── What is refused and dropped ─────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,8 @@ TWO_SUBNETS = str(next(path for path in SHIPPED if path.stem == "two_subnets"))
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 COMMANDS = (
-    *("up", "down", "list", "status", "burst", "impair", "capture", "exec", "shell"),
+    *("up", "down", "list", "status", "burst", "metrics", "why", "impair", "capture", "exec", "shell"),
+    *("runs", "compare"),
     *("validate", "predict", "schema", "plan-capacity"),
 )
 

@@ -81,8 +81,8 @@ class Capture:
             if len(record) == kept:
                 protocol, _, index, _, kind, _, _ = _LINUX_SLL2.unpack_from(record)
                 here = self._interfaces[index], kind == _OUTGOING
-                data = record[_LINUX_SLL2.size :]
-                yield _ipv4(*here, data) if protocol == _IPV4 else Packet(*here, whole - _LINUX_SLL2.size)
+                is_ipv4, rest = protocol == _IPV4, record[_LINUX_SLL2.size :]
+                yield _ipv4(*here, rest) if is_ipv4 else Packet(*here, whole - _LINUX_SLL2.size)
 
 
 def _ipv4(interface: str, sent: bool, data: bytes) -> Packet:  # noqa: FBT001 - a field of the packet
