@@ -130,8 +130,7 @@ def _resume_collecting(lab: Lab) -> None:
 
 def _show(name: str, series: Sequence[Series], period_s: int, last: int | None) -> None:
     what = "minute" if period_s == _MINUTE_S else "second" if period_s == 1 else f"{period_s} s"
-    zone = time.strftime("%Z (UTC%z)")
-    say(f"lab {name}, by the {what}, from the time above each column on; times are {zone}")
+    say(f"lab {name} by the {what}; a column begins at the time above it ({time.strftime('%Z')})")
     fit = min((_fitting(each, period_s) for each in _by_node(series)), default=1)
     _show_nodes([each for each in series if each.metric.reported], period_s, fit, last or fit)
     hidden = [each for each in series if not each.metric.reported]
