@@ -1,0 +1,284 @@
+"""A drawing as SVG: boxes in columns, gauges in what has a limit; needs no Graphviz, no font and no other file.
+
+Its colours are variables that a page around it may set (`--lab-graph-ink` and so on); by themselves they follow the
+reader's preference for light or dark, and paper is light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+
+from lab.graph.drawing import Drawing, Node
+from lab.graph.placing import bands, place
+from lab.graph.wiring import Columns, Piece, Wiring, several
+from lab.graph.words import labelled
+from lab.topology.names import SERVICE_VPC, VPC
+
+__all__ = ["to_svg"]
+
+_TITLE_PX, _LINE_PX = 13, 11
+_LINE_HEIGHT, _PADDING, _GAP, _GAUGE_HEIGHT = 15, 8, 12, 8
+_ANCHOR = _PADDING + 8
+"""Where lines meet a box: beside its title."""
+_HEAD, _MARGIN = 46, 14
+_RAIL = 34
+"""The width of a router."""
+_TITLE_GLYPH, _LINE_GLYPH = 7.7, 6.2
+"""How wide a character is at most, on average, in any of the fonts that browsers take for system-ui, bold or not."""
+
+_LIGHT = {
+    "ink": "#1d2329",
+    "soft": "#5a6570",
+    "line": "#66727e",
+    "box": "#ffffff",
+    "zone": "#f3f5f7",
+    "edge": "#c3cbd3",
+    "held": "#2f6fb3",
+    "full": "#c62828",
+}
+_DARK = {
+    "ink": "#e8ebee",
+    "soft": "#a9b3bd",
+    "line": "#8c98a4",
+    "box": "#20262c",
+    "zone": "#171c21",
+    "edge": "#3d4750",
+    "held": "#6aa9e9",
+    "full": "#ff6f60",
+}
+
+
+def to_svg(drawing: Drawing) -> str:
+    """One complete `<svg>` element, to be a file or a part of a page."""
+    return _Sheet(labelled(drawing)).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Where a node is."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class _Sheet:
+    """One drawing in the making."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        self._bands = bands(drawing)
+        asides = _height(drawing.resolver)
+        inside = drawing.resolver.subnet is not None
+        placing = place(drawing, self._bands, _height, gap=2 * _GAP + (asides if inside else 0))
+        self._tops = placing.tops
+        self._at, self._widths = self._columns()
+        self._boxes = {each.name: self._box(each) for each in drawing.nodes if each.name in placing.tops}
+        wiring = Wiring(drawing, self._bands, self._at, self._row, self._behind, before=0, short=4)
+        self._pieces, self._rails = tuple(wiring.pieces()), wiring.rails()
+        self._vpc_end = placing.bottom + _HEAD + (asides if inside else 0) + 4
+        entries = max(self._boxes[name].y + self._boxes[name].height for name in self._entered())
+        below = max(entries, 0) + _GAP
+        resolver = (self._at.vpc, placing.bottom + _HEAD) if inside else (self._at.service, below)
+        self._boxes[drawing.resolver.name] = self._aside(*resolver)
+        self._height = max(self._vpc_end, *(each.y + each.height + 4 for each in self._boxes.values())) + _MARGIN
+
+    def text(self) -> str:
+        """Draw everything, what lies below first."""
+        width = self._at.end + _MARGIN
+        title = escape(f"lab {self._drawing.name}")
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="lab-graph" viewBox="0 0 {width} {self._height}" '
+            f'width="{width}" height="{self._height}" role="img">',
+            f"<title>{title}</title>",
+            f"<style>{_style()}</style>",
+            *self._zones(),
+            *self._routers(),
+            *map(_wire, self._pieces),
+            *(part for each in self._drawing.nodes for part in self._node(each)),
+            "</svg>",
+        ]
+        return "\n".join(parts) + "\n"
+
+    # ── Where everything is ─────────────────────────────────────────────────────────────────────────────────
+
+    def _entered(self) -> list[str]:
+        """Functions, and ENIs where lines from the service VPC end."""
+        return [name for band in self._bands.entries for name in band.right]
+
+    def _columns(self) -> tuple[Columns, dict[str, int]]:
+        drawing, found = self._drawing, self._bands
+        inside = drawing.resolver.subnet is not None
+        aside = _width((drawing.resolver,)) // 2
+        widths = {
+            "functions": _width(drawing.functions),
+            "enis": _width(each for each in (*drawing.enis, drawing.egress) if each),
+            "exits": _width(drawing.exits),
+            "servers": _width(drawing.servers),
+        }
+        functions = _MARGIN + 10
+        gathered = functions + widths["functions"] + 14
+        service = max(gathered + 14, 0 if inside else _MARGIN + 10 + aside - _RAIL // 2)
+        spread = service + _RAIL + 14
+        border = max(spread + 8, 0 if inside else service + _RAIL // 2 + aside + 10)
+        enis = border + 28
+        joined = enis + widths["enis"] + 18
+        vpc = max(joined + 16, enis + aside if inside else 0)
+        parted = vpc + _RAIL + 14
+        exits = parted + (14 if found.idle or several(found.routes) else 4)
+        far_border = max(exits + widths["exits"] + 10, vpc + _RAIL // 2 + aside + 10 if inside else 0)
+        shared = far_border + 26
+        servers = shared + 16
+        end = servers + widths["servers"] + 10
+        columns = Columns(
+            functions, gathered, service, spread, border, enis, joined, vpc, parted, exits, far_border, shared,
+            servers, end,
+        )  # fmt: skip
+        return columns, widths
+
+    def _box(self, node: Node) -> _Box:
+        column = {"fleet": "functions", "hyperplane_eni": "enis", "egress": "enis", "server": "servers"}.get(
+            node.kind, "exits"
+        )
+        y = self._tops[node.name] + _HEAD
+        return _Box(getattr(self._at, column), y, self._widths[column], _height(node) - _GAP)
+
+    def _aside(self, column: int, y: int) -> _Box:
+        """Below a router."""
+        width = _width((self._drawing.resolver,))
+        return _Box(column + _RAIL // 2 - width // 2, y, width, _height(self._drawing.resolver) - _GAP)
+
+    def _row(self, name: str) -> int:
+        return self._tops[name] + _HEAD + _ANCHOR
+
+    def _behind(self, name: str) -> int:
+        box = self._boxes[name]
+        return box.x + box.width
+
+    # ── What lies below ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _zones(self) -> Iterator[str]:
+        at, top = self._at, 8
+        low = self._height - _MARGIN
+        end = self._vpc_end + 4 if self._drawing.egress else low
+        zones = (
+            ("service VPC", _MARGIN, at.border, low),
+            (f"VPC {self._drawing.vpc}", at.border + 14, at.far_border, end),
+            ("internet", at.far_border + 14, at.end, low),
+        )
+        for title, left, right, bottom in zones:
+            yield (
+                f'<rect class="zone" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" rx="8"/>'
+                f'<text class="head" x="{(left + right) // 2}" y="{top + 18}">{escape(title)}</text>'
+            )
+
+    def _routers(self) -> Iterator[str]:
+        resolver = self._boxes[self._drawing.resolver.name]
+        inside = self._drawing.resolver.subnet is not None
+        for title, x, rows, leads in (
+            (SERVICE_VPC, self._at.service, self._rails.service, not inside),
+            (VPC, self._at.vpc, self._rails.vpc, inside),
+        ):
+            if not rows:
+                continue
+            top, bottom = rows[0] - _ANCHOR, max(rows) + _ANCHOR
+            middle = x + _RAIL // 2
+            if leads:
+                yield f'<path class="wire asks" d="M{middle} {bottom}V{resolver.y}"/>'
+            yield (
+                f'<rect class="router" x="{x}" y="{top}" width="{_RAIL}" height="{bottom - top}" rx="6"/>'
+                f'<text class="head" x="{middle}" y="{top - 5}">{title}</text>'
+            )
+
+    # ── Nodes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _node(self, node: Node) -> Iterator[str]:
+        box = self._boxes[node.name]
+        full = bool(node.occupancy and node.occupancy.full)
+        classes = " ".join(("box", *(("later",) if node.later else ()), *(("over",) if full or node.dead else ())))
+        yield f'<rect class="{classes}" x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="5"/>'
+        y = box.y + _ANCHOR + 5
+        yield f'<text class="name" x="{box.x + _PADDING}" y="{y}">{escape(node.title)}</text>'
+        if _has_gauge(node):
+            yield from _gauge(node, box, y + 7)
+            y += _GAUGE_HEIGHT + 5
+        for line in (*node.lines, *node.labels):
+            y += _LINE_HEIGHT
+            word = "alarm" if line.startswith("FULL") or line.endswith(" refused") else "line"
+            yield f'<text class="{word}" x="{box.x + _PADDING}" y="{y}">{escape(line)}</text>'
+        if node.dead:
+            x, row = self._at.joined, self._row(node.name)
+            yield f'<path class="stop" d="M{x - 9} {row - 5}l10 10m0 -10l-10 10"/>'
+
+
+def _has_gauge(node: Node) -> bool:
+    return node.occupancy is not None and node.occupancy.limit is not None
+
+
+def _gauge(node: Node, box: _Box, y: int) -> Iterator[str]:
+    assert node.occupancy is not None
+    width = box.width - 2 * _PADDING
+    filled = round(width * node.occupancy.share, 1)
+    word = "full" if node.occupancy.full else "held"
+    at = f'x="{box.x + _PADDING}" y="{y}" height="{_GAUGE_HEIGHT}" rx="3"'
+    yield f'<rect class="room" {at} width="{width}"/><rect class="{word}" {at} width="{filled:g}"/>'
+
+
+def _wire(piece: Piece) -> str:
+    if piece.left == piece.right and piece.top == piece.bottom:
+        return ""
+    word = "wire later" if piece.dashed else "wire"
+    return f'<path class="{word}" d="M{piece.left} {piece.top}L{piece.right} {piece.bottom}"/>'
+
+
+def _height(node: Node) -> int:
+    """Of its box and of the gap below."""
+    gauge = _GAUGE_HEIGHT + 5 if _has_gauge(node) else 0
+    return 2 * _ANCHOR + gauge + _LINE_HEIGHT * len((*node.lines, *node.labels)) + _GAP - (4 if node.lines else 0)
+
+
+def _width(nodes: Iterable[Node]) -> int:
+    """What the widest of them needs."""
+    widths = [
+        max(len(each.title) * _TITLE_GLYPH, *(len(line) * _LINE_GLYPH for line in ("", *each.lines, *each.labels)))
+        for each in nodes
+    ]
+    return int(max(widths, default=0)) + 2 * _PADDING
+
+
+def _style() -> str:
+    """Everything is said of `.lab-graph`, so that the page around it stays as it is."""
+    light, dark = (
+        ".lab-graph{" + "".join(f"--lg-{name}:{value};" for name, value in colours.items()) + "}"
+        for colours in (_LIGHT, _DARK)
+    )
+
+    def colour(name: str) -> str:
+        return f"var(--lab-graph-{name},var(--lg-{name}))"
+
+    rules = {
+        "": 'font-family:system-ui,-apple-system,"Segoe UI",sans-serif;max-width:100%;height:auto;'
+        "print-color-adjust:exact;-webkit-print-color-adjust:exact",
+        " text": f"fill:{colour('ink')};font-size:{_LINE_PX}px",
+        " .name": f"font-size:{_TITLE_PX}px;font-weight:600",
+        " .head": f"fill:{colour('soft')};text-anchor:middle;font-weight:600",
+        " .line": "font-variant-numeric:tabular-nums",
+        " .alarm": f"fill:{colour('full')};font-weight:700",
+        " .zone": f"fill:{colour('zone')};stroke:{colour('edge')}",
+        " .box": f"fill:{colour('box')};stroke:{colour('line')}",
+        " .box.later": "stroke-dasharray:4 3",
+        " .box.over": f"stroke:{colour('full')};stroke-width:2",
+        " .router": f"fill:{colour('edge')};stroke:none",
+        " .wire": f"stroke:{colour('line')};stroke-width:1.5;fill:none;stroke-linecap:square",
+        " .wire.later": "stroke-dasharray:4 4;stroke-linecap:butt",
+        " .wire.asks": "stroke-dasharray:2 3",
+        " .stop": f"stroke:{colour('full')};stroke-width:2.5;fill:none",
+        " .room": f"fill:{colour('edge')}",
+        " .held": f"fill:{colour('held')}",
+        " .full": f"fill:{colour('full')}",
+    }
+    said = "".join(f".lab-graph{selector}{{{what}}}" for selector, what in rules.items())
+    return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}{said}"
