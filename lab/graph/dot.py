@@ -40,8 +40,7 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         yield f"  {_quoted(left)} -> {_quoted(right)}{' [style=dashed]' if later & {left, right} else ''};"
     asking = drawing.functions if drawing.resolver.subnet is None else drawing.enis
     for each in asking:
-        asks = '[style=dotted, label="DNS", fontsize=9, constraint=false]'
-        yield f"  {_quoted(each.name)} -> {_quoted(drawing.resolver.name)} {asks};"
+        yield f"  {_quoted(each.name)} -> {_quoted(drawing.resolver.name)} [style=dotted];"
     yield "}"
     yield from (f"// {each}" for each in drawing.remarks)
 

@@ -122,7 +122,7 @@ _NOTHING_KNOWN: Mapping[str, Occupancy] = MappingProxyType({})
 
 
 def draw(topology: Topology, occupancy: Mapping[str, Occupancy] = _NOTHING_KNOWN) -> Drawing:
-    """The drawing of a topology; with what limiters hold, by the plan's names of nodes, if it is of a lab that is up."""
+    """The drawing of a topology; of a lab that is up, with what its limiters hold, by the plan's names of nodes."""
     outside = [each for each in topology.functions if not each.subnets]
     enis = hyperplane_enis(topology)
     passing = tuple(eni for eni in enis if not _dead(topology, eni))
@@ -218,34 +218,30 @@ def _enis(topology: Topology, eni: Eni, occupancy: Mapping[str, Occupancy]) -> I
         said = (*first, *more)
         if number > 1 and settings.eni_scaling:
             said = (f"{limit} more,", f"{settings.eni_scaling.after_s} s later")
-        node = Node(
-            name, "hyperplane_eni", name, said, limit, subnet=eni.subnet.name, later=number > 1, dead=dead
-        )
+        node = Node(name, "hyperplane_eni", name, said, limit, subnet=eni.subnet.name, later=number > 1, dead=dead)
         yield _limiter(node, occupancy.get(name))
 
 
 def _exit(topology: Topology, out: Exit, occupancy: Occupancy | None, used: set[str]) -> Node:
-    lines = _SAYS[type(out)](topology, out)
+    lines = tuple(_said(topology, out))
     if out.node not in used:
         lines = (*lines[:1], "idle")
     brief = "" if out.capacity is None else f"{out.capacity:,}"
     return _limiter(Node(out.node, out.KIND, out.node, lines, brief, subnet=out.subnet), occupancy)
 
 
-def _nat_gateway(topology: Topology, gateway: NatGateway) -> tuple[str, ...]:
-    eips = f"{gateway.elastic_ips} EIP{'s' if gateway.elastic_ips > 1 else ''}"
-    alone = len(topology.servers) == 1
-    extent = (f"{gateway.capacity:,} to", "one server") if alone else (f"{gateway.capacity:,}", "per server")
-    spill = () if gateway.spill_over or gateway.elastic_ips == 1 else ("no spill-over",)
-    return (eips, *extent, *spill, *_timeouts(gateway))
-
-
-def _interface_endpoint(_: Topology, endpoint: InterfaceEndpoint) -> tuple[str, ...]:
-    limit = endpoint.connections_per_target
-    return (f"for {endpoint.server}", "no limit" if limit is None else f"{limit:,}", *_timeouts(endpoint))
-
-
-_SAYS = {NatGateway: _nat_gateway, InterfaceEndpoint: _interface_endpoint}
+def _said(topology: Topology, out: Exit) -> Iterator[str]:
+    if isinstance(out, NatGateway):
+        alone = len(topology.servers) == 1
+        yield f"{out.elastic_ips} EIP{'s' if out.elastic_ips > 1 else ''}"
+        yield from (f"{out.capacity:,} to", "one server") if alone else (f"{out.capacity:,}", "per server")
+        yield from () if out.spill_over or out.elastic_ips == 1 else ("no spill-over",)
+        yield from _timeouts(out)
+    elif isinstance(out, InterfaceEndpoint):
+        limit = out.connections_per_target
+        yield f"for {out.server}"
+        yield "no limit" if limit is None else f"limit {limit:,}"
+        yield from _timeouts(out)
 
 
 def _limiter(node: Node, occupancy: Occupancy | None) -> Node:

@@ -173,10 +173,13 @@ def place(drawing: Drawing, found: Bands, height: Callable[[Node], int], gap: in
         enis.put((drawing.egress.name,), at)
         if drawing.egress.name in by_way_out:
             servers.put(by_way_out[drawing.egress.name].right, servers.end)
-    servers.put((each for each in found.servers if each not in tops), servers.end)
-    turned = tuple(Band(band.left, band.right, band.complete) for band in found.entries)
-    _centre(turned, tops, high)
+    _centre(found.entries, tops, high)
     _centre(found.ways_out, tops, high)
+    reached = [each for each in found.servers if each in tops]
+    servers.put(
+        (each for each in found.servers if each not in reached),
+        max((tops[each] + high(each) for each in reached), default=0),
+    )
     return Placing(tops, bottom, max(tops[each] + high(each) for each in tops))
 
 

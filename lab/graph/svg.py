@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
-from lab.graph.drawing import Drawing, Node
+from lab.graph.drawing import Drawing, Node, Occupancy
 from lab.graph.placing import bands, place
 from lab.graph.wiring import Columns, Piece, Wiring, several
 from lab.graph.words import labelled
@@ -22,10 +22,10 @@ _TITLE_PX, _LINE_PX = 13, 11
 _LINE_HEIGHT, _PADDING, _GAP, _GAUGE_HEIGHT = 15, 8, 12, 8
 _ANCHOR = _PADDING + 8
 """Where lines meet a box: beside its title."""
-_HEAD, _MARGIN = 46, 14
+_HEAD, _MARGIN = 54, 14
 _RAIL = 34
 """The width of a router."""
-_TITLE_GLYPH, _LINE_GLYPH = 7.7, 6.2
+_TITLE_GLYPH, _LINE_GLYPH = 8.8, 7.2
 """How wide a character is at most, on average, in any of the fonts that browsers take for system-ui, bold or not."""
 
 _LIGHT = {
@@ -80,19 +80,18 @@ class _Sheet:
         wiring = Wiring(drawing, self._bands, self._at, self._row, self._behind, before=0, short=4)
         self._pieces, self._rails = tuple(wiring.pieces()), wiring.rails()
         self._vpc_end = placing.bottom + _HEAD + (asides if inside else 0) + 4
-        entries = max(self._boxes[name].y + self._boxes[name].height for name in self._entered())
-        below = max(entries, 0) + _GAP
+        below = max(self._service_ends()) + _GAP
         resolver = (self._at.vpc, placing.bottom + _HEAD) if inside else (self._at.service, below)
         self._boxes[drawing.resolver.name] = self._aside(*resolver)
-        self._height = max(self._vpc_end, *(each.y + each.height + 4 for each in self._boxes.values())) + _MARGIN
+        self._height = max(self._vpc_end, *(each.y + each.height + 12 for each in self._boxes.values())) + _MARGIN
 
     def text(self) -> str:
         """Draw everything, what lies below first."""
         width = self._at.end + _MARGIN
         title = escape(f"lab {self._drawing.name}")
+        size = f'viewBox="0 0 {width} {self._height}" width="{width}" height="{self._height}"'
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="lab-graph" viewBox="0 0 {width} {self._height}" '
-            f'width="{width}" height="{self._height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="lab-graph" {size} role="img">',
             f"<title>{title}</title>",
             f"<style>{_style()}</style>",
             *self._zones(),
@@ -105,9 +104,11 @@ class _Sheet:
 
     # ── Where everything is ─────────────────────────────────────────────────────────────────────────────────
 
-    def _entered(self) -> list[str]:
-        """Functions, and ENIs where lines from the service VPC end."""
-        return [name for band in self._bands.entries for name in band.right]
+    def _service_ends(self) -> Iterator[int]:
+        """Where functions end, and lines to ENIs."""
+        for band in self._bands.entries:
+            yield from (self._boxes[name].y + self._boxes[name].height for name in band.right)
+            yield from (self._row(name) for name in band.left)
 
     def _columns(self) -> tuple[Columns, dict[str, int]]:
         drawing, found = self._drawing, self._bands
@@ -202,8 +203,8 @@ class _Sheet:
         yield f'<rect class="{classes}" x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="5"/>'
         y = box.y + _ANCHOR + 5
         yield f'<text class="name" x="{box.x + _PADDING}" y="{y}">{escape(node.title)}</text>'
-        if _has_gauge(node):
-            yield from _gauge(node, box, y + 7)
+        if node.occupancy is not None and node.occupancy.limit is not None:
+            yield from _gauge(node.occupancy, box, y + 7)
             y += _GAUGE_HEIGHT + 5
         for line in (*node.lines, *node.labels):
             y += _LINE_HEIGHT
@@ -218,11 +219,10 @@ def _has_gauge(node: Node) -> bool:
     return node.occupancy is not None and node.occupancy.limit is not None
 
 
-def _gauge(node: Node, box: _Box, y: int) -> Iterator[str]:
-    assert node.occupancy is not None
+def _gauge(occupancy: Occupancy, box: _Box, y: int) -> Iterator[str]:
     width = box.width - 2 * _PADDING
-    filled = round(width * node.occupancy.share, 1)
-    word = "full" if node.occupancy.full else "held"
+    filled = round(width * occupancy.share, 1)
+    word = "full" if occupancy.full else "held"
     at = f'x="{box.x + _PADDING}" y="{y}" height="{_GAUGE_HEIGHT}" rx="3"'
     yield f'<rect class="room" {at} width="{width}"/><rect class="{word}" {at} width="{filled:g}"/>'
 
@@ -272,7 +272,7 @@ def _style() -> str:
         " .box.later": "stroke-dasharray:4 3",
         " .box.over": f"stroke:{colour('full')};stroke-width:2",
         " .router": f"fill:{colour('edge')};stroke:none",
-        " .wire": f"stroke:{colour('line')};stroke-width:1.5;fill:none;stroke-linecap:square",
+        " .wire": f"stroke:{colour('line')};stroke-width:2;fill:none;stroke-linecap:square;shape-rendering:crispEdges",
         " .wire.later": "stroke-dasharray:4 4;stroke-linecap:butt",
         " .wire.asks": "stroke-dasharray:2 3",
         " .stop": f"stroke:{colour('full')};stroke-width:2.5;fill:none",

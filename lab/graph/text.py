@@ -21,6 +21,7 @@ _MANY = 4
 """More ENIs than that say what they have to say in one line each."""
 _GAUGE = 10
 _WIDTH = 78
+_STOP = "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}"
 
 
 def to_text(drawing: Drawing, *, compact: bool = False) -> str:
@@ -143,7 +144,7 @@ class _Sheet:
             if node.name in self._placing.tops:
                 self._write(node.name, self._row(node.name), self._column(node))
             if node.dead:
-                self._canvas.write(self._row(node.name), self._at.joined - 1, "╳")
+                self._canvas.write(self._row(node.name), self._at.joined - 1, _STOP)
 
     def _write(self, name: str, row: int, column: int) -> None:
         node = self._nodes[name]

@@ -89,15 +89,15 @@ class Wiring:
 
     def rails(self) -> Rails:
         """Where the two routers are."""
-        entries = [self._middle(band.right) for band in self.bands.entries]
-        routes = [self._middle(band.right) for band in self.bands.routes]
+        entries = [self._middle(band) for band in self.bands.entries]
+        routes = [self._middle(band) for band in self.bands.routes]
         routes = routes or [self.row(each.name) for each in self.drawing.enis[:1]]
         return Rails(entries, [*routes, *(self.row(name) for name in self.bands.idle)])
 
     def _entries(self) -> Iterator[Piece]:
         at = self.at
         for band in self.bands.entries:
-            middle = self._middle(band.right)
+            middle = self._middle(band)
             yield from (self._across(name, self.behind(name), at.gathered) for name in band.right)
             yield self._down(at.gathered, band.right, middle)
             yield Piece(at.gathered, middle, at.spread, middle)
@@ -107,7 +107,7 @@ class Wiring:
     def _routes(self) -> Iterator[Piece]:
         at = self.at
         for band in self.bands.routes:
-            middle = self._middle(band.right)
+            middle = self._middle(band)
             yield from (self._across(name, self.behind(name), at.joined) for name in band.left)
             yield self._down(at.joined, band.left, middle)
             yield Piece(at.joined, middle, at.parted, middle)
@@ -129,6 +129,8 @@ class Wiring:
         rows = [row, *map(self.row, names)]
         return Piece(column, min(rows), column, max(rows))
 
-    def _middle(self, names: tuple[str, ...]) -> int:
+    def _middle(self, band: Band) -> int:
+        """The row in which a band crosses a router: straight on where there is only one on a side."""
+        names = band.right if len(band.left) > 1 else band.left
         rows = [self.row(each) for each in names]
         return (min(rows) + max(rows)) // 2

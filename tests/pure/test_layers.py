@@ -15,11 +15,12 @@ LAYERS = (
     {"lab.errors", "lab.counting", "lab.invoker"},  # what goes wrong, what is counted, who asked: for everyone
     {"lab.topology", "lab.impairment"},  # what a user writes, of a lab and of the faults in it
     # what a topology and a load mean, and which topology a peak needs, without a kernel
-    {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity"},
+    {"lab.plan", "lab.predict", "lab.free_ports", "lab.load", "lab.capacity", "lab.graph"},
     {"lab.capacity_topology"},  # writes down what a peak needs
     {"lab.kernel"},  # makes a plan so
     {"lab.capture"},  # writes down what crosses it
     {"lab.observe"},  # reads what is so
+    {"lab.watch"},  # puts it on a drawing
     {"lab.history"},  # keeps what was so
     {"lab.collector"},  # fills it, in a process of its own
     {"lab.first_refusal", "lab.result", "lab.disruption"},  # what was seen; no room knows the other
