@@ -25,7 +25,7 @@ _STOP = "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}"
 
 
 def to_text(drawing: Drawing, *, compact: bool = False) -> str:
-    """Lines of text, the last one with its line feed; `compact` takes one line for each limiter and has no remarks."""
+    """Lines of text, the last one with its line feed; `compact` says only the most necessary."""
     return _Sheet(labelled(drawing), compact=compact).text()
 
 
@@ -33,6 +33,14 @@ def gauge(occupancy: Occupancy, width: int = _GAUGE) -> str:
     """How much is held, as a bar: `■■■■■·····`; it is never quite full before the limit is reached."""
     filled = int(occupancy.share * width)
     return "■" * filled + "·" * (width - filled)
+
+
+def _brief(node: Node) -> str:
+    """As wide as it will ever be, so that a drawing with numbers that change stays where it is."""
+    if node.occupancy is None or node.occupancy.limit is None:
+        return node.brief
+    limit = node.occupancy.limit
+    return node.brief.ljust(len(Occupancy(limit, limit, 0).brief))
 
 
 class _Sheet:
@@ -64,8 +72,10 @@ class _Sheet:
     # ── What nodes say ──────────────────────────────────────────────────────────────────────────────────────
 
     def _worded(self, node: Node) -> Node:
-        if node.brief and (self._compact or (node.kind == "hyperplane_eni" and self._many)):
-            return replace(node, title=f"{node.title}  {node.brief}", lines=node.labels)
+        if node.kind == "hyperplane_eni" and self._many:
+            return replace(node, title=f"{node.title}  {_brief(node)}", lines=node.labels)
+        if self._compact:
+            return replace(node, lines=(*((_brief(node),) if node.brief else ()), *node.labels))
         bar = () if node.occupancy is None or node.occupancy.limit is None else (gauge(node.occupancy),)
         return replace(node, lines=(*bar, *node.lines, *node.labels))
 
@@ -117,7 +127,7 @@ class _Sheet:
 
     def _behind(self, name: str) -> int:
         node = self._nodes[name]
-        return self._column(node) + len(node.title) + 1
+        return self._column(node) + len(node.title.rstrip()) + 1
 
     def _draw_wires(self) -> None:
         wiring = Wiring(self._drawing, self._bands, self._at, self._row, self._behind, before=2, short=1)
@@ -149,7 +159,7 @@ class _Sheet:
     def _write(self, name: str, row: int, column: int) -> None:
         node = self._nodes[name]
         for below, text in enumerate((node.title, *node.lines)):
-            self._canvas.write(row + below, column, text)
+            self._canvas.write(row + below, column, text.rstrip())
 
     # ── Borders ─────────────────────────────────────────────────────────────────────────────────────────────
 
