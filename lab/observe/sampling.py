@@ -37,8 +37,11 @@ Visit = Callable[[str, Callable[[], NodeSample]], NodeSample]
 class Sampler:
     """Takes samples of the same nodes, one after the other."""
 
-    def __init__(self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic) -> None:
-        self._nodes = tuple((each, _IdleTimeouts(each, now)) for each in nodes)
+    def __init__(
+        self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic, *, idle_timeouts: bool = True
+    ) -> None:
+        """Without `idle_timeouts` connections that have fallen idle count as active, and no list is ever read."""
+        self._nodes = tuple((each, _IdleTimeouts(each, now) if idle_timeouts else None) for each in nodes)
 
     def take(self, visit: Visit) -> Sample:
         """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
@@ -50,7 +53,7 @@ class Sampler:
         return Sample(at_s, found)
 
 
-def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
+def _take_here(node: NatNode, idle: _IdleTimeouts | None) -> NodeSample:
     """Runs inside the node's namespace."""
     counters = {name: each.packets for name, each in nfnetlink.counters(node.table).items()}
     established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
@@ -59,7 +62,7 @@ def _take_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
         counters=counters | {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all},
         held={name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS},
         # A connection that came and went while counters were read is perhaps only in the second of them.
-        active=max(0, established - closed - idle.look(established, closed)),
+        active=max(0, established - closed - (idle.look(established, closed) if idle else 0)),
         inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
         outer=Traffic(*interfaces.get(node.outer, _NOTHING)),
     )

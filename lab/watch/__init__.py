@@ -3,5 +3,20 @@
 from __future__ import annotations
 
 from lab.watch.occupancy import Level, levels, occupancies
+from lab.watch.screen import Line, Span, line, screen
+from lab.watch.view import Gauge, Rates, View, Window, view
 
-__all__ = ["Level", "levels", "occupancies"]
+__all__ = [
+    "Gauge",
+    "Level",
+    "Line",
+    "Rates",
+    "Span",
+    "View",
+    "Window",
+    "levels",
+    "line",
+    "occupancies",
+    "screen",
+    "view",
+]

@@ -1,0 +1,247 @@
+"""`lab watch`: a lab's limiters and rates as they change, on a terminal four times a second, in a pipe line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
+
+import typer
+
+from lab.cli.options import LabName
+from lab.cli.show import notice
+from lab.errors import KernelError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from lab.graph import Drawing
+    from lab.run import Lab
+    from lab.watch import Line, View
+
+__all__ = ["as_text", "last_verdict", "register"]
+
+T = TypeVar("T")
+
+_ON_A_TERMINAL_S, _IN_A_PIPE_S = 0.25, 1.0
+_SHORTEST_S, _LONGEST_S = 0.1, 3600.0
+_SHARE_OF_TIME = 0.04
+"""What watching may take of a processor, at most: kernels before 6.16 count a set's elements by walking."""
+_FIRST_S = 0.25
+"""Between the first two samples, without which there is no rate."""
+_RESIZED_WITHIN_S = 0.25
+_IMPAIRMENTS_S = 5.0
+"""Between two looks at what is impaired: several netlink calls for each node."""
+_VERDICT_S = 1.0
+
+_STYLES = {"plain": "", "bold": "bold", "alarm": "bold red", "soft": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command()(watch)
+
+
+def watch(
+    *,
+    lab: LabName = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(help="How often, in seconds: 0.25 on a terminal, 1 in a pipe unless given.", metavar="S"),
+    ] = None,
+) -> None:
+    """Watch a lab: the drawing with live numbers, a gauge for every limit, connections made and refused per second.
+
+    Ctrl-C ends it. In a pipe it writes a line for each interval.
+
+    \b
+    sudo lab watch
+    sudo lab watch --lab two-subnets --interval 1
+    sudo lab watch | grep FULL
+    """
+    from rich.console import Console
+
+    from lab.run import Lab
+
+    if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
+        raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
+    found = Lab.find(lab)
+    if not found.complete:
+        raise UsageError(
+            f"lab {found.name} is half built, or of another version; take it down: lab down --lab {found.name}"
+        )
+    with ThreadPoolExecutor(1) as visitor, suppress(KeyboardInterrupt):
+        watched = _Watched(found, visitor)
+        console = Console(highlight=False, emoji=False)
+        if console.is_terminal and not console.is_dumb_terminal:
+            _on_terminal(watched, console, interval or _ON_A_TERMINAL_S)
+        else:
+            _in_pipe(watched, interval or _IN_A_PIPE_S)
+    if found.gone:
+        notice(f"lab {found.name} has been taken down")
+
+
+def last_verdict(lab: Lab) -> str | None:  # noqa: ARG001 - until bursts leave records
+    """What the last burst in a lab came to, in one line; None where nothing is known of it."""
+    return None
+
+
+# ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Seen(NamedTuple):
+    view: View
+    drawing: Drawing
+
+
+class _Seldom(Generic[T]):
+    """What a function says, which is asked again only after some time."""
+
+    def __init__(self, ask: Callable[[], T], every_s: float) -> None:
+        self._ask, self._every_s = ask, every_s
+        self._again_s = -float("inf")
+        self._said: T
+
+    def __call__(self) -> T:
+        now_s = time.monotonic()
+        if now_s >= self._again_s:
+            self._said, self._again_s = self._ask(), now_s + self._every_s
+        return self._said
+
+
+class _Watched:
+    """A lab that is being looked at, which `up` may change meanwhile."""
+
+    def __init__(self, lab: Lab, visitor: ThreadPoolExecutor) -> None:
+        """Take the first sample; `visitor` is a thread that goes into the lab's namespaces and comes back."""
+        self._lab, self._visitor = lab, visitor
+        self._verdict = _Seldom(lambda: last_verdict(lab), _VERDICT_S)
+        self._impairments = _Seldom(self._read_impairments, _IMPAIRMENTS_S)
+        self._begin()
+
+    def look(self) -> _Seen | None:
+        """What is to be seen now; None when the lab has been taken down."""
+        from lab.graph import draw
+        from lab.watch import view
+
+        if self._lab.gone:
+            return None
+        if self._lab.plan is not self._plan:
+            self._begin()
+        self._sample()
+        shown = view(self._plan, self._window, self._verdict(), self._impairments())
+        return _Seen(shown, draw(self._topology, shown.nodes))
+
+    def _begin(self) -> None:
+        from lab.observe.sampling import Sampler
+        from lab.watch import Window
+
+        self._plan, self._topology = self._lab.plan, self._lab.topology
+        # What has fallen idle is in the kernel's list of connections only, which takes too long to read so often.
+        self._sampler = Sampler(self._plan.nat_nodes, idle_timeouts=False)
+        self._window = Window()
+        self._sample()
+
+    def _sample(self) -> None:
+        from lab.kernel.visits import visit
+
+        self._window.add(self._visitor.submit(self._sampler.take, visit).result())
+
+    def _read_impairments(self) -> tuple[str, ...]:
+        try:
+            return tuple(f"{each.node} {each.interface}: {each.faults}" for each in self._lab.impairments())
+        except (KernelError, OSError):  # the lab is changing, or going
+            return ()
+
+
+class _Pace:
+    """How long to wait: the interval, or longer where looking takes more than its share of a processor."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._begin()
+
+    def rest_s(self) -> float:
+        """Until the next look, from now on; that is when the next interval begins."""
+        took_s, used_s = time.monotonic() - self._began_s, time.process_time() - self._used_s
+        return max(0.0, max(self._interval_s, used_s / _SHARE_OF_TIME) - took_s)
+
+    def next(self) -> None:
+        """A new interval begins."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began_s, self._used_s = time.monotonic(), time.process_time()
+
+
+# ── On a terminal ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _on_terminal(watched: _Watched, console: Console, interval_s: float) -> None:
+    from rich.live import Live
+
+    with Live(
+        console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False, transient=True
+    ) as live:
+        time.sleep(_FIRST_S)
+        pace = _Pace(interval_s)
+        while (seen := watched.look()) is not None:
+            size = _draw(live, seen)
+            until_s = time.monotonic() + pace.rest_s()
+            while (rest_s := until_s - time.monotonic()) > 0:
+                time.sleep(min(rest_s, _RESIZED_WITHIN_S))
+                if console.size != size:
+                    size = _draw(live, seen)
+            pace.next()
+
+
+def _draw(live: Live, seen: _Seen) -> tuple[int, int]:
+    """Show it, and say for which size of the terminal."""
+    from rich.text import Text
+
+    from lab.watch import screen
+
+    size = live.console.size
+    lines = screen(seen.view, seen.drawing, size.width, size.height, _clock)
+    live.update(Text("\n", no_wrap=True, overflow="crop").join(map(as_text, lines)), refresh=True)
+    return size
+
+
+def as_text(line: Line) -> Text:
+    """A line as rich prints it; what does not fit is cut off."""
+    from rich.text import Text
+
+    return Text.assemble(*((span.text, _STYLES[span.style]) for span in line), no_wrap=True, overflow="crop")
+
+
+def _clock(at_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at_s))
+
+
+# ── In a pipe ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_pipe(watched: _Watched, interval_s: float) -> None:
+    from lab.watch import line
+
+    time.sleep(min(_FIRST_S, interval_s))
+    pace = _Pace(interval_s)
+    while (seen := watched.look()) is not None:
+        try:
+            sys.stdout.write(f"{line(seen.view, _moment)}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        time.sleep(pace.rest_s())
+        pace.next()
+
+
+def _moment(at_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at_s))

@@ -1,0 +1,148 @@
+"""A view of a lab at one moment: how full its limiters are, and what has happened in the last second."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from lab import counting
+from lab.graph import Occupancy
+from lab.observe.samples import Sample
+from lab.plan.objects import Limiter, Plan
+from lab.watch.occupancy import Level, levels, occupancies
+
+__all__ = ["Gauge", "Rates", "View", "Window", "view"]
+
+_RATES_OVER_S = 1.0
+"""Shorter than that, a rate is noise."""
+_ENI = "hyperplane_eni"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """TCP connections that were given a slot, and connections that were refused one, per second."""
+
+    new_per_s: float | None
+    """None where it is not counted by itself."""
+    refused_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One bar: a node, or one of the limits of a node that has several."""
+
+    label: str
+    occupancy: Occupancy
+    rates: Rates
+    part: bool = False
+    """Whether it is one of several of the node above."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that `lab watch` shows."""
+
+    lab: str
+    at_s: float
+    """Unix time."""
+    rates: Rates
+    """New connections through all ENIs, and what was refused anywhere."""
+    gauges: tuple[Gauge, ...]
+    nodes: dict[str, Occupancy] = field(default_factory=dict)
+    """For the drawing."""
+    verdict: str | None = None
+    """Of the last burst."""
+    impairments: tuple[str, ...] = ()
+
+
+class Window:
+    """The samples of the last second, of one lab."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque()
+
+    def add(self, sample: Sample) -> None:
+        """The newest one; those that nothing is compared with any more go."""
+        self._samples.append(sample)
+        while len(self._samples) > 2 and self._samples[1].at_s <= sample.at_s - _RATES_OVER_S:  # noqa: PLR2004
+            self._samples.popleft()
+
+    @property
+    def before(self) -> Sample:
+        """What the newest one is compared with."""
+        return self._samples[0]
+
+    @property
+    def now(self) -> Sample:
+        """The newest one."""
+        return self._samples[-1]
+
+
+def view(plan: Plan, window: Window, verdict: str | None = None, impairments: tuple[str, ...] = ()) -> View:
+    """What is to be shown now."""
+    nodes = occupancies(plan, window.now)
+    rates = {name: _of_node(name, window) for name in window.now.nodes}
+    enis = [each.node for each in plan.nat_nodes if each.kind == _ENI]
+    return View(
+        lab=plan.lab,
+        at_s=window.now.at_s,
+        rates=Rates(
+            sum(rates[name].new_per_s or 0 for name in enis if name in rates),
+            sum(each.refused_per_s for each in rates.values()),
+        ),
+        gauges=tuple(_gauges(plan, window, nodes, rates)),
+        nodes=nodes,
+        verdict=verdict,
+        impairments=impairments,
+    )
+
+
+def _gauges(plan: Plan, window: Window, nodes: dict[str, Occupancy], rates: dict[str, Rates]) -> list[Gauge]:
+    of_nodes: dict[str, list[Level]] = {}
+    for each in levels(plan, window.now):
+        of_nodes.setdefault(each.limiter.node, []).append(each)
+    gauges = []
+    for name, occupancy in nodes.items():
+        of = [each for each in of_nodes.get(name, ()) if each.limiter.protocol != "udp" or not each.quiet]
+        own = rates[name] if name in rates else _of_limiter(of[0].limiter, window)
+        gauges.append(Gauge(name, occupancy, own))
+        if len(of) > 1:
+            gauges += [
+                Gauge(_called(each.limiter, of), each.occupancy, _of_limiter(each.limiter, window), part=True)
+                for each in of
+            ]
+    return gauges
+
+
+def _called(limiter: Limiter, among: list[Level]) -> str:
+    """Its Elastic IP, its destination where there are several, and its protocol where that is not TCP."""
+    several = len({each.limiter.destination for each in among}) > 1 or limiter.eip is None
+    destination = f"→{limiter.destination}" if several and limiter.destination else ""
+    words = (
+        f"{limiter.eip or ''}{destination}",
+        "udp" if limiter.protocol == "udp" else None,
+        "draining" if limiter.drains else None,
+    )
+    return " ".join(word for word in words if word)
+
+
+def _of_node(name: str, window: Window) -> Rates:
+    now, before = window.now.nodes[name], window.before.nodes.get(name)
+    if before is None:
+        return Rates(0.0, 0.0)
+    new = now.counters.get(counting.ADMITTED, 0) - before.counters.get(counting.ADMITTED, 0)
+    return Rates(_per_s(new, window), _per_s(now.refused_connections - before.refused_connections, window))
+
+
+def _of_limiter(limiter: Limiter, window: Window) -> Rates:
+    now, before = (each.nodes.get(limiter.place) for each in (window.now, window.before))
+    if now is None or before is None:
+        return Rates(None, 0.0)
+    name = limiter.refused_connections
+    return Rates(None, _per_s(now.counters.get(name, 0) - before.counters.get(name, 0), window))
+
+
+def _per_s(count: int, window: Window) -> float:
+    """Per second; a node that was made anew counts from 0, which is no rate."""
+    took_s = window.now.at_s - window.before.at_s
+    return max(0, count) / took_s if took_s > 0 else 0.0
