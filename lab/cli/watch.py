@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
 
     from lab.graph import Drawing
     from lab.run import Lab
-    from lab.watch import Line, View
+    from lab.watch import Line, Pace, View
 
 __all__ = ["as_text", "last_verdict", "register"]
-
-T = TypeVar("T")
 
 _ON_A_TERMINAL_S, _IN_A_PIPE_S = 0.25, 1.0
 _SHORTEST_S, _LONGEST_S = 0.1, 3600.0
@@ -100,38 +97,31 @@ class _Seen(NamedTuple):
     drawing: Drawing
 
 
-class _Seldom(Generic[T]):
-    """What a function says, which is asked again only after some time."""
-
-    def __init__(self, ask: Callable[[], T], every_s: float) -> None:
-        self._ask, self._every_s = ask, every_s
-        self._again_s = -float("inf")
-        self._said: T
-
-    def __call__(self) -> T:
-        now_s = time.monotonic()
-        if now_s >= self._again_s:
-            self._said, self._again_s = self._ask(), now_s + self._every_s
-        return self._said
-
-
 class _Watched:
     """A lab that is being looked at, which `up` may change meanwhile."""
 
     def __init__(self, lab: Lab, visitor: ThreadPoolExecutor) -> None:
         """Take the first sample; `visitor` is a thread that goes into the lab's namespaces and comes back."""
+        from lab.watch import Seldom
+
         self._lab, self._visitor = lab, visitor
-        self._verdict = _Seldom(lambda: last_verdict(lab), _VERDICT_S)
-        self._impairments = _Seldom(self._read_impairments, _IMPAIRMENTS_S)
+        self._verdict = Seldom(lambda: last_verdict(lab), _VERDICT_S, time.monotonic)
+        self._impairments = Seldom(self._read_impairments, _IMPAIRMENTS_S, time.monotonic)
         self._begin()
 
     def look(self) -> _Seen | None:
         """What is to be seen now; None when the lab has been taken down."""
+        try:
+            return None if self._lab.gone else self._look()
+        except FileNotFoundError:  # its record goes at this very moment
+            if self._lab.gone:
+                return None
+            raise
+
+    def _look(self) -> _Seen:
         from lab.graph import draw
         from lab.watch import view
 
-        if self._lab.gone:
-            return None
         if self._lab.plan is not self._plan:
             self._begin()
         self._sample()
@@ -160,24 +150,10 @@ class _Watched:
             return ()
 
 
-class _Pace:
-    """How long to wait: the interval, or longer where looking takes more than its share of a processor."""
+def _pace(interval_s: float) -> Pace:
+    from lab.watch import Pace
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._begin()
-
-    def rest_s(self) -> float:
-        """Until the next look, from now on; that is when the next interval begins."""
-        took_s, used_s = time.monotonic() - self._began_s, time.process_time() - self._used_s
-        return max(0.0, max(self._interval_s, used_s / _SHARE_OF_TIME) - took_s)
-
-    def next(self) -> None:
-        """A new interval begins."""
-        self._begin()
-
-    def _begin(self) -> None:
-        self._began_s, self._used_s = time.monotonic(), time.process_time()
+    return Pace(interval_s, _SHARE_OF_TIME, time.monotonic, time.process_time)
 
 
 # ── On a terminal ───────────────────────────────────────────────────────────────────────────────────────────
@@ -190,27 +166,39 @@ def _on_terminal(watched: _Watched, console: Console, interval_s: float) -> None
         console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False, transient=True
     ) as live:
         time.sleep(_FIRST_S)
-        pace = _Pace(interval_s)
+        picture, pace = _Picture(live), _pace(interval_s)
         while (seen := watched.look()) is not None:
-            size = _draw(live, seen)
+            picture.show(seen)
             until_s = time.monotonic() + pace.rest_s()
             while (rest_s := until_s - time.monotonic()) > 0:
                 time.sleep(min(rest_s, _RESIZED_WITHIN_S))
-                if console.size != size:
-                    size = _draw(live, seen)
-            pace.next()
+                picture.fit(seen)
+            pace.begin()
 
 
-def _draw(live: Live, seen: _Seen) -> tuple[int, int]:
-    """Show it, and say for which size of the terminal."""
-    from rich.text import Text
+class _Picture:
+    """What is on the terminal: drawn again only when it is another, for that takes longer than looking."""
 
-    from lab.watch import screen
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._size, self._lines = live.console.size, list[tuple[object, ...]]()
 
-    size = live.console.size
-    lines = screen(seen.view, seen.drawing, size.width, size.height, _clock)
-    live.update(Text("\n", no_wrap=True, overflow="crop").join(map(as_text, lines)), refresh=True)
-    return size
+    def show(self, seen: _Seen) -> None:
+        """Show what is seen now."""
+        from rich.text import Text
+
+        from lab.watch import screen
+
+        size = self._live.console.size
+        lines = screen(seen.view, seen.drawing, size.width, size.height, _clock)
+        if (size, lines) != (self._size, self._lines):
+            self._size, self._lines = size, [*lines]
+            self._live.update(Text("\n", no_wrap=True, overflow="crop").join(map(as_text, lines)), refresh=True)
+
+    def fit(self, seen: _Seen) -> None:
+        """Show it again if the terminal has another size by now."""
+        if self._live.console.size != self._size:
+            self.show(seen)
 
 
 def as_text(line: Line) -> Text:
@@ -231,7 +219,7 @@ def _in_pipe(watched: _Watched, interval_s: float) -> None:
     from lab.watch import line
 
     time.sleep(min(_FIRST_S, interval_s))
-    pace = _Pace(interval_s)
+    pace = _pace(interval_s)
     while (seen := watched.look()) is not None:
         try:
             sys.stdout.write(f"{line(seen.view, _moment)}\n")
@@ -240,7 +228,7 @@ def _in_pipe(watched: _Watched, interval_s: float) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         time.sleep(pace.rest_s())
-        pace.next()
+        pace.begin()
 
 
 def _moment(at_s: float) -> str:

@@ -267,3 +267,10 @@ def test_graph_of_nothing(run: Run, arguments: tuple[str, ...], complaint: str) 
     status, out, err = run("graph", *arguments)
     assert (status, out) == (2, "")
     assert complaint in err
+
+
+def test_help_of_graph(run: Run) -> None:
+    """It shows the command in use."""
+    status, out, _ = run("graph", "--help")
+    assert status == 0
+    assert "lab graph topologies/two_subnets.yaml" in out

@@ -10,7 +10,7 @@ from lab.observe.samples import Sample
 from lab.plan import build
 from lab.plan.objects import Limiter, Plan
 from lab.topology import Topology
-from lab.watch import View, Window, line, occupancies, screen, view
+from lab.watch import Pace, Seldom, View, Window, line, occupancies, screen, view
 from tests.support.cli import Run
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
 from tests.support.watching import sample, seen
@@ -219,6 +219,46 @@ def test_line_in_a_pipe() -> None:
     assert line(seen(shipped("two_subnets"), full=True), lambda _: "now").endswith(" FULL=eni-private-a")
 
 
+# ── How often ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("took_s", "used_s", "rest_s"),
+    [
+        (0.0, 0.0, 0.25),
+        (0.01, 0.005, 0.24),  # cheap: the interval
+        (0.1, 0.1, 2.4),  # 0.1 s of a processor: 4 % of 2.5 s
+        (0.4, 0.001, 0.0),  # late, because the machine is busy with something else
+    ],
+)
+def test_pace(took_s: float, used_s: float, rest_s: float) -> None:
+    """Looking waits for the interval to end, and longer where it would take more than 4 % of a processor."""
+    clocks = {"now": 100.0, "used": 7.0}
+    pace = Pace(0.25, 0.04, lambda: clocks["now"], lambda: clocks["used"])
+    clocks["now"] += took_s
+    clocks["used"] += used_s
+    assert pace.rest_s() == pytest.approx(rest_s)
+    pace.begin()
+    assert pace.rest_s() == 0.25
+
+
+def test_seldom() -> None:
+    """What takes long is asked again only after its time."""
+    asked: list[float] = []
+    clock = {"now": 0.0}
+
+    def ask() -> int:
+        asked.append(clock["now"])
+        return len(asked)
+
+    seldom = Seldom(ask, 5, lambda: clock["now"])
+    said = []
+    for clock["now"] in (0.0, 0.25, 4.9, 5.0, 9.0, 11.0):
+        said.append(seldom())
+    assert said == [1, 1, 1, 2, 2, 3]
+    assert asked == [0.0, 5.0, 11.0]
+
+
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -228,3 +268,10 @@ def test_interval_that_makes_no_sense(run: Run, interval: str) -> None:
     status, out, err = run("watch", "--interval", interval)
     assert (status, out) == (2, "")
     assert "from 0.1 to 3,600 seconds" in err
+
+
+def test_help_of_watch(run: Run) -> None:
+    """It shows the command in use."""
+    status, out, _ = run("watch", "--help")
+    assert status == 0
+    assert "sudo lab watch | grep FULL" in out

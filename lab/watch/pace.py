@@ -1,0 +1,47 @@
+"""How often to look: not more often than wanted, nor than it may cost. Clocks are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["Pace", "Seldom"]
+
+T = TypeVar("T")
+
+Clock = Callable[[], float]
+"""Seconds that only ever grow."""
+
+
+class Pace:
+    """How long to wait until the next look: the interval, or longer where looking takes more than its share."""
+
+    def __init__(self, interval_s: float, share: float, now: Clock, used: Clock) -> None:
+        """At most `share` of a processor, whose time `used` tells."""
+        self._interval_s, self._share, self._now, self._used = interval_s, share, now, used
+        self.begin()
+
+    def begin(self) -> None:
+        """An interval begins."""
+        self._began_s, self._used_s = self._now(), self._used()
+
+    def rest_s(self) -> float:
+        """What is left of it, now that one has looked."""
+        took_s, used_s = self._now() - self._began_s, self._used() - self._used_s
+        return max(0.0, max(self._interval_s, used_s / self._share) - took_s)
+
+
+class Seldom(Generic[T]):
+    """What a function says, which is asked again only after some time."""
+
+    def __init__(self, ask: Callable[[], T], every_s: float, now: Clock) -> None:
+        self._ask, self._every_s, self._now = ask, every_s, now
+        self._again_s = -float("inf")
+        self._said: T
+
+    def __call__(self) -> T:
+        """What it has said last, or says now if that is too long ago."""
+        now_s = self._now()
+        if now_s >= self._again_s:
+            self._said, self._again_s = self._ask(), now_s + self._every_s
+        return self._said
