@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from lab.graph import Drawing
     from lab.run import Lab
+    from lab.runs import Run
     from lab.watch import Line, Pace, View
 
-__all__ = ["as_text", "last_verdict", "register"]
+__all__ = ["LastVerdict", "as_text", "register"]
 
 _ON_A_TERMINAL_S, _IN_A_PIPE_S = 0.25, 1.0
 _SHORTEST_S, _LONGEST_S = 0.1, 3600.0
@@ -84,17 +85,44 @@ def watch(
         notice(f"lab {found.name} has been taken down")
 
 
-def last_verdict(lab: Lab) -> str | None:  # noqa: ARG001 - until bursts leave records
-    """What the last burst in a lab came to, in one line; None where nothing is known of it."""
-    return None
-
-
 # ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Seen(NamedTuple):
     view: View
     drawing: Drawing
+
+
+class LastVerdict:
+    """What the last burst that was recorded in a lab of a name came to, read when there is another record."""
+
+    def __init__(self, lab: str) -> None:
+        self._lab = lab
+        self._changed_ns: int | None = None
+        self._said: str | None = None
+
+    def __call__(self) -> str | None:
+        """In one line; None while there is none."""
+        from lab import runs
+
+        try:
+            changed_ns = runs.default_directory().stat().st_mtime_ns
+            if changed_ns != self._changed_ns:
+                run = runs.newest_of(self._lab)
+                self._changed_ns, self._said = changed_ns, None if run is None else _told(run, time.time())
+        except OSError:  # no burst has left a record yet, or they cannot be read
+            return None
+        return self._said
+
+
+def _told(run: Run, now_s: float) -> str:
+    """When it was, with the day unless that is today, and what was seen."""
+    from lab.verdict import judge
+
+    began, today = time.localtime(run.began_s), time.localtime(now_s)
+    when = time.strftime("%H:%M:%S" if began[:3] == today[:3] else "%Y-%m-%d %H:%M", began)
+    tcp = run.result.tcp
+    return f"{when} {tcp.established:,} of {tcp.attempted:,} established; {judge(run.result).headline}"
 
 
 class _Watched:
@@ -105,7 +133,7 @@ class _Watched:
         from lab.watch import Seldom
 
         self._lab, self._visitor = lab, visitor
-        self._verdict = Seldom(lambda: last_verdict(lab), _VERDICT_S, time.monotonic)
+        self._verdict = Seldom(LastVerdict(lab.name), _VERDICT_S, time.monotonic)
         self._impairments = Seldom(self._read_impairments, _IMPAIRMENTS_S, time.monotonic)
         self._begin()
 

@@ -96,7 +96,7 @@ class _Sheet:
         dead = any(each.dead for each in drawing.enis)
         shared_by_several = several(found.ways_out) or any(len(each.left) > 1 for each in found.ways_out)
 
-        functions = 1
+        functions = 0 if self._compact else 1
         gathered = functions + self._width(drawing.functions) + (3 if several(found.entries) else 2)
         service = gathered + 2
         spread = service + len(SERVICE_VPC) + 2
@@ -107,7 +107,7 @@ class _Sheet:
         parted = vpc + len(VPC) + 1
         exits = parted + (3 if found.idle or several(found.routes) else 2)
         far_border = max(exits + self._width(drawing.exits) + 1, vpc + aside if inside else 0)
-        shared = far_border + 2
+        shared = far_border + (2 if shared_by_several else 1)
         servers = shared + (3 if shared_by_several else 2)
         end = servers + self._width(drawing.servers)
         return Columns(

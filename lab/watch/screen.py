@@ -6,6 +6,7 @@ Nothing is said by colour alone: what is full says FULL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from textwrap import wrap
 from typing import Literal, NamedTuple
 
 from lab.graph import Drawing, to_text
@@ -38,7 +39,7 @@ _SHORTEST_LABEL = 12
 def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callable[[float], str]) -> list[Line]:
     """At most `height` lines of at most `width` characters; `clock` writes a Unix time."""
     head = [_title(shown, clock, width)]
-    foot = [*_verdict(shown), *_impairments(shown)]
+    foot = [*_verdict(shown, width), *_impairments(shown)]
     picture = _picture(drawing, width)
     table = _Table(shown.gauges, width)
     gauges = table.lines()
@@ -82,10 +83,14 @@ def _title(shown: View, clock: Callable[[float], str], width: int) -> Line:
     return (*title, Span(f"{_HELP:>{room}}", "soft")) if room > len(_HELP) else title
 
 
-def _verdict(shown: View) -> Iterator[Line]:
+def _verdict(shown: View, width: int) -> Iterator[Line]:
+    """On two lines, if it takes as many."""
     if shown.verdict is not None:
+        said = "last burst: "
+        first, *more = wrap(f"{said}{shown.verdict}", max(width, len(said) + 1), max_lines=2, placeholder=" …")
         yield (Span(""),)
-        yield (Span("last burst: ", "soft"), Span(shown.verdict, "bold"))
+        yield (Span(said, "soft"), Span(first.removeprefix(said.rstrip()).lstrip(), "bold"))
+        yield from ((Span(each, "bold"),) for each in more)
 
 
 def _impairments(shown: View) -> Iterator[Line]:

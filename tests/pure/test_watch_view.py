@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+import re
+import time
+
 import pytest
 
-from lab import counting
+from lab import counting, runs
+from lab.cli.watch import LastVerdict
 from lab.graph import Occupancy, draw
 from lab.observe.samples import Sample
 from lab.plan import build
@@ -12,6 +18,7 @@ from lab.plan.objects import Limiter, Plan
 from lab.topology import Topology
 from lab.watch import Pace, Seldom, View, Window, line, occupancies, screen, view
 from tests.support.cli import Run
+from tests.support.runs import ran
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
 from tests.support.watching import sample, seen
 
@@ -166,11 +173,11 @@ def test_more_than_fits() -> None:
     """What does not fit is counted, and what of it is full is said."""
     any_topology = shipped("seven_subnets_eight_eips")
     lines = shown(seen(any_topology, full=True), any_topology, height=16)
-    assert sum("eni-private-" in each for each in lines) == 7
+    assert sum(each.startswith("eni-private-") for each in lines) == 7
     assert "… and 8 more in a taller window, 8 of them FULL" in lines
     fewer = shown(seen(any_topology, full=True), any_topology, height=10)
-    assert sum("eni-private-" in each for each in fewer) == 3
-    assert "… and 13 more in a taller window, 9 of them FULL" in fewer
+    assert sum(each.startswith("eni-private-") for each in fewer) == 2
+    assert "… and 14 more in a taller window, 9 of them FULL" in fewer
 
 
 def test_sixteen_enis() -> None:
@@ -217,6 +224,37 @@ def test_line_in_a_pipe() -> None:
     idle = line(seen(shipped("two_subnets")), lambda _: "now")
     assert idle == "now new/s=0 refused/s=0 eni-private-a=0/65000 eni-private-b=0/65000 natgw=0/165000"
     assert line(seen(shipped("two_subnets"), full=True), lambda _: "now").endswith(" FULL=eni-private-a")
+
+
+# ── The last burst ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_last_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of the newest record of a lab of that name, as soon as there is one."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    verdict = LastVerdict("tiny")
+    assert verdict() is None
+    runs.save(ran(established=30, timed_out=10, began_s=1_700_000_000.0))
+    first = verdict()
+    assert first is not None
+    assert " 30 of 40 established; NAT gateway port exhaustion: " in first
+    assert LastVerdict("another")() is None
+    runs.save(ran(established=20, timed_out=0, bottleneck=None, began_s=time.time()))
+    second = verdict()
+    assert second is not None
+    assert re.match(r"\d\d:\d\d:\d\d 20 of 20 established; ", second)
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d 30 of 40 ", first)
+
+
+@pytest.mark.parametrize("width", [24, 80, 200])
+def test_long_verdict(width: int) -> None:
+    """It has two lines at most; what does not fit there ends with a sign for it."""
+    any_topology = shipped("tiny")
+    long = replace(seen(any_topology), verdict=f"10:11:40 {'many words ' * 12}".strip())
+    lines = shown(long, any_topology, width)
+    begins = next(at for at, each in enumerate(lines) if each.startswith("last burst: 10:11:40"))
+    assert len(lines) - begins <= 2
+    assert lines[-1].endswith(("words", "…"))
 
 
 # ── How often ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -53,6 +53,7 @@ def seen(topology: Topology, *, full: bool = False) -> View:
     return view(
         plan,
         window,
-        verdict="130,000 of 140,000 established; the Hyperplane ENIs are full",
+        verdict="10:11:40 130,000 of 140,000 established; "
+        "Hyperplane ENI connection limit reached: eni-private-a, 65,000 connections",
         impairments=("srv-cache inet: latency 100ms", "srv-cache inet: silence"),
     )
