@@ -161,8 +161,7 @@ class _Watched:
         from lab.watch import Window
 
         self._plan, self._topology = self._lab.plan, self._lab.topology
-        # What has fallen idle is in the kernel's list of connections only, which takes too long to read so often.
-        self._sampler = Sampler(self._plan.nat_nodes, idle_timeouts=False)
+        self._sampler = Sampler(self._plan.nat_nodes, slots_only=True)
         self._window = Window()
         self._sample()
 

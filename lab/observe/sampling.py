@@ -38,10 +38,10 @@ class Sampler:
     """Takes samples of the same nodes, one after the other."""
 
     def __init__(
-        self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic, *, idle_timeouts: bool = True
+        self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic, *, slots_only: bool = False
     ) -> None:
-        """Without `idle_timeouts` connections that have fallen idle count as active, and no list is ever read."""
-        self._nodes = tuple((each, _IdleTimeouts(each, now) if idle_timeouts else None) for each in nodes)
+        """With `slots_only` no list is ever read, what has fallen idle counts as active, and no packets are counted."""
+        self._nodes = tuple((each, None if slots_only else _IdleTimeouts(each, now)) for each in nodes)
 
     def take(self, visit: Visit) -> Sample:
         """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
@@ -57,12 +57,15 @@ def _take_here(node: NatNode, idle: _IdleTimeouts | None) -> NodeSample:
     """Runs inside the node's namespace."""
     counters = {name: each.packets for name, each in nfnetlink.counters(node.table).items()}
     established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
+    held = {name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS}
+    if idle is None:
+        return NodeSample(counters, held, established - closed, Traffic(*_NOTHING), Traffic(*_NOTHING))
     interfaces, drops = interface_counts(), conntrack.drops()
     return NodeSample(
         counters=counters | {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all},
-        held={name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS},
+        held=held,
         # A connection that came and went while counters were read is perhaps only in the second of them.
-        active=max(0, established - closed - (idle.look(established, closed) if idle else 0)),
+        active=max(0, established - closed - idle.look(established, closed)),
         inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
         outer=Traffic(*interfaces.get(node.outer, _NOTHING)),
     )

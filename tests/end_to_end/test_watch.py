@@ -13,6 +13,8 @@ import subprocess
 import pexpect
 import pytest
 
+from lab.kernel.namespaces import Namespaces
+from lab.observe.sampling import Sampler
 from lab.run import Lab
 from lab.watch import occupancies
 from tests.support.command import LAB, environment, run_lab, start_lab
@@ -156,3 +158,18 @@ def test_lab_that_changes_and_goes(small: Small, small_file: Callable[..., Path]
         assert child.wait(timeout=10) == 0
         assert child.stderr is not None
         assert child.stderr.read() == f"lab {lab.name} has been taken down\n"
+
+
+def test_slots_only(tiny: Lab, clients: ClientsOf) -> None:
+    """A sample of slots only has the counters and the slots that a whole one has, and counts no packets."""
+    clients(tiny).tcp()
+    whole = tiny.sample()
+    with Namespaces() as namespaces:
+        sampler = Sampler(tiny.plan.nat_nodes, slots_only=True)
+        part = sampler.take(lambda name, function: namespaces[name].run(function))
+    assert set(part.nodes) == set(whole.nodes)
+    for name, node in part.nodes.items():
+        assert (node.held, node.active) == (whole.nodes[name].held, whole.nodes[name].active)
+        assert node.counters.items() <= whole.nodes[name].counters.items()
+        assert node.inner.packets_in == 0
+    assert whole.nodes["natgw"].inner.packets_in > 0
