@@ -8,7 +8,7 @@ from types import FrameType
 
 from typer import Typer
 
-from lab.cli import burst, capacity, capture, graph, impair, inside, labs, metrics, runs, topologies, watch, why
+from lab.cli import burst, capacity, capture, graph, impair, inside, labs, metrics, report, runs, topologies, watch, why
 from lab.cli.show import complain
 from lab.errors import KernelError, LabError
 
@@ -31,7 +31,7 @@ app = Typer(
     sudo lab down                                  take it away
     """,
 )
-for room in (labs, burst, metrics, watch, why, impair, capture, graph, inside, topologies, capacity, runs):
+for room in (labs, burst, metrics, watch, why, report, impair, capture, graph, inside, topologies, capacity, runs):
     room.register(app)
 
 

@@ -31,6 +31,7 @@ LAYERS = (
     {"lab.runs"},  # what is kept of it
     {"lab.why", "lab.trace"},  # why connections were lost, and where one was
     {"lab.metrics"},  # what CloudWatch makes of samples, and what it leaves out
+    {"lab.report"},  # what is shown of that
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them
 )

@@ -1,0 +1,128 @@
+"""`lab report`: runs as one page to read, to show and to print, and their figures as files."""
+
+from __future__ import annotations
+
+from errno import EISDIR
+import os
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lab.cli.show import say
+from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lab.report.page import Picture
+    from lab.runs import Run
+
+__all__ = ["register"]
+
+_STDOUT = "-"
+_LAST = "last"
+_KB = 1000
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's command."""
+    app.command()(report)
+
+
+def report(
+    *,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recorded runs, as lab runs lists them; the last one unless given.", metavar="RUN"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The page; RUN.html here unless given; - is standard output, alone.",
+            metavar="FILE.html|-",
+        ),
+    ] = None,
+    plots: Annotated[
+        str | None,
+        typer.Option(help="Write the figures there as well, each as PNG and as SVG.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """One page of a run, or of several side by side: figures, verdict, tables, environment, and how to make it again.
+
+    The page is one file without anything from elsewhere: it opens offline, light or dark, and prints.
+
+    \b
+    lab report                                      the last run
+    lab report last -o report.html --plots figures
+    lab report last~2 last~1 last -o three.html     side by side, the oldest first
+    lab report last -o - > report.html
+    """
+    from lab.invoker import as_invoker
+    from lab.report import require_matplotlib
+    from lab.runs import load
+
+    with as_invoker():
+        found = [load(each) for each in runs or [_LAST]]
+    require_matplotlib()
+    page, files = _drawn(found, plots=plots is not None)
+    if output == _STDOUT:
+        typer.echo(page, nl=False)
+    path = Path(output or f"{found[0].id}.html")
+    with as_invoker():
+        if output != _STDOUT:
+            _write("-o", path, page.encode())
+        if plots is not None:
+            _write_plots(Path(plots), files)
+    if output != _STDOUT:
+        _tell(path, found, len(page))
+        if plots is not None:
+            say(f"{plots}: {len(files)} files, each figure as PNG and as SVG")
+
+
+def _drawn(runs: Sequence[Run], *, plots: bool) -> tuple[str, list[Picture]]:
+    """With the rights of this process: the user may not be allowed to read the modules that this takes."""
+    from lab.report.page import page, pictures
+
+    return page(runs), list(pictures(runs)) if plots else []
+
+
+def _write_plots(directory: Path, files: Iterable[Picture]) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--plots {directory}: cannot be made: {error.strerror}; give another directory") from None
+    for each in files:
+        _write("--plots", directory / each.name, each.content)
+
+
+def _write(option: str, path: Path, content: bytes) -> None:
+    """Whole or not at all, unless it is a device or a pipe."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "is a directory")
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            _write_whole(path.resolve(), content)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}; give another place") from None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _tell(path: Path, runs: Sequence[Run], size: int) -> None:
+    what = "1 run" if len(runs) == 1 else f"{len(runs)} runs side by side"
+    say(f"{path}: {what}, {size / _KB:,.0f} kB, everything in one file")
+    say(f"next: open it in a browser: xdg-open {quote(str(path))}", style="dim")
