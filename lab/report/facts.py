@@ -170,7 +170,7 @@ def cloudwatch(run: Run) -> tuple[str, str]:
     if errors:
         return ("port allocation errors: an alarm", "warn")
     if failed:
-        return (f"a healthy NAT gateway, while {failed:,} connections time out", "bad")
+        return (f"a healthy NAT gateway, while {failed:,} time out", "bad")
     return ("a healthy NAT gateway", "good")
 
 

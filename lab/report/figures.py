@@ -24,10 +24,10 @@ from lab.report.themes import LIGHT, SENTINELS, Palette, role_of
 
 __all__ = ["Frame", "Frames", "inline_svg", "picture"]
 
-_WIDTH_IN = 4.3
+_WIDTH_IN = 4.4
 _PANEL_IN, _BETWEEN_IN, _LEGEND_IN, _TIME_IN, _TITLE_IN = 1.35, 0.2, 0.24, 0.42, 0.3
 """Heights: of a panel's axes, below it, of its title and of a legend, of the time's axis, of the title of a file."""
-_LEFT_IN, _RIGHT_IN = 0.72, 0.14
+_LEFT_IN, _RIGHT_IN, _UNIT_IN = 0.86, 0.14, 0.7
 _DOTS_PER_INCH = 200
 _POINTS_PER_INCH = 72
 _LINE_PT, _NESTED_PT = 1.7, 3.2
@@ -143,6 +143,7 @@ def _draw_panel(axes: Axes, panel: Panel, palette: Palette, *, title: str, highe
         )  # fmt: skip
     axes.set_ylim(0, highest * _ROOM or 1)
     axes.set_ylabel(panel.unit)
+    axes.yaxis.set_label_coords(-_UNIT_IN / (_WIDTH_IN - _LEFT_IN - _RIGHT_IN), 0.5)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(axis="y")

@@ -74,7 +74,7 @@ def page(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "whole": _whole}
     return environment.get_template("page.html.jinja").render(
         runs=shown,
         title=_title(shown),
@@ -89,6 +89,14 @@ def page(runs: Sequence[Run]) -> str:
 def _breakable(text: str) -> Markup:
     """With places where `ErrorPortAllocation` may be broken on a narrow page."""
     return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z][a-z]+[A-Z]|Allocation|Count)", text))
+
+
+def _whole(text: str) -> Markup:
+    """With names such as `eni-private-a` in one line each."""
+    parts = re.split(r"([\w.]+(?:-[\w.]+)+)", text)
+    return Markup("").join(
+        Markup('<span class="whole">{}</span>').format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def pictures(runs: Sequence[Run]) -> Iterator[Picture]:

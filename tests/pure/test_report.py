@@ -402,7 +402,7 @@ def test_what_cloudwatch_shows() -> None:
     full = sampled(ran())
     assert cloudwatch(full) == ("port allocation errors: an alarm", "warn")
     quiet = replace(full, samples=tuple(replace(each, nodes=_quiet(each)) for each in full.samples))
-    assert cloudwatch(quiet) == ("a healthy NAT gateway, while 10 connections time out", "bad")
+    assert cloudwatch(quiet) == ("a healthy NAT gateway, while 10 time out", "bad")
     outside = ran("outside_vpc", result=burst_result(seen(40)))
     assert cloudwatch(outside) == ("nothing: no NAT gateway is on the way", "")
     assert [each.kind for each in charts_of(outside)] == ["clients"]
