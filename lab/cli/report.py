@@ -71,7 +71,7 @@ def report(
     page, files = _drawn(found, plots=plots is not None)
     if output == _STDOUT:
         typer.echo(page, nl=False)
-    path = Path(output or f"{found[0].id}.html")
+    path = Path(f"{found[0].id}.html" if output is None else output)
     with as_invoker():
         if output != _STDOUT:
             _write("-o", path, page.encode())
