@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -118,16 +118,13 @@ def _clients(run: Run) -> Chart | None:
     if not series:
         return None
 
-    def line(name: str, role: str, value: Callable[[int], int]) -> Line:
-        return Line(name, tuple((each.t_s, value(index)) for index, each in enumerate(series)), role)
-
     lines = [
-        line("attempted", "muted", lambda index: series[index].attempted),
-        line("established", "good", lambda index: series[index].established),
-        line("timed out", "bad", lambda index: series[index].timed_out),
+        Line("attempted", tuple((each.t_s, each.attempted) for each in series), "muted"),
+        Line("established", tuple((each.t_s, each.established) for each in series), "good"),
+        Line("timed out", tuple((each.t_s, each.timed_out) for each in series), "bad"),
     ]
     if any(each.open != each.established for each in series):
-        lines.append(line("open", "first", lambda index: series[index].open))
+        lines.append(Line("open", tuple((each.t_s, each.open) for each in series), "first"))
     flows = "Connections" if run.result.protocol == "tcp" else "UDP flows"
     note = f"{flows} so far: attempted, established, timed out."
     return Chart("clients", "What the clients see", note, (Panel(flows, flows.lower(), tuple(lines)),))
@@ -181,23 +178,21 @@ def _held(run: Run, clock: Clock, limiter: Limiter) -> Line:
 
 def _distinct(limiters: Sequence[Limiter]) -> list[str]:
     """A short name for each: node or address, then of destination and protocol what tells it from the others."""
-    several_nodes = len({each.node for each in limiters}) > 1
-    destinations = len({each.destination for each in limiters}) > 1
-    protocols = len({each.protocol for each in limiters}) > 1
-    return [
-        " ".join(
-            filter(
-                None,
-                (
-                    each.node if several_nodes or not each.eip else "",
-                    each.eip,
-                    each.destination if destinations else "",
-                    each.protocol if protocols else "",
-                ),
-            )
+
+    def differ(name: str) -> bool:
+        return len({getattr(each, name) for each in limiters}) > 1
+
+    nodes, destinations, protocols = map(differ, ("node", "destination", "protocol"))
+    names = (
+        (
+            each.node if nodes or each.eip is None else None,
+            each.eip,
+            each.destination if destinations else None,
+            each.protocol if protocols else None,
         )
         for each in limiters
-    ]
+    )
+    return [" ".join(filter(None, words)) for words in names]
 
 
 # ── What is counted ─────────────────────────────────────────────────────────────────────────────────────────
@@ -242,10 +237,9 @@ def _refusals(run: Run, clock: Clock, bar_s: int) -> Chart | None:
         Line("retransmissions", per(lambda each: each.refused_packets - each.refused_connections), "bad"),
     )
     title = "SYN retransmissions" if run.result.protocol == "tcp" else "Datagrams refused"
-    note = f"{what} that a limiter dropped {_every(bar_s)}: the first of each connection, and those that came again."
-    return Chart(
-        "syn", title, note[0].upper() + note[1:], (Panel(f"Dropped {what}", _every(bar_s), lines, shape="stack"),)
-    )
+    every = _every(bar_s)
+    note = f"What a limiter dropped {every}: the first {what} of connections, and those that came again."
+    return Chart("syn", title, note, (Panel(f"Dropped {what}", every, lines, shape="stack"),))
 
 
 def _every(bar_s: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -13,6 +13,8 @@ from lab.runs import Run
 
 __all__ = ["Clock", "bar_width_s", "clock_of", "per_bar"]
 
+_FEWEST = 2
+"""Moments between which there is something."""
 _MOST_BARS = 120
 _WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
 
@@ -33,9 +35,10 @@ def clock_of(run: Run) -> Clock:
 
     It lies between the last sample in which nothing had passed and the first in which something had.
     """
+    enis = [each.node for each in run.nodes if each.kind == "hyperplane_eni"]
     for before, after in pairwise(run.samples):
         if _passed(after) > _passed(run.samples[0]):
-            attempted = _attempted(after) - _attempted(run.samples[0])
+            attempted = _attempted(after, enis) - _attempted(run.samples[0], enis)
             began_s = after.at_s - _when_attempted(run, attempted)
             return Clock(min(max(began_s, before.at_s), after.at_s))
     return Clock(run.samples[0].at_s if run.samples else run.began_s)
@@ -45,9 +48,8 @@ def _passed(sample: Sample) -> int:
     return sum(each.inner.packets_in for each in sample.nodes.values())
 
 
-def _attempted(sample: Sample) -> int:
-    """By the first limiter of each way: what an ENI lets through comes by a NAT gateway again."""
-    return max((each.attempted for each in sample.nodes.values()), default=0)
+def _attempted(sample: Sample, enis: Iterable[str]) -> int:
+    return sum(sample.nodes[each].attempted for each in enis if each in sample.nodes)
 
 
 def _when_attempted(run: Run, attempted: int) -> float:
@@ -64,7 +66,7 @@ def _when_attempted(run: Run, attempted: int) -> float:
 def bar_width_s(run: Run) -> int:
     """So that there are not too many bars, and each has a sample of its own."""
     moments = [each.at_s for each in run.samples]
-    if len(moments) < 2:  # noqa: PLR2004
+    if len(moments) < _FEWEST:
         return 1
     apart_s = median(later - earlier for earlier, later in pairwise(moments))
     least_s = max((moments[-1] - moments[0]) / _MOST_BARS, apart_s)
@@ -78,13 +80,14 @@ def per_bar(
 
     So what clients do after 1, 3, 7 s stands there, though samples are taken some tenths of a second later.
     """
-    samples = run.samples
     sums: dict[int, int] = {}
     total = most = 0
-    for before, after in pairwise(samples):
+    for before, after in pairwise(run.samples):
         both = [node for node in nodes if node in before.nodes and node in after.nodes]
         total += sum(count(after.nodes[node]) - count(before.nodes[node]) for node in both)
-        index = int(max((clock.t_s(before) + clock.t_s(after)) / 2, clock.t_s(after) - width_s / 2) / width_s + 0.5)
+        # Between two samples that are far apart, it came in the middle or, if that is later, in the last half of a bar.
+        at_s = max((clock.t_s(before) + clock.t_s(after)) / 2, clock.t_s(after) - width_s / 2)
+        index = int(at_s / width_s + 0.5)
         # What is made of several counters may be short by a few while packets pass: it comes with the next sample.
         sums[index] = sums.get(index, 0) + max(total - most, 0)
         most = max(most, total)

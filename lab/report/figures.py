@@ -28,15 +28,18 @@ _WIDTH_IN = 4.4
 _PANEL_IN, _BETWEEN_IN, _LEGEND_IN, _TIME_IN, _TITLE_IN = 1.35, 0.2, 0.24, 0.42, 0.3
 """Heights: of a panel's axes, below it, of its title and of a legend, of the time's axis, of the title of a file."""
 _LEFT_IN, _RIGHT_IN, _UNIT_IN = 0.86, 0.14, 0.7
+"""Left of the axes there is room for 1,000,000 and, so far away from them, the unit."""
 _DOTS_PER_INCH = 200
 _POINTS_PER_INCH = 72
 _LINE_PT, _NESTED_PT = 1.7, 3.2
 _BAR_SHARE, _HALF_BAR_S = 0.8, 0.5
 _MINUTES_FROM_S = 600
-_MINUTES_APART = (2, 5, 10, 30, 60, 120, 240)
+_MINUTES_APART = (2, 5, 10, 30, 60, 120, 240, 480, 960)
 _ROOM = 1.12
 """Above the highest value."""
 _MOST_TIMES = 7
+_LEGEND_COLUMNS = ((9, 4), (11, 3), (22, 2))
+"""Characters of the longest name, at most → how many of such names fit the width."""
 _MOST_NAMED = 8
 """More lines than that are drawn alike."""
 
@@ -114,9 +117,8 @@ def _draw(chart: Chart, frames: Frames, lasts_s: float, palette: Palette, title:
     each_frame = [frames.get((chart.kind, index), Frame()).around(panel) for index, panel in enumerate(chart.panels)]
     tops_in = [_LEGEND_IN * (frame.legend_rows or (1 if several else 0.4)) for frame in each_frame]
     title_in = _TITLE_IN if title else 0.0
-    height_in = (
-        sum(tops_in) + _PANEL_IN * len(chart.panels) + _TIME_IN + title_in + _BETWEEN_IN * (len(chart.panels) - 1)
-    )
+    panels_in = _PANEL_IN * len(chart.panels) + _BETWEEN_IN * (len(chart.panels) - 1)
+    height_in = title_in + sum(tops_in) + panels_in + _TIME_IN
     figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="none" if not title else palette["paper"])
     if title:
         figure.text(0.1 / _WIDTH_IN, 1 - 0.1 / height_in, title, va="top", fontsize=10, fontweight="bold")
@@ -201,9 +203,8 @@ def _draw_time(axes: Axes, lasts_s: float, *, named: bool) -> None:
     most = max(lasts_s, 1.0)
     axes.set_xlim(-max(0.02 * most, _HALF_BAR_S), most * 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit_s:,.10g}" if value >= 0 else ""))
-    axes.xaxis.set_major_locator(
-        MaxNLocator(_MOST_TIMES, steps=[1, 2, 5, 10]) if not minutes else _whole_minutes(lasts_s)
-    )
+    seconds = MaxNLocator(_MOST_TIMES, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(_whole_minutes(lasts_s) if minutes else seconds)
     if named:
         axes.set_xlabel("minutes since the burst began" if minutes else "seconds since the burst began")
     else:
@@ -211,13 +212,13 @@ def _draw_time(axes: Axes, lasts_s: float, *, named: bool) -> None:
 
 
 def _whole_minutes(lasts_s: float) -> Locator:
-    apart = next(each for each in _MINUTES_APART if lasts_s / 60 / each <= _MOST_TIMES)
-    return MultipleLocator(apart * 60)
+    apart_min = next((each for each in _MINUTES_APART if lasts_s / 60 / each <= _MOST_TIMES), _MINUTES_APART[-1])
+    return MultipleLocator(apart_min * 60)
 
 
 def _legend_columns(panel: Panel) -> int:
     longest = max(len(line.name) for line in panel.lines)
-    return 4 if longest <= 9 else 3 if longest <= 11 else 2 if longest <= 22 else 1  # noqa: PLR2004 - characters that fit the width
+    return next((columns for most, columns in _LEGEND_COLUMNS if longest <= most), 1)
 
 
 def _legend_rows(panel: Panel) -> int:
@@ -227,7 +228,6 @@ def _legend_rows(panel: Panel) -> int:
 
 
 def _printed(figure: Figure, suffix: str) -> bytes:
-
     file = BytesIO()
     canvas: FigureCanvasBase = FigureCanvasSVG(figure) if suffix == "svg" else FigureCanvasAgg(figure)
     # Without the date, the same run gives the same file.

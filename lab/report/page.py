@@ -78,6 +78,7 @@ def page(runs: Sequence[Run]) -> str:
     return environment.get_template("page.html.jinja").render(
         runs=shown,
         title=_title(shown),
+        alike=all(run.load == runs[0].load for run in runs),
         comparison=facts.comparison(runs) if len(runs) > 1 else (),
         groups=list(_groups(shown)),
         facts=facts,
@@ -122,7 +123,7 @@ def _shown(runs: Sequence[Run]) -> tuple[_Shown, ...]:
             run=run,
             verdict=judge(run.result),
             tone=facts.tone(run.result),
-            drawing=Markup(topology_svg(run)),  # noqa: S704 -- its texts are escaped
+            drawing=Markup(topology_svg(run)),  # noqa: S704 - it escapes texts
             charts={chart.kind: chart for chart in charts_of(run, bar_s)},
         )
         for number, (name, run) in enumerate(zip(names, runs, strict=True), 1)
@@ -139,12 +140,13 @@ def _title(shown: Sequence[_Shown]) -> str:
 def _groups(shown: Sequence[_Shown]) -> Iterator[_Group]:
     frames, until_s = _frames(shown), _until_s(shown)
     for kind in dict.fromkeys(kind for each in shown for kind in each.charts):
-        figures = tuple(
-            _Figure(each.name, chart, Markup(inline_svg(chart, frames, until_s, f"{each.key}-{kind}")))  # noqa: S704 -- its texts are escaped
+        drawn = [
+            (each.name, chart, inline_svg(chart, frames, until_s, f"{each.key}-{kind}"))
             for each in shown
             if (chart := each.charts.get(kind))
-        )
-        yield _Group(figures[0].chart, figures)
+        ]
+        # matplotlib escapes texts in its SVG.
+        yield _Group(drawn[0][1], tuple(_Figure(name, chart, Markup(svg)) for name, chart, svg in drawn))  # noqa: S704
 
 
 def _until_s(shown: Sequence[_Shown]) -> float:
