@@ -23,6 +23,8 @@ COMMANDS = (
     *("up", "down", "list", "status", "burst", "metrics", "why", "impair", "capture", "exec", "shell"),
     *("runs", "compare"),
     *("validate", "predict", "schema", "plan-capacity"),
+    *("up", "down", "list", "status", "burst", "metrics", "impair", "exec", "shell"),
+    *("validate", "predict", "schema", "plan-capacity", "report"),
 )
 
 
