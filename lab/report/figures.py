@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, MultipleLocator
 
 from lab.report.charts import Chart, Panel
-from lab.report.themes import LIGHT, SENTINELS, Palette, role_of
+from lab.report.themes import HATCHES, LIGHT, SENTINELS, Palette, role_of
 
 __all__ = ["Frame", "Frames", "inline_svg", "picture"]
 
@@ -96,6 +96,7 @@ def _settings(palette: Palette, fonttype: str) -> Iterator[None]:
                 "font.size": 9,
                 "grid.color": rule,
                 "grid.linewidth": 0.6,
+                "hatch.linewidth": 0.7,
                 "legend.fontsize": 8.5,
                 "legend.labelcolor": ink,
                 "path.simplify_threshold": 0.3,
@@ -192,6 +193,7 @@ def _draw_bars(axes: Axes, panel: Panel, palette: Palette) -> None:
         axes.bar(
             [t_s + shift_s for t_s in times_s], values, width_s / beside, below,
             color=palette[colour], edgecolor=palette["paper"], linewidth=0.4, label=line.name,
+            hatch=HATCHES.get(line.role),
         )  # fmt: skip
         if panel.shape == "stack":
             below = [sum(pair) for pair in zip(below, values, strict=True)]
@@ -259,5 +261,6 @@ def _within_page(text: str, chart: Chart, key: str) -> str:
     text = text.replace("xlink:href", "href")
     text = _IDS.sub(lambda found: f"{found['before']}{key}-", text)
     for name, sentinel in SENTINELS.items():
+        text = text.replace(f'fill="{sentinel}"', f'style="fill: {sentinel}"')  # variables are for styles only
         text = text.replace(sentinel, f"var(--{name})")
     return text

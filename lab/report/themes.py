@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["DARK", "DASHES", "LIGHT", "ROLES", "SENTINELS", "Palette", "role_of"]
+__all__ = ["DARK", "DASHES", "HATCHES", "LIGHT", "ROLES", "SENTINELS", "Palette", "role_of"]
 
 Palette = Mapping[str, str]
 """Name → `#rrggbb`."""
@@ -65,6 +65,9 @@ ROLES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"good": ("good", "-"), "bad": ("bad", "--"), "muted": ("faint", ":"), "first": ("s1", "-")}
 )
 """What a line means → its colour and dashes."""
+
+HATCHES: Mapping[str, str] = MappingProxyType({"muted": "/////", "first": "/////"})
+"""What a bar means → its stripes."""
 
 DASHES = ("-", "--", "-.", ":")
 
