@@ -20,11 +20,8 @@ TWO_SUBNETS = str(next(path for path in SHIPPED if path.stem == "two_subnets"))
 # ── Help ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 COMMANDS = (
-    *("up", "down", "list", "status", "burst", "metrics", "why", "impair", "capture", "exec", "shell"),
-    *("runs", "compare"),
-    *("validate", "predict", "schema", "plan-capacity"),
-    *("up", "down", "list", "status", "burst", "metrics", "impair", "exec", "shell"),
-    *("validate", "predict", "schema", "plan-capacity", "report"),
+    *("up", "down", "list", "status", "burst", "metrics", "watch", "why", "report", "impair", "capture", "graph"),
+    *("exec", "shell", "validate", "predict", "schema", "plan-capacity", "runs", "compare"),
 )
 
 
