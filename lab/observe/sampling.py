@@ -23,7 +23,7 @@ from lab.observe.samples import NodeSample, Sample, Traffic
 __all__ = ["Sampler", "Visit"]
 
 _SHARE_OF_TIME = 0.02
-"""What reading lists may take, at most."""
+"""What reading lists may take, at most, once each has been read."""
 _MOMENTS = 16
 """How finely is remembered what was established how long ago: in parts of the idle timeout."""
 _NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED)
@@ -41,11 +41,13 @@ class Sampler:
         self, nodes: Iterable[NatNode], now: Callable[[], float] = time.monotonic, *, slots_only: bool = False
     ) -> None:
         """With `slots_only` no list is ever read, what has fallen idle counts as active, and no packets are counted."""
-        self._nodes = tuple((each, None if slots_only else _IdleTimeouts(each, now)) for each in nodes)
+        self._pause = _Pause(now)
+        self._nodes = tuple((each, None if slots_only else _IdleTimeouts(each, self._pause)) for each in nodes)
 
     def take(self, visit: Visit) -> Sample:
         """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
         at_s = time.time()
+        self._pause.look()
         found = {}
         for node, idle in self._nodes:
             with suppress(FileNotFoundError, KeyError):  # its namespace is gone, or its table
@@ -71,28 +73,48 @@ def _take_here(node: NatNode, idle: _IdleTimeouts | None) -> NodeSample:
     )
 
 
+class _Pause:
+    """How long to wait between reading lists, of whichever node."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.over = True
+        """Whether lists may be read for this sample, those of all nodes."""
+        self._over_s = 0.0
+
+    def look(self) -> None:
+        """At the beginning of a sample."""
+        now_s = self.now()
+        self.over = now_s >= self._over_s
+        if self.over:
+            self._over_s = now_s
+
+    def lengthen(self, took_s: float) -> None:
+        """By so much that the list that was just read takes no more than its share of the time."""
+        self._over_s += took_s / _SHARE_OF_TIME
+
+
 class _IdleTimeouts:
     """How many connections of a node have fallen idle, as far as its list has been read."""
 
-    def __init__(self, node: NatNode, now: Callable[[], float]) -> None:
-        self._table, self._timeout_s, self._now = node.table, node.idle_timeout_s, now
-        self._known = 0
-        self._read_again_s = 0.0
+    def __init__(self, node: NatNode, pause: _Pause) -> None:
+        self._table, self._timeout_s, self._pause = node.table, node.idle_timeout_s, pause
+        self._known: int | None = None
+        """None until the list has been read for the first time."""
         self._moments: deque[tuple[float, int]] = deque()
         """When so many were established by then, the oldest first."""
 
     def look(self, established: int, closed: int) -> int:
         """Since the node was made; runs inside its namespace."""
-        now_s = self._now()
+        now_s, known = self._pause.now(), self._known or 0
         old = self._established_long_ago(now_s, established)
-        if old and established > closed + self._known and now_s >= self._read_again_s:
+        if old and established > closed + known and (self._known is None or self._pause.over):
             active = conntrack.marked(counting.ACTIVE)
             # Read after the list: what is closed meanwhile, and no more in it, has not fallen idle.
             closed = nfnetlink.counters(self._table)[counting.CLOSED].packets
-            took_s = self._now() - now_s
-            self._read_again_s = now_s + took_s / _SHARE_OF_TIME
-            self._known = max(self._known, established - closed - active)
-        return self._known
+            self._pause.lengthen(self._pause.now() - now_s)
+            self._known = known = max(known, established - closed - active)
+        return known
 
     def _established_long_ago(self, now_s: float, established: int) -> int:
         """How many are old enough to have fallen idle, or more: what was there at first may be of any age."""
