@@ -10,7 +10,7 @@ What is active now takes the list of conntrack entries, some 2 us for each. The 
 does not tell: a slot is also held half-open, in a port hold and by UDP. Only where nothing can be active, or have been,
 is the list not read.
 
-Destinations that the topology does not name have no slots and are in none of these counts.
+Connections to destinations that the topology does not name have no slots, and are in all of these counts as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ConnectionCounts:
     node: str
     kind: str
     admitted: int
-    """Initial SYNs that were given a slot; what was refused is in the readings of the node's limiters."""
+    """Initial SYNs that were let in; what was refused is in the readings of the node's limiters."""
     established: int
     """Handshakes completed."""
     closed: int
