@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bullet", "burst_progress", "complain", "notice", "number", "print_json", "say", "table", "verbatim"]
 
-_WIDTH_IN_A_PIPE = 120
+_WIDTH_IN_A_PIPE = 1000
 
 
 @cache
