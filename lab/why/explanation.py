@@ -21,6 +21,7 @@ from lab.why.evidence import Evidence
 from lab.why.limits import Course, LimitAccount, in_order, limits_of, of_readings, of_results
 from lab.why.remedies import Remedy, remedies
 from lab.why.thresholds import Question, Threshold, threshold
+from traffic.spec import Protocol
 
 __all__ = ["Explanation", "LabNow", "of_lab", "of_run"]
 
@@ -160,7 +161,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         blind_spot=cloudwatch.blind_spot(refusing, gateways),
         question=question,
         threshold=threshold(now.topology, question),
-        remedies=remedies(now.topology, question.function, question.server),
+        remedies=remedies(now.topology, question.function, question.server, question.protocol),
     )
 
 
@@ -178,7 +179,8 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | Non
             if any(first.place in way.nodes for way in ways(topology, each.name, server or servers[0]))
         )
         function = _function_of(now, first.place) or next(through, None)
-    return Question(function or topology.functions[0].name, server or servers[0])
+    protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
+    return Question(function or topology.functions[0].name, server or servers[0], protocol)
 
 
 def _function_of(now: LabNow, node: str) -> str | None:
@@ -282,7 +284,7 @@ def _evidence(
 def of_run(run: Run) -> Explanation:
     """Why a burst's connections were lost, by its record; commands show the numbers in that lab while it is up."""
     verdict = judge(run.result)
-    accounts = [each for each in of_results(run.limiters, run.result.limits, run.samples) if each.counts]
+    accounts = [each for each in of_results(run.limiters, run.result, run.samples) if each.counts]
     refusing = tuple(in_order(accounts))
     functions, servers = run.topology.functions, run.topology.servers
     question = Question(run.load.function or functions[0].name, run.load.server or servers[0].name, run.load.protocol)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.plan.objects import Limiter
-from lab.result import LimitResult
+from lab.result import BurstResult, LimitResult
 
 __all__ = ["RECENT_S", "Course", "Limit", "LimitAccount", "in_order", "limits_of", "of_readings", "of_results"]
 
@@ -183,11 +183,10 @@ def _began_s(readings: Sequence[Reading], refusals: _Refusals, now_s: float | No
 _SAMPLES_APART_S = 2.0
 
 
-def of_results(
-    limiters: Sequence[Limiter], results: Sequence[LimitResult], samples: Sequence[Sample]
-) -> tuple[LimitAccount, ...]:
+def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequence[Sample]) -> tuple[LimitAccount, ...]:
     """Of a run: its result has the numbers, its samples the times."""
-    by_limiter = dict(_matched(limiters, results))
+    of_protocol = [each for each in limiters if each.protocol in ("any", result.protocol)]
+    by_limiter = dict(_matched(of_protocol, result.limits))
     limits = limits_of(by_limiter)
     course = Course(limits, samples[0] if samples else None)
     for sample in samples:

@@ -10,18 +10,23 @@ import pytest
 
 from lab.counting import ACTIVE, ADMITTED, CLOSED, ESTABLISHED
 from lab.impairment import Faults, Impairment
+from lab.load import Load
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.plan import Plan, build
 from lab.plan.objects import Limiter
-from lab.why import Explanation, LabNow, of_lab
+from lab.why import Explanation, LabNow, of_lab, of_run
 from lab.why.limits import Course, limits_of
+from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run
+from tests.support.runs import ran
 from tests.support.topologies import shipped
+from traffic.spec import Protocol
 
 TINY = shipped("tiny")
 PLAN = build(TINY)
 NOW_S = 1_000.0
+NO_TRAFFIC = Traffic(0, 0, 0, 0)
 
 
 def limiters(node: str, protocol: str = "tcp", plan: Plan = PLAN) -> list[Limiter]:
@@ -195,6 +200,38 @@ def test_whose_connections() -> None:
     readings[0] = replace(readings[0], in_use=65_000, refused_packets=2, refused_connections=1)
     assert of_lab(LabNow(plan, made, tuple(readings), (), {})).question.function == "search"
     assert of_lab(LabNow(plan, made, tuple(readings), (), {}), "checkout").question.function == "checkout"
+
+
+def refused_by_gateways(plan: Plan, protocol: str, held: int, refused: int) -> list[Reading]:
+    """Of a burst over this protocol: its limiters as `lab.scene` has them, the NAT gateway's full."""
+    on_the_way = [each for each in plan.limiters if each.protocol in ("any", protocol)]
+    return [reading(each, held, refused if each.kind == "nat_gateway" else 0) for each in on_the_way]
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_run_of_either_protocol(protocol: Protocol) -> None:
+    """Numbers, times and commands are those of the protocol's own limits."""
+    load = Load(connections=40, protocol=protocol)
+    readings = refused_by_gateways(PLAN, protocol, 15, 5)
+    firsts = {each.limiter.refused_packets: 10 for each in readings if each.refused_packets}
+    kept = [
+        Sample(NOW_S + second, {"natgw": NodeSample(counters, {}, 0, NO_TRAFFIC, NO_TRAFFIC)})
+        for second, counters in enumerate(({}, firsts))
+    ]
+    result = burst_result(seen(30, 10), *readings, load=load)
+    found = of_run(ran(load=load, result=result, samples=tuple(kept)))
+    (account,) = found.refusing
+    assert [each.protocol for each in account.limit.limiters] == [protocol, protocol]
+    assert (account.packets, account.began_s, found.question.protocol) == (20, NOW_S + 1, protocol)
+    packets = "SYNs" if protocol == "tcp" else "datagrams"
+    (counted,) = (each for each in found.evidence if each.what == f"{packets} refused")
+    assert (counted.value, f"_cache_{protocol}" in counted.command) == (20, True)
+
+
+def test_the_protocol_that_was_refused() -> None:
+    """Of a lab that is up, the remedies are for flows over UDP if those were refused first."""
+    assert explained(reading(limiters("natgw", "udp")[0], 15, 3)).question.protocol == "udp"
+    assert explained(reading(limiters("natgw", "tcp")[0], 15, 3)).question.protocol == "tcp"
 
 
 def test_document() -> None:
