@@ -175,6 +175,14 @@ class Lab:
         """Whether `up` came to its end; a lab that is not complete can only be taken down."""
         return self._record.phase() == "up" and self._record.readable()
 
+    def require_complete(self) -> Self:
+        """The lab again, if it is complete; UsageError says what to do with one that is not."""
+        if not self.complete:
+            raise UsageError(
+                f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
+            )
+        return self
+
     @property
     def gone(self) -> bool:
         """Whether it has been taken down meanwhile; what bears its name now is another."""
@@ -314,10 +322,7 @@ class Lab:
         `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
         count.
         """
-        if not self.complete:
-            raise UsageError(
-                f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
-            )
+        self.require_complete()
         return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:

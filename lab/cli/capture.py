@@ -92,9 +92,7 @@ def capture(
     from lab.capture.recording import Limits, Output, record
     from lab.run import Lab
 
-    found = Lab.find(lab)
-    if not found.complete:
-        raise UsageError(f"lab {found.name} is half built, or of another version; lab down --lab {found.name}")
+    found = Lab.find(lab).require_complete()
     kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
     with _opened(file) as descriptor, _asked_to_end() as asked, listening as ears:
         what = _what(ears, dropped=dropped)

@@ -86,11 +86,7 @@ def _drawing(topology: Path | None, lab: str | None, scale: int) -> Drawing:
     from lab.run import Lab
     from lab.watch import occupancies
 
-    found = Lab.find(lab)
-    if not found.complete:
-        raise UsageError(
-            f"lab {found.name} is half built, or of another version; take it down: lab down --lab {found.name}"
-        )
+    found = Lab.find(lab).require_complete()
     plan = found.plan
     return draw(found.topology, occupancies(plan, found.sample()))
 

@@ -84,11 +84,7 @@ def metrics(
     _require_sense(last, prometheus, as_json=as_json)
     if prometheus is not None:
         _require_prometheus_client()
-    found = Lab.find(lab)
-    if not found.complete:
-        raise UsageError(
-            f"lab {found.name} is half built, or of another version; take it down: lab down --lab {found.name}"
-        )
+    found = Lab.find(lab).require_complete()
     if prometheus is not None:
         _serve(found, prometheus)
         return

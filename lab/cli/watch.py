@@ -69,11 +69,7 @@ def watch(
 
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
-    found = Lab.find(lab)
-    if not found.complete:
-        raise UsageError(
-            f"lab {found.name} is half built, or of another version; take it down: lab down --lab {found.name}"
-        )
+    found = Lab.find(lab).require_complete()
     with ThreadPoolExecutor(1) as visitor, suppress(KeyboardInterrupt):
         watched = _Watched(found, visitor)
         console = Console(highlight=False, emoji=False)

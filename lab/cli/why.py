@@ -92,9 +92,10 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     from lab.kernel.namespaces import Namespaces
     from lab.observe.barriers import stopped
     from lab.predict import choose
+    from lab.run import Lab
     from lab.why import LabNow, of_lab
 
-    lab = _complete(name)
+    lab = Lab.find(name).require_complete()
     topology = lab.topology
     choose((each.name for each in topology.functions), function, "function")
     choose((each.name for each in topology.servers), server, "server")
@@ -123,17 +124,6 @@ def _readable(lab: Lab) -> Iterator[None]:
             what = f"lab {lab.name} has lost {', '.join(lost)}"
             raise UsageError(f"{what}; take it down, then up again: sudo lab down --lab {lab.name}") from refused
         raise
-
-
-def _complete(name: str | None) -> Lab:
-    from lab.run import Lab
-
-    lab = Lab.find(name)
-    if not lab.complete:
-        raise UsageError(
-            f"lab {lab.name} is half built, or of another version; take it down: lab down --lab {lab.name}"
-        )
-    return lab
 
 
 def _explain(found: Explanation, *, as_json: bool) -> None:
@@ -288,10 +278,11 @@ def _threshold(found: Explanation) -> str:
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
     from lab.kernel.namespaces import Namespaces
     from lab.observe.barriers import stopped
+    from lab.run import Lab
     from lab.trace import KernelView, Scene, Surroundings, end_of, follow
 
     end = end_of(connection)
-    lab = _complete(name)
+    lab = Lab.find(name).require_complete()
     with _readable(lab), Namespaces() as namespaces:
         around = Surroundings(stopped(namespaces, lab.plan.barriers), lab.impairments())
         traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)

@@ -194,19 +194,17 @@ def test_one_of_several_labs_needs_a_name(tiny: Lab, tmp_path: Path) -> None:
 
 
 def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
-    """A lab whose making was killed is listed as such, and a burst in it is refused with what to do."""
+    """A lab whose making was killed is listed as such, and what needs a whole one is refused with what to do."""
     through = where_labs_are(tmp_path, tiny.name, like=tiny)
     (tmp_path / tiny.name / "phase").write_text("building")
     assert re.search(rf"^{tiny.name} +9 +half built", run_lab("list", through=through).stdout, re.MULTILINE)
     assert run_lab("list", "--json", through=through).json == [{"lab": tiny.name, "complete": False, "nodes": 9}]
     status = run_lab("status", "--json", through=through).json
     assert (status["complete"], status["limits"]) == (False, [])
-    burst = run_lab("burst", "-n", 5, through=through)
-    assert (burst.status, burst.stdout) == (2, "")
-    assert (
-        burst.stderr
-        == f"lab {tiny.name} is half built, or of another version; take it down: lab down --lab {tiny.name}\n"
-    )
+    said = f"lab {tiny.name} is half built, or of another version; take it down: lab down --lab {tiny.name}\n"
+    for words in (("burst", "-n", 5), ("capture", "-w", tmp_path / "path.pcapng"), ("metrics",), ("why",)):
+        refused = run_lab(*words, through=through)
+        assert (refused.status, refused.stdout, refused.stderr) == (2, "", said)
 
 
 def test_down_all(small: Small, tmp_path: Path) -> None:
