@@ -18,6 +18,7 @@ from lab.kernel.packet_filter import Program, without_others
 from lab.kernel.packet_ring import BLOCK_BYTES, PacketRing
 from lab.kernel.taps import Place
 from lab.plan.objects import BridgePort, NodePlan, Plan, VethPair
+from lab.topology.kinds import in_words
 
 __all__ = [
     "Ear",
@@ -167,7 +168,7 @@ def at_limiters(nodes: Sequence[NodePlan], kinds: Kinds, snap_bytes: int) -> Ite
 
 
 def _description(node: NodePlan) -> str:
-    return " ".join((node.kind.replace("_", " "), *node.addresses))
+    return " ".join((in_words(node.kind), *node.addresses))
 
 
 def _blocks_for(rings: int) -> int:

@@ -261,14 +261,14 @@ def _show_remedies(found: Explanation) -> None:
 
 
 def _threshold(found: Explanation) -> str:
-    from lab.why import LIMITERS
+    from lab.topology.kinds import in_words
 
     threshold = found.threshold
     if threshold.unknown:
         return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:
         return "No limit is on the way."
-    binds = f"{LIMITERS[threshold.kind]} binds" if threshold.kind else threshold.dead_end
+    binds = f"the {in_words(threshold.kind)} binds" if threshold.kind else threshold.dead_end
     return f"With all slots free, the first connection is lost beyond {number(threshold.held)}: {binds}."
 
 

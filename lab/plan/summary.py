@@ -8,15 +8,10 @@ from ipaddress import IPv4Address
 from lab.plan.describe import describe_object
 from lab.plan.diff import Difference, elastic_ips
 from lab.plan.objects import ConntrackMax, Limiter, NodePlan, Plan, Process, Ruleset, Sysctl
+from lab.topology.kinds import in_words
 
 __all__ = ["nodes_added", "nodes_removed", "summary"]
 
-_KINDS = {
-    "fleet": "function",
-    "hyperplane_eni": "Hyperplane ENI",
-    "nat_gateway": "NAT gateway",
-    "server": "server",
-}
 _BY_THEMSELVES = ("service_vpc", "vpc", "internet")
 """Their routes and ports follow from what others are."""
 
@@ -60,7 +55,7 @@ def _in_full(found: Difference) -> list[str]:
 
 def _called(node: NodePlan) -> str:
     addresses = f" ({', '.join(node.addresses)})" if node.addresses else ""
-    return f"{_KINDS.get(node.kind, node.kind.replace('_', ' '))} {node.name}{addresses}"
+    return f"{in_words(node.kind)} {node.name}{addresses}"
 
 
 def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:

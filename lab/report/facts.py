@@ -10,6 +10,7 @@ from lab.load import Load
 from lab.metrics.numbers import COUNTS
 from lab.result import BurstResult, StopResult
 from lab.runs import Environment, Run
+from lab.topology.kinds import in_words
 from traffic.result import Percentiles
 
 __all__ = [
@@ -82,15 +83,7 @@ def tone(result: BurstResult) -> str:
 
 def bottleneck(kind: str | None) -> str:
     """The kind of a limiter as people say it."""
-    return _KINDS.get(kind or "", kind or "none")
-
-
-_KINDS = {
-    "": "none",
-    "hyperplane_eni": "Hyperplane ENI",
-    "nat_gateway": "NAT gateway",
-    "interface_endpoint": "interface endpoint",
-}
+    return in_words(kind) if kind else "none"
 
 
 def began(run: Run) -> str:

@@ -10,6 +10,7 @@ from lab.plan.nodes.slots import REFUSED_TIMEOUT_S
 from lab.plan.objects import OTHER_DESTINATIONS, Barrier, Limiter, Plan
 from lab.topology.dead_ends import DeadEnd
 from lab.topology.firewall import Transport
+from lab.topology.kinds import one_of
 from lab.topology.names import VPC
 from lab.topology.ways import Way
 from lab.trace.values import Hop, Outcome
@@ -63,9 +64,8 @@ def _refused(found: Found) -> Conclusion | None:
     to = f" to {first.destination}" if first and first.destination else ""
     eips = f" ({len(limiters)} Elastic IPs)" if first and first.eip and len(limiters) > 1 else ""
     held = f"its {size:,} connections{to}{eips} were taken" if limiters else "it had no slot left"
-    kind = hop.kind.replace("_", " ").replace("hyperplane eni", "Hyperplane ENI").replace("nat", "NAT")
     sentence = (
-        f"It died at {hop.node}, a {kind}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
+        f"It died at {hop.node}, {one_of(hop.kind)}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
         "it was dropped without an answer."
     )
     return "refused", hop.node, sentence

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from lab.why.explanation import Explanation, LabNow, of_lab, of_run
 from lab.why.limits import LimitAccount
-from lab.why.remedies import LIMITERS, Remedy, remedies
+from lab.why.remedies import Remedy, remedies
 
-__all__ = ["LIMITERS", "Explanation", "LabNow", "LimitAccount", "Remedy", "of_lab", "of_run", "remedies"]
+__all__ = ["Explanation", "LabNow", "LimitAccount", "Remedy", "of_lab", "of_run", "remedies"]

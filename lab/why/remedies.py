@@ -16,21 +16,17 @@ from lab.topology import Eni, NatGateway, Subnet, Topology, enis_of
 from lab.topology.checks import check
 from lab.topology.draft import draft
 from lab.topology.interface_endpoint import InterfaceEndpoint
+from lab.topology.kinds import in_words
 from lab.topology.limits import FUNCTION_SUBNETS, NAT_EIPS
 from lab.topology.ways import DeadEnd, Way, ways
 from lab.why.thresholds import Question, Threshold, shared_threshold, threshold
 from traffic.spec import Protocol
 
-__all__ = ["LIMITERS", "Effect", "Remedy", "remedies"]
+__all__ = ["Effect", "Remedy", "remedies"]
 
 Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
 """In the order in which remedies are told."""
 
-LIMITERS = {
-    "hyperplane_eni": "the Hyperplane ENI",
-    "nat_gateway": "the NAT gateway",
-    "interface_endpoint": "the interface endpoint",
-}
 _EFFECTS: tuple[Effect, ...] = get_args(Effect)
 _ORDINALS = ("", "a first", "a second", "a third", "a fourth", "a fifth", "a sixth", "a seventh", "an eighth")
 
@@ -400,7 +396,7 @@ def _meanwhile(words: str, remedy: Remedy) -> str:
 
 
 def _binds(remedy: Remedy) -> str:
-    return f"{LIMITERS[remedy.binds_after]} binds" if remedy.binds_after else "connections end for another reason"
+    return f"the {in_words(remedy.binds_after)} binds" if remedy.binds_after else "connections end for another reason"
 
 
 def _connections(number: int | None) -> str:

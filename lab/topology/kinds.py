@@ -1,0 +1,23 @@
+"""What people call the kinds of nodes."""
+
+from __future__ import annotations
+
+__all__ = ["in_words", "one_of"]
+
+_NAMES = {
+    "fleet": "function",
+    "hyperplane_eni": "Hyperplane ENI",
+    "nat_gateway": "NAT gateway",
+}
+"""Where the kind's own name with spaces would not do."""
+
+
+def in_words(kind: str) -> str:
+    """A node kind's name in a sentence: `NAT gateway`, `interface endpoint`."""
+    return _NAMES.get(kind, kind.replace("_", " "))
+
+
+def one_of(kind: str) -> str:
+    """The same with its article: `a NAT gateway`, `an interface endpoint`."""
+    name = in_words(kind)
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
