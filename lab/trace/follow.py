@@ -15,7 +15,7 @@ from lab.kernel.entries import Endpoint, Entry, Flow
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.plan.rulesets import marks_of
 from lab.predict import choose
-from lab.topology import Topology, hyperplane_enis
+from lab.topology import InterfaceEndpoint, Topology, hyperplane_enis
 from lab.topology.firewall import Transport
 from lab.topology.names import NO_ROUTE, VPC
 from lab.topology.ways import Way, ways
@@ -157,7 +157,7 @@ def _destinations(scene: Scene, start: _Start, protocol: int) -> Iterator[Endpoi
         yield from (entry.original.destination for entry in entries)
         for server in scene.plan.servers:
             destination = Endpoint(server.address, server.port)
-            if scene.view.refused_ago_s(nodes[name], Flow(protocol, source, destination)) is not None:
+            if _refused_ago_s(scene, nodes[name], Flow(protocol, source, destination)) is not None:
                 yield destination
     if start.fleet is not None and protocol == _TCP:
         sockets = scene.view.sockets(start.fleet.namespace)
@@ -290,9 +290,27 @@ def _at_nat(scene: Scene, node: NatNode, flow: Flow | None) -> Hop:
         slot = _slot(scene, node, entry)
         leaves_as = entry.reply.destination
         return Hop(node.node, node.kind, _entry_text(entry, slot), entry, slot, leaves_as)
-    ago_s = scene.view.refused_ago_s(node, flow)
+    ago_s = _refused_ago_s(scene, node, flow)
     text = "has no entry of it" if ago_s is None else f"refused it {ago_s:.0f} s ago; has no entry of it"
     return Hop(node.node, node.kind, text, refused_ago_s=ago_s)
+
+
+def _refused_ago_s(scene: Scene, node: NatNode, flow: Flow) -> float | None:
+    """An interface endpoint refuses what it has translated already: its tuples have the server's own address."""
+    if node.kind == InterfaceEndpoint.KIND:
+        to = flow.destination
+        server = next((each for each in scene.plan.servers if (each.address, each.port) == to), None)
+        flow = flow if server is None else flow._replace(destination=_own_end(scene, server))
+    return scene.view.refused_ago_s(node, flow)
+
+
+def _own_end(scene: Scene, server: ServerPlan) -> Endpoint:
+    """A server's own address, whatever address clients know it by."""
+    return Endpoint(IPv4Address(_node_of(scene, server).addresses[0]), server.port)
+
+
+def _node_of(scene: Scene, server: ServerPlan) -> NodePlan:
+    return next(each for each in scene.plan.nodes if each.kind == "server" and each.alias == server.name)
 
 
 def _slot(scene: Scene, node: NatNode, entry: Entry) -> str | None:
@@ -311,10 +329,9 @@ def _entry_text(entry: Entry, slot: str | None) -> str:
 
 
 def _at_server(scene: Scene, server: ServerPlan, protocol: int, source: Endpoint | None) -> Hop:
-    node = next(each for each in scene.plan.nodes if each.kind == "server" and each.alias == server.name)
+    node = _node_of(scene, server)
     if source is None:
         return Hop(node.name, node.kind, "has not seen it, as far as anybody knows")
-    local = Endpoint(IPv4Address(node.addresses[0]), server.port)
-    state = _socket(scene, node.namespace, local, source) if protocol == _TCP else None
+    state = _socket(scene, node.namespace, _own_end(scene, server), source) if protocol == _TCP else None
     socket = f"socket {state}" if state else "no socket: the lab's responder keeps none"
     return Hop(node.name, node.kind, f"sees {source}; {socket}", socket=state)

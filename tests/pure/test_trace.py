@@ -263,6 +263,29 @@ def test_through_an_interface_endpoint() -> None:
     assert trace.hops[4].text.startswith("sees 10.0.1.4:536")
 
 
+def test_refused_by_an_interface_endpoint() -> None:
+    """It refuses what is translated already, so the tuple that it remembers has the server's own address."""
+    made = with_target_limit(shipped("privatelink"), 50)
+    to = Endpoint(build(made).servers[0].address, 443)
+    waiting = Entry(Flow(TCP, SOURCE, to), Flow(TCP, to, BEHIND), "SYN_SENT", answered=False, timeout_s=9, mark=1)
+    nodes = Nodes({ENI: waiting}, {"vpce-cache": Flow(TCP, BEHIND, CACHE)})
+    for end in (SOURCE, BEHIND):
+        trace = traced(nodes, end, topology=made)
+        assert (trace.outcome, trace.died_at) == ("refused", "vpce-cache")
+        assert trace.conclusion == (
+            "It died at vpce-cache, an interface endpoint, which refused it 12 s ago, when its 50 connections to cache "
+            "were taken; it was dropped without an answer."
+        )
+
+
+def with_target_limit(topology: Topology, connections: int) -> Topology:
+    """The same with such a limit of its interface endpoint's load balancer."""
+    (endpoint,) = topology.vpc.interface_endpoints
+    limited = endpoint.model_copy(update={"connections_per_target": connections})
+    vpc = topology.vpc.model_copy(update={"interface_endpoints": (limited,)})
+    return topology.model_copy(update={"vpc": vpc})
+
+
 def test_outside_the_vpc() -> None:
     """Nothing on the way keeps state; the sockets tell."""
     made = shipped("outside_vpc")
