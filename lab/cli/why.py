@@ -242,10 +242,9 @@ def _alike(found: Explanation) -> list[str]:
 def _show_cloudwatch(found: Explanation) -> None:
     _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
     if found.gateways:
-        values = [each.by_name() for each in found.gateways]
         table(
             ("metric", *(f"#{each.node}" for each in found.gateways)),
-            ((name, *(each[name] for each in values)) for name in values[0]),
+            ((name, *(each.values[name] for each in found.gateways)) for name in found.gateways[0].values),
         )
     say(found.blind_spot)
 

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from lab.metrics.folding import Point, Series, fold, since
 from lab.metrics.table import METRICS, NOT_REPORTED, Metric
+from lab.metrics.totals import grown, total
 
-__all__ = ["METRICS", "NOT_REPORTED", "Metric", "Point", "Series", "fold", "since"]
+__all__ = ["METRICS", "NOT_REPORTED", "Metric", "Point", "Series", "fold", "grown", "since", "total"]

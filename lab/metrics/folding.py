@@ -18,7 +18,7 @@ from lab.metrics.table import METRICS, Metric
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.plan.objects import Limiter
 
-__all__ = ["Point", "Series", "began_anew", "fold", "since"]
+__all__ = ["Point", "Series", "began_anew", "comparable", "fold", "since"]
 
 LATE_S = 0.05
 """How late a sample may be and still close the period before: it is taken on the second, or some milliseconds later."""
@@ -107,7 +107,7 @@ class _Folding:
         if self._before is None:
             self._begun_s = at_s
             self._before = _NOTHING if from_zero else reading
-        before = _comparable(self._before, reading)
+        before = comparable(self._before, reading)
         for each in (*self._sums.values(), *self._peaks.values()):
             each.add(self._index(at_s, each.width_s), before, reading)
         index = self._index(at_s, self._period_s)
@@ -199,7 +199,7 @@ def began_anew(before: NodeSample, now: NodeSample) -> bool:
     return now.established < before.established
 
 
-def _comparable(before: NodeSample, now: NodeSample) -> NodeSample:
+def comparable(before: NodeSample, now: NodeSample) -> NodeSample:
     """An earlier reading such that the difference to the later one is what has come between them.
 
     What has less than before began anew at 0 with its node or its interface, or has gone with an Elastic IP.

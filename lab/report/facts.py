@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lab.load import Load
-from lab.metrics.numbers import COUNTS
+from lab.metrics import total
 from lab.result import BurstResult, StopResult
 from lab.runs import Environment, Run
 from lab.topology.kinds import in_words
@@ -174,8 +174,7 @@ def _error_port_allocation(run: Run) -> int | None:
         return None
     if not run.samples:
         return sum(each.dropped_packets for each in run.result.limits if each.kind == "nat_gateway")
-    count, first, last = COUNTS["ErrorPortAllocation"], run.samples[0].nodes, run.samples[-1].nodes
-    return sum(count(last[node]) - count(first[node]) for node in gateways if node in first and node in last)
+    return total("ErrorPortAllocation", gateways, run.samples)
 
 
 def _gateways(run: Run) -> set[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 from lab.load import Load
+from lab.metrics import total
 from lab.result import BurstResult
 from lab.runs.commands import option_of
 from lab.runs.run import Environment, Run
@@ -187,7 +188,7 @@ def _counts(run: Run) -> dict[str, Value]:
         "refused by Hyperplane ENIs": _refused(result, "hyperplane_eni"),
         "refused by NAT gateways": _refused(result, "nat_gateway"),
         "refused by interface endpoints": _refused(result, "interface_endpoint"),
-        "ErrorPortAllocation": _without_port(run),
+        "ErrorPortAllocation": total("ErrorPortAllocation", _gateways(run), run.samples),
         "SYNs whose port search failed": result.ports_not_found,
         "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
@@ -198,16 +199,8 @@ def _refused(result: BurstResult, kind: str) -> int:
     return sum(each.dropped_connections for each in result.limits if each.kind == kind)
 
 
-def _without_port(run: Run) -> int | None:
-    """Packets for which NAT gateways had no port, from the first sample to the last; None without samples."""
-    if not run.samples:
-        return None
-    gateways = [each.node for each in run.nodes if each.kind == "nat_gateway"]
-    first, last = (
-        sum(at.nodes[node].without_port for node in gateways if node in at.nodes)
-        for at in (run.samples[0], run.samples[-1])
-    )
-    return last - first
+def _gateways(run: Run) -> list[str]:
+    return [each.node for each in run.nodes if each.kind == "nat_gateway"]
 
 
 def _timing(result: BurstResult) -> dict[str, Value]:

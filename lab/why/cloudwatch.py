@@ -6,56 +6,43 @@ ErrorPortAllocation is "the number of times the NAT gateway could not allocate a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.counting import NatNode
-from lab.observe.samples import NodeSample, Sample
+from lab.metrics import grown
+from lab.metrics.numbers import LEVELS
+from lab.observe.samples import Sample
 from lab.why.limits import LimitAccount
 
 __all__ = ["GatewayMetrics", "blind_spot", "metrics"]
 
 
+_SUMS = ("ConnectionAttemptCount", "ConnectionEstablishedCount", "IdleTimeoutCount")
+_ERRORS, _ACTIVE = "ErrorPortAllocation", "ActiveConnectionCount"
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayMetrics:
-    """One NAT gateway: sums since `up`, or of a run; of what is active, the most in the samples."""
+    """One NAT gateway."""
 
     node: str
-    active_connection_count: int
-    connection_attempt_count: int
-    connection_established_count: int
-    error_port_allocation: int
-    idle_timeout_count: int
-
-    def by_name(self) -> dict[str, int]:
-        """Under CloudWatch's names."""
-        return {
-            "ErrorPortAllocation": self.error_port_allocation,
-            "ActiveConnectionCount": self.active_connection_count,
-            "ConnectionAttemptCount": self.connection_attempt_count,
-            "ConnectionEstablishedCount": self.connection_established_count,
-            "IdleTimeoutCount": self.idle_timeout_count,
-        }
+    values: Mapping[str, int]
+    """By CloudWatch's names: sums since `up`, or of a run; of what is active, the most in the samples."""
 
 
 def metrics(nodes: Sequence[NatNode], before: Sample | None, samples: Sequence[Sample]) -> Iterator[GatewayMetrics]:
     """Of each NAT gateway; `before` is what does not count."""
     for node in nodes:
-        found = [each.nodes[node.node] for each in samples if node.node in each.nodes]
+        found = [each for each in samples if node.node in each.nodes]
         if node.kind == "nat_gateway" and found:
-            yield _metrics(node.node, before.nodes.get(node.node) if before else None, found)
+            yield GatewayMetrics(node.node, _values(node.node, before, found))
 
 
-def _metrics(name: str, before: NodeSample | None, found: Sequence[NodeSample]) -> GatewayMetrics:
-    last = found[-1]
-    return GatewayMetrics(
-        node=name,
-        active_connection_count=max(each.active for each in found),
-        connection_attempt_count=last.attempted - (before.attempted if before else 0),
-        connection_established_count=last.established - (before.established if before else 0),
-        error_port_allocation=last.without_port - (before.without_port if before else 0),
-        idle_timeout_count=last.idle_timeouts - (before.idle_timeouts if before else 0),
-    )
+def _values(node: str, before: Sample | None, found: Sequence[Sample]) -> dict[str, int]:
+    active = max(LEVELS[_ACTIVE](each.nodes[node], ()) for each in found)
+    errors, *others = (grown(each, node, before, found[-1]) for each in (_ERRORS, *_SUMS))
+    return {_ERRORS: errors, _ACTIVE: active, **dict(zip(_SUMS, others, strict=True))}
 
 
 def blind_spot(refusing: Sequence[LimitAccount], gateways: Sequence[GatewayMetrics]) -> str:
@@ -66,7 +53,7 @@ def blind_spot(refusing: Sequence[LimitAccount], gateways: Sequence[GatewayMetri
     refused = sum(each.connections for each in enis.values())
     if not gateways:
         healthy = "there is no NAT gateway to look at"
-    elif any(each.error_port_allocation for each in gateways):
+    elif any(each.values[_ERRORS] for each in gateways):
         healthy = "ErrorPortAllocation tells of the NAT gateway alone"
     else:
         healthy = "ErrorPortAllocation is 0, so CloudWatch looks healthy"

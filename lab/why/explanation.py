@@ -74,7 +74,7 @@ class Explanation:
             ],
             "evidence": [asdict(each) for each in self.evidence],
             "cloudwatch": {
-                "nat_gateways": {each.node: each.by_name() for each in self.gateways},
+                "nat_gateways": {each.node: dict(each.values) for each in self.gateways},
                 "blind_spot": self.blind_spot,
             },
             "function": self.question.function,

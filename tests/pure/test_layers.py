@@ -20,7 +20,7 @@ LAYERS = (
     {"lab.kernel"},  # makes a plan so
     {"lab.capture"},  # writes down what crosses it
     {"lab.observe"},  # reads what is so
-    {"lab.watch"},  # puts it on a drawing
+    {"lab.watch", "lab.metrics"},  # puts it on a drawing; makes of it what CloudWatch shows, and what it leaves out
     {"lab.history"},  # keeps what was so
     {"lab.collector"},  # fills it, in a process of its own
     {"lab.first_refusal", "lab.result", "lab.disruption"},  # what was seen; no room knows the other
@@ -30,7 +30,6 @@ LAYERS = (
     {"lab.burst"},  # one burst, from question to answer
     {"lab.runs"},  # what is kept of it
     {"lab.why", "lab.trace"},  # why connections were lost, and where one was
-    {"lab.metrics"},  # what CloudWatch makes of samples, and what it leaves out
     {"lab.report"},  # what is shown of that
     {"lab.run"},  # a lab from up to down
     {"lab.cli", "lab.pytest_plugin", "lab"},  # the doors: no room within knows them

@@ -143,7 +143,7 @@ def test_elastic_ips_are_one_limit() -> None:
 def test_the_eni_s_limit_is_in_no_metric() -> None:
     """While ErrorPortAllocation is 0, CloudWatch looks healthy."""
     found = explained(reading(limiters("eni-private-a")[0], 20, 4))
-    assert found.gateways[0].by_name() == {
+    assert found.gateways[0].values == {
         "ErrorPortAllocation": 0,
         "ActiveConnectionCount": 5,
         "ConnectionAttemptCount": 9,
