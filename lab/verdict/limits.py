@@ -36,15 +36,19 @@ def _nat_gateways(result: BurstResult) -> str:
     limits = of_kind(result, "nat_gateway")
     if not limits:
         return "no NAT gateway is on the way"
-    dropped = sum(limit.dropped_packets for limit in limits)
-    metric = f"rises by {dropped:,} as well" if dropped else "stays 0"
+    errors = _without_port(result)
+    metric = f"rises by {errors:,} as well" if errors else "stays 0"
     return f"the NAT gateway's ErrorPortAllocation {metric}"
+
+
+def _without_port(result: BurstResult) -> int:
+    """Packets for which NAT gateways had no slot, or for which the kernel's search found no port."""
+    return sum(limit.dropped_packets for limit in of_kind(result, "nat_gateway")) + result.ports_not_found
 
 
 def port_exhaustion(result: BurstResult) -> Verdict:
     """A NAT gateway dropped first."""
     entries = of_kind(result, "nat_gateway")
-    refused = sum(limit.dropped_packets for limit in entries)
     by_gateway = {
         node: [each for each in entries if each.node == node] for node in dict.fromkeys(e.node for e in entries)
     }
@@ -54,7 +58,7 @@ def port_exhaustion(result: BurstResult) -> Verdict:
         explanation=(
             *dns_outcome(result),
             "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
-            f"CloudWatch shows it: ErrorPortAllocation rises by {refused:,} here, one per SYN refused.",
+            f"CloudWatch shows it: ErrorPortAllocation rises by {_without_port(result):,} here, one per SYN refused.",
         ),
         remedies=(*dict.fromkeys(_more_addresses(eips) for eips in full), *ALWAYS),
     )

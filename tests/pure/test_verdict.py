@@ -63,6 +63,14 @@ def test_eni_limit_with_port_exhaustion_after_it() -> None:
     assert "stays 0" not in text(verdict)
 
 
+@pytest.mark.parametrize(("refused", "rises"), [(0, 3), (1_234, 1_237)])
+def test_ports_that_the_kernel_did_not_find(refused: int, rises: int) -> None:
+    """The metric counts SYNs that had a slot and no port as well."""
+    full, nat = reading(ENI_A, 65_000, 1_000, 200), reading(eips(1)[0], 55_000, refused, refused // 4)
+    result = burst_result(seen(65_000, 200), full, nat, first=full, ports_not_found=3)
+    assert f"ErrorPortAllocation rises by {rises:,} as well" in text(judge(result))
+
+
 def test_port_exhaustion() -> None:
     """An exhausted NAT gateway is named with its addresses and destination, and CloudWatch shows it."""
     verdict = port_exhaustion(2)
