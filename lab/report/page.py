@@ -14,6 +14,7 @@ from lab.report.charts import Chart, charts_of, lasts_s
 from lab.report.clock import bar_width_s
 from lab.report.drawing import topology_svg
 from lab.report.figures import Frame, Frames, inline_svg, picture
+from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT
 from lab.runs import Run
 from lab.verdict import Verdict, judge
@@ -82,6 +83,7 @@ def page(runs: Sequence[Run]) -> str:
         comparison=facts.comparison(runs) if len(runs) > 1 else (),
         groups=list(_groups(shown)),
         facts=facts,
+        tables=tables,
         light=LIGHT,
         dark=DARK,
     )

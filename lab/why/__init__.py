@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.why.explanation import Explanation, LabNow, of_lab, of_run
+from lab.why.explanation import Explanation, LabNow, of_lab, of_run, question_of
 from lab.why.limits import LimitAccount
 from lab.why.remedies import Remedy, remedies
 
-__all__ = ["Explanation", "LabNow", "LimitAccount", "Remedy", "of_lab", "of_run", "remedies"]
+__all__ = ["Explanation", "LabNow", "LimitAccount", "Remedy", "of_lab", "of_run", "question_of", "remedies"]

@@ -23,7 +23,7 @@ from lab.why.remedies import Remedy, remedies
 from lab.why.thresholds import Question, Threshold, threshold
 from traffic.spec import Protocol
 
-__all__ = ["Explanation", "LabNow", "of_lab", "of_run"]
+__all__ = ["Explanation", "LabNow", "of_lab", "of_run", "question_of"]
 
 SCHEMA = 1
 
@@ -286,8 +286,7 @@ def of_run(run: Run) -> Explanation:
     verdict = judge(run.result)
     accounts = [each for each in of_results(run.limiters, run.result, run.samples) if each.counts]
     refusing = tuple(in_order(accounts))
-    functions, servers = run.topology.functions, run.topology.servers
-    question = Question(run.load.function or functions[0].name, run.load.server or servers[0].name, run.load.protocol)
+    question = question_of(run)
     before = run.samples[0] if run.samples else None
     gateways = tuple(cloudwatch.metrics(run.nodes, before, run.samples))
     return Explanation(
@@ -308,6 +307,12 @@ def of_run(run: Run) -> Explanation:
         threshold=threshold(run.topology, question),
         remedies=remedies(run.topology, question.function, question.server, question.protocol),
     )
+
+
+def question_of(run: Run) -> Question:
+    """Whose connections a burst was made of."""
+    functions, servers = run.topology.functions, run.topology.servers
+    return Question(run.load.function or functions[0].name, run.load.server or servers[0].name, run.load.protocol)
 
 
 def _evidence_of_run(run: Run, accounts: Sequence[LimitAccount]) -> Iterator[Evidence]:

@@ -40,6 +40,7 @@ FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
     "traffic.sighting",  # a packet at a place: the scapy engine tells of it, the command line shows it
+    "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.means",  # how many: what it asks of the machine
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again

@@ -19,6 +19,7 @@ from lab.report.charts import charts_of, lasts_s
 from lab.report.clock import bar_width_s, clock_of
 from lab.report.facts import cloudwatch
 from lab.report.page import page
+from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT, SENTINELS
 from lab.result import LimitResult, StopResult
 from lab.runs import Run
@@ -413,6 +414,20 @@ def test_what_cloudwatch_shows() -> None:
     outside = ran("outside_vpc", result=burst_result(seen(40)))
     assert cloudwatch(outside) == ("nothing: no NAT gateway is on the way", "")
     assert [each.kind for each in charts_of(outside)] == ["clients"]
+
+
+def test_what_would_help_has_thresholds() -> None:
+    """What raises the threshold, by how much, what binds then; and what people try in vain."""
+    run = ran("one_subnet_two_eips", 65_000, 5_000, bottleneck="hyperplane_eni")
+    (table,) = (each for each in tables(run) if each.title == "What would help checkout, connecting to cache")
+    rows = {cells[0].text: tuple(each.text for each in cells[1:]) for cells in table.rows}
+    both = "a third Elastic IP for natgw and one more private subnet for checkout, with a Hyperplane ENI of its own"
+    assert rows[both] == ("65,000", "130,000", "the Hyperplane ENI binds")
+    assert rows["a third Elastic IP for natgw"] == ("65,000", "65,000", "the Hyperplane ENI binds")
+    outside = "checkout outside the VPC, if it needs nothing there"
+    assert rows[outside] == ("65,000", "no limit", "no limit is on the way")
+    unlimited = ran("outside_vpc", result=burst_result(seen(40)), load=Load(connections=40, function="outside"))
+    assert not any(each.title.startswith("What would help") for each in tables(unlimited))
 
 
 def _quiet(sample: Sample) -> dict[str, NodeSample]:

@@ -1,0 +1,169 @@
+"""The tables of one run: predicted against observed, outcomes, limits, and what would help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.report.cells import Cell, Table, number, row
+from lab.report.facts import bottleneck
+from lab.result import BurstResult, StopResult
+from lab.runs import Run
+from lab.why import Remedy, question_of, remedies
+from traffic.result import Percentiles
+
+__all__ = ["tables"]
+
+
+def tables(run: Run) -> tuple[Table, ...]:
+    """All tables of a run, those left out that would have no rows."""
+    result = run.result
+    made = (
+        _predicted(result),
+        _outcomes(result),
+        _limits(result),
+        _latencies(result),
+        _stops(result),
+        _tracking(result),
+        _remedies(run),
+    )
+    return tuple(each for each in made if each.rows)
+
+
+def _predicted(result: BurstResult) -> Table:
+    predicted = result.predicted
+    pairs = (
+        ("Established", number(predicted.established), number(result.tcp.established)),
+        ("Drop threshold", number(predicted.drop_threshold), number(result.drop_threshold)),
+        ("Bottleneck", Cell(bottleneck(predicted.bottleneck)), Cell(bottleneck(result.bottleneck))),
+    )
+    return Table(
+        "Predicted and observed",
+        ("", "#predicted", "#observed"),
+        tuple(row(name, said, seen) for name, said, seen in pairs),
+        "Predicted by arithmetic from the topology alone, before the first packet.",
+    )
+
+
+def _outcomes(result: BurstResult) -> Table:
+    dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
+    rows = []
+    if dns.asked:
+        rows.append(row("DNS", dns.asked, dns.answered, number(dns.failed, "bad"), "", ""))
+    what = "Connections" if result.protocol == "tcp" else "UDP flows"
+    answered = tcp.half_open or tcp.established
+    refused, reset = (number(each, "bad") for each in (tcp.refused, tcp.reset))
+    rows.append(row(what, tcp.attempted, answered, number(tcp.timed_out, "bad"), refused, reset))
+    if requests.sent:
+        missing = number(requests.sent - requests.answered, "bad")
+        rows.append(row("Requests", requests.sent, requests.answered, missing, "", ""))
+    failed = number(invocations.failed, "bad")
+    rows.append(row("Invocations", invocations.offered, invocations.served, failed, "", ""))
+    return Table(
+        "Outcomes",
+        ("", "#offered", "#half-open" if tcp.half_open else "#succeeded", "#timed out", "#refused", "#reset"),
+        tuple(rows),
+        " ".join(_measured(result)),
+    )
+
+
+def _measured(result: BurstResult) -> Iterator[str]:
+    timing, tcp, invocations = result.timing, result.tcp, result.invocations
+    yield (
+        f"{timing.invocations_per_s:,.0f} invocations a second while connecting ({timing.connect_phase_s:,.1f} s); "
+        f"{timing.duration_s:,.1f} s in all."
+    )
+    if tcp.syn_retransmissions:
+        late = sum(tcp.established_at_syn[1:])
+        by_one = f"{late:,} connections were established by one" if late else "none was answered"
+        yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {by_one}."
+    if invocations.reused:
+        yield f"{invocations.reused:,} invocations found a connection open."
+
+
+def _limits(result: BurstResult) -> Table:
+    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
+    several = len({each.destination for each in result.limits if each.destination}) > 1
+    rows = (
+        row(
+            " ".join(filter(None, (each.node, each.eip, f"to {each.destination}" if several else None))),
+            each.limit,
+            number(each.peak, "bad" if each.peak >= each.limit else ""),
+            number(each.dropped_connections, "bad"),
+            number(each.dropped_packets, "bad"),
+        )
+        for each in result.limits
+    )
+    return Table(
+        "Limits",
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
+        tuple(rows),
+        "The kernel's numbers: slots held at most, and what found no slot.",
+    )
+
+
+def _latencies(result: BurstResult) -> Table:
+    latency = result.latency
+    known = (("DNS", latency.dns), ("Connect", latency.connect), ("Request", latency.request))
+    return Table(
+        "Latencies",
+        ("", "#half within", "#90 % within", "#99 % within", "#99.9 % within", "#at most"),
+        tuple(_latency(name, each) for name, each in known if each),
+        "As the clients saw them, retransmissions included.",
+    )
+
+
+def _latency(name: str, each: Percentiles) -> tuple[Cell, ...]:
+    times_ms = (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)
+    return row(name, *(f"{value:,.1f} ms" for value in times_ms))
+
+
+def _stops(result: BurstResult) -> Table:
+    return Table(
+        "Dropped for another reason than a limit",
+        ("node", "reason", "of", "what", "#dropped packets", "what would let them pass"),
+        tuple(_stop(each) for each in result.stops),
+        wide=True,
+    )
+
+
+def _stop(stop: StopResult) -> tuple[Cell, ...]:
+    what = "answers" if stop.answers else "requests"
+    direction = f"{stop.direction}: {what}" if stop.direction else what
+    reason = stop.kind.replace("_", " ").replace("acl", "ACL").replace("dns", "DNS")
+    return row(stop.node, reason, stop.name, direction, number(stop.dropped_packets, "bad"), stop.cure or "")
+
+
+def _remedies(run: Run) -> Table:
+    """Those whose threshold is another one, then those that people try in vain; how to make each is `lab why`'s."""
+    question = question_of(run)
+    found = remedies(run.topology, question.function, question.server, question.protocol)
+    return Table(
+        f"What would help {question.function}, connecting to {question.server}",
+        ("change", "#before", "#after", "then"),
+        tuple(_remedy(each) for each in found if each.effect in _TOLD),
+        "How many connections are held when the first is lost, with all slots free: predicted for the changed "
+        "topology. lab why has each change in the topology's words.",
+        wide=True,
+    )
+
+
+_TOLD = {"raises": "good", "unlimited": "good", "nothing": "", "unknown": ""}
+"""Effect of a remedy → the tone of its threshold."""
+
+
+def _remedy(remedy: Remedy) -> tuple[Cell, ...]:
+    what = ", ".join(filter(None, (remedy.what, remedy.condition, remedy.meanwhile)))
+    then = f"the {bottleneck(remedy.binds_after)} binds" if remedy.binds_after else remedy.note
+    if remedy.effect == "unlimited":
+        return row(what, remedy.threshold_before, Cell("no limit", "good"), "no limit is on the way")
+    return row(what, remedy.threshold_before, number(remedy.threshold_after, _TOLD[remedy.effect]), then)
+
+
+def _tracking(result: BurstResult) -> Table:
+    left = [each for each in result.tracking if each.slots or each.conntrack]
+    return Table(
+        "Left when all was closed",
+        ("node", "#slots", "#conntrack entries"),
+        tuple(row(each.node, each.slots, each.conntrack) for each in left),
+        "Connections that nobody closes, such as half-open ones, hold their slot until a timeout.",
+    )
