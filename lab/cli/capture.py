@@ -94,7 +94,8 @@ def capture(
 
     found = Lab.find(lab).require_complete()
     kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
-    with _opened(file) as descriptor, _asked_to_end() as asked, listening as ears:
+    # The file last: who cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
+    with listening as ears, _opened(file) as descriptor, _asked_to_end() as asked:
         what = _what(ears, dropped=dropped)
         notice(f"listening: {what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:

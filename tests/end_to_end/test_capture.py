@@ -264,6 +264,18 @@ def test_the_file_is_the_users(story: Story) -> None:
         assert refused == (2, "", f"-w {there / 'file.pcapng'}: cannot be written: Permission denied\n")
 
 
+def test_somebody_else_listens(story: Story, tmp_path: Path) -> None:
+    """Of what a node refuses there is one listener: a second capture ends with status 4, and leaves no file."""
+    words, path = ("natgw", "--dropped", "-w"), tmp_path / "second.pcapng"
+    first = Capture(story.lab, *words, tmp_path / "first.pcapng", stdout=subprocess.DEVNULL)
+    first.wait_until_it_listens()
+    second = run_lab("capture", "--lab", story.lab.name, *words, path)
+    assert first.stop().status == 0
+    assert (second.status, second.stdout, path.exists()) == (4, "", False)
+    assert second.stderr.startswith("NFLOG group 1 of node natgw: ")
+    assert "one listener at a time" in second.stderr
+
+
 def test_the_lab_is_taken_down_meanwhile(story: Story, tmp_path: Path) -> None:
     """A capture ends with its lab: the file is whole, nothing of the lab is kept alive, and the reason is told."""
     with Lab.up(TINY, name=f"{story.lab.name}-gone") as lab:
