@@ -19,6 +19,8 @@ class User:
     uid: int
     gid: int
     home: Path
+    groups: tuple[int, ...] = ()
+    """All that give the user rights."""
 
 
 def invoker() -> User:
@@ -30,7 +32,7 @@ def invoker() -> User:
         entry = pwd.getpwuid(uid)
     except KeyError:  # a container's user without a name
         return User(uid, int(os.environ.get("SUDO_GID", os.getegid())), Path(os.environ.get("HOME", "/")))
-    return User(uid, entry.pw_gid, Path(entry.pw_dir))
+    return User(uid, entry.pw_gid, Path(entry.pw_dir), tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def as_invoker() -> Iterator[User]:
         return
     groups = os.getgroups()
     try:
-        os.setgroups([])
+        os.setgroups(user.groups)
         os.setegid(user.gid)
         os.seteuid(user.uid)
         yield user

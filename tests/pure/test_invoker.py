@@ -57,3 +57,20 @@ def test_only_where_the_invoking_user_may(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(PermissionError), as_invoker():
         (tmp_path / "theirs").touch()
     assert os.geteuid() == 0
+
+
+@ROOT_ONLY
+def test_where_a_group_of_the_invoking_user_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's groups count, as they would without sudo; root's come back."""
+    shared = 4711
+    monkeypatch.setattr(os, "getgrouplist", lambda _, gid: [gid, shared])
+    monkeypatch.setenv("SUDO_UID", str(NOBODY.pw_uid))
+    before = os.getgroups()
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        os.chown(place, 0, shared)
+        place.chmod(0o770)
+        with as_invoker():
+            (place / "theirs").touch()
+        assert (place / "theirs").stat().st_uid == NOBODY.pw_uid
+    assert os.getgroups() == before
