@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
-from lab.cli.show import complain, notice, print_json, say, table
+from lab.cli.show import clock, complain, notice, print_json, say, table
 
 if TYPE_CHECKING:
     from lab.run import Convergence, Lab
@@ -91,7 +90,7 @@ def _up(lab: Lab) -> dict[str, Any]:
 def _summary(done: Convergence) -> tuple[str, ...]:
     from lab.plan.summary import summary
 
-    return summary(done.old, done.new, done.difference, lambda at: time.strftime("%H:%M:%S", time.localtime(at)))
+    return summary(done.old, done.new, done.difference, clock)
 
 
 def _say_convergence(name: str, done: Convergence) -> None:

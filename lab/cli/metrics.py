@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import LabName
-from lab.cli.show import complain, notice, number, print_json, say, table
+from lab.cli.show import clock, complain, notice, number, print_json, say, table
 from lab.errors import KernelError, PreflightError, UsageError
 
 if TYPE_CHECKING:
@@ -114,10 +114,9 @@ def _resume_collecting(lab: Lab) -> None:
     """What was counted meanwhile is not lost, but nobody knows in which period it came."""
     since_s = lab.resume_collecting()
     if since_s is not None:
-        at = time.strftime("%H:%M:%S", time.localtime(since_s))
         notice(
             f"the process that takes lab {lab.name}'s samples had ended, and runs again; numbers are missing since "
-            f"{at}, and what has come meanwhile is in the last period"
+            f"{clock(since_s)}, and what has come meanwhile is in the last period"
         )
 
 
@@ -184,7 +183,7 @@ def _value(value: float) -> str:
 
 
 def _time(at_s: float, period_s: int) -> str:
-    return time.strftime("%H:%M" if period_s == _MINUTE_S else "%H:%M:%S", time.localtime(at_s))
+    return time.strftime("%H:%M", time.localtime(at_s)) if period_s == _MINUTE_S else clock(at_s)
 
 
 # ── For Prometheus ──────────────────────────────────────────────────────────────────────────────────────────

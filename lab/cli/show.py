@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
 
     from lab.burst import Progress
 
-__all__ = ["bullet", "burst_progress", "complain", "notice", "number", "print_json", "say", "table", "verbatim"]
+__all__ = [
+    "bullet",
+    "burst_progress",
+    "clock",
+    "complain",
+    "notice",
+    "number",
+    "print_json",
+    "say",
+    "table",
+    "verbatim",
+]
 
 _WIDTH_IN_A_PIPE = 1000
 
@@ -65,6 +77,11 @@ def complain(text: str) -> None:
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def clock(at_s: float) -> str:
+    """A Unix time as a clock on this machine's wall has it."""
+    return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
 def number(value: int | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from lab.cli.options import LabName
-from lab.cli.show import notice
+from lab.cli.show import clock, notice
 from lab.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class _Picture:
         from lab.watch import screen
 
         size = self._live.console.size
-        lines = screen(seen.view, seen.drawing, size.width, size.height, _clock)
+        lines = screen(seen.view, seen.drawing, size.width, size.height, clock)
         if (size, lines) != (self._size, self._lines):
             self._size, self._lines = size, [*lines]
             self._live.update(Text("\n", no_wrap=True, overflow="crop").join(map(as_text, lines)), refresh=True)
@@ -229,10 +229,6 @@ def as_text(line: Line) -> Text:
     from rich.text import Text
 
     return Text.assemble(*((span.text, _STYLES[span.style]) for span in line), no_wrap=True, overflow="crop")
-
-
-def _clock(at_s: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
 # ── In a pipe ───────────────────────────────────────────────────────────────────────────────────────────────

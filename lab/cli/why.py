@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, number, print_json, say, table, verbatim
+from lab.cli.show import bullet, clock, number, print_json, say, table, verbatim
 from lab.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
@@ -173,16 +172,12 @@ def _since(found: Explanation, account: LimitAccount) -> str:
     if found.began_s is not None:
         until = "" if last_s is None else f", the last one at {max(0.0, last_s - found.began_s):.1f} s"
         return f"The first refusal was {max(0.0, began_s - found.began_s):.1f} s after the run began{until}."
-    began = f"It began at {_clock(began_s)}, {_duration(found.at_s - began_s)} ago"
+    began = f"It began at {clock(began_s)}, {_duration(found.at_s - began_s)} ago"
     if account.recent_packets:
         return f"{began}, and goes on: {account.recent_packets:,} packets refused in the last {RECENT_S:.0f} s."
     if last_s is None:
         return f"{began}, and is over."
     return f"{began}, and is over: the last refusal was {_duration(found.at_s - last_s)} ago."
-
-
-def _clock(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%H:%M:%S")
 
 
 def _duration(seconds: float) -> str:
