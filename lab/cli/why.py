@@ -149,7 +149,7 @@ def _show_refusals(found: Explanation) -> None:
         size = account.limit.size
         say()
         say(
-            f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {_packets(account)}; "
+            f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {account.limit.drops}; "
             + (
                 f"it held {account.held:,} of {size:,}."
                 if found.run
@@ -157,10 +157,6 @@ def _show_refusals(found: Explanation) -> None:
             )
         )
         say(_since(found, account))
-
-
-def _packets(account: LimitAccount) -> str:
-    return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[account.limit.first.protocol]
 
 
 def _since(found: Explanation, account: LimitAccount) -> str:

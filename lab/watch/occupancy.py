@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.graph import Occupancy
+from lab.observe.limits import limits_of
 from lab.observe.samples import Sample
 from lab.plan.objects import Limiter, Plan
 
@@ -43,7 +44,7 @@ def occupancies(plan: Plan, sample: Sample) -> dict[str, Occupancy]:
     of_nodes: dict[str, list[Level]] = {}
     for each in levels(plan, sample):
         of_nodes.setdefault(each.limiter.node, []).append(each)
-    found = {node: _of_node(of) for node, of in of_nodes.items() if any(_there(each) for each in of)}
+    found = {node: _of_node(of, sample) for node, of in of_nodes.items() if any(_there(each) for each in of)}
     for node in plan.nat_nodes:  # endpoints without a limit
         if node.node not in found and node.node in sample.nodes:
             taken = sample.nodes[node.node]
@@ -55,15 +56,9 @@ def _there(level: Level) -> bool:
     return level.limiter.of is None or not level.quiet
 
 
-def _of_node(of: list[Level]) -> Occupancy:
-    destinations: dict[tuple[str | None, str], list[Level]] = {}
-    for each in of:
-        if not each.limiter.drains:
-            destinations.setdefault((each.limiter.destination, each.limiter.protocol), []).append(each)
-    fullest = max((_sum(each) for each in destinations.values()), key=lambda one: (one.share, one.held))
-    return Occupancy(fullest.held, fullest.limit, sum(each.occupancy.refused for each in of))
-
-
-def _sum(of: Iterable[Level]) -> Occupancy:
-    held, limit = (sum(each) for each in zip(*((one.occupancy.held, one.limiter.limit) for one in of), strict=True))
-    return Occupancy(held, limit, 0)
+def _of_node(of: list[Level], sample: Sample) -> Occupancy:
+    refused = sum(each.occupancy.refused for each in of)
+    limits = limits_of(each.limiter for each in of)
+    return max(
+        (Occupancy(each.held(sample), each.size, refused) for each in limits), key=lambda one: (one.share, one.held)
+    )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from lab.counting import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
 from lab.impairment import Faults, Impairment
+from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import Barrier
-from lab.why.limits import Limit, LimitAccount
+from lab.why.limits import LimitAccount
 
 __all__ = ["Evidence", "live", "of_barrier", "of_gateway", "of_impairment", "of_limit", "of_packets"]
 
@@ -35,9 +36,8 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Evidence
     connections = limit.total(counted, lambda each: each.refused_connections) if counted else account.connections
     packets = limit.packets(counted) if counted else account.packets
     yield Evidence(node, "connections refused", connections, _sum(limit, names))
-    packets_of = {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[limit.first.protocol]
     packet_names = [each.refused_packets for each in limit.limiters]
-    yield Evidence(node, f"{packets_of} refused", packets, _sum(limit, packet_names))
+    yield Evidence(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
     yield Evidence(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.impairment import Impairment
+from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.plan.objects import Barrier, Plan
@@ -18,7 +19,7 @@ from lab.verdict import Verdict, barrier, judge
 from lab.why import cloudwatch, evidence
 from lab.why.cloudwatch import GatewayMetrics
 from lab.why.evidence import Evidence
-from lab.why.limits import Course, LimitAccount, in_order, limits_of, of_readings, of_results
+from lab.why.limits import Course, LimitAccount, in_order, of_readings, of_results
 from lab.why.remedies import Remedy, remedies
 from lab.why.thresholds import Question, Threshold, threshold
 from traffic.spec import Protocol

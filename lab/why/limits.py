@@ -1,66 +1,23 @@
-"""The limits of a lab as people think of them, and what became of each: held, refused, since when. Pure.
-
-A NAT gateway's Elastic IPs share a limit for each destination; every other slot set is a limit of its own.
-"""
+"""What became of each limit of a lab: held, refused, since when. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from lab.observe.limits import Limit, limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.plan.objects import Limiter
 from lab.result import BurstResult, LimitResult
 
-__all__ = ["RECENT_S", "Course", "Limit", "LimitAccount", "in_order", "limits_of", "of_readings", "of_results"]
+__all__ = ["RECENT_S", "Course", "LimitAccount", "in_order", "of_readings", "of_results"]
 
 RECENT_S = 10.0
 """What was refused so lately goes on: a SYN comes again after 1, 2, 4 and 8 s (classic schedule)."""
 _PAUSE_S = 90.0
 """Who has refused nothing for longer has begun anew: a client's last two SYNs are 64 s apart (ip-sysctl.rst)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One limit and the slot sets that it is made of."""
-
-    limiters: tuple[Limiter, ...]
-
-    @property
-    def first(self) -> Limiter:
-        """What all of them have in common is in each."""
-        return self.limiters[0]
-
-    @property
-    def size(self) -> int:
-        """Connections."""
-        return sum(each.limit for each in self.limiters)
-
-    def total(self, sample: Sample, numbers: Callable[[Limiter], str], *, held: bool = False) -> int:
-        """The sum of what a sample has under these names."""
-        node = sample.nodes.get(self.first.place)
-        if node is None:
-            return 0
-        counted = node.held if held else node.counters
-        return sum(counted.get(numbers(each), 0) for each in self.limiters)
-
-    def packets(self, sample: Sample) -> int:
-        """Refused so far."""
-        return self.total(sample, lambda each: each.refused_packets)
-
-    def held(self, sample: Sample) -> int:
-        """Slots taken at that moment."""
-        return self.total(sample, lambda each: each.slots, held=True)
-
-
-def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
-    """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
-    found: dict[tuple[str, str | None, str], list[Limiter]] = {}
-    for each in (each for each in limiters if not each.drains):
-        found.setdefault((each.node, each.destination, each.protocol), []).append(each)
-    return tuple(Limit(tuple(group)) for group in found.values())
 
 
 # ── Over time ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,12 +11,13 @@ import pytest
 from lab.counting import ACTIVE, ADMITTED, CLOSED, ESTABLISHED
 from lab.impairment import Faults, Impairment
 from lab.load import Load
+from lab.observe.limits import limits_of
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.plan import Plan, build
 from lab.plan.objects import Limiter
 from lab.why import Explanation, LabNow, of_lab, of_run
-from lab.why.limits import Course, limits_of
+from lab.why.limits import Course
 from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run
 from tests.support.runs import ran

@@ -1,0 +1,60 @@
+"""The limits of a lab as people think of them, and what samples say of each. Pure.
+
+A NAT gateway's Elastic IPs share a limit for each destination; every other slot set is a limit of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from lab.observe.samples import Sample
+from lab.plan.objects import Limiter
+
+__all__ = ["Limit", "limits_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit and the slot sets that it is made of."""
+
+    limiters: tuple[Limiter, ...]
+
+    @property
+    def first(self) -> Limiter:
+        """What all of them have in common is in each."""
+        return self.limiters[0]
+
+    @property
+    def size(self) -> int:
+        """Connections."""
+        return sum(each.limit for each in self.limiters)
+
+    @property
+    def drops(self) -> str:
+        """What it drops, in a word or three."""
+        return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[self.first.protocol]
+
+    def total(self, sample: Sample, numbers: Callable[[Limiter], str], *, held: bool = False) -> int:
+        """The sum of what a sample has under these names."""
+        node = sample.nodes.get(self.first.place)
+        if node is None:
+            return 0
+        counted = node.held if held else node.counters
+        return sum(counted.get(numbers(each), 0) for each in self.limiters)
+
+    def packets(self, sample: Sample) -> int:
+        """Refused so far."""
+        return self.total(sample, lambda each: each.refused_packets)
+
+    def held(self, sample: Sample) -> int:
+        """Slots taken at that moment."""
+        return self.total(sample, lambda each: each.slots, held=True)
+
+
+def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
+    """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
+    found: dict[tuple[str, str | None, str], list[Limiter]] = {}
+    for each in (each for each in limiters if not each.drains):
+        found.setdefault((each.node, each.destination, each.protocol), []).append(each)
+    return tuple(Limit(tuple(group)) for group in found.values())
