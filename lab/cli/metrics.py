@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lab.cli.collecting import resume_collecting
 from lab.cli.options import LabName
-from lab.cli.show import clock, complain, notice, number, print_json, say, table
+from lab.cli.show import clock, complain, number, print_json, say, table
 from lab.errors import KernelError, PreflightError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def metrics(
     if prometheus is not None:
         _serve(found, prometheus)
         return
-    _resume_collecting(found)
+    resume_collecting(found)
     period_s = int(period)
     if as_json:
         from lab.metrics.cloudwatch import get_metric_data
@@ -108,16 +109,6 @@ def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -
     if as_json or last is not None:
         other = "--json" if as_json else "--last"
         raise UsageError(f"--prometheus {other}: Prometheus asks for itself, and has its own format; leave out {other}")
-
-
-def _resume_collecting(lab: Lab) -> None:
-    """What was counted meanwhile is not lost, but nobody knows in which period it came."""
-    since_s = lab.resume_collecting()
-    if since_s is not None:
-        notice(
-            f"the process that takes lab {lab.name}'s samples had ended, and runs again; numbers are missing since "
-            f"{clock(since_s)}, and what has come meanwhile is in the last period"
-        )
 
 
 # ── For a person ────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lab.cli.collecting import resume_collecting
 from lab.cli.options import AsJson, LabName
 from lab.cli.show import bullet, clock, number, print_json, say, table, verbatim
 from lab.errors import KernelError, UsageError
@@ -99,6 +100,7 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     choose((each.name for each in topology.functions), function, "function")
     choose((each.name for each in topology.servers), server, "server")
     with _readable(lab):
+        resume_collecting(lab)
         with Namespaces() as namespaces:
             barriers = stopped(namespaces, lab.plan.barriers)
         now = LabNow(

@@ -29,19 +29,23 @@ class _Refusals:
 
     packets: int
     began_s: float | None = None
+    quiet_s: float | None = None
+    """The last sample before it began: long before, if nobody took samples meanwhile; None if there is none."""
     last_s: float | None = None
     most_held: int = 0
     lately: deque[tuple[float, int]] = field(default_factory=deque)
     """When how many more packets were refused, within `RECENT_S`."""
+    _before_s: float | None = None
+    """The last sample seen."""
 
     def see(self, at_s: float, packets: int, held: int) -> None:
         self.most_held = max(self.most_held, held)
         if packets > self.packets:
             if self.last_s is None or at_s - self.last_s > _PAUSE_S:
-                self.began_s = at_s
+                self.began_s, self.quiet_s = at_s, self._before_s
             self.last_s = at_s
             self.lately.append((at_s, packets - self.packets))
-        self.packets = packets
+        self.packets, self._before_s = packets, at_s
         while self.lately and self.lately[0][0] < at_s - RECENT_S:
             self.lately.popleft()
 
@@ -128,16 +132,20 @@ def of_readings(limits: Iterable[Limit], readings: Iterable[Reading], course: Co
 
 
 def _began_s(readings: Sequence[Reading], refusals: _Refusals, now_s: float | None) -> float | None:
-    """By the kernel's clock if it tells of the same refusal as the samples, which are a second apart."""
+    """By the kernel's clock if it tells of the refusal that samples tell of: one after the last that knew of none."""
     first = readings[0].first_refusal
     if first is None or now_s is None or not any(each.refused_packets for each in readings):
         return refusals.began_s
     exact_s = now_s - first.age_s
-    same = refusals.began_s is None or abs(exact_s - refusals.began_s) <= _SAMPLES_APART_S
+    if refusals.began_s is None:
+        return exact_s
+    earliest_s = -float("inf") if refusals.quiet_s is None else refusals.quiet_s
+    same = earliest_s - _CLOCKS_APART_S <= exact_s <= refusals.began_s + _CLOCKS_APART_S
     return exact_s if same else refusals.began_s
 
 
-_SAMPLES_APART_S = 2.0
+_CLOCKS_APART_S = 1.0
+"""The two are read one after the other."""
 
 
 def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequence[Sample]) -> tuple[LimitAccount, ...]:

@@ -108,6 +108,16 @@ def test_the_kernel_s_clock_is_exact() -> None:
     assert (account.began_s, account.last_s, account.recent_packets) == (NOW_S - 1.25, NOW_S, 8)
 
 
+def test_while_nobody_took_samples() -> None:
+    """What began meanwhile began when the kernel says, not when samples were taken again."""
+    eni = limiters("eni-private-a")[0]
+    samples = (sample(NOW_S - 600), sample(NOW_S, {eni.node: 8}))
+    (account,) = explained(reading(eni, 20, 4, age_s=300), samples=samples).refusing
+    assert account.began_s == NOW_S - 300
+    (account,) = explained(reading(eni, 20, 4, age_s=300), samples=samples[1:]).refusing
+    assert account.began_s == NOW_S - 300
+
+
 def test_a_first_refusal_of_another_time() -> None:
     """A tuple that is remembered from a load long ago does not date a new one."""
     eni = limiters("eni-private-a")[0]
