@@ -181,8 +181,19 @@ def all_runs(directory: Path | None = None) -> Iterator[Recorded]:
 
 def newest_of(lab: str, directory: Path | None = None) -> Run | None:
     """The last run in a lab of that name that can be read; None if there is none."""
-    runs = (each.run for each in all_runs(directory))
-    return next((run for run in runs if run is not None and run.result.lab == lab), None)
+    for path in _paths(directory or default_directory()):
+        if _may_be_of(lab, path.name):
+            with suppress(UsageError):
+                run = _read(path)
+                if run.result.lab == lab:
+                    return run
+    return None
+
+
+def _may_be_of(lab: str, name: str) -> bool:
+    """What is called as of another lab is not read: it may be long, and there may be many."""
+    own = re.compile(rf"\d{{8}}-\d{{6}}-{re.escape(lab)}(-\d+)?")
+    return _ID.fullmatch(name) is None or own.fullmatch(name) is not None
 
 
 def forget(records: Iterable[Recorded]) -> None:

@@ -146,6 +146,23 @@ def test_saved_is_found(tmp_path: Path) -> None:
     assert runs.newest_of("other", tmp_path) is None
 
 
+def test_the_newest_of_a_lab_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are called as of another lab are left alone, however many there are; a name of one's own counts."""
+    mine = runs.save(ran(), tmp_path)
+    runs.save(ran("one_subnet", id="20991122-094103-tiny-or-not"), tmp_path)
+    read, text_of = set[str](), Path.read_text
+
+    def noted(path: Path, encoding: str | None = None) -> str:
+        read.add(path.parent.name)
+        return text_of(path, encoding)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    assert runs.newest_of("tiny", tmp_path) is not None
+    assert read == {mine.name}
+    mine.rename(tmp_path / "the-one-to-show")
+    assert runs.newest_of("tiny", tmp_path) is not None
+
+
 def test_same_second(tmp_path: Path) -> None:
     """Two runs of one second have two names, and the second is the last."""
     first, second = (runs.save(ran(established=n), tmp_path) for n in (1, 2))
