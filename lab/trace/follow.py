@@ -120,17 +120,18 @@ def _fleets_of(scene: Scene, address: IPv4Address) -> Iterator[FleetPlan]:
     return (each for each in scene.plan.fleets if _gateway_of(scene, each, address) is not None)
 
 
+def _ranges(fleet: FleetPlan) -> str:
+    spans = (f"{path.first_address} to {path.first_address + (2 * path.environments - 1)}" for path in fleet.paths)
+    return " and ".join(spans)
+
+
 def _unknown_end(scene: Scene, end: Endpoint) -> Trace:
-    ranges = "; ".join(
-        f"{each.function}: {path.first_address} to {path.first_address + (2 * path.environments - 1)}"
-        for each in scene.plan.fleets
-        for path in each.paths
-    )
+    ranges = "; ".join(f"those of {each.function} have {_ranges(each)}" for each in scene.plan.fleets)
     owner = next((each for each in scene.plan.nodes if str(end.address) in each.addresses), None)
     whose = f"{end.address} is an address of {owner.name}" if owner else f"nobody has the address {end.address}"
     if owner is not None and owner.kind == "nat_gateway" and str(end.address) in owner.addresses[1:]:
         whose = f"{owner.name} has no connection from {end}"
-    text = f"No connection is known by {end}: {whose}. Execution environments have {ranges}."
+    text = f"No connection is known by {end}: {whose}. Of the execution environments, {ranges}."
     return Trace(_TCP, None, None, None, None, (), "never_seen", None, text)
 
 
