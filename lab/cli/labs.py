@@ -167,6 +167,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     sudo lab status --lab two-subnets --json
     """
     from lab.run import Lab
+    from lab.topology.kinds import in_words
 
     found = Lab.find(lab)
     if lost := found.lost():
@@ -178,7 +179,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     say(f"lab {found.name}", style="bold")
     table(
         ("node", "kind", "addresses"),
-        ((each["node"], each["kind"].replace("_", " "), " ".join(each["addresses"])) for each in document["nodes"]),
+        ((each["node"], in_words(each["kind"]), " ".join(each["addresses"])) for each in document["nodes"]),
     )
     say()
     table(

@@ -66,6 +66,7 @@ def predict(
     """
     from lab.predict import predict as predict_burst
     from lab.topology import load, scaled
+    from lab.topology.kinds import in_words
 
     prediction = predict_burst(
         scaled(load(topology), scale),
@@ -81,10 +82,7 @@ def predict(
     if prediction.limiters:
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
-            (
-                (each.node, each.kind.replace("_", " "), each.limit, each.offered, each.refused)
-                for each in prediction.limiters
-            ),
+            ((each.node, in_words(each.kind), each.limit, each.offered, each.refused) for each in prediction.limiters),
         )
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")
@@ -92,6 +90,8 @@ def predict(
 
 
 def _threshold(prediction: Prediction) -> str:
+    from lab.topology.kinds import one_of
+
     if prediction.unknown is not None:
         return prediction.unknown
     if prediction.drop_threshold is None:
@@ -99,7 +99,7 @@ def _threshold(prediction: Prediction) -> str:
     first = f"the first connection is dropped with {number(prediction.drop_threshold)} held"
     if prediction.bottleneck is None:
         return first
-    return f"{first}, by a {prediction.bottleneck.replace('_', ' ')}" if not prediction.dead_ends else first
+    return f"{first}, by {one_of(prediction.bottleneck)}" if not prediction.dead_ends else first
 
 
 def _document(prediction: Prediction) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.result import BurstResult, StopResult
 from lab.runs import Run
+from lab.topology.kinds import in_words
 from lab.why import Remedy, question_of, remedies
 from traffic.result import Percentiles
 
@@ -129,8 +130,8 @@ def _stops(result: BurstResult) -> Table:
 def _stop(stop: StopResult) -> tuple[Cell, ...]:
     what = "answers" if stop.answers else "requests"
     direction = f"{stop.direction}: {what}" if stop.direction else what
-    reason = stop.kind.replace("_", " ").replace("acl", "ACL").replace("dns", "DNS")
-    return row(stop.node, reason, stop.name, direction, number(stop.dropped_packets, "bad"), stop.cure or "")
+    packets = number(stop.dropped_packets, "bad")
+    return row(stop.node, in_words(stop.kind), stop.name, direction, packets, stop.cure or "")
 
 
 def _remedies(run: Run) -> Table:

@@ -1,4 +1,4 @@
-"""What people call the kinds of nodes."""
+"""What people call the kinds of nodes, and of what drops packets in them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ _NAMES = {
     "fleet": "function",
     "hyperplane_eni": "Hyperplane ENI",
     "nat_gateway": "NAT gateway",
+    "network_acl": "network ACL",
+    "dns_quota": "DNS quota",
 }
 """Where the kind's own name with spaces would not do."""
 
 
 def in_words(kind: str) -> str:
-    """A node kind's name in a sentence: `NAT gateway`, `interface endpoint`."""
+    """A kind's name in a sentence: `NAT gateway`, `interface endpoint`."""
     return _NAMES.get(kind, kind.replace("_", " "))
 
 

@@ -13,6 +13,7 @@ from lab.impairment import Faults, Impairment
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import Barrier
+from lab.topology.kinds import in_words
 from lab.why.limits import LimitAccount
 
 __all__ = ["Evidence", "live", "of_barrier", "of_gateway", "of_impairment", "of_limit", "of_packets"]
@@ -72,7 +73,7 @@ def of_gateway(node: NatNode, sample: Sample) -> Iterator[Evidence]:
 def of_barrier(barrier: Barrier, packets: int) -> Evidence:
     """What dropped packets whatever the limits."""
     command = f"{_inside(barrier.namespace)} nft list counter {barrier.family} {barrier.table} {barrier.counter}"
-    return Evidence(barrier.node, f"packets dropped: {barrier.kind.replace('_', ' ')} {barrier.name}", packets, command)
+    return Evidence(barrier.node, f"packets dropped: {in_words(barrier.kind)} {barrier.name}", packets, command)
 
 
 def of_impairment(each: Impairment, namespaces: Mapping[str, str]) -> Evidence:

@@ -85,7 +85,7 @@ def test_up_list_status_down_for_people(small_file: SmallFile, lab_name: str) ->
     listing = run_lab("list", TERM="xterm-256color")
     assert re.search(rf"^{lab_name} +9 +up", listing.stdout, re.MULTILINE)
     status = run_lab("status", "--lab", lab_name, TERM="xterm-256color")
-    assert re.search(r"^eni-private +hyperplane eni +10\.0\.1\.4 *$", status.stdout, re.MULTILINE)
+    assert re.search(r"^eni-private +Hyperplane ENI +10\.0\.1\.4 *$", status.stdout, re.MULTILINE)
     down = run_lab("down", "--lab", lab_name, TERM="xterm-256color")
     assert all(is_plain(each) and each.status == 0 and not each.stderr for each in (up, again, listing, status, down))
 

@@ -98,7 +98,7 @@ def test_predict(run: Run) -> None:
     status, out, _ = run("predict", TWO_SUBNETS, "-n", "140000")
     assert status == 0
     assert "130,000 will be established" in out
-    assert "the first connection is dropped with 130,000 held, by a hyperplane eni" in out
+    assert "the first connection is dropped with 130,000 held, by a Hyperplane ENI" in out
     assert "no limit binds" in run("predict", TWO_SUBNETS, "-n", "120000").stdout
 
 
