@@ -6,6 +6,8 @@ __all__ = ["in_words", "one_of"]
 
 _NAMES = {
     "fleet": "function",
+    "service_vpc": "service VPC",
+    "vpc": "VPC",
     "hyperplane_eni": "Hyperplane ENI",
     "nat_gateway": "NAT gateway",
     "network_acl": "network ACL",
