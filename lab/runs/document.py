@@ -34,6 +34,11 @@ SCHEMA = 1
 RUN_FILE, RESULT_FILE, SAMPLES_FILE = "run.json", "result.json", "samples.jsonl"
 FILES = (RUN_FILE, RESULT_FILE, SAMPLES_FILE, TOPOLOGY_FILE)
 
+_LATEST_S = 253_402_300_800.0
+"""Years have four digits (datetime.MAXYEAR)."""
+_LONGEST_S = 30 * 86_400.0
+"""A run; a figure of a thousand years, for one damaged number, would never be drawn."""
+
 _NODE_SAMPLE = tuple[dict[str, int], dict[str, int], int, Traffic, Traffic]
 _SAMPLE_LINE = tuple[float, dict[str, _NODE_SAMPLE]]
 
@@ -85,6 +90,8 @@ def to_files(run: Run) -> dict[str, str]:
 def from_files(id_: str, files: Mapping[str, str]) -> Run:
     """The run that `to_files` wrote; UsageError says which file is damaged and how, or of which version it is."""
     rest = _rest(id_, files[RUN_FILE])
+    samples = _samples(id_, files[SAMPLES_FILE], rest.samples)
+    _require_sense(id_, rest, samples)
     return Run(
         id=id_,
         began_s=rest.began_s,
@@ -95,7 +102,7 @@ def from_files(id_: str, files: Mapping[str, str]) -> Run:
         result=_result(id_, files[RESULT_FILE]),
         nodes=rest.nodes,
         limiters=rest.limiters,
-        samples=_samples(id_, files[SAMPLES_FILE], rest.samples),
+        samples=samples,
         environment=rest.environment,
     )
 
@@ -125,7 +132,21 @@ def _samples(id_: str, text: str, written: int) -> tuple[Sample, ...]:
             _refuse(id_, SAMPLES_FILE, f"line {number} is no sample: {_shortened(line)}")
     if len(lines) != written:
         _refuse(id_, SAMPLES_FILE, f"has {len(lines):,} samples, {written:,} were written")
-    return tuple(Sample.from_json(line) for line in lines)
+    try:
+        return tuple(Sample.from_json(line) for line in lines)
+    except ValueError as error:  # numbers that nothing counts up to
+        _refuse(id_, SAMPLES_FILE, str(error))
+
+
+def _require_sense(id_: str, rest: _Rest, samples: tuple[Sample, ...]) -> None:
+    """Refuse what is of the right form, and yet cannot be."""
+    if not 0 <= rest.began_s < _LATEST_S:
+        _refuse(id_, RUN_FILE, f"began_s: {rest.began_s:g} is no time")
+    if missing := {each.place for each in rest.limiters} - {each.node for each in rest.nodes}:
+        _refuse(id_, RUN_FILE, f"nodes: {min(missing)} is missing, which limiters has")
+    for number, each in enumerate(samples, start=1):
+        if abs(each.at_s - rest.began_s) > _LONGEST_S:
+            _refuse(id_, SAMPLES_FILE, f"line {number}: {each.at_s:.17g} is more than 30 days from the run's beginning")
 
 
 def _object(id_: str, file: str, text: str) -> dict[str, Any]:

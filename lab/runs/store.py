@@ -153,7 +153,7 @@ def _read(path: Path) -> Run:
     files = {}
     for name in FILES:
         try:
-            files[name] = (path / name).read_text(encoding="utf-8")
+            files[name] = _text(path / name)
         except FileNotFoundError:
             everything = ", as is everything: the directory is empty" if _is_empty(path) else ""
             raise UsageError(f"run {path.name} is damaged: {name}: is missing{everything}") from None
@@ -162,6 +162,14 @@ def _read(path: Path) -> Run:
         except OSError as error:
             raise UsageError(f"run {path.name}: {name} cannot be read: {error.strerror}") from None
     return from_files(path.name, files)
+
+
+def _text(path: Path) -> str:
+    """A pipe would be waited for, and a device may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "no regular file")
+    return path.read_text(encoding="utf-8")
 
 
 def _is_empty(path: Path) -> bool:

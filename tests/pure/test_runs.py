@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import platform
 import shlex
@@ -32,8 +33,9 @@ from tests.support.topologies import each_shipped
 from traffic.result import Latency, Percentiles
 from traffic.sighting import Sighting
 
+BEGAN_S = ran().began_s
 counts = st.integers(0, 2**63)
-milliseconds = st.integers(0, 2**42).map(lambda ms: ms / 1_000)
+milliseconds = st.integers(0, 2**31).map(lambda ms: round(BEGAN_S + ms / 1_000, 3))
 traffic = st.builds(Traffic, counts, counts, counts, counts)
 counted = st.dictionaries(st.text("abc_", min_size=1), st.integers(1, 2**63), max_size=3)
 node_samples = st.builds(NodeSample, counted, counted, counts, traffic, traffic)
@@ -282,6 +284,13 @@ DAMAGES: list[tuple[Damage, str]] = [
     (cut("samples.jsonl", -1), ""),
     (lambda path: (path / "samples.jsonl").write_text(""), "samples.jsonl: has 0 samples, 2 were written"),
     (lambda path: (path / "samples.jsonl").write_text("[1,{}]\n[]\n"), "samples.jsonl: line 2 is no sample: '[]'"),
+    (changed("run.json", began_s=1e18), "run.json: began_s: 1e+18 is no time"),
+    (changed("run.json", nodes=[]), "run.json: nodes: eni-private-a is missing, which limiters has"),
+    (lambda path: (path / "samples.jsonl").write_text("[1e999,{}]\n" * 2), "samples.jsonl: no sample: '[1e999,{}]'"),
+    (
+        lambda path: (path / "samples.jsonl").write_text("[1e11,{}]\n" * 2),
+        "samples.jsonl: line 1: 100000000000 is more than 30 days from the run's beginning",
+    ),
 ]
 
 
@@ -311,6 +320,11 @@ def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         runs.load(path)
     assert str(refused.value) == f"run {ID}: samples.jsonl cannot be read: Is a directory"
+    (path / "samples.jsonl").rmdir()
+    os.mkfifo(path / "samples.jsonl")  # nobody is waited for
+    with pytest.raises(UsageError) as refused:
+        runs.load(path)
+    assert str(refused.value) == f"run {ID}: samples.jsonl cannot be read: no regular file"
 
 
 @pytest.mark.parametrize("name", ["run.json", "result.json"])
