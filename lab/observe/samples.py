@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import json
+import math
 from typing import Any, NamedTuple, Self
 
 from lab import counting
 
 __all__ = ["NodeSample", "Sample", "Traffic"]
+
+_MORE_THAN_ANYTHING = 1 << 80
+"""The kernel's counters have 64 bits."""
 
 
 class Traffic(NamedTuple):
@@ -111,9 +115,15 @@ class Sample:
         """The sample that `to_json` wrote; ValueError for anything else."""
         try:
             at_s, nodes = json.loads(line)
-            return cls(float(at_s), {name: _node(*each) for name, each in nodes.items()})
-        except (TypeError, AttributeError) as damaged:
+            return cls(_finite(at_s), {name: _node(*each) for name, each in nodes.items()})
+        except (TypeError, AttributeError, OverflowError, RecursionError) as damaged:
             raise ValueError(f"no sample: {line[:80]!r}") from damaged
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise TypeError(number)
+    return float(number)
 
 
 def _counted(numbers: Mapping[str, int]) -> dict[str, int]:
@@ -122,4 +132,7 @@ def _counted(numbers: Mapping[str, int]) -> dict[str, int]:
 
 
 def _node(counters: dict[str, int], held: dict[str, int], active: int, inner: Any, outer: Any) -> NodeSample:
+    total = sum(counters.values()) + sum(held.values()) + active + sum(inner) + sum(outer)
+    if not isinstance(total, int) or total >= _MORE_THAN_ANYTHING:
+        raise TypeError(total)
     return NodeSample(counters, held, active, Traffic(*inner), Traffic(*outer))

@@ -111,6 +111,9 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     history.add(sample(0, 0))
     with (tmp_path / NEWEST).open("ab") as file:
         file.write(b'[17,{"natgw":[1]}]\n[1,\n{}\n\xff\xfe\n"x"\n[1,{"natgw":[{},{},0,[1],[1]]}]\n')
+        file.write(b"[1e999,{}]\n[NaN,{}]\n[" * 9 + b"[" * 200_000 + b"\n")
+        for counters, active in ((b'{"a":"1"}', b"1"), (b'{"a":1.5}', b"1"), (b"{}", b"9" * 400), (b"{}", b'"1"')):
+            file.write(b'[1,{"natgw":[%b,{},%b,[1,1,1,1],[1,1,1,1]]}]\n' % (counters, active))
     history.add(sample(1, 1))
     assert list(read(tmp_path)) == [sample(0, 0), sample(1, 1)]
 
