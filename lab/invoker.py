@@ -26,13 +26,19 @@ class User:
 def invoker() -> User:
     """The user who called sudo, or whose process this is (sudo(8), SUDO_UID)."""
     uid = os.geteuid()
-    if uid == 0 and os.environ.get("SUDO_UID", "").isdecimal():
-        uid = int(os.environ["SUDO_UID"])
+    if uid == 0:
+        uid = _id_from("SUDO_UID", uid)
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:  # a container's user without a name
-        return User(uid, int(os.environ.get("SUDO_GID", os.getegid())), Path(os.environ.get("HOME", "/")))
+        return User(uid, _id_from("SUDO_GID", os.getegid()), Path(os.environ.get("HOME", "/")))
     return User(uid, entry.pw_gid, Path(entry.pw_dir), tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+def _id_from(variable: str, otherwise: int) -> int:
+    """The last of the 32 bit numbers is nobody's: it means "leave it as it is" (setresuid(2))."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() and int(text) < (1 << 32) - 1 else otherwise
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def test_without_sudo_it_is_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert invoker().uid == os.geteuid()
 
 
-@pytest.mark.parametrize("text", ["", "root", "-1"])
+@pytest.mark.parametrize("text", ["", "root", "-1", "4294967295", "9" * 30])
 def test_a_variable_that_is_no_number_counts_for_nothing(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SUDO_UID is only believed as a user's number."""
     monkeypatch.setenv("SUDO_UID", text)
