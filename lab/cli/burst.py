@@ -14,6 +14,7 @@ from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, print_json
 from lab.errors import ExpectationError, UsageError
+from lab.invoker import as_invoker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -271,7 +272,8 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
     else:
         show_side_by_side(*reversed(results))
     if json_file:
-        Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n")
+        with as_invoker():
+            Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n")
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
@@ -284,7 +286,8 @@ def _require_writable(json_file: str | None) -> None:
     if json_file in (None, _STDOUT):
         return
     try:
-        Path(json_file).open("a").close()
+        with as_invoker():
+            Path(json_file).open("a").close()
     except OSError as error:
         raise UsageError(f"--json {json_file}: cannot be written: {error.strerror}") from None
 
