@@ -46,6 +46,10 @@ def main() -> None:
     except OSError as error:  # a full or read-only disk, a namespace that somebody else has removed
         complain(f"the system refused: {error}")
         sys.exit(KernelError.exit_status)
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        sys.exit(_INTERRUPTED)  # Python before 3.12 has this for what is raised in __set_name__, while modules load
     except KeyboardInterrupt:  # before typer was there to take it
         sys.exit(_INTERRUPTED)
     finally:
