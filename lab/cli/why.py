@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def why(
+    context: typer.Context,
     run: Annotated[
         str | None,
         typer.Argument(help="A recorded run, as `lab runs` lists them; a lab that is up unless given.", metavar="RUN"),
@@ -62,7 +63,9 @@ def why(
     sudo lab why --connection 198.51.100.1:2785 --json
     """
     if run is not None:
-        _require_alone(lab=lab, connection=connection, to=to, function=function)
+        source = context.get_parameter_source("lab")
+        given = source is not None and source.name == "COMMANDLINE"  # not LAB_NAME
+        _require_alone(lab=lab if given else None, connection=connection, to=to, function=function)
         _explain(_of_run(run), as_json=as_json)
     elif connection is not None:
         if function is not None:
@@ -155,7 +158,7 @@ def _show_refusals(found: Explanation) -> None:
             + (
                 f"it held {account.held:,} of {size:,}."
                 if found.run
-                else f"it holds {account.held:,} of {size:,} now, and at most held {account.most_held:,}."
+                else f"it holds {account.held:,} of {size:,} now, and at most {account.most_held:,} when sampled."
             )
         )
         say(_since(found, account))
