@@ -90,12 +90,17 @@ def number(value: int | None) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
-    """A table; columns of numbers are those whose title opens with `#`."""
+    """A table; columns of numbers are those whose title opens with `#`: a narrow terminal cuts names before numbers."""
+    texts = [[each if isinstance(each, str) else number(each) for each in row] for row in rows]
     shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for title in columns:
-        shown.add_column(title.removeprefix("#"), justify="right" if title.startswith("#") else "left", no_wrap=True)
-    for row in rows:
-        shown.add_row(*(escape(each) if isinstance(each, str) else number(each) for each in row))
+    for index, title in enumerate(columns):
+        if title.startswith("#"):
+            longest = max((len(row[index]) for row in texts), default=0)
+            shown.add_column(title[1:], justify="right", no_wrap=True, min_width=longest)
+        else:
+            shown.add_column(title, no_wrap=True)
+    for row in texts:
+        shown.add_row(*map(escape, row))
     _console(stderr=False).print(shown)
 
 
