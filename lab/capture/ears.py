@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+import errno
 from pathlib import Path
 from typing import Protocol
 
@@ -156,9 +157,10 @@ def at_limiters(nodes: Sequence[NodePlan], kinds: Kinds, snap_bytes: int) -> Ite
             try:
                 group = namespaces[node.namespace].run(LogGroup, REFUSED_GROUP, snap_bytes)
             except OSError as refused:
+                taken = "; it has one listener at a time, perhaps another lab capture --dropped, or tcpdump -i nflog:"
+                why = f"{taken}{REFUSED_GROUP}" if refused.errno in (errno.EPERM, errno.EBUSY) else ""
                 raise KernelError(
-                    f"NFLOG group {REFUSED_GROUP} of node {node.name}: {refused.strerror}; it has one listener at a "
-                    f"time, perhaps another lab capture --dropped, or tcpdump -i nflog:{REFUSED_GROUP}"
+                    f"NFLOG group {REFUSED_GROUP} of node {node.name}: {refused.strerror}{why}"
                 ) from refused
             undo.callback(group.close)
             described = pcapng.Interface(f"{node.name} (dropped)", _description(node), pcapng.RAW, snap_bytes)

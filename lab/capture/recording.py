@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 import os
+import select
 import time
 from typing import NamedTuple
 
@@ -110,6 +111,12 @@ class Output:
         with suppress(OSError):  # a pipe, or a device
             os.ftruncate(self._descriptor, 0)
 
+    def is_abandoned(self) -> bool:
+        """Whether it is a pipe that nobody reads any more (poll(2), POLLERR)."""
+        poll = select.poll()
+        poll.register(self._descriptor, 0)
+        return any(happened & select.POLLERR for _, happened in poll.poll(0))
+
     def write(self, blocks: bytes | memoryview) -> None:
         """Write whole blocks; Cut where not all of them could be written."""
         done, data = 0, memoryview(blocks).cast("B")
@@ -187,6 +194,8 @@ class _Recording:
                 self._let_go_of_what_is_gone()
                 if not self._listening:
                     return End.GONE
+                if self._output.is_abandoned():
+                    return End.NOBODY_READS
             time.sleep(_TURN_S)
 
     def finish(self, end: End) -> None:

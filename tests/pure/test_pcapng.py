@@ -205,6 +205,21 @@ def test_nowhere_to_write() -> None:
     assert outcome.end is End.NOBODY_READS
 
 
+def test_a_reader_that_goes_while_nothing_happens() -> None:
+    """A capture without packets ends as well when nobody reads any more."""
+    reader, writer = os.pipe()
+    readers = [reader]
+
+    def leave() -> bool:
+        while readers:
+            os.close(readers.pop())
+        return False
+
+    outcome = record([FakeEar(INTERFACES[0], [])], Kinds(), Output(writer), Limits(seconds=5), asked_to_end=leave)
+    os.close(writer)
+    assert outcome.end is End.NOBODY_READS
+
+
 # ── Where to listen ─────────────────────────────────────────────────────────────────────────────────────────
 
 
