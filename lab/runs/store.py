@@ -205,12 +205,21 @@ def _may_be_of(lab: str, name: str) -> bool:
 
 
 def forget(records: Iterable[Recorded]) -> None:
-    """Remove records: the files that are a record's, and the directory if it has no others. OSError."""
+    """Remove records: the files that are a record's, and the directory if it has no others.
+
+    OSError of the first that could not be removed, after all others.
+    """
+    refusals = []
     with as_invoker():
         for each in records:
-            for name in FILES:
-                (each.path / name).unlink(missing_ok=True)
-            each.path.rmdir()
+            try:
+                for name in FILES:
+                    (each.path / name).unlink(missing_ok=True)
+                each.path.rmdir()
+            except OSError as refused:
+                refusals.append(refused)
+    if refusals:
+        raise refusals[0]
 
 
 def _paths(directory: Path) -> list[Path]:

@@ -493,7 +493,8 @@ def test_runs_command(run: Lab, data: Path) -> None:
 
     assert run("runs", "--keep", "1", "--lab", "tiny").stdout == "1 run removed\n"
     assert [each.id for each in runs.all_runs()] == ["20261123-094103-tiny", "20261122-094103-two-subnets"]
-    (data / "20261122-094103-two-subnets" / "my notes").write_text("")
+    (data / "20261123-094103-tiny" / "my notes").write_text("")
     status, _, err = run("runs", "--keep", "0")
     assert status == 2
-    assert err == f"{data}/20261122-094103-two-subnets: cannot be removed: Directory not empty\n"
+    assert err == f"{data}/20261123-094103-tiny: cannot be removed: Directory not empty\n"
+    assert [each.name for each in data.iterdir()] == ["20261123-094103-tiny"]
