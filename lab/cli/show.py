@@ -35,6 +35,10 @@ __all__ = [
 _WIDTH_IN_A_PIPE = 1000
 
 
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""Control characters as text: a name in somebody else's run record must not write to a terminal what it likes."""
+
+
 @cache
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
@@ -45,12 +49,12 @@ def _console(*, stderr: bool) -> Console:
 def say(text: str = "", style: str | None = None) -> None:
     """A line for the person who asked; a terminal breaks it between words, a pipe gets it whole."""
     console = _console(stderr=False)
-    console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+    console.print(text.translate(_VISIBLE), style=style, markup=False, soft_wrap=not console.is_terminal)
 
 
 def verbatim(text: str) -> None:
     """A line to be copied: whole, also where a terminal shows it on two."""
-    _console(stderr=False).print(text, style="dim", markup=False, soft_wrap=True)
+    _console(stderr=False).print(text.translate(_VISIBLE), style="dim", markup=False, soft_wrap=True)
 
 
 def bullet(text: str) -> None:
@@ -66,12 +70,12 @@ def bullet(text: str) -> None:
 
 def notice(text: str, style: str = "yellow") -> None:
     """Something to know beside the answer: on standard error, so that pipes and JSON stay clean."""
-    _console(stderr=True).print(text, style=style, markup=False, soft_wrap=True)
+    _console(stderr=True).print(text.translate(_VISIBLE), style=style, markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """What is wrong, one line or several, as they are."""
-    _console(stderr=True).print(text, style="red", markup=False, soft_wrap=True)
+    _console(stderr=True).print(text.translate(_VISIBLE), style="red", markup=False, soft_wrap=True)
 
 
 def print_json(document: Any) -> None:
@@ -100,7 +104,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) ->
         else:
             shown.add_column(title, no_wrap=True)
     for row in texts:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*(escape(each.translate(_VISIBLE)) for each in row))
     _console(stderr=False).print(shown)
 
 

@@ -468,6 +468,15 @@ def test_burst_cannot_record(run: Lab, tmp_path: Path) -> None:
         assert err.endswith("without\nexpected established=1, saw established=30\n")
 
 
+def test_names_are_text(run: Lab, data: Path) -> None:
+    """A record's name that would colour a terminal is shown instead."""
+    (data / "20261122-094103-\x1b[31m").mkdir(parents=True)
+    status, out, err = run("runs")
+    assert status == 0
+    assert "20261122-094103-\\x1b[31m" in out
+    assert "\x1b" not in out + err
+
+
 def test_runs_command(run: Lab, data: Path) -> None:
     """The newest first, as many as are asked for, of one lab, and damaged ones as such."""
     assert run("runs").stdout == f"no run is recorded in {data}; sudo lab burst leaves one\n"
