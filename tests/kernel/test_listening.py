@@ -14,6 +14,7 @@ import pytest
 from lab.errors import UsageError
 from lab.kernel import nflog
 from lab.kernel.frames import WORD_BYTES, Frames
+from lab.kernel.links import wait_until_up
 from lab.kernel.nflog import Logged, LogGroup
 from lab.kernel.nft import apply_ruleset
 from lab.kernel.packet_filter import Program, compiled, everything, nothing, without_others
@@ -39,6 +40,8 @@ class Link:
     def __init__(self, namespaces: Throwaway) -> None:
         self._namespaces = namespaces
         self.pair: VethPair = namespaces.pair()
+        # Until the kernel has seen the carrier, what is sent goes nowhere (link_watch.c).
+        wait_until_up(namespaces, (self.pair.a.namespace, self.pair.b.namespace))
         self._open: list[PacketRing] = []
 
     def ring(self, *, left: bool = False, program: Program | None = None, blocks: int = 8) -> PacketRing:
