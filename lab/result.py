@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from lab.load import Load
@@ -100,8 +101,8 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
-    ports_not_found: int = 0
-    """SYNs that were admitted, and for which the kernel's port search found no free port then (nf_nat_core.c).
+    ports_not_found: dict[str, int] = field(default_factory=dict)
+    """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port (nf_nat_core.c).
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
@@ -128,7 +129,7 @@ def assemble(
     prediction: Prediction,
     first_to_refuse: Reading | None,
     stops: Sequence[StopResult] = (),
-    ports_not_found: int = 0,
+    ports_not_found: Mapping[str, int] = MappingProxyType({}),
     resolver: Resolver | None = None,
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
@@ -159,11 +160,13 @@ def assemble(
         incidents=tuple(incidents),
         disagreements=tuple(
             _disagreements(
-                load, seen, _Kernel(readings, held_before, stops, tracking, ports_not_found, resolver.counts_sources)
+                load,
+                seen,
+                _Kernel(readings, held_before, stops, tracking, sum(ports_not_found.values()), resolver.counts_sources),
             )
         ),
         resolver=resolver.location,
-        ports_not_found=ports_not_found,
+        ports_not_found={kind: n for kind, n in ports_not_found.items() if n},
         packets=tuple(packets),
     )
 

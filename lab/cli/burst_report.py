@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, number, say, table
+from lab.topology.kinds import one_of
 from lab.verdict import judge
 
 if TYPE_CHECKING:
@@ -90,11 +91,9 @@ def _measured(result: BurstResult) -> Iterator[str]:
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
         yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {late:,} connections were established by one"
-    if result.ports_not_found:
-        yield (
-            f"{result.ports_not_found:,} SYNs were lost where the kernel's search found no free port: "
-            "a NAT gateway's ErrorPortAllocation counts them, too"
-        )
+    for kind, syns in result.ports_not_found.items():
+        counted = ": its ErrorPortAllocation counts them, too" if kind == "nat_gateway" else ""
+        yield f"{syns:,} SYNs were lost where the kernel's search found no free port in {one_of(kind)}{counted}"
     if invocations.reused:
         yield f"{invocations.reused:,} invocations found a connection open, {result.dns.asked:,} made one"
     if invocations.waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -39,10 +40,12 @@ def track(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Tracking
     return tuple(found)
 
 
-def ports_not_found(namespaces: Namespaces, limiters: Iterable[Limiter]) -> int:
-    """Packets so far for which the kernel's port search found nothing in these limiters' nodes."""
-    places = {each.namespace for each in limiters}
-    return sum(namespaces[each].run(conntrack.drops).ports_not_found for each in places)
+def ports_not_found(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Counter[str]:
+    """Kind of node → packets so far for which the kernel's port search found nothing in these limiters' nodes."""
+    found: Counter[str] = Counter()
+    for kind, namespace in {(each.kind, each.namespace) for each in limiters}:
+        found[kind] += namespaces[namespace].run(conntrack.drops).ports_not_found
+    return found
 
 
 def _count_here(limiters: Iterable[Limiter]) -> tuple[int, int]:

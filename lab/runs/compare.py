@@ -189,7 +189,7 @@ def _counts(run: Run) -> dict[str, Value]:
         "refused by NAT gateways": _refused(result, "nat_gateway"),
         "refused by interface endpoints": _refused(result, "interface_endpoint"),
         "ErrorPortAllocation": total("ErrorPortAllocation", _gateways(run), run.samples),
-        "SYNs whose port search failed": result.ports_not_found,
+        "SYNs whose port search failed": sum(result.ports_not_found.values()),
         "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
     }

@@ -24,7 +24,7 @@ def eni_limit(result: BurstResult) -> Verdict:
         ),
         remedies=(
             *((OTHER_RESOLVER,) if result.resolver == "vpc" else ()),
-            f"Add a private subnet to the function: one more ENI, {full[0].limit:,} more connections.",
+            f"Add a private subnet to the function: one more ENI, with room for {full[0].limit:,} connections.",
             "A different security-group set gives a function an ENI of its own, too.",
             *ALWAYS,
         ),
@@ -43,7 +43,8 @@ def _nat_gateways(result: BurstResult) -> str:
 
 def _without_port(result: BurstResult) -> int:
     """Packets for which NAT gateways had no slot, or for which the kernel's search found no port."""
-    return sum(limit.dropped_packets for limit in of_kind(result, "nat_gateway")) + result.ports_not_found
+    kind = "nat_gateway"
+    return sum(limit.dropped_packets for limit in of_kind(result, kind)) + result.ports_not_found.get(kind, 0)
 
 
 def port_exhaustion(result: BurstResult) -> Verdict:
@@ -78,8 +79,8 @@ def _more_addresses(eips: Sequence[LimitResult]) -> str:
             "second NAT gateway, or spread the load over more destination addresses or ports."
         )
     return (
-        f"Associate a secondary Elastic IP with {eips[0].node}: {eips[0].limit:,} more connections to each destination "
-        f"(up to {NAT_EIPS} addresses; AWS's default quota is 2)."
+        f"Associate a secondary Elastic IP with {eips[0].node}: room there for {eips[0].limit:,} more connections to "
+        f"each destination (up to {NAT_EIPS} addresses; AWS's default quota is 2)."
     )
 
 

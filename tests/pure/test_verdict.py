@@ -71,6 +71,14 @@ def test_ports_that_the_kernel_did_not_find(refused: int, rises: int) -> None:
     assert f"ErrorPortAllocation rises by {rises:,} as well" in text(judge(result))
 
 
+def test_ports_that_an_eni_did_not_find() -> None:
+    """What an ENI had no port for is in no metric of a NAT gateway."""
+    full, nat = reading(ENI_A, 65_000, 1_000, 200), reading(eips(1)[0], 55_000)
+    clients = seen(65_000, 200)
+    result = burst_result(clients, full, nat, first=full, ports_not_found=3, not_found_in="hyperplane_eni")
+    assert "ErrorPortAllocation stays 0" in text(judge(result))
+
+
 def test_port_exhaustion() -> None:
     """An exhausted NAT gateway is named with its addresses and destination, and CloudWatch shows it."""
     verdict = port_exhaustion(2)

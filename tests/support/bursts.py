@@ -100,6 +100,7 @@ def burst_result(
     incidents: tuple[str, ...] = (),
     stops: tuple[StopResult, ...] = (),
     ports_not_found: int = 0,
+    not_found_in: str = "nat_gateway",
 ) -> BurstResult:
     """Both accounts in one, with a prediction of nothing."""
     return assemble(
@@ -113,5 +114,5 @@ def burst_result(
         tracking=tracking,
         incidents=incidents,
         stops=stops,
-        ports_not_found=ports_not_found,
+        ports_not_found={not_found_in: ports_not_found},
     )
