@@ -272,7 +272,7 @@ def _style() -> str:
         " .box.later": "stroke-dasharray:4 3",
         " .box.over": f"stroke:{colour('full')};stroke-width:2",
         " .router": f"fill:{colour('edge')};stroke:none",
-        " .wire": f"stroke:{colour('line')};stroke-width:2;fill:none;stroke-linecap:square;shape-rendering:crispEdges",
+        " .wire": f"stroke:{colour('line')};stroke-width:2;fill:none;stroke-linecap:square",
         " .wire.later": "stroke-dasharray:4 4;stroke-linecap:butt",
         " .wire.asks": "stroke-dasharray:2 3",
         " .stop": f"stroke:{colour('full')};stroke-width:2.5;fill:none",
