@@ -204,7 +204,7 @@ def test_a_connection_that_nobody_has_seen(exhausted: Lab) -> None:
     assert followed(exhausted, "100.65.0.0:1")["outcome"] == "never_seen"
     foreign = followed(exhausted, "192.168.1.1:80")
     assert foreign["outcome"] == "never_seen"
-    assert "checkout: 100.65.0.0 to 100.65.31.255" in foreign["conclusion"]
+    assert "those of checkout have 100.65.0.0 to 100.65.31.255" in foreign["conclusion"]
     assert followed(exhausted, "198.51.100.1:1023")["conclusion"].count("natgw has no connection from") == 1
 
 
