@@ -186,6 +186,15 @@ def _matched(limiters: Sequence[Limiter], results: Sequence[LimitResult]) -> Ite
 
 
 def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
-    """Those that refused, the first one first."""
+    """Those that refused: first those that did so last, of which the one leads that began; what was before comes after.
+
+    A lab that has been cured of one limit runs into the next: that is what one asks about then.
+    """
     refused = [each for each in accounts if each.refused]
-    return sorted(refused, key=lambda each: each.began_s if each.began_s is not None else float("inf"))
+    newest_s = max((each.last_s for each in refused if each.last_s is not None), default=0.0)
+
+    def rank(each: LimitAccount) -> tuple[bool, float]:
+        is_past = each.last_s is not None and newest_s - each.last_s > RECENT_S
+        return is_past, each.began_s if each.began_s is not None else float("inf")
+
+    return sorted(refused, key=rank)

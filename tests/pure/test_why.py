@@ -17,7 +17,7 @@ from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.plan import Plan, build
 from lab.plan.objects import Limiter
 from lab.why import Explanation, LabNow, of_lab, of_run
-from lab.why.limits import Course
+from lab.why.limits import Course, LimitAccount, in_order
 from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run
 from tests.support.runs import ran
@@ -278,3 +278,18 @@ def test_mistakes(run: Run, arguments: tuple[str, ...], status: int, said: str) 
 def test_help(run: Run) -> None:
     """The help has examples to copy."""
     assert "sudo lab why --connection 100.65.0.0:536" in run("why", "--help").stdout
+
+
+# ── A lab that has been cured of one limit ──────────────────────────────────────────────────────────────────
+
+
+def test_what_refuses_now_comes_before_what_is_over() -> None:
+    """Of limits that refused lately the one that began leads; one that has refused nothing since comes after them."""
+    found = limits_of(build(shipped("tiny")).limiters)[:3]
+    times = ((100.0, 110.0), (160.0, 171.0), (150.0, 170.0))
+    past, second, first = (
+        LimitAccount(limit, 0, 5, 10, 20, began_s, last_s)
+        for limit, (began_s, last_s) in zip(found, times, strict=True)
+    )
+    unasked = LimitAccount(found[0], 0, 0, 0, 20)
+    assert in_order([past, second, first, unasked]) == [first, second, past]
