@@ -18,7 +18,8 @@ from lab.kernel.nflog import LogGroup
 from lab.kernel.packet_filter import Program, without_others
 from lab.kernel.packet_ring import BLOCK_BYTES, PacketRing
 from lab.kernel.taps import Place
-from lab.plan.objects import BridgePort, NodePlan, Plan, VethPair
+from lab.plan.interfaces import interfaces_of
+from lab.plan.objects import BridgePort, NodePlan, Plan
 from lab.topology.kinds import in_words
 
 __all__ = [
@@ -61,11 +62,7 @@ def every_place(plan: Plan) -> list[Place]:
 
 def places_of(plan: Plan, node: NodePlan, interface: str | None = None) -> list[Place]:
     """All interfaces of a node, or the one of that name; UsageError lists the known ones."""
-    ends = (end for pair in plan.objects if isinstance(pair, VethPair) for end in (pair.a, pair.b))
-    known = [end.interface for end in ends if end.namespace == node.namespace]
-    if interface is not None and interface not in known:
-        raise UsageError(f"no interface {interface!r} in node {node.name}; known: {', '.join(known)}")
-    return [Place(node, each) for each in known if interface in (None, each)]
+    return [Place(node, each) for each in interfaces_of(plan, node, interface)]
 
 
 def every_limiter_node(plan: Plan) -> list[NodePlan]:

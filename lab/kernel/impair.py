@@ -28,7 +28,8 @@ from lab.kernel import nfnetlink
 from lab.kernel.namespaces import Inside, Namespaces
 from lab.kernel.nft import apply_ruleset
 from lab.kernel.qdisc import dropped_by, faults_of, tc, words_for
-from lab.plan.objects import NodePlan, Plan, Ruleset, VethPair
+from lab.plan.interfaces import interfaces_of
+from lab.plan.objects import NodePlan, Plan, Ruleset
 
 __all__ = ["clear", "forget", "impair", "read"]
 
@@ -45,7 +46,7 @@ def impair(
 
     PreflightError says what the kernel lacks, and nothing has changed.
     """
-    chosen = _chosen(plan, node, interface)
+    chosen = interfaces_of(plan, node, interface)
     if not faults:
         raise UsageError(f"nothing to set on {node.name}; give a rate, a loss, a latency or silence")
     if words_for(faults):
@@ -65,7 +66,7 @@ def clear(
     """Take back what was set on these nodes; what that was."""
     cleared: list[Impairment] = []
     for node in nodes:
-        chosen = _chosen(plan, node, interface)
+        chosen = interfaces_of(plan, node, interface)
         found = [each for each in read(namespaces, plan, [node]) if each.interface in chosen]
         _set(namespaces, node.namespace, [each.interface for each in found], Faults())
         cleared += found
@@ -79,7 +80,7 @@ def forget(namespaces: Namespaces, namespace: str, interface: str) -> None:
 
 def read(namespaces: Namespaces, plan: Plan, nodes: Iterable[NodePlan]) -> tuple[Impairment, ...]:
     """What is set on these nodes, as the kernel has it now."""
-    return tuple(each for node in nodes for each in _read(namespaces, node, _interfaces(plan, node)))
+    return tuple(each for node in nodes for each in _read(namespaces, node, interfaces_of(plan, node)))
 
 
 def _read(namespaces: Namespaces, node: NodePlan, interfaces: Sequence[str]) -> Iterator[Impairment]:
@@ -93,21 +94,6 @@ def _read(namespaces: Namespaces, node: NodePlan, interfaces: Sequence[str]) -> 
             faults = Faults() if ours is None else faults_of(ours)
             dropped = (0 if ours is None else dropped_by(ours)) + silent.get(interface, 0)
             yield Impairment(node.name, interface, replace(faults, silence=interface in silent), dropped)
-
-
-def _interfaces(plan: Plan, node: NodePlan) -> tuple[str, ...]:
-    """The node's ends of the lab's links."""
-    ends = (end for pair in plan.objects if isinstance(pair, VethPair) for end in (pair.a, pair.b))
-    return tuple(end.interface for end in ends if end.namespace == node.namespace)
-
-
-def _chosen(plan: Plan, node: NodePlan, interface: str | None) -> tuple[str, ...]:
-    known = _interfaces(plan, node)
-    if interface is None:
-        return known
-    if interface not in known:
-        raise UsageError(f"no interface {interface!r} in node {node.name}; known: {', '.join(known)}")
-    return (interface,)
 
 
 def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faults: Faults) -> None:

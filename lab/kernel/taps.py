@@ -11,7 +11,8 @@ import socket
 from typing import NamedTuple
 
 from lab.kernel.namespaces import Namespaces
-from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan, VethPair
+from lab.plan.interfaces import interfaces_of
+from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
 from traffic.spec import Tap
 
 __all__ = ["Place", "opened", "places"]
@@ -33,7 +34,6 @@ class Place(NamedTuple):
 
 def places(plan: Plan, fleet: FleetPlan, server: ServerPlan, on_the_way: Collection[str]) -> Iterator[Place]:
     """Every interface of the fleet, the nodes on its ways to the server, the server and the resolver."""
-    pairs = [item for item in plan.objects if isinstance(item, VethPair)]
     for node in plan.nodes:
         if (
             node.namespace == fleet.namespace
@@ -41,8 +41,7 @@ def places(plan: Plan, fleet: FleetPlan, server: ServerPlan, on_the_way: Collect
             or node.kind == "resolver"
             or (node.kind == "server" and node.alias == server.name)
         ):
-            ports = (port for pair in pairs for port in (pair.a, pair.b) if port.namespace == node.namespace)
-            yield from (Place(node, port.interface) for port in ports)
+            yield from (Place(node, each) for each in interfaces_of(plan, node))
 
 
 @contextmanager
