@@ -208,7 +208,7 @@ def _sampling(namespaces: Namespaces, plan: Plan, sampled: Callable[[Sample], No
     if sampled is None:
         return lambda: None
     sampler = Sampler(plan.nat_nodes)
-    return lambda: sampled(sampler.take(lambda name, function: namespaces[name].run(function)))
+    return lambda: sampled(sampler.take(namespaces.visit))
 
 
 class _Peaks:

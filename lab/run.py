@@ -18,7 +18,7 @@ from lab.disruption import Breakage, Held, breakages, cut_off, newly_limited, se
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impairment import FaultOptions, Faults, Impairment
 from lab.kernel import apply, impair, preflight
-from lab.kernel.collecting import is_collecting, start_collecting
+from lab.kernel.collecting import is_collecting, start_collecting, stop_collecting
 from lab.kernel.converge import converge
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import Resident
@@ -232,13 +232,12 @@ class Lab:
 
     def connection_counts(self) -> tuple[ConnectionCounts, ...]:
         """What became of the TCP connections of every NAT node since `up`, from the kernel, now."""
-        with Namespaces() as namespaces:
-            return count(namespaces, self.plan.limiters)
+        return count(self.sample(), self.plan.limiters)
 
     def sample(self) -> Sample:
         """Everything that NAT nodes count, from the kernel, now."""
         with Namespaces() as namespaces:
-            return Sampler(self.plan.nat_nodes).take(lambda name, function: namespaces[name].run(function))
+            return Sampler(self.plan.nat_nodes).take(namespaces.visit)
 
     def samples(self) -> Iterator[Sample]:
         """Those of each second since `up`, as far as they are kept, and one of now."""
@@ -369,6 +368,7 @@ def _converge(
         )
     converge(state, record, (new, wanted, text), notice, rebuilt=sets_to_rebuild(new, held))
     if new.nat_nodes != old.nat_nodes:
+        stop_collecting(new)
         start_collecting(record, new)
     return Convergence(old, new, found, broken)
 

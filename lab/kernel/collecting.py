@@ -19,8 +19,7 @@ _ARGUMENTS = f"-m\0{_MODULE}"
 
 
 def start_collecting(record: Record, plan: Plan) -> None:
-    """Start the collector, in place of one that runs; it needs no more of this process, and nobody waits for it."""
-    stop_collecting(plan)
+    """Start the collector where none runs; it needs no more of this process, and nobody waits for it."""
     arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes)]
     with Namespaces() as namespaces, Path(os.devnull).open("w") as nowhere:
         namespaces[plan.namespaces[0]].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())

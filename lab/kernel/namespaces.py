@@ -163,6 +163,10 @@ class Namespaces:
             self._inside[name] = inside
         return self._inside[name]
 
+    def visit(self, name: str, function: Callable[[], T]) -> T:
+        """Call a function inside a namespace and return what it returns."""
+        return self[name].run(function)
+
     def create(self, name: str) -> None:
         """Make a namespace and stay ready inside it."""
         inside = Inside(name)

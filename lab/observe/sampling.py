@@ -1,9 +1,14 @@
 """Takes samples of NAT nodes: their counters, slots and interfaces, some 0.6 ms for each node.
 
-What is active now is the one number that takes long where connections may have fallen idle: the kernel has it only as
-a list of conntrack entries, some 2 us for each (`lab.observe.connections` has why). So the list is read only when there
-are connections as old as the idle timeout, and so seldom that it takes no more than a small share of the time; until
-then those that have just fallen idle count as active.
+An idle timeout is no event that a rule could count: the entry is gone, and no packet tells. But a connection is active
+from the end of its handshake until it is closed or idle for too long, so what was established and neither closed nor is
+active now has fallen idle. That is what CloudWatch calls IdleTimeoutCount: connections that went from active to idle,
+"not closed gracefully and … no activity for the last 350 seconds" (Amazon VPC user guide, "NAT gateway metrics").
+
+What is active now takes the list of conntrack entries, some 2 us for each. The number of slots would be cheaper and
+does not tell: a slot is also held half-open, in a port hold and by UDP. So the list is read only when there are
+connections as old as the idle timeout, and so seldom that it takes no more than a small share of the time; until then
+those that have just fallen idle count as active. A sampler's first sample has read each list that it needs.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_slots_only(tiny: Lab, clients: ClientsOf) -> None:
     whole = tiny.sample()
     with Namespaces() as namespaces:
         sampler = Sampler(tiny.plan.nat_nodes, slots_only=True)
-        part = sampler.take(lambda name, function: namespaces[name].run(function))
+        part = sampler.take(namespaces.visit)
     assert set(part.nodes) == set(whole.nodes)
     for name, node in part.nodes.items():
         assert (node.held, node.active) == (whole.nodes[name].held, whole.nodes[name].active)

@@ -15,7 +15,7 @@ An element lives as long as conntrack keeps the entry, because both are given th
 The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), who has closed, and
 whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
 counted. An entry that expires while active runs no rule, so what is active in the counters and no more in conntrack
-are the idle timeouts (`lab.observe.connections`).
+are the idle timeouts (`lab.observe.sampling`).
 """
 
 from __future__ import annotations
