@@ -6,20 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from lab.paths.dead_ends import dead_end
+from lab.paths.ways import exit_of, ways
+from lab.schema.base import Model
+from lab.schema.exits import Exit
+from lab.schema.firewall import Transport
+from lab.schema.names import EGRESS, NO_ROUTE, RESOLVER, name_of_further_eni, node_name_of_function, node_name_of_server
 from lab.topology import Eni, InterfaceEndpoint, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
-from lab.topology.base import Model
-from lab.topology.dead_ends import dead_end
-from lab.topology.exits import Exit
-from lab.topology.firewall import Transport
-from lab.topology.names import (
-    EGRESS,
-    NO_ROUTE,
-    RESOLVER,
-    name_of_further_eni,
-    node_name_of_function,
-    node_name_of_server,
-)
-from lab.topology.ways import exit_of, ways
 
 _TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
 

@@ -15,9 +15,8 @@ from lab.plan import addressing
 from lab.plan.leases import Leases
 from lab.plan.names import interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, Standing
-from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
-from lab.topology.exits import Exit
-from lab.topology.limits import (
+from lab.schema.exits import Exit
+from lab.schema.limits import (
     ENVIRONMENT_BLOCK,
     NAT_EIPS,
     PAIRS,
@@ -25,7 +24,7 @@ from lab.topology.limits import (
     SERVICE_VPC_HEAD,
     TOTAL_EIPS,
 )
-from lab.topology.names import (
+from lab.schema.names import (
     EGRESS,
     INTERNET,
     RESOLVER,
@@ -35,6 +34,7 @@ from lab.topology.names import (
     node_name_of_function,
     node_name_of_server,
 )
+from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 
 __all__ = [
     "EgressLayout",

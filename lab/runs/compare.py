@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
 from lab.metrics import total
-from lab.result import BurstResult
 from lab.runs.commands import option_of
 from lab.runs.run import Environment, Run
 from lab.topology import Topology, hyperplane_enis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.schema.scale import scaled
 from lab.topology.enis import Eni, enis_of, hyperplane_enis
 from lab.topology.loader import load, load_text
 from lab.topology.model import (
@@ -17,7 +18,6 @@ from lab.topology.model import (
     Topology,
     Vpc,
 )
-from lab.topology.scale import scaled
 from lab.topology.schema import json_schema, schema_text
 
 __all__ = [

@@ -6,10 +6,10 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from lab.topology import firewall, interface_endpoint
-from lab.topology.enis import enis_between
-from lab.topology.faults import Fault, Path, dotted
-from lab.topology.limits import (
+from lab.nodes.interface_endpoint import model as interface_endpoint
+from lab.schema import firewall
+from lab.schema.faults import Fault, Path, dotted
+from lab.schema.limits import (
     EIP_POOL,
     ENVIRONMENT_BLOCK,
     INTERNET,
@@ -18,8 +18,7 @@ from lab.topology.limits import (
     SERVICE_VPC_HEAD,
     TOTAL_EIPS,
 )
-from lab.topology.model import EXITS
-from lab.topology.names import (
+from lab.schema.names import (
     NO_ROUTE,
     RESERVED_NODE_NAMES,
     name_of_eni,
@@ -27,8 +26,10 @@ from lab.topology.names import (
     node_name_of_function,
     node_name_of_server,
 )
-from lab.topology.references import twice, unknown
-from lab.topology.words import shown
+from lab.schema.references import twice, unknown
+from lab.schema.words import shown
+from lab.topology.enis import enis_between
+from lab.topology.model import EXITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from lab.topology.exits import Exit
-from lab.topology.firewall import NetworkAcl, SecurityGroup
-from lab.topology.limits import SERVICE_VPC_CIDR
+from lab.schema.exits import Exit
+from lab.schema.firewall import NetworkAcl, SecurityGroup
+from lab.schema.limits import SERVICE_VPC_CIDR
+from lab.schema.words import Block, ServiceBlock
 from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Resolver, Server, Subnet
-from lab.topology.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv4Network
 
+    from lab.schema.faults import Path
     from lab.topology.document import Value
-    from lab.topology.faults import Path
 
 __all__ = ["Draft", "Item", "draft"]
 

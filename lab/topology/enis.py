@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.topology.names import name_of_eni
+from lab.schema.names import name_of_eni
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer
 
-from lab.topology.base import DURATION, NAME, HalfOpenTimeout, IdleTimeout, Limit, Model, PortHold, Whole, YesNo
-from lab.topology.exits import Exit
-from lab.topology.firewall import NetworkAcl, SecurityGroup
-from lab.topology.interface_endpoint import InterfaceEndpoint
-from lab.topology.limits import (
+from lab.nodes.interface_endpoint.model import InterfaceEndpoint
+from lab.nodes.nat_gateway.model import NatGateway
+from lab.schema.base import DURATION, NAME, HalfOpenTimeout, IdleTimeout, Limit, Model, PortHold, Whole, YesNo
+from lab.schema.exits import Exit
+from lab.schema.firewall import NetworkAcl, SecurityGroup
+from lab.schema.limits import (
     ENI_CONNECTIONS,
     ENI_IDLE_TIMEOUT_S,
     ENI_SCALING_DEFAULT,
@@ -24,9 +25,8 @@ from lab.topology.limits import (
     RESOLVER_TTL_S,
     SERVICE_VPC_CIDR,
 )
-from lab.topology.nat_gateway import NatGateway
-from lab.topology.scale import SCALES
-from lab.topology.words import Address, Block, Hostname, LabName, Name, ServiceBlock, Timeout, shown
+from lab.schema.scale import SCALES
+from lab.schema.words import Address, Block, Hostname, LabName, Name, ServiceBlock, Timeout, shown
 
 __all__ = [
     "EXITS",

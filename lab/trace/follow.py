@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lab.counting import NatNode
+from lab.capacity.predict import choose
 from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.paths.ways import Way, ways
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
-from lab.plan.rulesets import marks_of
-from lab.predict import choose
+from lab.schema.firewall import Transport
+from lab.schema.names import NO_ROUTE, VPC
+from lab.slots.counters import NatNode
+from lab.slots.definitions import marks_of
 from lab.topology import InterfaceEndpoint, Topology, hyperplane_enis
-from lab.topology.firewall import Transport
-from lab.topology.names import NO_ROUTE, VPC
-from lab.topology.ways import Way, ways
 from lab.trace.conclusion import Found, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
@@ -28,7 +28,7 @@ __all__ = ["Scene", "follow"]
 _TCP, _UDP = 6, 17
 _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
 _SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.plan.nodes.slots`)."""
+"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The VPC's router."""
