@@ -1,8 +1,9 @@
 """How much of a VPC a peak needs: `lab predict` turned round. Pure arithmetic.
 
 Connections take turns over a function's subnets, as in `lab.capacity.predict`, and go evenly to the servers. A
-Hyperplane ENI counts all of its connections; a NAT gateway counts those to each server apart, from the subnets that route
-to it. Which of the subnets takes the first turn is not known, so a gateway's share of an uneven rest is the larger one.
+Hyperplane ENI counts all of its connections; a NAT gateway counts those to each server apart, from the subnets that
+route to it. Which of the subnets takes the first turn is not known, so a gateway's share of an uneven rest is the
+larger one.
 """
 
 from __future__ import annotations
