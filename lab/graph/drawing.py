@@ -124,10 +124,10 @@ def draw(topology: Topology, occupancy: Mapping[str, Occupancy] = _NOTHING_KNOWN
     return Drawing(
         name=topology.name,
         vpc=str(topology.vpc.cidr),
-        subnets=topology.vpc.subnets,
+        subnets=topology.subnets,
         functions=tuple(Node(node_name_of_function(each.name), "fleet", each.name) for each in topology.functions),
         enis=tuple(node for eni in enis for node in _enis(topology, eni, occupancy)),
-        exits=tuple(_exit(topology, each, occupancy.get(each.node), used) for each in topology.vpc.exits),
+        exits=tuple(_exit(topology, each, occupancy.get(each.node), used) for each in topology.exits),
         servers=tuple(_server(each) for each in topology.servers),
         resolver=_resolver(topology),
         egress=Node(EGRESS, "egress", EGRESS, ("no limit",), "no limit") if outside else None,
@@ -197,8 +197,8 @@ def _remarks(topology: Topology) -> Iterator[str]:
 
 def _enis(topology: Topology, eni: Eni, occupancy: Mapping[str, Occupancy]) -> Iterator[Node]:
     settings, dead = topology.hyperplane_eni, _dead(topology, eni)
-    acls = [acl.name for acl in topology.vpc.network_acls if eni.subnet.name in acl.subnets]
-    groups = {each.name for each in topology.vpc.security_groups} & set(eni.security_groups)
+    acls = [acl.name for acl in topology.network_acls if eni.subnet.name in acl.subnets]
+    groups = {each.name for each in topology.security_groups} & set(eni.security_groups)
     more = (
         *_timeouts(settings),
         *((f"groups {', '.join(eni.security_groups)}",) if groups else ()),
@@ -263,7 +263,7 @@ def _server(server: Server) -> Node:
 def _resolver(topology: Topology) -> Node:
     resolver = topology.service_vpc.resolver
     quota = resolver.packets_per_second
-    subnet = (resolver.subnet or topology.vpc.subnets[0].name) if resolver.behind_eni else None
+    subnet = (resolver.subnet or topology.subnets[0].name) if resolver.behind_eni else None
     lines = () if subnet is None else (f"in {subnet}",)
     said = () if quota is None else (f"{quota:,} packets/s", "per interface")
     return Node(RESOLVER, "resolver", RESOLVER, (*lines, *said), subnet=subnet)

@@ -66,7 +66,7 @@ class _Crossing:
 
 def dead_end(topology: Topology, eni: Eni, out: Exit | None, server: Server, transport: Transport) -> DeadEnd | None:
     """The first place on the way through an ENI where connections to a server end."""
-    subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
+    subnets = {subnet.name: subnet for subnet in topology.subnets}
     to = _destination(out, server, subnets)
     if found := _security_group(topology, eni, Traffic(transport, to, server.port, server.port), server):
         return found
@@ -85,7 +85,7 @@ def _destination(out: Exit | None, server: Server, subnets: dict[str, Subnet]) -
 
 
 def _security_group(topology: Topology, eni: Eni, traffic: Traffic, server: Server) -> DeadEnd | None:
-    rules = group_rules(topology.vpc.security_groups, eni.security_groups)
+    rules = group_rules(topology.security_groups, eni.security_groups)
     if rules is None or (found := verdicts(rules, traffic)) == {True}:
         return None
     names = ", ".join(eni.security_groups)
@@ -107,7 +107,7 @@ def _crossings(topology: Topology, near: Subnet, far: Subnet, requests: Traffic)
     """The borders of subnets between an ENI and the way out, there and back; within a subnet there is none."""
     if near == far:
         return
-    acls = {subnet: acl for acl in topology.vpc.network_acls for subnet in acl.subnets}
+    acls = {subnet: acl for acl in topology.network_acls for subnet in acl.subnets}
     ports = CLIENT_PORTS[0], CLIENT_PORTS[-1]
     back = Traffic(requests.protocol, requests.block, *ports)
     inwards = Traffic(requests.protocol, near.cidr, requests.first_port, requests.last_port)

@@ -72,5 +72,5 @@ def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:
 
 def exit_of(topology: Topology, subnet: Subnet, server: Server) -> Exit | None:
     """Where connections from a subnet to a server leave the VPC; None where they do not."""
-    taking = (each for each in topology.vpc.exits if each.takes(subnet.default_route, server.name))
+    taking = (each for each in topology.exits if each.takes(subnet.default_route, server.name))
     return next(taking, None)

@@ -238,6 +238,11 @@ class Layout:
         """The ways out of one kind."""
         return (cast("ExitLayout[E]", each) for each in self.exits if isinstance(each.settings, kind))
 
+    def address_of(self, server: Server) -> IPv4Address:
+        """What the resolver answers for a server's name: the server's own address, or that of what stands for it."""
+        standing_for = (exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name)
+        return next(standing_for, server.address)
+
     def nat_gateway(self, name: str) -> NatLayout:
         """The NAT gateway that a route's target names."""
         return next(nat for nat in self.nat_gateways if nat.gateway.name == name)
@@ -263,7 +268,7 @@ class _Surveyor:
         self._topology = topology
         self._lab = lab
         self._service_vpc = topology.service_vpc.cidr
-        self._subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
+        self._subnets = {subnet.name: subnet for subnet in topology.subnets}
         self._leases = Leases(standing.leases)
         self._draining = standing.draining
         self._enis = hyperplane_enis(topology)
@@ -281,8 +286,8 @@ class _Surveyor:
             fleets=tuple(self._fleet(each) for each in topology.functions),
             egress=tuple(self._egress()),
             enis=tuple(self._eni(each) for each in self._enis),
-            nat_gateways=tuple(self._nat_gateway(each) for each in topology.vpc.nat_gateways),
-            exits=tuple(self._exit(each) for each in topology.vpc.exits),
+            nat_gateways=tuple(self._nat_gateway(each) for each in topology.nat_gateways),
+            exits=tuple(self._exit(each) for each in topology.exits),
             servers=tuple(self._server(each) for each in topology.servers),
             leases=self._leases,
         )
@@ -312,7 +317,7 @@ class _Surveyor:
         if not settings.behind_eni:
             address = addressing.resolver_address(self._service_vpc)
             return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, SERVICE_VPC), address)
-        subnet = self._subnets[settings.subnet or self._topology.vpc.subnets[0].name]
+        subnet = self._subnets[settings.subnet or self._topology.subnets[0].name]
         address = self._subnet_address(subnet, RESOLVER)
         return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, VPC), address, subnet)
 

@@ -41,6 +41,11 @@ class Exit(Model):
         """Where packets go that leave here: to the server's own address, unless it has one in the node's subnet."""
         return server
 
+    @property
+    def stands_for(self) -> str | None:
+        """The server whose name the resolver answers with this node's address; None for what lies on the way only."""
+        return None
+
     @abstractmethod
     def takes(self, default_route: str | None, server: str) -> bool:
         """Whether connections to a server leave here, from a subnet with this default route."""

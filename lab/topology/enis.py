@@ -32,7 +32,7 @@ class Eni:
 
 def hyperplane_enis(topology: Topology) -> tuple[Eni, ...]:
     """Every ENI in order of first appearance: functions in file order, subnets in each function's order."""
-    return enis_between(topology.functions, {subnet.name: subnet for subnet in topology.vpc.subnets})
+    return enis_between(topology.functions, {subnet.name: subnet for subnet in topology.subnets})
 
 
 def enis_of(topology: Topology, function: str) -> tuple[Eni, ...]:

@@ -261,3 +261,42 @@ class Topology(Model):
         min_length=1,
         description="a topology has a list of one or more servers, each with name, hostname, address, port",
     )
+
+    @property
+    def vpcs(self) -> tuple[Vpc, ...]:
+        """The customer's VPCs."""
+        return (self.vpc,)
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """Those of all VPCs."""
+        return tuple(subnet for vpc in self.vpcs for subnet in vpc.subnets)
+
+    @property
+    def nat_gateways(self) -> tuple[NatGateway, ...]:
+        """Those of all VPCs."""
+        return tuple(gateway for vpc in self.vpcs for gateway in vpc.nat_gateways)
+
+    @property
+    def interface_endpoints(self) -> tuple[InterfaceEndpoint, ...]:
+        """Those of all VPCs."""
+        return tuple(endpoint for vpc in self.vpcs for endpoint in vpc.interface_endpoints)
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """All ways out of all VPCs, those first that connections take first."""
+        return tuple(exit_ for vpc in self.vpcs for exit_ in vpc.exits)
+
+    @property
+    def security_groups(self) -> tuple[SecurityGroup, ...]:
+        """Those of all VPCs."""
+        return tuple(group for vpc in self.vpcs for group in vpc.security_groups)
+
+    @property
+    def network_acls(self) -> tuple[NetworkAcl, ...]:
+        """Those of all VPCs."""
+        return tuple(acl for vpc in self.vpcs for acl in vpc.network_acls)
+
+    def vpc_of(self, subnet: str) -> Vpc:
+        """The VPC that a subnet is in."""
+        return next(vpc for vpc in self.vpcs if any(known.name == subnet for known in vpc.subnets))

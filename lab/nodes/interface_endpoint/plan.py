@@ -17,7 +17,7 @@ from lab.nodes import parts
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ExitLayout, Layout
-from lab.plan.objects import NameRecord, NatNode, NodePlan, Route, Rule, Ruleset
+from lab.plan.objects import NatNode, NodePlan, Route, Rule, Ruleset
 from lab.slots import ruleset as slots
 from lab.topology import Server
 
@@ -40,7 +40,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from _ports(layout, endpoint)
         yield from _way_back(layout, endpoint, server)
         yield from _translation(endpoint, server)
-        yield NameRecord(server.hostname, endpoint.address)
         yield NodePlan(
             endpoint.node,
             InterfaceEndpoint.KIND,

@@ -36,7 +36,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     yield Route(layout.router, parts.ANYWHERE, type="blackhole")
     for subnet, link, address in _interfaces(layout):
         yield from _interface(subnet, link, address)
-    for subnet in layout.topology.vpc.subnets:
+    for subnet in layout.topology.subnets:
         yield from _route_table(layout, subnet)
     yield from _barriers(layout)
 

@@ -73,7 +73,7 @@ def with_headroom(topology: Topology, percent: int) -> Topology:
     """The same, of each limit only what is not to be left free."""
     eni = topology.hyperplane_eni.model_copy(update={"connection_limit": ENI * (100 - percent) // 100})
     eip = {"connections_per_destination": EIP * (100 - percent) // 100}
-    gateways = tuple(each.model_copy(update=eip) for each in topology.vpc.nat_gateways)
+    gateways = tuple(each.model_copy(update=eip) for each in topology.nat_gateways)
     vpc = topology.vpc.model_copy(update={"nat_gateways": gateways})
     return topology.model_copy(update={"hyperplane_eni": eni, "vpc": vpc})
 
@@ -81,7 +81,7 @@ def with_headroom(topology: Topology, percent: int) -> Topology:
 def with_one_subnet_less(topology: Topology) -> Iterator[Topology]:
     """Each topology that lacks one of the function's subnets, but not a NAT gateway."""
     (function,) = topology.functions
-    routes = {each.name: each.default_route for each in topology.vpc.subnets}
+    routes = {each.name: each.default_route for each in topology.subnets}
     shared = Counter(routes[each] for each in function.subnets)
     for index, subnet in enumerate(function.subnets):
         if shared[routes[subnet]] > 1:
@@ -91,7 +91,7 @@ def with_one_subnet_less(topology: Topology) -> Iterator[Topology]:
 
 def with_one_eip_less(topology: Topology) -> Iterator[Topology]:
     """Each topology that lacks one Elastic IP of a NAT gateway with several."""
-    gateways = topology.vpc.nat_gateways
+    gateways = topology.nat_gateways
     for index, each in enumerate(gateways):
         if each.elastic_ips > 1:
             one_less = each.model_copy(update={"elastic_ips": each.elastic_ips - 1})

@@ -44,10 +44,10 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: InUse, f
 
 def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
-    for endpoint in topology.vpc.interface_endpoints:
+    for endpoint in topology.interface_endpoints:
         if endpoint.server == server:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
-    for each in topology.vpc.nat_gateways:
+    for each in topology.nat_gateways:
         if each.name == default_route:
             room = each.elastic_ips * each.connections_per_destination
             return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
