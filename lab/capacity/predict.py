@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.errors import UsageError
+from lab.nodes.resolver.model import Resolver
 from lab.paths.ways import Way, ways
 from lab.topology import Topology
-from lab.topology.model import Resolver
 from traffic.spec import PortBlocks, Protocol
 
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]

@@ -23,9 +23,11 @@ from lab.schema.names import VPC
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
     from lab.schema.exits import Exit
     from lab.topology.enis import Eni
-    from lab.topology.model import Server, Subnet, Topology
+    from lab.topology.model import Topology
 
 __all__ = ["DeadEnd", "dead_end"]
 

@@ -16,10 +16,12 @@ from lab.topology.enis import enis_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
     from lab.schema.exits import Exit
     from lab.schema.firewall import Transport
     from lab.topology.enis import Eni
-    from lab.topology.model import Server, Subnet, Topology
+    from lab.topology.model import Topology
 
 __all__ = ["DeadEnd", "Way", "exit_nodes", "exit_of", "ways"]
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lab.nodes.interface_endpoint import model as interface_endpoint
+from lab.nodes.vpc.model import EXITS
 from lab.schema import firewall
 from lab.schema.faults import Fault, Path, dotted
 from lab.schema.limits import (
@@ -29,7 +30,6 @@ from lab.schema.names import (
 from lab.schema.references import twice, unknown
 from lab.schema.words import shown
 from lab.topology.enis import enis_between
-from lab.topology.model import EXITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

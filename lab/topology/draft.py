@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lab.nodes.fleet.model import Function
+from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
+from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.resolver.model import Resolver
+from lab.nodes.server.model import Server
+from lab.nodes.vpc.model import EXITS, Subnet
 from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
 from lab.schema.words import Block, ServiceBlock
-from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Resolver, Server, Subnet
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,9 @@ from lab.schema.names import name_of_eni
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lab.topology.model import Function, Subnet, Topology
+    from lab.nodes.fleet.model import Function
+    from lab.nodes.vpc.model import Subnet
+    from lab.topology.model import Topology
 
 __all__ = ["Eni", "enis_of", "hyperplane_enis"]
 
