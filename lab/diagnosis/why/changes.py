@@ -59,7 +59,7 @@ class Case:
     @property
     def gateways(self) -> tuple[NatGateway, ...]:
         """The NAT gateways that bind, or else all on the ways."""
-        found = tuple({way.out.name: way.out for way in self.ways if isinstance(way.out, NatGateway)}.values())
+        found = tuple({way.exit.name: way.exit for way in self.ways if isinstance(way.exit, NatGateway)}.values())
         return tuple(each for each in found if each.node in self.before.nodes) or found
 
     @property
@@ -149,7 +149,7 @@ def _subnet(topology: Topology, case: Case) -> Proposal:
     like = next((each for each in enis if each.name in case.before.nodes), enis[0]).subnet
     cidr = _vacant(topology, like.cidr.prefixlen)
     if cidr is None:
-        return Proposal(what, "", None, note=f"the VPC's range {topology.vpc.cidr} has no room for another subnet")
+        return Proposal(what, "", None, note=f"the VPC's range {topology.vpcs[0].cidr} has no room for another subnet")
     if len(case.subnets) >= FUNCTION_SUBNETS:
         return Proposal(what, "", None, note=f"the function has all {FUNCTION_SUBNETS} subnets that AWS allows")
     name = _unused("private-more", {each.name for each in topology.subnets})
@@ -163,9 +163,9 @@ def _subnet(topology: Topology, case: Case) -> Proposal:
 def _vacant(topology: Topology, prefix: int) -> IPv4Network | None:
     """A range of the VPC that no subnet has."""
     taken = [each.cidr for each in topology.subnets]
-    if prefix < topology.vpc.cidr.prefixlen:
+    if prefix < topology.vpcs[0].cidr.prefixlen:
         return None
-    every = topology.vpc.cidr.subnets(new_prefix=prefix)
+    every = topology.vpcs[0].cidr.subnets(new_prefix=prefix)
     return next((each for each in every if not any(each.overlaps(other) for other in taken)), None)
 
 
@@ -196,7 +196,7 @@ def _second_gateway(case: Case) -> Iterator[Proposal]:
     if not case.gateways:
         return
     routed = {
-        gateway.name: [way.eni.subnet.name for way in case.ways if way.eni and way.out == gateway]
+        gateway.name: [way.eni.subnet.name for way in case.ways if way.eni and way.exit == gateway]
         for gateway in case.gateways
     }
     gateway = max(case.gateways, key=lambda each: len(routed[each.name]))
@@ -246,7 +246,7 @@ def _outside(case: Case) -> Proposal:
 
 
 def _with_vpc(topology: Topology, **parts: object) -> Topology:
-    return topology.model_copy(update={"vpc": topology.vpc.model_copy(update=parts)})
+    return topology.model_copy(update={"vpc": topology.vpcs[0].model_copy(update=parts)})
 
 
 def _with_function(topology: Topology, name: str, **parts: object) -> Topology:
