@@ -153,7 +153,7 @@ def test_wrk_through_both_enis(web: Lab) -> None:
     """With a route that has both ENIs for next hops, wrk fills both."""
     require_machine("wrk")
     hops = [f"nexthop via {each} dev svc" for each in ("100.64.1.1", "100.64.1.2")]
-    inside(web, "checkout", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1")
+    inside(web, "checkout", "echo 1 >/proc/sys/net/ipv4/fib_multipath_hash_policy")
     inside(web, "checkout", f"ip route replace 203.0.113.20 {' '.join(hops)}")
     with wrk(web, 600):
         assert soon(lambda: slots(web, "eni-private-a") == slots(web, "eni-private-b") == 200)
