@@ -128,7 +128,7 @@ def test_status_on_a_terminal_has_colour(tiny: Lab) -> None:
                 shown += chunk
         except OSError:  # EIO: the other end is closed, pty(7)
             pass
-        assert done.wait(timeout=20) == 0
+        assert done.wait(timeout=60) == 0
     assert b"\x1b[1m" in shown
     assert b"eni-private-a" in shown
 

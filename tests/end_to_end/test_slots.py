@@ -63,7 +63,7 @@ def test_an_eni_counts_all_destinations_and_protocols_together(small: Small, cli
     with pytest.raises(TimeoutError):
         from_fleet.tcp(timeout_s=0.5)
     with pytest.raises(TimeoutError):
-        from_fleet.udp()
+        from_fleet.udp(timeout_s=0.5)
     assert slots(lab, "eni-private") == 4
 
 
@@ -79,7 +79,7 @@ def test_a_nat_gateway_counts_each_destination_and_protocol_by_itself(small: Sma
         from_fleet.tcp("203.0.113.20", 8080)
         from_fleet.udp()
     with pytest.raises(TimeoutError):
-        from_fleet.udp()
+        from_fleet.udp(timeout_s=0.5)
     assert slots(lab, "natgw", "cache", "tcp") == 2
     assert slots(lab, "natgw", "store", "tcp") == 2
     assert slots(lab, "natgw", "cache", "udp") == 2
