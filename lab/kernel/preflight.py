@@ -41,7 +41,8 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
-_SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
+_SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
+"""Directory of everybody's programs → the one with the programs of the system beside it."""
 
 
 def require_root() -> None:
@@ -99,9 +100,13 @@ def find(program: str) -> str | None:
 
 
 def search_path() -> str:
-    """`PATH` with the directories of system programs, which it may lack (su without a dash)."""
+    """`PATH`, and the directories of system programs beside those that it has: su without a dash leaves them out.
+
+    A `PATH` with neither /usr/bin nor /bin stays as it is: programs of the system are not wanted there.
+    """
     given = os.environ.get("PATH", os.defpath).split(":")
-    return ":".join(dict.fromkeys((*given, *_SYSTEM_DIRECTORIES)))
+    system = (directory for beside, directory in _SYSTEM_DIRECTORIES.items() if beside in given)
+    return ":".join(dict.fromkeys((*given, *system)))
 
 
 def _require_feature(there: Path, module: str, feature: str) -> None:

@@ -205,12 +205,12 @@ def test_what_comes_works_and_what_was_stays(
 def test_up_during_a_burst(lab_name: str, write: Write) -> None:
     """The article's remedy while a burst holds its connections: it ends as if nothing had been."""
     lab = Lab.up(write(nat=10), name=lab_name)
-    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 4) as process:
-        assert eventually(lambda: slots(lab, "natgw") == 10, within_s=20)
+    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 15) as process:
+        assert eventually(lambda: slots(lab, "natgw") == 10)
         done = run_lab("up", write(nat=10, eips=2, subnets="private-a, private-b"), "--name", lab_name)
         assert done.status == 0, done.stderr
         assert slots(lab, "natgw") == 10
-        out, said = process.communicate(timeout=30)
+        out, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
         assert "all 10 connections are established" in out
     assert eventually(lambda: slots(lab, "natgw") == 0)
@@ -225,8 +225,7 @@ def test_a_removed_elastic_ip_drains(up: Callable[..., Lab], clients: MakeClient
     lab = up(eips=2)
     ours = clients(lab)
     sample = [ours.tcp(timeout_s=0.5) for _ in range(6)]
-    begun = time.monotonic()
-    lab = up(eips=1, more=", drain_timeout: 4s")
+    lab = up(eips=1, more=", drain_timeout: 10s")
     held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
     assert held == {"198.51.100.1": 3, "198.51.100.2": 3}
     assert all(answers(each) for each in sample)
@@ -234,12 +233,11 @@ def test_a_removed_elastic_ip_drains(up: Callable[..., Lab], clients: MakeClient
     held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
     assert held == {"198.51.100.1": 7, "198.51.100.2": 3}
     assert all(answers(each) for each in sample)
-    time.sleep(max(0.0, 5.1 - (time.monotonic() - begun)))
-    assert [answers(each) for each in sample].count(True) == 3
-    lab = up(eips=1, more=", drain_timeout: 4s")
+    assert eventually(lambda: [answers(each) for each in sample].count(True) == 3, within_s=60)
+    lab = up(eips=1, more=", drain_timeout: 10s")
     assert lab.changed
     assert {each.eip for each in lab.plan.limiters} == {None, "198.51.100.1"}
-    assert not up(eips=1, more=", drain_timeout: 4s").changed
+    assert not up(eips=1, more=", drain_timeout: 10s").changed
     assert "198.51.100.2" not in inside(lab, "inet", "ip route") + inside(lab, "natgw", "nft list ruleset; ip route")
 
 
@@ -248,10 +246,10 @@ def test_an_elastic_ip_that_comes_back(up: Callable[..., Lab], clients: MakeClie
     lab = up(eips=2)
     ours = clients(lab)
     sample = [ours.tcp(timeout_s=0.5) for _ in range(2)]
-    begun = time.monotonic()
-    up(eips=1, more=", drain_timeout: 1s")
-    lab = up(eips=2, more=", drain_timeout: 1s")
-    assert eventually(lambda: time.monotonic() - begun > 2.1)
+    up(eips=1, more=", drain_timeout: 6s")
+    lab = up(eips=2, more=", drain_timeout: 6s")
+    would_have_drained_s = time.monotonic() + 7
+    assert eventually(lambda: time.monotonic() > would_have_drained_s)
     assert all(answers(each) for each in sample)
     assert not lab.plan.standing.draining
 
@@ -484,7 +482,7 @@ def going(path: Path, lab: str, moment: Callable[[str], bool]) -> Iterator[Any]:
     """`lab up` on a lab that is up, when it has come so far."""
     with start_lab("up", path, "--name", lab) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not moment(lab) and process.poll() is None:
                 assert time.monotonic() < deadline
             yield process

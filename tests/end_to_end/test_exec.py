@@ -44,9 +44,9 @@ def test_signals(lab: Lab, node: NodePlan, number: signal.Signals) -> None:
     """A signal to `lab exec` is one to the command: there is no process between the two."""
     running = start_lab("exec", "--lab", lab.name, node.name, "--", "sleep", 60)
     try:
-        assert eventually(lambda: [each.command for each in residents([node.namespace])] == ["sleep"], within_s=30)
+        assert eventually(lambda: [each.command for each in residents([node.namespace])] == ["sleep"])
         running.send_signal(number)
-        assert running.wait(timeout=10) == -number
+        assert running.wait(timeout=30) == -number
     finally:
         running.kill()
         running.communicate()

@@ -175,7 +175,7 @@ def test_interrupted(narrow: Lab) -> None:
     try:
         assert eventually(lambda: slots(narrow, "eni-private-a") == 1)
         process.send_signal(2)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, "interrupted" in said) == (130, True)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 import numpy as np
 
+from tests.support.examples import examples
 from tests.support.network import Network, spec
 from tests.support.server import Server
 from traffic import frames as f
@@ -132,14 +133,14 @@ def _require_sense(network: Network) -> None:
     assert len(connections) == network.spec.connections
 
 
-@settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(examples(_EXAMPLES), suppress_health_check=[HealthCheck.too_slow])
 @given(burst=_bursts(), weather=_weathers)
 def test_whatever_happens(burst: BurstSpec, weather: _Weather) -> None:
     """Every invocation is settled exactly once, and at the end nothing is left open on either side."""
     _require_an_end(_Chaos(burst, weather, Packets))
 
 
-@settings(max_examples=_EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(examples(_EXAMPLES // 3), suppress_health_check=[HealthCheck.too_slow])
 @given(burst=_bursts(), weather=_weathers)
 def test_whatever_happens_to_scapy_s(burst: BurstSpec, weather: _Weather) -> None:
     """So it is with the scapy engine, one conversation after the other."""

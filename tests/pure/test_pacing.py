@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import numpy as np
 
+from tests.support.examples import examples
 from traffic.clients.pacing import Pace, Window
 
 _INDICES = st.lists(st.integers(0, 19), max_size=10)
@@ -54,4 +55,4 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=50, stateful_step_count=25)
+TestTraffic.settings = settings(examples(50), stateful_step_count=25)

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 import numpy as np
 import pytest
 
+from tests.support.examples import examples
 from traffic.clients.places import Places
 
 
@@ -99,4 +100,4 @@ class Comings(RuleBasedStateMachine):
 
 
 TestComings = Comings.TestCase
-TestComings.settings = settings(max_examples=30, stateful_step_count=25)
+TestComings.settings = settings(examples(30), stateful_step_count=25)
