@@ -44,7 +44,7 @@ def _server(text: str) -> None:
 
 def _listener(text: str) -> None:
     spec = ServerSpec.from_json(text)
-    from traffic.servers.overflow import run  # noqa: PLC0415 -- as above
+    from traffic.servers.listeners import run  # noqa: PLC0415 -- as above
 
     run(spec)
 

@@ -1,7 +1,7 @@
 """The clients of a burst: who asks, connects, requests and closes when, at times that the caller tells.
 
 Four exchanges follow one another: a DNS question, a SYN, requests, a FIN. They differ in the state in which they wait
-and in where fresh connections come from; pacing and repetition are the same. How anything is sent is the medium's.
+and in where fresh connections come from; pacing and repetition are the same. How anything is sent is the transport's.
 
     invocation ──┬── an open connection is idle ────────────────┐
                  └── question → SYN → established ──→ requests ─┴→ held or idle → closed
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic.arrivals import arrived, arrives_s, environments
+from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
-from traffic.clients.places import Places
 from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.clients.medium import Medium
+    from traffic.clients.transport import Transport
     from traffic.spec import BurstSpec
 
 __all__ = ["BATCH", "Client", "connections_of"]
@@ -95,7 +95,7 @@ class _Exchange:
 
 
 def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
-    """A burst's connections, all of them free; `repeats` as in `Medium`."""
+    """A burst's connections, all of them free; `repeats` as in `Transport`."""
     return Connections(spec.connections, _schedules(spec, repeats=repeats), spec.requests)
 
 
@@ -106,15 +106,15 @@ class Client:
         self,
         spec: BurstSpec,
         connections: Connections,
-        medium: Medium,
+        transport: Transport,
         *,
         questions: Pace = _QUESTIONS,
         calls: Pace = _CALLS,
     ) -> None:
         self.connections = connections
         self.counts = connections.counts
-        self._spec, self._medium = spec, medium
-        self._places = Places(spec.connections, len(spec.paths), spec.rest_s)
+        self._spec, self._transport = spec, transport
+        self._free = FreeList(spec.connections, len(spec.paths), spec.rest_s)
         self._idle: list[int] = []
         self._invoked = np.zeros(spec.connections, np.bool_)
         """Whose invocation has no outcome yet."""
@@ -124,13 +124,15 @@ class Client:
 
     def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
         """Later steps first: what has begun goes on before anything new begins."""
-        known, medium, count = self.connections, self._medium, len(self.connections)
+        known, transport, count = self.connections, self._transport, len(self.connections)
         if self._spec.destination:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
-        yield _Exchange(State.CLOSING, Window(count, _CALLS), self._next_to_close, known.close, medium.close)
-        yield _Exchange(State.REQUESTING, Window(count, _CALLS), self._next_to_request, known.request, medium.request)
-        yield _Exchange(State.SYN_SENT, Window(count, calls), self._next_to_call, known.call, medium.call)
-        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, known.ask, medium.ask)
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), self._next_to_close, known.close, transport.close)
+        yield _Exchange(
+            State.REQUESTING, Window(count, _CALLS), self._next_to_request, known.request, transport.request
+        )
+        yield _Exchange(State.SYN_SENT, Window(count, calls), self._next_to_call, known.call, transport.call)
+        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, known.ask, transport.ask)
 
     # Sending
 
@@ -155,7 +157,7 @@ class Client:
             exchange.begin(fresh, now_s)
         exchange.window.sent(indices, now_s)
         exchange.send(indices)
-        if exchange.state is State.CLOSING and not self._medium.close_is_answered:
+        if exchange.state is State.CLOSING and not self._transport.close_is_answered:
             self.closed(indices, now_s)
         return True
 
@@ -178,7 +180,7 @@ class Client:
         """Those whose time has come: the warm ones use a connection that is idle, the others need one."""
         come = self._come(limit, now_s)
         warm = self._warm(come)
-        cold = self._places.take(min(come - len(warm), self._growth_left(now_s)), now_s)
+        cold = self._free.take(min(come - len(warm), self._growth_left(now_s)), now_s)
         self._starved = len(warm) + len(cold) < come
         self._invoked[warm] = self._invoked[cold] = True
         self.counts.begun += len(warm) + len(cold)
@@ -260,15 +262,15 @@ class Client:
     def _over(self, state: State, indices: Indices, now_s: float) -> None:
         match state:
             case State.ASKING | State.SYN_SENT:
-                self._medium.forget(indices)
-                self._places.give(indices, now_s)
+                self._transport.forget(indices)
+                self._free.release(indices, now_s)
                 self._settle(indices, served=False)
             case State.REQUESTING:
                 self._settle(indices, served=False)
                 self._close(indices)
             case State.CLOSING:
-                self._medium.drop(indices)
-                self._places.give(indices, now_s)
+                self._transport.drop(indices)
+                self._free.release(indices, now_s)
             case State.ESTABLISHED if self._spec.reuse:
                 self._rest(indices, now_s)
             case _:
@@ -285,7 +287,7 @@ class Client:
         """These invocations have failed."""
         self._exchanges[State.ASKING].window.answered(indices)
         failed = self.connections.fail(indices)
-        self._places.give(failed, now_s)
+        self._free.release(failed, now_s)
         self._settle(failed, served=False)
 
     def connected(self, indices: Indices, now_s: float) -> None:
@@ -338,13 +340,13 @@ class Client:
         refused, ended = self.connections.reset(indices)
         over = np.concatenate((refused, ended))
         self._settle(over, served=False)
-        self._medium.forget(over)
-        self._places.give(over, now_s)
+        self._transport.forget(over)
+        self._free.release(over, now_s)
 
     def closed(self, indices: Indices, now_s: float) -> None:
         """The connection has ended; its port rests."""
         self._exchanges[State.CLOSING].window.answered(indices)
-        self._places.give(self.connections.closed(indices), now_s)
+        self._free.release(self.connections.closed(indices), now_s)
 
     # The end
 
@@ -373,7 +375,7 @@ class Client:
 
     def _drop(self, indices: Indices) -> None:
         for start in range(0, len(indices), BATCH):
-            self._medium.drop(indices[start : start + BATCH])
+            self._transport.drop(indices[start : start + BATCH])
 
 
 def _schedules(spec: BurstSpec, *, repeats: bool) -> Mapping[State, Sequence[float]]:

@@ -317,7 +317,7 @@ class Connections:
         self._due_s[indices] = _NEVER
 
     def _distinct(self, indices: Indices) -> Indices:
-        """The same indices without repetitions, in their order: one frame can come twice in a batch."""
+        """The same indices without repetitions, in their command: one frame can come twice in a batch."""
         places = np.arange(len(indices), dtype=np.uint32)
         self._scratch[indices] = places
         kept: Indices = indices[self._scratch[indices] == places]

@@ -52,7 +52,7 @@ def response(name: str) -> bytes:
 def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int, reply: bytes) -> Iterator[Replies]:
     """Replies to the frames that are for `address` and `port`; data gets `reply`, which `response` built once.
 
-    Their order is each connection's order: a response goes before the FIN that follows it.
+    Their command is each connection's command: a response goes before the FIN that follows it.
     """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from traffic.dns import Answers, TcpService, UdpService, Zone
 from traffic.events import emit
 from traffic.ring import Ring
-from traffic.servers import overflow, responder
+from traffic.servers import listeners, responder
 from traffic.servers.echo import UdpEcho
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
 
 
 async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
-    listener, loop = overflow.listen(spec), asyncio.get_running_loop()
+    listener, loop = listeners.listen(spec), asyncio.get_running_loop()
     loop.add_reader(listener.fileno(), listener.work)
     return lambda: loop.remove_reader(listener.fileno())
 
