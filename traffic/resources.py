@@ -1,4 +1,4 @@
-"""How many connections a machine has the means for, before the first packet. Pure: numbers in, numbers out."""
+"""How many connections a machine has the resources for, before the first packet. Pure: numbers in, numbers out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from traffic.spec import Engine
 __all__ = ["Resources", "most_connections", "per_process"]
 
 _MOST_OF_A_PROCESS = 18_000
-"""Real connections of one process; more processes share the work of many, and this leaves memory where it is used."""
+"""Real connections of one process: with more, further processes share the work."""
 _PROCESSES = 32
-"""More would take longer to start than their connections to make."""
-_OF_EACH_PROCESS = 3
-"""Descriptors in the process that speaks for the others: two pipes and a place in its poll."""
+"""More processes would take longer to start than their connections take to make."""
+_PER_WORKER = 3
+"""Descriptors of the coordinator for each worker: two pipes, and one to spare."""
 _RESERVED = 100
 """Descriptors that connections leave to everything else in a process."""
 _ENDS = 2
-"""Both ends of a connection are on this machine: a descriptor, an open file and a socket each."""
+"""Both ends of a connection are on this machine, with a descriptor, an open file and a socket each."""
 
 # Measured on Linux 6.18 with 54,000 connections held (meminfo's Slab, smaps' Pss), before and while.
 _BYTES: dict[Engine, int] = {
-    "packet": 800,  # two conntrack entries and two slots, 680 to 720; the arrays of the client
+    "packet": 800,  # two conntrack entries and two slots, 680 to 720; the arrays of the clients
     "socket": 12_000,  # 11,000 of slabs: two sockets with inode, dentry, file and epoll item; the rest as above, twice
-    "scapy": 800,  # what the network remembers; one conversation at a time
+    "scapy": 800,  # two conntrack entries and two slots
 }
 _PROGRAM_BYTES = 64 << 20
 """Python and numpy, once; processes of one engine share most of it."""
@@ -33,7 +33,7 @@ _PROGRAM_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What there is."""
+    """What the machine has available."""
 
     memory_bytes: int
     descriptors: int
@@ -56,7 +56,7 @@ def most_connections(engine: Engine, resources: Resources) -> int:
     by_memory = max(resources.memory_bytes - _PROGRAM_BYTES, 0) // _BYTES[engine]
     if engine != "socket":
         return by_memory
-    processes = min(_PROCESSES, max(resources.descriptors - _RESERVED, 0) // _OF_EACH_PROCESS)
+    processes = min(_PROCESSES, max(resources.descriptors - _RESERVED, 0) // _PER_WORKER)
     return max(min(by_memory, resources.files // _ENDS, processes * per_process(resources.descriptors)), 0)
 
 

@@ -217,7 +217,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.kernel.apply", "import sys\nsys.stdout.write('')", "prints and exits"),
         ("traffic.fleet", "from lab.topology import load", "traffic knows nothing of the lab"),
         ("traffic.frames", "def f():\n    from scapy.packet import Raw", "only engines"),
-        ("traffic.engines.packet.codec", "from scapy.packet import Raw", "only inside a function"),
+        ("traffic.engines.frame_codec", "from scapy.packet import Raw", "only inside a function"),
         ("traffic.engines.packet.engine", "print('x')", "prints and exits"),
     ],
 )

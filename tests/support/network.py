@@ -14,7 +14,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from traffic.clients.client import BATCH, Client, connections_of
 from traffic.clients.reports import result
 from traffic.clients.state import State
 from traffic.dns import Answers, Zone, encode_query
-from traffic.engines.packet.codec import PacketCodec
+from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.tcp import FrameTransport
 from traffic.frames import Batch, u16, u32
 from traffic.result import EngineResult, RingCount
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from traffic.clients.state import Connections
     from traffic.clients.transport import Transport
-    from traffic.engines.tcp import Link
+    from traffic.ring import Ring
 
 __all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
 
@@ -66,8 +66,8 @@ def spec(connections: int, **changes: Any) -> BurstSpec:
     return replace(SPEC, connections=connections, **changes)
 
 
-def _packet_transport(spec: BurstSpec, connections: Connections, link: Link) -> FrameTransport:
-    return FrameTransport(spec, connections, PacketCodec(spec, encode_query(spec.hostname)), link)
+def _packet_transport(spec: BurstSpec, connections: Connections, ring: Ring) -> FrameTransport:
+    return FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), ring)
 
 
 class Network:
@@ -78,10 +78,10 @@ class Network:
         spec: BurstSpec,
         limit: int = 1_000_000,
         server: Server | None = None,
-        transport: Callable[[BurstSpec, Connections, Link], Transport] | None = None,
+        transport: Callable[[BurstSpec, Connections, Ring], Transport] | None = None,
     ) -> None:
         self.connections = connections_of(spec, repeats=FrameTransport.repeats)
-        self.transport = (transport or _packet_transport)(spec, self.connections, self)
+        self.transport = (transport or _packet_transport)(spec, self.connections, cast("Ring", self))
         self.client = Client(spec, self.connections, self.transport)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
@@ -177,9 +177,9 @@ class Network:
                 self.say_all(self.server.hear(segment))
         elif not self.deaf:
             replies += respond(batch, lengths, int(SERVER), PORT, self._reply)
-        for each in replies:
-            width = np.full(len(each.frames), each.frames.shape[1], np.uint32)
-            yield each.frames, width if each.lengths is None else each.lengths
+        for reply in replies:
+            width = np.full(len(reply.frames), reply.frames.shape[1], np.uint32)
+            yield reply.frames, width if reply.lengths is None else reply.lengths
 
     def deliver(self, frames: Batch, lengths: NDArray[np.uint32] | None = None) -> None:
         """Frames for the clients set out."""
@@ -256,7 +256,7 @@ class Network:
         return result(
             self.counts,
             self.spec.offered,
-            drop_threshold=self.connections.drop_threshold,
+            drop_threshold=self.connections.threshold.value,
             duration_s=self.now_s,
             series=[],
             ring=self.count(),

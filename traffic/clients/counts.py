@@ -24,7 +24,7 @@ _MOST_SYNS = 16
 class Latencies:
     """A histogram of latencies in logarithmic bins, 3 KB in all; seconds.
 
-    Not an HdrHistogram: its Python library takes values one by one, this one a batch in 20 µs.
+    Not an HdrHistogram: its Python library takes values one by one, this one a batch of 320 in 7 µs.
     """
 
     def __init__(self) -> None:
@@ -89,9 +89,8 @@ class Marks:
         times_s: NDArray[np.float64] = np.interp(totals, self._sums, self._times_s)
         return times_s
 
-    def points(self) -> list[tuple[int, float]]:
-        """Sums and times, ascending."""
-        return list(zip(self._sums, self._times_s, strict=True))
+    def __len__(self) -> int:
+        return len(self._sums)
 
 
 @dataclass(slots=True)

@@ -126,11 +126,6 @@ class Connections:
     def __len__(self) -> int:
         return len(self.state)
 
-    @property
-    def drop_threshold(self) -> int | None:
-        """Connections held when the first that was never answered was attempted, in the order of first SYNs."""
-        return self.threshold.value
-
     def in_state(self, *states: State) -> Indices:
         """Which connections are in one of these states."""
         return np.flatnonzero(among(*states)[self.state])

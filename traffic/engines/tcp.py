@@ -1,14 +1,12 @@
 """The small TCP of the packet and the scapy engine: clients without kernel sockets, whole batches at a time.
 
 Of RFC 9293 it has what a client of the lab needs: the handshake, requests of one segment, responses of several, three
-ways to close. The names of its sequence numbers are the RFC's (section 3.3.1). What frames look like is the codec's:
-the packet engine's is numpy, the scapy engine's scapy.
+ways to close. The names of its sequence numbers are the RFC's (section 3.3.1). A codec builds and reads the frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,11 +21,12 @@ if TYPE_CHECKING:
 
     from traffic.clients.state import Connections, Indices
     from traffic.clients.transport import Callbacks
-    from traffic.frames import Batch
+    from traffic.engines.frame_codec import Datagrams, FrameCodec, Segments
     from traffic.result import RingCount
+    from traffic.ring import Ring
     from traffic.spec import BurstSpec
 
-__all__ = ["Codec", "Datagrams", "DnsAnswers", "FrameTransport", "Link", "Segments"]
+__all__ = ["FrameTransport"]
 
 _ISS_STEP = np.uint32(1_000_000)
 """A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
@@ -38,94 +37,13 @@ _KNOWN_TO_SERVER = among(*OPEN, State.CLOSING, State.ABANDONED)
 _IS_OVER = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
 
 
-@dataclass(frozen=True, slots=True)
-class DnsAnswers:
-    """DNS answers of one batch."""
-
-    good: Indices
-    addresses: NDArray[np.uint32]
-    bad: Indices
-    """Connections whose query was answered with an error, or without an address."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """TCP segments of one batch, from the port that the connections called."""
-
-    indices: Indices
-    source: NDArray[np.uint32]
-    flags: NDArray[np.uint8]
-    sequence: NDArray[np.uint32]
-    acknowledgement: NDArray[np.uint32]
-    payload: NDArray[np.uint32]
-    """Bytes of data in each."""
-
-    def where(self, chosen: NDArray[np.bool_]) -> Segments:
-        """Some of them."""
-        return Segments(
-            self.indices[chosen],
-            self.source[chosen],
-            self.flags[chosen],
-            self.sequence[chosen],
-            self.acknowledgement[chosen],
-            self.payload[chosen],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Datagrams:
-    """UDP datagrams of one batch, from the port that the flows called."""
-
-    indices: Indices
-    source: NDArray[np.uint32]
-
-
-class Codec(Protocol):
-    """Builds frames from the indices of connections, and reads frames back into indices."""
-
-    def queries(self, indices: Indices) -> Batch:
-        """A DNS query of each connection."""
-
-    def segments(
-        self,
-        indices: Indices,
-        destination: NDArray[np.uint32],
-        flags: int,
-        sequence: NDArray[np.uint32],
-        acknowledgement: NDArray[np.uint32],
-    ) -> Batch:
-        """A segment of each connection; one with SYN offers an MSS, one with PSH carries a request."""
-
-    def datagrams(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
-        """A UDP datagram of each flow."""
-
-    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[DnsAnswers, Segments, Datagrams]:
-        """What is for connections of the burst; other frames are left out."""
-
-
-class Link(Protocol):
-    """Sends and receives frames: a `Ring`."""
-
-    def fileno(self) -> int:
-        """Readable while a frame waits."""
-
-    def send(self, frames: Batch) -> None:
-        """Send frames in order."""
-
-    def receive(self) -> tuple[Batch, NDArray[np.uint32]]:
-        """Some frames that wait, and their lengths."""
-
-    def count(self) -> RingCount:
-        """Frames received and lost so far."""
-
-
 class FrameTransport:
     """A `Transport` that sends and receives frames."""
 
     repeats = True
 
-    def __init__(self, spec: BurstSpec, connections: Connections, codec: Codec, link: Link) -> None:
-        self._connections, self._codec, self._link = connections, codec, link
+    def __init__(self, spec: BurstSpec, connections: Connections, codec: FrameCodec, ring: Ring) -> None:
+        self._connections, self._codec, self._ring = connections, codec, ring
         self._udp = spec.protocol == "udp"
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
         self._syn_only = spec.destination is not None
@@ -140,23 +58,23 @@ class FrameTransport:
         """Whether the last request may not have arrived: then it is sent again, also with a FIN."""
 
     def descriptors(self) -> Iterable[int]:
-        """The link's."""
-        return (self._link.fileno(),)
+        """The ring's."""
+        return (self._ring.fileno(),)
 
     def count(self) -> RingCount:
-        """The link's."""
-        return self._link.count()
+        """The ring's."""
+        return self._ring.count()
 
     # Sending
 
     def ask(self, indices: Indices) -> None:
         """DNS queries."""
-        self._link.send(self._codec.queries(indices))
+        self._ring.send(self._codec.queries(indices))
 
     def call(self, indices: Indices) -> None:
         """SYNs, a new initial sequence number at the first try and the same one in retransmissions; or datagrams."""
         if self._udp:
-            self._link.send(self._codec.datagrams(indices, self._connections.destination[indices]))
+            self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
             return
         fresh = self._first_tries(indices)
         self._iss[fresh] += _ISS_STEP
@@ -167,7 +85,7 @@ class FrameTransport:
     def request(self, indices: Indices) -> None:
         """HTTP requests, one segment each, until they are acknowledged; or datagrams."""
         if self._udp:
-            self._link.send(self._codec.datagrams(indices, self._connections.destination[indices]))
+            self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
             return
         fresh = self._first_tries(indices)
         self._snd_nxt[fresh] += self._request_bytes
@@ -214,14 +132,14 @@ class FrameTransport:
         if len(indices):
             acknowledgement = self._rcv_nxt[indices] if flags & f.ACK else np.zeros(len(indices), np.uint32)
             destination = self._connections.destination[indices]
-            self._link.send(self._codec.segments(indices, destination, flags, sequence, acknowledgement))
+            self._ring.send(self._codec.segments(indices, destination, flags, sequence, acknowledgement))
 
     # Receiving
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in all frames that wait, before the clients send more: the windows count what came back."""
         received = False
-        while len((batch := self._link.receive())[0]):
+        while len((batch := self._ring.receive())[0]):
             received = True
             answers, segments, datagrams = self._codec.read(*batch)
             if len(answers.good):

@@ -99,10 +99,10 @@ def test_strangers_are_nobody() -> None:
     """An address outside the ranges, a port outside the block, another burst's connection: all are -1."""
     fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
     ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
-    found = fleet.indices(
+    indices = fleet.indices(
         _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 537, _port(4), _port(5))
     )
-    assert found.tolist() == [-1, -1, -1, -1, -1, 0]
+    assert indices.tolist() == [-1, -1, -1, -1, -1, 0]
 
 
 def test_a_small_fleet_is_refused() -> None:

@@ -51,7 +51,7 @@ def test_fins_are_repeated_soon() -> None:
 def test_syn_count(schedule: SynSchedule, deadline_s: float) -> None:
     """The kernel stops at none of the retransmissions before the deadline, and at one before the second after it."""
     times_s = syn_retransmissions(schedule, 1e9)
-    stops_s = next((each for each in times_s if each >= 2 ** (syn_count(schedule, deadline_s) + 1) - 1), 127.0)
+    stops_s = next((time_s for time_s in times_s if time_s >= 2 ** (syn_count(schedule, deadline_s) + 1) - 1), 127.0)
     assert stops_s >= deadline_s
     assert syn_count(schedule, deadline_s) == 1 or stops_s <= 2 * deadline_s + 5
 

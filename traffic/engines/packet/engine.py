@@ -9,7 +9,7 @@ from traffic.clients.burst import Burst
 from traffic.clients.client import Client, connections_of
 from traffic.clients.commands import Commands
 from traffic.dns import encode_query
-from traffic.engines.packet.codec import PacketCodec
+from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.tcp import FrameTransport
 from traffic.ring import Ring
 
@@ -28,5 +28,5 @@ def run(spec: BurstSpec) -> None:
     commands.handle_signals()
     connections = connections_of(spec, repeats=FrameTransport.repeats)
     with Ring(spec.interface, rx_slots=_RX_SLOTS) as ring:
-        transport = FrameTransport(spec, connections, PacketCodec(spec, encode_query(spec.hostname)), ring)
+        transport = FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), ring)
         Burst(spec, Client(spec, connections, transport), transport, commands).run()

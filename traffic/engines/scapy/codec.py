@@ -1,4 +1,4 @@
-"""The scapy engine's codec: packets built by scapy from layers, and dissected by it; no other module uses scapy."""
+"""The scapy engine's packets: built by scapy from layers, and dissected by it; no other module uses scapy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traffic import frames as f
+from traffic.dns import encode_query
+from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.payloads import DATAGRAM, request_text
 from traffic.engines.scapy.packets import Dns, Endpoint, Packet
-from traffic.engines.tcp import Datagrams, DnsAnswers, Segments
-from traffic.fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,6 @@ __all__ = ["ScapyCodec", "dissect"]
 _DNS_PORT = 53
 _MSS = 1460  # RFC 9293 section 3.7.1: 1,500 bytes less both headers
 _FLAGS = {"F": "FIN", "S": "SYN", "R": "RST", "P": "PSH", "A": "ACK"}
-_FLAG_BITS = {"FIN": f.FIN, "SYN": f.SYN, "RST": f.RST, "PSH": f.PSH, "ACK": f.ACK}
 _IDENTIFICATIONS = 0xFFFF
 
 
@@ -44,14 +43,15 @@ def _scapy() -> Any:
     return SimpleNamespace(DNS=DNS, DNSQR=DNSQR, IP=IP, TCP=TCP, UDP=UDP, Ether=Ether, Raw=Raw)
 
 
-class ScapyCodec:
-    """Builds and reads the frames of one burst, each with an IP identification of its own; a `Codec`.
+class ScapyCodec(FrameCodec):
+    """Builds the frames of one burst, each with an IP identification of its own.
 
-    `sent` is called with each packet that is built, and the index of its connection.
+    `sent` is called with the index of each packet's connection, and the packet.
     """
 
     def __init__(self, spec: BurstSpec, sent: Callable[[int, Packet], None]) -> None:
-        self._spec, self._fleet, self._sent = spec, Fleet(spec), sent
+        super().__init__(spec, encode_query(spec.hostname))
+        self._spec, self._sent = spec, sent
         self._layers = _scapy()
         self._built = 0
 
@@ -62,7 +62,7 @@ class ScapyCodec:
         frames = (
             self._ip(path, address, spec.resolver_address, spec.resolver_mac)
             / layers.UDP(sport=port, dport=_DNS_PORT)
-            / layers.DNS(id=self._dns_id(index), rd=1, qd=layers.DNSQR(qname=spec.hostname))
+            / layers.DNS(id=(index + spec.first_connection) & 0xFFFF, rd=1, qd=layers.DNSQR(qname=spec.hostname))
             for index, path, address, port in _rows(indices, ends.path, ends.address, ends.port)
         )
         return self._batch(indices, frames)
@@ -120,72 +120,9 @@ class ScapyCodec:
                 self._sent(index, packet)
         return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
 
-    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[DnsAnswers, Segments, Datagrams]:
-        """DNS answers, TCP segments and UDP datagrams for connections of the burst."""
-        dissected = (dissect(row[:length].tobytes()) for row, length in zip(batch, lengths, strict=True))
-        packets = [packet for packet in dissected if packet is not None]
-        known = [(index, packet) for packet in packets if (index := self._index(packet.destination)) >= 0]
-        resolver, port = Endpoint(str(self._spec.resolver_address), _DNS_PORT), self._spec.port
-        return (
-            self._dns_answers([(index, packet.dns) for index, packet in known if packet.source == resolver]),
-            _segments([(i, p) for i, p in known if p.protocol == "tcp" and p.source.port == port]),
-            _datagrams(
-                [
-                    (index, packet)
-                    for index, packet in known
-                    if packet.protocol == "udp" and packet.source.port == port and packet.source != resolver
-                ]
-            ),
-        )
-
-    def _index(self, client: Endpoint) -> int:
-        """The index of the connection that has this address and port; -1 if it is none of this burst's."""
-        address, port = np.array([int(IPv4Address(client.address))]), np.array([client.port])
-        return int(self._fleet.indices(address, port)[0])
-
-    def _dns_id(self, index: int) -> int:
-        return (index + self._spec.first_connection) & 0xFFFF
-
-    def _dns_answers(self, messages: Iterable[tuple[int, Dns | None]]) -> DnsAnswers:
-        answers = [
-            (index, dns)
-            for index, dns in messages
-            if dns is not None and dns.is_answer and dns.identifier == self._dns_id(index)
-        ]
-        good = [(index, int(IPv4Address(dns.address))) for index, dns in answers if dns.address is not None]
-        return DnsAnswers(
-            _indices(index for index, _ in good),
-            np.array([address for _, address in good], np.uint32),
-            _indices(index for index, dns in answers if dns.address is None),
-        )
-
 
 def _rows(*columns: NDArray[Any]) -> Iterable[tuple[int, ...]]:
     return zip(*(column.tolist() for column in columns), strict=True)
-
-
-def _indices(indices: Iterable[int]) -> Indices:
-    return np.array(list(indices), np.int64)
-
-
-def _sources(packets: Iterable[tuple[int, Packet]]) -> NDArray[np.uint32]:
-    return np.array([int(IPv4Address(packet.source.address)) for _, packet in packets], np.uint32)
-
-
-def _datagrams(packets: list[tuple[int, Packet]]) -> Datagrams:
-    return Datagrams(_indices(index for index, _ in packets), _sources(packets))
-
-
-def _segments(packets: list[tuple[int, Packet]]) -> Segments:
-    flags = [sum(_FLAG_BITS[name] for name in packet.flags.split("-") if name) for _, packet in packets]
-    return Segments(
-        indices=_indices(index for index, _ in packets),
-        source=_sources(packets),
-        flags=np.array(flags, np.uint8),
-        sequence=np.array([packet.sequence for _, packet in packets], np.uint32),
-        acknowledgement=np.array([packet.acknowledgement for _, packet in packets], np.uint32),
-        payload=np.array([packet.payload_bytes for _, packet in packets], np.uint32),
-    )
 
 
 def dissect(frame: bytes) -> Packet | None:

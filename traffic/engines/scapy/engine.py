@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from traffic.clients.state import Connections, Indices
     from traffic.clients.transport import Callbacks
-    from traffic.engines.tcp import Link
     from traffic.spec import BurstSpec
 
 __all__ = ["ExplainedTransport", "run"]
@@ -59,14 +58,14 @@ class ExplainedTransport(FrameTransport):
     """A `Transport` whose packets are reported at every interface on their path."""
 
     def __init__(
-        self, spec: BurstSpec, connections: Connections, link: Link, sockets: CaptureSockets, tracker: Tracker
+        self, spec: BurstSpec, connections: Connections, ring: Ring, sockets: CaptureSockets, tracker: Tracker
     ) -> None:
-        super().__init__(spec, connections, ScapyCodec(spec, tracker.sent), link)
+        super().__init__(spec, connections, ScapyCodec(spec, tracker.sent), ring)
         self._sockets, self._tracker = sockets, tracker
         self._epoch_s = time.time()
 
     def descriptors(self) -> Iterable[int]:
-        """The link's and the capture sockets'."""
+        """The ring's and the capture sockets'."""
         return (*super().descriptors(), *self._sockets.descriptors())
 
     def forget(self, indices: Indices) -> None:

@@ -11,7 +11,7 @@ from tests.support.network import PORT, SERVER, Network, spec
 from traffic import frames as f
 from traffic.clients.state import State
 from traffic.dns import encode_query
-from traffic.engines.packet.codec import PacketCodec
+from traffic.engines.frame_codec import FrameCodec
 from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.servers.responder import respond
 
@@ -103,7 +103,7 @@ def _rst_for(batch: Batch) -> Batch:
 
 def _syns(network: Network) -> Batch:
     """The SYNs that the clients have sent, once more."""
-    codec = PacketCodec(network.spec, encode_query(network.spec.hostname))
+    codec = FrameCodec(network.spec, encode_query(network.spec.hostname))
     isn = {segment.source: segment.sequence for _, segment in network.segments if segment.flags == f.SYN}
     everyone = np.arange(network.spec.connections)
     numbers = np.zeros(len(everyone), np.uint32)
@@ -190,7 +190,7 @@ def test_garbage_changes_nothing() -> None:
     before = network.connections.state.copy()
     syns = _syns(network)
     for damage in _DAMAGES:
-        (reply,) = (each.frames for each in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT, b""))
+        (reply,) = (replies.frames for replies in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT, b""))
         damage(reply)
         reply[50:, f.FLAGS] = f.RST | f.ACK
         network.deliver(reply)

@@ -20,7 +20,7 @@ from traffic.clients.transport import Transport
 from traffic.engines.scapy.capture import CaptureSockets
 from traffic.engines.scapy.engine import ExplainedTransport
 from traffic.engines.scapy.tracker import Tracker
-from traffic.engines.tcp import Link
+from traffic.ring import Ring
 from traffic.spec import Arrivals, BurstSpec, Growth, PortBlocks
 
 _EXAMPLES = int(os.environ.get("LAB_CHAOS_EXAMPLES", "150"))
@@ -73,11 +73,11 @@ _weathers = st.builds(
 )
 
 
-def _explained(spec: BurstSpec, connections: Connections, link: Link) -> Transport:
-    return ExplainedTransport(spec, connections, link, CaptureSockets(()), Tracker(lambda _: None))
+def _explained(spec: BurstSpec, connections: Connections, ring: Ring) -> Transport:
+    return ExplainedTransport(spec, connections, ring, CaptureSockets(()), Tracker(lambda _: None))
 
 
-_Engine = Callable[[BurstSpec, Connections, Link], Transport] | None
+_Engine = Callable[[BurstSpec, Connections, Ring], Transport] | None
 
 
 class _Chaos:

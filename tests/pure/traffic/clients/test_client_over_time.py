@@ -20,11 +20,11 @@ _STEP_S = 0.025
 
 def _moments(network: Network, flags: int) -> dict[Key, list[float]]:
     """When each client sent segments with just these flags."""
-    found: dict[Key, list[float]] = {}
+    times_s: dict[Key, list[float]] = {}
     for moment_s, segment in network.segments:
         if segment.flags == flags:
-            found.setdefault(segment.source, []).append(moment_s)
-    return found
+            times_s.setdefault(segment.source, []).append(moment_s)
+    return times_s
 
 
 # ── When ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,11 +18,16 @@ def test_percentiles(seconds: list[float]) -> None:
     """Each percentile is numpy's, or up to a bin above it."""
     latencies = Latencies()
     latencies.add(np.array(seconds))
-    found = latencies.percentiles()
-    assert found is not None
-    assert found.count == len(seconds)
-    assert found.max_ms == pytest.approx(max(seconds) * 1000, abs=0.001)
-    for part, value_ms in ((50, found.p50_ms), (90, found.p90_ms), (99, found.p99_ms), (99.9, found.p999_ms)):
+    percentiles = latencies.percentiles()
+    assert percentiles is not None
+    assert percentiles.count == len(seconds)
+    assert percentiles.max_ms == pytest.approx(max(seconds) * 1000, abs=0.001)
+    for part, value_ms in (
+        (50, percentiles.p50_ms),
+        (90, percentiles.p90_ms),
+        (99, percentiles.p99_ms),
+        (99.9, percentiles.p999_ms),
+    ):
         true_ms = float(np.percentile(seconds, part, method="inverted_cdf")) * 1000
         assert true_ms - 0.001 <= value_ms <= true_ms * _BIN + 0.001
 
@@ -48,10 +53,10 @@ def test_extremes(seconds: float, p50_ms: float) -> None:
     """What is shorter or longer than all bins counts in the first or last one."""
     latencies = Latencies()
     latencies.add(np.array([seconds]))
-    found = latencies.percentiles()
-    assert found is not None
-    assert found.p50_ms == pytest.approx(p50_ms, rel=0.01, abs=0.001)
-    assert found.max_ms == round(seconds * 1000, 3)
+    percentiles = latencies.percentiles()
+    assert percentiles is not None
+    assert percentiles.p50_ms == pytest.approx(p50_ms, rel=0.01, abs=0.001)
+    assert percentiles.max_ms == round(seconds * 1000, 3)
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.floats(0.0001, 0.1)), min_size=1, max_size=400))
@@ -69,7 +74,7 @@ def test_marks_of_a_long_burst() -> None:
     marks = Marks()
     for batch in range(1, 1_000_001):
         marks.add(batch * 256, (batch / 1_000_000) ** 2)  # ever slower
-    assert len(marks.points()) <= 4097
+    assert len(marks) <= 4097
     parts = np.linspace(0.05, 1, 20)
     assert marks.reached_s(parts * 256e6) == pytest.approx(parts**2, abs=0.001)
 

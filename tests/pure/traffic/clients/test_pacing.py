@@ -44,7 +44,7 @@ class Traffic(RuleBasedStateMachine):
         self.window.expire(self.now_s)
         for due_s, indices in self.sent:
             self.outstanding -= indices if due_s <= self.now_s else set()
-        self.sent = [each for each in self.sent if each[0] > self.now_s]
+        self.sent = [request for request in self.sent if request[0] > self.now_s]
 
     @invariant()
     def counts(self) -> None:

@@ -34,11 +34,11 @@ def _replies(*packets: Packet) -> list[Packet]:
     for row, octets in enumerate(raw):
         batch[row, : len(octets)] = np.frombuffer(octets, np.uint8)
     lengths = np.array([len(octets) for octets in raw], np.uint32)
-    found = []
+    frames = []
     for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT, REPLY):
         ends = [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
-        found += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
-    return found
+        frames += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
+    return frames
 
 
 def _assert_valid(reply: Packet) -> None:
@@ -87,8 +87,8 @@ def test_fin() -> None:
 def test_half_close(ack: int, last: int) -> None:
     """A FIN with data gets the response, which acknowledges both, and then a FIN with the number after it."""
     answer, fin = _replies(_tcp("FPA", b"bye", ack=ack))
-    for each in (answer, fin):
-        _assert_valid(each)
+    for frame in (answer, fin):
+        _assert_valid(frame)
     assert (answer[TCP].flags, answer[TCP].seq, answer[TCP].ack, answer[TCP].load) == ("PA", ack, 1004, REPLY)
     assert (fin[TCP].flags, fin[TCP].seq, fin[TCP].ack) == ("FA", last, 1004)
     assert Raw not in fin
@@ -98,7 +98,7 @@ def test_the_response_goes_before_the_fin() -> None:
     """In a batch too each connection reads its response before the FIN that follows it."""
     replies = _replies(*(_tcp("FPA", b"bye", sport=port) for port in range(1, 101)), _tcp("FA", sport=101))
     for port in range(1, 101):
-        assert [str(each[TCP].flags) for each in replies if each[TCP].dport == port] == ["PA", "FA"]
+        assert [str(reply[TCP].flags) for reply in replies if reply[TCP].dport == port] == ["PA", "FA"]
 
 
 def test_the_response() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from traffic.servers.web import Turn, page, take_turn
+from traffic.servers.web import Answered, answer, page
 
 BODY = page("cache", "cache.example.com", "198.51.100.1:40000")
 GET, HEAD, LAST = (b"GET / HTTP/1.1\r\nHost: c\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n")
@@ -12,7 +12,7 @@ GET, HEAD, LAST = (b"GET / HTTP/1.1\r\nHost: c\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r
 
 def _answer(received: bytes) -> tuple[str, list[str], str]:
     """Status line, headers and body of the one answer to what has been received."""
-    header, body = take_turn(received, BODY).answer.decode().split("\r\n\r\n")
+    header, body = answer(received, BODY).response.decode().split("\r\n\r\n")
     status, *headers = header.split("\r\n")
     return status, headers, body
 
@@ -45,28 +45,28 @@ def test_other_methods() -> None:
 )
 def test_keep_alive(request_: bytes, *, over: bool) -> None:
     """HTTP/1.1 goes on unless the client says that it is over; the header says the same."""
-    assert take_turn(request_, BODY).over is over
+    assert answer(request_, BODY).is_last is over
     assert f"Connection: {'close' if over else 'keep-alive'}" in _answer(request_)[1]
 
 
 def test_requests_in_a_row() -> None:
     """Requests that come together are answered together; the beginning of the next one is kept."""
-    one = take_turn(GET, BODY).answer
-    assert take_turn(GET + GET + GET[:10], BODY) == Turn(one + one, GET[:10], over=False)
+    one = answer(GET, BODY).response
+    assert answer(GET + GET + GET[:10], BODY) == Answered(one + one, GET[:10], is_last=False)
 
 
 def test_nothing_follows_the_last_request() -> None:
     """What comes after a client's last request is not answered."""
-    assert take_turn(LAST + GET, BODY) == take_turn(LAST, BODY)
+    assert answer(LAST + GET, BODY) == answer(LAST, BODY)
 
 
 @pytest.mark.parametrize("end", range(len(GET)))
 def test_half_a_request(end: int) -> None:
     """A request gets no answer before its last byte."""
-    assert take_turn(GET[:end], BODY) == Turn(b"", GET[:end], over=False)
+    assert answer(GET[:end], BODY) == Answered(b"", GET[:end], is_last=False)
 
 
 def test_a_request_without_an_end() -> None:
     """More than 16 KB without the end of a request end the connection."""
-    assert not take_turn(b"x" * (16 << 10), BODY).over
-    assert take_turn(b"x" * (16 << 10) + b"x", BODY).over
+    assert not answer(b"x" * (16 << 10), BODY).is_last
+    assert answer(b"x" * (16 << 10) + b"x", BODY).is_last

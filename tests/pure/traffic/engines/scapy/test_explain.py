@@ -44,7 +44,7 @@ def sent(side: Side, flags: str, t_s: float = 0.0, **more: Any) -> Observation:
 
 
 def explained(*observations: Observation) -> list[str]:
-    """What a explainer says of them, one after the other."""
+    """What an explainer says of them, one after the other."""
     explainer = Explainer()
     return [explainer.explain(observed) for observed in observations]
 
@@ -135,8 +135,8 @@ def test_half_close() -> None:
 )
 def test_what_else_may_happen(before: list[Observation], last: Observation, meaning: str) -> None:
     """What a packet means depends on what was said before."""
-    found = explained(*before, last)[-1]
-    assert found == meaning or (meaning.endswith("…") and found.startswith(meaning.removesuffix("…")))
+    explanation = explained(*before, last)[-1]
+    assert explanation == meaning or (meaning.endswith("…") and explanation.startswith(meaning.removesuffix("…")))
 
 
 def test_the_way_through_both_nats() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from traffic import frames as f
 from traffic.clients.client import Client, connections_of
 from traffic.clients.state import State
 from traffic.dns import Answers, Zone, encode_query
-from traffic.engines.packet.codec import PacketCodec
+from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.payloads import request_text
 from traffic.engines.scapy.capture import CaptureSockets
 from traffic.engines.scapy.codec import ScapyCodec, dissect
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.engines.scapy.packets import Packet
+    from traffic.ring import Ring
     from traffic.servers.responder import Replies
 
 SERVER = IPv4Address("203.0.113.10")
@@ -110,7 +111,7 @@ class Network:
         self.link = FakeLink(spec, limit)
         self.known = connections_of(spec, repeats=True)
         tracker = Tracker(lambda _: None)
-        self.transport = ExplainedTransport(spec, self.known, self.link, CaptureSockets(()), tracker)
+        self.transport = ExplainedTransport(spec, self.known, cast("Ring", self.link), CaptureSockets(()), tracker)
         self.client = Client(spec, self.known, self.transport)
         self.now_s = 0.0
 
@@ -162,36 +163,12 @@ def test_packets_are_those_of_the_packet_engine() -> None:
                 codec.segments(INDEX, SERVERS, f.PSH | f.ACK, *numbers(4_000_000_000, 7)),
                 codec.datagrams(INDEX, SERVERS),
             )
-            for codec in (codec(), PacketCodec(SPEC, query))
+            for codec in (codec(), FrameCodec(SPEC, query))
         ),
         strict=True,
     )
     for scapys, packets in pairs:
         assert identified(scapys[0].tobytes()) == packets[0].tobytes()
-
-
-def test_packets_are_read_as_by_the_packet_engine() -> None:
-    """What the resolver and the server send means the same to both codecs, and strangers' frames mean nothing."""
-    query = encode_query(SPEC.hostname)
-    packets = PacketCodec(SPEC, query)
-    records = {"cache.example.com": str(SERVER)}
-    resolver = int(SPEC.resolver_address)
-    for zone in (Zone(records, 60), Zone({}, 60)):
-        for batch in (
-            packets.queries(INDEX),
-            packets.segments(INDEX, SERVERS, f.SYN, *numbers(9, 0)),
-            packets.segments(INDEX, SERVERS, f.PSH | f.FIN | f.ACK, *numbers(9, 7)),
-            packets.datagrams(INDEX, SERVERS),
-            packets.segments(INDEX, SERVERS + np.uint32(1), f.SYN, *numbers(9, 0)),
-        ):
-            lengths = np.array([batch.shape[1]], np.uint32)
-            replies = [
-                *Answers(zone, records, resolver, 53).respond(batch, lengths),
-                *respond(batch, lengths, int(SERVER), 443, response("cache")),
-            ]
-            for frames in (batch, *(reply.frames for reply in replies)):
-                ends = np.full(len(frames), frames.shape[1], np.uint32)
-                assert repr(codec().read(frames, ends)) == repr(packets.read(frames, ends))
 
 
 def test_every_packet_has_an_identification_of_its_own() -> None:

@@ -8,7 +8,7 @@ from traffic.engines.scapy.tracker import Captured, Tracker
 from traffic.packet_record import PacketRecord
 
 FUNCTION = NodeInterface("fn-checkout", "svc", "fleet")
-ENI_IN, ENI_OUT = (NodeInterface("eni-private-a", each, "hyperplane_eni") for each in ("svc", "vpc"))
+ENI_IN, ENI_OUT = (NodeInterface("eni-private-a", name, "hyperplane_eni") for name in ("svc", "vpc"))
 CACHE, CLIENT_HERE, BEHIND_ENI = Endpoint("203.0.113.10", 443), Endpoint("100.65.0.0", 536), Endpoint("10.0.1.4", 536)
 
 
@@ -39,7 +39,7 @@ def test_packets_are_known_on_both_sides_of_a_nat() -> None:
     reported.tracker.captured(Captured(0.3, ENI_OUT, leaving=False, packet=syn_ack(BEHIND_ENI)))
     reported.tracker.captured(Captured(0.4, ENI_IN, leaving=True, packet=syn_ack(CLIENT_HERE)))
     reported.tracker.report_until(1.0)
-    assert [(each.connection, each.direction, each.meaning) for each in reported.records] == [
+    assert [(record.connection, record.direction, record.meaning) for record in reported.records] == [
         (5, "in", "enters the Hyperplane ENI"),
         (5, "out", "translated to 10.0.1.4:536 by the Hyperplane ENI"),
         (5, "in", "enters the Hyperplane ENI"),
@@ -50,7 +50,7 @@ def test_packets_are_known_on_both_sides_of_a_nat() -> None:
 def test_packets_are_known_on_both_sides_of_a_translated_destination() -> None:
     """An interface endpoint changes whom a packet is for, and back in the answer; both are said."""
     endpoint, known = Endpoint("10.0.1.5", 443), Endpoint("10.0.1.4", 536)
-    inside, outside = (NodeInterface("vpce-cache", each, "interface_endpoint") for each in ("vpc", "inet"))
+    inside, outside = (NodeInterface("vpce-cache", name, "interface_endpoint") for name in ("vpc", "inet"))
     reported = Reported()
     asked = Packet("tcp", known, endpoint, 7, 44, "SYN")
     reported.tracker.captured(Captured(0.1, inside, leaving=False, packet=asked))
@@ -60,7 +60,7 @@ def test_packets_are_known_on_both_sides_of_a_translated_destination() -> None:
         Captured(0.4, inside, leaving=True, packet=Packet("tcp", endpoint, known, 0, 44, "SYN-ACK"))
     )
     reported.tracker.report_until(1.0)
-    assert [each.meaning for each in reported.records] == [
+    assert [record.meaning for record in reported.records] == [
         "enters the interface endpoint",
         "translated to 203.0.113.10:443 by the interface endpoint",
         "enters the interface endpoint",
@@ -84,9 +84,9 @@ def test_order_of_time() -> None:
     reported.tracker.lost(4, 0.5)
     reported.tracker.captured(Captured(0.1, FUNCTION, leaving=True, packet=syn()))
     reported.tracker.report_until(0.1)
-    assert [each.t_s for each in reported.records] == [0.1]
+    assert [record.t_s for record in reported.records] == [0.1]
     reported.tracker.report_until(0.5)
-    assert [(each.t_s, each.node, each.direction) for each in reported.records[1:]] == [
+    assert [(record.t_s, record.node, record.direction) for record in reported.records[1:]] == [
         (0.2, "eni-private-a", "in"),
         (0.5, "eni-private-a", "lost"),
     ]

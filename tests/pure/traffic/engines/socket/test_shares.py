@@ -74,8 +74,8 @@ def test_threshold_of_parts(attempts: list[tuple[str, int]]) -> None:
         if outcome == "lost":
             parts[part].lost(number, none, none)
     merged = Threshold()
-    for each in parts:
-        merged.merge(each)
+    for threshold in parts:
+        merged.merge(threshold)
     assert merged.value == _held([outcome for outcome, _ in attempts])
 
 
@@ -92,8 +92,8 @@ def test_counts_add_up() -> None:
     parts[0].established_at[0] = 2
     parts[1].connect.add(np.array([0.001, 0.1]))
     merged = Counts()
-    for each in parts:
-        merged.merge(each)
+    for part in parts:
+        merged.merge(part)
     assert (merged.attempted, merged.established, merged.last_settled_s) == (7, 2, 0.5)
     assert merged.established_at[0] == 2
     assert (merged.connect.bins.sum(), merged.connect.largest_s) == (2, 0.1)

@@ -1,4 +1,4 @@
-"""The packet engine's frames are, byte for byte, those that scapy builds for the same packets."""
+"""The frames of the packet engine are, byte for byte, those that scapy builds for the same packets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scapy.packet import Packet, Raw
 
 from traffic import frames as f
 from traffic.dns import encode_query
-from traffic.engines.packet.codec import PacketCodec
+from traffic.engines.frame_codec import FrameCodec
 from traffic.spec import BurstSpec, EniPath
 
 SPEC = BurstSpec(
@@ -49,7 +49,7 @@ def _from(number: int, destination: str, mac: str) -> Packet:
 def test_questions() -> None:
     """A DNS query goes to the resolver's MAC address and carries the connection's number as its id."""
     query = encode_query(SPEC.hostname)
-    frames = PacketCodec(SPEC, query).queries(NUMBERS)
+    frames = FrameCodec(SPEC, query).queries(NUMBERS)
     for number, port in enumerate(_ports()):
         question = number.to_bytes(2, "big") + query[2:]
         wanted = _from(number, "100.64.0.2", "02:00:00:00:00:02") / UDP(sport=port, dport=53) / Raw(question)
@@ -58,13 +58,13 @@ def test_questions() -> None:
 
 def test_questions_by_the_gateway() -> None:
     """Without a MAC address of the resolver, a query takes the way of its connection: to its ENI's MAC address."""
-    frames = PacketCodec(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS)
+    frames = FrameCodec(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS)
     assert [frame[:6].tobytes().hex(":") for frame in frames] == [SPEC.paths[n % 2].gateway_mac for n in range(300)]
 
 
 def test_syns() -> None:
     """A SYN goes to its ENI's MAC address and offers an MSS of 1,460."""
-    codec = PacketCodec(SPEC, encode_query(SPEC.hostname))
+    codec = FrameCodec(SPEC, encode_query(SPEC.hostname))
     frames = codec.segments(NUMBERS, DESTINATIONS, f.SYN, SEQUENCES, np.zeros(300, np.uint32))
     for number, port in enumerate(_ports()):
         syn = TCP(sport=port, dport=443, flags="S", seq=int(SEQUENCES[number]), window=65535, options=[("MSS", 1460)])
@@ -75,7 +75,7 @@ def test_syns() -> None:
 @pytest.mark.parametrize(("flags", "names"), [(f.ACK, "A"), (f.FIN | f.ACK, "FA"), (f.RST, "R")])
 def test_segments(flags: int, names: str) -> None:
     """A segment without data has the flags and numbers that it is told."""
-    codec = PacketCodec(SPEC, encode_query(SPEC.hostname))
+    codec = FrameCodec(SPEC, encode_query(SPEC.hostname))
     frames = codec.segments(NUMBERS, DESTINATIONS, flags, SEQUENCES, SEQUENCES + np.uint32(7))
     for number, port in enumerate(_ports()):
         sequence = int(SEQUENCES[number])
@@ -87,7 +87,7 @@ def test_segments(flags: int, names: str) -> None:
 @pytest.mark.parametrize(("flags", "names"), [(f.PSH | f.ACK, "PA"), (f.FIN | f.PSH | f.ACK, "FPA")])
 def test_requests(flags: int, names: str) -> None:
     """A segment with PSH carries an HTTP request."""
-    codec = PacketCodec(SPEC, encode_query(SPEC.hostname))
+    codec = FrameCodec(SPEC, encode_query(SPEC.hostname))
     frames = codec.segments(NUMBERS, DESTINATIONS, flags, SEQUENCES, SEQUENCES)
     request = b"GET / HTTP/1.1\r\nHost: cache.example.com\r\n\r\n"
     for number, port in enumerate(_ports()):
@@ -99,7 +99,7 @@ def test_requests(flags: int, names: str) -> None:
 
 def test_datagrams() -> None:
     """A flow's datagram goes to its ENI's MAC address and asks whether anybody is there."""
-    frames = PacketCodec(SPEC, encode_query(SPEC.hostname)).datagrams(NUMBERS, DESTINATIONS)
+    frames = FrameCodec(SPEC, encode_query(SPEC.hostname)).datagrams(NUMBERS, DESTINATIONS)
     for number, port in enumerate(_ports()):
         datagram = UDP(sport=port, dport=443) / Raw(b"is anybody there?\n")
         wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / datagram

@@ -1,7 +1,8 @@
-"""The packet engine's codec: frames as numpy matrices, patched into copies of templates a batch at a time."""
+"""The frames of a burst, a batch at a time: built by patching copies of templates, read into indices of connections."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from traffic import frames as f
 from traffic.engines.payloads import DATAGRAM, request_text
-from traffic.engines.tcp import Datagrams, DnsAnswers, Segments
 from traffic.fleet import Fleet
 from traffic.frames import Batch, pack_mac, seal, u16, u32
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from traffic.clients.state import Indices
     from traffic.spec import BurstSpec
 
-__all__ = ["PacketCodec"]
+__all__ = ["Datagrams", "DnsAnswers", "FrameCodec", "Segments"]
 
 _DNS_PORT = 53
 _DNS_ID = f.UDP_PAYLOAD
@@ -38,8 +38,50 @@ _UDP_HEADER = Struct("!HHHH")  # RFC 768
 _DO_NOT_FRAGMENT = 0x4000
 
 
-class PacketCodec:
-    """Builds and reads the frames of one burst; a `Codec`.
+@dataclass(frozen=True, slots=True)
+class DnsAnswers:
+    """DNS answers of one batch."""
+
+    good: Indices
+    addresses: NDArray[np.uint32]
+    bad: Indices
+    """Connections whose query was answered with an error, or without an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """TCP segments of one batch, from the port that the connections called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
+    flags: NDArray[np.uint8]
+    sequence: NDArray[np.uint32]
+    acknowledgement: NDArray[np.uint32]
+    payload: NDArray[np.uint32]
+    """Bytes of data in each."""
+
+    def where(self, chosen: NDArray[np.bool_]) -> Segments:
+        """Some of them."""
+        return Segments(
+            self.indices[chosen],
+            self.source[chosen],
+            self.flags[chosen],
+            self.sequence[chosen],
+            self.acknowledgement[chosen],
+            self.payload[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Datagrams:
+    """UDP datagrams of one batch, from the port that the flows called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
+
+
+class FrameCodec:
+    """Builds and reads the frames of one burst.
 
     Templates are complete but for addresses, numbers and checksums. They are packed here and not built by scapy, whose
     import would cost each burst 0.3 s and 24 MB; a test compares them with scapy's.
