@@ -90,8 +90,8 @@ def seal(frames: Batch, protocol: int) -> Batch:
     checksum_at = _CHECKSUM_AT[protocol]
     u16(frames, checksum_at)[:] = 0
     # The pseudo header (RFC 9293 section 3.1): both addresses are right before the transport header already.
-    pseudo = _swapped(protocol + frames.shape[1] - TRANSPORT)
-    _store(frames, checksum_at, _sums(frames[:, SOURCE:]) + np.uint32(pseudo))
+    pseudo = protocol + frames.shape[1] - TRANSPORT
+    _store(frames, checksum_at, _sums(frames[:, SOURCE:]) + np.uint32((pseudo & 0xFF) << 8 | pseudo >> 8))
     if protocol == UDP:  # a zero there means "no checksum" (RFC 768)
         sums = u16(frames, UDP_CHECKSUM)
         sums[sums == 0] = 0xFFFF
@@ -130,7 +130,3 @@ def _store(frames: Batch, offset: int, sums: NDArray[np.uint32]) -> None:
     folded = (sums & 0xFFFF) + (sums >> 16)
     folded += folded >> 16
     frames[:, offset : offset + 2].view("<u2")[:, 0] = ~folded & 0xFFFF
-
-
-def _swapped(word: int) -> int:
-    return (word & 0xFF) << 8 | word >> 8

@@ -101,7 +101,8 @@ class Ring:
         """Up to `limit` waiting frames, and their lengths; bytes after a frame's end mean nothing."""
         start = self._rx_next
         words = self._rx_words[start : start + limit]
-        count = _leading_true((words[:, _STATUS] & _STATUS_USER) != 0)
+        ours = (words[:, _STATUS] & _STATUS_USER) != 0
+        count = len(ours) if ours.all() else int(ours.argmin())
         lengths = words[:count, _CAPTURED].copy()
         width = int(lengths.max(initial=0))
         frames = self._rx[start : start + count, _RX_DATA : _RX_DATA + width].copy()
@@ -176,7 +177,3 @@ def _request(slots: int) -> bytes:
     """A struct tpacket_req for that many slots."""
     blocks = slots * _SLOT_BYTES // _BLOCK_BYTES
     return struct.pack("IIII", _BLOCK_BYTES, blocks, _SLOT_BYTES, slots)
-
-
-def _leading_true(flags: NDArray[np.bool_]) -> int:
-    return len(flags) if flags.all() else int(flags.argmin())

@@ -18,7 +18,7 @@ import numpy as np
 from traffic.arrivals import arrived, arrives_s, environments
 from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
-from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State
+from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
@@ -127,11 +127,11 @@ class Client:
         connections, transport, count = self.connections, self._transport, len(self.connections)
         if self._spec.destination:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
-        yield _Exchange(State.CLOSING, Window(count, _CALLS), self._next_to_close, connections.close, transport.close)
-        yield _Exchange(
-            State.REQUESTING, Window(count, _CALLS), self._next_to_request, connections.request, transport.request
-        )
-        yield _Exchange(State.SYN_SENT, Window(count, calls), self._next_to_call, connections.call, transport.call)
+        to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
+        to_call = self._taking(self._to_call, among(State.ANSWERED))
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, connections.close, transport.close)
+        yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
+        yield _Exchange(State.SYN_SENT, Window(count, calls), to_call, connections.call, transport.call)
         yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, connections.ask, transport.ask)
 
     # Sending
@@ -161,18 +161,9 @@ class Client:
             self.closed(indices, now_s)
         return True
 
-    def _next_to_close(self, limit: int, _: float) -> Indices:
-        return self._to_close.take(limit, self._is_open)
-
-    def _next_to_request(self, limit: int, _: float) -> Indices:
-        return self._to_request.take(limit, self._is_open)
-
-    def _next_to_call(self, limit: int, _: float) -> Indices:
-        return self._to_call.take(limit, lambda indices: self.connections.state[indices] == State.ANSWERED)
-
-    def _is_open(self, indices: Indices) -> NDArray[np.bool_]:
-        are_open: NDArray[np.bool_] = IS_OPEN[self.connections.state[indices]]
-        return are_open
+    def _taking(self, queue: _Queue, states: NDArray[np.bool_]) -> Callable[[int, float], Indices]:
+        """Takes connections that are still in one of these states."""
+        return lambda limit, _: queue.take(limit, lambda indices: states[self.connections.state[indices]])
 
     # Invocations
 

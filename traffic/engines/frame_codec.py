@@ -118,14 +118,15 @@ class FrameCodec:
         destination: NDArray[np.uint32],
         flags: int,
         sequence: NDArray[np.uint32],
-        acknowledgement: NDArray[np.uint32],
+        acknowledgement: NDArray[np.uint32] | None,
     ) -> Batch:
         """A segment of each connection; one with SYN offers an MSS, one with PSH carries a request."""
         template = self._syn if flags & f.SYN else self._request if flags & f.PSH else self._segment
         batch = self._addressed(template, indices, destination)
         batch[:, f.FLAGS] = flags
         u32(batch, f.SEQUENCE)[:] = sequence
-        u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledgement
+        if acknowledgement is not None:
+            u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledgement
         return seal(batch, f.TCP)
 
     def datagrams(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:

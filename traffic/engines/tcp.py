@@ -77,8 +77,8 @@ class FrameTransport:
             self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
             return
         fresh = self._first_tries(indices)
-        self._iss[fresh] += _ISS_STEP
-        self._snd_nxt[fresh] = self._iss[fresh] + np.uint32(1)
+        iss = self._iss[fresh] + _ISS_STEP
+        self._iss[fresh], self._snd_nxt[fresh] = iss, iss + np.uint32(1)
         self._unacknowledged[fresh] = False
         self._send(indices, f.SYN, self._iss[indices])
 
@@ -130,7 +130,7 @@ class FrameTransport:
 
     def _send(self, indices: Indices, flags: int, sequence: NDArray[np.uint32]) -> None:
         if len(indices):
-            acknowledgement = self._rcv_nxt[indices] if flags & f.ACK else np.zeros(len(indices), np.uint32)
+            acknowledgement = self._rcv_nxt[indices] if flags & f.ACK else None
             destination = self._connections.destination[indices]
             self._ring.send(self._codec.segments(indices, destination, flags, sequence, acknowledgement))
 

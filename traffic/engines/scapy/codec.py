@@ -73,11 +73,12 @@ class ScapyCodec(FrameCodec):
         destination: NDArray[np.uint32],
         flags: int,
         sequence: NDArray[np.uint32],
-        acknowledgement: NDArray[np.uint32],
+        acknowledgement: NDArray[np.uint32] | None,
     ) -> Batch:
         """A segment of each connection; one with SYN offers an MSS, one with PSH carries a request."""
         layers, spec = self._layers, self._spec
         ends = self._fleet.endpoints(indices)
+        acknowledged = np.zeros(len(indices), np.uint32) if acknowledgement is None else acknowledgement
         options = [("MSS", _MSS)] if flags & f.SYN else []
         payload = layers.Raw(request_text(spec.hostname)) if flags & f.PSH else b""
         frames = (
@@ -87,7 +88,7 @@ class ScapyCodec(FrameCodec):
             )
             / payload
             for path, address, port, server, seq, ack in _rows(
-                ends.path, ends.address, ends.port, destination, sequence, acknowledgement
+                ends.path, ends.address, ends.port, destination, sequence, acknowledged
             )
         )
         return self._batch(indices, frames)

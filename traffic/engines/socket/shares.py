@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from traffic.spec import Arrivals, BurstSpec, Growth
+    from traffic.spec import Arrivals, BurstSpec
 
 __all__ = ["shares"]
 
@@ -25,12 +25,13 @@ def shares(spec: BurstSpec, most: int) -> list[BurstSpec]:
 
 def _share(spec: BurstSpec, first: int, end: int) -> BurstSpec:
     offered = _portion(spec.offered, first, end, spec.connections)
+    growth, part = spec.growth, (end - first) / spec.connections
     return replace(
         spec,
         connections=end - first,
         invocations=offered,
         arrivals=_slower_arrivals(spec.arrivals, offered / spec.offered),
-        growth=_slower_growth(spec.growth, (end - first) / spec.connections),
+        growth=growth and replace(growth, at_once=growth.at_once * part, per_s=growth.per_s * part),
         at_a_time=spec.at_a_time and max(_portion(spec.at_a_time, first, end, spec.connections), 1),
     )
 
@@ -45,7 +46,3 @@ def _slower_arrivals(arrivals: Arrivals, part: float) -> Arrivals:
         return arrivals
     to_per_s = None if arrivals.to_per_s is None else arrivals.to_per_s * part
     return replace(arrivals, per_s=arrivals.per_s * part, to_per_s=to_per_s)
-
-
-def _slower_growth(growth: Growth | None, part: float) -> Growth | None:
-    return growth and replace(growth, at_once=growth.at_once * part, per_s=growth.per_s * part)

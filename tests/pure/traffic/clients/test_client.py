@@ -108,7 +108,7 @@ def _syns(network: Network) -> Batch:
     everyone = np.arange(network.spec.connections)
     numbers = np.zeros(len(everyone), np.uint32)
     server = np.full(len(everyone), int(SERVER), np.uint32)
-    frames = codec.segments(everyone, server, f.SYN, numbers, np.zeros(len(everyone), np.uint32))
+    frames = codec.segments(everyone, server, f.SYN, numbers, None)
     keys = zip(u32(frames, f.SOURCE).tolist(), u16(frames, f.SOURCE_PORT).tolist(), strict=True)
     u32(frames, f.SEQUENCE)[:] = [isn[key] for key in keys]
     return seal(frames, f.TCP)
