@@ -134,10 +134,10 @@ class _Packets:
         self.seen: list[PacketRecord] = []
         self._saw = saw
 
-    def add(self, sighting: PacketRecord) -> None:
+    def add(self, record: PacketRecord) -> None:
         """One more."""
-        self.seen.append(sighting)
-        self._saw(sighting)
+        self.seen.append(record)
+        self._saw(record)
 
 
 @contextmanager

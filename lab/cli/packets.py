@@ -31,23 +31,22 @@ def packet_table() -> Iterator[Callable[[PacketRecord], None]]:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(_ROW.format("#", "seconds", "where", "", "flags") + _TITLE, style="bold")
 
-    def show(sighting: PacketRecord) -> None:
-        style = _LOST if sighting.direction == "lost" else _STYLES.get(sighting.flags)
-        for line in lines(sighting, width):
+    def show(record: PacketRecord) -> None:
+        style = _LOST if record.direction == "lost" else _STYLES.get(record.flags)
+        for line in lines(record, width):
             say(line, style=style)
 
     yield show
     say()
 
 
-def lines(sighting: PacketRecord, width: int | None = None) -> Iterator[str]:
+def lines(record: PacketRecord, width: int | None = None) -> Iterator[str]:
     """A row, and on a terminal that is too narrow what follows it below its last column."""
-    seen = sighting
-    head = _ROW.format(seen.connection, f"{seen.t_s:.6f}", seen.node, seen.direction, seen.flags)
+    head = _ROW.format(record.connection, f"{record.t_s:.6f}", record.node, record.direction, record.flags)
     if width is None:
-        yield head + seen.meaning
+        yield head + record.meaning
     else:
         indent = len(_ROW.format("", "", "", "", ""))
         yield from textwrap.wrap(
-            seen.meaning, max(width, indent + _NARROWEST), initial_indent=head, subsequent_indent=" " * indent
+            record.meaning, max(width, indent + _NARROWEST), initial_indent=head, subsequent_indent=" " * indent
         )

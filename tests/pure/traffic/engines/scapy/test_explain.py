@@ -50,7 +50,7 @@ def explained(*observations: Observation) -> list[str]:
 
 
 def test_a_whole_conversation() -> None:
-    """Question, handshake, request, goodbye: a sentence observed."""
+    """Question, handshake, request, goodbye: a sentence each."""
     assert explained(
         sent(CLIENT, "DNS", dns=QUESTION),
         sent(SERVER, "DNS", dns=ANSWER),

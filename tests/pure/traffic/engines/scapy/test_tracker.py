@@ -92,7 +92,7 @@ def test_order_of_time() -> None:
     ]
 
 
-def test_sightings_have_a_json_form() -> None:
+def test_records_have_a_json_form() -> None:
     """An event `packet` is a record again."""
     reported = Reported()
     reported.tracker.captured(Captured(0.1, FUNCTION, leaving=True, packet=syn()))
