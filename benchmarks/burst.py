@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from lab import Lab
-from lab.burst import Progress
+from lab.burst.result import BurstResult
+from lab.burst.run import Progress
 from lab.kernel.processes import residents
-from lab.result import BurstResult
 
 
 @dataclass(frozen=True, slots=True)

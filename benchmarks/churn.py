@@ -18,9 +18,9 @@ import subprocess
 import time
 
 from lab import Lab
-from lab.burst import Progress
+from lab.burst.run import Progress
+from lab.capacity.predict import predict
 from lab.kernel.processes import residents
-from lab.predict import predict
 
 _LINGERS_S = 0.25
 

@@ -22,9 +22,9 @@ from threading import Event, Thread
 import time
 
 from lab import Lab
-from lab.kernel.collecting import stop_collecting
+from lab.burst.load import Load
 from lab.kernel.processes import running
-from lab.load import Load
+from lab.observe.collecting import stop_collecting
 from lab.observe.samples import Sample
 
 NAME = "benchmark"
@@ -92,7 +92,7 @@ def held(topology: str, connections: int, seconds: float) -> str:
     """What `lab watch` and the collector take while connections are held and nothing happens."""
     with Lab.up(topology, name=NAME) as lab:
         result = lab.burst(connections, connect_timeout_s=3, leave_open=True)
-        (collector,) = running(lab.plan.namespaces, "lab.collector")
+        (collector,) = running(lab.plan.namespaces, "lab.observe.collector")
         with watched() as watch:
             shares = processor_share(watch, seconds), processor_share(collector.pid, seconds)
     return (

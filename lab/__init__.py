@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lab.result import BurstResult
-    from lab.run import Lab
+    from lab.burst.result import BurstResult
+    from lab.lab import Lab
 
 __all__ = ["BurstResult", "Lab"]
 
@@ -21,11 +21,11 @@ __all__ = ["BurstResult", "Lab"]
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: `lab --help` needs neither netlink nor YAML.
     if name == "Lab":
-        from lab.run import Lab  # noqa: PLC0415
+        from lab.lab import Lab  # noqa: PLC0415
 
         return Lab
     if name == "BurstResult":
-        from lab.result import BurstResult  # noqa: PLC0415
+        from lab.burst.result import BurstResult  # noqa: PLC0415
 
         return BurstResult
     raise AttributeError(f"module 'lab' has no attribute {name!r}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from lab.run import Lab
+    from lab.lab import Lab
 
 __all__ = ["LabUp", "lab_up"]
 
@@ -34,7 +34,7 @@ class LabUp(Protocol):
 def lab_up() -> Iterator[LabUp]:
     """Bring labs up from topology files; the test is skipped, with the reason, where this machine cannot."""
     from lab.errors import PreflightError, UsageError  # noqa: PLC0415  # pytest loads plugins for every project
-    from lab.run import Lab  # noqa: PLC0415  # as above
+    from lab.lab import Lab  # noqa: PLC0415  # as above
 
     with ExitStack() as taken_down:
 

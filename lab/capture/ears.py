@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.capture import pcapng
-from lab.counting import REFUSED_GROUP
 from lab.errors import KernelError, UsageError
 from lab.kernel.frames import Frames
 from lab.kernel.namespaces import Namespaces
@@ -20,6 +19,7 @@ from lab.kernel.packet_ring import BLOCK_BYTES, PacketRing
 from lab.kernel.taps import Place
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import BridgePort, NodePlan, Plan
+from lab.slots.counters import REFUSED_GROUP
 from lab.topology.kinds import in_words
 
 __all__ = [

@@ -14,13 +14,13 @@ from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, print_json
 from lab.errors import ExpectationError, UsageError
-from lab.invoker import as_invoker
+from lab.kernel.invoker import as_invoker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.load import Load
-    from lab.result import BurstResult
+    from lab.burst.load import Load
+    from lab.burst.result import BurstResult
 
 __all__ = ["register"]
 
@@ -200,7 +200,7 @@ def burst(
     sudo lab burst -n 200000 --rate 8000 --hold 10 --duration 0.5 --side-by-side
     sudo lab burst -n 2 --engine scapy
     """
-    from lab.load import Load, Ramp
+    from lab.burst.load import Load, Ramp
 
     expectations = [_expectation(text) for text in expect or []]
     if record is not None and no_record:
@@ -247,7 +247,7 @@ def _side_by_side(load: Load) -> list[Load]:
 
 def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_packets: bool) -> list[BurstResult]:
     from lab.cli.packets import packet_table
-    from lab.run import Lab
+    from lab.lab import Lab
 
     up = Lab.find(lab)
     try:
@@ -302,7 +302,7 @@ def _expectation(text: str) -> tuple[str, str]:
         allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
-        from lab.topology.model import EXITS
+        from lab.nodes.vpc.model import EXITS
 
         known = ("hyperplane_eni", *(each.KIND for each in EXITS.values()), *_NOTHING)
         if value not in known:

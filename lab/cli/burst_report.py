@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, number, say, table
+from lab.diagnosis.verdict import judge
 from lab.topology.kinds import one_of
-from lab.verdict import judge
 
 if TYPE_CHECKING:
-    from lab.result import BurstResult
+    from lab.burst.result import BurstResult
     from traffic.result import Percentiles
 
 __all__ = ["show", "show_side_by_side"]

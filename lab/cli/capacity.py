@@ -14,7 +14,7 @@ from lab.cli.show import bullet, print_json, say, table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.capacity import CapacityPlan, Demand, Layout, Limiter, Quota
+    from lab.capacity.demand import CapacityPlan, Demand, Layout, Limiter, Quota
 
 __all__ = ["register"]
 
@@ -91,9 +91,9 @@ def plan_capacity(
     lab plan-capacity --peak 130000 --headroom 0 -o - | less
     lab plan-capacity --peak 130000 --json | jq .quotas
     """
-    from lab.capacity import Demand
-    from lab.capacity import plan_capacity as smallest
-    from lab.capacity_topology import PLANNED, topology_text
+    from lab.capacity.demand import Demand
+    from lab.capacity.demand import plan_capacity as smallest
+    from lab.capacity.topology import PLANNED, topology_text
 
     if output == _STDOUT and as_json:
         raise UsageError("-o - --json: standard output is for one of them; the document has the topology in it")
@@ -187,7 +187,7 @@ def _show_limiters(plan: CapacityPlan) -> None:
 
 
 def _name(limiter: Limiter, plan: CapacityPlan, index: int, to_each: str) -> str:
-    from lab.capacity_topology import gateway_names
+    from lab.capacity.topology import gateway_names
 
     if limiter.kind == "hyperplane_eni":
         return "the Hyperplane ENI" if limiter.count == 1 else f"each of {limiter.count} Hyperplane ENIs"
@@ -219,7 +219,7 @@ def _show_quotas(quotas: tuple[Quota, ...]) -> None:
 
 def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     """What is cheaper, or needs no request to AWS."""
-    from lab.topology.limits import ENDPOINT_CONNECTIONS_PER_TARGET
+    from lab.schema.limits import ENDPOINT_CONNECTIONS_PER_TARGET
 
     demand, layout, within = plan.demand, plan.layout, plan.within_quota
     if layout.most_elastic_ips > demand.elastic_ips_quota:

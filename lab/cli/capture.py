@@ -13,7 +13,7 @@ import typer
 from lab.cli.options import LabName
 from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import KernelError, UsageError
-from lab.invoker import as_invoker
+from lab.kernel.invoker import as_invoker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lab.capture.ears import Ear, Kinds
     from lab.capture.recording import Outcome
-    from lab.run import Lab
+    from lab.lab import Lab
 
 __all__ = ["register"]
 
@@ -90,7 +90,7 @@ def capture(
     """
     _require_sense(file, dropped=dropped, expression=expression, seconds=seconds, as_json=as_json)
     from lab.capture.recording import Limits, Output, record
-    from lab.run import Lab
+    from lab.lab import Lab
 
     found = Lab.find(lab).require_complete()
     kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)

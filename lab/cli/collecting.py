@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lab.cli.show import clock, notice
 
 if TYPE_CHECKING:
-    from lab.run import Lab
+    from lab.lab import Lab
 
 __all__ = ["resume_collecting"]
 

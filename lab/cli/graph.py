@@ -65,7 +65,7 @@ def graph(
     if output is None:
         typer.echo(text, nl=False)  # not through the console: a drawing is never wrapped
         return
-    from lab.invoker import as_invoker
+    from lab.kernel.invoker import as_invoker
 
     try:
         with as_invoker():
@@ -83,7 +83,7 @@ def _drawing(topology: Path | None, lab: str | None, scale: int) -> Drawing:
         return draw(scaled(load(topology), scale))
     if scale != 1:
         raise UsageError("--scale divides the limits of a file; name one: lab graph TOPOLOGY.yaml --scale N")
-    from lab.run import Lab
+    from lab.lab import Lab
     from lab.watch import occupancies
 
     found = Lab.find(lab).require_complete()

@@ -14,7 +14,7 @@ from lab.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.impairment import FaultOptions, Faults, Impairment
+    from lab.impair.faults import FaultOptions, Faults, Impairment
 
 __all__ = ["register"]
 
@@ -70,8 +70,8 @@ def impair(
     sudo lab impair cache --clear
     sudo lab impair --clear
     """
-    from lab.impairment import Faults, loss_of, time_of
-    from lab.run import Lab
+    from lab.impair.faults import Faults, loss_of, time_of
+    from lab.lab import Lab
 
     options: FaultOptions = {
         "rate": rate,

@@ -60,7 +60,7 @@ def shell(node: Node, *, lab: LabName = None) -> None:
 
 def _become(lab: str | None, node: str, command: Sequence[str]) -> None:
     from lab.kernel.preflight import find, require_program, search_path
-    from lab.run import Lab
+    from lab.lab import Lab
 
     if not command:
         raise UsageError("which command? lab exec NODE -- COMMAND")

@@ -11,7 +11,7 @@ from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import clock, complain, notice, print_json, say, table
 
 if TYPE_CHECKING:
-    from lab.run import Convergence, Lab
+    from lab.lab import Convergence, Lab
 
 __all__ = ["register"]
 
@@ -49,7 +49,7 @@ def up(
     if dry_run:
         _print_plan(topology, name, scale, as_json=as_json)
         return
-    from lab.run import Lab
+    from lab.lab import Lab
 
     try:
         lab = Lab.up(topology, name=name, scale=scale, disruptive=disruptive, notice=notice)
@@ -74,7 +74,7 @@ def up(
 
 
 def _up(lab: Lab) -> dict[str, Any]:
-    from lab.plan.summary import nodes_added, nodes_removed
+    from lab.converge.summary import nodes_added, nodes_removed
 
     document = {"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)}
     done = lab.convergence
@@ -88,7 +88,7 @@ def _up(lab: Lab) -> dict[str, Any]:
 
 
 def _summary(done: Convergence) -> tuple[str, ...]:
-    from lab.plan.summary import summary
+    from lab.converge.summary import summary
 
     return summary(done.old, done.new, done.difference, clock)
 
@@ -102,7 +102,8 @@ def _say_convergence(name: str, done: Convergence) -> None:
 
 
 def _print_plan(topology: TopologyFile, name: str | None, scale: int, *, as_json: bool) -> None:
-    from lab.plan import build, describe
+    from lab.nodes.build import build
+    from lab.plan import describe
     from lab.plan.objects import plan_to_json
     from lab.topology import load, scaled
 
@@ -124,7 +125,7 @@ def down(
     sudo lab down --all
     """
     from lab.kernel.preflight import require_root
-    from lab.run import Lab
+    from lab.lab import Lab
 
     require_root()
     labs = Lab.all() if everything else [Lab.find(lab)]
@@ -144,7 +145,7 @@ def list_(*, as_json: AsJson = False) -> None:
     sudo lab list
     sudo lab list --json
     """
-    from lab.run import Lab
+    from lab.lab import Lab
 
     labs = Lab.all()
     if as_json:
@@ -166,7 +167,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     sudo lab status
     sudo lab status --lab two-subnets --json
     """
-    from lab.run import Lab
+    from lab.lab import Lab
     from lab.topology.kinds import in_words
 
     found = Lab.find(lab)

@@ -17,9 +17,9 @@ from lab.cli.show import clock, complain, number, print_json, say, table
 from lab.errors import KernelError, PreflightError, UsageError
 
 if TYPE_CHECKING:
+    from lab.lab import Lab
     from lab.metrics import Series
     from lab.metrics.exposition import Observation
-    from lab.run import Lab
 
 __all__ = ["register"]
 
@@ -80,7 +80,7 @@ def metrics(
     sudo lab metrics --json | jq '.MetricDataResults[] | select(.Label | contains("ErrorPortAllocation"))'
     sudo lab metrics --prometheus 9464
     """
-    from lab.run import Lab
+    from lab.lab import Lab
 
     _require_sense(last, prometheus, as_json=as_json)
     if prometheus is not None:

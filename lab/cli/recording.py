@@ -13,9 +13,9 @@ from lab.cli.show import notice, say
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.load import Load
-    from lab.result import BurstResult
-    from lab.run import Lab
+    from lab.burst.load import Load
+    from lab.burst.result import BurstResult
+    from lab.lab import Lab
     from lab.runs import Run
 
 __all__ = ["Recorder", "tell_records"]

@@ -61,7 +61,7 @@ def report(
     lab report last~2 last~1 last -o three.html     side by side, the oldest first
     lab report last -o - > report.html
     """
-    from lab.invoker import as_invoker
+    from lab.kernel.invoker import as_invoker
     from lab.report import require_matplotlib
     from lab.runs import load
 

@@ -17,7 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lab.burst import Progress
+    from lab.burst.run import Progress
 
 __all__ = [
     "bullet",

@@ -12,7 +12,7 @@ from lab.cli.show import number, print_json, say, table
 from lab.errors import TopologyError
 
 if TYPE_CHECKING:
-    from lab.predict import Prediction
+    from lab.capacity.predict import Prediction
 
 __all__ = ["register"]
 
@@ -64,7 +64,7 @@ def predict(
     \b
     lab predict topologies/two_subnets.yaml -n 140000
     """
-    from lab.predict import predict as predict_burst
+    from lab.capacity.predict import predict as predict_burst
     from lab.topology import load, scaled
     from lab.topology.kinds import in_words
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from lab.graph import Drawing
-    from lab.run import Lab
+    from lab.lab import Lab
     from lab.runs import Run
     from lab.watch import Line, Pace, View
 
@@ -65,7 +65,7 @@ def watch(
     """
     from rich.console import Console
 
-    from lab.run import Lab
+    from lab.lab import Lab
 
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
@@ -113,7 +113,7 @@ class LastVerdict:
 
 def _told(run: Run, now_s: float) -> str:
     """When it was, with the day unless that is today, and what was seen."""
-    from lab.verdict import judge
+    from lab.diagnosis.verdict import judge
 
     began, today = time.localtime(run.began_s), time.localtime(now_s)
     when = time.strftime("%H:%M:%S" if began[:3] == today[:3] else "%Y-%m-%d %H:%M", began)

@@ -15,9 +15,9 @@ from lab.errors import KernelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lab.run import Lab
+    from lab.diagnosis.why import Explanation, LimitAccount
+    from lab.lab import Lab
     from lab.trace import Trace
-    from lab.why import Explanation, LimitAccount
 
 __all__ = ["register"]
 
@@ -85,18 +85,18 @@ def _require_alone(**options: str | None) -> None:
 
 
 def _of_run(run: str) -> Explanation:
+    from lab.diagnosis.why import of_run
     from lab.runs import load
-    from lab.why import of_run
 
     return of_run(load(run))
 
 
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
+    from lab.capacity.predict import choose
+    from lab.diagnosis.why import LabNow, of_lab
     from lab.kernel.namespaces import Namespaces
+    from lab.lab import Lab
     from lab.observe.barriers import stopped
-    from lab.predict import choose
-    from lab.run import Lab
-    from lab.why import LabNow, of_lab
 
     lab = Lab.find(name).require_complete()
     topology = lab.topology
@@ -165,7 +165,7 @@ def _show_refusals(found: Explanation) -> None:
 
 
 def _since(found: Explanation, account: LimitAccount) -> str:
-    from lab.why.limits import RECENT_S
+    from lab.diagnosis.why.limits import RECENT_S
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:
@@ -272,8 +272,8 @@ def _threshold(found: Explanation) -> str:
 
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
     from lab.kernel.namespaces import Namespaces
+    from lab.lab import Lab
     from lab.observe.barriers import stopped
-    from lab.run import Lab
     from lab.trace import KernelView, Scene, Surroundings, end_of, follow
 
     end = end_of(connection)

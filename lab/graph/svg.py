@@ -14,7 +14,7 @@ from lab.graph.drawing import Drawing, Node, Occupancy
 from lab.graph.placing import bands, place
 from lab.graph.wiring import Columns, Piece, Wiring, several
 from lab.graph.words import labelled
-from lab.topology.names import SERVICE_VPC, VPC
+from lab.schema.names import SERVICE_VPC, VPC
 
 __all__ = ["to_svg"]
 

@@ -11,7 +11,7 @@ from lab.graph.drawing import Drawing, Node, Occupancy
 from lab.graph.placing import bands, place
 from lab.graph.wiring import Columns, Wiring, several
 from lab.graph.words import labelled
-from lab.topology.names import SERVICE_VPC, VPC
+from lab.schema.names import SERVICE_VPC, VPC
 
 __all__ = ["gauge", "to_text"]
 

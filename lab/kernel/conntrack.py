@@ -12,7 +12,7 @@ from lab.kernel import nfnetlink
 __all__ = ["Drops", "drops", "forget", "marked", "tracked"]
 
 _SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.plan.nodes.slots`)."""
+"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")

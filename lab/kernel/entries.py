@@ -161,7 +161,7 @@ def _flow(payload: memoryview) -> Flow:
 
 
 def key_of(flow: Flow) -> bytes:
-    """A tuple as the key of a set of whole tuples has it: each field padded to four bytes (`lab.plan.nodes.slots`)."""
+    """A tuple as the key of a set of whole tuples has it: each field padded to four bytes (`lab.slots.ruleset`)."""
     (source, source_port), (destination, destination_port) = flow.source, flow.destination
     return struct.pack(
         "!4sH2x4sH2xB3x", source.packed, source_port, destination.packed, destination_port, flow.protocol

@@ -10,7 +10,7 @@ from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Inside, Namespaces
 from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
-from lab.plan.rulesets import definitions, marks_of, replacement, sets_lost
+from lab.slots.definitions import definitions, marks_of, replacement, sets_lost
 
 __all__ = ["apply_ruleset", "flush_sets", "remove_ruleset", "replace_ruleset", "restore_ruleset"]
 

@@ -39,7 +39,7 @@ _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
-_OURS = ("-m\0traffic\0", "-m\0lab.collector\0")
+_OURS = ("-m\0traffic\0", "-m\0lab.observe.collector\0")
 
 
 class Starting(NamedTuple):

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from lab.counting import NatNode
 from lab.metrics.folding import began_anew
 from lab.metrics.numbers import COUNTS, LEVELS
 from lab.metrics.table import METRICS, NOT_REPORTED, Metric
 from lab.observe.samples import NodeSample, Sample
-from lab.plan.objects import Limiter
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 
 __all__ = ["Observation", "Serving", "serve"]
 

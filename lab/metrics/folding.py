@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor
 
-from lab.counting import NatNode
 from lab.metrics.numbers import COUNTS, LEVELS, PEAKS, Count
 from lab.metrics.table import METRICS, Metric
 from lab.observe.samples import NodeSample, Sample, Traffic
-from lab.plan.objects import Limiter
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 
 __all__ = ["Point", "Series", "began_anew", "comparable", "fold", "since"]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lab.observe.samples import NodeSample
-from lab.plan.objects import Limiter
+from lab.slots.limiter import Limiter
 
 __all__ = ["COUNTS", "LEVELS", "PEAKS", "Count", "Level"]
 

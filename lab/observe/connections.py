@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab import counting
 from lab.observe.samples import NodeSample, Sample
-from lab.plan.objects import Limiter
+from lab.slots import counters as counting
+from lab.slots.limiter import Limiter
 
 __all__ = ["ConnectionCounts", "count"]
 

@@ -10,8 +10,8 @@ from struct import Struct
 from lab.kernel import nfnetlink
 from lab.kernel.namespaces import Namespaces
 from lab.observe.readings import FirstRefusal, Reading
-from lab.plan.nodes.slots import FIRST_REFUSED_TIMEOUT_S
-from lab.plan.objects import Limiter
+from lab.slots.limiter import Limiter
+from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S
 
 __all__ = ["held_destinations", "held_sources", "read"]
 

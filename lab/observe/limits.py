@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lab.observe.samples import Sample
-from lab.plan.objects import Limiter
+from lab.slots.limiter import Limiter
 
 __all__ = ["Limit", "limits_of"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Self
 
-from lab.plan.objects import Limiter
+from lab.slots.limiter import Limiter
 
 __all__ = ["FirstRefusal", "Reading"]
 

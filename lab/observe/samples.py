@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any, NamedTuple, Self
 
-from lab import counting
+from lab.slots import counters as counting
 
 __all__ = ["NodeSample", "Sample", "Traffic"]
 

@@ -19,11 +19,11 @@ from contextlib import suppress
 from functools import partial
 import time
 
-from lab import counting
-from lab.counting import NatNode
 from lab.kernel import conntrack, nfnetlink
 from lab.kernel.interfaces import InterfaceCount, interface_counts
 from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.slots import counters as counting
+from lab.slots.counters import NatNode
 
 __all__ = ["Sampler", "Visit"]
 

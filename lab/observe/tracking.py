@@ -9,7 +9,7 @@ from itertools import groupby
 
 from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Namespaces
-from lab.plan.objects import Limiter
+from lab.slots.limiter import Limiter
 
 __all__ = ["Tracking", "ports_not_found", "track"]
 

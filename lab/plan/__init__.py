@@ -1,7 +1,6 @@
-"""From a topology to the kernel objects that make it: pure, deterministic, printable."""
+"""The plan: a topology as an ordered list of kernel objects, pure and printable; `lab.nodes.build` makes it."""
 
-from lab.plan.build import build
 from lab.plan.describe import describe
 from lab.plan.objects import Plan
 
-__all__ = ["Plan", "build", "describe"]
+__all__ = ["Plan", "describe"]

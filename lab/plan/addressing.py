@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.topology.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
+from lab.schema.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
 
 __all__ = [
     "EGRESS_ROUTER",

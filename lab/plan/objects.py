@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from lab.counting import NatNode
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
 
 __all__ = [
-    "OTHER_DESTINATIONS",
     "Address",
     "Barrier",
     "Bridge",
@@ -29,7 +29,6 @@ __all__ = [
     "FleetPlan",
     "KernelObject",
     "Limiter",
-    "NameRecord",
     "Namespace",
     "NatNode",
     "Neighbour",
@@ -57,9 +56,6 @@ MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
 RouteKind = Literal["unicast", "local", "blackhole"]
-
-OTHER_DESTINATIONS = "all others"
-"""A limiter's destination where it is for those that the topology does not name; no server can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,45 +234,6 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Limiter:
-    """One limit and where the kernel keeps its numbers: a set of slots and the counters of what it refused."""
-
-    node: str
-    kind: str
-    """Of its node: `hyperplane_eni`, `nat_gateway` …"""
-    namespace: str
-    table: str
-    slots: str
-    """The set that holds one element per connection."""
-    limit: int
-    refused_packets: str
-    refused_connections: str
-    first_refused: str
-    """A set of one element: the first tuple that was refused, and since when."""
-    refused: str
-    """The set of refused tuples, by which retransmissions are told from connections."""
-    protocol: Literal["any", "tcp", "udp"] = "any"
-    eip: str | None = None
-    destination: str | None = None
-    """Name of the server that this limit is for; None counts all destinations together."""
-    port_hold_s: int = 0
-    """For how long a closed connection keeps its slot."""
-    drains: bool = False
-    """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
-    of: str | None = None
-    """The ENI in whose namespace this one appears when that is full; None for everything that is there from `up` on."""
-    asked: str | None = None
-    """A set with one element once this ENI has been asked for."""
-    growing: str | None = None
-    """A set with one element from then on until the ENI is there."""
-
-    @property
-    def place(self) -> str:
-        """The node in whose namespace it is."""
-        return self.of or self.node
-
-
-@dataclass(frozen=True, slots=True)
 class Barrier:
     """What drops packets whatever the limits of connections, and its counter: a missing route, a firewall's rule."""
 
@@ -308,14 +265,6 @@ class FleetPlan:
     """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
-
-
-@dataclass(frozen=True, slots=True)
-class NameRecord:
-    """What the resolver answers for a host name; the last record of a name is the one that counts."""
-
-    hostname: str
-    address: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Literal
 
 from lab.metrics.numbers import COUNTS
-from lab.plan.objects import Limiter
 from lab.report.clock import Clock, bar_width_s, clock_of, per_bar
 from lab.runs import Run
+from lab.slots.limiter import Limiter
 
 __all__ = ["Chart", "Line", "Panel", "charts_of", "lasts_s"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from itertools import groupby
 
+from lab.burst.result import LimitResult
 from lab.graph import Occupancy, draw, to_svg
-from lab.result import LimitResult
 from lab.runs import Run
 
 __all__ = ["topology_svg"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
 from lab.metrics import total
 from lab.report.cells import DASH, Cell, number
-from lab.result import BurstResult
 from lab.runs import Environment, Run
 from lab.topology.kinds import in_words
 from traffic.schedule import syn_retransmissions

@@ -9,6 +9,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lab.diagnosis.verdict import Verdict, judge
 from lab.report import facts
 from lab.report.charts import Chart, charts_of, lasts_s
 from lab.report.clock import bar_width_s
@@ -17,7 +18,6 @@ from lab.report.figures import Frame, Frames, inline_svg, picture
 from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT
 from lab.runs import Run
-from lab.verdict import Verdict, judge
 
 __all__ = ["Picture", "page", "pictures"]
 

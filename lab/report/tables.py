@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.burst.result import BurstResult, StopResult
+from lab.diagnosis.why import Remedy, question_of, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
-from lab.result import BurstResult, StopResult
 from lab.runs import Run
 from lab.topology.kinds import in_words
-from lab.why import Remedy, question_of, remedies
 from traffic.result import Percentiles
 
 __all__ = ["tables"]

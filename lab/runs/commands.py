@@ -7,7 +7,7 @@ from dataclasses import fields
 import shlex
 from typing import Any
 
-from lab.load import Load, Ramp
+from lab.burst.load import Load, Ramp
 from lab.topology import Topology, load_text, scaled
 
 __all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "option_of", "scale_of"]

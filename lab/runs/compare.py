@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
 from lab.metrics import total
-from lab.result import BurstResult
 from lab.runs.commands import option_of
 from lab.runs.run import Environment, Run
 from lab.topology import Topology, hyperplane_enis
@@ -105,7 +105,7 @@ def _moved(before: str | None, after: str | None) -> str:
 def _sizes(topology: Topology) -> dict[str, Value]:
     return {
         "Hyperplane ENIs": len(hyperplane_enis(topology)),
-        "Elastic IPs": sum(each.elastic_ips for each in topology.vpc.nat_gateways),
+        "Elastic IPs": sum(each.elastic_ips for each in topology.nat_gateways),
     }
 
 

@@ -14,17 +14,17 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from lab.counting import NatNode
+from lab.burst.load import Load
+from lab.burst.result import SCHEMA as RESULT_SCHEMA
+from lab.burst.result import BurstResult
 from lab.errors import LabError, UsageError
-from lab.load import Load
 from lab.observe.samples import Sample, Traffic
-from lab.plan.objects import Limiter
-from lab.result import SCHEMA as RESULT_SCHEMA
-from lab.result import BurstResult
 from lab.runs.commands import TOPOLOGY_FILE
 from lab.runs.run import Environment, Run
+from lab.schema.faults import dotted
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 from lab.topology import Topology
-from lab.topology.faults import dotted
 
 __all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "to_files"]
 

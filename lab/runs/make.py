@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 import time
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
 from lab.observe.samples import Sample
 from lab.plan.objects import Plan
-from lab.result import BurstResult
 from lab.runs.commands import commands
 from lab.runs.environment import read_environment
 from lab.runs.run import Run

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.counting import NatNode
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
 from lab.observe.samples import Sample
-from lab.plan.objects import Limiter
-from lab.result import BurstResult
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 from lab.topology import Topology
 
 __all__ = ["Environment", "Run"]

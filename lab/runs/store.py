@@ -17,7 +17,7 @@ import shutil
 import stat
 
 from lab.errors import UsageError
-from lab.invoker import User, as_invoker, invoker
+from lab.kernel.invoker import User, as_invoker, invoker
 from lab.runs.document import FILES, RUN_FILE, from_files, to_files
 from lab.runs.run import Run
 

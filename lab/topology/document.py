@@ -15,8 +15,8 @@ from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from lab.topology.faults import Fault, Path, Place
-from lab.topology.words import shown
+from lab.schema.faults import Fault, Path, Place
+from lab.schema.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lab.errors import TopologyError
+from lab.schema.faults import Fault, Place, dotted
+from lab.schema.sentences import faults_of
 from lab.topology.checks import check
 from lab.topology.document import Unreadable, Value, read
 from lab.topology.draft import draft
-from lab.topology.faults import Fault, Place, dotted
 from lab.topology.model import Topology
-from lab.topology.sentences import faults_of
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lab.impairment import Impairment
-from lab.plan.nodes.slots import REFUSED_TIMEOUT_S
-from lab.plan.objects import OTHER_DESTINATIONS, Barrier, Limiter, Plan
-from lab.topology.dead_ends import DeadEnd
-from lab.topology.firewall import Transport
+from lab.impair.faults import Impairment
+from lab.paths.dead_ends import DeadEnd
+from lab.paths.ways import Way
+from lab.plan.objects import Barrier, Plan
+from lab.schema.firewall import Transport
+from lab.schema.names import VPC
+from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
+from lab.slots.ruleset import REFUSED_TIMEOUT_S
 from lab.topology.kinds import one_of
-from lab.topology.names import VPC
-from lab.topology.ways import Way
 from lab.trace.values import Hop, Outcome
 from lab.trace.view import Surroundings
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from lab.counting import NatNode
+from lab.capacity.predict import choose
 from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.paths.ways import Way, ways
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
-from lab.plan.rulesets import marks_of
-from lab.predict import choose
+from lab.schema.firewall import Transport
+from lab.schema.names import NO_ROUTE, VPC
+from lab.slots.counters import NatNode
+from lab.slots.definitions import marks_of
 from lab.topology import InterfaceEndpoint, Topology, hyperplane_enis
-from lab.topology.firewall import Transport
-from lab.topology.names import NO_ROUTE, VPC
-from lab.topology.ways import Way, ways
 from lab.trace.conclusion import Found, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
@@ -28,7 +28,7 @@ __all__ = ["Scene", "follow"]
 _TCP, _UDP = 6, 17
 _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
 _SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.plan.nodes.slots`)."""
+"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _exits(scene: Scene, gateway: str) -> list[str]:
         return []
     return [
         each.node
-        for each in scene.topology.vpc.exits
+        for each in scene.topology.exits
         if any(each.takes(eni.subnet.default_route, server.name) for server in scene.topology.servers)
     ]
 
@@ -250,10 +250,10 @@ def _untranslated(scene: Scene, gateway: str, flow: Flow) -> Endpoint:
 def _out(scene: Scene, start: _Start, way: Way | None) -> str | None:
     """The node that takes it out of the VPC."""
     if way is not None:
-        return way.out.node if way.out else None
+        return way.exit.node if way.exit else None
     eni = next((each for each in hyperplane_enis(scene.topology) if each.name == start.gateway), None)
     route = None if eni is None else eni.subnet.default_route
-    return next((each.node for each in scene.topology.vpc.nat_gateways if each.name == route), None)
+    return next((each.node for each in scene.topology.nat_gateways if each.name == route), None)
 
 
 def _routing(scene: Scene, start: _Start, way: Way | None, server: ServerPlan | None) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.counting import REFUSED, NatNode
-from lab.impairment import Impairment
+from lab.impair.faults import Impairment
 from lab.kernel import nfnetlink
 from lab.kernel.entries import Endpoint, Entry, Flow, Socket, entries_from, entries_to, key_of, sockets
 from lab.kernel.namespaces import Namespaces
-from lab.plan.nodes.slots import REFUSED_TIMEOUT_S
 from lab.plan.objects import Barrier
+from lab.slots.counters import REFUSED, NatNode
+from lab.slots.ruleset import REFUSED_TIMEOUT_S
 
 __all__ = ["KernelView", "Surroundings", "View"]
 

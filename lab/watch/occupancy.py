@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lab.graph import Occupancy
 from lab.observe.limits import limits_of
 from lab.observe.samples import Sample
-from lab.plan.objects import Limiter, Plan
+from lab.plan.objects import Plan
+from lab.slots.limiter import Limiter
 
 __all__ = ["Level", "levels", "occupancies"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from lab import counting
 from lab.graph import Occupancy
 from lab.observe.samples import Sample
-from lab.plan.objects import Limiter, Plan
+from lab.plan.objects import Plan
+from lab.slots import counters as counting
+from lab.slots.limiter import Limiter
 from lab.watch.occupancy import Level, levels, occupancies
 
 __all__ = ["Gauge", "Rates", "View", "Window", "view"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.kernel.namespaces import Namespaces
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.labs import Clients
 from tests.support.machine import require_machine
 

@@ -17,8 +17,8 @@ from typing import IO, NamedTuple
 import pytest
 
 from lab.kernel import preflight
+from lab.lab import Lab
 from lab.observe.samples import Sample
-from lab.run import Lab
 from tests.support.command import LAB, Ended, environment, run_lab
 from tests.support.machine import NETNS, require_machine
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab.kernel.processes import residents
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.command import LAB, Ended, environment, run_lab
 from tests.support.labs import eventually, slots
 from tests.support.machine import NETNS, RUN_LAB, ip, left_of, require_machine

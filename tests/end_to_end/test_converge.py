@@ -18,9 +18,9 @@ import pytest
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.kernel.apply import STEPS
 from lab.kernel.state import State
+from lab.lab import Lab
 from lab.plan.objects import Process, Ruleset, VethPair
-from lab.plan.rulesets import definitions
-from lab.run import Lab
+from lab.slots.definitions import definitions
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of

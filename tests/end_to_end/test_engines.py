@@ -19,9 +19,9 @@ from traffic.spec import Engine, SynSchedule
 
 if TYPE_CHECKING:
     from lab import Lab
-    from lab.load import LoadOptions
+    from lab.burst.load import LoadOptions
+    from lab.burst.result import BurstResult
     from lab.pytest_plugin import LabUp
-    from lab.result import BurstResult
 
 ENGINES: tuple[Engine, ...] = ("packet", "socket")
 VARIANTS: list[LoadOptions] = [

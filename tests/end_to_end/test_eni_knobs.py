@@ -10,15 +10,15 @@ import pytest
 
 from lab.kernel import nfnetlink
 from lab.kernel.namespaces import Namespaces
-from lab.plan.objects import OTHER_DESTINATIONS
+from lab.slots.limiter import OTHER_DESTINATIONS
 from tests.support.labs import Clients, eventually, inside, slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.burst.result import BurstResult
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.result import BurstResult
-    from lab.run import Lab
 
 WithEnis = Callable[[str], "Lab"]
 MakeClients = Callable[["Lab"], Clients]

@@ -14,7 +14,7 @@ import pytest
 from lab.errors import PreflightError
 from lab.kernel import preflight
 from lab.kernel.processes import residents
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.command import LAB, environment, run_lab, start_lab
 from tests.support.labs import eventually
 from tests.support.machine import require_machine

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.verdict import judge
+from lab.diagnosis.verdict import judge
 from tests.support.labs import Clients, slots
 from traffic.spec import Engine, Protocol
 
 if TYPE_CHECKING:
+    from lab.burst.result import BurstResult
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.result import BurstResult
-    from lab.run import Lab
 
 MakeClients = Callable[["Lab"], Clients]
 WithAcl = Callable[..., "Lab"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from lab.diagnosis.verdict import judge
 from lab.errors import PreflightError
-from lab.run import Lab
-from lab.verdict import judge
+from lab.lab import Lab
 from tests.support.command import Ended, run_lab
 from tests.support.labs import inside
 from tests.support.machine import require_machine

@@ -17,11 +17,12 @@ from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
 from lab.kernel.processes import end, residents
 from lab.kernel.state import State
-from lab.plan import build, describe
+from lab.lab import Lab
+from lab.nodes.build import build
+from lab.plan import describe
 from lab.plan.describe import describe_object
 from lab.plan.objects import File, Namespace, Plan, Process, VethPair
 from lab.pytest_plugin import LabUp
-from lab.run import Lab
 from lab.topology import load
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import eventually, slots

@@ -14,8 +14,8 @@ import pexpect
 import pytest
 
 from lab.kernel.namespaces import Namespaces
+from lab.lab import Lab
 from lab.observe.sampling import Sampler
-from lab.run import Lab
 from lab.watch import occupancies
 from tests.support.command import LAB, environment, run_lab, start_lab
 from tests.support.labs import Clients, eventually

@@ -19,8 +19,8 @@ import pytest
 
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.processes import running
+from lab.lab import Lab
 from lab.metrics import fold
-from lab.run import Lab
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import require_machine

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab.diagnosis.verdict import judge
 from lab.kernel.namespaces import Namespaces
 from lab.observe.barriers import stopped
-from lab.verdict import judge
 from tests.support.command import run_lab
 from tests.support.labs import slots
 from traffic.dns import encode_query
@@ -20,8 +20,8 @@ from traffic.dns import encode_query
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
 
 MakeLab = Callable[..., "Lab"]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.verdict import judge
+from lab.diagnosis.verdict import judge
 from tests.support.labs import inside
 
 if TYPE_CHECKING:
+    from lab.burst.result import BurstResult
     from lab.pytest_plugin import LabUp
-    from lab.result import BurstResult
     from traffic.spec import Engine
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.capacity import CapacityPlan, Demand, plan_capacity
-from lab.capacity_topology import topology_text
+from lab.capacity.demand import CapacityPlan, Demand, plan_capacity
+from lab.capacity.topology import topology_text
 
 if TYPE_CHECKING:
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
 
 Up = Callable[[CapacityPlan, int], "Lab"]
 

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 import pytest
 
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.topologies import LASTING, topologies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.load import LoadOptions
-    from lab.result import BurstResult
+    from lab.burst.load import LoadOptions
+    from lab.burst.result import BurstResult
     from lab.topology import Topology
 
 CASES = int(os.environ.get("LAB_PREDICTION_CASES", "100"))

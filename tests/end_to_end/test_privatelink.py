@@ -10,8 +10,8 @@ import pytest
 from tests.support.labs import inside
 
 if TYPE_CHECKING:
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
 
 
 def _with_limit(topologies: Path, directory: Path) -> Path:

@@ -19,9 +19,9 @@ from tests.support.machine import left_of, require_machine
 from tests.support.programs import start_nginx, start_redis
 
 if TYPE_CHECKING:
+    from lab.burst.result import BurstResult
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.result import BurstResult
-    from lab.run import Lab
 
 Start = Callable[["Lab", Path], None]
 

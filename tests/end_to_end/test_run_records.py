@@ -12,7 +12,7 @@ import shutil
 import pytest
 
 from lab import runs
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.command import Ended, run_lab
 from tests.support.machine import require_machine
 

@@ -10,8 +10,8 @@ import shutil
 import stat
 
 from lab import runs
+from lab.lab import Lab
 from lab.report.charts import charts_of
-from lab.run import Lab
 from tests.support.command import run_lab
 from tests.support.machine import require_machine
 from tests.support.runs import ran

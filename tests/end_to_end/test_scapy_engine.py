@@ -11,7 +11,7 @@ import pytest
 
 from lab.errors import UsageError
 from lab.kernel.processes import residents
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import eventually, slots
 from tests.support.machine import require_machine

@@ -15,8 +15,8 @@ from tests.support.labs import Clients, eventually, inside, slots
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
 
 Small = Callable[..., "Lab"]
 MakeClients = Callable[["Lab"], Clients]

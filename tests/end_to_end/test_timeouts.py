@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.kernel.namespaces import Inside
+    from lab.lab import Lab
     from lab.pytest_plugin import LabUp
-    from lab.run import Lab
     from traffic.spec import Engine
 
 Shown = Callable[..., "Lab"]

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cli import app
-from lab.run import Lab
+from lab.lab import Lab
 from tests.support.command import run_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import require_machine

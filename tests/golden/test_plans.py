@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.plan import build, describe
+from lab.nodes.build import build
+from lab.plan import describe
 from lab.topology import load
 from tests.support.golden import require_golden
 from tests.support.topologies import SHIPPED, each_shipped

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from lab.errors import KernelError, PreflightError, UsageError
-from lab.impairment import Faults, Impairment
-from lab.kernel import impair
+from lab.impair import apply as impair
+from lab.impair.faults import Faults, Impairment
 from lab.plan.objects import NodePlan, Plan
 from tests.support.machine import ip
 from tests.support.throwaway import Throwaway, text_of

@@ -22,7 +22,7 @@ from scapy.layers.l2 import Ether
 from lab.kernel import nft, processes
 from lab.kernel.links import add_address, wait_until_up
 from lab.kernel.namespaces import Inside
-from lab.plan.nodes.parts import ring_owns_marked
+from lab.nodes.parts import ring_owns_marked
 from lab.plan.objects import Address, VethPair
 from tests.support.labs import eventually
 from tests.support.throwaway import Throwaway

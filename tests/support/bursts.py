@@ -6,13 +6,13 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult, StopResult, assemble
+from lab.capacity.predict import Prediction
+from lab.nodes.build import build
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.tracking import Tracking
-from lab.plan import build
-from lab.plan.objects import Limiter
-from lab.predict import Prediction
-from lab.result import BurstResult, StopResult, assemble
+from lab.slots.limiter import Limiter
 from tests.support.topologies import shipped
 from traffic.result import (
     DnsCount,

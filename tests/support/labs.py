@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lab.kernel.namespaces import Namespaces
-    from lab.run import Lab
+    from lab.lab import Lab
 
 __all__ = ["Clients", "eventually", "inside", "slots"]
 

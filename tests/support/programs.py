@@ -11,7 +11,7 @@ from tests.support.labs import eventually, inside
 from tests.support.machine import require_machine
 
 if TYPE_CHECKING:
-    from lab.run import Lab
+    from lab.lab import Lab
 
 __all__ = ["start_nginx", "start_redis"]
 

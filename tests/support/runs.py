@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lab.load import Load
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
+from lab.nodes.build import build
 from lab.observe.samples import NodeSample, Sample, Traffic
-from lab.plan import build
-from lab.result import BurstResult
 from lab.runs import Environment, Run
 from lab.runs.commands import commands
 from lab.topology import load_text, scaled

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 import pytest
 
+from lab.schema.names import NO_ROUTE
 from lab.topology import Topology, load
 from lab.topology.checks import check
 from lab.topology.draft import draft
-from lab.topology.names import NO_ROUTE
 
 __all__ = [
     "LASTING",

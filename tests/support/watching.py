@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import counting
 from lab.graph import draw
+from lab.nodes.build import build
 from lab.observe.samples import NodeSample, Sample, Traffic
-from lab.plan import build
 from lab.plan.objects import Plan
+from lab.slots import counters as counting
 from lab.topology import Topology
 from lab.watch import View, Window, view
 

@@ -1,0 +1,304 @@
+"""What a burst will show, by arithmetic alone: no root, no kernel, no lab.
+
+Connection `i` of a burst takes path `i % P` of its function's paths to the server (`lab.paths`), and meets the limits
+of its hops in turn, any number of them. A limiter has room for so many connections; from the first that it refuses on
+it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
+path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
+
+Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
+get the last ones is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from graphlib import TopologicalSorter
+
+from lab.errors import UsageError
+from lab.nodes.resolver.model import Resolver
+from lab.paths.path import Path
+from lab.paths.routes import paths
+from lab.schema.limit import ConnectionLimit
+from lab.topology import Topology
+from traffic.spec import PortBlocks, Protocol
+
+__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
+
+InUse = Callable[[str], int]
+"""Node → connections that hold one of its slots already; fewer than none where another ENI has come to its help."""
+_CONNECT_TIMEOUT_S = 30.0
+"""A burst's own, unless it is told otherwise."""
+
+
+def _nothing(_: str) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterLoad:
+    """What is offered to one limiter, and what becomes of it."""
+
+    node: str
+    kind: str
+    limit: int
+    offered: int
+    refused: int
+
+    @property
+    def admitted(self) -> int:
+        """Connections of this burst that it lets through; on a fresh lab, what it holds at the end."""
+        return self.offered - self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a burst will show; None for what arithmetic cannot know."""
+
+    offered: int
+    established: int | None
+    drop_threshold: int | None
+    bottleneck: str | None
+    limiters: tuple[LimiterLoad, ...]
+    dead_ends: tuple[str, ...] = ()
+    """Why some connections get nowhere, whatever the limits."""
+    unknown: str | None = None
+    """Why the numbers are not known, where they are not."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A path, its place among those that take turns, and the first connection of all that is refused on it so far."""
+
+    path: Path
+    place: int
+    of: int
+    refused_from: int | None = None
+
+    def taking(self, m: int) -> int:
+        """How many of the first `m` connections take it."""
+        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+
+    def passing(self, m: int) -> int:
+        """How many of those no limiter has refused so far."""
+        return self.taking(m if self.refused_from is None else min(m, self.refused_from))
+
+
+@dataclass(frozen=True, slots=True)
+class _Limiter:
+    """A hop with a limit, and what a burst offers to it."""
+
+    node: str
+    kind: str
+    limit: ConnectionLimit
+    in_use: int
+    offered: int
+    questions: int
+    """How many it is offered besides: each takes a slot, and a connection that is never known its name's address."""
+    first_refused: int | None
+    """The number of the first connection that it refuses, counted from 0."""
+    takes: Callable[[int], int]
+    """How many of the first so many connections take a path through it."""
+
+    @property
+    def free(self) -> int:
+        return max(0, self.limit.size - self.in_use)
+
+    @property
+    def left_to_chance(self) -> bool:
+        """Whether no arithmetic can say what it refuses, for its node chooses among addresses by chance."""
+        certain = self.limit.certain(self.in_use)
+        return certain is not None and self.offered > certain
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether questions and connections compete for its last slots."""
+        return bool(self.questions) and 0 < self.free < self.offered + self.questions
+
+    @property
+    def refuses_questions(self) -> bool:
+        """Whether it refuses all of them, so that nobody ever gets to connect."""
+        return bool(self.questions) and not self.free
+
+    @property
+    def load(self) -> LimiterLoad:
+        offered = self.offered + (self.questions if self.free else 0)
+        return LimiterLoad(self.node, self.kind, self.limit.size, offered, max(0, offered - self.free))
+
+
+def predict(
+    topology: Topology,
+    connections: int,
+    *,
+    function: str | None = None,
+    server: str | None = None,
+    protocol: Protocol = "tcp",
+    in_use: InUse = _nothing,
+    first_connection: int = 0,
+    connect_timeout_s: float = _CONNECT_TIMEOUT_S,
+    questions: int | None = None,
+    per_environment: int = PortBlocks().per_environment,
+) -> Prediction:
+    """What a burst of so many connections will show on a topology, all held at the same time.
+
+    `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
+    are as many questions to the name server as connections, unless told; `per_environment` come from one execution
+    environment at most.
+    """
+    if connections < 1:
+        raise UsageError(f"-n {connections}: a burst has at least one connection")
+    caller = choose((known.name for known in topology.functions), function, "function")
+    callee = choose((known.name for known in topology.servers), server, "server")
+    found = paths(topology, caller, callee, protocol)
+    turns = [_Turn(path, (place - first_connection) % len(found), len(found)) for place, path in enumerate(found)]
+    questions = connections if questions is None else questions
+    limiters = tuple(_limiters(topology, turns, connections, in_use, questions))
+    by_source = [min(turn.taking(questions), per_environment) for turn in turns]
+    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source):
+        return Prediction(connections, None, None, None, (), unknown=reason)
+    reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
+    if reason := next(filter(None, reasons), None):
+        return Prediction(connections, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
+    return _predicted(connections, limiters, turns)
+
+
+def choose(names: Iterable[str], name: str | None, what: str) -> str:
+    """That name, or the first one; UsageError with the known names if there is none like it."""
+    known = tuple(names)
+    if name is None:
+        return known[0]
+    if name not in known:
+        raise UsageError(f"no {what} {name!r}; known: {', '.join(known)}")
+    return name
+
+
+# ── Limits in a row ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _limiters(
+    topology: Topology, turns: Sequence[_Turn], connections: int, in_use: InUse, questions: int
+) -> Iterator[_Limiter]:
+    """Each limiter after all that come before it on any path; what it refuses does not come to those after it."""
+    behind_eni = topology.service_vpc.resolver.behind_eni
+    for node in _in_order(turns):
+        crossing = [turn for turn in turns if any(hop.node == node for hop in turn.path.limits)]
+        kind, limit = next(
+            (hop.kind, hop.limit) for hop in crossing[0].path.limits if hop.node == node and hop.limit is not None
+        )
+        first_on_path = any(turn.path.gateway == node for turn in crossing)
+        first_refused = _first_refused(crossing, max(0, limit.size - in_use(node)), connections)
+        yield _Limiter(
+            node=node,
+            kind=kind,
+            limit=limit,
+            in_use=in_use(node),
+            offered=sum(turn.passing(connections) for turn in crossing),
+            questions=sum(turn.taking(questions) for turn in crossing) if behind_eni and first_on_path else 0,
+            first_refused=first_refused,
+            takes=partial(_taken, crossing),
+        )
+        if first_refused is not None:
+            for turn in crossing:
+                if turn.refused_from is None or first_refused < turn.refused_from:
+                    turn.refused_from = first_refused
+
+
+def _in_order(turns: Sequence[_Turn]) -> list[str]:
+    """The nodes that limit, in an order in which none comes before one that connections meet first."""
+    before: dict[str, set[str]] = {}
+    for turn in turns:
+        nodes = [hop.node for hop in turn.path.limits]
+        for position, node in enumerate(nodes):
+            before.setdefault(node, set()).update(nodes[:position])
+    return list(TopologicalSorter(before).static_order())
+
+
+def _taken(turns: Sequence[_Turn], m: int) -> int:
+    return sum(turn.taking(m) for turn in turns)
+
+
+def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int | None:
+    """The number of the first connection for which a limiter has no room."""
+
+    def offered(m: int) -> int:
+        return sum(turn.passing(m) for turn in turns)
+
+    if offered(connections) <= free:
+        return None
+    low, high = 0, connections  # it refuses one of the first `high`, and none of the first `low`
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if offered(middle) <= free else (low, middle)
+    return high - 1
+
+
+# ── What arithmetic cannot know ─────────────────────────────────────────────────────────────────────────────
+
+
+def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int]) -> str | None:
+    """Why it is not known who learns the server's address, if it is not."""
+    quota = resolver.packets_per_second
+    if any(limiter.is_chance for limiter in limiters):
+        return (
+            "the name server is behind the ENI, so each invocation takes two of its connections, one for the question: "
+            "chance decides which of them get the last ones"
+        )
+    most = max([limiter.questions for limiter in limiters] if resolver.behind_eni else by_source, default=0)
+    if quota is not None and most > quota:
+        return (
+            f"one interface may have {most:,} questions, more than the name server's quota of {quota:,} packets/s: "
+            "what becomes of them depends on how fast they come"
+        )
+    return None
+
+
+def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
+    for turn in turns:
+        if turn.path.doubt and turn.place < connections:
+            return f"{turn.path.doubt.sentence}: which part is known when ports and addresses are"
+    return None
+
+
+def _chance(limiters: Iterable[_Limiter]) -> str | None:
+    if any(limiter.left_to_chance for limiter in limiters):
+        return "Elastic IPs do not spill over: chance decides which is full first"
+    return None
+
+
+def _growth(limiters: Iterable[_Limiter], connect_timeout_s: float) -> str | None:
+    for limiter in limiters:
+        after_s = limiter.limit.grows_after_s
+        if after_s is not None and after_s <= connect_timeout_s and limiter.first_refused is not None:
+            return (
+                f"another ENI appears {after_s} s after one is full, while clients still send SYNs "
+                f"({connect_timeout_s:g} s): some are let through"
+            )
+    return None
+
+
+# ── What it does know ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn]) -> Prediction:
+    dead = [turn for turn in turns if turn.path.dead_end and turn.place < connections]
+    loads = tuple(limiter.load for limiter in limiters)
+    lost = sum(turn.passing(connections) for turn in dead)
+    refusals = [(limiter.first_refused, limiter.kind) for limiter in limiters if limiter.first_refused is not None]
+    return Prediction(
+        offered=connections,
+        established=connections - sum(load.refused for load in loads) - lost,
+        drop_threshold=_threshold(limiters, dead),
+        bottleneck=min(refusals, default=(None, None))[1],
+        limiters=loads,
+        dead_ends=tuple(turn.path.dead_end.sentence for turn in dead if turn.path.dead_end),
+    )
+
+
+def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
+    """All connections before the first that is lost are held by then, but those that never learned the address."""
+    nameless = {limiter.node: limiter for limiter in limiters if limiter.refuses_questions}
+    refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
+    ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
+    first = min([number for number in (*refused, *ended) if number is not None], default=None)
+    return None if first is None else first - sum(limiter.takes(first) for limiter in nameless.values())

@@ -1,0 +1,221 @@
+"""Lead a lab that is up from one plan to another: make what is new, change what differs, remove what is over.
+
+In this order, so that a refusal or an interrupt finds everything old still there: what was made and changed until then
+is taken back. Removing comes last and is not interrupted; what fails there leaves a half-built lab, which `down`
+takes away by a plan that has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+import errno
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from lab.converge.diff import Change, Difference, difference, kept_port, removal, union
+from lab.errors import KernelError
+from lab.impair import apply as impair
+from lab.kernel import links, nft, processes, settings
+from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_vacant, uninterrupted
+from lab.kernel.state import Record, State
+from lab.plan.objects import (
+    Address,
+    Bridge,
+    BridgePort,
+    ConntrackMax,
+    File,
+    KernelObject,
+    Namespace,
+    Neighbour,
+    Plan,
+    Process,
+    Route,
+    Rule,
+    Ruleset,
+    Sysctl,
+    VethPair,
+)
+from lab.slots.definitions import sets_lost, sets_of
+from lab.topology import Topology
+
+__all__ = ["converge"]
+
+_GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
+"""What the kernel says of something that is not there: then it need not be removed."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a change has come."""
+
+    made: list[KernelObject] = field(default_factory=list)
+    changed: list[Change] = field(default_factory=list)
+
+
+def converge(
+    state: State,
+    record: Record,
+    wanted: tuple[Plan, Topology, str],
+    notice: Notice,
+    *,
+    rebuilt: Mapping[str, frozenset[str]],
+) -> None:
+    """Make the lab of a record what is wanted: plan, topology and its text. Callers hold the state lock.
+
+    `rebuilt` are sets, by namespace, that are to be made anew and forget their connections. KernelError when the kernel
+    refuses a step; the lab is then as it was, or half built, and `notice` is told which.
+    """
+    old, (new, topology, text) = record.plan(), wanted
+    found = difference(old, new)
+    require_vacant(state, new, new_to=old)
+    progress = _Progress()
+    with Site(state, record, notice) as site:
+        try:
+            record.begin_change(union(old, new))
+            _make(site, found, progress)
+            _change(site, found, progress, rebuilt)
+        except BaseException:
+            with uninterrupted():
+                _take_back(site, old, progress, rebuilt)
+            raise
+        with uninterrupted(), _half_changed_unless_done(site, old.lab):
+            _remove(site, found.removed)
+            record.settle(new, topology, text)
+
+
+@contextmanager
+def _half_changed_unless_done(site: Site, lab: str) -> Iterator[None]:
+    try:
+        yield
+    except KernelError:
+        site.notice(f"lab {lab} is half changed; take it down, then up again: sudo lab down --lab {lab}")
+        raise
+
+
+def _make(site: Site, found: Difference, progress: _Progress) -> None:
+    for item in found.added:
+        progress.made.append(item)
+        with refusal_of(item):
+            STEPS[type(item)][0](site, item)
+    linked = {port.namespace for item in found.added if isinstance(item, VethPair) for port in (item.a, item.b)}
+    with refusal_of("every interface up"):
+        links.wait_until_up(site.namespaces, sorted(linked))
+    site.await_processes()
+
+
+def _change(site: Site, found: Difference, progress: _Progress, rebuilt: Mapping[str, frozenset[str]]) -> None:
+    for change in found.changed:
+        progress.changed.append(change)
+        with refusal_of(change.new):
+            _replace(site, change, rebuilt)
+    site.await_processes()
+
+
+def _replace(site: Site, change: Change, rebuilt: Mapping[str, frozenset[str]]) -> None:
+    if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
+        again = rebuilt.get(change.old.namespace, frozenset()) & sets_of(change.old.text)
+        nft.replace_ruleset(site.namespaces, change.old, change.new, again)
+    else:
+        _REPLACE[type(change.new)](site, change.old, change.new)
+
+
+def _remove(site: Site, items: tuple[KernelObject, ...]) -> None:
+    """Remove what is over; what is not there any more is no fault."""
+    gone = {item.name for item in items if isinstance(item, Namespace)}
+    with refusal_of("the processes of what goes ended"):
+        processes.end(gone)
+    for item in items:
+        with refusal_of(item, "removing "):
+            try:
+                if isinstance(item, VethPair):
+                    _remove_veth(site, item, gone)
+                else:
+                    _REMOVE[type(item)](site, item)
+            except (OSError, NetlinkError) as refused:
+                if not _is_gone(refused):
+                    raise
+
+
+def _is_gone(refused: OSError | NetlinkError) -> bool:
+    number = refused.code if isinstance(refused, NetlinkError) else refused.errno
+    return number in _GONE or "no interface with this name" in str(refused)
+
+
+def _remove_veth(site: Site, pair: VethPair, gone: set[str]) -> None:
+    port = kept_port(pair, gone)
+    for each in (pair.a, pair.b):
+        if each.namespace not in gone:
+            with suppress(KernelError):  # it only tidies up
+                impair.forget(site.namespaces, each.namespace, each.interface)
+    if port is not None:
+        links.remove_veth(site.namespaces, port)
+
+
+def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str, frozenset[str]]) -> None:
+    """Undo a change that did not come to its end, and say how the lab is now."""
+    lab = old.lab
+    try:
+        with _half_changed_unless_done(site, lab):
+            site.namespaces.wait()
+            site.give_up_processes()
+            for change in reversed(progress.changed):
+                with refusal_of(change.old):
+                    _change_back(site, change)
+            site.await_processes()
+            _remove(site, removal(tuple(progress.made)))
+            site.record.settle(old)
+    except KernelError as refused:
+        site.notice(str(refused))
+        return
+    forgot = any(_forgets(each, rebuilt) for each in progress.changed)  # sets are made again, but empty
+    but = ", but for connections that the change had to break" if forgot else ""
+    site.notice(f"what was changed is changed back: lab {lab} is as it was{but}")
+
+
+def _change_back(site: Site, change: Change) -> None:
+    """The last change may not have been made: changing back is the same then."""
+    if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
+        nft.restore_ruleset(site.namespaces, change.new, change.old)
+    else:
+        _REPLACE[type(change.new)](site, change.new, change.old)
+
+
+def _forgets(change: Change, rebuilt: Mapping[str, frozenset[str]]) -> bool:
+    old, new = change
+    if not isinstance(old, Ruleset) or not isinstance(new, Ruleset):
+        return False
+    return bool(sets_lost(old.text, new.text) or rebuilt.get(old.namespace, frozenset()) & sets_of(old.text))
+
+
+def _restart(site: Site, old: Process, new: Process) -> None:
+    processes.stop(old)
+    STEPS[Process][0](site, new)
+
+
+_REPLACE: dict[type, Callable[[Site, Any, Any], None]] = {
+    ConntrackMax: lambda site, _, new: STEPS[ConntrackMax][0](site, new),
+    Sysctl: lambda site, _, new: STEPS[Sysctl][0](site, new),
+    Process: _restart,
+    Neighbour: lambda site, _, new: links.replace_neighbour(site.namespaces, new),
+    Route: lambda site, _, new: links.replace_route(site.namespaces, new),
+    File: lambda site, _, new: STEPS[File][0](site, new),
+}
+"""Kinds of objects that can change in place, but for rulesets → how."""
+
+_REMOVE: dict[type, Callable[[Site, Any], None]] = {
+    Namespace: STEPS[Namespace][1],
+    Sysctl: lambda site, item: settings.reset_sysctl(site.namespaces, item),
+    Bridge: lambda site, item: links.remove_bridge(site.namespaces, item),
+    BridgePort: lambda site, item: links.remove_bridge_port(site.namespaces, item),
+    Address: lambda site, item: links.remove_address(site.namespaces, item),
+    Process: lambda _, item: processes.stop(item),
+    Neighbour: lambda site, item: links.remove_neighbour(site.namespaces, item),
+    Route: lambda site, item: links.remove_route(site.namespaces, item),
+    Rule: lambda site, item: links.remove_rule(site.namespaces, item),
+    Ruleset: lambda site, item: nft.remove_ruleset(site.namespaces, item),
+    File: STEPS[File][1],
+}
+"""Kinds of objects, but for links → how they are removed from a lab that stays up."""

@@ -1,0 +1,386 @@
+"""What a change of a lab that is up would break: pure, from two plans and what the kernel holds.
+
+Additions break nothing. What is removed or changed breaks the connections whose way it is on: of its node, its link's
+far end, its next hop, the addresses that it names; where several of these are known, the fewest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from itertools import product
+from typing import NamedTuple
+
+from lab.converge.diff import Difference, elastic_ips
+from lab.observe.readings import Reading
+from lab.paths.ways import DeadEnd, Way, ways
+from lab.plan.describe import describe_object
+from lab.plan.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    Address,
+    BridgePort,
+    ConntrackMax,
+    EniPath,
+    File,
+    KernelObject,
+    Namespace,
+    Neighbour,
+    NodePlan,
+    Plan,
+    Process,
+    Route,
+    Rule,
+    Ruleset,
+    Sysctl,
+    VethPair,
+)
+from lab.schema.firewall import Transport
+from lab.slots.definitions import sets_lost, sets_of
+from lab.slots.limiter import Limiter
+from lab.topology import Topology
+
+__all__ = ["Breakage", "Held", "breakages", "cut_off", "newly_limited", "sets_to_rebuild"]
+
+Sources = Callable[[], Sequence[IPv4Address]]
+"""Tells the source address of each connection that an ENI holds, as often as it has connections."""
+
+_ENI = "hyperplane_eni"
+_ENDPOINT = "interface_endpoint"
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+_TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
+_PROTOCOLS = ("any", *_TRANSPORTS)
+"""What a limiter may count."""
+
+
+class Breakage(NamedTuple):
+    """What would break connections that are held now."""
+
+    node: str
+    what: str
+    connections: int
+
+    def __str__(self) -> str:
+        plural = "" if self.connections == 1 else "s"
+        return f"{self.node}: {self.what}: {self.connections:,} connection{plural} held"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Who holds how many connections in a lab as it is, and where they go along."""
+
+    plan: Plan
+    readings: tuple[Reading, ...]
+    """Of the plan's limiters, and of those that are to come for sets that are there already."""
+    sources: Sources
+    now_s: float
+    destinations: Sources = tuple
+    """Tells the destination of each connection that an ENI holds, where the ENI's limit is for all together."""
+
+    def by(self, limiter: Limiter) -> int:
+        """Connections that hold slots of a limiter; an Elastic IP that has ended its draining passes no packet."""
+        if limiter.eip is not None:
+            gateway, number = elastic_ips(self.plan).get(IPv4Address(limiter.eip), ("", 0))
+            ends = self.plan.standing.draining.get(gateway, {}).get(number)
+            if ends is not None and ends <= self.now_s:
+                return 0
+        return sum(each.in_use for each in self.readings if each.limiter == limiter)
+
+    def by_all(self, chosen: Callable[[Limiter], bool]) -> int:
+        """Connections that hold slots of these limiters."""
+        return sum(self.by(each) for each in self.plan.limiters if chosen(each))
+
+    def through(self, node: NodePlan) -> int:
+        """Connections on whose way a node is."""
+        if node.kind == "resolver":
+            return 0
+        if node.kind == "fleet":
+            enis = {path.eni for fleet in self.plan.fleets if fleet.namespace == node.namespace for path in fleet.paths}
+            return self.by_all(lambda each: each.node in enis)
+        if node.kind == "server":
+            return self._to_server(node.alias)
+        if any(each.node == node.name for each in self.plan.limiters):
+            return self.by_all(lambda each: each.node == node.name)
+        held: dict[str, int] = {}
+        for each in self.plan.limiters:
+            held[each.kind] = held.get(each.kind, 0) + self.by(each)
+        return max(held.values(), default=0)
+
+    def along(self, gateway: str, server: str, transport: Transport) -> int:
+        """Connections over one protocol through an ENI to a server, as far as anybody counts: no more than either has.
+
+        Those of an endpoint that counts none are taken for TCP.
+        """
+        kinds = ("any", transport)
+        through = self.by_all(
+            lambda each: each.place == gateway and each.destination in (None, server) and each.protocol in kinds
+        )
+        return min(through, self._to_server(server, kinds))
+
+    def _to_server(self, server: str | None, kinds: Collection[str] = _PROTOCOLS) -> int:
+        """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
+        mine = [each for each in self.plan.limiters if each.destination == server and each.protocol in kinds]
+        inner = sum(self.by(each) for each in mine if each.kind == _ENI)
+        outer = sum(self.by(each) for each in mine if each.kind != _ENI)
+        uncounted = self._uncounted(server) if "tcp" in kinds else ()
+        return max(inner, outer + sum(map(self.destinations().count, uncounted)))
+
+    def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
+        """The address of a server's interface endpoint, if that has no limit, and so no limiter."""
+        counting = {each.node for each in self.plan.limiters}
+        endpoints = {
+            address
+            for node in self.plan.nodes
+            if node.kind == _ENDPOINT and node.name not in counting
+            for address in node.addresses
+        }
+        yield from (
+            each.address for each in self.plan.servers if each.name == server and str(each.address) in endpoints
+        )
+
+    def on_the_way(self, item: KernelObject) -> int:
+        """Connections on whose way an object is: the fewest of what it says about them."""
+        return min((*self._counts(item), *map(self._through_namespace, self.places_of(item))), default=0)
+
+    def places_of(self, item: KernelObject) -> frozenset[str]:
+        """The namespaces of the nodes that an object names: its own, its link's far end, owners of its addresses."""
+        return frozenset(self._places(item))
+
+    def _counts(self, item: KernelObject) -> Iterator[int]:
+        """How many connections the addresses that an object names have, where that is less than a node's."""
+        for network in _networks(item):
+            if self._paths_in(network):
+                yield self._from(network)
+            if network.prefixlen == network.max_prefixlen:
+                eip = str(network.network_address)
+                if any(each.eip == eip for each in self.plan.limiters):
+                    yield sum(self.by(each) for each in self.plan.limiters if each.eip == eip)
+        if isinstance(item, Route):
+            yield from self._in_table(item)
+
+    def _in_table(self, route: Route) -> Iterator[int]:
+        """Of the rules that lead to a route's table; what no rule takes elsewhere is sent by a fleet's own address."""
+        here = [each for each in self.plan.objects if getattr(each, "namespace", None) == route.namespace]
+        if route.table not in (MAIN_TABLE, LOCAL_TABLE):
+            yield sum(self.on_the_way(each) for each in here if isinstance(each, Rule) and each.table == route.table)
+        elif route.destination == _ANYWHERE and self._node_of(route.namespace).kind == "fleet":
+            yield sum(self._from(IPv4Network(each.address.ip)) for each in here if isinstance(each, Address))
+
+    def _places(self, item: KernelObject) -> Iterator[str]:
+        yield from _namespaces(item)
+        if isinstance(item, Address | Neighbour | Route | BridgePort):
+            yield from self._far_end(item.namespace, item.interface)
+        if isinstance(item, Rule):
+            yield from self._far_end(item.namespace, item.input_interface)
+        for network in _networks(item):
+            if network.prefixlen == network.max_prefixlen:
+                yield from self._owners(network.network_address)
+            enis = {path.eni for path in self._paths_in(network)}
+            yield from (each.namespace for each in self.plan.nodes if len(enis) == 1 and each.name in enis)
+
+    def _far_end(self, namespace: str, interface: str | None) -> Iterator[str]:
+        for pair in self.plan.objects:
+            if isinstance(pair, VethPair):
+                for near, far in ((pair.a, pair.b), (pair.b, pair.a)):
+                    if (near.namespace, near.interface) == (namespace, interface):
+                        yield far.namespace
+
+    def _owners(self, address: IPv4Address) -> Iterator[str]:
+        """Who has an address; a router has one on each of its ports, of which none says more than another."""
+        for each in self.plan.objects:
+            if isinstance(each, Address) and each.address.ip == address:
+                yield each.namespace
+
+    def _paths_in(self, network: IPv4Network) -> list[EniPath]:
+        """The paths whose execution environments, or whose real sockets, have these addresses."""
+        paths = (path for fleet in self.plan.fleets for path in fleet.paths)
+        if network == _ANYWHERE:
+            return []
+        return [each for each in paths if each.first_address in network or each.sockets.first_address in network]
+
+    def _from(self, network: IPv4Network) -> int:
+        return sum(each in network for each in self.sources())
+
+    def _through_namespace(self, namespace: str) -> int:
+        return self.through(self._node_of(namespace))
+
+    def _node_of(self, namespace: str) -> NodePlan:
+        return next(each for each in self.plan.nodes if each.namespace == namespace)
+
+
+def _networks(item: KernelObject) -> Iterator[IPv4Network]:
+    """The addresses that an object names."""
+    match item:
+        case Route():
+            yield item.destination
+            if item.via is not None:
+                yield IPv4Network(item.via)
+        case Rule():
+            yield from (each for each in (item.source, item.destination) if each is not None)
+        case Neighbour():
+            yield IPv4Network(item.address)
+        case Address():
+            yield IPv4Network(item.address.ip)
+
+
+def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
+    """The new plan's limiters of sets that are there already and have no limit: the old plan does not read them."""
+    known = {(each.namespace, each.slots) for each in old.limiters}
+    there = _sets(old) - known
+    return tuple(each for each in new.limiters if (each.namespace, each.slots) in there)
+
+
+def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
+    """Namespace and name of every set of a plan."""
+    rulesets = (each for each in plan.objects if isinstance(each, Ruleset))
+    return frozenset((each.namespace, name) for each in rulesets for name in sets_of(each.text))
+
+
+def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
+    """Namespace → sets that hold more than they should have room for; smaller, they would have no limit at all.
+
+    The kernel compares what a set holds with its size for equality (nft_dynset.c, atomic_add_unless).
+    """
+    places = {(each.namespace, each.slots): each.limit for each in new.limiters}
+    found: dict[str, set[str]] = {}
+    for each in held.readings:
+        place = each.limiter.namespace, each.limiter.slots
+        if each.in_use > places.get(place, each.in_use):
+            found.setdefault(place[0], set()).add(place[1])
+    return {namespace: frozenset(sets) for namespace, sets in found.items()}
+
+
+def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
+    """What the difference would break: of each node the change that breaks most, and how many others there are."""
+    by_node: dict[str, list[Breakage]] = {}
+    for each in (*_of_limits(new, found, held), *_of_objects(found, held)):
+        if each.connections:
+            by_node.setdefault(each.node, []).append(each)
+    return tuple(_as_one(each) for each in by_node.values())
+
+
+def cut_off(before: Topology, after: Topology, held: Held) -> tuple[Breakage, ...]:
+    """Connections whose packets a network ACL would drop: it is stateless. A security group judges new ones only."""
+    causes = [each for each in _cut_off(before, after, held) if each.connections]
+    return (_as_one(causes),) if causes else ()
+
+
+def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage]:
+    functions = {each.name for each in before.functions} & {each.name for each in after.functions}
+    servers = {each.name for each in before.servers} & {each.name for each in after.servers}
+    for function, server, transport in product(sorted(functions), sorted(servers), _TRANSPORTS):
+        ends_before = {way.gateway: _dropped_by_acl(way) for way in ways(before, function, server, transport)}
+        for way in ways(after, function, server, transport):
+            end = _dropped_by_acl(way)
+            if end and way.gateway in ends_before and _is_worse(end, ends_before[way.gateway]):
+                yield Breakage(end.node, end.sentence, held.along(way.gateway, server, transport))
+
+
+def _dropped_by_acl(way: Way) -> DeadEnd | None:
+    end = way.dead_end or way.doubt
+    return end if end and end.kind == "network_acl" else None
+
+
+def _is_worse(end: DeadEnd, before: DeadEnd | None) -> bool:
+    """Whether more connections end here than before: some where all passed, or all where some did."""
+    return before is None or (end.certain and not before.certain)
+
+
+def _as_one(causes: list[Breakage]) -> Breakage:
+    of_a_node = list(dict.fromkeys(causes))
+    worst, more = max(of_a_node, key=lambda each: each.connections), len(of_a_node) - 1
+    return worst._replace(what=f"{worst.what} (and {more} more)") if more else worst
+
+
+def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
+    """Sets that go, are made anew, or are too small for what they hold."""
+    wanted = {(each.namespace, each.table, each.slots): each for each in new.limiters}
+    gone = found.namespaces_gone | _servers_gone(new, held.plan)
+    lost = {
+        (change.old.namespace, name)
+        for change in found.changed
+        if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset)
+        for name in sets_lost(change.old.text, change.new.text)
+    }
+    kept = _sets(new)
+    for limiter in dict.fromkeys((*held.plan.limiters, *(each.limiter for each in held.readings))):
+        now = wanted.get((limiter.namespace, limiter.table, limiter.slots))
+        if limiter.namespace in gone or limiter.destination in gone:
+            continue
+        count, of = held.by(limiter), _of(limiter)
+        place = limiter.namespace, limiter.slots
+        if place in lost or (now is None and place not in kept):
+            yield Breakage(limiter.node, f"it would forget its {of}", count)
+        elif now is not None and now.limit < count:
+            yield Breakage(limiter.node, f"the limit of its {of} would be {now.limit:,}", count)
+
+
+def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
+    """Names of servers that go; they say for themselves what that breaks."""
+    return frozenset(each.name for each in old.servers) - {each.name for each in new.servers}
+
+
+def _of(limiter: Limiter) -> str:
+    words = ["connections"]
+    if limiter.destination is not None:
+        words.append(f"to {limiter.destination}")
+    if limiter.eip is not None:
+        words.append(f"from {limiter.eip}")
+    return " ".join(words)
+
+
+def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
+    gone = found.namespaces_gone
+    for item in found.removed:
+        if isinstance(item, Ruleset) and not sets_of(item.text):
+            continue  # it holds nothing: what it dropped passes
+        # What names a node that goes is no news beside that.
+        if isinstance(item, Namespace) or not gone & held.places_of(item):
+            yield _breakage(item, "would go", held)
+    for change in found.changed:
+        if not isinstance(change.old, Ruleset) and _matters(change.old, change.new):
+            yield _breakage(change.old, "would be shorter" if _is_timeout(change.old) else "would change", held)
+
+
+def _breakage(item: KernelObject, verb: str, held: Held) -> Breakage:
+    namespaces = _namespaces(item)
+    node = next((each for each in held.plan.nodes if each.namespace in namespaces), None)
+    name = "the lab" if node is None else node.name
+    what = "it" if isinstance(item, Namespace) else _short(item, namespaces)
+    return Breakage(name, f"{what} {verb}", held.on_the_way(item))
+
+
+def _namespaces(item: KernelObject) -> tuple[str, ...]:
+    match item:
+        case Namespace(name):
+            return (name,)
+        case VethPair(a, b):
+            return (a.namespace, b.namespace)
+        case ConntrackMax() | File():
+            return ()
+        case _:
+            return (item.namespace,)
+
+
+def _short(item: KernelObject, namespaces: Iterable[str]) -> str:
+    """An object without the namespace that its node says already."""
+    if isinstance(item, Process):
+        return f"its {item.verb} process"
+    if _is_timeout(item):
+        return "its timeouts"
+    text = describe_object(item).partition("\n")[0]
+    for each in namespaces:
+        text = text.removeprefix(f"{each}: ")
+    return text
+
+
+def _matters(old: KernelObject, new: KernelObject) -> bool:
+    """Whether a change can break anything: timeouts that grow do not."""
+    if isinstance(old, Sysctl) and isinstance(new, Sysctl) and old.value.isdigit() and new.value.isdigit():
+        return not _is_timeout(old) or int(new.value) < int(old.value)
+    return not isinstance(old, ConntrackMax | File)
+
+
+def _is_timeout(item: KernelObject) -> bool:
+    return isinstance(item, Sysctl) and "timeout" in item.key

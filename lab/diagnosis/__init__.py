@@ -1,0 +1,1 @@
+"""Evidence, findings, words: why connections were lost."""

@@ -1,0 +1,115 @@
+"""Numbers, each with the command that shows it with plain Linux tools, to be copied to a shell. Pure.
+
+`nft` lists a set in full, 65,000 elements in a fraction of a second, so what is held is counted by `grep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lab.diagnosis.why.limits import LimitAccount
+from lab.impair.faults import Faults, Impairment
+from lab.observe.limits import Limit
+from lab.observe.samples import Sample
+from lab.plan.objects import Barrier
+from lab.slots.counters import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
+from lab.topology.kinds import in_words
+
+__all__ = ["Evidence", "live", "of_barrier", "of_gateway", "of_impairment", "of_limit", "of_packets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a command shows."""
+
+    node: str
+    what: str
+    value: int | None
+    """What it prints; None where it shows what happens."""
+    command: str
+
+
+def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Evidence]:
+    """What a limit holds and has refused; of a run, counters are those at its end (`counted`)."""
+    limit = account.limit
+    node, names = limit.first.node, [each.refused_connections for each in limit.limiters]
+    connections = limit.total(counted, lambda each: each.refused_connections) if counted else account.connections
+    packets = limit.packets(counted) if counted else account.packets
+    yield Evidence(node, "connections refused", connections, _sum(limit, names))
+    packet_names = [each.refused_packets for each in limit.limiters]
+    yield Evidence(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
+    yield Evidence(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
+
+
+def live(limit: Limit) -> Evidence:
+    """Where what is refused can be watched."""
+    command = f"{_inside(limit.first.namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
+    return Evidence(limit.first.node, "each SYN as it is refused", None, command)
+
+
+def of_packets(node: NatNode, sample: Sample) -> Iterator[Evidence]:
+    """What came in at the clients' side of a node and left at the servers'."""
+    if node.node not in sample.nodes:
+        return
+    found = sample.nodes[node.node]
+    yield Evidence(node.node, "packets from clients", found.inner.packets_in, _interface(node, node.inner))
+    yield Evidence(node.node, "packets to servers", found.outer.packets_out, _interface(node, node.outer))
+
+
+def of_gateway(node: NatNode, sample: Sample) -> Iterator[Evidence]:
+    """What CloudWatch's metrics of a NAT gateway are made of."""
+    if node.node not in sample.nodes:
+        return
+    active = f"{_inside(node.namespace)} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
+    found = sample.nodes[node.node]
+    yield Evidence(node.node, "active connections", found.active, active)
+    if lost := found.counters.get(PORTS_NOT_FOUND, 0):
+        added = "conntrack -S | grep -o 'insert_failed=[0-9]*' | awk -F= '{ n += $2 } END { print n }'"
+        what = "SYNs that found a slot, and no free port in the kernel's search"
+        yield Evidence(node.node, what, lost, f"{_inside(node.namespace)} {added}")
+
+
+def of_barrier(barrier: Barrier, packets: int) -> Evidence:
+    """What dropped packets whatever the limits."""
+    command = f"{_inside(barrier.namespace)} nft list counter {barrier.family} {barrier.table} {barrier.counter}"
+    return Evidence(barrier.node, f"packets dropped: {in_words(barrier.kind)} {barrier.name}", packets, command)
+
+
+def of_impairment(each: Impairment, namespaces: Mapping[str, str]) -> Evidence:
+    """What somebody has set on an interface."""
+    inside = _inside(namespaces[each.node])
+    silence = f"{inside} nft list counters netdev"
+    discipline = f"{inside} tc -s qdisc show dev {each.interface}"
+    what = f"packets dropped at {each.interface}: {each.faults}"
+    if not each.faults.silence:
+        return Evidence(each.node, what, each.dropped_packets, discipline)
+    if each.faults == Faults(silence=True):
+        return Evidence(each.node, what, each.dropped_packets, silence)
+    return Evidence(each.node, f"{what} (sum of both)", None, f"{silence}; {discipline}")
+
+
+def _inside(namespace: str) -> str:
+    return f"sudo ip netns exec {namespace}"
+
+
+def _sum(limit: Limit, counters: list[str]) -> str:
+    """A counter, or the sum of several."""
+    inside, table = _inside(limit.first.namespace), limit.first.table
+    if len(counters) == 1:
+        return f"{inside} nft list counter ip {table} {counters[0]}"
+    added = f"$2 ~ /^({'|'.join(counters)})$/ {{ getline; n += $2 }} END {{ print n }}"
+    return f"{inside} nft list counters table ip {table} | awk '{added}'"
+
+
+def _elements(limit: Limit) -> str:
+    inside, table = _inside(limit.first.namespace), limit.first.table
+    sets = [each.slots for each in limit.limiters]
+    if len(sets) == 1:
+        return f"{inside} nft list set ip {table} {sets[0]} | grep -o expires | wc -l"
+    listed = f"for set in {' '.join(sets)}; do nft list set ip {table} $set; done"
+    return f"{inside} sh -c '{listed}' | grep -o expires | wc -l"
+
+
+def _interface(node: NatNode, interface: str) -> str:
+    return f"{_inside(node.namespace)} ip -s link show dev {interface}"

@@ -1,0 +1,170 @@
+"""What raises the threshold, and what people do that does not: each change judged by prediction, none by rule. Pure.
+
+A remedy is a changed topology, which the loader's own checks must pass; its threshold is that of a burst without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from lab.capacity.predict import choose
+from lab.diagnosis.why.changes import Case, Effect, Proposal, proposals
+from lab.diagnosis.why.thresholds import Question, Threshold, shared_threshold, threshold
+from lab.topology import Topology
+from lab.topology.checks import check
+from lab.topology.draft import draft
+from lab.topology.kinds import in_words
+from traffic.spec import Protocol
+
+__all__ = ["Remedy", "remedies"]
+
+_EFFECTS: tuple[Effect, ...] = get_args(Effect)
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change, and how many connections are held when the first is lost, before and after it."""
+
+    what: str
+    """As a noun: `a second Elastic IP for natgw`."""
+    change: str
+    """The same in the topology's words."""
+    threshold_before: int | None
+    threshold_after: int | None
+    """None: no limit is left, or it is not known, or it cannot be done; the effect tells which."""
+    binds_after: str | None
+    """The kind of the limiter that refuses first then."""
+    effect: Effect
+    note: str = ""
+    """Why there is no number, or no effect."""
+    condition: str = ""
+    """What it takes that no topology tells."""
+    meanwhile: str = ""
+    """What other functions do, before and after."""
+    topology: Topology | None = None
+    """The changed one."""
+
+    @property
+    def sentence(self) -> str:
+        """The remedy and its effect."""
+        return _SENTENCES[self.effect](self)
+
+
+def remedies(
+    topology: Topology, function: str | None = None, server: str | None = None, protocol: Protocol = "tcp"
+) -> tuple[Remedy, ...]:
+    """What can be done for a function's connections to a server.
+
+    What raises the threshold comes first, the smallest change before others; then what does something else, or nothing.
+    None is the first function, and the first server. UsageError for names that the topology has not.
+    """
+    question = Question(
+        choose((each.name for each in topology.functions), function, "function"),
+        choose((each.name for each in topology.servers), server, "server"),
+        protocol,
+    )
+    before = threshold(topology, question)
+    if before.unlimited:
+        return ()
+    case = Case(topology, question, before)
+    found = [(_judged(topology, question, before, each), each.pair) for each in proposals(case)]
+    return tuple(sorted(_without_useless_pairs(found), key=lambda each: _EFFECTS.index(each.effect)))
+
+
+# ── What becomes of the threshold ───────────────────────────────────────────────────────────────────────────
+
+
+def _judged(topology: Topology, question: Question, alone: Threshold, proposal: Proposal) -> Remedy:
+    before = shared_threshold(topology, question, proposal.sharers) if proposal.sharers else alone
+    note = proposal.note or (_fault(proposal.topology) if proposal.topology else "")
+    remedy = Remedy(
+        what=proposal.what,
+        change=proposal.change,
+        threshold_before=before.held,
+        threshold_after=None,
+        binds_after=None,
+        effect="impossible",
+        note=note,
+        condition=proposal.condition,
+        meanwhile=proposal.meanwhile,
+        topology=proposal.topology,
+    )
+    if proposal.effect is not None:
+        return replace(remedy, effect=proposal.effect)
+    if proposal.topology is None or _fault(proposal.topology):
+        return replace(remedy, topology=None)
+    after = (
+        shared_threshold(proposal.topology, question, proposal.sharers)
+        if proposal.sharers
+        else threshold(proposal.topology, question)
+    )
+    if after.unlimited:
+        return replace(remedy, effect="unlimited")
+    if before.held is None or after.held is None:
+        return replace(remedy, threshold_after=after.held, effect="unknown", note=after.unknown or before.unknown or "")
+    effect: Effect = "raises" if after.held > before.held else "nothing"
+    note = note or (after.dead_end or "" if effect == "nothing" else "")
+    return replace(remedy, threshold_after=after.held, binds_after=after.kind, effect=effect, note=note)
+
+
+def _fault(topology: Topology) -> str:
+    """What the loader would say of a file with this topology; nothing if it is in order."""
+    document = topology.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return next((fault.text for fault in check(draft(document))), "")
+
+
+def _without_useless_pairs(found: list[tuple[Remedy, bool]]) -> Iterator[Remedy]:
+    """Two changes at a time are told where they come further than either alone."""
+    furthest = max((remedy.threshold_after or 0 for remedy, pair in found if not pair), default=0)
+    for remedy, pair in found:
+        if not pair or (remedy.effect == "raises" and (remedy.threshold_after or 0) > furthest):
+            yield remedy
+
+
+# ── Sentences ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _raises(remedy: Remedy) -> str:
+    numbers = f"{_connections(remedy.threshold_after)} instead of {remedy.threshold_before:,}"
+    return f"{_conditional(remedy)}: {_meanwhile(numbers, remedy)}; then {_binds(remedy)}."
+
+
+def _nothing(remedy: Remedy) -> str:
+    reason = remedy.note or _binds(remedy)
+    if (remedy.threshold_after or 0) < (remedy.threshold_before or 0):
+        return f"{_opening(remedy)}: only {_meanwhile(_connections(remedy.threshold_after), remedy)}; {reason}."
+    return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
+
+
+def _meanwhile(words: str, remedy: Remedy) -> str:
+    return ", ".join(filter(None, (words, remedy.meanwhile)))
+
+
+def _binds(remedy: Remedy) -> str:
+    return f"the {in_words(remedy.binds_after)} binds" if remedy.binds_after else "connections end for another reason"
+
+
+def _connections(number: int | None) -> str:
+    return f"{number:,} connection{'' if number == 1 else 's'}"
+
+
+def _opening(remedy: Remedy) -> str:
+    """A name keeps its small letter."""
+    return remedy.what[0].upper() + remedy.what[1:] if remedy.what.split()[0] in _ARTICLES else remedy.what
+
+
+def _conditional(remedy: Remedy) -> str:
+    return ", ".join(filter(None, (_opening(remedy), remedy.condition)))
+
+
+_ARTICLES = ("a", "an", "one", "another", "reuse")
+_SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
+    "raises": _raises,
+    "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",
+    "saves": lambda remedy: f"{_opening(remedy)}: {remedy.note}.",
+    "unknown": lambda remedy: f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}.",
+    "nothing": _nothing,
+    "impossible": lambda remedy: f"{_opening(remedy)}: not possible; {remedy.note}.",
+}

@@ -1,0 +1,98 @@
+"""How far a burst without end comes on a topology, and what stops it: predictions only, no number of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.capacity.predict import InUse, Prediction, predict
+from lab.paths.ways import ways
+from lab.topology import Topology
+from traffic.spec import Protocol
+
+__all__ = ["Question", "Threshold", "shared_threshold", "threshold"]
+
+_ENDLESS = 1 << 40
+"""More connections than any topology carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whose connections, and to which server."""
+
+    function: str
+    server: str
+    protocol: Protocol = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """How many connections are held when the first of a burst without end is lost."""
+
+    held: int | None
+    """None: none is ever lost, or it is not known."""
+    kind: str | None = None
+    """Of the limiter that refuses it; None where connections end for another reason, or never."""
+    nodes: tuple[str, ...] = ()
+    """The limiters that refuse it or one of those just after it, since connections take turns."""
+    unknown: str | None = None
+    """Why arithmetic does not know, where it does not."""
+    dead_end: str | None = None
+    """Where it is lost, if that is no limit."""
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether no limit is on the way."""
+        return self.held is None and self.unknown is None
+
+
+def _nothing(_: str) -> int:
+    return 0
+
+
+def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) -> Threshold:
+    """The threshold of a burst without end, as `lab.capacity.predict` has it."""
+    found = _predicted(topology, question, _ENDLESS, in_use)
+    if found.unknown or found.drop_threshold is None:
+        return Threshold(None, unknown=found.unknown)
+    at = found.drop_threshold
+    turns = len(ways(topology, question.function, question.server, question.protocol))
+    kind = _predicted(topology, question, at + 1, in_use).bottleneck
+    soon = _predicted(topology, question, at + turns, in_use)
+    nodes = tuple(each.node for each in soon.limiters if each.refused and each.kind == kind)
+    return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(found.dead_ends), None))
+
+
+def shared_threshold(topology: Topology, question: Question, others: Sequence[str]) -> Threshold:
+    """The threshold while other functions hold as many connections to the same server as this one."""
+    alone = threshold(topology, question)
+    if alone.held is None:
+        return alone
+    low, high = 0, alone.held + 1  # it holds `low` beside the others, and not `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        beside = threshold(topology, question, _held_by(topology, question, others, middle))
+        low, high = (middle, high) if beside.held is None or beside.held >= middle else (low, middle)
+    beside = threshold(topology, question, _held_by(topology, question, others, low + 1))
+    return Threshold(low, beside.kind, beside.nodes, beside.unknown, beside.dead_end)
+
+
+def _held_by(topology: Topology, question: Question, others: Sequence[str], each: int) -> InUse:
+    """What these functions hold of each limiter with so many connections each."""
+    held: dict[str, int] = {}
+    for function in others if each else ():
+        found = _predicted(topology, Question(function, question.server, question.protocol), each, _nothing)
+        for load in found.limiters:
+            held[load.node] = held.get(load.node, 0) + load.admitted
+    return lambda node: held.get(node, 0)
+
+
+def _predicted(topology: Topology, question: Question, connections: int, in_use: InUse) -> Prediction:
+    return predict(
+        topology,
+        connections,
+        function=question.function,
+        server=question.server,
+        protocol=question.protocol,
+        in_use=in_use,
+    )

@@ -1,0 +1,144 @@
+"""Security groups and network ACLs in nft text: what they forbid is counted and dropped before any limit is asked.
+
+Each is a chain that returns what is allowed and drops the rest, in the order of `lab.schema.firewall`. A security
+group's is asked by its ENI for new connections only; what has a slot has passed it. A network ACL's is asked by the
+VPC's router, without memory, for every packet between the ports of two subnets. Where nobody describes one, there is
+no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is no port of this
+router, and is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from itertools import starmap
+from typing import NamedTuple
+
+from lab.plan.objects import Barrier
+from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
+from lab.schema.words import LAST_PORT
+from lab.slots import ruleset as slots
+from lab.topology import Eni, Vpc
+
+__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "security_groups"]
+
+_FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
+_ALL_PORTS = (0, LAST_PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Something that drops packets: what a table defines for it, the rules that lead there, and its counter."""
+
+    definitions: tuple[str, ...]
+    rules: tuple[str, ...]
+    barriers: tuple[Barrier, ...]
+
+
+class SubnetPort(NamedTuple):
+    """A port of the VPC's router, by the subnet that its network interface is in."""
+
+    subnet: str
+    interface: str
+    clients: bool
+    """Whether connections come from there: a Hyperplane ENI, to which nothing connects."""
+
+
+def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) -> Iterator[Gate]:
+    """The gate of an ENI for new connections from its inner side; none where its groups allow everything."""
+    rules = group_rules(vpc.security_groups, eni.security_groups)
+    if rules is None:
+        return
+    name = "security_groups"
+    yield Gate(
+        _definitions(name, rules, "egress"),
+        (f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} jump {name}',),
+        (Barrier(eni.name, "security_group", ", ".join(eni.security_groups), namespace, table, name),),
+    )
+
+
+def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: str) -> Iterator[Gate]:
+    """The gates between subnets; a packet passes those of the subnet that it leaves first."""
+    for judge in _judges(vpc.network_acls):
+        borders = tuple(_borders(judge, ports))
+        if borders:
+            name = judge.name
+            yield Gate(
+                _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
+                tuple(f"{border} jump {name}" for border in borders),
+                (
+                    Barrier(
+                        vpc.node, "network_acl", judge.acl.name, namespace, table, name, judge.direction, judge.answers
+                    ),
+                ),
+            )
+
+
+def missing_route(
+    node: str, name: str, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
+) -> Gate:
+    """What counts and drops packets that come in by these interfaces and leave the ranges that are inside."""
+    counter = f"no_route_{slots.identifier(name)}"
+    ports = ", ".join(f'"{interface}"' for interface in interfaces)
+    ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
+    rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
+    return Gate((f"counter {counter} {{ }}",), (rule,), (Barrier(node, "no_route", name, namespace, table, counter),))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """A network ACL's entries of one direction, for what goes to servers or for their answers."""
+
+    acl: NetworkAcl
+    direction: Direction
+    answers: bool
+
+    @property
+    def name(self) -> str:
+        """Of its chain, and its counter."""
+        return f"acl_{slots.identifier(self.acl.name)}_{self.direction}_{'answers' if self.answers else 'requests'}"
+
+    @property
+    def at_clients(self) -> bool:
+        """Whether it stands at the ports of clients; what leaves there is no answer, what enters is one."""
+        return (self.direction == "egress") is not self.answers
+
+
+def _judges(acls: Iterable[NetworkAcl]) -> Iterator[_Judge]:
+    directions: tuple[Direction, ...] = ("egress", "ingress")
+    return starmap(_Judge, ((acl, each, late) for each in directions for acl in acls for late in (False, True)))
+
+
+def _borders(judge: _Judge, ports: Sequence[SubnetPort]) -> Iterator[str]:
+    """Matches of what crosses the border of each of the ACL's subnets at the judged ports."""
+    near, far = ("iifname", "oifname") if judge.direction == "egress" else ("oifname", "iifname")
+    for subnet in judge.acl.subnets:
+        inside = [each for each in ports if each.subnet == subnet]
+        judged = [each for each in inside if each.clients is judge.at_clients]
+        if judged:
+            yield f"{near} {_listed(judged)} {far} != {_listed(inside)}"
+
+
+def _listed(ports: Iterable[SubnetPort]) -> str:
+    quoted = ", ".join(f'"{each.interface}"' for each in ports)
+    return f"{{ {quoted} }}"
+
+
+def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[str, str]:
+    """A counter, and the chain of the same name: whatever it does not return has been counted and dropped."""
+    drop = f"counter name {name} drop"
+    judged = (" ".join((*_match(rule, direction), "return" if rule.action == "allow" else drop)) for rule in rules)
+    return f"counter {name} {{ }}", slots.chain(name, *judged, drop)
+
+
+def _match(rule: Rule, direction: Direction) -> Iterator[str]:
+    if rule.block.prefixlen:
+        yield f"{_FAR[direction]} {rule.block}"
+    if rule.protocol != "all":
+        ports = (rule.first_port, rule.last_port)
+        yield f"meta l4proto {rule.protocol}" if ports == _ALL_PORTS else f"{rule.protocol} dport {_range(*ports)}"
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

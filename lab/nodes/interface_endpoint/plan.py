@@ -1,0 +1,142 @@
+"""An interface endpoint (AWS PrivateLink): a private address in a subnet that stands for a server outside the VPC.
+
+The resolver answers the server's name with the endpoint's address (private DNS), the endpoint translates the
+destination. The source stays the ENI's private address, where AWS shows the service an address of its load balancer:
+nothing counts by it. The functions' ENIs are in this path as in any other ("Lambda accesses resources in your VPC using
+a Hyperplane ENI", AWS Lambda Developer Guide).
+
+The load balancer's own figure, "55,000 simultaneous connections … to each unique target" (Elastic Load Balancing user
+guide, "Network Load Balancers"), is a knob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes import parts
+from lab.nodes.interface_endpoint.model import InterfaceEndpoint
+from lab.plan.addressing import INTERNET_ROUTER, subnet_router
+from lab.plan.layout import ExitLayout, Layout
+from lab.plan.objects import NatNode, NodePlan, Route, Rule, Ruleset
+from lab.slots import ruleset as slots
+from lab.topology import Server
+
+__all__ = ["TABLE", "plan"]
+
+TABLE = "interface_endpoint"
+_UNLIMITED = 1 << 20
+"""A set's size where there is no limit: more connections than a lab can hold."""
+_PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
+_FIRST_TABLE = 2000
+_BY_SERVER = 200
+
+_Endpoint = ExitLayout[InterfaceEndpoint]
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """All interface endpoints."""
+    for endpoint in layout.exits_of(InterfaceEndpoint):
+        server = next(each for each in layout.topology.servers if each.name == endpoint.settings.server)
+        yield from _ports(layout, endpoint)
+        yield from _way_back(layout, endpoint, server)
+        yield from _translation(endpoint, server)
+        yield NodePlan(
+            endpoint.node,
+            InterfaceEndpoint.KIND,
+            endpoint.namespace,
+            (str(endpoint.address),),
+            alias=endpoint.settings.name,
+        )
+        yield NatNode(
+            endpoint.node,
+            InterfaceEndpoint.KIND,
+            endpoint.namespace,
+            TABLE,
+            endpoint.vpc.near.interface,
+            endpoint.internet.near.interface,
+            endpoint.settings.idle_timeout_s,
+        )
+
+
+def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
+    yield from parts.router(endpoint.namespace)
+    yield parts.veth(endpoint.vpc)
+    yield parts.veth(endpoint.internet)
+    yield parts.own_address(endpoint.vpc.near, endpoint.address)
+    yield from parts.through(
+        endpoint.vpc, layout.topology.vpc_of(endpoint.subnet.name).cidr, subnet_router(endpoint.subnet.cidr)
+    )
+    yield from parts.through(endpoint.internet, parts.ANYWHERE, INTERNET_ROUTER)
+
+
+def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
+    """From the server to private addresses: through its endpoint, at whose side the VPC begins."""
+    at, index = endpoint.internet.far, layout.destination_index(server)
+    yield parts.own_address(at, INTERNET_ROUTER)
+    yield from parts.host_behind(endpoint.internet, endpoint.address)
+    yield Route(
+        at.namespace,
+        layout.topology.vpc_of(endpoint.subnet.name).cidr,
+        at.interface,
+        endpoint.address,
+        table=_FIRST_TABLE + index,
+    )
+    yield Rule(
+        at.namespace,
+        _BY_SERVER + index,
+        _FIRST_TABLE + index,
+        source=parts.host(server.address),
+        destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
+    )
+
+
+def _translation(endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
+    settings = endpoint.settings
+    sets = tuple(
+        slots.SlotSet(
+            name=f"{slots.identifier(server.name)}_{protocol}",
+            key=slots.SOURCE_ONLY,
+            protocols=(protocol,),
+            mark=mark,
+            size=settings.connections_per_target or _UNLIMITED,
+            idle_s=settings.idle_timeout_s,
+            half_open_s=settings.half_open_timeout_s,
+            port_hold_s=settings.port_hold_s,
+        )
+        for mark, protocol in enumerate(_PROTOCOLS, 1)
+    )
+    yield from parts.conntrack_sysctls(endpoint.namespace, sets[0])
+    yield Ruleset(endpoint.namespace, _ruleset(endpoint, server, sets))
+    if settings.connections_per_target is not None:
+        for slot_set in sets:
+            yield slots.limiter(
+                slot_set,
+                node=endpoint.node,
+                kind=settings.KIND,
+                namespace=endpoint.namespace,
+                table=TABLE,
+                destination=server.name,
+            )
+
+
+def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...]) -> str:
+    inner = endpoint.vpc.near.interface
+    admitted = ", ".join(f"{slot_set.protocols[0]} : goto admit_{slot_set.name}" for slot_set in sets)
+    return slots.table(
+        TABLE,
+        *slots.definitions(sets),
+        *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
+        *(slots.refusal_chain(slot_set.name) for slot_set in sets),
+        *(
+            slots.chain(f"admit_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}")
+            for slot_set in sets
+        ),
+        slots.chain("admit", f"meta l4proto vmap {{ {admitted} }}"),
+        *slots.forward_chains(sets, inner),
+        slots.chain(
+            "translate",
+            "type nat hook prerouting priority dstnat; policy accept;",
+            f'iifname "{inner}" ip daddr {endpoint.address} meta l4proto {{ tcp, udp }} th dport {server.port} '
+            f"dnat to {server.address}",
+        ),
+    )

@@ -1,0 +1,213 @@
+"""A NAT gateway: source NAT to its Elastic IPs, each with so many connections per unique destination.
+
+"Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination … a unique
+combination of destination IP address, the destination port, and protocol" (Amazon VPC user guide, "NAT gateways").
+So there is one slot set per (Elastic IP, server, protocol). A new connection starts at the Elastic IP that the policy
+picks; when that one's set is full it spills over to the next. When all are full the SYN is dropped, and the counters
+say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are 85 % of them, so the
+kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
+
+Destinations that the topology does not name share one slow path per Elastic IP, `ct count`, which walks a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lab.nodes import parts
+from lab.plan.addressing import INTERNET_ROUTER, subnet_router
+from lab.plan.layout import ElasticIp, Layout, NatLayout
+from lab.plan.objects import NatNode, NodePlan, Ruleset
+from lab.schema.limits import NAT_EIPS
+from lab.slots import ruleset as slots
+from lab.slots.counters import ADMITTED, OTHER_PACKETS
+from lab.topology import NatGateway, Server
+
+__all__ = ["TABLE", "plan"]
+
+TABLE = "nat_gateway"
+_PORTS = "1024-65535"
+_PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
+_FIRST_MARK = 1
+"""Marks go by destination, protocol and Elastic IP, so that they stay when an Elastic IP comes or goes."""
+_FIRST_FALLBACK_MARK = 0xF000
+"""Marks from here on belong to destinations that the topology does not name."""
+_FALLBACK_DESTINATIONS = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """A unique destination and its slot sets, one per Elastic IP."""
+
+    server: Server
+    protocol: slots.Protocol
+    sets: tuple[slots.SlotSet, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{slots.identifier(self.server.name)}_{self.protocol}"
+
+    @property
+    def match(self) -> str:
+        return f"{self.server.address} . {self.server.port} . {self.protocol}"
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """All NAT gateways."""
+    for nat in layout.nat_gateways:
+        yield from _ports(layout, nat)
+        yield from _limiters(layout, nat)
+
+
+def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
+    inner = nat.vpc.near
+    yield from parts.router(nat.namespace)
+    yield parts.veth(nat.vpc)
+    yield parts.veth(nat.internet)
+    yield parts.own_address(inner, nat.address)
+    vpc = layout.topology.vpc_of(nat.subnet.name)
+    for cidr in (vpc.cidr, *(other.cidr for other, _ in layout.joined(vpc))):
+        yield from parts.through(nat.vpc, cidr, subnet_router(nat.subnet.cidr))
+    yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
+    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
+    # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.
+    addresses = (str(nat.address), *(str(each.address) for each in nat.elastic_ips))
+    yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
+    outer, idle_timeout_s = nat.internet.near.interface, nat.gateway.idle_timeout_s
+    yield NatNode(nat.node, "nat_gateway", nat.namespace, TABLE, inner.interface, outer, idle_timeout_s)
+
+
+def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
+    destinations = tuple(_destinations(layout, nat))
+    yield from parts.conntrack_sysctls(nat.namespace, destinations[0].sets[0])
+    yield Ruleset(nat.namespace, _ruleset(nat, destinations))
+    for destination in destinations:
+        for slot_set, elastic_ip in zip(destination.sets, nat.elastic_ips, strict=True):
+            yield slots.limiter(
+                slot_set,
+                node=nat.node,
+                kind="nat_gateway",
+                namespace=nat.namespace,
+                table=TABLE,
+                eip=str(elastic_ip.address),
+                destination=destination.server.name,
+            )
+
+
+def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
+    for server in layout.topology.servers:
+        for number, protocol in enumerate(_PROTOCOLS):
+            first_mark = _FIRST_MARK + (layout.destination_index(server) * len(_PROTOCOLS) + number) * NAT_EIPS
+            sets = tuple(_slot_set(nat.gateway, server, protocol, eip, first_mark) for eip in nat.elastic_ips)
+            yield _Destination(server, protocol, sets)
+
+
+def _slot_set(
+    gateway: NatGateway, server: Server, protocol: slots.Protocol, eip: ElasticIp, first_mark: int
+) -> slots.SlotSet:
+    return slots.SlotSet(
+        name=f"eip{eip.number}_{slots.identifier(server.name)}_{protocol}",
+        key=slots.SOURCE_ONLY,
+        protocols=(protocol,),
+        mark=first_mark + eip.number - 1,
+        size=gateway.connections_per_destination,
+        idle_s=gateway.idle_timeout_s,
+        half_open_s=gateway.half_open_timeout_s,
+        port_hold_s=gateway.port_hold_s,
+        ends=eip.drains_until,
+    )
+
+
+def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> str:
+    sets = tuple(slot_set for destination in destinations for slot_set in destination.sets)
+    chains = (chain for destination in destinations for chain in _choice(nat.gateway, destination))
+    targets = ", ".join(f"{each.match} : goto choose_{each.label}" for each in destinations)
+    return slots.table(
+        TABLE,
+        *slots.definitions(sets),
+        *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
+        *(slots.refusal_chain(slot_set.name) for slot_set in sets),
+        *chains,
+        *_fallback(nat),
+        slots.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
+        *slots.forward_chains(sets, nat.vpc.near.interface, without_slots=_fallback_marks(nat)),
+        slots.chain(
+            "translate",
+            "type nat hook postrouting priority srcnat; policy accept;",
+            *_translations(nat, destinations),
+        ),
+    )
+
+
+def _choice(gateway: NatGateway, destination: _Destination) -> Iterator[str]:
+    """Where a new connection starts, and from there on which Elastic IPs it may have; one that drains takes none."""
+    sets = [slot_set for slot_set in destination.sets if slot_set.ends is None]
+    for start, first in enumerate(sets):
+        order = (*sets[start:], *sets[:start]) if gateway.spill_over else (first,)
+        yield slots.chain(
+            f"start_{first.name}",
+            *(rule for slot_set in order for rule in slot_set.admit()),
+            f"goto refuse_{first.name}",
+        )
+    targets = [f"start_{slot_set.name}" for slot_set in sets]
+    yield slots.chain(f"choose_{destination.label}", _pick(gateway, targets))
+
+
+def _pick(gateway: NatGateway, targets: list[str]) -> str:
+    if len(targets) == 1:
+        return f"goto {targets[0]}"
+    picker = {
+        "round_robin": f"numgen inc mod {len(targets)}",
+        "hash": f"jhash {slots.WHOLE_TUPLE.original} mod {len(targets)} seed 0x1ab",
+    }[gateway.eip_selection]
+    verdicts = ", ".join(f"{index} : goto {target}" for index, target in enumerate(targets))
+    return f"{picker} vmap {{ {verdicts} }}"
+
+
+def _fallback(nat: NatLayout) -> Iterator[str]:
+    """Undeclared destinations: `ct count` per (Elastic IP, destination); it counts TCP and UDP in one list each."""
+    limit = nat.gateway.connections_per_destination
+    for protocol in _PROTOCOLS:
+        yield from slots.refusal_counters(f"undeclared_{protocol}")
+        yield slots.refusal_chain(f"undeclared_{protocol}")
+    refusals = ", ".join(f"{protocol} : goto refuse_undeclared_{protocol}" for protocol in _PROTOCOLS)
+    yield slots.chain("refuse_undeclared", f"meta l4proto vmap {{ {refusals} }}")
+    yield from slots.track_chains_without_slots("undeclared")
+    indices = []
+    for elastic_ip in nat.elastic_ips:
+        index = elastic_ip.number
+        if elastic_ip.drains_until is not None:
+            ended = f"meta time >= {elastic_ip.drains_until} counter name {OTHER_PACKETS} drop"
+            yield slots.chain(f"eip{index}_undeclared_track", ended, "goto undeclared_track")
+            continue
+        indices.append(index)
+        yield (
+            f"set eip{index}_undeclared {{ type ipv4_addr . inet_service . inet_proto; "
+            f"size {_FALLBACK_DESTINATIONS}; flags dynamic; }}"
+        )
+        yield slots.chain(
+            f"start_eip{index}_undeclared",
+            f"add @eip{index}_undeclared {{ ip daddr . th dport . meta l4proto ct count over {limit} }} "
+            "goto refuse_undeclared",
+            f"ct mark set {_FIRST_FALLBACK_MARK + index:#x}",
+            f"meta l4proto tcp counter name {ADMITTED} goto admitted",
+            "accept",
+        )
+    targets = [f"start_eip{index}_undeclared" for index in indices]
+    yield slots.chain("choose_undeclared", _pick(nat.gateway, targets))
+
+
+def _fallback_marks(nat: NatLayout) -> Iterator[tuple[int, str]]:
+    """Mark → the name of the chains that track it."""
+    for each in nat.elastic_ips:
+        name = "undeclared" if each.drains_until is None else f"eip{each.number}_undeclared"
+        yield _FIRST_FALLBACK_MARK + each.number, name
+
+
+def _translations(nat: NatLayout, destinations: tuple[_Destination, ...]) -> Iterator[str]:
+    for index, elastic_ip in enumerate(nat.elastic_ips):
+        marks = [destination.sets[index].mark for destination in destinations]
+        marks.append(_FIRST_FALLBACK_MARK + elastic_ip.number)
+        listed = ", ".join(f"{mark:#x}" for mark in marks)
+        yield f"meta l4proto {{ tcp, udp }} ct mark {{ {listed} }} snat to {elastic_ip.address}:{_PORTS}"

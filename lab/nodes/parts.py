@@ -1,0 +1,139 @@
+"""What node modules yield, and the few pieces that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from lab.plan.layout import Link
+from lab.plan.objects import (
+    Address,
+    Barrier,
+    FleetPlan,
+    KernelObject,
+    Namespace,
+    NatNode,
+    Neighbour,
+    NodePlan,
+    Port,
+    Route,
+    Ruleset,
+    ServerPlan,
+    Sysctl,
+    VethPair,
+)
+from lab.slots.limiter import Limiter
+from lab.slots.ruleset import SlotSet
+from traffic.spec import ENGINE_DSCP
+
+__all__ = [
+    "ANYWHERE",
+    "Part",
+    "conntrack_sysctls",
+    "host",
+    "host_behind",
+    "namespace",
+    "own_address",
+    "ring_owns_marked",
+    "router",
+    "through",
+    "veth",
+]
+
+Part = KernelObject | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
+
+ANYWHERE = IPv4Network("0.0.0.0/0")
+
+_QUIET = (
+    # The lab is IPv4; IPv6's own chatter (DAD, MLD, router solicitations) would only blur captures and counters.
+    ("net.ipv6.conf.all.disable_ipv6", "1", True),
+    ("net.ipv6.conf.default.disable_ipv6", "1", True),
+    # Replies take another table than requests do, so a reverse path check would drop them (ip-sysctl.rst).
+    ("net.ipv4.conf.all.rp_filter", "0", False),
+    ("net.ipv4.conf.default.rp_filter", "0", False),
+)
+_FORWARDING = (
+    ("net.ipv4.ip_forward", "1", False),
+    ("net.ipv4.conf.all.send_redirects", "0", False),
+    ("net.ipv4.conf.default.send_redirects", "0", False),
+    # A router has no sockets: looking for one before routing costs a few per cent (ip-sysctl.rst, ip_early_demux).
+    ("net.ipv4.ip_early_demux", "0", False),
+)
+
+
+def namespace(name: str) -> Iterator[Part]:
+    """A namespace that minds its own business."""
+    yield Namespace(name)
+    yield from (Sysctl(name, key, value, optional) for key, value, optional in _QUIET)
+
+
+def router(name: str) -> Iterator[Part]:
+    """A namespace that forwards."""
+    yield from namespace(name)
+    yield from (Sysctl(name, key, value, optional) for key, value, optional in _FORWARDING)
+
+
+def veth(link: Link) -> VethPair:
+    """The veth pair of a link."""
+    return VethPair(link.near, link.far)
+
+
+def host(address: IPv4Address) -> IPv4Network:
+    """An address as a /32."""
+    return IPv4Network((address, 32))
+
+
+def host_behind(link: Link, address: IPv4Address) -> Iterator[Part]:
+    """At the far end of a link: the address lives behind this port, at the near end's MAC address."""
+    at = link.far
+    yield Route(at.namespace, host(address), at.interface)
+    yield Neighbour(at.namespace, at.interface, address, link.near.mac)
+
+
+def own_address(at: Port, address: IPv4Address, prefix: int = 32) -> Address:
+    """An address on a port; a /32 unless the port is on a shared segment."""
+    return Address(at.namespace, at.interface, IPv4Interface((address, prefix)))
+
+
+def through(link: Link, destination: IPv4Network, via: IPv4Address) -> Iterator[Part]:
+    """At the near end of a link: the destination is reached through the far end."""
+    at = link.near
+    yield Neighbour(at.namespace, at.interface, via, link.far.mac)
+    yield Route(at.namespace, destination, at.interface, via)
+
+
+def ring_owns_marked(name: str) -> Ruleset:
+    """The kernel leaves the packet engine's marked frames to the AF_PACKET rings, which see them before this hook."""
+    text = (
+        "table ip packet_engine {\n"
+        "  chain marked_frames {\n"
+        "    type filter hook prerouting priority raw; policy accept;\n"
+        f"    ip dscp {ENGINE_DSCP} drop\n"
+        "  }\n"
+        "}\n"
+    )
+    return Ruleset(name, text)
+
+
+def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:
+    """Conntrack's timeouts, equal to the slots' (nf_conntrack-sysctl.rst); whole seconds, at least one."""
+    idle_s, half_open_s, closed_s = slots.idle_s, slots.half_open_s, max(slots.port_hold_s, 1)
+    timeouts = {
+        "tcp_timeout_syn_sent": half_open_s,
+        "tcp_timeout_syn_recv": half_open_s,
+        "tcp_timeout_established": idle_s,
+        "tcp_timeout_unacknowledged": idle_s,
+        "tcp_timeout_max_retrans": idle_s,
+        "tcp_timeout_fin_wait": idle_s,
+        "tcp_timeout_close_wait": idle_s,
+        "tcp_timeout_last_ack": closed_s,
+        "tcp_timeout_time_wait": closed_s,
+        "tcp_timeout_close": closed_s,
+        "udp_timeout": idle_s,
+        "udp_timeout_stream": idle_s,
+    }
+    for key, seconds in timeouts.items():
+        yield Sysctl(namespace, f"net.netfilter.nf_conntrack_{key}", str(seconds))
+    yield Sysctl(namespace, "net.ipv4.fwmark_reflect", "1")
+    # A packet in the middle of a connection that conntrack has forgotten is invalid, not a new connection.
+    yield Sysctl(namespace, "net.netfilter.nf_conntrack_tcp_loose", "0")

@@ -1,0 +1,88 @@
+"""The name server: reached without crossing an ENI, which is why DNS succeeds when connections do not.
+
+With `in: vpc` it is one of the customer's own, in a subnet (as by DHCP options): questions then cross the ENI like any
+other flow over UDP, and fail with the rest when it is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes import parts
+from lab.plan import addressing
+from lab.plan.layout import Layout, ResolverLayout
+from lab.plan.objects import Barrier, Neighbour, NodePlan, Process, Route, Ruleset
+from lab.slots import ruleset as slots
+from lab.topology import Subnet
+from traffic.spec import ResolverSpec
+
+__all__ = ["TABLE", "plan"]
+
+TABLE = "resolver"
+_SOURCES = 1_048_576
+"""More network interfaces than a lab has execution environments."""
+_FORGET_S = 2
+"""Who has asked nothing for a second has all of the second's packets again."""
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """One resolver, its way back to those who ask, its quota, its process."""
+    resolver = layout.resolver
+    yield from parts.namespace(resolver.namespace)
+    yield parts.veth(resolver.link)
+    yield from _in_service_vpc(layout) if resolver.subnet is None else _in_subnet(resolver, resolver.subnet)
+    yield parts.ring_owns_marked(resolver.namespace)
+    if rate := layout.topology.service_vpc.resolver.packets_per_second:
+        yield from _quota(resolver, rate)
+    yield Process(resolver.namespace, "resolver", _spec(layout).to_json())
+    yield NodePlan(resolver.node, "resolver", resolver.namespace, (str(resolver.address),))
+
+
+def _in_service_vpc(layout: Layout) -> Iterator[parts.Part]:
+    resolver, port = layout.resolver, layout.resolver.link.near
+    yield parts.own_address(port, resolver.address, addressing.segment(layout.topology.service_vpc.cidr).prefixlen)
+    for fleet in layout.fleets:
+        yield Neighbour(port.namespace, port.interface, fleet.address, fleet.service.near.mac)
+        for pair in fleet.pairs:
+            yield Route(port.namespace, pair.network, port.interface, fleet.address)
+
+
+def _in_subnet(resolver: ResolverLayout, subnet: Subnet) -> Iterator[parts.Part]:
+    yield parts.own_address(resolver.link.near, resolver.address)
+    yield from parts.through(resolver.link, parts.ANYWHERE, addressing.subnet_router(subnet.cidr))
+
+
+def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
+    """So many packets per second from each interface; the rest is dropped before rings and sockets see it.
+
+    An AF_PACKET ring bound to IPv4 is behind this hook and before all others (net/core/dev.c). An interface may send a
+    second's packets at once: then its bucket is empty, and fills at the rate (nft_limit.c).
+    """
+    yield Ruleset(
+        resolver.namespace,
+        slots.table(
+            TABLE,
+            "counter over_quota { }",
+            f"set interfaces {{ type ipv4_addr; size {_SOURCES}; flags dynamic,timeout; timeout {_FORGET_S}s; }}",
+            slots.chain(
+                "arriving",
+                f'type filter hook ingress device "{resolver.link.near.interface}" priority filter; policy accept;',
+                # Frames of others come as well, as long as a bridge does not know where they belong.
+                f"ip daddr != {resolver.address} accept",
+                f"update @interfaces {{ ip saddr limit rate over {rate}/second burst {rate} packets }} "
+                "counter name over_quota drop",
+            ),
+            family="netdev",
+        ),
+    )
+    quota = f"{rate:,} packets/s per interface"
+    yield Barrier(resolver.node, "dns_quota", quota, resolver.namespace, TABLE, "over_quota", family="netdev")
+
+
+def _spec(layout: Layout) -> ResolverSpec:
+    return ResolverSpec(
+        interface=layout.resolver.link.near.interface,
+        address=layout.resolver.address,
+        records={server.hostname: str(layout.address_of(server)) for server in layout.topology.servers},
+        ttl_s=layout.topology.service_vpc.resolver.ttl_s,
+    )

@@ -1,0 +1,57 @@
+"""A remote server: one public address, and on its port the lab's own server or a real program.
+
+The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
+all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
+listens there, nginx for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes import parts
+from lab.plan.addressing import INTERNET_ROUTER
+from lab.plan.layout import Layout, ServerLayout
+from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
+from traffic.spec import ServerSpec
+
+__all__ = ["plan"]
+
+_WAITING = 65_535
+"""Connections that may wait to be accepted: a fleet connects faster than a program accepts, and beyond this number
+the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespace begins with 4,096 (ip-sysctl.rst)."""
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """All remote servers."""
+    for each in layout.servers:
+        server = each.server
+        yield from parts.namespace(each.namespace)
+        yield parts.veth(each.internet)
+        yield parts.own_address(each.internet.near, server.address)
+        yield from parts.through(each.internet, parts.ANYWHERE, INTERNET_ROUTER)
+        yield Sysctl(each.namespace, "net.core.somaxconn", str(_WAITING))
+        yield from _embedded(each) if server.embedded else _real_program(each.namespace)
+        yield NodePlan(each.node, "server", each.namespace, (str(server.address),), alias=server.name)
+        yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
+
+
+def _embedded(each: ServerLayout) -> Iterator[parts.Part]:
+    yield parts.ring_owns_marked(each.namespace)
+    yield Process(each.namespace, "server", _spec(each).to_json())
+
+
+def _real_program(namespace: str) -> Iterator[parts.Part]:
+    # What answers a SYN bears its DSCP, or the packet engine's rings would not see it (ip-sysctl.rst, since Linux
+    # 5.10; a RST does so anyway, tcp_ipv4.c).
+    yield Sysctl(namespace, "net.ipv4.tcp_reflect_tos", "1")
+
+
+def _spec(each: ServerLayout) -> ServerSpec:
+    return ServerSpec(
+        interface=each.internet.near.interface,
+        address=each.server.address,
+        port=each.server.port,
+        name=each.server.name,
+        hostname=each.server.hostname,
+    )

@@ -1,1 +1,0 @@
-"""One module per node kind: each turns its part of the layout into kernel objects."""

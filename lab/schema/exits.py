@@ -1,0 +1,57 @@
+"""What takes connections out of the VPC: the common part of NAT gateways, and of whatever else there is."""
+
+from abc import abstractmethod
+from ipaddress import IPv4Network
+from typing import ClassVar
+
+from lab.schema.base import Model
+from lab.schema.limit import ConnectionLimit
+
+__all__ = ["Exit"]
+
+
+class Exit(Model):
+    """A node in a subnet through which connections leave the VPC; how many to one server it carries is its own."""
+
+    KIND: ClassVar[str]
+    """Its node kind."""
+    WORDS: ClassVar[str]
+    """What people call it."""
+
+    name: str
+    subnet: str
+
+    @property
+    @abstractmethod
+    def node(self) -> str:
+        """The node's name."""
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int | None:
+        """Connections at the same time to one server; None is no limit."""
+
+    @property
+    def limit(self) -> ConnectionLimit | None:
+        """The same as a path meets it."""
+        return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
+
+    def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose
+        """How many more connections it takes whatever it chooses, if its choice is left to chance; None: it is not.
+
+        `in_use` connections to the server hold a slot already.
+        """
+        return None
+
+    def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - for others
+        """Where packets go that leave here: to the server's own address, unless it has one in the node's subnet."""
+        return server
+
+    @property
+    def stands_for(self) -> str | None:
+        """The server whose name the resolver answers with this node's address; None for what lies on the way only."""
+        return None
+
+    @abstractmethod
+    def takes(self, default_route: str | None, server: str) -> bool:
+        """Whether connections to a server leave here, from a subnet with this default route."""

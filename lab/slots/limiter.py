@@ -1,0 +1,50 @@
+"""A limit of connections, and under which names the kernel keeps its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["OTHER_DESTINATIONS", "Limiter"]
+
+OTHER_DESTINATIONS = "all others"
+"""A limiter's destination where it is for those that the topology does not name; no server can be called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """One limit and where the kernel keeps its numbers: a set of slots and the counters of what it refused."""
+
+    node: str
+    kind: str
+    """Of its node: `hyperplane_eni`, `nat_gateway` …"""
+    namespace: str
+    table: str
+    slots: str
+    """The set that holds one element per connection."""
+    limit: int
+    refused_packets: str
+    refused_connections: str
+    first_refused: str
+    """A set of one element: the first tuple that was refused, and since when."""
+    refused: str
+    """The set of refused tuples, by which retransmissions are told from connections."""
+    protocol: Literal["any", "tcp", "udp"] = "any"
+    eip: str | None = None
+    destination: str | None = None
+    """Name of the server that this limit is for; None counts all destinations together."""
+    port_hold_s: int = 0
+    """For how long a closed connection keeps its slot."""
+    drains: bool = False
+    """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
+    of: str | None = None
+    """The ENI in whose namespace this one appears when that is full; None for everything that is there from `up` on."""
+    asked: str | None = None
+    """A set with one element once this ENI has been asked for."""
+    growing: str | None = None
+    """A set with one element from then on until the ENI is there."""
+
+    @property
+    def place(self) -> str:
+        """The node in whose namespace it is."""
+        return self.of or self.node

@@ -1,0 +1,332 @@
+"""Connection slots in nft text: a set with `size N` that holds one element per connection, in step with conntrack.
+
+`update @set { tuple }` admits a packet when its tuple is in the set or the set has room; when the set is full the
+statement does not match and the packet goes on to the rule that refuses it. The limit is exact because the kernel
+reserves the element before it inserts it (nft_dynset.c, `atomic_add_unless(&set->nelems, 1, set->size)`), and a
+retransmitted SYN finds its own element. `ct count`, the obvious way, walks a list for each new connection.
+
+An element lives as long as conntrack keeps the entry, because both are given the same timeouts:
+
+    packet                        TCP state of conntrack         element's timeout
+    SYN, SYN-ACK                  SYN_SENT, SYN_RECV             half_open
+    anything else, first FIN      ESTABLISHED, *_WAIT            idle
+    second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
+
+The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), who has closed, and
+whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
+counted. An entry that expires while active runs no rule, so what is active in the counters and no more in conntrack
+are the idle timeouts (`lab.observe.sampling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.slots.counters import (
+    ACTIVE,
+    ADMITTED,
+    ADMITTED_LATE,
+    CLOSED,
+    ESTABLISHED,
+    FIRST_REFUSED,
+    INVALID_PACKETS,
+    OTHER_PACKETS,
+    REFUSED,
+    REFUSED_CONNECTIONS,
+    REFUSED_GROUP,
+    REFUSED_PACKETS,
+    RESETS_SENT,
+)
+from lab.slots.limiter import Limiter
+from traffic.spec import ENGINE_DSCP
+
+__all__ = [
+    "FIRST_REFUSED_TIMEOUT_S",
+    "REFUSED_TIMEOUT_S",
+    "SOURCE_ONLY",
+    "WHOLE_TUPLE",
+    "Key",
+    "Protocol",
+    "SlotSet",
+    "chain",
+    "definitions",
+    "forward_chains",
+    "identifier",
+    "limiter",
+    "refusal_chain",
+    "refusal_counters",
+    "table",
+    "track_chains",
+    "track_chains_without_slots",
+]
+
+Protocol = Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What tells one connection from another in a set: its type, and where a packet of each direction has it."""
+
+    type: str
+    original: str
+    reply: str
+
+
+WHOLE_TUPLE = Key(
+    type="ipv4_addr . inet_service . ipv4_addr . inet_service . inet_proto",
+    original="ip saddr . th sport . ip daddr . th dport . meta l4proto",
+    reply="ip daddr . th dport . ip saddr . th sport . meta l4proto",
+)
+SOURCE_ONLY = Key("ipv4_addr . inet_service", "ip saddr . th sport", "ip daddr . th dport")
+"""For a set whose connections all have one destination and protocol: a third smaller, 32 bytes a connection."""
+
+_SLOT_MASK = 0xFFFF
+_FIN_ORIGINAL = 0x10000
+_FIN_REPLY = 0x20000
+_RST = 0x40000
+_FINS = _FIN_ORIGINAL | _FIN_REPLY
+_CLOSING = _FINS | _RST
+_ANSWERED = 0x80000
+"""A SYN-ACK has passed, and the ACK that completes the handshake has not."""
+
+_ANSWER = f"tcp flags & (syn|ack) == (syn|ack) ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0"
+"""The first SYN-ACK."""
+_COMPLETES = (
+    f"ct mark & {_ANSWERED | _RST:#x} == {_ANSWERED:#x} "
+    f"counter name {ESTABLISHED} ct mark set ct mark ^ {_ANSWERED | ACTIVE:#x}"
+)
+"""The first packet after it from who has asked, counted; from then on the connection is active."""
+
+_GC_INTERVAL = "250ms"
+"""How soon a slot that has expired can be taken again: the set's garbage collector walks at this pace.
+
+At 1 s, the kernel's own pace, a load over time finds 16 % of the slots taken by connections of 10 s that are closed; a
+walk over 440,000 slots takes some 10 ms."""
+_SHORTEST = "10ms"
+"""For `port_hold: 0s`: the slot expires at once, and the collector frees it."""
+_REFUSED_ROOM = 524_288
+"""How many refused connections can be told apart at a time, more than one fleet has ports behind an ENI."""
+REFUSED_TIMEOUT_S = 140
+"""Longer than a client waits for its SYNs (127 s, or 131 s since Linux 6.5, with tcp_syn_retries=6, ip-sysctl.rst)."""
+FIRST_REFUSED_TIMEOUT_S = 86_400
+"""The age of the first refusal is this less what is left of its timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSet:
+    """A limit of `size` connections and how long each keeps its slot, in seconds."""
+
+    name: str
+    key: Key
+    protocols: tuple[Protocol, ...]
+    mark: int
+    size: int
+    idle_s: int
+    half_open_s: int
+    port_hold_s: int
+    ends: int | None = None
+    """Unix time from which on nothing of it passes; None is never."""
+
+    @property
+    def hold(self) -> str:
+        """The port hold as nft writes a timeout."""
+        return f"{self.port_hold_s}s" if self.port_hold_s else _SHORTEST
+
+    def admit(self) -> Iterator[str]:
+        """The rules that accept a new connection while there is room; without room they do not match."""
+        for protocol in self.protocols:
+            timeout_s = self.half_open_s if protocol == "tcp" else self.idle_s
+            admitted = f"update @{self.name} {{ {self.key.original} timeout {timeout_s}s }}"
+            counted, verdict = (f"counter name {ADMITTED} ", "goto admitted") if protocol == "tcp" else ("", "accept")
+            yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} {verdict}"
+
+    def definition(self) -> str:
+        """The set itself."""
+        return _set(self.name, self.key, self.size, f"{self.idle_s}s", gc_interval=_GC_INTERVAL)
+
+
+def _set(name: str, key: Key, size: int, timeout: str, gc_interval: str = "") -> str:
+    gc = f"gc-interval {gc_interval}; " if gc_interval else ""
+    return f"set {name} {{ type {key.type}; size {size}; flags dynamic,timeout; timeout {timeout}; {gc}}}"
+
+
+def track_chains(slots: SlotSet) -> Iterator[str]:
+    """The chains that keep a slot alive, or let it go, with each packet of its connection."""
+    yield chain(
+        f"{slots.name}_track",
+        *(() if slots.ends is None else (f"meta time >= {slots.ends} counter name {OTHER_PACKETS} drop",)),
+        _directions(slots.name),
+    )
+    for direction, key, fin in (
+        ("original", slots.key.original, _FIN_ORIGINAL),
+        ("reply", slots.key.reply, _FIN_REPLY),
+    ):
+        keep = [
+            f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
+            for timeout in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold)
+        ]
+        yield chain(f"{slots.name}_{direction}", *_track_rules(slots.protocols, fin, *keep))
+
+
+def track_chains_without_slots(name: str) -> Iterator[str]:
+    """The same for connections that conntrack alone counts: how their lives go is counted all the same."""
+    yield chain(f"{name}_track", _directions(name))
+    for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
+        yield chain(f"{name}_{direction}", *_track_rules(("tcp",), fin, "accept", "accept", "accept"))
+
+
+def _directions(name: str) -> str:
+    return f"ct direction vmap {{ original : goto {name}_original, reply : goto {name}_reply }}"
+
+
+def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open: str, closed: str) -> Iterator[str]:
+    if "tcp" in protocols:
+        yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING | _ANSWERED:#x} == 0x0 {alive}"
+        if fin == _FIN_REPLY:
+            yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}"
+        else:
+            yield f"tcp flags & (fin|syn|rst) == 0x0 {_COMPLETES} {alive}"
+            yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
+        yield f"tcp flags & syn == syn {half_open}"
+        yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
+        # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
+        yield f"tcp flags & fin == fin ct mark & {fin:#x} == {fin:#x} ct mark set ct mark | {_FINS:#x}"
+        yield f"tcp flags & fin == fin ct mark set ct mark | {fin:#x}"
+        for both in (_RST, _FINS):
+            ends = f"ct mark & {ACTIVE | both:#x} == {ACTIVE | both:#x}"
+            yield f"{ends} counter name {CLOSED} ct mark set ct mark ^ {ACTIVE:#x}"
+            yield f"ct mark & {both:#x} == {both:#x} {closed}"
+    yield alive
+    yield "counter name without_slot accept"
+
+
+def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
+    """Everything that chains refer to: the sets, and the counters of what each refused."""
+    yield "counter without_slot { }"
+    counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, RESETS_SENT, INVALID_PACKETS, OTHER_PACKETS)
+    yield from (f"counter {name} {{ }}" for name in counters)
+    yield _set(REFUSED, WHOLE_TUPLE, _REFUSED_ROOM, f"{REFUSED_TIMEOUT_S}s")
+    yield _set(FIRST_REFUSED, WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    yield chain("admitted", f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept")
+    for slots in sets:
+        yield slots.definition()
+        yield from refusal_counters(slots.name)
+
+
+def refusal_counters(name: str) -> Iterator[str]:
+    """What `refusal_chain` counts."""
+    yield f"counter {REFUSED_PACKETS}{name} {{ }}"
+    yield f"counter {REFUSED_CONNECTIONS}{name} {{ }}"
+
+
+def refusal_chain(name: str) -> str:
+    """The end of a connection without a slot: counted, then dropped without a word, as on AWS.
+
+    A tuple that was refused before is a retransmission: a packet more, the same connection.
+    """
+    key = WHOLE_TUPLE.original
+    return chain(
+        f"refuse_{name}",
+        f"add @{FIRST_REFUSED} {{ {key} }}",
+        f"{key} != @{REFUSED} add @{REFUSED} {{ {key} }} counter name {REFUSED_CONNECTIONS}{name}",
+        f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} drop',
+    )
+
+
+def forward_chains(
+    sets: Sequence[SlotSet], inner: str, *before_admission: str, without_slots: Iterable[tuple[int, str]] = ()
+) -> Iterator[str]:
+    """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted.
+
+    After the idle timeout a NAT gateway "returns an RST packet to any resources behind the NAT gateway that attempt to
+    continue the connection (it does not send a FIN packet)" (Amazon VPC user guide, "Troubleshoot NAT gateways"), and
+    says nothing to the other side; so does the lab's ENI. To conntrack such a packet is invalid (`tcp_loose` is 0).
+
+    What is tracked `without_slots` is told by its marks and the names of its chains.
+    """
+    named = [*((slots.mark, slots.name) for slots in sets), *without_slots]
+    tracks = ", ".join(f"{mark:#x} : goto {name}_track" for mark, name in named)
+    yield chain(
+        "drop_invalid",
+        f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
+        f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
+        f"counter name {INVALID_PACKETS} drop",
+    )
+    # The kernel's RST bears the mark of the packet that it answers (fwmark_reflect, ip-sysctl.rst), but not its DSCP,
+    # without which the packet engine's rings would not see it.
+    yield chain(
+        "output",
+        "type filter hook output priority filter; policy accept;",
+        f"meta mark {ENGINE_DSCP} ip dscp set {ENGINE_DSCP}",
+    )
+    # Where an address is the node's own, the kernel would answer what is late, to either side.
+    yield chain(
+        "input",
+        "type filter hook input priority filter; policy accept;",
+        "ct state invalid goto drop_invalid",
+    )
+    yield chain(
+        "forward",
+        "type filter hook forward priority filter; policy drop;",
+        # An ICMP error carries its connection's mark, but its own header is no tuple.
+        "ct state vmap { related : accept, invalid : goto drop_invalid }",
+        f"ct mark & {_SLOT_MASK:#x} vmap {{ {tracks} }}",
+        *before_admission,
+        f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
+        f"counter name {OTHER_PACKETS} drop",
+    )
+
+
+def limiter(
+    slots: SlotSet,
+    *,
+    node: str,
+    kind: str,
+    namespace: str,
+    table: str,
+    eip: str | None = None,
+    destination: str | None = None,
+    of: str | None = None,
+    asked: str | None = None,
+    growing: str | None = None,
+) -> Limiter:
+    """Where the kernel keeps this set's numbers."""
+    return Limiter(
+        node=node,
+        kind=kind,
+        namespace=namespace,
+        table=table,
+        slots=slots.name,
+        limit=slots.size,
+        refused_packets=f"{REFUSED_PACKETS}{slots.name}",
+        refused_connections=f"{REFUSED_CONNECTIONS}{slots.name}",
+        first_refused=FIRST_REFUSED,
+        refused=REFUSED,
+        protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
+        eip=eip,
+        destination=destination,
+        port_hold_s=slots.port_hold_s,
+        drains=slots.ends is not None,
+        of=of,
+        asked=asked,
+        growing=growing,
+    )
+
+
+def identifier(name: str) -> str:
+    """A topology's name as nft takes it; those have no underscore, so two names cannot become one."""
+    return name.replace("-", "_")
+
+
+def chain(name: str, *rules: str) -> str:
+    """A chain in nft text, to stand in a table."""
+    body = "\n".join(f"    {rule}" for rule in rules)
+    return f"chain {name} {{\n{body}\n  }}"
+
+
+def table(name: str, *parts: str, family: Literal["ip", "netdev"] = "ip") -> str:
+    """A table in nft text."""
+    body = "\n".join(f"  {part}" for part in parts)
+    return f"table {family} {name} {{\n{body}\n}}\n"

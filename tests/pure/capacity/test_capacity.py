@@ -1,0 +1,468 @@
+"""The smallest layout for a peak: what it promises, `predict` must find in the topology that it writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from lab.capacity.demand import HEADROOM_PERCENT, NAT_EIPS_QUOTA, CapacityPlan, Demand, Gateway, plan_capacity
+from lab.capacity.predict import predict
+from lab.capacity.topology import topology_text
+from lab.errors import UsageError
+from lab.nodes.build import build
+from lab.topology import Topology, hyperplane_enis, load, load_text
+from tests.support.cli import Run
+
+ENI, EIP = 65_000, 55_000
+
+
+def planned(peak: int, **wanted: Any) -> CapacityPlan:
+    """A plan with nothing left free, unless wanted otherwise."""
+    return plan_capacity(Demand(**{"peak": peak, "headroom_percent": 0, **wanted}))
+
+
+def topology_of(plan: CapacityPlan) -> Topology:
+    """What `lab up` reads."""
+    return load_text(topology_text(plan))
+
+
+# ── predict as the judge ────────────────────────────────────────────────────────────────────────────────────
+
+
+def starting_with(topology: Topology, turn: int) -> Topology:
+    """The same with another of its subnets first."""
+    (function,) = topology.functions
+    turn %= len(function.subnets)
+    subnets = function.subnets[turn:] + function.subnets[:turn]
+    return topology.model_copy(update={"functions": (function.model_copy(update={"subnets": subnets}),)})
+
+
+def refuses(topology: Topology, connections: int, turn: int = 0) -> str | None:
+    """What drops the first of so many connections, spread evenly over the servers; None if all are established.
+
+    Each server's burst goes on where the last one ended: with the ENI whose turn it is, beside what ENIs hold by then.
+    """
+    held = Counter[str]()
+    share, more = divmod(connections, len(topology.servers))
+    for index, server in enumerate(reversed(topology.servers), 1):
+        here = share + (index > len(topology.servers) - more)
+        if here:
+            made = starting_with(topology, turn)
+            found = predict(made, here, server=server.name, in_use=held.__getitem__)
+            if found.bottleneck:
+                return found.bottleneck
+            held.update({each.node: each.admitted for each in found.limiters if each.kind == "hyperplane_eni"})
+            turn += here
+    return None
+
+
+def refusals(topology: Topology, connections: int) -> set[str | None]:
+    """The same for each subnet that could have the first turn."""
+    return {refuses(topology, connections, turn) for turn in range(len(hyperplane_enis(topology)))}
+
+
+def with_headroom(topology: Topology, percent: int) -> Topology:
+    """The same, of each limit only what is not to be left free."""
+    eni = topology.hyperplane_eni.model_copy(update={"connection_limit": ENI * (100 - percent) // 100})
+    eip = {"connections_per_destination": EIP * (100 - percent) // 100}
+    gateways = tuple(each.model_copy(update=eip) for each in topology.nat_gateways)
+    vpc = topology.vpcs[0].model_copy(update={"nat_gateways": gateways})
+    return topology.model_copy(update={"hyperplane_eni": eni, "vpc": vpc})
+
+
+def with_one_subnet_less(topology: Topology) -> Iterator[Topology]:
+    """Each topology that lacks one of the function's subnets, but not a NAT gateway."""
+    (function,) = topology.functions
+    routes = {each.name: each.default_route for each in topology.subnets}
+    shared = Counter(routes[each] for each in function.subnets)
+    for index, subnet in enumerate(function.subnets):
+        if shared[routes[subnet]] > 1:
+            fewer = function.subnets[:index] + function.subnets[index + 1 :]
+            yield topology.model_copy(update={"functions": (function.model_copy(update={"subnets": fewer}),)})
+
+
+def with_one_eip_less(topology: Topology) -> Iterator[Topology]:
+    """Each topology that lacks one Elastic IP of a NAT gateway with several."""
+    gateways = topology.nat_gateways
+    for index, each in enumerate(gateways):
+        if each.elastic_ips > 1:
+            one_less = each.model_copy(update={"elastic_ips": each.elastic_ips - 1})
+            vpc = topology.vpcs[0].model_copy(
+                update={"nat_gateways": (*gateways[:index], one_less, *gateways[index + 1 :])}
+            )
+            yield topology.model_copy(update={"vpc": vpc})
+
+
+@st.composite
+def demands(draw: st.DrawFn) -> Demand:
+    """Any peak that one function carries."""
+    headroom = draw(st.integers(0, 99) | st.just(0) | st.just(HEADROOM_PERCENT))
+    most = 16 * ENI * (100 - headroom) // 100
+    return Demand(
+        peak=draw(st.integers(1, most) | st.integers(1, 16).map(lambda share: most * share // 16)),
+        servers=draw(st.integers(1, 3) | st.integers(1, 25)),
+        headroom_percent=headroom,
+        nat_gateways=draw(st.just(1) | st.integers(1, 4)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(demands())
+def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
+    """The topology carries peak and capacity, whichever subnet is first; one more is dropped where the plan says."""
+    plan = plan_capacity(demand)
+    made = topology_of(plan)
+    assert plan.capacity >= demand.connections
+    assert refusals(made, plan.capacity) == {None}
+    if demand.servers == 1:
+        assert refuses(made, plan.capacity + 1) == plan.bottleneck
+    one_more = refusals(made, plan.capacity + 1)
+    assert plan.bottleneck in one_more
+    assert one_more <= {plan.bottleneck, None}
+    # Only where NAT gateways differ, or share unevenly, may the first turn decide about a single connection.
+    assert None not in one_more or len(plan.layout.gateways) > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(demands())
+def test_smallest(demand: Demand) -> None:
+    """It leaves the headroom free at the peak, and with one subnet or one Elastic IP less it would not."""
+    made = with_headroom(topology_of(plan_capacity(demand)), demand.headroom_percent)
+    assert refusals(made, demand.connections) == {None}
+    for smaller in (*with_one_subnet_less(made), *with_one_eip_less(made)):
+        assert refusals(smaller, demand.connections) != {None}
+
+
+@settings(max_examples=150, deadline=None)
+@given(demands())
+def test_lower_bounds(demand: Demand) -> None:
+    """No layout at all is below these sums; with one NAT gateway they are met exactly."""
+    layout = plan_capacity(demand).layout
+    usable = 100 - demand.headroom_percent
+    to_one = -(-demand.connections // demand.servers)
+    subnets = -(-demand.connections // (ENI * usable // 100))
+    eips = -(-to_one // (EIP * usable // 100))
+    assert len(layout.gateways) >= demand.nat_gateways
+    assert layout.subnets >= subnets
+    assert layout.elastic_ips >= eips
+    if len(layout.gateways) == 1:
+        assert (layout.subnets, layout.elastic_ips) == (subnets, eips)
+    else:
+        assert eips > 8 or demand.nat_gateways > 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(demands())
+def test_what_is_left_at_the_peak(demand: Demand) -> None:
+    """Each limiter's line is what `predict` says of the fullest of its kind, and keeps the headroom."""
+    plan = plan_capacity(demand)
+    made = topology_of(plan)
+    to_one = -(-demand.connections // demand.servers)
+    eni, *gateways = plan.limiters
+    turns = range(plan.layout.subnets)
+    of_all = [{each.node: each for each in predict(starting_with(made, turn), to_one).limiters} for turn in turns]
+    for limiter, gateway in zip(gateways, made.nat_gateways, strict=True):
+        assert limiter.at_peak == max(each[gateway.name].offered for each in of_all)
+        assert limiter.limit == of_all[0][gateway.name].limit
+    assert eni.at_peak * eni.count >= demand.connections > (eni.at_peak - 1) * eni.count
+    for each in plan.limiters:
+        assert each.free_percent >= demand.headroom_percent
+        assert each.free + each.at_peak == each.limit
+
+
+# ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("peak", "subnets", "elastic_ips", "bottleneck"),
+    [
+        (1, 1, 1, "nat_gateway"),
+        (55_000, 1, 1, "nat_gateway"),
+        (55_001, 1, 2, "hyperplane_eni"),
+        (65_000, 1, 2, "hyperplane_eni"),
+        (65_001, 2, 2, "nat_gateway"),
+        (110_001, 2, 3, "hyperplane_eni"),
+        (130_000, 2, 3, "hyperplane_eni"),
+        (440_000, 7, 8, "nat_gateway"),
+    ],
+)
+def test_the_article_s_numbers(peak: int, subnets: int, elastic_ips: int, bottleneck: str) -> None:
+    """Peaks at the limits of the topologies that ship need just those topologies' ENIs and Elastic IPs."""
+    plan = planned(peak)
+    assert (plan.layout.gateways, plan.bottleneck) == ((Gateway(subnets, elastic_ips),), bottleneck)
+
+
+def test_a_second_nat_gateway() -> None:
+    """Eight Elastic IPs are all that a NAT gateway has; beyond 440,000 to one server the subnets route to two."""
+    plan = planned(455_000)
+    assert plan.layout.gateways == (Gateway(4, 5), Gateway(3, 4))
+    assert (plan.capacity, plan.bottleneck) == (455_000, "hyperplane_eni")
+
+
+def test_the_gateway_that_fills_first_is_first() -> None:
+    """Of gateways that differ, the first burst's first turns go to the one with least room for its subnets."""
+    assert plan_capacity(Demand(peak=832_000)).layout.gateways == (Gateway(5, 6), Gateway(5, 6), Gateway(6, 8))
+
+
+def test_full_on_both_sides() -> None:
+    """715,000 fill eleven ENIs and thirteen Elastic IPs to two servers: the ENI comes first on the way."""
+    plan = planned(715_000, servers=13)
+    assert (plan.layout.gateways, plan.capacity) == ((Gateway(11, 1),), 715_000)
+    assert plan.reserve == {"hyperplane_eni": 0, "nat_gateway": 0}
+    assert plan.bottleneck == "hyperplane_eni"
+
+
+def test_servers_divide_what_elastic_ips_carry_and_not_what_enis_do() -> None:
+    """A NAT gateway's limit is per destination, an ENI's is total."""
+    assert [planned(130_000, servers=servers).layout.gateways for servers in (1, 2, 3)] == [
+        (Gateway(2, 3),),
+        (Gateway(2, 2),),
+        (Gateway(2, 1),),
+    ]
+
+
+def test_headroom_has_a_price() -> None:
+    """The plan says what would do without: here a subnet less and the same Elastic IPs."""
+    plan = plan_capacity(Demand(peak=130_000))
+    assert (plan.layout.gateways, plan.bare.gateways) == ((Gateway(3, 3),), (Gateway(2, 3),))
+    assert plan.reserve == {"hyperplane_eni": 65_000, "nat_gateway": 35_000}
+
+
+def test_nat_gateways_for_availability_zones() -> None:
+    """At least so many NAT gateways as asked for, each with subnets of its own."""
+    assert planned(10, nat_gateways=3).layout.gateways == (Gateway(1, 1),) * 3
+    assert planned(130_000, nat_gateways=2).layout.gateways == (Gateway(2, 2), Gateway(1, 1))
+
+
+def test_quotas() -> None:
+    """AWS's default quotas that a plan exceeds must be raised, the others not."""
+    raised = {each.name: each.needed for each in planned(440_000).quotas if each.must_be_raised}
+    assert raised == {"Elastic IP addresses per public NAT gateway": 8, "Elastic IP addresses per Region": 8}
+    assert not any(each.must_be_raised for each in planned(110_000).quotas)
+    (per_gateway, *_) = planned(440_000, elastic_ips_quota=8).quotas
+    assert not per_gateway.must_be_raised
+
+
+@settings(max_examples=100, deadline=None)
+@given(demands(), st.integers(1, 8))
+def test_alternatives(demand: Demand, quota: int) -> None:
+    """What is said to do within the quota does, and more servers are named only where they help."""
+    demand = Demand(
+        peak=demand.peak,
+        servers=demand.servers,
+        headroom_percent=demand.headroom_percent,
+        nat_gateways=demand.nat_gateways,
+        elastic_ips_quota=quota,
+    )
+    plan = plan_capacity(demand)
+    if plan.within_quota:
+        assert plan.within_quota.most_elastic_ips <= quota
+        assert plan.within_quota.eni_capacity >= demand.connections
+        assert plan.within_quota.nat_capacity(demand.servers) >= demand.connections
+    else:
+        assert plan.layout.most_elastic_ips > quota
+    too_many = any(each.must_be_raised for each in plan.quotas[:2])
+    if plan.servers_within_quota is not None:
+        assert (plan.servers_within_quota > demand.servers) == too_many
+
+
+# ── Little's law ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("rate", "hold_s", "port_hold_s", "connections"),
+    [
+        (5_000, 30, 0, 150_000),
+        (1_000, 0.55, 0, 550),
+        (0.1, 30, 0, 3),
+        (0.1, 31, 0, 4),
+        (900, 1, 60, 54_900),
+    ],
+)
+def test_rate_times_time(rate: float, hold_s: float, port_hold_s: int, connections: int) -> None:
+    """Connections at the same time are the rate times the hold, the port's hold included, rounded up as typed."""
+    demand = Demand(per_second=rate, hold_s=hold_s, port_hold_s=port_hold_s)
+    assert demand.connections == connections
+
+
+def test_the_larger_one_counts() -> None:
+    """With a peak and a rate, the larger one is planned for."""
+    assert Demand(peak=200_000, per_second=5_000, hold_s=30).connections == 200_000
+    assert Demand(peak=100_000, per_second=5_000, hold_s=30).connections == 150_000
+
+
+# ── The topology ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=100, deadline=None)
+@given(demands(), st.integers(1, 60))
+def test_topology_is_the_layout(demand: Demand, port_hold_s: int) -> None:
+    """The file's subnets, routes, Elastic IPs, servers and timeouts are the plan's, its limits AWS's; it has a plan."""
+    plan = plan_capacity(
+        Demand(
+            per_second=max(1, demand.connections // (1 + port_hold_s)),  # whole: a fraction could make one more
+            hold_s=1,
+            port_hold_s=port_hold_s,
+            servers=demand.servers,
+            headroom_percent=demand.headroom_percent // 2,
+        )
+    )
+    made = topology_of(plan)
+    routes = {each.name: each.default_route for each in made.subnets}
+    (function,) = made.functions
+    behind = Counter(routes[subnet] for subnet in function.subnets)
+    layout = tuple(Gateway(behind[each.name], each.elastic_ips) for each in made.nat_gateways)
+    assert layout == plan.layout.gateways
+    assert len(made.servers) == demand.servers
+    assert made.hyperplane_eni.connection_limit == ENI
+    assert {each.connections_per_destination for each in made.nat_gateways} == {EIP}
+    assert {made.hyperplane_eni.port_hold_s, *(each.port_hold_s for each in made.nat_gateways)} == {port_hold_s}
+    assert len(build(made).fleets[0].paths) == plan.layout.subnets
+
+
+@settings(max_examples=50, deadline=None)
+@given(demands())
+def test_header(demand: Demand) -> None:
+    """The header draws each ENI and NAT gateway once, says for which peak, and fits the line."""
+    plan = plan_capacity(demand)
+    text = topology_text(plan)
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    assert header[0] == "# yaml-language-server: $schema=schema.json"
+    assert f"a peak of {demand.connections:,} connections" in header[2]
+    drawn = "\n".join(header)
+    assert len(re.findall(r" eni-private-[a-p] ", drawn)) == plan.layout.subnets
+    assert len(re.findall(r"─ natgw(?:-[a-p])? ─", drawn)) == len(plan.layout.gateways)
+    assert drawn.count("◄── binds") == 1
+    assert all(len(line) <= 120 and line == line.rstrip() for line in text.splitlines())
+
+
+def test_drawing() -> None:
+    """Two NAT gateways and three servers, to the letter."""
+    text = topology_text(planned(200_000, servers=3, nat_gateways=2))
+    assert "\n".join(text.splitlines()[4:13]) == DRAWING
+
+
+DRAWING = """\
+#      service VPC            │              VPC 10.0.0.0/16              │     internet
+#                             │                                           │
+#                          ┌─────── eni-private-a ──┬── vpc ── natgw-a ───────┬─ cache-1.example.com
+#    checkout ────── svc ──┼─────── eni-private-b ──┘          1 EIP      │   ├─ cache-2.example.com
+#    environments     │    │  │                                55,000     │   ├─ cache-3.example.com
+#                     │    ├─────── eni-private-c ──┬── vpc ── natgw-b ───────┘
+#                     │    └─────── eni-private-d ──┘          1 EIP      │
+#                  resolver   │     65,000 each                55,000     │
+#"""
+
+
+def test_file_names_in_the_header() -> None:
+    """A file's name is quoted for the shell, and cannot end the comment."""
+    plan = planned(10)
+    assert "sudo lab up 'my plan.yaml'\n" in topology_text(plan, "my plan.yaml")
+    assert load_text(topology_text(plan, "x\nversion: 2")) == topology_of(plan)
+
+
+# ── The command ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_command(run: Run) -> None:
+    """For a person: what is needed, what is left, which quota is too small, what else would do."""
+    status, out, err = run("plan-capacity", "--peak", "130,000")
+    assert (status, err) == (0, "")
+    assert "a peak of 130,000 to one server, 20 % of each limit left free" in out
+    assert "needed: 3 subnets, 1 NAT gateway with 3 Elastic IPs" in out
+    assert re.search(r"each of 3 Hyperplane ENIs +65,000 +43,334 +21,666 +33\.3", out)
+    assert "carries 165,000; the next connection is dropped by a NAT gateway" in out
+    assert re.search(r"Elastic IP addresses per public NAT gateway +2 +3 +raise it", out)
+    assert re.search(r"Elastic IP addresses per Region +5 +3 *\n", out)
+    assert "Within the quota of 2 per NAT gateway: 3 subnets, 2 NAT gateways with 3 Elastic IPs." in out
+
+
+def test_command_says_which_input_binds(run: Run) -> None:
+    """A rate is shown as the peak that it makes, and the larger one is named."""
+    rate = ("--per-second", "5000", "--hold", "30")
+    assert "each held for 30 s: 150,000 at the same time" in run("plan-capacity", *rate).stdout
+    assert "the rate is the larger one" in run("plan-capacity", *rate, "--peak", "140000").stdout
+    assert "--peak is the larger one" in run("plan-capacity", *rate, "--peak", "160000").stdout
+
+
+def test_command_writes_a_valid_topology(run: Run, tmp_path: Path) -> None:
+    """`-o` writes the file that the last line offers to bring up; `lab predict` agrees with its header."""
+    file = tmp_path / "planned.yaml"
+    out = run("plan-capacity", "--peak", "130000", "--headroom", "0", "-o", str(file)).stdout
+    assert out.endswith(f"next: {file} is the topology; sudo lab up {file}\n")
+    assert run("validate", str(file)).status == 0
+    (burst,) = re.findall(r"burst -n (\d+) +([\d,]+) established, 1 timed out, bottleneck (\w+)", file.read_text())
+    found = predict(load(file), int(burst[0]))
+    assert (f"{found.established:,}", found.bottleneck) == burst[1:]
+
+
+def test_command_prints_the_topology_alone(run: Run) -> None:
+    """`-o -` is the file on standard output and nothing else."""
+    status, out, err = run("plan-capacity", "--peak", "130000", "--headroom", "0", "-o", "-")
+    assert (status, out, err) == (0, topology_text(planned(130_000)), "")
+
+
+def test_command_json(run: Run) -> None:
+    """`--json` is one document, the topology in it; its defaults are the plan's."""
+    status, out, err = run("plan-capacity", "--peak", "130000", "--json")
+    assert (status, err) == (0, "")
+    document = json.loads(out)
+    assert document["headroom_percent"] == HEADROOM_PERCENT
+    assert document["needed"] == {
+        "subnets": 3,
+        "elastic_ips": 3,
+        "nat_gateways": [{"subnets": 3, "elastic_ips": 3}],
+    }
+    assert document["quotas"][0] == {
+        "name": "Elastic IP addresses per public NAT gateway",
+        "now": NAT_EIPS_QUOTA,
+        "needed": 3,
+        "raise": True,
+    }
+    assert (document["capacity"], document["bottleneck"]) == (165_000, "nat_gateway")
+    assert load_text(document["topology"]) == topology_of(plan_capacity(Demand(peak=130_000)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("", "a peak is needed: --peak 130000, or a rate and a time: --per-second 5000 --hold 30"),
+        ("--peak 0", "--peak 0: a peak has at least one connection"),
+        ("--hold 30", "--hold 30: says nothing without a rate; add --per-second"),
+        ("--per-second 9", "--per-second 9: says nothing without a time; add --hold"),
+        ("--per-second -1 --hold 3", "--per-second -1: new connections per second, more than 0"),
+        ("--per-second nan --hold 3", "--per-second nan: new connections per second, more than 0"),
+        ("--per-second 9 --hold inf", "--hold inf: seconds, more than 0 and up to 432,000"),
+        ("--peak 9 --port-hold 60", "--port-hold 60: ports are held after connections close"),
+        ("--per-second 9 --hold 3 --port-hold -1", "--port-hold -1: 0 to 432,000 seconds"),
+        ("--peak 9 --servers 0", "--servers 0: 1 to 100 unique destinations"),
+        ("--peak 9 --headroom 100", "--headroom 100: 0 to 99 percent"),
+        ("--peak 9 --nat-gateways 17", "--nat-gateways 17: 1 to 16 at least so many"),
+        ("--peak 9 --elastic-ips-quota 9", "--elastic-ips-quota 9: 1 to 8 Elastic IPs"),
+        ("--peak 832001", "carry 832,000, with 20 % of each left free. Divide the load among 2 functions"),
+        ("--peak 1040001 --headroom 0", "carry 1,040,000, all full. Divide the load among 2 functions"),
+        ("--peak 9 -o /proc/none", "-o /proc/none: cannot be written: No such file or directory"),
+        ("--peak 9 -o - --json", "-o - --json: standard output is for one of them"),
+    ],
+)
+def test_command_refuses(run: Run, arguments: str, text: str) -> None:
+    """What makes no sense, or cannot be carried, ends with status 2, the value and what to do."""
+    status, out, err = run("plan-capacity", *arguments.split())
+    assert (status, out) == (2, "")
+    assert text in err
+
+
+def test_the_advice_for_too_large_a_peak_works() -> None:
+    """The peak that the refusal offers for each function can be planned."""
+    with pytest.raises(UsageError) as refused:
+        plan_capacity(Demand(peak=2_000_001))
+    (offered,) = re.findall(r"--peak (\d+)", str(refused.value))
+    assert plan_capacity(Demand(peak=int(offered))).capacity >= 2_000_001 / 3

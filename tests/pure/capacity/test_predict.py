@@ -1,0 +1,223 @@
+"""What a burst will show, by arithmetic, against a simulation that takes one connection at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+import pytest
+
+from lab.capacity.predict import InUse, Prediction, predict
+from lab.errors import UsageError
+from lab.schema.names import node_name_of_nat_gateway
+from lab.topology import Topology, enis_of, scaled
+from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
+
+
+def simulate(topology: Topology, connections: int, caller: str, in_use: InUse, first: int) -> Prediction:
+    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
+    enis = enis_of(topology, caller)
+    server = topology.servers[0].name
+    held, refused = Counter[str](), Counter[str]()
+    first_loss: int | None = None
+    first_refusal: tuple[int, str] | None = None
+    for number in range(connections if enis else 0):
+        eni = enis[(first + number) % len(enis)]
+        out = way_out(topology, eni.subnet.default_route, server)
+        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
+        for (node, kind), limit in room.items():
+            if limit is not None and in_use(node) + held[node] >= limit:
+                refused[node] += 1
+                first_refusal = first_refusal or (number, kind)
+                break
+            held[node] += 1
+        else:
+            if out is not None:
+                continue
+            refused["no route"] += 1
+        first_loss = number if first_loss is None else first_loss
+    bottleneck = first_refusal[1] if first_refusal else None
+    return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
+
+
+def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+    """What takes connections out of the VPC, and its room; None where nothing does."""
+    for endpoint in topology.interface_endpoints:
+        if endpoint.server == server:
+            return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+    for each in topology.nat_gateways:
+        if each.name == default_route:
+            room = each.elastic_ips * each.connections_per_destination
+            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+    return None
+
+
+def predictable(made: Topology) -> bool:
+    """Whether no choice of Elastic IP is left to chance."""
+    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+
+
+# ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "connections", "established", "bottleneck"),
+    [
+        ("one_subnet", 60_000, 55_000, "nat_gateway"),
+        ("one_subnet", 55_001, 55_000, "nat_gateway"),
+        ("one_subnet", 55_000, 55_000, None),
+        ("one_subnet_two_eips", 70_000, 65_000, "hyperplane_eni"),
+        ("two_subnets", 140_000, 130_000, "hyperplane_eni"),
+        ("two_subnets", 130_001, 130_000, "hyperplane_eni"),
+        ("two_subnets", 120_000, 120_000, None),
+        ("seven_subnets_eight_eips", 450_000, 440_000, "nat_gateway"),
+        ("tiny", 40, 30, "nat_gateway"),
+    ],
+)
+def test_shipped(name: str, connections: int, established: int, bottleneck: str | None) -> None:
+    """The topologies that ship show what their headers promise; the first drop is the first one over the limit."""
+    found = predict(shipped(name), connections)
+    assert (found.established, found.bottleneck) == (established, bottleneck)
+    assert found.drop_threshold == (established if bottleneck else None)
+
+
+def test_loads() -> None:
+    """Each limiter's load says what it was offered, refused and held; a NAT gateway is offered what ENIs let pass."""
+    found = {each.node: each for each in predict(shipped("two_subnets"), 140_000).limiters}
+    assert {node: (each.offered, each.refused, each.admitted) for node, each in found.items()} == {
+        "eni-private-a": (70_000, 5_000, 65_000),
+        "eni-private-b": (70_000, 5_000, 65_000),
+        "natgw": (130_000, 0, 130_000),
+    }
+
+
+def test_both_limits_in_one_burst() -> None:
+    """The bottleneck is whoever drops first, though the other drops too."""
+    limits = {"connection_limit": 10}
+    gateways = (nat_gateway("a", connections_per_destination=4), nat_gateway("b"))
+    made = topology({"p": "a", "q": "b"}, function("f", "p", "q"), nat_gateways=gateways, hyperplane_eni=limits)
+    found = predict(made, 30)
+    assert (found.bottleneck, found.drop_threshold) == ("nat_gateway", 8)
+    assert {each.node: each.refused for each in found.limiters if each.refused} == {
+        "eni-p": 5,
+        "eni-q": 5,
+        "nat-a": 6,
+    }
+
+
+# ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=100)
+@given(
+    topologies(limits=st.integers(1, 12)),
+    st.integers(1, 120),
+    st.integers(0, 20),
+    st.dictionaries(st.integers(0, 20), st.integers(0, 15), max_size=8),
+)
+def test_against_simulation(made: Topology, connections: int, first: int, used: dict[int, int]) -> None:
+    """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
+    assume(predictable(made))
+    nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
+    nodes += [each.node for each in made.exits]
+    in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
+    for caller in (each.name for each in made.functions):
+        found = predict(made, connections, function=caller, in_use=in_use, first_connection=first)
+        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
+        lost = connections - (found.established or 0)
+        assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
+
+
+@settings(max_examples=50)
+@given(topologies(limits=st.integers(1, 40)), st.integers(1, 200))
+def test_monotonic(made: Topology, connections: int) -> None:
+    """One connection more never establishes fewer, and never moves the threshold or the bottleneck."""
+    assume(predictable(made))
+    some, more = predict(made, connections), predict(made, connections + 1)
+    assert some.established is not None
+    assert more.established is not None
+    assert some.established <= more.established <= some.established + 1
+    if some.drop_threshold is not None:
+        assert more.drop_threshold == some.drop_threshold
+        assert some.bottleneck in (None, more.bottleneck)  # a limit may come after connections that lead nowhere
+
+
+@settings(max_examples=50)
+@given(topologies(limits=st.integers(1, 40)), st.integers(1, 200))
+def test_threshold_is_the_largest_burst_without_a_drop(made: Topology, connections: int) -> None:
+    """A burst as large as the threshold has no drop, and one connection more has one."""
+    assume(predictable(made))
+    threshold = predict(made, connections).drop_threshold
+    if threshold is not None:
+        assert predict(made, threshold + 1).established == threshold
+        assert threshold == 0 or predict(made, threshold).drop_threshold is None
+
+
+def test_scaled() -> None:
+    """A hundredth of the limits has a hundredth of the threshold, and the same bottleneck."""
+    found = predict(scaled(shipped("two_subnets"), 100), 1_400)
+    assert (found.established, found.drop_threshold, found.bottleneck) == (1_300, 1_300, "hyperplane_eni")
+
+
+# ── Chance ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_hash(*, spill_over: bool, elastic_ips: int = 2) -> Topology:
+    """Ten connections per Elastic IP, which a hash picks."""
+    gateway = nat_gateway(
+        elastic_ips=elastic_ips, connections_per_destination=10, eip_selection="hash", spill_over=spill_over
+    )
+    return topology({"p": "natgw"}, function("f", "p"), nat_gateways=(gateway,))
+
+
+def test_hash_without_spill_over() -> None:
+    """A hash fills Elastic IPs unevenly: without spill-over nobody can say when the first one refuses."""
+    found = predict(by_hash(spill_over=False), 15)
+    assert (found.established, found.drop_threshold, found.bottleneck) == (None, None, None)
+
+
+def test_hash_with_few_connections() -> None:
+    """As many connections as one Elastic IP carries are certain, however the hash deals them."""
+    assert predict(by_hash(spill_over=False), 10).established == 10
+
+
+def test_hash_with_few_slots_left() -> None:
+    """What is in use may all be in the one Elastic IP that a hash picks next, so it counts against certainty."""
+
+    def in_use(node: str) -> int:
+        return 8 if node == "natgw" else 0
+
+    assert predict(by_hash(spill_over=False), 2, in_use=in_use).established == 2
+    assert predict(by_hash(spill_over=False), 3, in_use=in_use).established is None
+
+
+@pytest.mark.parametrize("made", [by_hash(spill_over=True), by_hash(spill_over=False, elastic_ips=1)])
+def test_hash_without_chance(made: Topology) -> None:
+    """A hash decides nothing when connections spill over, or when there is one Elastic IP."""
+    limit = 10 * made.nat_gateways[0].elastic_ips
+    assert predict(made, limit + 5).established == limit
+
+
+# ── Usage ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("connections", [0, -1])
+def test_no_connections(connections: int) -> None:
+    """A burst of no connections is refused with the number that was given."""
+    with pytest.raises(UsageError, match=rf"-n {connections}: "):
+        predict(shipped("tiny"), connections)
+
+
+def test_more_connections_than_a_machine_can_count() -> None:
+    """A number of connections that no list could hold has a prediction like any other."""
+    assert predict(shipped("tiny"), 10**20).established == 30
+
+
+def test_unknown_names() -> None:
+    """An unknown function or server is refused with the known ones."""
+    with pytest.raises(UsageError, match="no function 'payment'; known: checkout"):
+        predict(shipped("tiny"), 1, function="payment")
+    with pytest.raises(UsageError, match="no server 'database'; known: cache"):
+        predict(shipped("tiny"), 1, server="database")

@@ -1,0 +1,232 @@
+"""Remedies: each with the threshold that prediction gives it; what is useless is told so, what is unknown, why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from lab.capacity.predict import predict
+from lab.diagnosis.why import Remedy, remedies
+from lab.errors import UsageError
+from lab.topology import Topology, load, load_text
+from tests.support.topologies import each_shipped, function, nat_gateway, server, shipped, topologies, topology
+
+EIP, SUBNET = "Elastic IP for natgw", "one more private subnet for checkout, with a Hyperplane ENI of its own"
+
+
+def found(made: Topology, what: str, caller: str | None = None) -> Remedy:
+    """The remedy that is called so."""
+    return next(each for each in remedies(made, caller) if each.what == what)
+
+
+def numbers(remedy: Remedy) -> tuple[int | None, int | None, str | None]:
+    """Before, after, and what binds then."""
+    return remedy.threshold_before, remedy.threshold_after, remedy.binds_after
+
+
+def test_one_subnet() -> None:
+    """The NAT gateway binds: an Elastic IP helps until the ENI binds, a subnet does not, both do."""
+    made = shipped("one_subnet")
+    assert numbers(found(made, f"a second {EIP}")) == (55_000, 65_000, "hyperplane_eni")
+    assert numbers(found(made, f"a second {EIP} and {SUBNET}")) == (55_000, 110_000, "nat_gateway")
+    assert [each.what for each in remedies(made) if each.effect == "nothing"] == [SUBNET]
+
+
+def test_the_article_s_second_step() -> None:
+    """With two Elastic IPs the ENI binds: a third changes nothing, and is told to; a subnet helps."""
+    made = shipped("one_subnet_two_eips")
+    third = found(made, f"a third {EIP}")
+    assert third.effect == "nothing"
+    assert third.sentence == "A third Elastic IP for natgw changes nothing: the Hyperplane ENI binds."
+    first = remedies(made)[0]
+    assert (first.what, numbers(first)) == (SUBNET, (65_000, 110_000, "nat_gateway"))
+    assert first.change == (
+        "vpc.subnets: {name: private-more, cidr: 10.0.2.0/24, default_route: natgw}; "
+        "function checkout: subnet private-more"
+    )
+    assert first.sentence == (
+        "One more private subnet for checkout, with a Hyperplane ENI of its own: 110,000 connections instead of "
+        "65,000; then the NAT gateway binds."
+    )
+
+
+def test_two_subnets() -> None:
+    """The article's last topology: what would come next."""
+    made = shipped("two_subnets")
+    told = {each.what: numbers(each)[1:] for each in remedies(made) if each.effect == "raises"}
+    assert told == {SUBNET: (165_000, "nat_gateway"), f"a fourth {EIP} and {SUBNET}": (195_000, "hyperplane_eni")}
+
+
+def test_a_gateway_that_has_all_elastic_ips() -> None:
+    """AWS allows eight; then a second NAT gateway takes half of the subnets."""
+    made = shipped("seven_subnets_eight_eips")
+    assert found(made, f"another {EIP}").sentence == (
+        "Another Elastic IP for natgw: not possible; natgw has all 8 that AWS allows."
+    )
+    second = found(made, "a second NAT gateway like natgw for private-b, private-d, private-f")
+    assert numbers(second) == (440_000, 455_000, "hyperplane_eni")
+
+
+def test_gateways_that_bind_together() -> None:
+    """One in each zone, which fill in turn: one more Elastic IP for each."""
+    each_of = found(shipped("two_zones"), "a second Elastic IP for each of natgw-a and natgw-b")
+    assert numbers(each_of) == (110_000, 130_000, "hyperplane_eni")
+
+
+def test_a_change_for_the_worse() -> None:
+    """A subnet more in one zone sends that zone's NAT gateway two thirds of all connections."""
+    assert found(shipped("two_zones"), SUBNET).sentence == (
+        "One more private subnet for checkout, with a Hyperplane ENI of its own: only 82,500 connections; "
+        "the NAT gateway binds."
+    )
+
+
+def test_functions_that_share_an_eni() -> None:
+    """A security-group set of its own is worth half an ENI, while the other function holds as much."""
+    own = found(
+        shipped("shared_eni"), "a security-group set of its own for checkout, and so Hyperplane ENIs of its own"
+    )
+    assert numbers(own) == (32_500, 55_000, "nat_gateway")
+    assert own.sentence.endswith(
+        "55,000 connections instead of 32,500, while search holds as many connections; then the NAT gateway binds."
+    )
+
+
+def test_an_eni_of_its_own_where_the_gateway_binds() -> None:
+    """The NAT gateway's ports are shared whatever the ENIs are, and the sentence says why nothing changes."""
+    made = topology({"p": "natgw"}, function("checkout", "p"), function("search", "p"))
+    own = found(made, "a security-group set of its own for checkout, and so Hyperplane ENIs of its own", "checkout")
+    assert numbers(own) == (27_500, 27_500, "nat_gateway")
+    assert own.sentence.endswith("changes nothing: the NAT gateway binds, while search holds as many connections.")
+
+
+def test_an_eni_of_one_function() -> None:
+    """Where nobody shares it, another security-group set is no remedy."""
+    own = found(shipped("own_eni"), "a security-group set of its own for checkout, and so Hyperplane ENIs of its own")
+    assert (own.effect, own.note) == ("impossible", "no other function shares the Hyperplane ENIs of checkout")
+
+
+def test_privatelink() -> None:
+    """It takes the NAT gateway off the way, and leaves the ENI on it."""
+    endpoint = found(shipped("one_subnet"), "an interface endpoint (PrivateLink) for cache")
+    assert numbers(endpoint) == (55_000, 65_000, "hyperplane_eni")
+    assert "if its owner offers one" in endpoint.sentence
+    assert found(shipped("one_subnet_two_eips"), "an interface endpoint (PrivateLink) for cache").effect == "nothing"
+    assert not any("PrivateLink" in each.what for each in remedies(shipped("privatelink")))
+
+
+def test_outside_the_vpc() -> None:
+    """No limit is left, unless something keeps the function inside."""
+    assert found(shipped("one_subnet"), "checkout outside the VPC").effect == "unlimited"
+    kept = found(shipped("resolver_in_vpc"), "checkout outside the VPC")
+    assert kept.effect == "impossible"
+    assert "cannot reach the name server" in kept.note
+    assert found(shipped("privatelink"), "checkout outside the VPC").effect == "impossible"
+    assert remedies(shipped("outside_vpc"), "outside") == ()
+
+
+def test_dead_ends() -> None:
+    """Where connections end whatever the limits, the way through comes first, and no address or subnet helps."""
+    locked = remedies(shipped("security_group"), "checkout")
+    assert numbers(locked[0]) == (0, 55_000, "nat_gateway")
+    assert locked[0].change.startswith("Add to egress of the security group locked: {protocol: tcp, ports: 443")
+    assert found(shipped("security_group"), f"a second {EIP}").sentence == (
+        "A second Elastic IP for natgw changes nothing: egress of the security-group set locked does not allow tcp to "
+        "cache, port 443."
+    )
+    assert remedies(shipped("no_route"))[0].change == "Give the subnet private-b a default route: natgw."
+    assert numbers(remedies(shipped("network_acl"))[0]) == (0, 55_000, "nat_gateway")
+
+
+def test_no_gateway_to_route_to() -> None:
+    """A way through is not invented."""
+    made = topology({"private": "none"}, function("checkout", "private"), nat_gateways=())
+    (way,) = (each for each in remedies(made) if each.what == "a way through")
+    assert way.effect == "impossible"
+    assert "no NAT gateway is there" in way.note
+
+
+def test_what_is_not_known() -> None:
+    """Where chance decides, or time, there is no number, and the reason is prediction's."""
+    subnet = found(shipped("resolver_in_vpc"), SUBNET)
+    assert (subnet.effect, subnet.threshold_after) == ("unknown", None)
+    assert "chance decides" in subnet.sentence
+    assert "another ENI appears 5 s after one is full" in found(shipped("eni_scaling"), SUBNET).note
+
+
+def test_no_room_for_a_subnet() -> None:
+    """A VPC whose range is taken has no more subnets."""
+    text = """
+        version: 1
+        name: full
+        vpc:
+          cidr: 10.0.0.0/23
+          subnets:
+            - {name: public, cidr: 10.0.0.0/24}
+            - {name: private, cidr: 10.0.1.0/24, default_route: natgw}
+          nat_gateways: [{name: natgw, subnet: public, elastic_ips: 2}]
+        functions: [{name: checkout, subnets: [private]}]
+        servers: [{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}]
+    """
+    assert found(load_text(text), SUBNET).note == "the VPC's range 10.0.0.0/23 has no room for another subnet"
+
+
+def test_reuse_is_always_told() -> None:
+    """It needs no change of the topology."""
+    assert [each.effect for each in remedies(shipped("one_subnet"))].count("saves") == 1
+
+
+@pytest.mark.parametrize(("caller", "callee"), [("nobody", None), (None, "nobody")])
+def test_unknown_names(caller: str | None, callee: str | None) -> None:
+    """They are refused with the known ones."""
+    with pytest.raises(UsageError, match=r"no (function|server) 'nobody'; known: (checkout|cache)"):
+        remedies(shipped("one_subnet"), caller, callee)
+
+
+@each_shipped
+def test_remedies_can_be_brought_up(path: Path) -> None:
+    """Each changed topology is one that the loader takes, and its threshold is what a burst beyond it shows."""
+    made = load(path)
+    for each in remedies(made):
+        if each.topology is None:
+            continue
+        document = each.topology.model_dump_json(by_alias=True, exclude_none=True)
+        assert load_text(document) == each.topology
+        if each.threshold_after is not None and not each.meanwhile:
+            beyond = predict(each.topology, each.threshold_after + 1)
+            assert (beyond.drop_threshold, beyond.bottleneck) == (each.threshold_after, each.binds_after)
+            if each.threshold_after:
+                assert predict(each.topology, each.threshold_after).drop_threshold is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(topologies(), st.data())
+def test_order(made: Topology, data: st.DataObject) -> None:
+    """Of any topology: what raises the threshold comes first and does raise it; what changes nothing does not."""
+    caller = data.draw(st.sampled_from([each.name for each in made.functions]))
+    told = remedies(made, caller)
+    effects = [each.effect for each in told]
+    assert effects == sorted(effects, key=["raises", "unlimited", "saves", "unknown", "nothing", "impossible"].index)
+    for each in told:
+        before, after = each.threshold_before, each.threshold_after
+        if each.effect == "raises":
+            assert before is not None
+            assert after is not None
+            assert after > before
+        if each.effect == "nothing":
+            assert (after or 0) <= (before or 0)
+        assert each.sentence.endswith(".")
+
+
+def test_servers_and_gateways_by_name() -> None:
+    """The remedies are for the server that one asks for."""
+    made = topology(
+        {"private": "natgw"},
+        function("checkout", "private"),
+        nat_gateways=(nat_gateway(elastic_ips=2),),
+        servers=(server(), server("store", 20)),
+    )
+    assert any(each.what == "an interface endpoint (PrivateLink) for store" for each in remedies(made, server="store"))

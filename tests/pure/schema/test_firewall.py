@@ -1,0 +1,405 @@
+"""What security groups and network ACLs let pass: the evaluation, its form in nft, and where connections end by it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+import re
+from typing import Any, Literal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from lab.capacity.predict import predict
+from lab.nodes.build import build
+from lab.paths.ways import DeadEnd, Way, ways
+from lab.plan import Plan
+from lab.plan.objects import Ruleset
+from lab.schema.firewall import (
+    CLIENT_PORTS,
+    NetworkAcl,
+    Rule,
+    SecurityGroup,
+    Traffic,
+    Transport,
+    acl_rules,
+    allowed,
+    group_rules,
+    verdicts,
+)
+from lab.topology import Topology
+from tests.support.topologies import function, nat_gateway, server, shipped, topology
+from traffic.spec import PortBlocks
+
+SERVER = IPv4Address("203.0.113.10")
+TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
+EVERYTHING = {"rule": 100, "action": "allow"}
+
+
+def group(name: str, *egress: dict[str, Any]) -> SecurityGroup:
+    """A security group from a few words."""
+    return SecurityGroup.model_validate({"name": name, "egress": list(egress)})
+
+
+def acl(*egress: dict[str, Any], ingress: tuple[dict[str, Any], ...] = ()) -> NetworkAcl:
+    """A network ACL from a few words."""
+    return NetworkAcl.model_validate(
+        {"name": "strict", "subnets": ["p"], "egress": list(egress), "ingress": list(ingress)}
+    )
+
+
+# ── Evaluation ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_BLOCK = IPv4Network("203.0.113.8/29")
+_PORTS = range(440, 448)
+_blocks = st.sampled_from((IPv4Network("0.0.0.0/0"), *(net for n in range(4) for net in _BLOCK.subnets(n))))
+_spans = st.tuples(st.sampled_from((0, *_PORTS)), st.sampled_from((*_PORTS, 65_535))).filter(
+    lambda pair: pair[0] <= pair[1]
+)
+
+
+@st.composite
+def _a_rule(draw: st.DrawFn) -> Rule:
+    protocol: Literal["tcp", "udp", "all"] = draw(st.sampled_from(("tcp", "udp", "all")))
+    first, last = (0, 65_535) if protocol == "all" else draw(_spans)
+    return Rule(draw(st.sampled_from(("allow", "deny"))), protocol, first, last, draw(_blocks))
+
+
+_rules = st.lists(_a_rule(), max_size=6)
+
+
+@given(_rules, st.sampled_from(TRANSPORTS), _blocks.filter(lambda block: block.prefixlen > 0), _spans)
+def test_verdicts_at_edges_are_those_of_all_packets(
+    rules: list[Rule], transport: Transport, block: IPv4Network, span: tuple[int, int]
+) -> None:
+    """Asking at the rules' edges gives what asking for each packet gives."""
+    first, last = max(span[0], _PORTS[0] - 2), min(span[1], _PORTS[-1] + 2)
+    every = {allowed(rules, transport, address, port) for address in block for port in range(first, last + 1)}
+    assert verdicts(rules, Traffic(transport, block, first, last)) == every
+
+
+def test_first_match_decides() -> None:
+    """Entries are tried by their numbers, whatever their order in the file; no match is a denial."""
+    late = {"rule": 200, "action": "allow", "protocol": "tcp"}
+    early = {"rule": 100, "action": "deny", "protocol": "tcp", "to": "203.0.113.0/24"}
+    rules = acl_rules(acl(late, early), "egress", answers=False)
+    assert not allowed(rules, "tcp", SERVER, 443)
+    assert allowed(rules, "tcp", IPv4Address("198.18.0.1"), 443)
+    assert not allowed(rules, "udp", IPv4Address("198.18.0.1"), 443)
+
+
+def test_groups_allow_their_union() -> None:
+    """A set allows what any of its groups allows; one with a group that nobody describes allows everything."""
+    groups = (group("db", {"protocol": "tcp", "ports": 5432}), group("web", {"protocol": "tcp", "ports": 443}))
+    both, web, none = (group_rules(groups, names) for names in (("db", "web"), ("web",), ()))
+    assert both is not None
+    assert web is not None
+    assert [allowed(both, "tcp", SERVER, port) for port in (443, 5432, 80)] == [True, True, False]
+    assert [allowed(web, "tcp", SERVER, port) for port in (443, 5432)] == [True, False]
+    assert none == ()
+    assert group_rules(groups, ("web", "default")) is None
+    assert group_rules((group("shut"),), ("shut",)) == ()
+
+
+def test_ephemeral_ports_are_the_labs() -> None:
+    """An entry for answers that begins at 1024 covers all source ports of clients; one for requests does not."""
+    entry = {"rule": 100, "action": "allow", "protocol": "tcp", "ports": "1024-65535"}
+    guarded = acl(entry, ingress=(entry,))
+    clients = Traffic("tcp", IPv4Network("203.0.113.10/32"), CLIENT_PORTS[0], CLIENT_PORTS[-1])
+    assert verdicts(acl_rules(guarded, "ingress", answers=True), clients) == {True}
+    assert verdicts(acl_rules(guarded, "egress", answers=False), clients) == {True, False}
+
+
+def test_round_trip() -> None:
+    """What a lab remembers of its topology are the same firewalls."""
+    entries = {"rule": 100, "action": "deny", "protocol": "udp", "ports": "53", "from": "203.0.113.0/24"}
+    made = guarded(
+        acls=[{"name": "strict", "subnets": ["p"], "egress": [EVERYTHING], "ingress": [entries]}],
+        groups=[{"name": "g", "egress": [{"protocol": "tcp", "ports": 443}]}],
+    )
+    assert Topology.model_validate_json(made.model_dump_json(by_alias=True), by_alias=True) == made
+
+
+def test_client_ports_are_those_of_the_fleets() -> None:
+    """The evaluation knows the ports that connections have."""
+    blocks = PortBlocks()
+    assert range(blocks.first_port, blocks.first_port + blocks.ports) == CLIENT_PORTS
+
+
+# ── In nft ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+_RULE = re.compile(
+    r"(?:ip (?P<side>[sd]addr) (?P<block>\S+) )?(?:meta l4proto (?P<any>\w+) |(?P<protocol>\w+) dport (?P<ports>\S+) )?"
+    r"(?P<verdict>return|counter name \w+ drop)"
+)
+
+
+def chain(plan: Plan, node: str, name: str) -> list[str]:
+    """The rules of a chain of a node; none if there is no such chain."""
+    (namespace,) = (each.namespace for each in plan.nodes if each.name == node)
+    texts = [each.text for each in plan.objects if isinstance(each, Ruleset) and each.namespace == namespace]
+    found = re.search(rf"^  chain {name} {{\n(.*?)^  }}$", "".join(texts), re.DOTALL | re.MULTILINE)
+    return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+def nft_allows(rules: list[str], protocol: str, address: IPv4Address, port: int) -> bool:
+    """What nft makes of a packet: the first rule that matches decides."""
+    for rule in rules:
+        match = _RULE.fullmatch(rule)
+        assert match, rule
+        first, _, last = (match["ports"] or "0-65535").partition("-")
+        if (
+            address in IPv4Network(match["block"] or "0.0.0.0/0")
+            and (match["any"] or match["protocol"] or protocol) == protocol
+            and int(first) <= port <= int(last or first)
+        ):
+            return match["verdict"] == "return"
+    raise AssertionError("a chain that decides nothing")
+
+
+_entries = st.lists(
+    st.fixed_dictionaries(
+        {"rule": st.integers(1, 32_766), "action": st.sampled_from(("allow", "deny"))},
+        optional={"to": _blocks.map(str), "how": st.tuples(st.sampled_from(TRANSPORTS), _spans)},
+    ),
+    max_size=6,
+    unique_by=lambda entry: entry["rule"],
+)
+
+
+def guarded(*, acls: list[dict[str, Any]] | None = None, groups: list[dict[str, Any]] | None = None) -> Topology:
+    """Two private subnets p and q with a NAT gateway, and these firewalls."""
+    made = topology({"p": "natgw", "q": "natgw"}, function("f", "p", "q", groups=("g",)))
+    document = made.model_dump(mode="json", by_alias=True)
+    document["vpc"] |= {"network_acls": acls or [], "security_groups": groups or []}
+    return Topology.model_validate(document)
+
+
+@settings(max_examples=50)
+@given(_entries, st.sampled_from(TRANSPORTS), st.sampled_from(list(_BLOCK)), st.sampled_from(_PORTS))
+def test_nft_decides_as_the_evaluation(
+    entries: list[dict[str, Any]], transport: Transport, address: IPv4Address, port: int
+) -> None:
+    """The chains of network ACLs and security groups say of every packet what arithmetic says of it."""
+    for entry in entries:
+        if how := entry.pop("how", None):
+            entry |= {"protocol": how[0], "ports": f"{how[1][0]}-{how[1][1]}"}
+    strict = {"name": "strict", "subnets": ["p"], "egress": entries}
+    egress = [{key: entry[key] for key in entry if key not in ("rule", "action")} for entry in entries]
+    made = guarded(acls=[strict], groups=[{"name": "g", "egress": egress}])
+    plan = build(made)
+    rules = acl_rules(made.network_acls[0], "egress", answers=False)
+    found = nft_allows(chain(plan, "vpc", "acl_strict_egress_requests"), transport, address, port)
+    assert found is allowed(rules, transport, address, port)
+    together = group_rules(made.security_groups, ("g",))
+    assert together is not None
+    found = nft_allows(chain(plan, "eni-p-g", "security_groups"), transport, address, port)
+    assert found is allowed(together, transport, address, port)
+
+
+def test_no_firewall_no_rule() -> None:
+    """Without firewalls the router has no table, and an ENI no chain for security groups."""
+    plan = build(guarded())
+    assert not [each for each in plan.objects if isinstance(each, Ruleset) and each.namespace == "lab-made-vpc"]
+    assert chain(plan, "eni-p-g", "security_groups") == []
+    assert plan.barriers == ()
+
+
+def test_a_group_that_nobody_describes() -> None:
+    """An ENI whose set has such a group has no rule either."""
+    assert build(guarded(groups=[{"name": "other", "egress": []}])).barriers == ()
+
+
+@pytest.mark.parametrize(
+    ("subnet", "chains"),
+    [
+        ("p", {"acl_strict_egress_requests", "acl_strict_ingress_answers"}),
+        ("pub-natgw", {"acl_strict_egress_answers", "acl_strict_ingress_requests"}),
+    ],
+)
+def test_what_crosses_a_border(subnet: str, chains: set[str]) -> None:
+    """From an ENI's subnet come requests, to it answers; to and from a NAT gateway's it is the other way round."""
+    plan = build(guarded(acls=[{"name": "strict", "subnets": [subnet]}]))
+    assert {each.counter for each in plan.barriers} == chains
+    assert {each.counter for each in plan.barriers if each.answers} == {one for one in chains if "answers" in one}
+    jumps = chain(plan, "vpc", "network_acls")[1:]
+    assert {jump.rpartition(" ")[2] for jump in jumps} == chains
+    port = "natgw" if subnet == "pub-natgw" else "eni-p-g"
+    assert all(jump.count(f'{{ "{port}" }}') == 2 and "!=" in jump for jump in jumps)
+
+
+def test_a_packet_leaves_before_it_enters() -> None:
+    """Egress of one subnet is asked before ingress of the other, whichever ACL stands first in the file."""
+    both = [{"name": "far", "subnets": ["pub-natgw"]}, {"name": "near", "subnets": ["p"]}]
+    jumps = chain(build(guarded(acls=both)), "vpc", "network_acls")[1:]
+    assert ["egress" in jump for jump in jumps] == [True, True, False, False]
+
+
+# ── Dead ends ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def to_cache(made: Topology, transport: Transport = "tcp") -> Way:
+    """The first way of the function."""
+    return ways(made, "f", "cache", transport)[0]
+
+
+def the_end(made: Topology) -> DeadEnd:
+    """Where it ends."""
+    end = to_cache(made).dead_end
+    assert end is not None
+    return end
+
+
+def test_the_first_end_counts() -> None:
+    """A security group comes before a route, a route before network ACLs, requests before answers."""
+    shut = {"name": "strict", "subnets": ["p"]}
+    made = guarded(acls=[shut], groups=[{"name": "g", "egress": []}])
+    assert the_end(made).kind == "security_group"
+    end = the_end(guarded(acls=[shut]))
+    assert (end.kind, end.direction, end.answers) == ("network_acl", "egress", False)
+    end = the_end(guarded(acls=[shut | {"egress": [EVERYTHING]}]))
+    assert (end.kind, end.direction, end.answers) == ("network_acl", "ingress", True)
+    assert to_cache(guarded(acls=[shut | {"egress": [EVERYTHING], "ingress": [EVERYTHING]}])).dead_end is None
+
+
+def test_protocols_end_apart() -> None:
+    """What allows TCP only is the end of UDP."""
+    made = guarded(groups=[{"name": "g", "egress": [{"protocol": "tcp", "ports": 443}]}])
+    assert to_cache(made).dead_end is None
+    assert to_cache(made, "udp").dead_end is not None
+    assert predict(made, 10).established == 10
+    assert predict(made, 10, protocol="udp").established == 0
+
+
+def test_within_a_subnet_nothing_is_judged() -> None:
+    """An interface endpoint in the ENI's own subnet is on this side of its border; in another one it is not."""
+    shut = {"name": "strict", "subnets": ["p", "q"]}
+    document = guarded(acls=[shut]).model_dump(mode="json", by_alias=True)
+    document["vpc"]["interface_endpoints"] = [{"name": "cache", "subnet": "p", "server": "cache"}]
+    near, far = ways(Topology.model_validate(document), "f", "cache")
+    assert near.dead_end is None
+    assert far.dead_end is not None
+
+
+def test_an_endpoints_address_is_in_its_subnet() -> None:
+    """With an endpoint it is the endpoint's private address that rules are asked for, which no topology knows."""
+    document = guarded(groups=[{"name": "g", "egress": [{"to": "203.0.113.10/32"}]}]).model_dump(
+        mode="json", by_alias=True
+    )
+    document["vpc"]["interface_endpoints"] = [{"name": "cache", "subnet": "p", "server": "cache"}]
+    assert to_cache(Topology.model_validate(document)).dead_end is not None
+    (p,) = (each["cidr"] for each in document["vpc"]["subnets"] if each["name"] == "p")
+    document["vpc"]["security_groups"] = [{"name": "g", "egress": [{"to": p}]}]
+    assert to_cache(Topology.model_validate(document)).dead_end is None
+    document["vpc"]["security_groups"] = [{"name": "g", "egress": [{"to": f"{p.split('/')[0]}/32"}]}]
+    way = to_cache(Topology.model_validate(document))
+    assert way.dead_end is None
+    assert way.doubt is not None
+
+
+def test_a_part_of_the_ports() -> None:
+    """Where ports decide, nothing is predicted, and the prediction says why."""
+    half = {"rule": 100, "action": "allow", "protocol": "tcp", "ports": "32768-60999"}
+    found = predict(guarded(acls=[{"name": "strict", "subnets": ["p"], "egress": [EVERYTHING], "ingress": [half]}]), 10)
+    assert found.established is None
+    assert "ingress of the network ACL strict forbids a part of the answers of cache" in (found.unknown or "")
+
+
+@pytest.mark.parametrize(
+    ("entries", "rule"),
+    [
+        ([], 100),
+        ([{"rule": 100, "action": "allow", "protocol": "udp"}], 110),
+        ([{"rule": 32_766, "action": "allow", "protocol": "udp"}], 32_765),
+        ([{"rule": 100, "action": "deny"}], 99),
+        ([{"rule": 99, "action": "allow", "protocol": "udp"}, {"rule": 100, "action": "deny"}], 98),
+        ([{"rule": 50, "action": "deny", "protocol": "udp"}, {"rule": 100, "action": "deny"}], 99),
+    ],
+)
+def test_the_cure_has_a_free_number_that_comes_first(entries: list[dict[str, Any]], rule: int) -> None:
+    """The entry that a verdict names can be added as it is, and cures."""
+    strict = {"name": "strict", "subnets": ["p"], "egress": entries, "ingress": [EVERYTHING]}
+    end = the_end(guarded(acls=[strict]))
+    assert end.cure == (
+        f"Add to egress of the network ACL strict: {{rule: {rule}, action: allow, protocol: tcp, ports: 443, "
+        "to: 203.0.113.10/32}"
+    )
+    added = {"rule": rule, "action": "allow", "protocol": "tcp", "ports": 443, "to": "203.0.113.10/32"}
+    assert to_cache(guarded(acls=[strict | {"egress": [*entries, added]}])).dead_end is None
+
+
+def test_no_room_for_a_cure() -> None:
+    """Nothing comes before entry 1."""
+    strict = {"name": "strict", "subnets": ["p"], "egress": [{"rule": 1, "action": "deny"}], "ingress": [EVERYTHING]}
+    end = the_end(guarded(acls=[strict]))
+    assert end.cure == "Take the entry that denies it out of egress of the network ACL strict."
+
+
+# ── Predictions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_FORBIDS = {"nothing": (True, True), "requests": (False, True), "answers": (True, False)}
+
+
+def simulate(
+    kinds: list[str], gateways: list[int], limits: tuple[int, int], connections: int
+) -> tuple[int, int | None, str | None]:
+    """Established, threshold and bottleneck without arithmetic: each connection asks for its slots, and may end."""
+    enis, nats = [0] * len(kinds), [0] * 2
+    established, threshold, bottleneck = 0, None, None
+    for number in range(connections):
+        way = number % len(kinds)
+        lost = None
+        if enis[way] == limits[0]:
+            lost = "hyperplane_eni"
+        else:
+            enis[way] += 1
+            if kinds[way] == "requests":
+                lost = "acl"
+            elif nats[gateways[way]] == limits[1]:
+                lost = "nat_gateway"
+            else:
+                nats[gateways[way]] += 1
+                lost = "acl" if kinds[way] == "answers" else None
+        established += lost is None
+        if lost and threshold is None:
+            threshold = number
+        if lost in ("hyperplane_eni", "nat_gateway"):
+            bottleneck = bottleneck or lost
+    return established, threshold, bottleneck
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(_FORBIDS)), st.integers(0, 1)), min_size=1, max_size=4),
+    st.tuples(st.integers(1, 12), st.integers(1, 25)),
+    st.integers(1, 80),
+)
+def test_against_simulation(ends: list[tuple[str, int]], limits: tuple[int, int], connections: int) -> None:
+    """With ways that end before and after the NAT gateway, arithmetic says what a simulation says."""
+    kinds, gateways = [kind for kind, _ in ends], [number for _, number in ends]
+    private = {f"p{index}": f"nat{number}" for index, number in enumerate(gateways)}
+    made = topology(
+        private,
+        function("f", *private),
+        nat_gateways=tuple(nat_gateway(f"nat{number}", connections_per_destination=limits[1]) for number in range(2)),
+        hyperplane_eni={"connection_limit": limits[0]},
+        servers=(server(),),
+    )
+    document = made.model_dump(mode="json", by_alias=True)
+    document["vpc"]["network_acls"] = [
+        {
+            "name": f"acl{index}",
+            "subnets": [f"p{index}"],
+            "egress": [EVERYTHING] if _FORBIDS[kind][0] else [],
+            "ingress": [EVERYTHING] if _FORBIDS[kind][1] else [],
+        }
+        for index, kind in enumerate(kinds)
+    ]
+    found = predict(Topology.model_validate(document), connections)
+    assert (found.established, found.drop_threshold, found.bottleneck) == simulate(kinds, gateways, limits, connections)
+
+
+def test_the_classic_mistake() -> None:
+    """Connections whose answers are dropped fill the NAT gateway for the others."""
+    assert predict(shipped("network_acl"), 60_000).established == 27_500
+    assert predict(shipped("no_route"), 60_000).established == 30_000
