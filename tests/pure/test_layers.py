@@ -36,7 +36,7 @@ FROM_TRAFFIC = {
     "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.resources",  # how many: what it asks of the machine
-    "traffic.packet_socket",  # how packet sockets are opened, filtered and counted: the lab has its own
+    "traffic.packet_socket",  # how packet sockets are opened, filtered and counted, for those of the lab
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
