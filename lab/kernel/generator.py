@@ -13,7 +13,7 @@ from typing import Any
 from lab.errors import KernelError
 from lab.kernel.namespaces import Inside
 from lab.kernel.processes import command, environment, last_words
-from traffic.sighting import Sighting
+from traffic.packet_record import PacketRecord
 
 __all__ = ["Generator", "generator"]
 
@@ -22,14 +22,16 @@ _GIVES_UP_AFTER_S = 60.0
 Event = dict[str, Any]
 
 
-def _ignore(_: Sighting) -> None:
+def _ignore(_: PacketRecord) -> None:
     """Packets that nobody asked to see."""
 
 
 class Generator:
     """The running generator, as JSON lines in both directions."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path, saw: Callable[[Sighting], None] = _ignore) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], log: Path, saw: Callable[[PacketRecord], None] = _ignore
+    ) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a generator is spoken to through pipes")
         self._process = process
@@ -41,7 +43,7 @@ class Generator:
         for line in self._mouth:
             event: Event = json.loads(line)
             if event["event"] == "packet":
-                self._saw(Sighting.from_json(event))
+                self._saw(PacketRecord.from_json(event))
             else:
                 yield event
         if self._process.wait() != 0:
@@ -86,7 +88,7 @@ def generator(
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),
-    saw: Callable[[Sighting], None] = _ignore,
+    saw: Callable[[PacketRecord], None] = _ignore,
 ) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
 

@@ -11,10 +11,10 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
-from traffic.means import Means, most_connections
+from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_means", "require_program", "require_root", "search_path"]
+__all__ = ["find", "require_everything", "require_program", "require_resources", "require_root", "search_path"]
 
 _FEATURES = (
     (Path("/proc/sys/net/netfilter/nf_conntrack_max"), "nf_conntrack", "connection tracking (CONFIG_NF_CONNTRACK)"),
@@ -80,16 +80,16 @@ def _remedy(program: str) -> str:
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
 
 
-def require_means(engine: Engine, connections: int) -> None:
+def require_resources(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    means = Means.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
-    most = most_connections(engine, means)
+    resources = Resources.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
+    most = most_connections(engine, resources)
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more "
-            f"open files, {descriptors:,} descriptors for each process); "
+            f"engine: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are available, "
+            f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
 

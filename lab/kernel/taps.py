@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lab.kernel.namespaces import Namespaces
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
-from traffic.spec import Tap
+from traffic.spec import PacketSocket
 
 __all__ = ["Place", "opened", "places"]
 
@@ -45,11 +45,11 @@ def places(plan: Plan, fleet: FleetPlan, server: ServerPlan, on_the_way: Collect
 
 
 @contextmanager
-def opened(namespaces: Namespaces, wanted: Iterable[Place]) -> Iterator[tuple[Tap, ...]]:
+def opened(namespaces: Namespaces, wanted: Iterable[Place]) -> Iterator[tuple[PacketSocket, ...]]:
     """Sockets that listen at these places until the block ends; their descriptors are this process's."""
     with ExitStack() as undo:
         yield tuple(
-            Tap(
+            PacketSocket(
                 undo.enter_context(namespaces[node.namespace].run(_listen, interface)).fileno(),
                 node.name,
                 node.kind,

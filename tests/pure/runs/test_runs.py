@@ -31,8 +31,8 @@ from tests.support.cli import Run as Lab
 from tests.support.examples import examples
 from tests.support.runs import ran, sample
 from tests.support.topologies import each_shipped
+from traffic.packet_record import PacketRecord
 from traffic.result import Latency, Percentiles
-from traffic.sighting import Sighting
 
 BEGAN_S = ran().began_s
 counts = st.integers(0, 2**63)
@@ -92,7 +92,7 @@ def test_round_trip_of_results() -> None:
     """Flows over UDP, the packets of the scapy engine, and latencies of every kind."""
     slow = Percentiles(3, 0.3, 0.8, 2.0, 4.0, 5.0)
     flows = burst_result(seen(10, 2), load=Load(connections=12, protocol="udp"))
-    seen_here = Sighting(0.1, "natgw", "outer", "out", 1, "10.0.0.1:1", "203.0.113.10:443", "SYN", 60, "a question")
+    seen_here = PacketRecord(0.1, "natgw", "outer", "out", 1, "10.0.0.1:1", "203.0.113.10:443", "SYN", 60, "a question")
     explained = replace(burst_result(seen(1), load=Load(connections=1, engine="scapy")), packets=(seen_here,))
     timed = replace(burst_result(seen(3)), latency=Latency(slow, slow, slow), drop_threshold=None)
     for result in (flows, explained, timed):
