@@ -12,7 +12,8 @@ from pathlib import Path
 import time
 from typing import Self, Unpack
 
-from lab.burst.load import Load, LoadOptions
+from lab.burst.load import Load
+from lab.burst.options import takes_keywords_of
 from lab.burst.result import BurstResult
 from lab.burst.run import Progress, run_burst
 from lab.converge.converging import converge
@@ -45,6 +46,14 @@ __all__ = ["Convergence", "Lab"]
 
 def _silent(_: object) -> None:
     """Notices and progress that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedLoad(Load):
+    """The arguments of `Lab.burst`: a load, and who is told of it while it goes on."""
+
+    progress: Callable[[Progress], None] = _silent
+    saw: Callable[[Sighting], None] = _silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,20 +305,15 @@ class Lab:
         with Namespaces() as namespaces:
             return impair.read(namespaces, self.plan, self.plan.nodes)
 
-    def burst(
-        self,
-        connections: int,
-        *,
-        progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[Sighting], None] = _silent,
-        **options: Unpack[LoadOptions],
-    ) -> BurstResult:
+    @takes_keywords_of(WatchedLoad)
+    def burst(self, load: WatchedLoad) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
-        The options are the fields of `lab.burst.load.Load`. Raises UsageError for a load that makes no sense,
-        PreflightError for one that this machine cannot carry, and KernelError.
+        The options are the fields of `lab.burst.load.Load`; `progress` is told several times a second how far the burst
+        is, `saw` of each packet of the scapy engine. Raises UsageError for a load that makes no sense, PreflightError
+        for one that this machine cannot carry, and KernelError.
         """
-        return self.carry(Load(connections=connections, **options), progress, saw)
+        return self.carry(load, load.progress, load.saw)
 
     def carry(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from lab.burst.load import Load
+from lab.burst.options import for_generator
 from lab.capacity.predict import Prediction, choose, predict
 from lab.errors import UsageError
 from lab.observe.readings import Reading
@@ -163,21 +164,15 @@ def spec_of(scene: Scene, first: int) -> BurstSpec:
         connections=scene.connections,
         first_connection=first,
         invocations=load.connections,
-        engine=load.engine,
-        protocol=load.protocol,
-        connect_timeout_s=load.connect_timeout_s,
-        syn_schedule=load.syn_schedule,
         arrivals=load.arrivals,
         growth=load.growth,
         at_a_time=1 if load.engine == "scapy" else None,
         hold_s=load.hold_s if load.over_time else None,
-        duration_s=load.duration_s,
         requests=load.requests,
-        reuse=load.reuse,
-        close=load.close,
         rest_s=_REST_S + _longest_port_hold_s(scene.topology),
         destination=server.address if load.syn_only else None,
         questions_apart=scene.topology.service_vpc.resolver.counts_sources,
+        **for_generator(load),
     )
 
 
