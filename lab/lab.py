@@ -15,7 +15,7 @@ from typing import Self, Unpack
 from lab.burst.load import Load
 from lab.burst.options import takes_keywords_of
 from lab.burst.result import BurstResult
-from lab.burst.run import Progress, run_burst
+from lab.burst.run import Listeners, Progress, WatchedLoad, run_burst
 from lab.converge.converging import converge
 from lab.converge.diff import Difference, difference, drained_by
 from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
@@ -46,14 +46,6 @@ __all__ = ["Convergence", "Lab"]
 
 def _silent(_: object) -> None:
     """Notices and progress that nobody asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedLoad(Load):
-    """The arguments of `Lab.burst`: a load, and who is told of it while it goes on."""
-
-    progress: Callable[[Progress], None] = _silent
-    saw: Callable[[Sighting], None] = _silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,13 +314,13 @@ class Lab:
         saw: Callable[[Sighting], None] = _silent,
         sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
-        """The same with a `Load` that is made already.
+        """Like `burst`, with a `Load`.
 
         `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
         count.
         """
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""

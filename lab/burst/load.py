@@ -299,7 +299,7 @@ class Load:
         return most_at_once(self.arrivals, self.connections, lasting_s)
 
 
-OPTIONS: dict[str, Option] = {each.name: each.metadata[_METADATA_KEY] for each in fields(Load)}
+OPTIONS: dict[str, Option] = {field.name: field.metadata[_METADATA_KEY] for field in fields(Load)}
 """Field of `Load` → its option, in the order of `lab burst --help`."""
 
 

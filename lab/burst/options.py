@@ -35,11 +35,10 @@ def takes_keywords_of(
         def call(self: Owner, /, *args: P.args, **keywords: P.kwargs) -> Result:
             return method(self, make(*args, **keywords))
 
-        receiver = next(iter(inspect.signature(method).parameters.values()))
-        asked = inspect.signature(make)
-        returns = inspect.signature(method).return_annotation
-        call.__signature__ = asked.replace(  # type: ignore[attr-defined]
-            parameters=[receiver, *asked.parameters.values()], return_annotation=returns
+        own, made_from = inspect.signature(method), inspect.signature(make)
+        receiver, _ = own.parameters.values()
+        call.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[receiver, *made_from.parameters.values()]
         )
         return call
 

@@ -39,7 +39,8 @@ def _options_of_a_load(command: Callable[..., None]) -> Callable[..., None]:
 
     The command's own parameters keep their places: the first two, then as `_OWN_AFTER` says, and the rest at the end.
     """
-    own = {each.name: each for each in signature(command, eval_str=True).parameters.values() if each.name != "options"}
+    own = dict(signature(command, eval_str=True).parameters)
+    del own["options"]
     parameters = []
     for name, type_ in get_type_hints(Load).items():
         parameters.append(_parameter(name, type_))
@@ -176,7 +177,7 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
-    documents = [each.to_json() for each in reversed(results)]
+    documents = [result.to_json() for result in reversed(results)]
     return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
 
 
