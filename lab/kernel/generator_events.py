@@ -18,19 +18,19 @@ class Progress:
 
     t_s: float
     offered: int
-    answered: int = 0
-    established: int = 0
-    timed_out: int = 0
-    settled: int = 0
+    answered: int
+    established: int
+    timed_out: int
+    settled: int
     """Invocations that have their outcome."""
-    open: int = 0
+    open: int
     phase: str = "connecting"
     """`connecting`, `holding`, `closing`, `leaving`; the generator tells of the first."""
 
     @classmethod
     def from_json(cls, event: dict[str, Any]) -> Self:
         """The counts of an event `progress`, which has others as well."""
-        return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
+        return cls(**{field.name: event[field.name] for field in fields(cls) if field.name != "phase"})
 
 
 @dataclass(frozen=True, slots=True)
