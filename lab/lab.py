@@ -12,9 +12,10 @@ from pathlib import Path
 import time
 from typing import Self, Unpack
 
-from lab.burst.load import Load, LoadOptions
+from lab.burst.load import Load
+from lab.burst.options import takes_keywords_of
 from lab.burst.result import BurstResult
-from lab.burst.run import Progress, run_burst
+from lab.burst.run import Listeners, Progress, WatchedLoad, run_burst
 from lab.converge.converging import converge
 from lab.converge.diff import Difference, difference, drained_by
 from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
@@ -296,20 +297,15 @@ class Lab:
         with Namespaces() as namespaces:
             return impair.read(namespaces, self.plan, self.plan.nodes)
 
-    def burst(
-        self,
-        connections: int,
-        *,
-        progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[PacketRecord], None] = _silent,
-        **options: Unpack[LoadOptions],
-    ) -> BurstResult:
+    @takes_keywords_of(WatchedLoad)
+    def burst(self, load: WatchedLoad) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
-        The options are the fields of `lab.burst.load.Load`. Raises UsageError for a load that makes no sense,
-        PreflightError for one that this machine cannot carry, and KernelError.
+        The options are the fields of `lab.burst.load.Load`; `progress` is told several times a second how far the burst
+        is, `saw` of each packet of the scapy engine. Raises UsageError for a load that makes no sense, PreflightError
+        for one that this machine cannot carry, and KernelError.
         """
-        return self.carry(Load(connections=connections, **options), progress, saw)
+        return self.carry(load, load.progress, load.saw)
 
     def carry(
         self,
@@ -318,13 +314,13 @@ class Lab:
         saw: Callable[[PacketRecord], None] = _silent,
         sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
-        """The same with a `Load` that is made already.
+        """Like `burst`, with a `Load`.
 
         `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
         count.
         """
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""

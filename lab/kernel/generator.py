@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-import json
 from pathlib import Path
 import signal
 import subprocess
-from typing import Any
 
 from lab.errors import KernelError
+from lab.kernel.generator_events import Event, event_of
 from lab.kernel.namespaces import Inside
 from lab.kernel.processes import command, environment, last_words
-from traffic.packet_record import PacketRecord
 
 __all__ = ["Generator", "generator"]
 
 _GIVES_UP_AFTER_S = 60.0
 
-Event = dict[str, Any]
-
-
-def _ignore(_: PacketRecord) -> None:
-    """Packets that nobody asked to see."""
-
 
 class Generator:
     """The running generator, as JSON lines in both directions."""
 
-    def __init__(
-        self, process: subprocess.Popen[str], log: Path, saw: Callable[[PacketRecord], None] = _ignore
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a generator is spoken to through pipes")
         self._process = process
         self._ears, self._mouth = process.stdin, process.stdout
-        self._log, self._saw = log, saw
+        self._log = log
 
     def events(self) -> Iterator[Event]:
-        """What it says, as it says it, until it ends; the packets that it has seen go where they are wanted."""
-        for line in self._mouth:
-            event: Event = json.loads(line)
-            if event["event"] == "packet":
-                self._saw(PacketRecord.from_json(event))
-            else:
-                yield event
+        """What it tells, as it tells it, until it ends; KernelError if it fails."""
+        yield from map(event_of, self._mouth)
         if self._process.wait() != 0:
             raise KernelError(self._how_it_ended())
 
@@ -88,15 +73,14 @@ def generator(
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),
-    saw: Callable[[PacketRecord], None] = _ignore,
 ) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
 
-    It inherits the `descriptors`, under the same numbers; `saw` is called with each packet that it tells of.
+    It inherits the `descriptors`, under the same numbers.
     """
     with log.open("w") as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
-    running = Generator(process, log, saw)
+    running = Generator(process, log)
     try:
         yield running
     finally:

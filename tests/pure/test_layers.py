@@ -236,7 +236,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.nodes.build", "from lab.nodes import fleet, vpc"),
         ("lab.nodes.vpc.plan", "from lab.nodes import firewalls, parts"),
         ("lab.kernel.links", "from pyroute2 import IPRoute"),
-        ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
+        ("lab.burst.ports", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
         ("traffic.engines.scapy.codec", "def f():\n    from scapy.packet import Raw"),
     ],

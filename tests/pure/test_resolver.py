@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, StopResult, assemble
+from lab.burst.result import BurstResult, StopResult
 from lab.capacity.predict import predict
 from lab.diagnosis.verdict import judge
 from lab.nodes.build import build
@@ -149,13 +150,9 @@ def failing(stops: tuple[StopResult, ...] = (), resolver: Resolver = BEHIND, pac
     return assemble(
         "t",
         Load(connections=10),
-        clients,
-        readings=(made,),
-        held_before=(),
-        prediction=predict(shipped("resolver_in_vpc"), 10),
-        first_to_refuse=made if packets else None,
-        stops=stops,
-        resolver=resolver,
+        resolver,
+        predict(shipped("resolver_in_vpc"), 10),
+        Observation(clients=clients, readings=(made,), first_to_refuse=made if packets else None, stops=stops),
     )
 
 

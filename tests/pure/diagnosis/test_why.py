@@ -215,7 +215,7 @@ def test_whose_connections() -> None:
 
 
 def refused_by_gateways(plan: Plan, protocol: str, held: int, refused: int) -> list[Reading]:
-    """Of a burst over this protocol: its limiters as `lab.burst.scene` has them, the NAT gateway's full."""
+    """Of a burst over this protocol: its limiters as `lab.burst.spec` has them, the NAT gateway's full."""
     on_the_way = [each for each in plan.limiters if each.protocol in ("any", protocol)]
     return [reading(each, held, refused if each.kind == "nat_gateway" else 0) for each in on_the_way]
 

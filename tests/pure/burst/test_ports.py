@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.burst.free_ports import first_turn
+from lab.burst.ports import first_turn
 from traffic.spec import EniPath, PortBlocks
 
 ELSEWHERE = IPv4Address("192.0.2.1")
@@ -58,8 +58,8 @@ def test_the_longest_run(held: set[int]) -> None:
 def test_held_elsewhere() -> None:
     """Behind an ENI that is full, ports are no hindrance to those who use the next one; clients are."""
     full = [(PATH.first_address, _port(turn)) for turn in range(6)]
-    assert first_turn(BLOCKS, [PATH], [], elsewhere=full) == 60
-    assert first_turn(BLOCKS, [PATH], [(ELSEWHERE, _port(0))], elsewhere=full) == 61
+    assert first_turn(BLOCKS, [PATH], [], held_elsewhere=full) == 60
+    assert first_turn(BLOCKS, [PATH], [(ELSEWHERE, _port(0))], held_elsewhere=full) == 61
 
 
 def test_other_environments() -> None:
@@ -69,5 +69,5 @@ def test_other_environments() -> None:
     assert first_turn(BLOCKS, [PATH], held) == 19
     assert first_turn(BLOCKS, [PATH], [*held, (PATH.first_address + 3, _port(0))]) == 60 + 19
     assert first_turn(BLOCKS, [PATH], held, turns=6 * 20) == 60 + 60 + 19 + 60
-    assert first_turn(BLOCKS, [PATH], held, turns=6 * 20, room=6 * 40) is None
+    assert first_turn(BLOCKS, [PATH], held, turns=6 * 20, most_turns=6 * 40) is None
     assert first_turn(BLOCKS, [], held) == 19
