@@ -55,7 +55,8 @@ SPEAKING_OF = {
     "os": {"_exit", "abort"},
     "builtins": SPEAKING,
 }
-TERMINAL_LIBRARIES = {"typer", "click", "rich"}
+TERMINAL_LIBRARIES = {"typer": ("lab.cli",), "click": ("lab.cli",), "rich": ("lab.cli", "lab.watch")}
+"""Which rooms may load them: the command line has a terminal, `lab.watch` makes the lines that it shows."""
 
 
 class Import(NamedTuple):
@@ -138,8 +139,8 @@ def _library_faults(module: str, each: Import) -> Iterator[str]:
     library = each.target.split(".")[0]
     if library == "pyroute2" and room_of(module) not in SPEAK_NETLINK:
         yield "only rooms that change the kernel speak netlink"
-    if library in TERMINAL_LIBRARIES and not within(module, "lab.cli"):
-        yield "only lab.cli has a terminal"
+    if not any(within(module, room) for room in TERMINAL_LIBRARIES.get(library, (module,))):
+        yield f"only {' and '.join(TERMINAL_LIBRARIES[library])} may load it"
     if library == "scapy" and (each.when_loaded or not within(module, "traffic.engines")):
         yield "scapy takes a second to load: only engines, and only inside a function"
 
@@ -211,7 +212,9 @@ def test_every_room_has_a_layer() -> None:
         ("lab.burst", "from pyroute2 import IPRoute", "only rooms that change the kernel"),
         ("lab.burst", "from traffic.clients import client", "the lab knows specs"),
         ("lab.burst", "import traffic", "the lab knows specs"),
-        ("lab.burst", "def f():\n    import typer", "only lab.cli has a terminal"),
+        ("lab.burst", "def f():\n    import typer", "only lab.cli may load it"),
+        ("lab.watch.screen", "import typer", "only lab.cli may load it"),
+        ("lab.burst", "from rich.text import Text", "only lab.cli and lab.watch may load it"),
         ("lab.burst", "print('done')", "prints and exits"),
         ("lab.burst", "import sys\nsys.exit(1)", "prints and exits"),
         ("lab.burst", "from sys import exit as leave", "prints and exits"),
@@ -238,6 +241,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.kernel.links", "from pyroute2 import IPRoute"),
         ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
+        ("lab.watch.screen", "from rich.text import Text"),
         ("traffic.engines.scapy.codec", "def f():\n    from scapy.packet import Raw"),
     ],
 )
