@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from lab.graph.drawing import COLUMNS, Drawing, Node, Pairs
 
@@ -43,24 +44,31 @@ class Bands:
 def bands(drawing: Drawing) -> Bands:
     """Which nodes belong together, from top to bottom."""
     columns = [column for column in COLUMNS[COLUMNS.index("enis") + 1 :] if drawing.column(column)]
-    pairs = {column: drawing.into(column) for column in columns}
-    enis = _enis(drawing, pairs[columns[0]] if columns else ())
-    egress = () if drawing.egress is None else (drawing.egress.name,)
+    enis = _enis(drawing, drawing.into(columns[0]))
     order, idle, into = {"enis": enis}, dict[str, tuple[str, ...]](), dict[str, tuple[Band, ...]]()
     near = enis
-    for column, following in zip(columns, [*columns[1:], None], strict=True):
-        nodes = drawing.column(column)
-        led_to = {right for _, right in pairs[column]}
-        into[column] = _together(near, [node.name for node in nodes if node.name in led_to], pairs[column])
-        by_destination = _by_destination(drawing, nodes, pairs[following] if following else ())
-        order[column] = tuple(
-            name for band in into[column] for name in sorted(band.far, key=by_destination.__getitem__)
-        )
-        idle[column] = tuple(node.name for node in nodes if node.name not in led_to)
-        near = (*order[column], *egress)
-    entries = tuple((eni, function) for function, eni in drawing.into("enis"))
+    for column, following in zip_longest(columns, columns[1:]):
+        into[column], order[column] = _led_to(drawing, near, column, drawing.into(following) if following else ())
+        idle[column] = tuple(node.name for node in drawing.column(column) if node.name not in order[column])
+        near = (*order[column], *(() if drawing.egress is None else (drawing.egress.name,)))
     functions = [node.name for node in drawing.column("functions")]
+    entries = tuple((eni, function) for function, eni in drawing.into("enis"))
     return Bands(_together(enis, functions, entries), into, order, idle)
+
+
+def _led_to(
+    drawing: Drawing, near: Sequence[str], column: str, ways_on: Pairs
+) -> tuple[tuple[Band, ...], tuple[str, ...]]:
+    """The bands that end in a column, and its nodes in their order: within a band by VPC and by where they lead."""
+    pairs, numbers = drawing.into(column), _numbered(ways_on)
+    led_to = {right for _, right in pairs}
+    nodes = {node.name: node for node in drawing.column(column) if node.name in led_to}
+
+    def place(name: str) -> tuple[int, int]:
+        return _vpc(drawing, nodes[name]), numbers.get(name, -1)
+
+    into = _together(near, list(nodes), pairs)
+    return into, tuple(name for band in into for name in sorted(band.far, key=place))
 
 
 def _enis(drawing: Drawing, routes: Pairs) -> tuple[str, ...]:
@@ -74,16 +82,10 @@ def _enis(drawing: Drawing, routes: Pairs) -> tuple[str, ...]:
     return tuple(node.name for node in sorted(nodes, key=place))
 
 
-def _by_destination(drawing: Drawing, nodes: Iterable[Node], ways_on: Pairs) -> dict[str, tuple[int, int]]:
-    """Node → its place within a band."""
-    numbers = _numbered(ways_on)
-    return {node.name: (_vpc(drawing, node), numbers.get(node.name, -1)) for node in nodes}
-
-
 def _vpc(drawing: Drawing, node: Node) -> int:
-    """The number of its VPC; that of the resolver comes last, which hangs below, and what is in none after that."""
-    vpcs = [vpc.name for vpc in drawing.clusters if vpc.name != drawing.resolver.vpc]
-    return vpcs.index(node.vpc) if node.vpc in vpcs else len(vpcs) + (node.vpc is None)
+    """The number of its VPC; what is in none comes last."""
+    vpcs = [vpc.name for vpc in drawing.clusters]
+    return len(vpcs) if node.vpc is None else vpcs.index(node.vpc)
 
 
 def _numbered(pairs: Pairs) -> dict[str, int]:

@@ -223,10 +223,12 @@ def _chains(topology: Topology) -> list[_Chain]:
     passing = {path.gateway for _, _, path in crossed if path.dead_end is None or path.dead_end.answers}
     chains = []
     for function, server, path in crossed:
+        hops = [hop.node for hop in path.hops]
         if path.gateway in passing and (path.exit or not path.eni):
-            chains.append(_Chain((function, *(hop.node for hop in path.hops), server), reaches=True))
+            chains.append(_Chain((function, *hops, server), reaches=True))
         else:
-            chains.append(_Chain((function, path.gateway, *(hop.node for hop in path.reached[1:])), reaches=False))
+            end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1
+            chains.append(_Chain((function, *hops[:end]), reaches=False))
     return chains
 
 

@@ -42,7 +42,7 @@ def place(drawing: Drawing, found: Bands, height: Callable[[Node], int], gap: in
 def zones(drawing: Drawing) -> tuple[tuple[str, ...], ...]:
     """Columns that are in VPCs, side by side: what leads from VPC to VPC stands between two zones."""
     if drawing.column("middle"):
-        return (("enis", "leaving"), ("entering", "exits"))
+        return (("enis", "leaving"), *((("entering", "exits"),) if drawing.column("exits") else ()))
     return (("enis", "leaving", "exits"),)
 
 
@@ -76,10 +76,9 @@ class _Placer:
             self._stack((name,), at)
         for number, column in enumerate(self._columns[1:-1], 1):
             self._centre(self._found.into[column], self._columns[number + 1 :])
-        for names in self._found.idle.values():
-            for name in names:
-                if self._nodes[name].vpc is not None:
-                    self._stack_idle(name)
+        for column, names in self._found.idle.items():
+            for name in names if column != "servers" else ():
+                self._stack_idle(name)
 
     def bottom(self) -> int:
         """The row below all that stands between functions and servers."""
@@ -148,7 +147,7 @@ class _Placer:
     def _stack_idle(self, name: str) -> None:
         """Below the others of its VPC."""
         node = self._nodes[name]
-        zone = self._zones[node.column]
+        zone = self._zones.get(node.column, ())
         same = [other for other in self.tops if self._nodes[other].vpc == node.vpc]
         column = [other for other in same if self._nodes[other].column == node.column]
         rows = [self.tops[other] for other in same if self._nodes[other].column in zone]

@@ -6,14 +6,15 @@ reader's preference for light or dark, and paper is light.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lab.graph.bands import bands
-from lab.graph.drawing import Drawing, Node, Occupancy
+from lab.graph.bands import Band, Bands, bands
+from lab.graph.drawing import COLUMNS, Drawing, Node, Occupancy
+from lab.graph.grid import Columns, Gap, several_far
 from lab.graph.placing import place, zones
-from lab.graph.wiring import Gap, Grid, Piece, Wiring, several_far
+from lab.graph.wiring import Piece, Wiring
 from lab.graph.words import labelled
 from lab.schema.names import SERVICE_VPC
 
@@ -66,6 +67,41 @@ class _Box:
     height: int
 
 
+class _Columns(Columns):
+    """In pixels."""
+
+    def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int]) -> None:
+        super().__init__(drawing, bands, widths)
+        self._aside = _width((drawing.resolver,)) // 2
+
+    def functions(self) -> tuple[int, Gap, int, int]:
+        begin = _MARGIN + 10
+        joined = begin + self.widths["functions"] + 14
+        router = max(joined + 14, 0 if self.inside else begin + self._aside - _RAIL // 2)
+        parted = router + _RAIL + 14
+        border = max(parted + 8, 0 if self.inside else router + _RAIL // 2 + self._aside + 10)
+        return begin, Gap(joined, parted, router), border, border + 28
+
+    def through_the_router(self, enis: int, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:  # noqa: ARG002
+        joined = end + 18
+        router = max(joined + 16, enis + self._aside if self.inside else 0)
+        parted = router + _RAIL + 14
+        return Gap(joined, parted, router), parted + (14 if self.bands.idle["exits"] or several_far(of) else 4)
+
+    def out_of_vpcs(self, end: int, of: Sequence[Band]) -> tuple[Gap, int, int]:  # noqa: ARG002
+        border = max(end + 10, self.router + _RAIL // 2 + self._aside + 10 if self.inside else 0)
+        return Gap(border + 26, border + 26), border, border + 42
+
+    def into_vpcs(self, end: int, *, stopped: bool) -> tuple[Gap, int, int]:  # noqa: ARG002
+        return Gap(end + 18, end + 18), end + 26, end + 54
+
+    def over_no_border(self, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:  # noqa: ARG002
+        return Gap(end + 18, end + 18), end + 34
+
+    def middle_of_router(self, begin: int, end: int) -> int:
+        return (begin + end - _RAIL) // 2
+
+
 class _Sheet:
     """One drawing in the making."""
 
@@ -76,21 +112,21 @@ class _Sheet:
         inside = drawing.resolver.subnet is not None
         placing = place(drawing, self._bands, _height, gap=2 * _GAP + (asides if inside else 0), between=_HEAD)
         self._tops = placing.tops
-        self._widths = {node.column: _width(drawing.column(node.column)) for node in drawing.nodes}
-        self._at = self._grid()
+        self._widths = {column: _width(drawing.column(column)) for column in COLUMNS}
+        self._at = _Columns(drawing, self._bands, self._widths).grid()
         self._boxes = {node.name: self._box(node) for node in drawing.nodes if node.name in placing.tops}
         wiring = Wiring(drawing, self._bands, self._at, self._row, self._behind, before=0, short=4)
         self._pieces, self._rails = tuple(wiring.pieces()), wiring.rails()
         self._stops = {node.name: wiring.stop(node) for node in drawing.nodes if node.dead}
         self._vpc_end = placing.bottom + _HEAD + (asides if inside else 0) + 4
         below = max(self._service_ends()) + _GAP
-        resolver = (self._router, placing.bottom + _HEAD) if inside else (self._at.gaps["enis"].router or 0, below)
+        resolver = (self._at.router, placing.bottom + _HEAD) if inside else (self._at.gaps["enis"].router or 0, below)
         self._boxes[drawing.resolver.name] = self._aside(*resolver)
         self._height = max(self._vpc_end, *(box.y + box.height + 12 for box in self._boxes.values())) + _MARGIN
 
     def text(self) -> str:
         """Draw everything, what lies below first."""
-        width = self._at.end + _MARGIN
+        width = self._at.end + 10 + _MARGIN
         title = escape(f"lab {self._drawing.name}")
         size = f'viewBox="0 0 {width} {self._height}" width="{width}" height="{self._height}"'
         parts = [
@@ -112,44 +148,6 @@ class _Sheet:
         for band in self._bands.entries:
             yield from (self._boxes[name].y + self._boxes[name].height for name in band.far)
             yield from (self._row(name) for name in band.near)
-
-    def _grid(self) -> Grid:
-        drawing, found = self._drawing, self._bands
-        inside = drawing.resolver.subnet is not None
-        aside = _width((drawing.resolver,)) // 2
-        functions = _MARGIN + 10
-        joined = functions + self._widths["functions"] + 14
-        service = max(joined + 14, 0 if inside else _MARGIN + 10 + aside - _RAIL // 2)
-        parted = service + _RAIL + 14
-        left = max(parted + 8, 0 if inside else service + _RAIL // 2 + aside + 10)
-        columns = {"functions": functions, "enis": left + 28}
-        gaps = {"enis": Gap(joined, parted, service)}
-        borders: list[tuple[int, int]] = []
-        self._router = 0
-        end = columns["enis"] + self._widths.get("enis", 2 * _PADDING)
-        for column, of in found.into.items():
-            if column == "exits" and "leaving" not in columns:
-                joined = end + 18
-                self._router = max(joined + 16, columns["enis"] + aside if inside else 0)
-                parted = self._router + _RAIL + 14
-                gaps[column] = Gap(joined, parted, self._router)
-                columns[column] = parted + (14 if found.idle["exits"] or several_far(of) else 4)
-            elif column in ("middle", "servers"):  # out of VPCs
-                right = max(end + 10, self._router + _RAIL // 2 + aside + 10 if inside else 0)
-                borders.append((left, right))
-                gaps[column] = Gap(right + 26, right + 26)
-                columns[column] = right + 42
-            elif column == "entering":
-                left = end + 26
-                gaps[column] = Gap(end + 18, end + 18)
-                columns[column] = left + 28
-            else:
-                gaps[column] = Gap(end + 18, end + 18)
-                columns[column] = end + 34
-            end = columns[column] + self._widths[column]
-            if column == "leaving":
-                self._router = (columns[column] + end - _RAIL) // 2
-        return Grid(columns, gaps, borders, end + 10)
 
     def _box(self, node: Node) -> _Box:
         y = self._tops[node.name] + _HEAD
@@ -178,7 +176,7 @@ class _Sheet:
             ends = [top - 8 for _, top in vpcs[1:]] + [end]
             for (title, top), bottom in zip(vpcs, ends, strict=True):
                 yield _zone(title, left + 14, right, top, bottom)
-        yield _zone("internet", self._at.zones[-1][1] + 14, self._at.end, 8, low)
+        yield _zone("internet", self._at.zones[-1][1] + 14, self._at.end + 10, 8, low)
 
     def _vpcs(self, zone: tuple[str, ...]) -> list[tuple[str, int]]:
         """The titles of the VPCs of a zone, and where each begins; the only one whether anything is in it or not."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from textwrap import fill
 
-from lab.graph.bands import bands
+from lab.graph.bands import Band, Bands, bands
 from lab.graph.canvas import Canvas
-from lab.graph.drawing import Drawing, Node, Occupancy
+from lab.graph.drawing import COLUMNS, Drawing, Node, Occupancy
+from lab.graph.grid import Columns, Gap, several_far, several_near
 from lab.graph.placing import place, zones
-from lab.graph.wiring import Gap, Grid, Wiring, several_far, several_near
+from lab.graph.wiring import Wiring
 from lab.graph.words import labelled
 from lab.schema.names import SERVICE_VPC
 
@@ -43,6 +45,50 @@ def _brief(node: Node) -> str:
     return node.brief.ljust(len(Occupancy(limit, limit, 0).brief))
 
 
+def _width(nodes: Iterable[Node]) -> int:
+    return max((len(text) for node in nodes for text in (node.title, *node.lines)), default=0)
+
+
+class _Columns(Columns):
+    """In characters; where lines fan out there is one more for the corner."""
+
+    def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int], *, compact: bool) -> None:
+        super().__init__(drawing, bands, widths)
+        self._compact = compact
+        self._aside = max(map(len, (drawing.resolver.title, *drawing.resolver.lines))) - 1
+
+    def functions(self) -> tuple[int, Gap, int, int]:
+        begin = 0 if self._compact else 1
+        joined = begin + self.widths["functions"] + (3 if several_far(self.bands.entries) else 2)
+        router = joined + 2
+        parted = router + len(SERVICE_VPC) + 2
+        border = max(parted + 2, 0 if self.inside else router + self._aside)
+        return begin, Gap(joined, parted, router), border, border + 2
+
+    def through_the_router(self, enis: int, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:  # noqa: ARG002
+        joined = end + (3 if stopped else 2)
+        router = joined + 3
+        parted = router + len(self.drawing.clusters[0].router) + 1
+        return Gap(joined, parted, router), parted + (3 if self.bands.idle["exits"] or several_far(of) else 2)
+
+    def out_of_vpcs(self, end: int, of: Sequence[Band]) -> tuple[Gap, int, int]:
+        border = max(end + 1, self.router + self._aside if self.inside else 0)
+        fan = several_far(of) or several_near(of)
+        joined = border + (2 if fan else 1)
+        return Gap(joined, joined), border, joined + (3 if fan else 2)
+
+    def into_vpcs(self, end: int, *, stopped: bool) -> tuple[Gap, int, int]:
+        joined = end + (3 if stopped else 2)
+        return Gap(joined, joined), joined + 2, joined + 4
+
+    def over_no_border(self, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:
+        joined = end + (3 if stopped or several_far(of) or several_near(of) else 2)
+        return Gap(joined, joined), joined + 3
+
+    def middle_of_router(self, begin: int, end: int) -> int:  # noqa: ARG002
+        return begin + 1
+
+
 class _Sheet:
     """One drawing in the making."""
 
@@ -58,7 +104,10 @@ class _Sheet:
             gap=2 + self._resolver_rows(in_vpc=True),
             between=_HEAD,
         )
-        self._at = self._grid()
+        self._widths = {
+            column: _width(node for node in self._nodes.values() if node.column == column) for column in COLUMNS
+        }
+        self._at = _Columns(drawing, self._bands, self._widths, compact=compact).grid()
         self._canvas = Canvas()
 
     def text(self) -> str:
@@ -82,57 +131,9 @@ class _Sheet:
         bar = () if node.occupancy is None or node.occupancy.limit is None else (gauge(node.occupancy),)
         return replace(node, lines=(*bar, *node.lines, *node.labels))
 
-    def _width(self, column: str) -> int:
-        nodes = [self._nodes[node.name] for node in self._drawing.column(column)]
-        return max((len(text) for node in nodes for text in (node.title, *node.lines)), default=0)
-
     def _resolver_rows(self, *, in_vpc: bool) -> int:
         resolver = self._drawing.resolver
         return 1 + len(resolver.lines) if (resolver.subnet is not None) == in_vpc else 0
-
-    # ── Columns ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _grid(self) -> Grid:
-        drawing, found = self._drawing, self._bands
-        inside = drawing.resolver.subnet is not None
-        aside = max(map(len, (drawing.resolver.title, *drawing.resolver.lines))) - 1
-        functions = 0 if self._compact else 1
-        joined = functions + self._width("functions") + (3 if several_far(found.entries) else 2)
-        service = joined + 2
-        parted = service + len(SERVICE_VPC) + 2
-        left = max(parted + 2, 0 if inside else service + aside)
-        columns = {"functions": functions, "enis": left + 2}
-        gaps = {"enis": Gap(joined, parted, service)}
-        borders, router = [], 0
-        before, end = "enis", left + 2 + self._width("enis")
-        for column, of in found.into.items():
-            stopped = any(node.dead for node in drawing.column(before))
-            shared = several_far(of) or several_near(of)
-            if column == "exits" and before == "enis":
-                joined = end + (3 if stopped else 2)
-                router = joined + 3
-                parted = router + len(drawing.clusters[0].router) + 1
-                gaps[column] = Gap(joined, parted, router)
-                columns[column] = parted + (3 if found.idle["exits"] or several_far(of) else 2)
-            elif column in ("middle", "servers"):  # out of VPCs
-                right = max(end + 1, router + aside if inside else 0)
-                borders.append((left, right))
-                joined = right + (2 if shared else 1)
-                gaps[column] = Gap(joined, joined)
-                columns[column] = joined + (3 if shared else 2)
-            elif column == "entering":
-                joined = end + (3 if stopped else 2)
-                left = joined + 2
-                gaps[column] = Gap(joined, joined)
-                columns[column] = left + 2
-            else:
-                joined = end + (3 if stopped or shared else 2)
-                gaps[column] = Gap(joined, joined)
-                columns[column] = joined + 3
-            if column == "leaving":
-                router = columns[column] + 1
-            before, end = column, columns[column] + self._width(column)
-        return Grid(columns, gaps, borders, end)
 
     # ── Lines and texts ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,7 +143,7 @@ class _Sheet:
     def _behind(self, name: str) -> int:
         node = self._nodes[name]
         if not node.title:
-            return self._at.columns[node.column] + self._width(node.column) + 1
+            return self._at.columns[node.column] + self._widths[node.column] + 1
         return self._at.columns[node.column] + len(node.title.rstrip()) + 1
 
     def _draw_wires(self) -> None:
@@ -177,9 +178,8 @@ class _Sheet:
         resolver = self._drawing.resolver
         for router in self._drawing.column("leaving"):
             if router.vpc == resolver.vpc:
-                column = self._at.columns["leaving"] + 2
-                self._canvas.down(column, self._row(router.name), bottom)
-                self._write(resolver.name, bottom, column - 3)
+                self._canvas.down(self._at.router + 1, self._row(router.name), bottom)
+                self._write(resolver.name, bottom, self._at.router - 2)
 
     def _draw_nodes(self) -> None:
         for node in self._drawing.nodes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from lab.graph.bands import Band, Bands
 from lab.graph.drawing import Drawing, Node
+from lab.graph.grid import Grid
 
-__all__ = ["Gap", "Grid", "Piece", "Rails", "Wiring", "several_far", "several_near"]
+__all__ = ["Piece", "Rails", "Wiring"]
 
 
 class Piece(NamedTuple):
@@ -23,43 +24,11 @@ class Piece(NamedTuple):
     """Whether it leads to what is not there from the beginning."""
 
 
-class Gap(NamedTuple):
-    """What lies between two columns: lines from the left are joined, may cross a router, and are parted again."""
-
-    joined: int
-    parted: int
-    """The same as `joined` where there is no router between."""
-    router: int | None = None
-    """Where the router begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Where everything begins, from left to right."""
-
-    columns: Mapping[str, int]
-    gaps: Mapping[str, Gap]
-    """Column → the gap on its left."""
-    zones: Sequence[tuple[int, int]]
-    """The borders of VPCs, as `lab.graph.placing.zones` has them."""
-    end: int
-
-
 class Rails(NamedTuple):
     """The rows in which lines cross the two routers, from top to bottom; the first one is where the name stands."""
 
     service: list[int]
     vpc: list[int]
-
-
-def several_far(bands: Iterable[Band]) -> bool:
-    """Whether any of them has several nodes on its far side."""
-    return any(len(band.far) > 1 for band in bands)
-
-
-def several_near(bands: Iterable[Band]) -> bool:
-    """Whether any of them has several nodes on its near side."""
-    return any(len(band.near) > 1 for band in bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +53,16 @@ class Wiring:
             for band in bands:
                 yield from self._crossing(column, band.near, band.far, self._middle(band))
         for node in self.drawing.nodes:
+            row, behind = self.row, self.behind
             if node.dead:
-                row = self.row(node.name)
-                yield Piece(self.behind(node.name), row, self.stop(node) - self.short, row)
+                yield Piece(behind(node.name), row(node.name), self.stop(node) - self.short, row(node.name))
             if not node.title:  # lines go on through it
-                left = self.at.columns[node.column] - self.before
-                yield Piece(left, self.row(node.name), self.behind(node.name), self.row(node.name))
+                begin = self.at.columns[node.column] - self.before
+                yield Piece(begin, row(node.name), behind(node.name), row(node.name))
+        yield from self._idle()
+
+    def _idle(self) -> Iterator[Piece]:
+        """From the only VPC's router to ways out that no connection takes."""
         gap = self.at.gaps.get("exits")
         if gap and gap.router is not None:
             for name in self.bands.idle["exits"]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from lab.graph.bands import bands
-from lab.graph.drawing import COLUMNS, Drawing, Node, Pairs
+from lab.graph.drawing import COLUMNS, Drawing, Node
 from lab.nodes.kind import Shape
 
 __all__ = ["labelled"]
@@ -19,41 +20,41 @@ def labelled(drawing: Drawing) -> Drawing:
     One VPC's router is a line that all bands cross. Of several VPCs each has its router as a node, once where
     connections leave it and once where they enter it from a hop between VPCs, and says what the router hides.
     """
-    said: dict[str, list[str]] = {}
+    unsaid: list[_Unsaid] = []
     if len(drawing.clusters) > 1 or drawing.column("middle"):
-        said = _words("→", _hidden_by_routers(drawing), drawing)
+        unsaid += _hidden_by_routers(drawing)
         drawing = _with_routers(drawing)
-    entries, servers = drawing.into("enis"), drawing.into("servers")
-    found = bands(drawing)
-    for band in (band for band in found.entries if not band.complete):
-        _add(said, _words("of", ((eni, _leading(entries, eni)) for eni in band.near), drawing))
-    for column, of in found.into.items():
-        for band in (band for band in of if not band.complete):
-            if column == "servers":
-                _add(said, _words("by", ((server, _leading(servers, server)) for server in band.far), drawing))
-            else:
-                to = ((name, [right for left, right in drawing.into(column) if left == name]) for name in band.near)
-                _add(said, _words("→", to, drawing))
-    nodes = tuple(replace(node, labels=tuple(said.get(node.name, ()))) for node in drawing.nodes)
-    return replace(drawing, nodes=nodes)
-
-
-def _leading(pairs: Pairs, to: str) -> list[str]:
-    return [left for left, right in pairs if right == to]
-
-
-def _add(said: dict[str, list[str]], more: dict[str, list[str]]) -> None:
-    for name, lines in more.items():
-        said.setdefault(name, []).extend(lines)
-
-
-def _words(word: str, of: Iterable[tuple[str, list[str]]], drawing: Drawing) -> dict[str, list[str]]:
-    """Node → `→ natgw-a, natgw-b`, two names in a line."""
-    said = {}
-    for name, others in of:
+    unsaid += _left_open(drawing)
+    said: dict[str, list[str]] = {}
+    for name, word, others in unsaid:
         titles = [title for other in others for title in _titles(drawing, other)]
-        said[name] = [f"{word} {', '.join(titles[first : first + 2])}" for first in range(0, len(titles), 2)]
-    return said
+        two_a_line = (", ".join(titles[first : first + 2]) for first in range(0, len(titles), 2))
+        said.setdefault(name, []).extend(f"{word} {names}" for names in two_a_line)
+    return replace(drawing, nodes=tuple(replace(node, labels=tuple(said.get(node.name, ()))) for node in drawing.nodes))
+
+
+class _Unsaid(NamedTuple):
+    """What a node has to say: `→ natgw-a, natgw-b`."""
+
+    name: str
+    word: str
+    others: list[str]
+
+
+def _left_open(drawing: Drawing) -> Iterator[_Unsaid]:
+    """Nodes of bands in which not all lead to all."""
+    found = bands(drawing)
+    entries, servers = drawing.into("enis"), drawing.into("servers")
+    for eni in (name for band in found.entries if not band.complete for name in band.near):
+        yield _Unsaid(eni, "of", [left for left, right in entries if right == eni])
+    for column, of in found.into.items():
+        incomplete = [band for band in of if not band.complete]
+        if column == "servers":
+            for server in (name for band in incomplete for name in band.far):
+                yield _Unsaid(server, "by", [left for left, right in servers if right == server])
+        else:
+            for near in (name for band in incomplete for name in band.near):
+                yield _Unsaid(near, "→", [right for left, right in drawing.into(column) if left == near])
 
 
 def _titles(drawing: Drawing, name: str) -> Iterator[str]:
@@ -100,7 +101,7 @@ def _router(name: str, column: str, vpc: str) -> Node:
     return Node(f"{name} {column}", column, Shape(), name, vpc=vpc)
 
 
-def _hidden_by_routers(drawing: Drawing) -> Iterator[tuple[str, list[str]]]:
+def _hidden_by_routers(drawing: Drawing) -> Iterator[_Unsaid]:
     """Nodes whose connections a router does not lead to everything behind it, with what it leads them to."""
     nodes = {node.name: node for node in drawing.nodes}
     by_router: dict[str, list[tuple[str, str]]] = {}
@@ -110,4 +111,4 @@ def _hidden_by_routers(drawing: Drawing) -> Iterator[tuple[str, list[str]]]:
     for edges in by_router.values():
         ins, outs = (dict.fromkeys(names) for names in zip(*edges, strict=True))
         if len(edges) < len(ins) * len(outs):
-            yield from ((name, [right for left, right in edges if left == name]) for name in ins)
+            yield from (_Unsaid(name, "→", [right for left, right in edges if left == name]) for name in ins)
