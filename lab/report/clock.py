@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from lab.nodes.registry import kind_of
 from lab.observe.samples import NodeSample, Sample
 from lab.runs import Run
 
@@ -35,7 +36,7 @@ def clock_of(run: Run) -> Clock:
 
     It lies between the last sample in which nothing had passed and the first in which something had.
     """
-    enis = [each.node for each in run.nodes if each.kind == "hyperplane_eni"]
+    enis = [node.node for node in run.nodes if kind_of(node.kind).sees_environments]
     for before, after in pairwise(run.samples):
         if _passed(after) > _passed(run.samples[0]):
             attempted = _attempted(after, enis) - _attempted(run.samples[0], enis)
@@ -45,17 +46,17 @@ def clock_of(run: Run) -> Clock:
 
 
 def _passed(sample: Sample) -> int:
-    return sum(each.inner.packets_in for each in sample.nodes.values())
+    return sum(node.inner.packets_in for node in sample.nodes.values())
 
 
 def _attempted(sample: Sample, enis: Iterable[str]) -> int:
-    return sum(sample.nodes[each].attempted for each in enis if each in sample.nodes)
+    return sum(sample.nodes[eni].attempted for eni in enis if eni in sample.nodes)
 
 
 def _when_attempted(run: Run, attempted: int) -> float:
     """When the clients' series had so many, between two of its points."""
     series = run.result.series
-    index = bisect_left(series, attempted, key=lambda each: each.attempted)
+    index = bisect_left(series, attempted, key=lambda moment: moment.attempted)
     if not 0 < index < len(series):
         return 0.0
     before, after = series[index - 1], series[index]
@@ -65,7 +66,7 @@ def _when_attempted(run: Run, attempted: int) -> float:
 
 def bar_width_s(run: Run) -> int:
     """So that there are not too many bars, and each has a sample of its own."""
-    moments = [each.at_s for each in run.samples]
+    moments = [sample.at_s for sample in run.samples]
     if len(moments) < _FEWEST:
         return 1
     apart_s = median(later - earlier for earlier, later in pairwise(moments))

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from lab.burst.result import BurstResult
 from lab.metrics import total
+from lab.nodes.registry import kind_of
 from lab.report.cells import DASH, Cell, number
 from lab.runs import Environment, Run
-from lab.topology.kinds import in_words
 
 __all__ = ["began", "bottleneck", "cloudwatch", "comparison", "environment", "tone"]
 
@@ -30,7 +30,7 @@ def tone(result: BurstResult) -> str:
 
 def bottleneck(kind: str | None) -> str:
     """The kind of a limiter as people say it."""
-    return in_words(kind) if kind else "none"
+    return kind_of(kind).words if kind else "none"
 
 
 def began(run: Run) -> str:
@@ -49,8 +49,8 @@ def comparison(runs: Sequence[Run]) -> tuple[tuple[Cell, ...], ...]:
 
 def _compared(run: Run) -> Iterator[tuple[str, Cell]]:
     result = run.result
-    enis = {each.node for each in result.limits if each.kind == "hyperplane_eni"}
-    eips = {(each.node, each.eip) for each in result.limits if each.kind == "nat_gateway"}
+    enis = {limit.node for limit in result.limits if kind_of(limit.kind).sees_environments}
+    eips = {(limit.node, limit.eip) for limit in result.limits if limit.eip is not None}
     errors, active = _error_port_allocation(run), _most_active(run)
     yield "Hyperplane ENIs", number(len(enis))
     yield "Elastic IPs", number(len(eips))
@@ -83,13 +83,13 @@ def _error_port_allocation(run: Run) -> int | None:
     if not gateways:
         return None
     if not run.samples:
-        return sum(each.dropped_packets for each in run.result.limits if each.kind == "nat_gateway")
+        return sum(limit.dropped_packets for limit in run.result.limits if limit.node in gateways)
     return total("ErrorPortAllocation", gateways, run.samples)
 
 
 def _gateways(run: Run) -> set[str]:
-    """NAT gateways on the way."""
-    return {each.node for each in run.result.limits if each.kind == "nat_gateway"}
+    """Nodes on the way of which CloudWatch has metrics."""
+    return {limit.node for limit in run.result.limits if kind_of(limit.kind).has_cloudwatch}
 
 
 def _most_active(run: Run) -> int | None:
