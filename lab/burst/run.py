@@ -17,11 +17,11 @@ from lab.burst.settling import await_free_slots, lasting, nothing_lasts, settle
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import lost
 from lab.kernel.generator import Event, Generator, generator
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
+from lab.kernel.packets.sockets import opened, places
 from lab.kernel.preflight import require_means
 from lab.kernel.state import Record
-from lab.kernel.taps import opened, places
 from lab.observe.barriers import Stopped, stopped
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
@@ -209,7 +209,7 @@ def _sampling(namespaces: Namespaces, plan: Plan, sampled: Callable[[Sample], No
     if sampled is None:
         return lambda: None
     sampler = Sampler(plan.nat_nodes)
-    return lambda: sampled(sampler.take(namespaces.visit))
+    return lambda: sampled(sampler.take(namespaces.call))
 
 
 class _Peaks:

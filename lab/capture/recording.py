@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lab.capture import pcapng
-from lab.capture.ears import Ear, Kinds
-from lab.kernel.frames import Frames
-from lab.kernel.namespaces import NETNS_DIRECTORY
-from lab.kernel.packet_ring import LATEST_S
+from lab.capture.sources import Ear, Kinds
+from lab.kernel.netns import NETNS_DIRECTORY
+from lab.kernel.packets.frames import Frames
+from lab.kernel.packets.ring import LATEST_S
 
 __all__ = ["Cut", "End", "Heard", "Limits", "Outcome", "Output", "record"]
 

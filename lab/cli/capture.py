@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from lab.capture.ears import Ear, Kinds
     from lab.capture.recording import Outcome
+    from lab.capture.sources import Ear, Kinds
     from lab.lab import Lab
 
 __all__ = ["register"]
@@ -129,23 +129,25 @@ def _ears(
     lab: Lab, wanted: Sequence[str], *, dropped: bool, expression: str | None, snap_bytes: int
 ) -> tuple[Kinds, AbstractContextManager[list[Ear]]]:
     """Where to listen, and how; UsageError for a place that is none, or a filter that is none."""
-    from lab.capture import ears
-    from lab.kernel.packet_filter import compiled, everything
+    from lab.capture import sources
+    from lab.kernel.packets.bpf import compiled, everything
 
-    kinds, plan = ears.Kinds(), lab.plan
+    kinds, plan = sources.Kinds(), lab.plan
     if dropped:
         for each in wanted:
             if ":" in each:
                 raise UsageError(f"--dropped {each}: limits are a node's, not an interface's: {each.partition(':')[0]}")
-        named = [ears.limiter_node(plan, lab.node(each)) for each in wanted]
-        return kinds, ears.at_limiters(list(dict.fromkeys(named)) or ears.every_limiter_node(plan), kinds, snap_bytes)
-    places = [place for each in wanted for place in _places(lab, each)] or ears.every_place(plan)
+        named = [sources.limiter_node(plan, lab.node(each)) for each in wanted]
+        return kinds, sources.at_limiters(
+            list(dict.fromkeys(named)) or sources.every_limiter_node(plan), kinds, snap_bytes
+        )
+    places = [place for each in wanted for place in _places(lab, each)] or sources.every_place(plan)
     program = everything(snap_bytes) if expression is None else compiled(expression, snap_bytes)
-    return kinds, ears.at_interfaces(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
+    return kinds, sources.at_interfaces(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
 
 
 def _places(lab: Lab, text: str) -> list[Any]:
-    from lab.capture.ears import places_of
+    from lab.capture.sources import places_of
 
     node, colon, interface = text.partition(":")
     return places_of(lab.plan, lab.node(node), interface if colon else None)

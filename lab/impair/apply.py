@@ -25,8 +25,8 @@ from pyroute2.netlink.rtnl import TC_H_ROOT
 from lab.errors import KernelError, UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Inside, Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_ruleset
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import NodePlan, Plan, Ruleset
@@ -118,7 +118,7 @@ def _refusal(namespace: str) -> Iterator[None]:
 # ── What is sent: the root qdisc ────────────────────────────────────────────────────────────────────────────
 
 
-def _roots(inside: Inside, interfaces: Iterable[str]) -> dict[str, Any]:
+def _roots(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, Any]:
     """Interface → its root qdisc's message, where somebody has set one: the kernel's own default has no handle."""
     return inside.ip(lambda ip: _roots_here(ip, interfaces))
 
@@ -189,11 +189,11 @@ table netdev {table} {{
 """
 
 
-def _silent(inside: Inside, interfaces: Iterable[str]) -> dict[str, int]:
+def _silent(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, int]:
     """Interface → packets dropped, of those that are silent."""
     return inside.run(_silent_here, tuple(interfaces))
 
 
 def _silent_here(interfaces: Iterable[str]) -> dict[str, int]:
-    counted = {name: nfnetlink.counters(_table_name(name), nfnetlink.NETDEV) for name in interfaces}
+    counted = {name: nftables.counters(_table_name(name), nftables.NETDEV) for name in interfaces}
     return {name: counters[_COUNTER].packets for name, counters in counted.items() if counters}

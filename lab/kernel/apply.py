@@ -18,8 +18,8 @@ from typing import Any, Self
 from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.errors import KernelError
-from lab.kernel import links, nft, processes, settings
-from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces, exists
+from lab.kernel import nft, processes, rtnl, sysctl
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
@@ -83,9 +83,9 @@ class Site:
             os.close(self.starting.pop(0).announcement)
 
     @property
-    def conntrack_max(self) -> settings.ConntrackMaxKeeper:
+    def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
         """Who keeps the one host-wide setting."""
-        return settings.ConntrackMaxKeeper(self.state.conntrack_max_record)
+        return sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
 
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
@@ -135,14 +135,14 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
         lambda site, item: site.namespaces.create(item.name),
         lambda site, item: site.namespaces.delete(item.name),
     ),
-    Sysctl: (_in_namespaces(settings.write_sysctl), _goes_with_its_namespace),
-    VethPair: (_in_namespaces(links.add_veth), _goes_with_its_namespace),
-    Bridge: (_in_namespaces(links.add_bridge), _goes_with_its_namespace),
-    BridgePort: (_in_namespaces(links.add_bridge_port), _goes_with_its_namespace),
-    Address: (_in_namespaces(links.add_address), _goes_with_its_namespace),
-    Neighbour: (_in_namespaces(links.add_neighbour), _goes_with_its_namespace),
-    Route: (_in_namespaces(links.add_route), _goes_with_its_namespace),
-    Rule: (_in_namespaces(links.add_rule), _goes_with_its_namespace),
+    Sysctl: (_in_namespaces(sysctl.write_sysctl), _goes_with_its_namespace),
+    VethPair: (_in_namespaces(rtnl.add_veth), _goes_with_its_namespace),
+    Bridge: (_in_namespaces(rtnl.add_bridge), _goes_with_its_namespace),
+    BridgePort: (_in_namespaces(rtnl.add_bridge_port), _goes_with_its_namespace),
+    Address: (_in_namespaces(rtnl.add_address), _goes_with_its_namespace),
+    Neighbour: (_in_namespaces(rtnl.add_neighbour), _goes_with_its_namespace),
+    Route: (_in_namespaces(rtnl.add_route), _goes_with_its_namespace),
+    Rule: (_in_namespaces(rtnl.add_rule), _goes_with_its_namespace),
     Ruleset: (_in_namespaces(nft.apply_ruleset), _goes_with_its_namespace),
     File: (_write_file, _remove_file),
     Process: (_start, _goes_with_its_namespace),
@@ -157,7 +157,7 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
             with refusal_of(item):
                 STEPS[type(item)][0](site, item)
         with refusal_of("every interface up"):
-            links.wait_until_up(site.namespaces, plan.namespaces)
+            rtnl.wait_until_up(site.namespaces, plan.namespaces)
         site.await_processes()
 
 
@@ -194,7 +194,7 @@ def _owners(state: State) -> Iterator[tuple[str, str]]:
 def lost(plan: Plan) -> list[str]:
     """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
     gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
-    running = {each.namespace for each in processes.residents(plan.namespaces) if each.ours}
+    running = {each.namespace for each in processes.processes_in(plan.namespaces) if each.ours}
     started = [item for item in plan.objects if isinstance(item, Process)]
     return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
 
@@ -222,7 +222,7 @@ def _headline(item: KernelObject) -> str:
     return describe_object(item).partition("\n")[0]
 
 
-def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
+def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.NamespaceProcess]:
     """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
     with Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)

@@ -11,7 +11,7 @@ import subprocess
 from typing import Any
 
 from lab.errors import KernelError
-from lab.kernel.namespaces import Inside
+from lab.kernel.netns import NamespaceThread
 from lab.kernel.processes import command, environment, last_words
 from traffic.sighting import Sighting
 
@@ -82,7 +82,7 @@ class Generator:
 
 @contextmanager
 def generator(
-    inside: Inside,
+    inside: NamespaceThread,
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),

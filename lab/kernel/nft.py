@@ -6,8 +6,8 @@ from collections.abc import Collection
 import platform
 import subprocess
 
-from lab.kernel import conntrack, nfnetlink
-from lab.kernel.namespaces import Inside, Namespaces
+from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
 from lab.slots.definitions import definitions, marks_of, replacement, sets_lost
@@ -52,13 +52,13 @@ def _size_fault(text: str) -> str | None:
     """
     wanted = definitions(text)
     for name, size in wanted.sizes.items():
-        found = nfnetlink.set_limit(wanted.table, name)
+        found = nftables.set_limit(wanted.table, name)
         if found != size:
             return (
                 f"set {name} has room for {found:,} and should have {size:,}: kernel {platform.release()} does not "
                 "change a set's size, Linux 6.5 does; take the lab down, then up again"
             )
-        held = nfnetlink.set_size(wanted.table, name)
+        held = nftables.set_size(wanted.table, name)
         if held > size:
             return f"set {name} holds {held:,} by now, more than {size:,}; try again when connections have ended"
     return None
@@ -71,7 +71,7 @@ def remove_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     namespaces[ruleset.namespace].run(_nft, f"add {table}\ndelete {table}\n")
 
 
-def flush_sets(inside: Inside, table: str, sets: tuple[str, ...]) -> None:
+def flush_sets(inside: NamespaceThread, table: str, sets: tuple[str, ...]) -> None:
     """Empty sets of a table."""
     inside.run(_nft, "".join(f"flush set ip {table} {name}\n" for name in sets))
 

@@ -17,17 +17,17 @@ import time
 from typing import NamedTuple
 
 from lab.errors import KernelError
-from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
+from lab.kernel.netns import NETNS_DIRECTORY, NamespaceThread, exists
 from lab.plan.objects import Process
 
 __all__ = [
-    "Resident",
+    "NamespaceProcess",
     "Starting",
     "command",
     "end",
     "environment",
     "last_words",
-    "residents",
+    "processes_in",
     "running",
     "spawn",
     "start",
@@ -91,7 +91,7 @@ def last_words(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def start(inside: Inside, process: Process, log: Path) -> Starting:
+def start(inside: NamespaceThread, process: Process, log: Path) -> Starting:
     """Start a traffic process in its namespace, in a session of its own, its standard error in `log`."""
     heard, said = os.pipe()
     try:
@@ -134,7 +134,7 @@ def _inherited() -> Iterator[int]:
                 yield descriptor
 
 
-class Resident(NamedTuple):
+class NamespaceProcess(NamedTuple):
     """A process that lives in one of a lab's namespaces."""
 
     pid: int
@@ -144,12 +144,12 @@ class Resident(NamedTuple):
     """Whether the lab started it: a traffic process, or its collector of samples."""
 
 
-def residents(namespaces: Iterable[str]) -> list[Resident]:
+def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
     homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
     homes.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
     return [
-        Resident(pid, _read(pid, "comm"), homes[home], any(each in _read(pid, "cmdline") for each in _OURS))
+        NamespaceProcess(pid, _read(pid, "comm"), homes[home], any(each in _read(pid, "cmdline") for each in _OURS))
         for pid, home in _all_processes()
         if home in homes and pid != os.getpid()
     ]
@@ -161,17 +161,17 @@ def _hosts_own() -> tuple[int, int]:
     return _identity(Path("/proc/self/ns/net"))
 
 
-def end(namespaces: Iterable[str]) -> list[Resident]:
+def end(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """End everything that lives in these namespaces, politely and then not; who it was."""
     names = tuple(namespaces)
-    found = residents(names)
+    found = processes_in(names)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for each in residents(names):
+        for each in processes_in(names):
             with suppress(ProcessLookupError):
                 os.kill(each.pid, number)
         if _gone(names, found):
             return found
-    left = ", ".join(f"{each.command} ({each.pid})" for each in residents(names))
+    left = ", ".join(f"{each.command} ({each.pid})" for each in processes_in(names))
     raise KernelError(f"these processes do not end: {left}")
 
 
@@ -180,9 +180,9 @@ def stop(process: Process) -> None:
     stop_all([process.namespace], "\0".join(command(process.verb, process.spec)[1:]))
 
 
-def running(namespaces: Iterable[str], arguments: str) -> list[Resident]:
+def running(namespaces: Iterable[str], arguments: str) -> list[NamespaceProcess]:
     """The processes in these namespaces whose command line has these arguments, with zero bytes between them."""
-    return [each for each in residents(namespaces) if arguments in _read(each.pid, "cmdline")]
+    return [each for each in processes_in(namespaces) if arguments in _read(each.pid, "cmdline")]
 
 
 def stop_all(namespaces: Iterable[str], arguments: str) -> None:
@@ -199,9 +199,9 @@ def stop_all(namespaces: Iterable[str], arguments: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _gone(names: tuple[str, ...], found: list[Resident]) -> bool:
+def _gone(names: tuple[str, ...], found: list[NamespaceProcess]) -> bool:
     deadline = time.monotonic() + _END_WITHIN_S
-    while residents(names):
+    while processes_in(names):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)

@@ -428,7 +428,9 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     lab.burst(5, leave_open=True)
     said: list[str] = []
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr("lab.kernel.nfnetlink.set_limit", lambda _, name: 20 if name == "connections" else 0)
+        old_kernel.setattr(
+            "lab.kernel.netfilter.nftables.set_limit", lambda _, name: 20 if name == "connections" else 0
+        )
         old_kernel.setattr("lab.kernel.nft.definitions", only_connections)
         with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
             Lab.up(write(eni=30), name=lab_name, notice=said.append)
@@ -446,7 +448,7 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     def refuse(*_: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr("lab.kernel.links.remove_route", refuse)
+    monkeypatch.setattr("lab.kernel.rtnl.remove_route", refuse)
     with pytest.raises(KernelError, match=r"refused a step: removing .*: route .*Operation not permitted"):
         Lab.up(write(), name=lab_name, notice=said.append)
     assert said == [f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}"]

@@ -15,7 +15,7 @@ import pytest
 
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
-from lab.kernel.processes import end, residents
+from lab.kernel.processes import end, processes_in
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.nodes.build import build
@@ -39,7 +39,7 @@ def test_down_leaves_nothing(small: Small) -> None:
     """After `down` there is no namespace, no process and no file of the lab."""
     lab = small()
     lab.burst(10)
-    at_home = residents(lab.plan.namespaces)
+    at_home = processes_in(lab.plan.namespaces)
     assert {each.ours for each in at_home} == {True}
     assert len(at_home) == 4  # the resolver, two servers, and the collector of samples
     assert left_of(lab.name)
@@ -68,10 +68,10 @@ def identities(plan: Plan) -> list[int]:
 def test_up_twice_changes_nothing(small_file: SmallFile, lab_name: str) -> None:
     """`up` on a lab that is up as wanted is no change: the same namespaces, the same processes."""
     first = Lab.up(small_file(), name=lab_name)
-    before = identities(first.plan), residents(first.plan.namespaces)
+    before = identities(first.plan), processes_in(first.plan.namespaces)
     second = Lab.up(small_file(), name=lab_name)
     assert (first.changed, second.changed) == (True, False)
-    assert (identities(second.plan), residents(second.plan.namespaces)) == before
+    assert (identities(second.plan), processes_in(second.plan.namespaces)) == before
     assert second.burst(5).tcp.established == 5
 
 
@@ -107,7 +107,7 @@ def test_a_residents_program_ends_with_the_lab_and_is_named(small: Small) -> Non
     lab = small()
     node = lab.node("cache").namespace
     with subprocess.Popen(("ip", "netns", "exec", node, "sleep", "60")) as sleeper:
-        assert eventually(lambda: any(each.command == "sleep" for each in residents([node])))
+        assert eventually(lambda: any(each.command == "sleep" for each in processes_in([node])))
         (ended,) = lab.down()
         assert (ended.pid, ended.command, ended.namespace) == (sleeper.pid, "sleep", node)
     assert left_of(lab.name) == []
@@ -207,8 +207,8 @@ def test_a_step_that_the_kernel_refuses_is_named_and_undone(
 
 def test_a_link_that_does_not_come_up(small_file: SmallFile, lab_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab whose links do not come up in time is refused and undone like any other step."""
-    monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", -1.0)
-    monkeypatch.setattr("lab.kernel.links._down", lambda _: ["segment"])
+    monkeypatch.setattr("lab.kernel.rtnl._UP_WITHIN_S", -1.0)
+    monkeypatch.setattr("lab.kernel.rtnl._down", lambda _: ["segment"])
     with pytest.raises(KernelError, match=r"every interface up: .* not up after .*: segment"):
         Lab.up(small_file(), name=lab_name)
     assert left_of(lab_name) == []
@@ -401,7 +401,7 @@ def no_slot_held(lab: Lab) -> bool:
 
 def generators(lab: Lab) -> list[int]:
     """Generators that run."""
-    return [each.pid for each in residents([lab.node("checkout").namespace])]
+    return [each.pid for each in processes_in([lab.node("checkout").namespace])]
 
 
 def test_ctrl_c_during_a_burst_closes_its_connections(small: Small) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from tests.support.command import run_lab
 from tests.support.labs import Clients, eventually, slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.kernel.namespaces import Inside
+    from lab.kernel.netns import NamespaceThread
     from lab.lab import Lab
     from lab.pytest_plugin import LabUp
     from traffic.spec import Engine
@@ -61,7 +61,7 @@ def namespaces() -> Iterator[Namespaces]:
 class Tap:
     """What passes in a namespace from now on: the TCP flags of each packet."""
 
-    def __init__(self, inside: Inside) -> None:
+    def __init__(self, inside: NamespaceThread) -> None:
         self._socket = inside.run(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._socket.setblocking(False)  # noqa: FBT003 - positional only
 

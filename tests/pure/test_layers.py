@@ -234,7 +234,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.nodes.build", "from lab.topology import Topology"),
         ("lab.nodes.build", "from lab.nodes import fleet, vpc"),
         ("lab.nodes.vpc.plan", "from lab.nodes import firewalls, parts"),
-        ("lab.kernel.links", "from pyroute2 import IPRoute"),
+        ("lab.kernel.rtnl", "from pyroute2 import IPRoute"),
         ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
         ("traffic.engines.packet.wire", "def f():\n    from scapy.packet import Raw"),

@@ -16,10 +16,10 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.capture import pcapng
-from lab.capture.ears import Kinds, every_place, limiter_node, places_of
 from lab.capture.recording import End, Limits, Outcome, Output, record
+from lab.capture.sources import Kinds, every_place, limiter_node, places_of
 from lab.errors import UsageError
-from lab.kernel.frames import Frames
+from lab.kernel.packets.frames import Frames
 from lab.nodes.build import build
 from lab.plan.objects import BridgePort, NodePlan, VethPair
 from lab.topology import load

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lab.kernel.frames import WORD_BYTES, Frames
-from lab.kernel.packet_filter import Program, attach, nothing
+from lab.kernel.packets.bpf import Program, attach, nothing
+from lab.kernel.packets.frames import WORD_BYTES, Frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

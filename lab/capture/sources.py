@@ -11,12 +11,12 @@ from typing import Protocol
 
 from lab.capture import pcapng
 from lab.errors import KernelError, UsageError
-from lab.kernel.frames import Frames
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.nflog import LogGroup
-from lab.kernel.packet_filter import Program, without_others
-from lab.kernel.packet_ring import BLOCK_BYTES, PacketRing
-from lab.kernel.taps import Place
+from lab.kernel.netfilter.nflog import LogGroup
+from lab.kernel.netns import Namespaces
+from lab.kernel.packets.bpf import Program, without_others
+from lab.kernel.packets.frames import Frames
+from lab.kernel.packets.ring import BLOCK_BYTES, PacketRing
+from lab.kernel.packets.sockets import Place
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import BridgePort, NodePlan, Plan
 from lab.slots.counters import REFUSED_GROUP

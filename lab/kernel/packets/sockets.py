@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import socket
 from typing import NamedTuple
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
 from traffic.spec import Tap

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces
 from lab.plan.objects import Address, Bridge, BridgePort, Neighbour, Port, Route, Rule, VethPair
 
 __all__ = [

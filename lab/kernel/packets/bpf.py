@@ -11,7 +11,7 @@ import struct
 import subprocess
 
 from lab.errors import UsageError
-from lab.kernel.namespaces import in_a_new_one
+from lab.kernel.netns import in_new_namespace
 from lab.kernel.preflight import find, require_program
 
 __all__ = ["Program", "attach", "compiled", "everything", "nothing", "without_others"]
@@ -53,7 +53,7 @@ def compiled(expression: str, snap_bytes: int) -> Program:
     """
     require_program("tcpdump")
     command = [find("tcpdump") or "tcpdump", "-ddd", "-y", "EN10MB", "-s", str(snap_bytes), "--", expression]
-    done = in_a_new_one(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
+    done = in_new_namespace(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["no reason given"]
         raise UsageError(f"--filter {expression!r}: {words[-1].removeprefix('tcpdump: ')}")
