@@ -19,7 +19,7 @@ from lab.converge.diff import Change, Difference, difference, kept_port, removal
 from lab.errors import KernelError
 from lab.impair import apply as impair
 from lab.kernel import nft, processes, rtnl, sysctl
-from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_vacant, uninterrupted
+from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant, uninterrupted
 from lab.kernel.state import Record, State
 from lab.plan.objects import (
     Address,
@@ -71,6 +71,7 @@ def converge(
     old, (new, topology, text) = record.plan(), wanted
     found = difference(old, new)
     require_vacant(state, new, new_to=old)
+    require_descriptors(new)
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.errors import KernelError
-from lab.kernel import nft, processes, rtnl, sysctl
+from lab.kernel import nft, preflight, processes, rtnl, sysctl
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
@@ -47,6 +47,7 @@ __all__ = [
     "apply",
     "lost",
     "refusal_of",
+    "require_descriptors",
     "require_vacant",
     "undo",
     "uninterrupted",
@@ -64,7 +65,7 @@ class Site:
     record: Record
     notice: Notice
     namespaces: Namespaces = field(default_factory=Namespaces)
-    starting: list[processes.Starting] = field(default_factory=list)
+    starting: list[processes.StartingProcess] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +81,7 @@ class Site:
     def give_up_processes(self) -> None:
         """Wait for none of those that were started."""
         while self.starting:
-            os.close(self.starting.pop(0).announcement)
+            os.close(self.starting.pop(0).report)
 
     @property
     def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
@@ -152,6 +153,7 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
 
 def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
+    require_descriptors(plan)
     with Site(state, record, notice) as site:
         for item in plan.objects:
             with refusal_of(item):
@@ -161,13 +163,19 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
         site.await_processes()
 
 
+def require_descriptors(plan: Plan) -> None:
+    """PreflightError where a plan has more namespaces and processes than this process may have descriptors for."""
+    started = sum(isinstance(item, Process) for item in plan.objects)
+    preflight.require_descriptors(len(plan.namespaces) + started, "namespaces and traffic processes")
+
+
 def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> None:
     """Refuse to begin where something is that this lab has not made: it must not be undone with the rest.
 
     Only what is `new_to` another plan counts, if there is one.
     """
     known = () if new_to is None else new_to.objects
-    files = {each.path for each in known if isinstance(each, File)}
+    files = {item.path for item in known if isinstance(item, File)}
     owners = dict(_owners(state))
     for name in plan.namespaces:
         if new_to is not None and name in new_to.namespaces:
@@ -194,7 +202,7 @@ def _owners(state: State) -> Iterator[tuple[str, str]]:
 def lost(plan: Plan) -> list[str]:
     """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
     gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
-    running = {each.namespace for each in processes.processes_in(plan.namespaces) if each.ours}
+    running = {process.namespace for process in processes.processes_in(plan.namespaces) if process.ours}
     started = [item for item in plan.objects if isinstance(item, Process)]
     return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
 
@@ -223,7 +231,7 @@ def _headline(item: KernelObject) -> str:
 
 
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.NamespaceProcess]:
-    """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
+    """Take back all of a plan, whatever part of it is there; which processes were ended in its namespaces."""
     with Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)
         _undo_all(site, plan.objects)

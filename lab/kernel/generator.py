@@ -1,4 +1,4 @@
-"""A traffic generator in a fleet's namespace: started, listened to, told what to do; it never outlives its caller."""
+"""A traffic generator in a fleet's namespace: commands to it, events from it; it never outlives its caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.errors import KernelError
 from lab.kernel.netns import NamespaceThread
-from lab.kernel.processes import command, environment, last_words
+from lab.kernel.processes import command, environment, last_log_line
 from traffic.sighting import Sighting
 
 __all__ = ["Generator", "generator"]
@@ -22,26 +22,22 @@ _GIVES_UP_AFTER_S = 60.0
 Event = dict[str, Any]
 
 
-def _ignore(_: Sighting) -> None:
-    """Packets that nobody asked to see."""
-
-
 class Generator:
     """The running generator, as JSON lines in both directions."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path, saw: Callable[[Sighting], None] = _ignore) -> None:
+    def __init__(self, process: subprocess.Popen[str], log: Path, on_packet: Callable[[Sighting], None]) -> None:
         if process.stdin is None or process.stdout is None:
-            raise ValueError("a generator is spoken to through pipes")
+            raise ValueError("a generator has pipes for its commands and its events")
         self._process = process
-        self._ears, self._mouth = process.stdin, process.stdout
-        self._log, self._saw = log, saw
+        self._commands, self._events = process.stdin, process.stdout
+        self._log, self._on_packet = log, on_packet
 
     def events(self) -> Iterator[Event]:
-        """What it says, as it says it, until it ends; the packets that it has seen go where they are wanted."""
-        for line in self._mouth:
+        """Its events as they come, until it ends; packets that it has seen go to `on_packet`."""
+        for line in self._events:
             event: Event = json.loads(line)
             if event["event"] == "packet":
-                self._saw(Sighting.from_json(event))
+                self._on_packet(Sighting.from_json(event))
             else:
                 yield event
         if self._process.wait() != 0:
@@ -57,26 +53,26 @@ class Generator:
         if status < 0:
             name = signal.Signals(-status).name
             return f"the traffic generator was ended by {name}; what it did not close may hold its slots until idle"
-        words = last_words(self._log) or f"exit status {status}, no message in {self._log}"
+        words = last_log_line(self._log) or f"exit status {status}, no message in {self._log}"
         return f"the traffic generator failed: {words}"
 
     def tell(self, command: str) -> None:
         """Tell it what to do: `close`, `leave` or `abort`."""
         with suppress(BrokenPipeError):  # it has ended already; `events` says how
-            self._ears.write(f"{command}\n")
-            self._ears.flush()
+            self._commands.write(f"{command}\n")
+            self._commands.flush()
 
     def stop(self) -> None:
         """Have it close what is open, and wait until it has."""
         self.tell("abort")
-        self._mouth.close()  # nobody reads it any more: a full pipe must not keep it from ending
+        self._events.close()  # not read any more: a full pipe must not keep the process from ending
         try:
             self._process.wait(_GIVES_UP_AFTER_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for pipe in (self._ears, self._mouth):
-            with suppress(BrokenPipeError):  # what could not be said any more
+        for pipe in (self._commands, self._events):
+            with suppress(BrokenPipeError):  # a command that could not be sent any more
                 pipe.close()
 
 
@@ -86,15 +82,15 @@ def generator(
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),
-    saw: Callable[[Sighting], None] = _ignore,
+    on_packet: Callable[[Sighting], None] = lambda _: None,
 ) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
 
-    It inherits the `descriptors`, under the same numbers; `saw` is called with each packet that it tells of.
+    It inherits the `descriptors`, under the same numbers; `on_packet` is called with each packet that it reports.
     """
     with log.open("w") as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
-    running = Generator(process, log, saw)
+    running = Generator(process, log, on_packet)
     try:
         yield running
     finally:

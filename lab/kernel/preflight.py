@@ -14,7 +14,15 @@ from lab.errors import PreflightError
 from traffic.means import Means, most_connections
 from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_means", "require_program", "require_root", "search_path"]
+__all__ = [
+    "find",
+    "require_descriptors",
+    "require_everything",
+    "require_means",
+    "require_program",
+    "require_root",
+    "search_path",
+]
 
 _FEATURES = (
     (Path("/proc/sys/net/netfilter/nf_conntrack_max"), "nf_conntrack", "connection tracking (CONFIG_NF_CONNTRACK)"),
@@ -41,6 +49,8 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
+_OTHER_DESCRIPTORS = 64
+"""What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
 _SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
 
 
@@ -91,6 +101,20 @@ def require_means(engine: Engine, connections: int) -> None:
             f"open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
+
+
+def require_descriptors(count: int, of_what: str) -> None:
+    """Room for so many things that take a descriptor each: the limit is raised as far as this process may raise it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = sum(1 for _ in Path("/proc/self/fd").iterdir()) + _OTHER_DESCRIPTORS
+    if taken + count > hard:
+        raise PreflightError(
+            f"{count:,} {of_what} are more than this process may have descriptors for: {max(hard - taken, 0):,} fit "
+            f"(its limit is {hard:,}, `ulimit -Hn`); raise it to at least {taken + count:,} as root, in the shell that "
+            f"starts the lab: ulimit -n {taken + count}"
+        )
+    if taken + count > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, hard))
 
 
 def find(program: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ from lab.plan.describe import describe_object
 from lab.plan.objects import File, Namespace, Plan, Process, VethPair
 from lab.pytest_plugin import LabUp
 from lab.topology import load
-from tests.support.command import run_lab, start_lab
+from tests.support.command import Ended, run_lab, start_lab
 from tests.support.labs import eventually, slots
 from tests.support.machine import ETC_NETNS, NETNS, RUN_LAB, hosts_own_network, ip, left_of, require_machine
 
@@ -82,6 +83,23 @@ def test_another_topology_under_the_same_name(small_file: SmallFile, lab_name: s
     assert Lab.up(small_file(eni=6), name=lab_name).changed
     assert identities(lab.plan) == before
     assert lab.burst(8, connect_timeout_s=1.5).tcp.established == 6
+
+
+def test_fewer_descriptors_than_namespaces(small_file: SmallFile, lab_name: str) -> None:
+    """`up` refuses a lab that needs more descriptors than it may have, and comes up with as many as it then names."""
+
+    def up(descriptors: int) -> Ended:
+        limited = ("sh", "-c", f'ulimit -n {descriptors} && exec "$0" "$@"')
+        return run_lab("up", small_file(), "--name", lab_name, through=limited)
+
+    refused = up(75)
+    assert refused.status == 3
+    named = re.search(r"(\d+) namespaces and traffic processes .* (\d+) fit .*: ulimit -n (\d+)", refused.stderr)
+    assert named is not None
+    wanted, fit, enough = map(int, named.groups())
+    assert enough - 75 == wanted - fit
+    assert left_of(lab_name) == []
+    assert up(enough).status == 0
 
 
 def test_down_twice(small: Small) -> None:

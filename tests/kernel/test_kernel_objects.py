@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import json
 import os
 from pathlib import Path
+import resource
 import signal
 import socket
 import subprocess
@@ -52,6 +53,23 @@ ANYWHERE = IPv4Network("0.0.0.0/0")
 ELSEWHERE = IPv4Network("198.18.0.0/24")
 
 # ── Namespaces ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_descriptors_of_namespaces(namespaces: Throwaway) -> None:
+    """A namespace that was made takes one descriptor, its netlink socket, until it is left."""
+    at_first = open_descriptors()
+    namespaces.new()
+    before = open_descriptors()
+    for _ in range(5):
+        namespaces.new()
+    assert open_descriptors() == before + 5
+    namespaces.close()
+    assert open_descriptors() == at_first
 
 
 def own_network() -> str:
@@ -551,6 +569,29 @@ def test_a_process_starts_and_ends(namespaces: Throwaway, tmp_path: Path) -> Non
     assert processes.end([here, there]) == [resident]
     assert processes.processes_in([here]) == []
     assert not Path(f"/proc/{starting.pid}").exists()
+
+
+@pytest.fixture
+def descriptors_from_1024() -> Iterator[None]:
+    """Every descriptor below 1,024 is taken, as in a lab of hundreds of namespaces."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < 1024:
+        taken.append(os.dup(taken[0]))
+    yield
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("descriptors_from_1024")
+def test_a_process_that_reports_on_a_high_descriptor(namespaces: Throwaway, tmp_path: Path) -> None:
+    """Namespaces, links and processes come up with descriptors that select(2) cannot watch."""
+    here = namespaces.pair().a.namespace
+    starting = processes.start(namespaces[here], server(here), tmp_path / "log")
+    assert starting.report > 1023
+    starting.wait_ready()
 
 
 def test_a_directory_with_a_module_of_the_same_name(
