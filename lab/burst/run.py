@@ -19,7 +19,7 @@ from lab.kernel.apply import lost
 from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
-from lab.kernel.packets.sockets import opened, places
+from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_means
 from lab.kernel.state import Record
 from lab.observe.barriers import Stopped, stopped
@@ -146,8 +146,9 @@ def _generating(
     namespaces: Namespaces, scene: Scene, spec: BurstSpec, log: Path, saw: Callable[[Sighting], None]
 ) -> Iterator[Generator]:
     """The traffic generator; the scapy engine listens along the whole way."""
-    watched = places(scene.plan, scene.fleet, scene.server, scene.nodes) if scene.load.engine == "scapy" else ()
-    with opened(namespaces, watched) as taps:
+    on_path = interfaces_on_path(scene.plan, scene.fleet, scene.server, scene.nodes)
+    watched = on_path if scene.load.engine == "scapy" else ()
+    with packet_sockets(namespaces, watched) as taps:
         heard = tuple(tap.descriptor for tap in taps)
         spec_json = replace(spec, taps=taps).to_json()
         with generator(namespaces[scene.fleet.namespace], spec_json, log, heard, saw) as running:

@@ -52,10 +52,10 @@ def _size_fault(text: str) -> str | None:
     """
     wanted = definitions(text)
     for name, size in wanted.sizes.items():
-        found = nftables.set_limit(wanted.table, name)
-        if found != size:
+        room = nftables.set_limit(wanted.table, name)
+        if room != size:
             return (
-                f"set {name} has room for {found:,} and should have {size:,}: kernel {platform.release()} does not "
+                f"set {name} has room for {room:,} and should have {size:,}: kernel {platform.release()} does not "
                 "change a set's size, Linux 6.5 does; take the lab down, then up again"
             )
         held = nftables.set_size(wanted.table, name)
@@ -66,8 +66,8 @@ def _size_fault(text: str) -> str | None:
 
 def remove_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     """Take a ruleset's table away; one that is not there is no error."""
-    found = definitions(ruleset.text)
-    table = f"table {found.family} {found.table}"
+    defined = definitions(ruleset.text)
+    table = f"table {defined.family} {defined.table}"
     namespaces[ruleset.namespace].run(_nft, f"add {table}\ndelete {table}\n")
 
 

@@ -15,6 +15,7 @@ from traffic.means import Means, most_connections
 from traffic.spec import Engine
 
 __all__ = [
+    "available_memory_bytes",
     "find",
     "require_descriptors",
     "require_everything",
@@ -49,6 +50,7 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
+_MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
 _OTHER_DESCRIPTORS = 64
 """What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
 _SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
@@ -92,7 +94,7 @@ def _remedy(program: str) -> str:
 def require_means(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    means = Means.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
+    means = Means.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
     most = most_connections(engine, means)
     if connections > most:
         raise PreflightError(
@@ -101,6 +103,11 @@ def require_means(engine: Engine, connections: int) -> None:
             f"open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
+    return Means.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
 
 
 def require_descriptors(count: int, of_what: str) -> None:

@@ -109,7 +109,7 @@ def elements(table: str, name: str) -> Iterator[Element]:
     for message in _ask(_GETSETELEM, _set(table, name), dump=True, family=IP):
         for kind, payload in attributes(message):
             if kind == _ELEMENTS:
-                yield from (_element(each) for _, each in attributes(payload))
+                yield from (_element(element) for _, element in attributes(payload))
 
 
 def element(table: str, name: str, key: bytes) -> Element | None:
@@ -120,7 +120,7 @@ def element(table: str, name: str, key: bytes) -> Element | None:
     except FileNotFoundError:
         return None
     listed = fields_of(answer[0])[_ELEMENTS]
-    return next(_element(each) for _, each in attributes(listed))
+    return next(_element(payload) for _, payload in attributes(listed))
 
 
 def _element(payload: memoryview) -> Element:

@@ -1,4 +1,4 @@
-"""Which packets a socket hears: programs of the classic Berkeley Packet Filter, which the kernel runs for each of them.
+"""Which packets a socket gets: programs of the classic Berkeley Packet Filter, which the kernel runs for each of them.
 
 The instructions are linux/filter.h's; what a program returns is how many bytes of the packet are kept.
 """
@@ -67,8 +67,8 @@ def _instruction(line: str) -> tuple[int, int, int, int]:
 
 
 def attach(packets: socket.socket, program: Program) -> None:
-    """Have a socket hear by this program from now on; what it has heard before it keeps."""
-    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
+    """Have a socket take packets by this program from now on; it keeps those that wait in it."""
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in program))
     # A struct sock_fprog: how many instructions, and where they are.
     fprog = struct.pack("HP", len(program), ctypes.addressof(instructions))
     packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
