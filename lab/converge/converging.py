@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 import errno
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from lab.converge.diff import Change, Difference, difference, kept_port, removal, union
 from lab.errors import KernelError
 from lab.impair import apply as impair
 from lab.kernel import nft, processes, rtnl, sysctl
 from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant, uninterrupted
+from lab.kernel.netns import refusals
 from lab.kernel.state import Record, State
 from lab.plan.objects import (
     Address,
@@ -135,13 +134,15 @@ def _remove(site: Site, items: tuple[KernelObject, ...]) -> None:
                     _remove_veth(site, item, gone)
                 else:
                     _REMOVE[type(item)](site, item)
-            except (OSError, NetlinkError) as refused:
+            except refusals() as refused:
                 if not _is_gone(refused):
                     raise
 
 
-def _is_gone(refused: OSError | NetlinkError) -> bool:
-    number = refused.code if isinstance(refused, NetlinkError) else refused.errno
+def _is_gone(refused: Exception) -> bool:
+    number = (
+        refused.errno if isinstance(refused, OSError) else getattr(refused, "code", None)
+    )  # pyroute2's NetlinkError
     return number in _GONE or "no interface with this name" in str(refused)
 
 

@@ -16,26 +16,26 @@ from dataclasses import replace
 import errno
 import os
 import socket
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import TC_H_ROOT
+from typing import TYPE_CHECKING, Any
 
 from lab.errors import KernelError, UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
 from lab.kernel.netfilter import nftables
-from lab.kernel.netns import Namespaces, NamespaceThread
+from lab.kernel.netns import Namespaces, NamespaceThread, refusals
 from lab.kernel.nft import apply_ruleset
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import NodePlan, Plan, Ruleset
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 __all__ = ["clear", "forget", "impair", "read"]
 
 _HANDLES = (0x1AB0, 0x1AB1)
 """Majors of our root qdiscs. They take turns: a new one replaces the old in one step, its counters and parameters
 fresh, and when the kernel refuses it the old one stays (net/sched/sch_api.c, tc_modify_qdisc)."""
+_ROOT = 0xFFFFFFFF  # TC_H_ROOT, linux/pkt_sched.h
 _COUNTER = "dropped"
 
 
@@ -111,7 +111,7 @@ def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faul
 def _refusal(namespace: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, NetlinkError) as refused:
+    except refusals() as refused:
         raise KernelError(f"the kernel refused a step: links of {namespace}: {refused}") from refused
 
 
@@ -124,7 +124,7 @@ def _roots(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, Any]
 
 
 def _roots_here(ip: IPRoute, interfaces: Iterable[str]) -> dict[str, Any]:
-    set_by_somebody = (each for each in ip.get_qdiscs() if each["parent"] == TC_H_ROOT and each["handle"])
+    set_by_somebody = (each for each in ip.get_qdiscs() if each["parent"] == _ROOT and each["handle"])
     by_index = {each["index"]: each for each in set_by_somebody}
     indices = {name: _index(name) for name in interfaces}
     return {name: by_index[index] for name, index in indices.items() if index in by_index}

@@ -15,11 +15,9 @@ import signal
 import threading
 from typing import Any, Self
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from lab.errors import KernelError
 from lab.kernel import nft, preflight, processes, rtnl, sysctl
-from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
@@ -220,7 +218,7 @@ def refusal_of(item: KernelObject | str, verb: str = "") -> Iterator[None]:
     """A step that the kernel may refuse; KernelError says which, and why."""
     try:
         yield
-    except (OSError, NetlinkError) as refused:
+    except refusals() as refused:
         step = item if isinstance(item, str) else _headline(item)
         raise KernelError(f"the kernel refused a step: {verb}{step}: {refused}") from refused
 
@@ -258,7 +256,9 @@ def _undo_all(site: Site, items: Iterable[KernelObject]) -> None:
     for item in reversed(tuple(items)):
         try:
             STEPS[type(item)][1](site, item)
-        except (OSError, NetlinkError, KernelError) as error:
+        except KernelError as error:
+            refused.append(f"{_headline(item)}: {error}")
+        except refusals() as error:
             refused.append(f"{_headline(item)}: {error}")
     if refused:
         raise KernelError("could not be taken back: " + "; ".join(refused))

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from pyroute2 import IPRoute
 
-__all__ = ["NETNS_DIRECTORY", "NamespaceThread", "Namespaces", "call_in", "exists", "in_new_namespace", "remove"]
+__all__ = [
+    "NETNS_DIRECTORY",
+    "NamespaceThread",
+    "Namespaces",
+    "call_in",
+    "exists",
+    "in_new_namespace",
+    "refusals",
+    "remove",
+]
 
 NETNS_DIRECTORY = Path("/run/netns")
 """Where iproute2 keeps named namespaces (ip-netns(8))."""
@@ -86,6 +95,13 @@ def in_new_namespace(function: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(max_workers=1) as executor:
         return executor.submit(inside).result()
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What is raised for a step that the kernel refuses. An `except` clause asks only when something was raised."""
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415  # 0.1 s, and most commands change nothing
+
+    return OSError, NetlinkError
 
 
 def call_in(name: str, function: Callable[[], T]) -> T:

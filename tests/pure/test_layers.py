@@ -46,7 +46,7 @@ SHARED_BY_NODES = {"build", "firewalls", "parts"}
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
 
-SPEAK_NETLINK = {"lab.kernel", "lab.impair", "lab.converge"}
+SPEAK_NETLINK = {"lab.kernel", "lab.impair"}
 
 SPEAKING = {"print", "input", "exit", "quit", "breakpoint", "SystemExit"}
 SPEAKING_OF = {
