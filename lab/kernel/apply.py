@@ -57,7 +57,7 @@ Notice = Callable[[str], None]
 
 @dataclass(slots=True)
 class Site:
-    """Where plans are being applied: the lab's record, threads in its namespaces, processes on their way up."""
+    """What applying a plan works with: the lab's record, threads in its namespaces, processes that are starting."""
 
     state: State
     record: Record
@@ -77,13 +77,13 @@ class Site:
             self.starting.pop(0).wait_ready()
 
     def give_up_processes(self) -> None:
-        """Wait for none of those that were started."""
+        """Stop waiting for those that were started."""
         while self.starting:
             os.close(self.starting.pop(0).report)
 
     @property
     def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
-        """Who keeps the one host-wide setting."""
+        """What raises and restores the one host-wide setting."""
         return sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
 
 
@@ -238,7 +238,7 @@ def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[proce
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Taking back is not interrupted: half of it would be what the user wants least."""
+    """Ignore SIGINT and SIGTERM while the block runs: half of an undo would be worse than none."""
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
         yield
         return

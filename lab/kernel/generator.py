@@ -57,7 +57,7 @@ class Generator:
         return f"the traffic generator failed: {words}"
 
     def tell(self, command: str) -> None:
-        """Tell it what to do: `close`, `leave` or `abort`."""
+        """Send it a command: `close`, `leave` or `abort`."""
         with suppress(BrokenPipeError):  # it has ended already; `events` says how
             self._commands.write(f"{command}\n")
             self._commands.flush()

@@ -84,7 +84,7 @@ def command(verb: str, spec: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Its environment: numpy's threads would only take memory and time to start."""
+    """Its environment: without numpy's threads, which would only take memory and time to start."""
     return os.environ | {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -187,7 +187,7 @@ def running(namespaces: Iterable[str], arguments: str) -> list[NamespaceProcess]
 
 
 def stop_all(namespaces: Iterable[str], arguments: str) -> None:
-    """End them."""
+    """End the processes in these namespaces whose command line has these arguments."""
     names = tuple(namespaces)
     deadline = time.monotonic() + _END_WITHIN_S
     while left := running(names, arguments):
