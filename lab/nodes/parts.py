@@ -11,7 +11,6 @@ from lab.plan.objects import (
     Barrier,
     FleetPlan,
     KernelObject,
-    NameRecord,
     Namespace,
     NatNode,
     Neighbour,
@@ -41,7 +40,7 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NameRecord | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
+Part = KernelObject | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 

@@ -29,7 +29,6 @@ __all__ = [
     "FleetPlan",
     "KernelObject",
     "Limiter",
-    "NameRecord",
     "Namespace",
     "NatNode",
     "Neighbour",
@@ -266,14 +265,6 @@ class FleetPlan:
     """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
-
-
-@dataclass(frozen=True, slots=True)
-class NameRecord:
-    """What the resolver answers for a host name; the last record of a name is the one that counts."""
-
-    hostname: str
-    address: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from lab.nodes import firewalls, parts
-from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan import addressing
 from lab.plan.layout import EniLayout, Layout
 from lab.plan.objects import NatNode, Neighbour, NodePlan, Route, Ruleset
@@ -163,13 +162,7 @@ def _destinations(layout: Layout) -> Iterator[_Destination]:
         for mark, protocol in enumerate(_PROTOCOLS, first_mark):
             name = f"to_{slots.identifier(server.name)}_{protocol}"
             slot_set = _slot_set(layout.topology.hyperplane_eni, name, mark, protocol)
-            yield _Destination(server, _address(layout, server), protocol, slot_set)
-
-
-def _address(layout: Layout, server: Server) -> IPv4Address:
-    """Where this server is as seen from the ENI: an endpoint in the VPC that stands for it, or the server itself."""
-    endpoints = layout.exits_of(InterfaceEndpoint)
-    return next((each.address for each in endpoints if each.settings.server == server.name), server.address)
+            yield _Destination(server, layout.address_of(server), protocol, slot_set)
 
 
 def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[str]:
@@ -219,7 +212,9 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
 def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
     """What its security groups forbid."""
     inner = eni.service.near.interface
-    return tuple(firewalls.security_groups(layout.topology.vpc, eni.eni, eni.namespace, TABLE, inner))
+    return tuple(
+        firewalls.security_groups(layout.topology.vpc_of(eni.eni.subnet.name), eni.eni, eni.namespace, TABLE, inner)
+    )
 
 
 def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:

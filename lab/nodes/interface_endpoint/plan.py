@@ -17,7 +17,7 @@ from lab.nodes import parts
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ExitLayout, Layout
-from lab.plan.objects import NameRecord, NatNode, NodePlan, Route, Rule, Ruleset
+from lab.plan.objects import NatNode, NodePlan, Route, Rule, Ruleset
 from lab.slots import ruleset as slots
 from lab.topology import Server
 
@@ -40,7 +40,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from _ports(layout, endpoint)
         yield from _way_back(layout, endpoint, server)
         yield from _translation(endpoint, server)
-        yield NameRecord(server.hostname, endpoint.address)
         yield NodePlan(
             endpoint.node,
             InterfaceEndpoint.KIND,
@@ -64,7 +63,9 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
     yield parts.veth(endpoint.vpc)
     yield parts.veth(endpoint.internet)
     yield parts.own_address(endpoint.vpc.near, endpoint.address)
-    yield from parts.through(endpoint.vpc, layout.topology.vpc.cidr, subnet_router(endpoint.subnet.cidr))
+    yield from parts.through(
+        endpoint.vpc, layout.topology.vpc_of(endpoint.subnet.name).cidr, subnet_router(endpoint.subnet.cidr)
+    )
     yield from parts.through(endpoint.internet, parts.ANYWHERE, INTERNET_ROUTER)
 
 
@@ -73,13 +74,19 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
     at, index = endpoint.internet.far, layout.destination_index(server)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
-    yield Route(at.namespace, layout.topology.vpc.cidr, at.interface, endpoint.address, table=_FIRST_TABLE + index)
+    yield Route(
+        at.namespace,
+        layout.topology.vpc_of(endpoint.subnet.name).cidr,
+        at.interface,
+        endpoint.address,
+        table=_FIRST_TABLE + index,
+    )
     yield Rule(
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
         source=parts.host(server.address),
-        destination=layout.topology.vpc.cidr,
+        destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 
 

@@ -6,8 +6,7 @@ other flow over UDP, and fail with the rest when it is full.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterator
 
 from lab.nodes import parts
 from lab.plan import addressing
@@ -26,8 +25,8 @@ _FORGET_S = 2
 """Who has asked nothing for a second has all of the second's packets again."""
 
 
-def plan(layout: Layout, names: Mapping[str, IPv4Address]) -> Iterator[parts.Part]:
-    """One resolver, its way back to those who ask, its quota, its process, which knows these names."""
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """One resolver, its way back to those who ask, its quota, its process."""
     resolver = layout.resolver
     yield from parts.namespace(resolver.namespace)
     yield parts.veth(resolver.link)
@@ -35,7 +34,7 @@ def plan(layout: Layout, names: Mapping[str, IPv4Address]) -> Iterator[parts.Par
     yield parts.ring_owns_marked(resolver.namespace)
     if rate := layout.topology.service_vpc.resolver.packets_per_second:
         yield from _quota(resolver, rate)
-    yield Process(resolver.namespace, "resolver", _spec(layout, names).to_json())
+    yield Process(resolver.namespace, "resolver", _spec(layout).to_json())
     yield NodePlan(resolver.node, "resolver", resolver.namespace, (str(resolver.address),))
 
 
@@ -80,10 +79,10 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
     yield Barrier(resolver.node, "dns_quota", quota, resolver.namespace, TABLE, "over_quota", family="netdev")
 
 
-def _spec(layout: Layout, names: Mapping[str, IPv4Address]) -> ResolverSpec:
+def _spec(layout: Layout) -> ResolverSpec:
     return ResolverSpec(
         interface=layout.resolver.link.near.interface,
         address=layout.resolver.address,
-        records={name: str(address) for name, address in names.items()},
+        records={server.hostname: str(layout.address_of(server)) for server in layout.topology.servers},
         ttl_s=layout.topology.service_vpc.resolver.ttl_s,
     )
