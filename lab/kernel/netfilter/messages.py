@@ -17,10 +17,8 @@ import os
 import socket
 import struct
 import sys
-from typing import NamedTuple
 
 __all__ = [
-    "Message",
     "Subsystem",
     "acknowledged",
     "ask",
@@ -38,7 +36,8 @@ __all__ = [
 
 _NETLINK_NETFILTER = 12
 _REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
-_ERROR, _DONE = 2, 3
+_ERROR, _MIN_TYPE = 2, 16
+"""NLMSG_ERROR; NLMSG_MIN_TYPE, below which are the messages of netlink itself (linux/netlink.h)."""
 _HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct(">BBH")
 """A struct nfgenmsg: address family, version, resource."""
@@ -57,15 +56,6 @@ class Subsystem(IntEnum):
 
 _REFUSED_BY = {Subsystem.TABLES: "nf_tables: ", Subsystem.CONNTRACK: "conntrack: "}
 """How a refusal's text begins; that of packet logging is put into a sentence by who asked."""
-
-
-class Message(NamedTuple):
-    """One message of a datagram."""
-
-    kind: int
-    """The subsystem's number in the high byte, its own kind of message in the low one; or one of netlink's own."""
-    body: memoryview
-    """Its attributes; of an acknowledgement the error number."""
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -111,8 +101,11 @@ def request(
     return _HEADER.pack(_HEADER.size + len(body), subsystem << 8 | kind, _REQUEST | flags, 1, 0) + body
 
 
-def messages(datagram: bytes, refused_by: str = "") -> Iterator[Message]:
-    """The messages of a datagram; OSError, its text after `refused_by`, for the first one that reports an error."""
+def messages(datagram: bytes, refused_by: str = "") -> Iterator[tuple[int, memoryview]]:
+    """Kind and attributes of each message of a datagram; OSError, its text after `refused_by`, for one with an error.
+
+    A subsystem's kinds are its number in the high byte and a number of its own; netlink's own are below 16.
+    """
     view, at = memoryview(datagram), 0
     while at + _HEADER.size <= len(view):
         length, kind, _, _, _ = _HEADER.unpack_from(view, at)
@@ -121,7 +114,7 @@ def messages(datagram: bytes, refused_by: str = "") -> Iterator[Message]:
             number = -int.from_bytes(body[:4], sys.byteorder, signed=True)
             if number not in (0, errno.EINTR):
                 raise OSError(number, f"{refused_by}{os.strerror(number)}")
-        yield Message(kind, body if kind == _ERROR else body[_FAMILY.size :])
+        yield kind, body[_FAMILY.size :]
         at += (length + 3) & ~3
 
 
@@ -137,10 +130,10 @@ def ask(subsystem: Subsystem, kind: int, wanted: bytes, *, dump: bool, family: i
     with netfilter_socket() as netlink:
         netlink.send(request(subsystem, kind, wanted, flags=_DUMP if dump else 0, family=family))
         while True:
-            for message in messages(netlink.recv(_RECEIVE_BYTES), _REFUSED_BY.get(subsystem, "")):
-                if message.kind in (_DONE, _ERROR):
+            for kind_of, body in messages(netlink.recv(_RECEIVE_BYTES), _REFUSED_BY.get(subsystem, "")):
+                if kind_of < _MIN_TYPE:  # all that were asked for have come
                     return
-                yield message.body
+                yield body
             if not dump:
                 return
 

@@ -90,9 +90,9 @@ class LogGroup:
                     raise
                 self._overrun = True
                 continue
-            for message in messages(datagram):
-                if message.kind == Subsystem.LOG << 8 | _PACKET:
-                    yield self._logged(message.body)
+            for kind, body in messages(datagram):
+                if kind == Subsystem.LOG << 8 | _PACKET:
+                    yield self._logged(body)
 
     @property
     def dropped(self) -> int:
