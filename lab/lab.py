@@ -38,7 +38,7 @@ from lab.plan import Plan
 from lab.plan.objects import NodePlan
 from lab.runs import Run, new_run
 from lab.topology import Topology, load, scaled
-from traffic.sighting import Sighting
+from traffic.packet_record import PacketRecord
 
 __all__ = ["Convergence", "Lab"]
 
@@ -301,7 +301,7 @@ class Lab:
         connections: int,
         *,
         progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[Sighting], None] = _silent,
+        saw: Callable[[PacketRecord], None] = _silent,
         **options: Unpack[LoadOptions],
     ) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
@@ -315,7 +315,7 @@ class Lab:
         self,
         load: Load,
         progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[Sighting], None] = _silent,
+        saw: Callable[[PacketRecord], None] = _silent,
         sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
         """The same with a `Load` that is made already.

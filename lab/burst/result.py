@@ -12,6 +12,7 @@ from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
+from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
     EngineResult,
@@ -22,7 +23,6 @@ from traffic.result import (
     TcpCount,
     Timing,
 )
-from traffic.sighting import Sighting
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult", "StopResult", "assemble"]
 
@@ -106,7 +106,7 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
-    packets: tuple[Sighting, ...] = ()
+    packets: tuple[PacketRecord, ...] = ()
     """Of the scapy engine: every packet at every place, in the order of time."""
 
     def to_json(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def assemble(
     resolver: Resolver | None = None,
     tracking: Sequence[Tracking] = (),
     incidents: Sequence[str] = (),
-    packets: Sequence[Sighting] = (),
+    packets: Sequence[PacketRecord] = (),
 ) -> BurstResult:
     """Put both accounts together; `readings` count refusals from the start of the burst."""
     resolver = resolver or Resolver()

@@ -20,7 +20,7 @@ from lab.kernel.generator import Event, Generator, generator
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
-from lab.kernel.preflight import require_means
+from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
 from lab.observe.barriers import Stopped, stopped
 from lab.observe.limiters import held_sources, read
@@ -32,8 +32,8 @@ from lab.paths.ways import Way
 from lab.plan.objects import Plan
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
+from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
-from traffic.sighting import Sighting
 from traffic.spec import BurstSpec
 
 __all__ = ["Progress", "run_burst"]
@@ -74,7 +74,7 @@ def run_burst(
     load: Load,
     progress: Callable[[Progress], None],
     *,
-    saw: Callable[[Sighting], None],
+    saw: Callable[[PacketRecord], None],
     sampled: Callable[[Sample], None] | None = None,
 ) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open.
@@ -82,7 +82,7 @@ def run_burst(
     `sampled` is called several times a second with what NAT nodes count, before the first packet and after the last.
     """
     scene = scene_of(plan, topology, load)
-    require_means(load.engine, scene.connections)
+    require_resources(load.engine, scene.connections)
     packets = _Packets(saw)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
@@ -131,26 +131,26 @@ def run_burst(
 class _Packets:
     """What the scapy engine saw, which is told at once and kept for the result."""
 
-    def __init__(self, saw: Callable[[Sighting], None]) -> None:
-        self.seen: list[Sighting] = []
+    def __init__(self, saw: Callable[[PacketRecord], None]) -> None:
+        self.seen: list[PacketRecord] = []
         self._saw = saw
 
-    def add(self, sighting: Sighting) -> None:
+    def add(self, record: PacketRecord) -> None:
         """One more."""
-        self.seen.append(sighting)
-        self._saw(sighting)
+        self.seen.append(record)
+        self._saw(record)
 
 
 @contextmanager
 def _generating(
-    namespaces: Namespaces, scene: Scene, spec: BurstSpec, log: Path, saw: Callable[[Sighting], None]
+    namespaces: Namespaces, scene: Scene, spec: BurstSpec, log: Path, saw: Callable[[PacketRecord], None]
 ) -> Iterator[Generator]:
     """The traffic generator; the scapy engine listens along the whole way."""
     on_path = interfaces_on_path(scene.plan, scene.fleet, scene.server, scene.nodes)
     watched = on_path if scene.load.engine == "scapy" else ()
     with packet_sockets(namespaces, watched) as taps:
         heard = tuple(tap.descriptor for tap in taps)
-        spec_json = replace(spec, taps=taps).to_json()
+        spec_json = replace(spec, packet_sockets=taps).to_json()
         with generator(namespaces[scene.fleet.namespace], spec_json, log, heard, saw) as running:
             yield running
 

@@ -23,9 +23,9 @@ from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import Namespaces, NamespaceThread, refusals
-from lab.kernel.nft import apply_ruleset
+from lab.kernel.nft import apply_text
 from lab.plan.interfaces import interfaces_of
-from lab.plan.objects import NodePlan, Plan, Ruleset
+from lab.plan.objects import NodePlan, Plan
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -104,7 +104,7 @@ def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faul
         if commands := "".join(_command(name, roots.get(name), words_for(faults)) for name in interfaces):
             inside.run(tc, commands, words_for(faults).partition(" ")[0])
         if tables := "".join(_table(name, faults) for name in interfaces if faults.silence or name in silent):
-            apply_ruleset(namespaces, Ruleset(namespace, tables))
+            apply_text(inside, tables)
 
 
 @contextmanager

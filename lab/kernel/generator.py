@@ -13,7 +13,7 @@ from typing import Any
 from lab.errors import KernelError
 from lab.kernel.netns import NamespaceThread
 from lab.kernel.processes import command, environment, last_log_line
-from traffic.sighting import Sighting
+from traffic.packet_record import PacketRecord
 
 __all__ = ["Generator", "generator"]
 
@@ -25,7 +25,7 @@ Event = dict[str, Any]
 class Generator:
     """The running generator, as JSON lines in both directions."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path, on_packet: Callable[[Sighting], None]) -> None:
+    def __init__(self, process: subprocess.Popen[str], log: Path, on_packet: Callable[[PacketRecord], None]) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a generator has pipes for its commands and its events")
         self._process = process
@@ -37,7 +37,7 @@ class Generator:
         for line in self._events:
             event: Event = json.loads(line)
             if event["event"] == "packet":
-                self._on_packet(Sighting.from_json(event))
+                self._on_packet(PacketRecord.from_json(event))
             else:
                 yield event
         if self._process.wait() != 0:
@@ -82,7 +82,7 @@ def generator(
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),
-    on_packet: Callable[[Sighting], None] = lambda _: None,
+    on_packet: Callable[[PacketRecord], None] = lambda _: None,
 ) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
-from traffic.means import Means, most_connections
+from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "find",
     "require_descriptors",
     "require_everything",
-    "require_means",
     "require_program",
+    "require_resources",
     "require_root",
     "search_path",
 ]
@@ -53,7 +53,8 @@ _SERVICES = ("nginx", "redis-server")
 _MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
 _OTHER_DESCRIPTORS = 64
 """What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
-_SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
+_SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
+"""Directory of everybody's programs → the one with the programs of the system beside it."""
 
 
 def require_root() -> None:
@@ -91,23 +92,23 @@ def _remedy(program: str) -> str:
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
 
 
-def require_means(engine: Engine, connections: int) -> None:
+def require_resources(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    means = Means.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
-    most = most_connections(engine, means)
+    resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
+    most = most_connections(engine, resources)
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more "
-            f"open files, {descriptors:,} descriptors for each process); "
+            f"engine: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are available, "
+            f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
 
 
 def available_memory_bytes() -> int:
     """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
-    return Means.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
+    return Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
 
 
 def require_descriptors(count: int, of_what: str) -> None:
@@ -130,9 +131,13 @@ def find(program: str) -> str | None:
 
 
 def search_path() -> str:
-    """`PATH` with the directories of system programs, which it may lack (su without a dash)."""
+    """`PATH`, and the directories of system programs beside those that it has: su without a dash leaves them out.
+
+    A `PATH` with neither /usr/bin nor /bin stays as it is: programs of the system are not wanted there.
+    """
     given = os.environ.get("PATH", os.defpath).split(":")
-    return ":".join(dict.fromkeys((*given, *_SYSTEM_DIRECTORIES)))
+    system = (directory for beside, directory in _SYSTEM_DIRECTORIES.items() if beside in given)
+    return ":".join(dict.fromkeys((*given, *system)))
 
 
 def _require_feature(there: Path, module: str, feature: str) -> None:

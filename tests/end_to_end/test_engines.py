@@ -115,7 +115,7 @@ def test_nothing_outlives_a_burst_that_is_ended(lab_up: LabUp, topologies: Path,
     """Whether the coordinator or a worker is ended, the burst fails and its processes and sockets are gone."""
     lab = lab_up(topologies / "one_subnet.yaml")
     with _burst(lab, 20_000) as failures:
-        assert eventually(lambda: any(each.in_use for each in lab.readings()), 30)
+        assert eventually(lambda: any(each.in_use for each in lab.readings()))
         os.kill(_workers(lab)[whom], number)
     assert len(failures) == 1
     assert eventually(lambda: not _workers(lab))  # those of a coordinator that was killed end by themselves

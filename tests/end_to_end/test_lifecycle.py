@@ -16,7 +16,7 @@ import pytest
 
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
-from lab.kernel.processes import end, processes_in
+from lab.kernel.processes import NamespaceProcess, end, processes_in
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.nodes.build import build
@@ -36,17 +36,24 @@ Moment = Callable[[str], bool]
 # ── Up, down ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def at_home(lab: Lab) -> list[NamespaceProcess]:
+    """The processes of a lab of `small`, once all run: the resolver, two servers, and the collector of samples.
+
+    `up` waits for those that announce themselves; the collector does not, and has its program a moment later.
+    """
+    assert eventually(lambda: [each.ours for each in processes_in(lab.plan.namespaces)] == [True] * 4)
+    return processes_in(lab.plan.namespaces)
+
+
 def test_down_leaves_nothing(small: Small) -> None:
     """After `down` there is no namespace, no process and no file of the lab."""
     lab = small()
     lab.burst(10)
-    at_home = processes_in(lab.plan.namespaces)
-    assert {each.ours for each in at_home} == {True}
-    assert len(at_home) == 4  # the resolver, two servers, and the collector of samples
+    before = at_home(lab)
     assert left_of(lab.name)
     assert lab.down() == []
     assert left_of(lab.name) == []
-    assert not any(Path(f"/proc/{each.pid}").exists() for each in at_home)
+    assert not any(Path(f"/proc/{each.pid}").exists() for each in before)
 
 
 def test_the_hosts_own_network_is_as_it_was(small: Small) -> None:
@@ -69,10 +76,10 @@ def identities(plan: Plan) -> list[int]:
 def test_up_twice_changes_nothing(small_file: SmallFile, lab_name: str) -> None:
     """`up` on a lab that is up as wanted is no change: the same namespaces, the same processes."""
     first = Lab.up(small_file(), name=lab_name)
-    before = identities(first.plan), processes_in(first.plan.namespaces)
+    before = identities(first.plan), at_home(first)
     second = Lab.up(small_file(), name=lab_name)
     assert (first.changed, second.changed) == (True, False)
-    assert (identities(second.plan), processes_in(second.plan.namespaces)) == before
+    assert (identities(second.plan), at_home(second)) == before
     assert second.burst(5).tcp.established == 5
 
 
@@ -330,7 +337,7 @@ def going_up(path: Path, lab: str, moment: Moment) -> Iterator[subprocess.Popen[
     """`lab up`, when it has come so far."""
     with start_lab("up", path, "--name", lab) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not moment(lab):
                 assert process.poll() is None, f"it ended before: {process.communicate()}"
                 assert time.monotonic() < deadline
@@ -405,7 +412,7 @@ def holding(lab: Lab, connections: int) -> Iterator[subprocess.Popen[str]]:
     """`lab burst`, while it holds its connections."""
     with start_lab("burst", "--lab", lab.name, "-n", connections, "--hold", 60) as process:
         try:
-            assert eventually(lambda: slots(lab, "natgw") == connections, within_s=20)
+            assert eventually(lambda: slots(lab, "natgw") == connections)
             yield process
         finally:
             with suppress(ProcessLookupError):
@@ -463,7 +470,7 @@ def test_down_during_a_burst(small: Small) -> None:
     with holding(lab, 10) as process:
         lab.down()
         assert left_of(lab.name) == []
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=60)
         assert (process.returncode, out) == (4, "")
         assert "traffic generator" in said
         assert said.count("\n") == 1

@@ -32,10 +32,11 @@ LAYERS = (
 FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
-    "traffic.sighting",  # a packet at a place: the scapy engine tells of it, the command line shows it
+    "traffic.packet_record",  # a packet at a place: the scapy engine reports it, the command line shows it
     "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
-    "traffic.means",  # how many: what it asks of the machine
+    "traffic.resources",  # how many: what it asks of the machine
+    "traffic.packet_socket",  # how packet sockets are opened, filtered and counted, for those of the lab
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
@@ -218,7 +219,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.kernel.apply", "import sys\nsys.stdout.write('')", "prints and exits"),
         ("traffic.fleet", "from lab.topology import load", "traffic knows nothing of the lab"),
         ("traffic.frames", "def f():\n    from scapy.packet import Raw", "only engines"),
-        ("traffic.engines.packet.wire", "from scapy.packet import Raw", "only inside a function"),
+        ("traffic.engines.frame_codec", "from scapy.packet import Raw", "only inside a function"),
         ("traffic.engines.packet.engine", "print('x')", "prints and exits"),
     ],
 )
@@ -237,7 +238,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.kernel.rtnl", "from pyroute2 import IPRoute"),
         ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
-        ("traffic.engines.packet.wire", "def f():\n    from scapy.packet import Raw"),
+        ("traffic.engines.scapy.codec", "def f():\n    from scapy.packet import Raw"),
     ],
 )
 def test_what_is_allowed(module: str, line: str) -> None:

@@ -18,7 +18,7 @@ from lab.topology import Topology, scaled
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.network import Network, spec
 from tests.support.topologies import function, shipped, topology
-from traffic.clients.tally import result
+from traffic.clients.reports import result
 from traffic.result import DnsCount, RingCount, UnansweredCount
 
 BEHIND = Resolver(location="vpc")

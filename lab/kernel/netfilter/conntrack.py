@@ -16,6 +16,7 @@ import struct
 from typing import NamedTuple
 
 from lab.kernel.netfilter.messages import Subsystem, ask, attribute, fields_of, nested, order
+from lab.slots.counters import SLOT_MASK
 
 __all__ = [
     "Drops",
@@ -30,9 +31,6 @@ __all__ = [
     "marked",
     "tracked",
 ]
-
-_SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -138,7 +136,7 @@ def marked(bit: int) -> int:
 def forget(marks: Iterable[int]) -> None:
     """Let conntrack forget the connections of the slot sets with these marks: their next packets are invalid."""
     for mark in marks:
-        order(Subsystem.CONNTRACK, _DELETE, _by_mark(mark, _SLOT_MASK))
+        order(Subsystem.CONNTRACK, _DELETE, _by_mark(mark, SLOT_MASK))
 
 
 def _by_mark(mark: int, mask: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lab.kernel.netns import Namespaces
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
-from traffic.spec import Tap
+from traffic.spec import PacketSocket
 
 __all__ = ["NodeInterface", "interfaces_on_path", "packet_sockets"]
 
@@ -47,11 +47,11 @@ def interfaces_on_path(
 
 
 @contextmanager
-def packet_sockets(namespaces: Namespaces, interfaces: Iterable[NodeInterface]) -> Iterator[tuple[Tap, ...]]:
+def packet_sockets(namespaces: Namespaces, interfaces: Iterable[NodeInterface]) -> Iterator[tuple[PacketSocket, ...]]:
     """A socket on each of these interfaces until the block ends; their descriptors are this process's."""
     with ExitStack() as undo:
         yield tuple(
-            Tap(
+            PacketSocket(
                 undo.enter_context(namespaces[node.namespace].run(_packet_socket, interface)).fileno(),
                 node.name,
                 node.kind,

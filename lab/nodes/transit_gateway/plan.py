@@ -12,7 +12,7 @@ from lab.nodes import firewalls, parts
 from lab.plan.addressing import subnet_router
 from lab.plan.layout import Layout, TransitGatewayLayout
 from lab.plan.objects import NodePlan, Route, Ruleset
-from lab.slots import ruleset as slots
+from lab.slots import nft
 
 __all__ = ["TABLE", "plan"]
 
@@ -45,5 +45,5 @@ def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
     gate = firewalls.missing_route(at.node, at.gateway.name, interfaces, inside, namespace=at.namespace, table=TABLE)
     hook = "type filter hook prerouting priority filter; policy accept;"
     yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
-    yield Ruleset(at.namespace, slots.table(TABLE, *gate.definitions, slots.chain("routes", hook, *gate.rules)))
+    yield Ruleset(at.namespace, nft.table(TABLE, *gate.definitions, nft.chain("routes", *gate.rules, hook=hook)))
     yield from gate.barriers

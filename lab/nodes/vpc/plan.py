@@ -13,7 +13,7 @@ from lab.plan import addressing
 from lab.plan.layout import Layout, VpcInterface, VpcLayout
 from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
 from lab.schema.names import NO_ROUTE
-from lab.slots import ruleset as slots
+from lab.slots import nft
 from lab.topology import Subnet
 
 __all__ = ["TABLE", "plan"]
@@ -77,7 +77,7 @@ def _barriers(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[par
     if routes or acls:
         yield Ruleset(
             at.namespace,
-            slots.table(
+            nft.table(
                 TABLE,
                 *_hooked("routes", "type filter hook prerouting priority filter; policy accept;", routes),
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
@@ -86,11 +86,11 @@ def _barriers(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[par
     yield from (barrier for gate in (*routes, *acls) for barrier in gate.barriers)
 
 
-def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[str]:
+def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[nft.Part]:
     """A base chain with the rules of these gates, after what they need; nothing without gates."""
     yield from (part for gate in gates for part in gate.definitions)
     if gates:
-        yield slots.chain(name, hook, *(rule for gate in gates for rule in gate.rules))
+        yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
 def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:

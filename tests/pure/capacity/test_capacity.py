@@ -9,7 +9,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -20,6 +20,7 @@ from lab.errors import UsageError
 from lab.nodes.build import build
 from lab.topology import Topology, hyperplane_enis, load, load_text
 from tests.support.cli import Run
+from tests.support.examples import examples
 
 ENI, EIP = 65_000, 55_000
 
@@ -114,7 +115,7 @@ def demands(draw: st.DrawFn) -> Demand:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(demands())
 def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
     """The topology carries peak and capacity, whichever subnet is first; one more is dropped where the plan says."""
@@ -131,7 +132,7 @@ def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
     assert None not in one_more or len(plan.layout.gateways) > 1
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(demands())
 def test_smallest(demand: Demand) -> None:
     """It leaves the headroom free at the peak, and with one subnet or one Elastic IP less it would not."""
@@ -141,7 +142,7 @@ def test_smallest(demand: Demand) -> None:
         assert refusals(smaller, demand.connections) != {None}
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(demands())
 def test_lower_bounds(demand: Demand) -> None:
     """No layout at all is below these sums; with one NAT gateway they are met exactly."""
@@ -159,7 +160,7 @@ def test_lower_bounds(demand: Demand) -> None:
         assert eips > 8 or demand.nat_gateways > 1
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(demands())
 def test_what_is_left_at_the_peak(demand: Demand) -> None:
     """Each limiter's line is what `predict` says of the fullest of its kind, and keeps the headroom."""
@@ -251,7 +252,7 @@ def test_quotas() -> None:
     assert not per_gateway.must_be_raised
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(demands(), st.integers(1, 8))
 def test_alternatives(demand: Demand, quota: int) -> None:
     """What is said to do within the quota does, and more servers are named only where they help."""
@@ -302,7 +303,7 @@ def test_the_larger_one_counts() -> None:
 # ── The topology ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(demands(), st.integers(1, 60))
 def test_topology_is_the_layout(demand: Demand, port_hold_s: int) -> None:
     """The file's subnets, routes, Elastic IPs, servers and timeouts are the plan's, its limits AWS's; it has a plan."""
@@ -328,7 +329,7 @@ def test_topology_is_the_layout(demand: Demand, port_hold_s: int) -> None:
     assert len(build(made).fleets[0].paths) == plan.layout.subnets
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(demands())
 def test_header(demand: Demand) -> None:
     """The header draws each ENI and NAT gateway once, says for which peak, and fits the line."""

@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from hypothesis import given, settings
+from hypothesis import given
 import pytest
 
 from lab.graph import Occupancy, draw, to_dot, to_mermaid, to_svg, to_text
@@ -17,6 +17,7 @@ from lab.graph.placing import bands, place
 from lab.graph.words import labelled
 from lab.topology import Topology
 from tests.support.cli import Run
+from tests.support.examples import examples
 from tests.support.topologies import (
     SHIPPED,
     each_shipped,
@@ -125,7 +126,7 @@ def test_lines_suffice_for_what_ships(name: str) -> None:
     assert not any(each.labels for each in drawing.nodes)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(topologies(firewalls=True))
 def test_bands_stand_apart(any_one: Topology) -> None:
     """Every pair is in one band; where not all lead to all it is in words, too; the rows of two bands never overlap."""
@@ -152,7 +153,7 @@ def test_bands_stand_apart(any_one: Topology) -> None:
             assert band.complete == (whole <= set(pairs))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(topologies(firewalls=True))
 def test_nothing_covers_anything(any_one: Topology) -> None:
     """Every name stands in the text once, with every one of its lines."""
