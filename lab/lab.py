@@ -23,8 +23,8 @@ from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impair import apply as impair
 from lab.impair.faults import FaultOptions, Faults, Impairment
 from lab.kernel import apply, preflight
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.processes import Resident
+from lab.kernel.netns import Namespaces
+from lab.kernel.processes import NamespaceProcess
 from lab.kernel.state import Record, State
 from lab.metrics import Series, fold, since
 from lab.nodes.build import build
@@ -207,7 +207,7 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
-    def down(self, notice: Callable[[str], None] = _silent) -> list[Resident]:
+    def down(self, notice: Callable[[str], None] = _silent) -> list[NamespaceProcess]:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         with self._state.locked():
             if self.gone:
@@ -240,7 +240,7 @@ class Lab:
     def sample(self) -> Sample:
         """Everything that NAT nodes count, from the kernel, now."""
         with Namespaces() as namespaces:
-            return Sampler(self.plan.nat_nodes).take(namespaces.visit)
+            return Sampler(self.plan.nat_nodes).take(namespaces.call)
 
     def samples(self) -> Iterator[Sample]:
         """Those of each second since `up`, as far as they are kept, and one of now."""
@@ -402,7 +402,7 @@ def _undo(state: State, record: Record, plan: Plan, notice: Callable[[str], None
         notice("what was made is undone")
 
 
-def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[Resident]:
+def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[NamespaceProcess]:
     with apply.uninterrupted():
         ended = apply.undo(state, record, plan, notice)
         record.forget()

@@ -20,11 +20,11 @@ from lab.errors import KernelError, UsageError
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
+from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
-from lab.kernel.taps import opened, places
 from lab.observe.barriers import stopped
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
@@ -162,8 +162,8 @@ class _Burst:
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
         """The traffic generator; the scapy engine sees packets on the whole way."""
         participants = self._participants
-        watched = places(self._plan, participants.fleet, participants.server, participants.nodes)
-        with opened(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
+        watched = interfaces_on_path(self._plan, participants.fleet, participants.server, participants.nodes)
+        with packet_sockets(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
@@ -219,7 +219,7 @@ class _Burst:
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:
-            self._listeners.sampled(self._sampler.take(self._namespaces.visit))
+            self._listeners.sampled(self._sampler.take(self._namespaces.call))
 
     def _gone(self) -> list[str]:
         """What of the lab has ended since before the burst."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import time
 
 from lab.burst.spec import Participants
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.observe.limiters import read
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking, track

@@ -160,9 +160,9 @@ class _Watched:
         self._sample()
 
     def _sample(self) -> None:
-        from lab.kernel.visits import visit
+        from lab.kernel.netns import call_in
 
-        self._window.add(self._visitor.submit(self._sampler.take, visit).result())
+        self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
 
     def _read_impairments(self) -> tuple[str, ...]:
         try:

@@ -94,7 +94,7 @@ def _of_run(run: str) -> Explanation:
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
     from lab.capacity.predict import choose
     from lab.diagnosis.why import LabNow, of_lab
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
     from lab.observe.barriers import stopped
 
@@ -271,7 +271,7 @@ def _threshold(found: Explanation) -> str:
 
 
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
     from lab.observe.barriers import stopped
     from lab.trace import KernelView, Scene, Surroundings, end_of, follow

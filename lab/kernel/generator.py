@@ -1,4 +1,4 @@
-"""A traffic generator in a fleet's namespace: started, listened to, told what to do; it never outlives its caller."""
+"""A traffic generator in a fleet's namespace: commands to it, events from it; it never outlives its caller."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import subprocess
 
 from lab.errors import KernelError
 from lab.kernel.generator_events import Event, event_of
-from lab.kernel.namespaces import Inside
-from lab.kernel.processes import command, environment, last_words
+from lab.kernel.netns import NamespaceThread
+from lab.kernel.processes import command, environment, last_log_line
 
 __all__ = ["Generator", "generator"]
 
@@ -23,14 +23,14 @@ class Generator:
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         if process.stdin is None or process.stdout is None:
-            raise ValueError("a generator is spoken to through pipes")
+            raise ValueError("a generator has pipes for its commands and its events")
         self._process = process
-        self._ears, self._mouth = process.stdin, process.stdout
+        self._commands, self._events = process.stdin, process.stdout
         self._log = log
 
     def events(self) -> Iterator[Event]:
         """What it tells, as it tells it, until it ends; KernelError if it fails."""
-        yield from map(event_of, self._mouth)
+        yield from map(event_of, self._events)
         if self._process.wait() != 0:
             raise KernelError(self._how_it_ended())
 
@@ -44,32 +44,32 @@ class Generator:
         if status < 0:
             name = signal.Signals(-status).name
             return f"the traffic generator was ended by {name}; what it did not close may hold its slots until idle"
-        words = last_words(self._log) or f"exit status {status}, no message in {self._log}"
+        words = last_log_line(self._log) or f"exit status {status}, no message in {self._log}"
         return f"the traffic generator failed: {words}"
 
     def tell(self, command: str) -> None:
-        """Tell it what to do: `close`, `leave` or `abort`."""
+        """Send it a command: `close`, `leave` or `abort`."""
         with suppress(BrokenPipeError):  # it has ended already; `events` says how
-            self._ears.write(f"{command}\n")
-            self._ears.flush()
+            self._commands.write(f"{command}\n")
+            self._commands.flush()
 
     def stop(self) -> None:
         """Have it close what is open, and wait until it has."""
         self.tell("abort")
-        self._mouth.close()  # nobody reads it any more: a full pipe must not keep it from ending
+        self._events.close()  # not read any more: a full pipe must not keep the process from ending
         try:
             self._process.wait(_GIVES_UP_AFTER_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for pipe in (self._ears, self._mouth):
-            with suppress(BrokenPipeError):  # what could not be said any more
+        for pipe in (self._commands, self._events):
+            with suppress(BrokenPipeError):  # a command that could not be sent any more
                 pipe.close()
 
 
 @contextmanager
 def generator(
-    inside: Inside,
+    inside: NamespaceThread,
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),

@@ -14,7 +14,16 @@ from lab.errors import PreflightError
 from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_program", "require_resources", "require_root", "search_path"]
+__all__ = [
+    "available_memory_bytes",
+    "find",
+    "require_descriptors",
+    "require_everything",
+    "require_program",
+    "require_resources",
+    "require_root",
+    "search_path",
+]
 
 _FEATURES = (
     (Path("/proc/sys/net/netfilter/nf_conntrack_max"), "nf_conntrack", "connection tracking (CONFIG_NF_CONNTRACK)"),
@@ -41,6 +50,9 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
+_MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
+_OTHER_DESCRIPTORS = 64
+"""What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
 _SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
 """Directory of everybody's programs → the one with the programs of the system beside it."""
 
@@ -83,7 +95,7 @@ def _remedy(program: str) -> str:
 def require_resources(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resources = Resources.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
+    resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
     most = most_connections(engine, resources)
     if connections > most:
         raise PreflightError(
@@ -92,6 +104,25 @@ def require_resources(engine: Engine, connections: int) -> None:
             f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
+    return Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
+
+
+def require_descriptors(count: int, of_what: str) -> None:
+    """Room for so many things that take a descriptor each: the limit is raised as far as this process may raise it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = sum(1 for _ in Path("/proc/self/fd").iterdir()) + _OTHER_DESCRIPTORS
+    if taken + count > hard:
+        raise PreflightError(
+            f"{count:,} {of_what} are more than this process may have descriptors for: {max(hard - taken, 0):,} fit "
+            f"(its limit is {hard:,}, `ulimit -Hn`); raise it to at least {taken + count:,} as root, in the shell that "
+            f"starts the lab: ulimit -n {taken + count}"
+        )
+    if taken + count > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, hard))
 
 
 def find(program: str) -> str | None:

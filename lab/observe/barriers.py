@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces
 from lab.plan.objects import Barrier
 
 __all__ = ["Stopped", "stopped"]
@@ -14,7 +14,7 @@ __all__ = ["Stopped", "stopped"]
 Stopped = Mapping[Barrier, int]
 """Barrier → packets that it has dropped since it was made."""
 
-_FAMILIES = {"ip": nfnetlink.IP, "netdev": nfnetlink.NETDEV}
+_FAMILIES = {"ip": nftables.IP, "netdev": nftables.NETDEV}
 
 
 def stopped(namespaces: Namespaces, barriers: tuple[Barrier, ...]) -> Stopped:
@@ -23,6 +23,6 @@ def stopped(namespaces: Namespaces, barriers: tuple[Barrier, ...]) -> Stopped:
     for (namespace, table, family), group in groupby(
         barriers, key=lambda each: (each.namespace, each.table, each.family)
     ):
-        counters = namespaces[namespace].run(nfnetlink.counters, table, _FAMILIES[family])
+        counters = namespaces[namespace].run(nftables.counters, table, _FAMILIES[family])
         found |= {each: counters[each.counter].packets for each in group if each.counter in counters}
     return found

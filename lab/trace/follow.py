@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from lab.capacity.predict import choose
-from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow
 from lab.paths.ways import Way, ways
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.schema.firewall import Transport

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab.kernel import preflight
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import LAB, Ended, environment, run_lab
 from tests.support.labs import eventually, slots
@@ -138,7 +138,7 @@ def test_down_names_whom_it_ended(small: Small) -> None:
     made = small()
     node = made.node("vpc").namespace
     with subprocess.Popen(("ip", "netns", "exec", node, "sleep", "60")) as sleeper:
-        assert eventually(lambda: any(each.command == "sleep" for each in residents([node])))
+        assert eventually(lambda: any(each.command == "sleep" for each in processes_in([node])))
         down = run_lab("down", "--lab", made.name)
     assert down == (0, f"lab {made.name} is gone\n", f"ended with it: sleep ({sleeper.pid}) in {node}\n")
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lab.errors import ExpectationError, KernelError, UsageError
-from lab.kernel import nfnetlink
 from lab.kernel.apply import STEPS
+from lab.kernel.netfilter import nftables
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.plan.objects import Process, Ruleset, VethPair
@@ -426,7 +426,7 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     lab.burst(5, leave_open=True)
     said: list[str] = []
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr(nfnetlink, "set_limit", partial(_stays_at_20, nfnetlink.set_limit))
+        old_kernel.setattr(nftables, "set_limit", partial(_stays_at_20, nftables.set_limit))
         with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
             Lab.up(write(eni=30), name=lab_name, notice=said.append)
     assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
@@ -443,7 +443,7 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     def refuse(*_: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr("lab.kernel.links.remove_route", refuse)
+    monkeypatch.setattr("lab.kernel.rtnl.remove_route", refuse)
     with pytest.raises(KernelError, match=r"refused a step: removing .*: route .*Operation not permitted"):
         Lab.up(write(), name=lab_name, notice=said.append)
     assert said == [f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.errors import KernelError
-from lab.kernel.namespaces import NETNS_DIRECTORY
+from lab.kernel.netns import NETNS_DIRECTORY
 from tests.support.labs import eventually, inside
 from traffic.spec import Engine, SynSchedule
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces
 from lab.slots.limiter import OTHER_DESTINATIONS
 from tests.support.labs import Clients, eventually, inside, slots
 
@@ -70,9 +70,7 @@ def lag_left_s(lab: Lab, node: str) -> float:
     """How long it takes until an ENI that was asked for appears; nothing if it is there."""
     (limiter,) = (each for each in lab.plan.limiters if each.node == node)
     with Namespaces() as namespaces:
-        found = namespaces[limiter.namespace].run(
-            lambda: list(nfnetlink.elements(limiter.table, limiter.growing or ""))
-        )
+        found = namespaces[limiter.namespace].run(lambda: list(nftables.elements(limiter.table, limiter.growing or "")))
     return sum(each.expires_ms for each in found) / 1000
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lab.errors import PreflightError
 from lab.kernel import preflight
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import LAB, environment, run_lab, start_lab
 from tests.support.labs import eventually
@@ -44,7 +44,7 @@ def test_signals(lab: Lab, node: NodePlan, number: signal.Signals) -> None:
     """A signal to `lab exec` is one to the command: there is no process between the two."""
     running = start_lab("exec", "--lab", lab.name, node.name, "--", "sleep", 60)
     try:
-        assert eventually(lambda: [each.command for each in residents([node.namespace])] == ["sleep"])
+        assert eventually(lambda: [each.command for each in processes_in([node.namespace])] == ["sleep"])
         running.send_signal(number)
         assert running.wait(timeout=30) == -number
     finally:

@@ -14,7 +14,7 @@ import subprocess
 import pexpect
 import pytest
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.lab import Lab
 from lab.observe.sampling import Sampler
 from lab.watch import occupancies
@@ -168,7 +168,7 @@ def test_slots_only(tiny: Lab, clients: ClientsOf) -> None:
     whole = tiny.sample()
     with Namespaces() as namespaces:
         sampler = Sampler(tiny.plan.nat_nodes, slots_only=True)
-        part = sampler.take(namespaces.visit)
+        part = sampler.take(namespaces.call)
     assert set(part.nodes) == set(whole.nodes)
     for name, node in part.nodes.items():
         assert (node.held, node.active) == (whole.nodes[name].held, whole.nodes[name].active)

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from scapy.layers.inet import ICMP
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.kernel.processes import running
 from lab.lab import Lab
 from lab.metrics import fold

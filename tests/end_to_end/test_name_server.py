@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.diagnosis.verdict import judge
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.observe.barriers import stopped
 from tests.support.command import run_lab
 from tests.support.labs import eventually, slots

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from tests.support.command import Ended, run_lab, start_lab
 from tests.support.labs import eventually, inside, slots
 from tests.support.machine import left_of, require_machine
@@ -222,7 +222,7 @@ def test_nobody_listens(lab: Lab) -> None:
 def test_down_ends_real_servers_and_names_them(lab: Lab, tmp_path: Path) -> None:
     """Servers in the background end with the lab, which says who they were."""
     start_redis(lab, tmp_path)
-    found = [each for each in residents(lab.plan.namespaces) if not each.ours]
+    found = [each for each in processes_in(lab.plan.namespaces) if not each.ours]
     assert {(each.command, each.namespace) for each in found} == {("redis-server", lab.node("cache").namespace)}
     down = run_lab("down", "--lab", lab.name)
     said = "".join(f"ended with it: {each.command} ({each.pid}) in {each.namespace}\n" for each in found)
@@ -236,7 +236,7 @@ def test_down_ends_every_process_of_a_server(lab: Lab, tmp_path: Path) -> None:
     start_nginx(lab, tmp_path)
 
     def found() -> set[int]:
-        return {each.pid for each in residents(lab.plan.namespaces) if each.command == "nginx"}
+        return {each.pid for each in processes_in(lab.plan.namespaces) if each.command == "nginx"}
 
     assert eventually(lambda: len(found()) == 2)  # the master answers before its worker bears its name
     before = found()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.errors import UsageError
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import eventually, slots
@@ -180,4 +180,4 @@ def test_interrupted(narrow: Lab) -> None:
         process.kill()
     assert (process.returncode, "interrupted" in said) == (130, True)
     assert eventually(lambda: slots(narrow, "eni-private-a") == 0)
-    assert not [each for each in residents(narrow.plan.namespaces) if "burst" in each.command]
+    assert not [each for each in processes_in(narrow.plan.namespaces) if "burst" in each.command]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from tests.support.labs import Clients, eventually, inside, slots
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces
 from tests.support.command import run_lab
 from tests.support.labs import Clients, eventually, slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.kernel.namespaces import Inside
+    from lab.kernel.netns import NamespaceThread
     from lab.lab import Lab
     from lab.pytest_plugin import LabUp
     from traffic.spec import Engine
@@ -60,7 +60,7 @@ def namespaces() -> Iterator[Namespaces]:
 class Tap:
     """What passes in a namespace from now on: the TCP flags of each packet."""
 
-    def __init__(self, inside: Inside) -> None:
+    def __init__(self, inside: NamespaceThread) -> None:
         self._socket = inside.run(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._socket.setblocking(False)  # noqa: FBT003 - positional only
 
@@ -100,7 +100,7 @@ def expiries_s(lab: Lab, node: str) -> list[float]:
     with Namespaces() as namespaces:
         inside = namespaces[limiters[0].namespace]
         sets = {(each.table, each.slots) for each in limiters}
-        held = [inside.run(lambda of=of: list(nfnetlink.elements(*of))) for of in sets]  # type: ignore[misc]
+        held = [inside.run(lambda of=of: list(nftables.elements(*of))) for of in sets]  # type: ignore[misc]
     return [element.expires_ms / 1000 for elements in held for element in elements]
 
 

@@ -49,7 +49,7 @@ SHARED_BY_NODES = {"build", "drawing", "firewalls", "kind", "parts", "registry"}
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
 
-SPEAK_NETLINK = {"lab.kernel", "lab.impair", "lab.converge"}
+SPEAK_NETLINK = {"lab.kernel", "lab.impair"}
 
 SPEAKING = {"print", "input", "exit", "quit", "breakpoint", "SystemExit"}
 SPEAKING_OF = {
@@ -242,7 +242,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.nodes.build", "from lab.topology import Topology"),
         ("lab.nodes.build", "from lab.nodes import fleet, vpc"),
         ("lab.nodes.vpc.plan", "from lab.nodes import firewalls, parts"),
-        ("lab.kernel.links", "from pyroute2 import IPRoute"),
+        ("lab.kernel.rtnl", "from pyroute2 import IPRoute"),
         ("lab.burst.ports", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
         ("lab.watch.screen", "from rich.text import Text"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
 
 __all__ = ["Clients", "eventually", "inside", "slots"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.settings import ConntrackMaxKeeper
+from lab.kernel.sysctl import ConntrackMaxKeeper
 
 FOUND = 262_144
 

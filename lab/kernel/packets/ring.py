@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lab.kernel.frames import WORD_BYTES, Frames
-from lab.kernel.packet_filter import Program, attach, nothing
+from lab.kernel.packets.bpf import Program, attach, nothing
+from lab.kernel.packets.frames import WORD_BYTES, Frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class PacketRing:
         return RingCount(self._taken, self._dropped)
 
     def end(self) -> None:
-        """Hear nothing more; what waits can still be read."""
+        """Take no frames any more; those that wait can still be read."""
         attach(self._socket, nothing)
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ def _frames(words: NDArray[np.uint32]) -> Frames:
     header = np.array(_headers(words), np.int64)
     octets = words.view(np.uint8)
     begin = words.view(np.uint16)[header * (WORD_BYTES // 2) + _BEGIN_HALF] + header * WORD_BYTES
-    heard = Frames(
+    frames = Frames(
         words,
         begin // WORD_BYTES,
         words[header + _CAPTURED],
@@ -135,17 +135,17 @@ def _frames(words: NDArray[np.uint32]) -> Frames:
         np.zeros(len(header), np.uint32),
     )
     if not (begin % WORD_BYTES).any():
-        return heard
+        return frames
     # A link header of another length, which no veth has.
-    payloads = [octets[at : at + n].tobytes() for at, n in zip(begin, heard.captured, strict=True)]
-    return Frames.of(payloads, heard.original, heard.at_ns, heard.kind)
+    payloads = [octets[at : at + n].tobytes() for at, n in zip(begin, frames.captured, strict=True)]
+    return Frames.of(payloads, frames.original, frames.at_ns, frames.kind)
 
 
 def _headers(words: NDArray[np.uint32]) -> list[int]:
     """At which words the frames' headers are."""
     numbers = words.data  # gives Python's own numbers: three times as fast as numpy's, one by one
-    found, at = [], numbers[_FIRST] // WORD_BYTES
+    headers, at = [], numbers[_FIRST] // WORD_BYTES
     for _ in range(numbers[_FRAMES]):
-        found.append(at)
+        headers.append(at)
         at += numbers[at + _NEXT] // WORD_BYTES
-    return found
+    return headers

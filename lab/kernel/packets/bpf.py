@@ -1,4 +1,4 @@
-"""Which packets a socket hears: programs of the classic Berkeley Packet Filter, which the kernel runs for each of them.
+"""Which packets a socket gets: programs of the classic Berkeley Packet Filter, which the kernel runs for each of them.
 
 The instructions are linux/filter.h's; what a program returns is how many bytes of the packet are kept.
 """
@@ -11,7 +11,7 @@ import struct
 import subprocess
 
 from lab.errors import UsageError
-from lab.kernel.namespaces import in_a_new_one
+from lab.kernel.netns import in_new_namespace
 from lab.kernel.preflight import find, require_program
 
 __all__ = ["Program", "attach", "compiled", "everything", "nothing", "without_others"]
@@ -53,7 +53,7 @@ def compiled(expression: str, snap_bytes: int) -> Program:
     """
     require_program("tcpdump")
     command = [find("tcpdump") or "tcpdump", "-ddd", "-y", "EN10MB", "-s", str(snap_bytes), "--", expression]
-    done = in_a_new_one(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
+    done = in_new_namespace(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["no reason given"]
         raise UsageError(f"--filter {expression!r}: {words[-1].removeprefix('tcpdump: ')}")
@@ -67,8 +67,8 @@ def _instruction(line: str) -> tuple[int, int, int, int]:
 
 
 def attach(packets: socket.socket, program: Program) -> None:
-    """Have a socket hear by this program from now on; what it has heard before it keeps."""
-    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
+    """Have a socket take packets by this program from now on; it keeps those that wait in it."""
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in program))
     # A struct sock_fprog: how many instructions, and where they are.
     fprog = struct.pack("HP", len(program), ctypes.addressof(instructions))
     packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)

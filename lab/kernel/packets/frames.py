@@ -1,4 +1,4 @@
-"""Frames as they were heard, thousands at a time: their bytes in one buffer, what is known of each in arrays."""
+"""Frames, thousands at a time: their bytes in one buffer, what is known of each in arrays."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Frames:
     at_ns: NDArray[np.uint64]
     """Unix time."""
     kind: NDArray[np.uint16]
-    """Whatever whoever heard it says of it: how it came by, or why it was dropped."""
+    """What its source says of it, as a number: its packet type, or why it was dropped."""
     interface: NDArray[np.uint32]
     """Number of the interface."""
 
@@ -53,24 +53,24 @@ class Frames:
     @classmethod
     def merged(cls, several: Sequence[Self]) -> Self:
         """All of them in the order of time, in one buffer."""
-        offsets = np.cumsum([0, *(len(each.words) for each in several)])
-        starts = [each.start + offset for each, offset in zip(several, offsets, strict=False)]
+        offsets = np.cumsum([0, *(len(frames.words) for frames in several)])
+        starts = [frames.start + offset for frames, offset in zip(several, offsets, strict=False)]
         every = cls(
-            np.concatenate([_NO_WORDS, *(each.words for each in several)]),
+            np.concatenate([_NO_WORDS, *(frames.words for frames in several)]),
             np.concatenate([_NOWHERE, *starts]),
-            np.concatenate([_NO_WORDS, *(each.captured for each in several)]),
-            np.concatenate([_NO_WORDS, *(each.original for each in several)]),
-            np.concatenate([_NO_TIMES, *(each.at_ns for each in several)]),
-            np.concatenate([_NO_KINDS, *(each.kind for each in several)]),
-            np.concatenate([_NO_WORDS, *(each.interface for each in several)]),
+            np.concatenate([_NO_WORDS, *(frames.captured for frames in several)]),
+            np.concatenate([_NO_WORDS, *(frames.original for frames in several)]),
+            np.concatenate([_NO_TIMES, *(frames.at_ns for frames in several)]),
+            np.concatenate([_NO_KINDS, *(frames.kind for frames in several)]),
+            np.concatenate([_NO_WORDS, *(frames.interface for frames in several)]),
         )
         return every.take(np.argsort(every.at_ns, kind="stable"))
 
     @classmethod
     def of(cls, payloads: Sequence[bytes], original: ArrayLike, at_ns: ArrayLike, kind: ArrayLike) -> Self:
         """Frames that come one by one; the other arguments have a number for each."""
-        padded = b"".join(each + bytes(-len(each) % WORD_BYTES) for each in payloads)
-        captured = np.array([len(each) for each in payloads], np.uint32)
+        padded = b"".join(payload + bytes(-len(payload) % WORD_BYTES) for payload in payloads)
+        captured = np.array([len(payload) for payload in payloads], np.uint32)
         ends = np.cumsum(-(-captured.astype(np.int64) // WORD_BYTES))
         return cls(
             np.frombuffer(padded, np.uint32),

@@ -1,4 +1,4 @@
-"""Where a capture listens: at interfaces of nodes, or at what their limiters refuse; and how such a place is named."""
+"""Where a capture has its packets from: interfaces of nodes, or what their limiters refuse."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 import errno
-from pathlib import Path
 from typing import Protocol
 
 from lab.capture import pcapng
 from lab.errors import KernelError, UsageError
-from lab.kernel.frames import Frames
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.nflog import LogGroup
-from lab.kernel.packet_filter import Program, without_others
-from lab.kernel.packet_ring import BLOCK_BYTES, PacketRing
-from lab.kernel.taps import Place
+from lab.kernel.netfilter.nflog import LogGroup
+from lab.kernel.netns import Namespaces
+from lab.kernel.packets.bpf import Program, without_others
+from lab.kernel.packets.frames import Frames
+from lab.kernel.packets.ring import BLOCK_BYTES, PacketRing
+from lab.kernel.packets.sockets import NodeInterface
+from lab.kernel.preflight import available_memory_bytes, require_descriptors
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import BridgePort, NodePlan, Plan
 from lab.slots.counters import REFUSED_GROUP
 from lab.topology.kinds import in_words
 
 __all__ = [
-    "Ear",
-    "Kinds",
-    "at_interfaces",
-    "at_limiters",
-    "every_limiter_node",
-    "every_place",
-    "limiter_node",
-    "places_of",
+    "PacketOptions",
+    "PacketSource",
+    "all_interfaces",
+    "interface_sources",
+    "limiting_nodes",
+    "node_interfaces",
+    "refusal_sources",
+    "require_limiting",
 ]
 
-_NOT_ON_THE_WAY = ("service_vpc",)
+_ONLY_JOINS_LINKS = ("service_vpc",)
 """Its bridge only joins the others' links: each frame would be there twice more."""
 
 _BY_PACKET_TYPE = (
@@ -45,111 +45,114 @@ _BY_PACKET_TYPE = (
 )
 """What is said of a frame, by its packet type: to this station, broadcast, multicast, to another one, sent."""
 
-_MEMORY = Path("/proc/meminfo")
 _ALL_RINGS_BYTES = 256 << 20
 _SHARE_OF_MEMORY = 8
 _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 128
 
 
-# ── Which places ────────────────────────────────────────────────────────────────────────────────────────────
+# ── Which interfaces and nodes ──────────────────────────────────────────────────────────────────────────────
 
 
-def every_place(plan: Plan) -> list[Place]:
+def all_interfaces(plan: Plan) -> list[NodeInterface]:
     """Every interface that packets cross between functions, resolver and servers, in the order in which they do."""
-    on_the_way = (node for node in plan.nodes if node.kind not in _NOT_ON_THE_WAY)
-    return [place for node in on_the_way for place in places_of(plan, node)]
+    nodes = (node for node in plan.nodes if node.kind not in _ONLY_JOINS_LINKS)
+    return [interface for node in nodes for interface in node_interfaces(plan, node)]
 
 
-def places_of(plan: Plan, node: NodePlan, interface: str | None = None) -> list[Place]:
+def node_interfaces(plan: Plan, node: NodePlan, interface: str | None = None) -> list[NodeInterface]:
     """All interfaces of a node, or the one of that name; UsageError lists the known ones."""
-    return [Place(node, each) for each in interfaces_of(plan, node, interface)]
+    return [NodeInterface(node, name) for name in interfaces_of(plan, node, interface)]
 
 
-def every_limiter_node(plan: Plan) -> list[NodePlan]:
+def limiting_nodes(plan: Plan) -> list[NodePlan]:
     """Every node that refuses connections when a limit is reached."""
     limiting = {limiter.place for limiter in plan.limiters}
     return [node for node in plan.nodes if node.name in limiting]
 
 
-def limiter_node(plan: Plan, node: NodePlan) -> NodePlan:
-    """The node again, if it does; UsageError lists those that do."""
-    limiting = every_limiter_node(plan)
+def require_limiting(plan: Plan, node: NodePlan) -> NodePlan:
+    """The node again, if it refuses connections when a limit is reached; UsageError lists those that do."""
+    limiting = limiting_nodes(plan)
     if node not in limiting:
-        known = ", ".join(each.name for each in limiting)
+        known = ", ".join(limiter.name for limiter in limiting)
         raise UsageError(f"--dropped: node {node.name} has no limit of connections; those that have: {known}")
     return node
 
 
-# ── Listening there ─────────────────────────────────────────────────────────────────────────────────────────
+# ── Their packets ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Ear(Protocol):
-    """One interface of the file, and where its packets come from."""
+class PacketSource(Protocol):
+    """One interface of the capture file, and where its packets come from."""
 
     node: NodePlan
     described: pcapng.Interface
     """What the file says of it."""
 
     def read(self) -> Iterator[Frames]:
-        """What it has heard since the last time."""
+        """The packets since the last call."""
 
     def end(self) -> None:
-        """Hear nothing more; what was heard before is still to be read."""
+        """Take no packets any more; those that were taken before can still be read."""
 
     def complete(self) -> bool:
-        """After the end: whether all has been read."""
+        """After the end: whether all were read."""
 
     def dropped(self) -> int:
         """How many packets there was no room for, as far as is known."""
 
     def close(self) -> None:
-        """Let go of the place."""
+        """Give the socket back."""
 
 
-class Kinds:
-    """What the file says of a packet beside its bytes: a number for each thing that is said."""
+class PacketOptions:
+    """The options of packets in the file (direction, comment), each kind of them once, under a number."""
 
     def __init__(self) -> None:
-        self.options = list(_BY_PACKET_TYPE)
-        self._remarks: dict[str, int] = {}
+        self.encoded = list(_BY_PACKET_TYPE)
+        self._comments: dict[str, int] = {}
 
-    def remark(self, text: str) -> int:
+    def comment(self, text: str) -> int:
         """The number of a comment."""
-        if text not in self._remarks:
-            self._remarks[text] = len(self.options)
-            self.options.append(pcapng.comment(text))
-        return self._remarks[text]
+        if text not in self._comments:
+            self._comments[text] = len(self.encoded)
+            self.encoded.append(pcapng.comment(text))
+        return self._comments[text]
 
 
 @contextmanager
-def at_interfaces(
-    plan: Plan, places: Sequence[Place], program: Program, snap_bytes: int, expression: str | None
-) -> Iterator[list[Ear]]:
-    """Ears at these places until the block ends, for what the program lets pass, compiled of that expression."""
-    bridged = {(each.namespace, each.interface) for each in plan.objects if isinstance(each, BridgePort)}
-    blocks = _blocks_for(len(places))
+def interface_sources(
+    plan: Plan, interfaces: Sequence[NodeInterface], program: Program, snap_bytes: int, expression: str | None
+) -> Iterator[list[PacketSource]]:
+    """The packets of these interfaces that the program, compiled from the expression, lets pass, until the block ends.
+
+    A ring takes one descriptor, so a lab with more interfaces than this process may have descriptors for is refused.
+    """
+    require_descriptors(len(interfaces), "interfaces")
+    bridged = {(item.namespace, item.interface) for item in plan.objects if isinstance(item, BridgePort)}
+    blocks = _blocks_for(len(interfaces))
     with ExitStack() as undo, Namespaces() as namespaces:
-        ears = list[Ear]()
-        for node, interface in places:
+        sources = list[PacketSource]()
+        for node, interface in interfaces:
             # A bridge's port takes what is for others; at a node's own interface that is what the bridge has flooded.
-            heard = program if (node.namespace, interface) in bridged else without_others(program)
+            wanted = program if (node.namespace, interface) in bridged else without_others(program)
             name = f"{node.name}:{interface}"
             try:
-                ring = namespaces[node.namespace].run(PacketRing, interface, heard, blocks)
+                ring = namespaces[node.namespace].run(PacketRing, interface, wanted, blocks)
             except OSError as refused:
                 raise KernelError(f"the kernel refused to listen at {name}: {refused.strerror}") from refused
             undo.callback(ring.close)
             described = pcapng.Interface(name, _description(node), pcapng.ETHERNET, snap_bytes, expression)
-            ears.append(_AtInterface(node, described, ring))
+            sources.append(_InterfaceSource(node, described, ring))
         namespaces.close()
-        yield ears
+        yield sources
 
 
 @contextmanager
-def at_limiters(nodes: Sequence[NodePlan], kinds: Kinds, snap_bytes: int) -> Iterator[list[Ear]]:
-    """Ears for what these nodes refuse until the block ends; KernelError where somebody else listens already."""
+def refusal_sources(nodes: Sequence[NodePlan], options: PacketOptions, snap_bytes: int) -> Iterator[list[PacketSource]]:
+    """The packets that these nodes refuse until the block ends; KernelError where another process has them already."""
     with ExitStack() as undo, Namespaces() as namespaces:
-        ears = list[Ear]()
+        sources = list[PacketSource]()
         for node in nodes:
             try:
                 group = namespaces[node.namespace].run(LogGroup, REFUSED_GROUP, snap_bytes)
@@ -161,9 +164,9 @@ def at_limiters(nodes: Sequence[NodePlan], kinds: Kinds, snap_bytes: int) -> Ite
                 ) from refused
             undo.callback(group.close)
             described = pcapng.Interface(f"{node.name} (dropped)", _description(node), pcapng.RAW, snap_bytes)
-            ears.append(_AtLimiters(node, described, group, kinds))
+            sources.append(_RefusalSource(node, described, group, options))
         namespaces.close()
-        yield ears
+        yield sources
 
 
 def _description(node: NodePlan) -> str:
@@ -172,15 +175,12 @@ def _description(node: NodePlan) -> str:
 
 def _blocks_for(rings: int) -> int:
     """How large each of so many rings is: as large as is useful, but a small share of the memory in all."""
-    available = next(
-        int(line.split()[1]) << 10 for line in _MEMORY.read_text().splitlines() if line.startswith("MemAv")
-    )
-    in_all = min(_ALL_RINGS_BYTES, available // _SHARE_OF_MEMORY) // BLOCK_BYTES
+    in_all = min(_ALL_RINGS_BYTES, available_memory_bytes() // _SHARE_OF_MEMORY) // BLOCK_BYTES
     return max(_FEWEST_BLOCKS, min(_MOST_BLOCKS, in_all // max(rings, 1)))
 
 
 @dataclass(slots=True)
-class _AtInterface:
+class _InterfaceSource:
     node: NodePlan
     described: pcapng.Interface
     ring: PacketRing
@@ -205,19 +205,19 @@ class _AtInterface:
 
 
 @dataclass(slots=True)
-class _AtLimiters:
+class _RefusalSource:
     node: NodePlan
     described: pcapng.Interface
     group: LogGroup
-    kinds: Kinds
+    options: PacketOptions
 
     def read(self) -> Iterator[Frames]:
-        if found := list(self.group.read()):
+        if packets := list(self.group.read()):
             yield Frames.of(
-                [each.payload for each in found],
-                [each.original for each in found],
-                [each.at_ns for each in found],
-                [self.kinds.remark(f"{self.node.name}: no slot free in {each.prefix}") for each in found],
+                [packet.payload for packet in packets],
+                [packet.original for packet in packets],
+                [packet.at_ns for packet in packets],
+                [self.options.comment(f"{self.node.name}: no slot free in {packet.prefix}") for packet in packets],
             )
 
     def end(self) -> None:

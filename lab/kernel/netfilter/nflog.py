@@ -8,28 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import errno
-import os
 import socket
 import struct
-import sys
 import time
 from typing import NamedTuple
 
-from lab.kernel.nfnetlink import attribute, attributes
+from lab.kernel.netfilter.messages import (
+    Subsystem,
+    acknowledged,
+    attribute,
+    fields_of,
+    messages,
+    netfilter_socket,
+    request,
+    text_of,
+)
 
 __all__ = ["LogGroup", "Logged"]
 
-_NETLINK_NETFILTER = 12
-_SUBSYSTEM = 4  # NFNL_SUBSYS_ULOG
 _PACKET, _CONFIGURE = 0, 1
-_REQUEST, _ACKNOWLEDGE, _ERROR = 0x1, 0x4, 2
 _COMMAND, _MODE, _BUFFER_BYTES, _TIMEOUT, _MOST, _FLAGS = 1, 2, 3, 4, 5, 6
 _BIND, _UNBIND = 1, 2
 _COPY_PACKET, _NUMBERED = 2, 1
 _TIMESTAMP, _PAYLOAD, _PREFIX, _SEQUENCE = 3, 9, 10, 12
 
-_HEADER = struct.Struct("=IHHII")
-_FAMILY = struct.Struct(">BBH")
 _MESSAGE_BYTES = 1 << 17
 """The most that the kernel gathers (NFULNL_NLBUFSIZ_MAX)."""
 _MOST_GATHERED = 1000
@@ -60,10 +62,9 @@ class LogGroup:
     def __init__(self, group: int, snap_bytes: int) -> None:
         self._missing, self._overrun = 0, False
         self._group, self._expected = group, 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        self._socket = netfilter_socket()
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
-            self._socket.bind((0, 0))
             self._configure(attribute(_COMMAND, struct.pack("B", _BIND)))
             self._configure(
                 attribute(_MODE, struct.pack(">IBx", snap_bytes, _COPY_PACKET))
@@ -75,6 +76,7 @@ class LogGroup:
         except BaseException:
             self._socket.close()
             raise
+        self._socket.settimeout(0)
 
     def read(self) -> Iterator[Logged]:
         """All that waits."""
@@ -88,9 +90,9 @@ class LogGroup:
                     raise
                 self._overrun = True
                 continue
-            for kind, body in _messages(memoryview(datagram)):
-                if kind == _SUBSYSTEM << 8 | _PACKET:
-                    yield self._logged(body[_FAMILY.size :])
+            for kind, body in messages(datagram):
+                if kind == Subsystem.LOG << 8 | _PACKET:
+                    yield self._logged(body)
 
     @property
     def dropped(self) -> int:
@@ -99,40 +101,24 @@ class LogGroup:
 
     def end(self) -> None:
         """Leave the group to others; what the kernel has gathered can be read now (instance_destroy)."""
-        self._send(attribute(_COMMAND, struct.pack("B", _UNBIND)), _REQUEST)
+        unbind = attribute(_COMMAND, struct.pack("B", _UNBIND))
+        self._socket.send(request(Subsystem.LOG, _CONFIGURE, unbind, resource=self._group))
 
     def close(self) -> None:
         """End it, and forget what was not read."""
         self._socket.close()
 
     def _logged(self, body: memoryview) -> Logged:
-        fields = dict(attributes(body))
+        fields = fields_of(body)
         number = int.from_bytes(fields[_SEQUENCE], "big")
         self._missing += (number - self._expected) % _NUMBERS
         self._expected = (number + 1) % _NUMBERS
         payload = bytes(fields[_PAYLOAD])
-        prefix = bytes(fields.get(_PREFIX, b"")).rstrip(b"\0").decode()
+        prefix = text_of(fields[_PREFIX]) if _PREFIX in fields else ""
         return Logged(prefix, _time_ns(fields.get(_TIMESTAMP)), _total_length(payload), payload)
 
     def _configure(self, settings: bytes) -> None:
-        self._send(settings, _REQUEST | _ACKNOWLEDGE)
-        # The answer is there when send returns: the kernel deals with a request in the sender's call (netlink_rcv_skb).
-        for kind, answer in _messages(memoryview(self._socket.recv(_MESSAGE_BYTES))):
-            number = -int.from_bytes(answer[:4], sys.byteorder, signed=True) if kind == _ERROR else 0
-            if number:
-                raise OSError(number, os.strerror(number))
-
-    def _send(self, settings: bytes, how: int) -> None:
-        body = _FAMILY.pack(0, 0, self._group) + settings
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), _SUBSYSTEM << 8 | _CONFIGURE, how, 1, 0) + body)
-
-
-def _messages(datagram: memoryview) -> Iterator[tuple[int, memoryview]]:
-    at = 0
-    while at + _HEADER.size <= len(datagram):
-        length, kind, _, _, _ = _HEADER.unpack_from(datagram, at)
-        yield kind, datagram[at + _HEADER.size : at + length]
-        at += (length + 3) & ~3
+        acknowledged(self._socket, Subsystem.LOG, _CONFIGURE, settings, resource=self._group)
 
 
 def _time_ns(stamp: memoryview | None) -> int:

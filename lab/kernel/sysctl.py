@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from lab.kernel.namespaces import Namespaces, in_a_new_one
+from lab.kernel.netns import Namespaces, in_new_namespace
 from lab.kernel.state import write_at_once
 from lab.plan.objects import Sysctl
 
@@ -25,7 +25,7 @@ def write_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
 def reset_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
     """Give a setting the value that it has in a new namespace."""
     path = _SYSCTL / sysctl.key.replace(".", "/")
-    if value := in_a_new_one(lambda: path.read_text() if path.exists() else ""):
+    if value := in_new_namespace(lambda: path.read_text() if path.exists() else ""):
         namespaces[sysctl.namespace].run(_write, path, replace(sysctl, value=value))
 
 

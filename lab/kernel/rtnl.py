@@ -7,12 +7,13 @@ import errno
 import os
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyroute2 import IPRoute
-
-from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces
 from lab.plan.objects import Address, Bridge, BridgePort, Neighbour, Port, Route, Rule, VethPair
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 __all__ = [
     "add_address",
