@@ -12,6 +12,7 @@ from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
 from traffic.result import (
     DnsCount,
     EngineResult,
@@ -24,7 +25,7 @@ from traffic.result import (
 )
 from traffic.sighting import Sighting
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult", "StopResult", "assemble"]
+__all__ = ["BurstResult", "LimitResult", "PredictedResult", "assemble"]
 
 SCHEMA = 1
 
@@ -43,24 +44,6 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StopResult:
-    """What dropped packets during one burst though no limit was reached: a missing route, a firewall's rule."""
-
-    node: str
-    kind: str
-    """`no_route`, `security_group`, `network_acl` or `dns_quota`."""
-    name: str
-    """The subnet, security groups or network ACL that it belongs to; of a quota, how much it allows."""
-    dropped_packets: int
-    direction: str | None = None
-    """Of a network ACL: whether `egress` or `ingress` dropped them."""
-    answers: bool = False
-    """Whether they were the server's answers; their connections held every slot on the way."""
-    cure: str | None = None
-    """The rule that would have let them pass, in the topology's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +70,7 @@ class BurstResult:
     requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]
-    stops: tuple[StopResult, ...]
+    stops: tuple[DropCount, ...]
     bottleneck: str | None
     predicted: PredictedResult
     latency: Latency
@@ -128,7 +111,7 @@ def assemble(
     held_before: Sequence[Reading],
     prediction: Prediction,
     first_to_refuse: Reading | None,
-    stops: Sequence[StopResult] = (),
+    stops: Sequence[DropCount] = (),
     ports_not_found: Mapping[str, int] = MappingProxyType({}),
     resolver: Resolver | None = None,
     tracking: Sequence[Tracking] = (),
@@ -191,7 +174,7 @@ class _Kernel:
 
     readings: Sequence[Reading]
     held_before: Sequence[Reading]
-    stops: Sequence[StopResult]
+    stops: Sequence[DropCount]
     tracking: Sequence[Tracking]
     ports_not_found: int
     questions: bool
@@ -231,7 +214,7 @@ def _accounts(load: Load, seen: EngineResult, kernel: _Kernel) -> Iterator[tuple
         return
     refused = sum(each.refused_connections for each in readings)
     what = f"connections with {syns} that were never answered"
-    if not stops:  # what a barrier stops is counted by packets only
+    if not stops:  # what is dropped whatever the limits is counted by packets only
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + kernel.ports_not_found)
         yield what, ever_unanswered, "connections refused by a limiter", refused

@@ -11,7 +11,7 @@ import time
 from lab.burst.first_refusal import first_to_refuse
 from lab.burst.free_ports import first_turn
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, StopResult, assemble
+from lab.burst.result import BurstResult, assemble
 from lab.burst.scene import Scene, eni_addresses, prediction, scene_of, spec_of
 from lab.burst.settling import await_free_slots, lasting, nothing_lasts, settle
 from lab.errors import KernelError, UsageError
@@ -22,7 +22,7 @@ from lab.kernel.nft import flush_sets
 from lab.kernel.preflight import require_means
 from lab.kernel.state import Record
 from lab.kernel.taps import opened, places
-from lab.observe.barriers import Stopped, stopped
+from lab.observe.drops import DroppedPackets, dropped_packets
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -30,6 +30,7 @@ from lab.observe.sampling import Sampler
 from lab.observe.tracking import ports_not_found
 from lab.paths.ways import Way
 from lab.plan.objects import Plan
+from lab.schema.drops import DropCount
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.result import EngineResult
@@ -90,7 +91,7 @@ def run_burst(
         whole = lost(plan)
         _forget_refusals(namespaces, scene.limiters)
         before = read(namespaces, scene.limiters)
-        stopped_before = stopped(namespaces, plan.barriers)
+        dropped_before = dropped_packets(namespaces, plan.barriers)
         not_found_before = ports_not_found(namespaces, scene.limiters)
         turn = _first_turn(namespaces, scene, before)
         spec = spec_of(scene, (turn or 0) * len(scene.fleet.paths))
@@ -104,7 +105,7 @@ def run_burst(
                 raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
             await_free_slots(namespaces, before, nothing_lasts)
             raise
-        stops = _stops(scene.ways, stopped_before, stopped(namespaces, plan.barriers))
+        stops = tuple(_drops(scene.ways, dropped_before, dropped_packets(namespaces, plan.barriers)))
         not_found = ports_not_found(namespaces, scene.limiters) - not_found_before
         tracking = () if load.leave_open else settle(namespaces, scene, before, lasting(scene, seen, after))
         sample()
@@ -299,23 +300,14 @@ def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
     return [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
 
 
-def _stops(found: Iterable[Way], before: Stopped, after: Stopped) -> list[StopResult]:
-    """Which barriers dropped something meanwhile, how much, and what would have let it pass.
+def _drops(ways: Iterable[Way], before: DroppedPackets, after: DroppedPackets) -> Iterator[DropCount]:
+    """What was dropped meanwhile whatever the limits, and the rule that would have let it pass.
 
     Answers count where this burst's may end: a kernel repeats SYN-ACKs for a minute, so those of another may be dropped
     meanwhile.
     """
-    ends = {
-        (end.node, end.kind, end.name, end.direction, end.answers): end
-        for way in found
-        for end in (way.dead_end, way.doubt)
-        if end
-    }
-    stops = []
-    for each, packets in after.items():
-        end = ends.get((each.node, each.kind, each.name, each.direction, each.answers))
-        dropped = packets - before.get(each, 0)
-        if dropped > 0 and (end or not each.answers):
-            cure = end.cure if end else None
-            stops.append(StopResult(each.node, each.kind, each.name, dropped, each.direction, each.answers, cure))
-    return stops
+    ends = {end.point: end for way in ways for end in (way.dead_end, way.doubt) if end}
+    for counter, packets in after.items():
+        end, dropped = ends.get(counter.point), packets - before.get(counter, 0)
+        if dropped > 0 and (end or not counter.answers):
+            yield counter.counted(dropped, end.cure if end else None)

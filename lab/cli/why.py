@@ -96,7 +96,7 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     from lab.diagnosis.why import LabNow, of_lab
     from lab.kernel.namespaces import Namespaces
     from lab.lab import Lab
-    from lab.observe.barriers import stopped
+    from lab.observe.drops import dropped_packets
 
     lab = Lab.find(name).require_complete()
     topology = lab.topology
@@ -105,13 +105,13 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     with _readable(lab):
         resume_collecting(lab)
         with Namespaces() as namespaces:
-            barriers = stopped(namespaces, lab.plan.barriers)
+            dropped = dropped_packets(namespaces, lab.plan.barriers)
         now = LabNow(
             plan=lab.plan,
             topology=topology,
             readings=lab.readings(),
             samples=lab.samples(),
-            stopped=barriers,
+            dropped=dropped,
             impairments=lab.impairments(),
             lost=tuple(lab.lost()),
         )
@@ -273,13 +273,13 @@ def _threshold(found: Explanation) -> str:
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
     from lab.kernel.namespaces import Namespaces
     from lab.lab import Lab
-    from lab.observe.barriers import stopped
+    from lab.observe.drops import dropped_packets
     from lab.trace import KernelView, Scene, Surroundings, end_of, follow
 
     end = end_of(connection)
     lab = Lab.find(name).require_complete()
     with _readable(lab), Namespaces() as namespaces:
-        around = Surroundings(stopped(namespaces, lab.plan.barriers), lab.impairments())
+        around = Surroundings(dropped_packets(namespaces, lab.plan.barriers), lab.impairments())
         traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
     if as_json:
         print_json(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import NamedTuple
 
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
 from lab.schema.names import VPC
 from lab.schema.words import LAST_PORT
@@ -29,11 +29,11 @@ _ALL_PORTS = (0, LAST_PORT)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Something that drops packets: what a table defines for it, the rules that lead there, and its counter."""
+    """The nft text of something that drops packets: what a table defines for it, the rules that lead there."""
 
     definitions: tuple[str, ...]
     rules: tuple[str, ...]
-    barriers: tuple[Barrier, ...]
+    counter: DropCounter
 
 
 class SubnetPort(NamedTuple):
@@ -54,7 +54,14 @@ def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) 
     yield Gate(
         _definitions(name, rules, "egress"),
         (f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} jump {name}',),
-        (Barrier(eni.name, "security_group", ", ".join(eni.security_groups), namespace, table, name),),
+        DropCounter(
+            eni.name,
+            "security_group",
+            ", ".join(eni.security_groups),
+            namespace=namespace,
+            table=table,
+            counter=name,
+        ),
     )
 
 
@@ -67,7 +74,16 @@ def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: s
             yield Gate(
                 _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
                 tuple(f"{border} jump {name}" for border in borders),
-                (Barrier(VPC, "network_acl", judge.acl.name, namespace, table, name, judge.direction, judge.answers),),
+                DropCounter(
+                    VPC,
+                    "network_acl",
+                    judge.acl.name,
+                    judge.direction,
+                    judge.answers,
+                    namespace=namespace,
+                    table=table,
+                    counter=name,
+                ),
             )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
+from lab.schema.drops import DropPoint
 from lab.schema.firewall import (
     CLIENT_PORTS,
     Direction,
@@ -32,18 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["DeadEnd", "dead_end"]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadEnd:
-    """Where connections end, whatever the limits: what it is, at which node, and what it belongs to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd(DropPoint):
+    """A drop that the topology predicts: connections end here whatever the limits are."""
 
-    kind: str
-    node: str
-    name: str
     sentence: str
-    direction: Direction | None = None
-    """Of a network ACL: which of its entries drop them."""
-    answers: bool = False
-    """Whether it is the server's answers that end here; their connections hold every slot on the way."""
     certain: bool = True
     """Whether all end here; otherwise their ports or addresses decide, which a topology does not know."""
     cure: str | None = None
@@ -73,7 +67,9 @@ def dead_end(topology: Topology, eni: Eni, out: Exit | None, server: Server, tra
     if found := _security_group(topology, eni, Traffic(transport, to, server.port, server.port), server):
         return found
     if out is None:
-        return DeadEnd("no_route", VPC, eni.subnet.name, f"the subnet {eni.subnet.name} has no route to {server.name}")
+        return DeadEnd(
+            VPC, "no_route", eni.subnet.name, sentence=f"the subnet {eni.subnet.name} has no route to {server.name}"
+        )
     crossings = _crossings(topology, eni.subnet, subnets[out.subnet], Traffic(transport, to, server.port, server.port))
     return next((found for crossing in crossings if (found := _network_acl(crossing, server))), None)
 
@@ -93,8 +89,8 @@ def _security_group(topology: Topology, eni: Eni, traffic: Traffic, server: Serv
     names = ", ".join(eni.security_groups)
     extent = "does not allow" if True not in found else "allows a part of"
     return DeadEnd(
-        kind="security_group",
         node=eni.name,
+        kind="security_group",
         name=names,
         sentence=f"egress of the security-group set {names} {extent} {_to(traffic, server)}",
         certain=True not in found,
@@ -131,8 +127,8 @@ def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
     what = f"the answers of {server.name}" if crossing.answers else _to(traffic, server)
     extent = "forbids" if True not in found else "forbids a part of"
     return DeadEnd(
-        kind="network_acl",
         node=VPC,
+        kind="network_acl",
         name=acl.name,
         sentence=f"{crossing.direction} of the network ACL {acl.name} {extent} {what}",
         direction=crossing.direction,

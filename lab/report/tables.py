@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.burst.result import BurstResult, StopResult
+from lab.burst.result import BurstResult
 from lab.diagnosis.why import Remedy, question_of, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
+from lab.schema.drops import DropCount
 from lab.topology.kinds import in_words
 from traffic.result import Percentiles
 
@@ -127,7 +128,7 @@ def _stops(result: BurstResult) -> Table:
     )
 
 
-def _stop(stop: StopResult) -> tuple[Cell, ...]:
+def _stop(stop: DropCount) -> tuple[Cell, ...]:
     what = "answers" if stop.answers else "requests"
     direction = f"{stop.direction}: {what}" if stop.direction else what
     packets = number(stop.dropped_packets, "bad")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lab.impair.faults import Impairment
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.ways import Way
-from lab.plan.objects import Barrier, Plan
+from lab.plan.objects import Plan
 from lab.schema.firewall import Transport
 from lab.schema.names import VPC
 from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
@@ -88,7 +88,7 @@ def _stopped(found: Found) -> Conclusion | None:
     wall = found.wall
     if wall is None:
         return None
-    packets = sum(n for barrier, n in found.around.stopped.items() if _is(barrier, wall))
+    packets = sum(packets for drop, packets in found.around.dropped.items() if drop.point == wall.point)
     if not packets or _has_passed(found, wall):
         return None
     what = "answers" if wall.answers else "packets"
@@ -96,11 +96,6 @@ def _stopped(found: Found) -> Conclusion | None:
     it = "It died" if known else "Nothing is known of it; if it was tried, it died"
     sentence = f"{it} at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all."
     return "stopped", wall.node, sentence
-
-
-def _is(barrier: Barrier, wall: DeadEnd) -> bool:
-    mine = (barrier.node, barrier.kind, barrier.name, barrier.direction, barrier.answers)
-    return mine == (wall.node, wall.kind, wall.name, wall.direction, wall.answers)
 
 
 def _has_passed(found: Found, wall: DeadEnd) -> bool:

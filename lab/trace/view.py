@@ -10,7 +10,7 @@ from lab.impair.faults import Impairment
 from lab.kernel import nfnetlink
 from lab.kernel.entries import Endpoint, Entry, Flow, Socket, entries_from, entries_to, key_of, sockets
 from lab.kernel.namespaces import Namespaces
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import REFUSED, NatNode
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
 
@@ -63,6 +63,6 @@ class KernelView:
 class Surroundings:
     """What may have stopped a connection besides limits."""
 
-    stopped: Mapping[Barrier, int]
-    """Barrier → packets that it has dropped."""
+    dropped: Mapping[DropCounter, int]
+    """Counter → packets that were dropped there."""
     impairments: Sequence[Impairment] = ()

@@ -7,11 +7,12 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, StopResult, assemble
+from lab.burst.result import BurstResult, assemble
 from lab.capacity.predict import Prediction
 from lab.nodes.build import build
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
 from lab.slots.limiter import Limiter
 from tests.support.topologies import shipped
 from traffic.result import (
@@ -98,7 +99,7 @@ def burst_result(
     load: Load | None = None,
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
-    stops: tuple[StopResult, ...] = (),
+    stops: tuple[DropCount, ...] = (),
     ports_not_found: int = 0,
     not_found_in: str = "nat_gateway",
 ) -> BurstResult:

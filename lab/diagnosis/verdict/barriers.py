@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.burst.result import BurstResult, StopResult
+from lab.burst.result import BurstResult
 from lab.diagnosis.verdict.common import ALWAYS, Verdict, dns_outcome, over_quota, quotas
+from lab.schema.drops import DropCount
 
 __all__ = ["barrier", "dns_quota", "stopped", "walls"]
 
 
-def walls(result: BurstResult) -> list[StopResult]:
+def walls(result: BurstResult) -> list[DropCount]:
     """What stopped packets of connections: all but a quota, which stops questions."""
     return [stop for stop in result.stops if stop not in quotas(result)]
 
@@ -36,7 +37,7 @@ def stopped(result: BurstResult) -> Verdict:
     )
 
 
-def barrier(stop: StopResult) -> Verdict:
+def barrier(stop: DropCount) -> Verdict:
     """One barrier, whoever's packets it dropped."""
     words = _words(stop)
     return Verdict(_told(words.headline, stop), (_told(words.evidence, stop),), (_cure(stop),))
@@ -109,13 +110,13 @@ _OF_ANSWERS = _BarrierWords(
 )
 
 
-def _words(stop: StopResult) -> _BarrierWords:
+def _words(stop: DropCount) -> _BarrierWords:
     return _OF_ANSWERS if stop.answers else _BARRIERS[stop.kind]
 
 
-def _told(words: str, stop: StopResult) -> str:
+def _told(words: str, stop: DropCount) -> str:
     return words.format(name=stop.name, direction=stop.direction)
 
 
-def _cure(stop: StopResult) -> str:
+def _cure(stop: DropCount) -> str:
     return stop.cure or _told(_words(stop).remedy, stop)

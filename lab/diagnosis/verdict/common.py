@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.burst.result import BurstResult, LimitResult, StopResult
+from lab.burst.result import BurstResult, LimitResult
+from lab.schema.drops import DropCount
 
 __all__ = ["ALWAYS", "OTHER_RESOLVER", "Verdict", "dns_outcome", "headroom", "of_kind", "over_quota", "quotas"]
 
@@ -38,12 +39,12 @@ def dns_outcome(result: BurstResult) -> Iterator[str]:
     yield from map(over_quota, quotas(result))
 
 
-def quotas(result: BurstResult) -> list[StopResult]:
+def quotas(result: BurstResult) -> list[DropCount]:
     """What a quota of the resolver stopped."""
     return [stop for stop in result.stops if stop.kind == "dns_quota"]
 
 
-def over_quota(quota: StopResult) -> str:
+def over_quota(quota: DropCount) -> str:
     """What a quota dropped, in a sentence."""
     return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
 

@@ -12,7 +12,7 @@ from lab.diagnosis.why.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
 from lab.topology.kinds import in_words
 
@@ -70,7 +70,7 @@ def of_gateway(node: NatNode, sample: Sample) -> Iterator[Evidence]:
         yield Evidence(node.node, what, lost, f"{_inside(node.namespace)} {added}")
 
 
-def of_barrier(barrier: Barrier, packets: int) -> Evidence:
+def of_barrier(barrier: DropCounter, packets: int) -> Evidence:
     """What dropped packets whatever the limits."""
     command = f"{_inside(barrier.namespace)} nft list counter {barrier.family} {barrier.table} {barrier.counter}"
     return Evidence(barrier.node, f"packets dropped: {in_words(barrier.kind)} {barrier.name}", packets, command)

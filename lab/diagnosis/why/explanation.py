@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.burst.result import StopResult
 from lab.diagnosis.verdict import Verdict, barrier, judge
 from lab.diagnosis.why import cloudwatch, evidence
 from lab.diagnosis.why.cloudwatch import GatewayMetrics
@@ -19,8 +18,9 @@ from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.paths.ways import DeadEnd, ways
-from lab.plan.objects import Barrier, Plan
+from lab.plan.objects import DropCounter, Plan
 from lab.runs import Run
+from lab.schema.drops import DropCount
 from lab.topology import Topology
 from traffic.spec import Protocol
 
@@ -47,7 +47,7 @@ class Explanation:
     """Limits that refused, the first one first."""
     others: tuple[LimitAccount, ...]
     """Those that did not: the headroom elsewhere."""
-    stops: tuple[StopResult, ...]
+    stops: tuple[DropCount, ...]
     impairments: tuple[Impairment, ...]
     evidence: tuple[Evidence, ...]
     gateways: tuple[GatewayMetrics, ...]
@@ -128,7 +128,7 @@ class LabNow:
     topology: Topology
     readings: tuple[Reading, ...]
     samples: Iterable[Sample]
-    stopped: Mapping[Barrier, int]
+    dropped: Mapping[DropCounter, int]
     impairments: tuple[Impairment, ...] = ()
     lost: tuple[str, ...] = ()
     """What it should have and has not."""
@@ -195,13 +195,12 @@ def _function_of(now: LabNow, node: str) -> str | None:
     return None
 
 
-def _stops(now: LabNow) -> Iterator[StopResult]:
-    """What barriers dropped since `up`, with what would have let it pass."""
-    cures = {_key(end): end.cure for end in _dead_ends(now.topology)}
-    for each, packets in now.stopped.items():
+def _stops(now: LabNow) -> Iterator[DropCount]:
+    """What was dropped since `up` whatever the limits, with what would have let it pass."""
+    cures = {end.point: end.cure for end in _dead_ends(now.topology)}
+    for counter, packets in now.dropped.items():
         if packets:
-            key = (each.node, each.kind, each.name, each.direction, each.answers)
-            yield StopResult(each.node, each.kind, each.name, packets, each.direction, each.answers, cures.get(key))
+            yield counter.counted(packets, cures.get(counter.point))
 
 
 def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
@@ -211,11 +210,7 @@ def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
                 yield from filter(None, (way.dead_end, way.doubt))
 
 
-def _key(end: DeadEnd) -> tuple[str, str, str, str | None, bool]:
-    return end.node, end.kind, end.name, end.direction, end.answers
-
-
-def _headline(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[StopResult]) -> str:
+def _headline(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[DropCount]) -> str:
     """What comes first: a barrier, whatever the limits; then the limit that refused first; then what is broken."""
     if walls := [each for each in stops if each.kind != "dns_quota"]:
         return barrier(max(walls, key=lambda each: each.dropped_packets)).headline
@@ -246,7 +241,7 @@ def _reached(account: LimitAccount) -> str:
     return f"Load balancer's limit reached: {first.node}, {account.limit.size:,} connections to {first.destination}"
 
 
-def _details(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[StopResult]) -> Iterator[str]:
+def _details(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[DropCount]) -> Iterator[str]:
     """What the headline leaves out."""
     for stop in stops:
         verdict: Verdict = barrier(stop)
@@ -274,7 +269,7 @@ def _evidence(
     for node in now.plan.nat_nodes:
         if node.kind == "nat_gateway":
             yield from evidence.of_gateway(node, last)
-    yield from (evidence.of_barrier(each, packets) for each, packets in now.stopped.items() if packets)
+    yield from (evidence.of_barrier(each, packets) for each, packets in now.dropped.items() if packets)
     namespaces = {each.name: each.namespace for each in now.plan.nodes}
     yield from (evidence.of_impairment(each, namespaces) for each in now.impairments)
 

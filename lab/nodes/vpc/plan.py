@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
 from lab.plan.layout import Layout, Link
-from lab.plan.objects import MAIN_TABLE, Barrier, NodePlan, Route, Rule, Ruleset
+from lab.plan.objects import MAIN_TABLE, DropCounter, NodePlan, Route, Rule, Ruleset
 from lab.schema.names import NO_ROUTE, VPC
 from lab.slots import ruleset as slots
 from lab.topology import Subnet
@@ -38,7 +38,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from _interface(subnet, link, address)
     for subnet in layout.topology.subnets:
         yield from _route_table(layout, subnet)
-    yield from _barriers(layout)
+    yield from _drops(layout)
 
 
 def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
@@ -67,7 +67,7 @@ def _route_table(layout: Layout, subnet: Subnet) -> Iterator[parts.Part]:
             yield Rule(layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface)
 
 
-def _barriers(layout: Layout) -> Iterator[parts.Part]:
+def _drops(layout: Layout) -> Iterator[parts.Part]:
     """What drops packets here: missing routes first, for what is not routed crosses no border."""
     routes = tuple(_missing_routes(layout))
     acls = tuple(firewalls.network_acls(layout.topology.vpc, tuple(_ports(layout)), layout.router, TABLE))
@@ -80,7 +80,7 @@ def _barriers(layout: Layout) -> Iterator[parts.Part]:
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
             ),
         )
-    yield from (barrier for gate in (*routes, *acls) for barrier in gate.barriers)
+    yield from (gate.counter for gate in (*routes, *acls))
 
 
 def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[str]:
@@ -107,8 +107,8 @@ def _missing_routes(layout: Layout) -> Iterator[firewalls.Gate]:
     for name, interfaces in ports.items():
         counter = f"no_route_{slots.identifier(name)}"
         rule = f"iifname {{ {_quoted(interfaces)} }} ip daddr != {inside} counter name {counter} drop"
-        barrier = Barrier(VPC, "no_route", name, layout.router, TABLE, counter)
-        yield firewalls.Gate((f"counter {counter} {{ }}",), (rule,), (barrier,))
+        drop = DropCounter(VPC, "no_route", name, namespace=layout.router, table=TABLE, counter=counter)
+        yield firewalls.Gate((f"counter {counter} {{ }}",), (rule,), drop)
 
 
 def _quoted(interfaces: list[str]) -> str:

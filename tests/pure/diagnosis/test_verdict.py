@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from lab.burst.result import StopResult
 from lab.diagnosis.verdict import Verdict, judge
 from lab.observe.readings import Reading
+from lab.schema.drops import DropCount
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from traffic.result import DnsCount, EngineResult, InvocationCount, RequestCount, Sample
 
@@ -244,9 +244,11 @@ def test_resets() -> None:
 
 # ── Firewalls ───────────────────────────────────────────────────────────────────────────────────────────────
 
-GROUP = StopResult("eni-private-a", "security_group", "locked", 2_000)
-REQUESTS = StopResult("vpc", "network_acl", "strict", 2_000, "egress")
-ANSWERS = StopResult("vpc", "network_acl", "strict", 2_000, "ingress", answers=True, cure="Add an entry.")
+GROUP = DropCount("eni-private-a", "security_group", "locked", dropped_packets=2_000)
+REQUESTS = DropCount("vpc", "network_acl", "strict", "egress", dropped_packets=2_000)
+ANSWERS = DropCount(
+    "vpc", "network_acl", "strict", "ingress", answers=True, dropped_packets=2_000, cure="Add an entry."
+)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ ANSWERS = StopResult("vpc", "network_acl", "strict", 2_000, "ingress", answers=T
         (ANSWERS, "Network ACL forbids the answers: ingress of strict has no entry for the clients' ports"),
     ],
 )
-def test_firewalls(stop: StopResult, headline: str) -> None:
+def test_firewalls(stop: DropCount, headline: str) -> None:
     """Each kind is named with what forbids and how much it dropped, and is not called a limit."""
     verdict = judge(burst_result(seen(0, 1_000, retransmissions=1_000), reading(ENI_A), stops=(stop,)))
     assert verdict.headline == headline
@@ -293,7 +295,7 @@ def test_several_firewalls() -> None:
 
 def test_firewalls_and_a_quota() -> None:
     """Questions that the resolver's quota dropped are no packets of connections, however many they are."""
-    quota = StopResult("resolver", "dns_quota", "1,024 packets/s per interface", 9_000)
+    quota = DropCount("resolver", "dns_quota", "1,024 packets/s per interface", dropped_packets=9_000)
     verdict = judge(burst_result(seen(0, 1_000), reading(ENI_A), stops=(quota, REQUESTS)))
     assert verdict.headline.startswith("Network ACL forbids it")
     assert "2,000 of their packets were dropped by egress of the network ACL strict" in verdict.explanation[0]

@@ -13,7 +13,7 @@ import pytest
 
 from lab import runs
 from lab.burst.load import Load
-from lab.burst.result import LimitResult, StopResult
+from lab.burst.result import LimitResult
 from lab.metrics.numbers import COUNTS
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.report.charts import charts_of, lasts_s
@@ -23,6 +23,7 @@ from lab.report.page import page
 from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT, SENTINELS
 from lab.runs import Run
+from lab.schema.drops import DropCount
 from tests.support.bursts import burst_result, seen, with_tcp
 from tests.support.cli import Run as Command
 from tests.support.runs import ran
@@ -293,7 +294,7 @@ def _half_open() -> Run:
 
 
 def _stopped() -> Run:
-    stop = StopResult("vpc", "network_acl", "acl-1", 12, "ingress", answers=True, cure="{rule: 10, …}")
+    stop = DropCount("vpc", "network_acl", "acl-1", "ingress", answers=True, dropped_packets=12, cure="{rule: 10, …}")
     return ran("network_acl", result=burst_result(seen(0, 4), stops=(stop,)))
 
 

@@ -12,7 +12,7 @@ from lab.errors import UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.kernel.entries import Endpoint, Entry, Flow, Socket
 from lab.nodes.build import build
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import NatNode
 from lab.topology import Topology
 from lab.trace import Scene, Surroundings, Trace, end_of, follow
@@ -66,12 +66,12 @@ def traced(
     end: Endpoint = SOURCE,
     *,
     topology: Topology | None = None,
-    stopped: dict[Barrier, int] | None = None,
+    dropped: dict[DropCounter, int] | None = None,
     impairments: Sequence[Impairment] = (),
 ) -> Trace:
     """The only trace."""
     made = topology or shipped("two_subnets")
-    around = Surroundings(stopped or {}, impairments)
+    around = Surroundings(dropped or {}, impairments)
     (trace,) = follow(Scene(build(made), made, nodes, around), end)
     return trace
 
@@ -215,13 +215,13 @@ def test_stopped_by_a_security_group() -> None:
     made = shipped("security_group")
     (gate,) = build(made).barriers
     trying = Nodes(open={"fn-checkout": Socket(SOURCE, CACHE, "SYN_SENT")})
-    outcome, died_at, conclusion = told(traced(trying, topology=made, stopped={gate: 4}))
+    outcome, died_at, conclusion = told(traced(trying, topology=made, dropped={gate: 4}))
     assert (outcome, died_at) == ("stopped", "eni-private-a-locked")
     assert conclusion == (
         "It died at eni-private-a-locked: egress of the security-group set locked does not allow tcp to cache, "
         "port 443, and 4 packets have been dropped there in all."
     )
-    silent = traced(Nodes(), topology=made, stopped={gate: 4})
+    silent = traced(Nodes(), topology=made, dropped={gate: 4})
     assert silent.conclusion.startswith("Nothing is known of it; if it was tried, it died at eni-private-a-locked")
     unproved = traced(Nodes(), topology=made)
     assert unproved.outcome == "never_seen"
@@ -233,11 +233,11 @@ def test_stopped_by_a_network_acl() -> None:
     made = shipped("network_acl")
     (gate,) = (each for each in build(made).barriers if each.answers and each.direction == "ingress")
     half = Nodes({**at_eni("SYN_SENT", answered=False), **at_natgw("SYN_RECV")})
-    outcome, died_at, conclusion = told(traced(half, topology=made, stopped={gate: 2}))
+    outcome, died_at, conclusion = told(traced(half, topology=made, dropped={gate: 2}))
     assert (outcome, died_at) == ("stopped", "vpc")
     assert "ingress of the network ACL strict forbids the answers of cache, and 2 answers" in conclusion
-    assert traced(Nodes({**at_eni(), **at_natgw()}), topology=made, stopped={gate: 2}).outcome == "established"
-    assert traced(Nodes(), topology=made, stopped={gate: 2}).outcome == "never_seen"
+    assert traced(Nodes({**at_eni(), **at_natgw()}), topology=made, dropped={gate: 2}).outcome == "established"
+    assert traced(Nodes(), topology=made, dropped={gate: 2}).outcome == "never_seen"
 
 
 def test_no_route() -> None:
@@ -246,7 +246,7 @@ def test_no_route() -> None:
     (gate,) = (each for each in build(made).barriers if each.kind == "no_route")
     source, behind = end_of("100.65.32.0:536"), end_of("10.0.2.4:536")
     nodes = Nodes({"eni-private-b": entry(source, behind, "SYN_SENT", answered=False)})
-    trace = traced(nodes, source, topology=made, stopped={gate: 3})
+    trace = traced(nodes, source, topology=made, dropped={gate: 3})
     assert (trace.outcome, trace.died_at) == ("stopped", "vpc")
     assert [each.node for each in trace.hops] == ["fn-checkout", "eni-private-b", "vpc", "srv-cache"]
 
