@@ -15,7 +15,8 @@ from lab.errors import KernelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lab.diagnosis.why import Explanation, LimitAccount
+    from lab.diagnosis.explanation import Explanation
+    from lab.diagnosis.limits import LimitAccount
     from lab.lab import Lab
     from lab.trace import Trace
 
@@ -85,15 +86,25 @@ def _require_alone(**options: str | None) -> None:
 
 
 def _of_run(run: str) -> Explanation:
-    from lab.diagnosis.why import of_run
+    from lab.diagnosis.explanation import of_run
     from lab.runs import load
 
-    return of_run(load(run))
+    recorded = load(run)
+    return of_run(
+        recorded.result,
+        recorded.load,
+        recorded.topology,
+        nodes=recorded.nodes,
+        limiters=recorded.limiters,
+        samples=recorded.samples,
+        began_s=recorded.began_s,
+        run=recorded.id,
+    )
 
 
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
     from lab.capacity.predict import choose
-    from lab.diagnosis.why import LabNow, of_lab
+    from lab.diagnosis.explanation import LabNow, of_lab
     from lab.kernel.namespaces import Namespaces
     from lab.lab import Lab
     from lab.observe.drops import dropped_packets
@@ -134,7 +145,7 @@ def _explain(found: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    say(found.headline, style="bold red" if found.refusing or found.stops else "bold green")
+    say(found.headline, style="bold red" if found.refusing or found.drops else "bold green")
     for text in found.details:
         say(text)
     _show_refusals(found)
@@ -165,7 +176,7 @@ def _show_refusals(found: Explanation) -> None:
 
 
 def _since(found: Explanation, account: LimitAccount) -> str:
-    from lab.diagnosis.why.limits import RECENT_S
+    from lab.diagnosis.limits import RECENT_S
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:
@@ -237,10 +248,10 @@ def _alike(found: Explanation) -> list[str]:
 
 def _show_cloudwatch(found: Explanation) -> None:
     _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
-    if found.gateways:
+    if found.metrics:
         table(
-            ("metric", *(f"#{each.node}" for each in found.gateways)),
-            ((name, *(each.values[name] for each in found.gateways)) for name in found.gateways[0].values),
+            ("metric", *(f"#{each.node}" for each in found.metrics)),
+            ((name, *(each.values[name] for each in found.metrics)) for name in found.metrics[0].values),
         )
     say(found.blind_spot)
 
@@ -256,14 +267,14 @@ def _show_remedies(found: Explanation) -> None:
 
 
 def _threshold(found: Explanation) -> str:
-    from lab.topology.kinds import in_words
+    from lab.nodes.registry import kind_of
 
     threshold = found.threshold
     if threshold.unknown:
         return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:
         return "No limit is on the way."
-    binds = f"the {in_words(threshold.kind)} binds" if threshold.kind else threshold.dead_end
+    binds = f"the {kind_of(threshold.kind).words} binds" if threshold.kind else threshold.dead_end
     return f"With all slots free, the first connection is lost beyond {number(threshold.held)}: {binds}."
 
 

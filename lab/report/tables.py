@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.burst.result import BurstResult
-from lab.diagnosis.why import Remedy, question_of, remedies
+from lab.diagnosis.drops import cause_in_words
+from lab.diagnosis.explanation import question_of
+from lab.diagnosis.remedies import Remedy, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
 from lab.schema.drops import DropCount
-from lab.topology.kinds import in_words
 from traffic.result import Percentiles
 
 __all__ = ["tables"]
@@ -132,12 +133,12 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
     what = "answers" if stop.answers else "requests"
     direction = f"{stop.direction}: {what}" if stop.direction else what
     packets = number(stop.dropped_packets, "bad")
-    return row(stop.node, in_words(stop.kind), stop.name, direction, packets, stop.cure or "")
+    return row(stop.node, cause_in_words(stop), stop.name, direction, packets, stop.cure or "")
 
 
 def _remedies(run: Run) -> Table:
     """Those whose threshold is another one, then those that people try in vain; how to make each is `lab why`'s."""
-    question = question_of(run)
+    question = question_of(run.load, run.topology)
     found = remedies(run.topology, question.function, question.server, question.protocol)
     return Table(
         f"What would help {question.function}, connecting to {question.server}",

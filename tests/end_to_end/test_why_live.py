@@ -240,7 +240,7 @@ def test_a_full_eni(small: Small, clients: MakeClients, tmp_path: Path) -> None:
     (record,) = (tmp_path / "runs").iterdir()
     of_run = json.loads(said(record, "--json"))
     assert of_run["run"] == record.name
-    assert of_run["headline"] == "Hyperplane ENI connection limit reached: eni-private, 10 connections each"
+    assert of_run["headline"] == document["headline"]
     assert of_run["limits"][0]["refused_connections"] == 4
     assert [each["sentence"] for each in of_run["remedies"]] == [each["sentence"] for each in document["remedies"]]
     assert unproved(of_run) == []

@@ -22,8 +22,8 @@ LAYERS = (
     {"lab.nodes", "lab.kernel", "lab.capacity", "lab.graph"},
     {"lab.observe", "lab.impair", "lab.capture"},  # reads what is so; faults on links; what crosses them
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
-    {"lab.runs"},  # what is kept of a burst
-    {"lab.diagnosis", "lab.lab"},  # why connections were lost; the API
+    {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
+    {"lab.lab"},  # the API
     {"lab.report", "lab.pytest_plugin", "lab"},  # pages of it; the doors for Python
     {"lab.cli"},  # the command line: no room knows it
 )
@@ -40,7 +40,7 @@ FROM_TRAFFIC = {
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"build", "firewalls", "kind", "parts", "registry"}
+SHARED_BY_NODES = {"build", "diagnosis", "firewalls", "kind", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import pytest
 
 from lab.capacity.predict import predict
-from lab.diagnosis.why import Remedy, remedies
+from lab.diagnosis.remedies import Remedy, remedies
 from lab.errors import UsageError
 from lab.topology import Topology, load, load_text
 from tests.support.topologies import each_shipped, function, nat_gateway, server, shipped, topologies, topology

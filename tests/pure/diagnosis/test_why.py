@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from lab.burst.load import Load
-from lab.diagnosis.why import Explanation, LabNow, of_lab, of_run
-from lab.diagnosis.why.limits import Course, LimitAccount, in_order
+from lab.diagnosis.explanation import Explanation, LabNow, of_lab
+from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order
 from lab.impair.faults import Faults, Impairment
 from lab.nodes.build import build
 from lab.observe.limits import limits_of
@@ -21,7 +21,7 @@ from lab.slots.counters import ACTIVE, ADMITTED, CLOSED, ESTABLISHED
 from lab.slots.limiter import Limiter
 from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run
-from tests.support.runs import ran
+from tests.support.runs import explained_run, ran
 from tests.support.topologies import shipped
 from traffic.spec import Protocol
 
@@ -78,10 +78,10 @@ def explained(
 def refusals(*packets: tuple[float, int]) -> tuple[float | None, float | None, int]:
     """When an ENI's refusals began, when the last was, and how many packets there were lately."""
     (limit,) = limits_of(limiters("eni-private-a"))
-    course = Course((limit,))
+    history = RefusalHistory((limit,))
     for at_s, refused in packets:
-        course.see(sample(at_s, {"eni-private-a": refused}))
-    found = course.of(limit)
+        history.see(sample(at_s, {"eni-private-a": refused}))
+    found = history.of(limit)
     return found.began_s, found.last_s, sum(n for _, n in found.lately)
 
 
@@ -155,7 +155,7 @@ def test_elastic_ips_are_one_limit() -> None:
 def test_the_eni_s_limit_is_in_no_metric() -> None:
     """While ErrorPortAllocation is 0, CloudWatch looks healthy."""
     found = explained(reading(limiters("eni-private-a")[0], 20, 4))
-    assert found.gateways[0].values == {
+    assert found.metrics[0].values == {
         "ErrorPortAllocation": 0,
         "ActiveConnectionCount": 5,
         "ConnectionAttemptCount": 9,
@@ -231,7 +231,7 @@ def test_a_run_of_either_protocol(protocol: Protocol) -> None:
         for second, counters in enumerate(({}, firsts))
     ]
     result = burst_result(seen(30, 10), *readings, load=load)
-    found = of_run(ran(load=load, result=result, samples=tuple(kept)))
+    found = explained_run(ran(load=load, result=result, samples=tuple(kept)))
     (account,) = found.refusing
     assert [each.protocol for each in account.limit.limiters] == [protocol, protocol]
     assert (account.packets, account.began_s, found.question.protocol) == (20, NOW_S + 1, protocol)

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lab.capacity.predict import InUse, Prediction, predict
+from lab.nodes.proposals import Question, Threshold
 from lab.paths.ways import ways
 from lab.topology import Topology
-from traffic.spec import Protocol
 
-__all__ = ["Question", "Threshold", "shared_threshold", "threshold"]
+__all__ = ["shared_threshold", "threshold"]
 
 _ENDLESS = 1 << 40
 """More connections than any topology carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Whose connections, and to which server."""
-
-    function: str
-    server: str
-    protocol: Protocol = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """How many connections are held when the first of a burst without end is lost."""
-
-    held: int | None
-    """None: none is ever lost, or it is not known."""
-    kind: str | None = None
-    """Of the limiter that refuses it; None where connections end for another reason, or never."""
-    nodes: tuple[str, ...] = ()
-    """The limiters that refuse it or one of those just after it, since connections take turns."""
-    unknown: str | None = None
-    """Why arithmetic does not know, where it does not."""
-    dead_end: str | None = None
-    """Where it is lost, if that is no limit."""
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether no limit is on the way."""
-        return self.held is None and self.unknown is None
 
 
 def _nothing(_: str) -> int:

@@ -6,21 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.diagnosis.verdict import Verdict, barrier, judge
-from lab.diagnosis.why import cloudwatch, evidence
-from lab.diagnosis.why.cloudwatch import GatewayMetrics
-from lab.diagnosis.why.evidence import Evidence
-from lab.diagnosis.why.limits import Course, LimitAccount, in_order, of_readings, of_results
-from lab.diagnosis.why.remedies import Remedy, remedies
-from lab.diagnosis.why.thresholds import Question, Threshold, threshold
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
+from lab.diagnosis import cloudwatch, commands, words
+from lab.diagnosis.cloudwatch import NodeMetrics
+from lab.diagnosis.commands import Measurement
+from lab.diagnosis.evidence import of_live_lab
+from lab.diagnosis.findings import find
+from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, of_readings, of_results
+from lab.diagnosis.remedies import Remedy, remedies
+from lab.diagnosis.thresholds import threshold
+from lab.diagnosis.verdict import judge
 from lab.impair.faults import Impairment
+from lab.nodes.proposals import Question, Threshold
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.paths.ways import DeadEnd, ways
 from lab.plan.objects import DropCounter, Plan
-from lab.runs import Run
 from lab.schema.drops import DropCount
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.spec import Protocol
 
@@ -47,10 +53,12 @@ class Explanation:
     """Limits that refused, the first one first."""
     others: tuple[LimitAccount, ...]
     """Those that did not: the headroom elsewhere."""
-    stops: tuple[DropCount, ...]
+    drops: tuple[DropCount, ...]
+    """What was dropped whatever the limits."""
     impairments: tuple[Impairment, ...]
-    evidence: tuple[Evidence, ...]
-    gateways: tuple[GatewayMetrics, ...]
+    evidence: tuple[Measurement, ...]
+    metrics: tuple[NodeMetrics, ...]
+    """What CloudWatch would show."""
     blind_spot: str
     question: Question
     """Whose connections the remedies are for."""
@@ -66,22 +74,22 @@ class Explanation:
             "at_s": self.at_s,
             "headline": self.headline,
             "details": list(self.details),
-            "limits": [_limit(each) for each in (*self.refusing, *self.others)],
-            "barriers": [asdict(each) for each in self.stops],
+            "limits": [_limit(account) for account in (*self.refusing, *self.others)],
+            "barriers": [asdict(drop) for drop in self.drops],
             "impairments": [
-                {"node": each.node, "interface": each.interface, "set": str(each.faults)}
-                | {"dropped_packets": each.dropped_packets}
-                for each in self.impairments
+                {"node": impairment.node, "interface": impairment.interface, "set": str(impairment.faults)}
+                | {"dropped_packets": impairment.dropped_packets}
+                for impairment in self.impairments
             ],
-            "evidence": [asdict(each) for each in self.evidence],
+            "evidence": [asdict(measurement) for measurement in self.evidence],
             "cloudwatch": {
-                "nat_gateways": {each.node: dict(each.values) for each in self.gateways},
+                "nat_gateways": {shown.node: dict(shown.values) for shown in self.metrics},
                 "blind_spot": self.blind_spot,
             },
             "function": self.question.function,
             "server": self.question.server,
             "threshold": asdict(self.threshold),
-            "remedies": [_remedy(each) for each in self.remedies],
+            "remedies": [_remedy(remedy) for remedy in self.remedies],
         }
 
 
@@ -92,7 +100,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "kind": first.kind,
         "destination": first.destination,
         "protocol": first.protocol,
-        "eips": [each.eip for each in account.limit.limiters if each.eip],
+        "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,
         "held": account.held,
         "free": account.free,
@@ -136,30 +144,30 @@ class LabNow:
 
 def of_lab(now: LabNow, function: str | None = None, server: str | None = None) -> Explanation:
     """Why a lab that is up refuses connections; a function and a server if one asks for theirs."""
-    limits = limits_of(each.limiter for each in now.readings)
-    course = Course(limits)
+    limits = limits_of(reading.limiter for reading in now.readings)
+    history = RefusalHistory(limits)
     for sample in now.samples:
-        course.see(sample)
-    accounts = [each for each in of_readings(limits, now.readings, course) if each.counts]
+        history.see(sample)
+    accounts = [account for account in of_readings(limits, now.readings, history) if account.counts]
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
-    stops = tuple(_stops(now))
-    last = course.last or Sample(0.0, {})
-    gateways = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
+    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
+    last = history.last or Sample(0.0, {})
+    metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
         lab=now.plan.lab,
         run=None,
         at_s=last.at_s,
         began_s=None,
-        headline=_headline(now, refusing, stops),
-        details=tuple(_details(now, refusing, stops)),
+        headline=words.headline(find(seen)),
+        details=tuple(words.circumstances(seen)),
         refusing=refusing,
-        others=tuple(each for each in accounts if not each.refused),
-        stops=stops,
+        others=tuple(account for account in accounts if not account.refused),
+        drops=seen.drops,
         impairments=now.impairments,
-        evidence=tuple(_evidence(now, refusing, accounts, last)),
-        gateways=gateways,
-        blind_spot=cloudwatch.blind_spot(refusing, gateways),
+        evidence=tuple(_measured(now, refusing, accounts, last)),
+        metrics=metrics,
+        blind_spot=cloudwatch.blind_spot(seen.full, metrics),
         question=question,
         threshold=threshold(now.topology, question),
         remedies=remedies(now.topology, question.function, question.server, question.protocol),
@@ -169,15 +177,15 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
 def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | None, server: str | None) -> Question:
     """The function and server that the first limit refused, unless told."""
     topology = now.topology
-    servers = [each.name for each in topology.servers]
+    servers = [known.name for known in topology.servers]
     first = refusing[0].limit.first if refusing else None
     if server is None and first is not None and first.destination in servers:
         server = first.destination
     if function is None and first is not None:
         through = (
-            each.name
-            for each in topology.functions
-            if any(first.place in way.nodes for way in ways(topology, each.name, server or servers[0]))
+            caller.name
+            for caller in topology.functions
+            if any(first.place in way.nodes for way in ways(topology, caller.name, server or servers[0]))
         )
         function = _function_of(now, first.place) or next(through, None)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
@@ -186,8 +194,8 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | Non
 
 def _function_of(now: LabNow, node: str) -> str | None:
     """Whose connection a node refused first, if it saw the environment's own address, as an ENI does."""
-    firsts = (each.first_refusal for each in now.readings if each.limiter.place == node)
-    source = next((each.source for each in firsts if each), None)
+    firsts = (reading.first_refusal for reading in now.readings if reading.limiter.place == node)
+    source = next((first.source for first in firsts if first), None)
     for fleet in now.plan.fleets:
         for path in fleet.paths:
             if source and path.first_address <= source < path.first_address + 2 * path.environments:
@@ -195,7 +203,7 @@ def _function_of(now: LabNow, node: str) -> str | None:
     return None
 
 
-def _stops(now: LabNow) -> Iterator[DropCount]:
+def _drops(now: LabNow) -> Iterator[DropCount]:
     """What was dropped since `up` whatever the limits, with what would have let it pass."""
     cures = {end.point: end.cure for end in _dead_ends(now.topology)}
     for counter, packets in now.dropped.items():
@@ -210,116 +218,85 @@ def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
                 yield from filter(None, (way.dead_end, way.doubt))
 
 
-def _headline(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[DropCount]) -> str:
-    """What comes first: a barrier, whatever the limits; then the limit that refused first; then what is broken."""
-    if walls := [each for each in stops if each.kind != "dns_quota"]:
-        return barrier(max(walls, key=lambda each: each.dropped_packets)).headline
-    if refusing:
-        return _reached(refusing[0])
-    if stops:
-        return barrier(stops[0]).headline
-    if now.lost:
-        return f"No limit reached, and the lab has lost {', '.join(now.lost)}"
-    if now.impairments:
-        nodes = dict.fromkeys(each.node for each in now.impairments)
-        return f"No limit reached, and somebody has put faults on the way: {', '.join(nodes)}"
-    return "No limit reached: nothing was refused, no barrier dropped a packet, nothing is impaired"
-
-
-def _reached(account: LimitAccount) -> str:
-    first = account.limit.first
-    if first.kind == "hyperplane_eni":
-        to = f" to {first.destination}" if first.destination else ""
-        return f"Hyperplane ENI connection limit reached: {first.node}, {account.limit.size:,} connections{to}"
-    if first.kind == "nat_gateway":
-        eips = len(account.limit.limiters)
-        addresses = f"{eips} Elastic IP{'s' if eips > 1 else ''}"
-        return (
-            f"NAT gateway port exhaustion: {first.node} with {addresses}, {first.limit:,} connections each to "
-            f"{first.destination}"
-        )
-    return f"Load balancer's limit reached: {first.node}, {account.limit.size:,} connections to {first.destination}"
-
-
-def _details(now: LabNow, refusing: Sequence[LimitAccount], stops: Sequence[DropCount]) -> Iterator[str]:
-    """What the headline leaves out."""
-    for stop in stops:
-        verdict: Verdict = barrier(stop)
-        yield f"{verdict.headline}: {stop.dropped_packets:,} packets dropped."
-        yield from verdict.explanation
-        yield from verdict.remedies
-    for each in now.impairments:
-        dropped = f"{each.dropped_packets:,} packets dropped"
-        yield f"Impaired: {each.node} {each.interface}, {each.faults}; {dropped}. To clear: lab impair --clear."
-    if now.lost and (refusing or stops or now.impairments):
-        yield f"The lab has lost {', '.join(now.lost)}."
-
-
-def _evidence(
+def _measured(
     now: LabNow, refusing: Sequence[LimitAccount], accounts: Sequence[LimitAccount], last: Sample
-) -> Iterator[Evidence]:
+) -> Iterator[Measurement]:
     """Of what refused, or else of all that did not."""
-    nodes = {each.node: each for each in now.plan.nat_nodes}
+    nodes = {node.node: node for node in now.plan.nat_nodes}
     for account in refusing or accounts:
-        yield from evidence.of_limit(account, None)
-    for place in dict.fromkeys(each.limit.first.place for each in refusing):
-        yield from evidence.of_packets(nodes[place], last)
+        yield from commands.of_limit(account, None)
+    for place in dict.fromkeys(account.limit.first.place for account in refusing):
+        yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
-        yield evidence.live(account.limit)
+        yield commands.live(account.limit)
     for node in now.plan.nat_nodes:
-        if node.kind == "nat_gateway":
-            yield from evidence.of_gateway(node, last)
-    yield from (evidence.of_barrier(each, packets) for each, packets in now.dropped.items() if packets)
-    namespaces = {each.name: each.namespace for each in now.plan.nodes}
-    yield from (evidence.of_impairment(each, namespaces) for each in now.impairments)
+        if cloudwatch.is_metered(node.kind):
+            yield from commands.of_metered_node(node, last)
+    yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
+    namespaces = {node.name: node.namespace for node in now.plan.nodes}
+    yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_run(run: Run) -> Explanation:
-    """Why a burst's connections were lost, by its record; commands show the numbers in that lab while it is up."""
-    verdict = judge(run.result)
-    accounts = [each for each in of_results(run.limiters, run.result, run.samples) if each.counts]
+def of_run(
+    result: BurstResult,
+    load: Load,
+    topology: Topology,
+    *,
+    nodes: Sequence[NatNode],
+    limiters: Sequence[Limiter],
+    samples: Sequence[Sample],
+    began_s: float,
+    run: str | None = None,
+) -> Explanation:
+    """Why a burst's connections were lost; commands show the numbers in that lab while it is up.
+
+    `nodes` and `limiters` are those of the lab, `samples` those from just before the burst until it was over.
+    """
+    verdict = judge(result)
+    accounts = [account for account in of_results(limiters, result, samples) if account.counts]
     refusing = tuple(in_order(accounts))
-    question = question_of(run)
-    before = run.samples[0] if run.samples else None
-    gateways = tuple(cloudwatch.metrics(run.nodes, before, run.samples))
+    question = question_of(load, topology)
+    metrics = tuple(cloudwatch.metrics(nodes, samples[0] if samples else None, samples))
     return Explanation(
-        lab=run.result.lab,
-        run=run.id,
-        at_s=run.samples[-1].at_s if run.samples else run.began_s + run.result.timing.duration_s,
-        began_s=run.began_s,
+        lab=result.lab,
+        run=run,
+        at_s=samples[-1].at_s if samples else began_s + result.timing.duration_s,
+        began_s=began_s,
         headline=verdict.headline,
         details=verdict.explanation,
         refusing=refusing,
-        others=tuple(each for each in accounts if not each.refused),
-        stops=run.result.stops,
+        others=tuple(account for account in accounts if not account.refused),
+        drops=result.stops,
         impairments=(),
-        evidence=tuple(_evidence_of_run(run, refusing or accounts)),
-        gateways=gateways,
-        blind_spot=cloudwatch.blind_spot(refusing, gateways),
+        evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
+        metrics=metrics,
+        blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
         question=question,
-        threshold=threshold(run.topology, question),
-        remedies=remedies(run.topology, question.function, question.server, question.protocol),
+        threshold=threshold(topology, question),
+        remedies=remedies(topology, question.function, question.server, question.protocol),
     )
 
 
-def question_of(run: Run) -> Question:
+def question_of(load: Load, topology: Topology) -> Question:
     """Whose connections a burst was made of."""
-    functions, servers = run.topology.functions, run.topology.servers
-    return Question(run.load.function or functions[0].name, run.load.server or servers[0].name, run.load.protocol)
+    function, server = load.function or topology.functions[0].name, load.server or topology.servers[0].name
+    return Question(function, server, load.protocol)
 
 
-def _evidence_of_run(run: Run, accounts: Sequence[LimitAccount]) -> Iterator[Evidence]:
+def _measured_in_run(
+    nodes: Sequence[NatNode], samples: Sequence[Sample], accounts: Sequence[LimitAccount]
+) -> Iterator[Measurement]:
     """Counters as they were when the burst was over, before its connections were closed."""
-    if not run.samples:
+    if not samples:
         return
-    fullest = max(run.samples, key=lambda each: sum(sum(node.held.values()) for node in each.nodes.values()))
+    fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
     for account in accounts:
-        connections, packets, _ = evidence.of_limit(account, run.samples[-1])
+        connections, packets, _ = commands.of_limit(account, samples[-1])
         yield from (connections, packets)
-        yield list(evidence.of_limit(account, fullest))[-1]
-    nodes = {each.node: each for each in run.nodes}
-    for place in dict.fromkeys(each.limit.first.place for each in accounts):
-        yield from evidence.of_packets(nodes[place], run.samples[-1])
+        yield list(commands.of_limit(account, fullest))[-1]
+    by_name = {node.node: node for node in nodes}
+    for place in dict.fromkeys(account.limit.first.place for account in accounts):
+        yield from commands.of_packets(by_name[place], samples[-1])
