@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, number, say, table
+from lab.diagnosis.outcomes import dropped, outcomes, succeeded
 from lab.diagnosis.verdict import judge
 from lab.nodes.diagnosis import limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
@@ -35,29 +36,27 @@ def show(result: BurstResult) -> None:
 
 
 def _show_outcomes(result: BurstResult) -> None:
-    dns, tcp = result.dns, result.tcp
-    rows: list[tuple[str | int | None, ...]] = []
-    if result.dns.asked:
-        rows.append(("DNS", dns.asked, dns.answered, dns.failed, "", ""))
-    what = "connections" if result.protocol == "tcp" else "UDP flows"
-    answered = tcp.half_open or tcp.established
-    rows.append((what, tcp.attempted, answered, tcp.timed_out, tcp.refused, tcp.reset))
-    if result.requests.sent:
-        requests = result.requests
-        rows.append(("requests", requests.sent, requests.answered, requests.sent - requests.answered, "", ""))
-    if result.requests.sent or result.invocations.reused:
-        invocations = result.invocations
-        rows.append(("invocations", invocations.offered, invocations.served, invocations.failed, "", ""))
-    table(("", "#offered", "#half-open" if tcp.half_open else "#succeeded", "#timed out", "#refused", "#reset"), rows)
+    invocations_differ = bool(result.requests.sent or result.invocations.reused)
+    table(
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        (
+            (of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset))
+            for of in outcomes(result)
+            if of.what != "invocations" or invocations_differ
+        ),
+    )
+
+
+def _or_empty(count: int | None) -> int | str:
+    return "" if count is None else count
 
 
 def _show_limits(result: BurstResult) -> None:
-    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
     if not result.limits:
         say("no limiter is on the way")
         return
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
         (
             (
                 " ".join(filter(None, (each.node, each.eip))),

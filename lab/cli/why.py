@@ -207,11 +207,9 @@ _MINUTE_S, _HOUR_S = 60, 3_600
 
 def _name(account: LimitAccount) -> str:
     """`natgw to cache (2 Elastic IPs)`."""
-    first, eips = account.limit.first, len(account.limit.limiters)
-    to = f" to {first.destination}" if first.destination else ""
-    udp = " over UDP" if first.protocol == "udp" else ""
-    several = f" ({eips} Elastic IPs)" if first.eip and eips > 1 else ""
-    return f"{first.node}{to}{udp}{several}"
+    limit = account.limit
+    udp = " over UDP" if limit.first.protocol == "udp" else ""
+    return f"{limit.first.node}{limit.to}{udp}{limit.of_eips}"
 
 
 def _show_headroom(others: Iterable[LimitAccount]) -> None:

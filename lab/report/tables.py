@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
+from lab.diagnosis.outcomes import Outcome, dropped, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
@@ -48,25 +49,17 @@ def _predicted(result: BurstResult) -> Table:
 
 
 def _outcomes(result: BurstResult) -> Table:
-    dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
-    rows = []
-    if dns.asked:
-        rows.append(row("DNS", dns.asked, dns.answered, number(dns.failed, "bad"), "", ""))
-    what = "Connections" if result.protocol == "tcp" else "UDP flows"
-    answered = tcp.half_open or tcp.established
-    refused, reset = (number(each, "bad") for each in (tcp.refused, tcp.reset))
-    rows.append(row(what, tcp.attempted, answered, number(tcp.timed_out, "bad"), refused, reset))
-    if requests.sent:
-        missing = number(requests.sent - requests.answered, "bad")
-        rows.append(row("Requests", requests.sent, requests.answered, missing, "", ""))
-    failed = number(invocations.failed, "bad")
-    rows.append(row("Invocations", invocations.offered, invocations.served, failed, "", ""))
     return Table(
         "Outcomes",
-        ("", "#offered", "#half-open" if tcp.half_open else "#succeeded", "#timed out", "#refused", "#reset"),
-        tuple(rows),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        tuple(map(_outcome, outcomes(result))),
         " ".join(_measured(result)),
     )
+
+
+def _outcome(of: Outcome) -> tuple[Cell, ...]:
+    refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:
@@ -84,7 +77,6 @@ def _measured(result: BurstResult) -> Iterator[str]:
 
 
 def _limits(result: BurstResult) -> Table:
-    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
     several = len({each.destination for each in result.limits if each.destination}) > 1
     rows = (
         row(
@@ -98,7 +90,7 @@ def _limits(result: BurstResult) -> Table:
     )
     return Table(
         "Limits",
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
         tuple(rows),
         "The kernel's numbers: slots held at most, and what found no slot.",
     )

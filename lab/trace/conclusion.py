@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.impair.faults import Impairment
+from lab.nodes.diagnosis import connections
+from lab.nodes.registry import kind_of
+from lab.observe.limits import Limit, limits_of
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.ways import Way
 from lab.plan.objects import Plan
 from lab.schema.firewall import Transport
 from lab.schema.names import VPC
-from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
+from lab.slots.limiter import OTHER_DESTINATIONS
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
-from lab.topology.kinds import one_of
 from lab.trace.values import Hop, Outcome
 from lab.trace.view import Surroundings
 
@@ -59,28 +61,27 @@ def _refused(found: Found) -> Conclusion | None:
     hop = next((each for each in found.tracking if each.refused_ago_s is not None), None)
     if hop is None:
         return None
-    limiters = _limiters(found, hop.node)
-    size = sum(each.limit for each in limiters)
-    first = limiters[0] if limiters else None
-    to = f" to {first.destination}" if first and first.destination else ""
-    eips = f" ({len(limiters)} Elastic IPs)" if first and first.eip and len(limiters) > 1 else ""
-    held = f"its {size:,} connections{to}{eips} were taken" if limiters else "it had no slot left"
+    limit = _limit(found, hop.node)
+    held = (
+        f"its {connections(limit.size)}{limit.to}{limit.of_eips} {'was' if limit.size == 1 else 'were'} taken"
+        if limit
+        else "it had no slot left"
+    )
     sentence = (
-        f"It died at {hop.node}, {one_of(hop.kind)}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
+        f"It died at {hop.node}, {kind_of(hop.kind).one}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
         "it was dropped without an answer."
     )
     return "refused", hop.node, sentence
 
 
-def _limiters(found: Found, node: str) -> list[Limiter]:
-    """The limit that a connection to this server meets at a node."""
-    here = [
-        each
-        for each in found.plan.limiters
-        if each.node == node and not each.drains and each.protocol in ("any", found.protocol)
-    ]
-    exact = [each for each in here if found.server is not None and each.destination == found.server]
-    return exact or [each for each in here if each.destination in (None, OTHER_DESTINATIONS)]
+def _limit(found: Found, node: str) -> Limit | None:
+    """The one that a connection to this server meets at a node."""
+    here = {
+        limit.first.destination: limit
+        for limit in limits_of(found.plan.limiters)
+        if limit.first.node == node and limit.first.protocol in ("any", found.protocol)
+    }
+    return here.get(found.server) or here.get(None) or here.get(OTHER_DESTINATIONS)
 
 
 def _stopped(found: Found) -> Conclusion | None:

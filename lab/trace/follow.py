@@ -12,13 +12,14 @@ from ipaddress import IPv4Address
 
 from lab.capacity.predict import choose
 from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.nodes.registry import kind_of
 from lab.paths.ways import Way, ways
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.schema.firewall import Transport
-from lab.schema.names import NO_ROUTE, VPC
+from lab.schema.names import NO_ROUTE, VPC, node_name_of_server
 from lab.slots.counters import NatNode
 from lab.slots.definitions import marks_of
-from lab.topology import InterfaceEndpoint, Topology, hyperplane_enis
+from lab.topology import Topology, hyperplane_enis
 from lab.trace.conclusion import Found, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
@@ -76,13 +77,28 @@ def _starts(scene: Scene, end: Endpoint) -> Iterator[_Start]:
         if gateway is not None:
             yield _Start(gateway, fleet, end)
             return
+    yield from _translated_to(scene, end)
+
+
+def _translated_to(scene: Scene, end: Endpoint) -> Iterator[_Start]:
+    """Of the connections that a node gave this source: back through one translation after the other."""
     for node in scene.plan.nodes:
-        if str(end.address) not in node.addresses:
+        if not _leaves_with(scene, node, end.address):
             continue
-        if node.kind == "hyperplane_eni":
-            yield from _behind_eni(scene, node, end)
-        elif node.kind == "nat_gateway" and str(end.address) in node.addresses[1:]:
-            yield from _at_elastic_ip(scene, node, end)
+        entries = _entries_to(scene, node.namespace, end)
+        for source in (entry.original.source for entry in entries if entry.original.source != end):
+            if kind_of(node.kind).sees_environments:
+                yield from (_Start(node.name, fleet, source) for fleet in _fleets_of(scene, source.address))
+            else:
+                yield from _translated_to(scene, source)
+        if not entries and kind_of(node.kind).sees_environments:
+            yield _Start(node.name, behind=end)
+
+
+def _leaves_with(scene: Scene, node: NodePlan, address: IPv4Address) -> bool:
+    """Whether connections leave a node with this address as their source."""
+    translates = any(nat.node == node.name for nat in scene.plan.nat_nodes)
+    return translates and str(address) in node.addresses[kind_of(node.kind).own_addresses :]
 
 
 def _gateway_of(scene: Scene, fleet: FleetPlan, address: IPv4Address) -> str | None:
@@ -95,24 +111,7 @@ def _gateway_of(scene: Scene, fleet: FleetPlan, address: IPv4Address) -> str | N
     return fleet.paths[0].eni if str(address) in own.addresses else None
 
 
-def _behind_eni(scene: Scene, node: NodePlan, end: Endpoint) -> Iterator[_Start]:
-    entries = _translated(scene, node.namespace, end)
-    for entry in entries:
-        source = entry.original.source
-        yield from (_Start(node.name, each, source) for each in _fleets_of(scene, source.address))
-    if not entries:
-        yield _Start(node.name, behind=end)
-
-
-def _at_elastic_ip(scene: Scene, node: NodePlan, end: Endpoint) -> Iterator[_Start]:
-    for entry in _translated(scene, node.namespace, end):
-        behind = entry.original.source
-        for eni in scene.plan.nodes:
-            if eni.kind == "hyperplane_eni" and str(behind.address) in eni.addresses:
-                yield from _behind_eni(scene, eni, behind)
-
-
-def _translated(scene: Scene, namespace: str, end: Endpoint) -> list[Entry]:
+def _entries_to(scene: Scene, namespace: str, end: Endpoint) -> list[Entry]:
     return [entry for protocol in _TRANSPORTS for entry in scene.view.entries_to(namespace, protocol, end)]
 
 
@@ -129,7 +128,7 @@ def _unknown_end(scene: Scene, end: Endpoint) -> Trace:
     ranges = "; ".join(f"those of {each.function} have {_ranges(each)}" for each in scene.plan.fleets)
     owner = next((each for each in scene.plan.nodes if str(end.address) in each.addresses), None)
     whose = f"{end.address} is an address of {owner.name}" if owner else f"nobody has the address {end.address}"
-    if owner is not None and owner.kind == "nat_gateway" and str(end.address) in owner.addresses[1:]:
+    if owner is not None and _leaves_with(scene, owner, end.address):
         whose = f"{owner.name} has no connection from {end}"
     text = f"No connection is known by {end}: {whose}. Of the execution environments, {ranges}."
     return Trace(_TCP, None, None, None, None, (), "never_seen", None, text)
@@ -297,8 +296,7 @@ def _at_nat(scene: Scene, node: NatNode, flow: Flow | None) -> Hop:
 
 
 def _refused_ago_s(scene: Scene, node: NatNode, flow: Flow) -> float | None:
-    """An interface endpoint refuses what it has translated already: its tuples have the server's own address."""
-    if node.kind == InterfaceEndpoint.KIND:
+    if kind_of(node.kind).refuses_translated:
         to = flow.destination
         server = next((each for each in scene.plan.servers if (each.address, each.port) == to), None)
         flow = flow if server is None else flow._replace(destination=_own_end(scene, server))
@@ -311,7 +309,7 @@ def _own_end(scene: Scene, server: ServerPlan) -> Endpoint:
 
 
 def _node_of(scene: Scene, server: ServerPlan) -> NodePlan:
-    return next(each for each in scene.plan.nodes if each.kind == "server" and each.alias == server.name)
+    return next(each for each in scene.plan.nodes if each.name == node_name_of_server(server.name))
 
 
 def _slot(scene: Scene, node: NatNode, entry: Entry) -> str | None:

@@ -7,4 +7,5 @@ KIND = NodeKind(
     words="interface endpoint",
     plural="interface endpoints",
     shape=Shape("exits", dot="hexagon"),
+    refuses_translated=True,
 )

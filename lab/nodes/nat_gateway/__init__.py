@@ -7,5 +7,6 @@ KIND = NodeKind(
     words="NAT gateway",
     plural="NAT gateways",
     shape=Shape("exits", dot="hexagon"),
+    own_addresses=1,
     has_cloudwatch=True,
 )
