@@ -1,6 +1,6 @@
 """From evidence to a finding: the cause of what was lost, and the limits or drops that had a part in it. Pure.
 
-A cause is a line of `_CAUSES` here and its words in `lab.diagnosis.words`, under the same name.
+A cause is a line of `CAUSES` here and its words in `lab.diagnosis.words`, under the same name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lab.diagnosis.evidence import Evidence
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
 
-__all__ = ["Finding", "find"]
+__all__ = ["CAUSES", "Finding", "find"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Finding:
     """Why connections were lost, or that none were."""
 
     cause: str
-    """One of `_CAUSES`."""
+    """One of `CAUSES`."""
     evidence: Evidence
     limits: tuple[LimitState, ...] = ()
     """Those that were reached."""
@@ -45,7 +45,7 @@ def find(evidence: Evidence) -> Finding:
     """The first cause that holds leads."""
     return next(
         Finding(name, evidence, cause.limits(evidence), cause.drops(evidence))
-        for name, cause in _CAUSES.items()
+        for name, cause in CAUSES.items()
         if cause.holds(evidence)
     )
 
@@ -73,7 +73,7 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
-_CAUSES = {
+CAUSES = {
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,

