@@ -175,7 +175,7 @@ def drained_by(old: Plan, wanted: Topology, held: Callable[[Limiter], int], now_
     Those drain for their gateway's drain timeout; one that drains already keeps its end, and is let go after it.
     """
     numbers = elastic_ips(old)
-    gateways = {each.name: each for each in wanted.vpc.nat_gateways}
+    gateways = {each.name: each for each in wanted.nat_gateways}
     draining: dict[str, dict[int, int]] = {}
     for limiter in old.limiters:
         gateway, number = numbers.get(IPv4Address(limiter.eip), ("", 0)) if limiter.eip else ("", 0)

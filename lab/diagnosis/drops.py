@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount, DropPoint
-from lab.topology import Eni, Topology
-from lab.topology.edit import rerouted, with_vpc
+from lab.topology import Eni, Topology, Vpc
+from lab.topology.edit import rerouted, with_vpcs
 
 __all__ = ["CAUSES", "DropWords", "cause_in_words", "cure_of", "drop_words", "drops_questions", "opened"]
 
@@ -79,20 +79,36 @@ def opened(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str] |
 
 
 def _routed(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str] | None:
-    if not topology.nat_gateways:
+    route = next((gateway.name for gateway in topology.vpc_of(end.name).nat_gateways), None)
+    if route is None:
         return None
-    route = topology.nat_gateways[0].name
     return rerouted(topology, [end.name], route), f"Give the subnet {end.name} a default route: {route}."
 
 
+def _transit_routed(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str] | None:
+    (gateway,) = (gateway for gateway in topology.transit_gateways if gateway.name == end.name)
+    attached = [attachment.vpc for attachment in gateway.attachments]
+    egress = next((vpc.name for vpc in topology.vpcs if vpc.name in attached and vpc.nat_gateways), None)
+    if egress is None:
+        return None
+    changed = gateway.model_copy(update={"default_route": egress})
+    gateways = tuple(changed if other == gateway else other for other in topology.transit_gateways)
+    change = f"Give the Transit Gateway {end.name} a default route: {egress}."
+    return topology.model_copy(update={"transit_gateways": gateways}), change
+
+
 def _without_groups(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str]:
-    left = tuple(group for group in topology.security_groups if group.name not in eni.security_groups)
-    return with_vpc(topology, security_groups=left), end.cure or ""
+    home = topology.vpc_of(eni.subnet.name)
+    left = tuple(group for group in home.security_groups if group.name not in eni.security_groups)
+    return with_vpcs(topology, lambda vpc: {"security_groups": left} if vpc == home else {}), end.cure or ""
 
 
 def _without_acl(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
-    left = tuple(acl for acl in topology.network_acls if acl.name != end.name)
-    return with_vpc(topology, network_acls=left), end.cure or ""
+    def without(vpc: Vpc) -> dict[str, object]:
+        left = tuple(acl for acl in vpc.network_acls if (vpc.node, acl.name) != (end.node, end.name))
+        return {"network_acls": left}
+
+    return with_vpcs(topology, without), end.cure or ""
 
 
 CAUSES = {
@@ -117,6 +133,17 @@ CAUSES = {
             remedy="Give the subnet {name} a default route to a NAT gateway, or an interface endpoint for the server.",
         ),
         opened=_routed,
+    ),
+    "no_transit_route": _Cause(
+        "no route",
+        DropWords(
+            headline="No route, and no limit: the Transit Gateway {name} leads nowhere",
+            where="where the Transit Gateway {name} has no default route",
+            mechanism="The Hyperplane ENI let the SYNs pass; the Transit Gateway's route table has no way to the "
+            "server, and it drops what it cannot route without a word, just as a full ENI does.",
+            remedy="Give the Transit Gateway {name} a default route to a VPC with a NAT gateway.",
+        ),
+        opened=_transit_routed,
     ),
     "security_group": _Cause(
         "security group",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lab.paths.dead_ends import dead_end
+from lab.paths.routes import legs
 from lab.paths.ways import exit_of, ways
 from lab.schema.base import Model
 from lab.schema.exits import Exit
@@ -123,7 +124,7 @@ def draw(topology: Topology, occupancy: Mapping[str, Occupancy] = _NOTHING_KNOWN
     used = {out for _, out in routes}
     return Drawing(
         name=topology.name,
-        vpc=str(topology.vpc.cidr),
+        vpc=str(topology.vpcs[0].cidr),
         subnets=topology.subnets,
         functions=tuple(Node(node_name_of_function(each.name), "fleet", each.name) for each in topology.functions),
         enis=tuple(node for eni in enis for node in _enis(topology, eni, occupancy)),
@@ -176,7 +177,7 @@ def _ways_out(topology: Topology, enis: tuple[Eni, ...], *, outside: bool) -> It
 def _dead(topology: Topology, eni: Eni) -> bool:
     """Whether no SYN and no datagram to a server gets through the ENI and out of the VPC."""
     ends = (
-        dead_end(topology, eni, exit_of(topology, eni.subnet, server), server, transport)
+        dead_end(topology, eni, legs(topology, eni.subnet, server), server, transport)
         for server in topology.servers
         for transport in _TRANSPORTS
     )

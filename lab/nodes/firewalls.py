@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from itertools import starmap
 from typing import NamedTuple
 
 from lab.plan.objects import DropCounter
+from lab.schema.drops import DropPoint
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
-from lab.schema.names import VPC
 from lab.schema.words import LAST_PORT
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
-__all__ = ["Gate", "SubnetPort", "network_acls", "security_groups"]
+__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "security_groups"]
 
 _FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
 _ALL_PORTS = (0, LAST_PORT)
@@ -75,7 +76,7 @@ def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: s
                 _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
                 tuple(f"{border} jump {name}" for border in borders),
                 DropCounter(
-                    VPC,
+                    vpc.node,
                     "network_acl",
                     judge.acl.name,
                     judge.direction,
@@ -85,6 +86,18 @@ def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: s
                     counter=name,
                 ),
             )
+
+
+def missing_route(
+    drop: DropPoint, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
+) -> Gate:
+    """What counts and drops packets that come in by these interfaces and leave the ranges that are inside."""
+    counter = f"no_route_{slots.identifier(drop.name)}"
+    ports = ", ".join(f'"{interface}"' for interface in interfaces)
+    ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
+    rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
+    counted = DropCounter(drop.node, drop.kind, drop.name, namespace=namespace, table=table, counter=counter)
+    return Gate((f"counter {counter} {{ }}",), (rule,), counted)
 
 
 @dataclass(frozen=True, slots=True)

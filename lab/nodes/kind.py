@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["Column", "NodeKind", "Shape"]
 
-Column = Literal["functions", "enis", "exits", "servers"]
+Column = Literal["functions", "enis", "middle", "exits", "servers"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,12 +83,12 @@ class Case:
 
     @property
     def exits(self) -> tuple[Exit, ...]:
-        """What takes its connections out of the VPC."""
-        return tuple({way.out.node: way.out for way in self.ways if way.out}.values())
+        """What takes its connections out of the VPCs."""
+        return tuple({way.exit.node: way.exit for way in self.ways if way.exit}.values())
 
     def enis(self, through: Exit | None = None) -> list[Eni]:
         """Those on its ways; of those through an exit if told."""
-        return [way.eni for way in self.ways if way.eni and through in (None, way.out)]
+        return [way.eni for way in self.ways if way.eni and through in (None, way.exit)]
 
     @property
     def open_enis(self) -> list[Eni]:

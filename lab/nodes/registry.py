@@ -12,6 +12,7 @@ from lab.nodes import (
     resolver,
     server,
     service_vpc,
+    transit_gateway,
     vpc,
 )
 from lab.nodes.kind import NodeKind
@@ -25,6 +26,7 @@ KINDS: tuple[NodeKind, ...] = (
     egress.KIND,
     hyperplane_eni.KIND,
     vpc.KIND,
+    transit_gateway.KIND,
     nat_gateway.KIND,
     internet.KIND,
     server.KIND,

@@ -20,9 +20,10 @@ class DropPoint:
 
     node: str
     kind: str
-    """The cause: `no_route`, `security_group`, `network_acl` or `dns_quota`."""
+    """The cause: `no_route`, `no_transit_route`, `security_group`, `network_acl` or `dns_quota`."""
     name: str
-    """What it belongs to: the subnet without a route, the security groups, the network ACL; of a quota, how much."""
+    """What it belongs to: the subnet or Transit Gateway without a route, the security groups, the network ACL; of a
+    quota, how much."""
     direction: Direction | None = None
     """Of a network ACL: whether entries of `egress` or of `ingress` drop them."""
     answers: bool = False

@@ -5,6 +5,7 @@ from ipaddress import IPv4Network
 from typing import ClassVar
 
 from lab.schema.base import Model
+from lab.schema.limit import ConnectionLimit
 
 __all__ = ["Exit"]
 
@@ -29,6 +30,11 @@ class Exit(Model):
     @abstractmethod
     def capacity(self) -> int | None:
         """Connections at the same time to one server; None is no limit."""
+
+    @property
+    def limit(self) -> ConnectionLimit | None:
+        """The same as a path meets it."""
+        return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
 
     def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose
         """How many more connections it takes whatever it chooses, if its choice is left to chance; None: it is not.

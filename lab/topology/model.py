@@ -14,6 +14,7 @@ from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.nodes.server.model import Server
 from lab.nodes.service_vpc.model import ServiceVpc
+from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Subnet, Vpc
 from lab.schema.base import Model
 from lab.schema.exits import Exit
@@ -39,7 +40,19 @@ class Topology(Model):
         HyperplaneEniSettings(),
         description="the settings of every Hyperplane ENI are a mapping (leave it out for AWS' limits)",
     )
-    vpc: Vpc = Field(description="the VPC is a mapping of cidr, subnets and nat_gateways")
+    vpc: Vpc | None = Field(
+        None,
+        description="the VPC is a mapping of cidr, subnets and nat_gateways; list several under vpcs instead",
+    )
+    listed_vpcs: tuple[Vpc, ...] = Field(
+        (),
+        alias="vpcs",
+        description="VPCs are a list, each with a name, cidr and subnets (for one VPC write vpc instead)",
+    )
+    transit_gateways: tuple[TransitGateway, ...] = Field(
+        (),
+        description="Transit Gateways are a list, each with a name and attachments (leave it out for none)",
+    )
     functions: tuple[Function, ...] = Field(
         min_length=1,
         description="a topology has a list of one or more functions, each with a name and subnets",
@@ -52,7 +65,7 @@ class Topology(Model):
     @property
     def vpcs(self) -> tuple[Vpc, ...]:
         """The customer's VPCs."""
-        return (self.vpc,)
+        return self.listed_vpcs if self.vpc is None else (self.vpc,)
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:

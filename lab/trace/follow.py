@@ -249,7 +249,7 @@ def _untranslated(scene: Scene, gateway: str, flow: Flow) -> Endpoint:
 def _out(scene: Scene, start: _Start, way: Way | None) -> str | None:
     """The node that takes it out of the VPC."""
     if way is not None:
-        return way.out.node if way.out else None
+        return way.exit.node if way.exit else None
     eni = next((each for each in hyperplane_enis(scene.topology) if each.name == start.gateway), None)
     route = None if eni is None else eni.subnet.default_route
     return next((each.node for each in scene.topology.nat_gateways if each.name == route), None)

@@ -146,7 +146,7 @@ def _library_faults(module: str, each: Import) -> Iterator[str]:
 def speech(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Every name that prints, reads the terminal or ends the process."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in SPEAKING:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in SPEAKING:
             yield node.id, node.lineno
         pairs: list[tuple[str, str]] = []
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

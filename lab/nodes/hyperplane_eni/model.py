@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer
 
 from lab.schema.base import DURATION, HalfOpenTimeout, IdleTimeout, Limit, Model, PortHold, Whole, YesNo
+from lab.schema.limit import ConnectionLimit
 from lab.schema.limits import (
     ENI_CONNECTIONS,
     ENI_IDLE_TIMEOUT_S,
@@ -79,6 +80,13 @@ class HyperplaneEniSettings(Model):
         description="ENI scaling, further ENIs when one is full, is off or a mapping such as {after: 60s, most: 4}",
         json_schema_extra=_scaling_schema,
     )
+
+    @property
+    def limit(self) -> ConnectionLimit:
+        """What each ENI carries to one server."""
+        return ConnectionLimit(
+            self.connection_limit, grows_after_s=self.eni_scaling.after_s if self.eni_scaling else None
+        )
 
     @property
     def most_enis(self) -> int:

@@ -212,7 +212,9 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
 def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
     """What its security groups forbid."""
     inner = eni.service.near.interface
-    return tuple(firewalls.security_groups(layout.topology.vpc, eni.eni, eni.namespace, TABLE, inner))
+    return tuple(
+        firewalls.security_groups(layout.topology.vpc_of(eni.eni.subnet.name), eni.eni, eni.namespace, TABLE, inner)
+    )
 
 
 def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:

@@ -8,8 +8,8 @@ from ipaddress import IPv4Network
 from lab.nodes.hyperplane_eni import KIND
 from lab.nodes.proposals import Case, Proposal, Size
 from lab.schema.limits import FUNCTION_SUBNETS
-from lab.topology import Subnet, Topology, enis_of
-from lab.topology.edit import unused, with_function, with_vpc
+from lab.topology import Subnet, Topology, Vpc, enis_of
+from lab.topology.edit import path_of, unused, with_function, with_vpcs
 
 __all__ = ["more_room", "proposals"]
 
@@ -21,9 +21,10 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
     if not enis:
         return
     like = next((eni for eni in enis if eni.name in case.before.nodes), enis[0]).subnet
-    cidr = _vacant(topology, like.cidr.prefixlen)
+    home = topology.vpc_of(like.name)
+    cidr = _vacant(home, like.cidr.prefixlen)
     if cidr is None:
-        note = f"the VPC's range {topology.vpc.cidr} has no room for another subnet"
+        note = f"the VPC's range {home.cidr} has no room for another subnet"
         yield Proposal(what, "", None, Size.SUBNET, note=note)
         return
     if len(case.subnets) >= FUNCTION_SUBNETS:
@@ -32,22 +33,23 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
         return
     name = unused("private-more", {subnet.name for subnet in topology.subnets})
     added = Subnet(name=name, cidr=cidr, default_route=like.default_route)
-    wider = with_vpc(topology, subnets=(*topology.subnets, added))
+    wider = with_vpcs(topology, lambda vpc: {"subnets": (*vpc.subnets, added)} if vpc == home else {})
     route = "" if like.default_route is None else f", default_route: {like.default_route}"
     yield Proposal(
         what,
-        f"vpc.subnets: {{name: {name}, cidr: {cidr}{route}}}; function {case.question.function}: subnet {name}",
+        f"{path_of(topology, home)}.subnets: {{name: {name}, cidr: {cidr}{route}}}; "
+        f"function {case.question.function}: subnet {name}",
         with_function(wider, case.question.function, subnets=(*case.subnets, name)),
         Size.SUBNET,
     )
 
 
-def _vacant(topology: Topology, prefix: int) -> IPv4Network | None:
+def _vacant(vpc: Vpc, prefix: int) -> IPv4Network | None:
     """A range of the VPC that no subnet has."""
-    taken = [subnet.cidr for subnet in topology.subnets]
-    if prefix < topology.vpc.cidr.prefixlen:
+    taken = [subnet.cidr for subnet in vpc.subnets]
+    if prefix < vpc.cidr.prefixlen:
         return None
-    ranges = topology.vpc.cidr.subnets(new_prefix=prefix)
+    ranges = vpc.cidr.subnets(new_prefix=prefix)
     return next((cidr for cidr in ranges if not any(cidr.overlaps(other) for other in taken)), None)
 
 

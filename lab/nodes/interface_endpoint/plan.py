@@ -63,7 +63,9 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
     yield parts.veth(endpoint.vpc)
     yield parts.veth(endpoint.internet)
     yield parts.own_address(endpoint.vpc.near, endpoint.address)
-    yield from parts.through(endpoint.vpc, layout.topology.vpc.cidr, subnet_router(endpoint.subnet.cidr))
+    yield from parts.through(
+        endpoint.vpc, layout.topology.vpc_of(endpoint.subnet.name).cidr, subnet_router(endpoint.subnet.cidr)
+    )
     yield from parts.through(endpoint.internet, parts.ANYWHERE, INTERNET_ROUTER)
 
 
@@ -72,13 +74,19 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
     at, index = endpoint.internet.far, layout.destination_index(server)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
-    yield Route(at.namespace, layout.topology.vpc.cidr, at.interface, endpoint.address, table=_FIRST_TABLE + index)
+    yield Route(
+        at.namespace,
+        layout.topology.vpc_of(endpoint.subnet.name).cidr,
+        at.interface,
+        endpoint.address,
+        table=_FIRST_TABLE + index,
+    )
     yield Rule(
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
         source=parts.host(server.address),
-        destination=layout.topology.vpc.cidr,
+        destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 
 

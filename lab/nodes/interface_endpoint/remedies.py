@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.proposals import Case, Proposal, Size
 from lab.topology import Topology
-from lab.topology.edit import unused, with_vpc
+from lab.topology.edit import path_of, unused, with_vpcs
 
 __all__ = ["more_room", "proposals"]
 
@@ -24,10 +24,15 @@ def proposals(case: Case) -> Iterator[Proposal]:
         return
     name = unused(server, {endpoint.name for endpoint in existing})
     endpoint = InterfaceEndpoint(name=name, subnet=case.subnets[0], server=server)
+    home = case.topology.vpc_of(case.subnets[0])
     yield Proposal(
         f"an interface endpoint (PrivateLink) for {server}",
-        f"vpc.interface_endpoints: {{name: {name}, subnet: {case.subnets[0]}, server: {server}}}",
-        with_vpc(case.topology, interface_endpoints=(*existing, endpoint)),
+        f"{path_of(case.topology, home)}.interface_endpoints: {{name: {name}, subnet: {case.subnets[0]}, "
+        f"server: {server}}}",
+        with_vpcs(
+            case.topology,
+            lambda vpc: {"interface_endpoints": (*vpc.interface_endpoints, endpoint)} if vpc == home else {},
+        ),
         Size.NODE,
         condition="if its owner offers one",
     )

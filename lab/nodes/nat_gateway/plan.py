@@ -66,7 +66,9 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     yield parts.veth(nat.vpc)
     yield parts.veth(nat.internet)
     yield parts.own_address(inner, nat.address)
-    yield from parts.through(nat.vpc, layout.topology.vpc.cidr, subnet_router(nat.subnet.cidr))
+    vpc = layout.topology.vpc_of(nat.subnet.name)
+    for cidr in (vpc.cidr, *(other.cidr for other, _ in layout.joined(vpc))):
+        yield from parts.through(nat.vpc, cidr, subnet_router(nat.subnet.cidr))
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
     # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
     # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.

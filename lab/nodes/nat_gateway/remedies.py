@@ -8,7 +8,7 @@ from lab.nodes.nat_gateway.model import NatGateway
 from lab.nodes.proposals import Case, Proposal, Size
 from lab.schema.limits import NAT_EIPS
 from lab.topology import Topology
-from lab.topology.edit import rerouted, unused, with_vpc
+from lab.topology.edit import path_of, rerouted, unused, with_vpcs
 
 __all__ = ["more_room", "proposals"]
 
@@ -32,7 +32,10 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
     yield Proposal(
         f"{ordinal} Elastic IP for {'each of ' if len(gateways) > 1 else ''}{names}",
         ", ".join(f"NAT gateway {gateway.name}: elastic_ips: {gateway.elastic_ips}" for gateway in more.values()),
-        with_vpc(topology, nat_gateways=tuple(more.get(gateway.name, gateway) for gateway in topology.nat_gateways)),
+        with_vpcs(
+            topology,
+            lambda vpc: {"nat_gateways": tuple(more.get(gateway.name, gateway) for gateway in vpc.nat_gateways)},
+        ),
         Size.ADDRESS,
     )
 
@@ -42,24 +45,32 @@ def proposals(case: Case) -> Iterator[Proposal]:
     gateways = _gateways(case)
     if not gateways:
         return
-    routed = {gateway.name: [eni.subnet.name for eni in case.enis(through=gateway)] for gateway in gateways}
+    routed = {gateway.name: _routed_to(gateway, case) for gateway in gateways}
     gateway = max(gateways, key=lambda candidate: len(routed[candidate.name]))
     moved = routed[gateway.name][1::2]
     if not moved:
         reason = f"{case.question.function} has one subnet behind {gateway.name}, and a subnet has one default route"
+        if not routed[gateway.name]:
+            reason = f"all connections come to {gateway.name} by the default route of one subnet of its VPC"
         yield Proposal("a second NAT gateway for part of the subnets", "", None, Size.NODE, note=reason)
         return
     name = unused(f"{gateway.name}-2", {other.name for other in case.topology.nat_gateways})
     beside = gateway.model_copy(update={"name": name})
-    wider = with_vpc(case.topology, nat_gateways=(*case.topology.nat_gateways, beside))
+    home = case.topology.vpc_of(gateway.subnet)
+    wider = with_vpcs(case.topology, lambda vpc: {"nat_gateways": (*vpc.nat_gateways, beside)} if vpc == home else {})
     subnets = ", ".join(moved)
     yield Proposal(
         f"a second NAT gateway like {gateway.name} for {subnets}",
-        f"vpc.nat_gateways: {{name: {name}, subnet: {beside.subnet}, elastic_ips: {beside.elastic_ips}}}; "
-        f"default_route: {name} for {subnets}",
+        f"{path_of(case.topology, home)}.nat_gateways: {{name: {name}, subnet: {beside.subnet}, elastic_ips: "
+        f"{beside.elastic_ips}}}; default_route: {name} for {subnets}",
         rerouted(wider, moved, name),
         Size.NODE,
     )
+
+
+def _routed_to(gateway: NatGateway, case: Case) -> list[str]:
+    """The function's subnets whose default route it is; from other VPCs connections come by a Transit Gateway."""
+    return [eni.subnet.name for eni in case.enis(through=gateway) if eni.subnet.default_route == gateway.name]
 
 
 def _gateways(case: Case) -> tuple[NatGateway, ...]:

@@ -7,6 +7,7 @@ from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.base import NAME, Model
 from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
+from lab.schema.names import node_name_of_vpc
 from lab.schema.words import Block, Name
 
 __all__ = ["EXITS", "Subnet", "Vpc"]
@@ -19,8 +20,8 @@ class Subnet(Model):
     cidr: Block = Field(description="a subnet's IPv4 range is a /16 to a /28 inside the VPC's, such as 10.0.1.0/24")
     default_route: Name | None = Field(
         None,
-        description="a default route is the name of a NAT gateway, or none for a private subnet without one; "
-        "a public subnet leaves it out",
+        description="a default route is the name of a NAT gateway or Transit Gateway, or none for a private subnet "
+        "without one; a public subnet leaves it out",
     )
 
 
@@ -31,6 +32,7 @@ EXITS: dict[str, type[Exit]] = {"interface_endpoints": InterfaceEndpoint, "nat_g
 class Vpc(Model):
     """The customer's VPC: a router with one port and one route table per subnet."""
 
+    name: Name = Field("vpc", description=f"a VPC's name, for where there are several, is {NAME}")
     cidr: Block = Field(description="a VPC's IPv4 range is a /16 to a /28, such as 10.0.0.0/16")
     subnets: tuple[Subnet, ...] = Field(
         min_length=1, description="a VPC has a list of one or more subnets, each with a name and a cidr"
@@ -52,6 +54,11 @@ class Vpc(Model):
         description="network ACLs are a list, each with a name, subnets, egress and ingress; a subnet without one "
         "allows everything",
     )
+
+    @property
+    def node(self) -> str:
+        """The node of its router: the only VPC's is `vpc`, that of a VPC called `orders` is `vpc-orders`."""
+        return node_name_of_vpc(self.name)
 
     @property
     def exits(self) -> tuple[Exit, ...]:

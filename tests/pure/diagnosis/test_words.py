@@ -78,7 +78,7 @@ def test_whatever_limits_or_drops_has_words() -> None:
     """Each limiter and each drop counter of the topologies that ship can be told."""
     plans = [build(shipped(path.stem)) for path in SHIPPED]
     assert {limiter.kind for plan in plans for limiter in plan.limiters} <= set(limiting_kinds())
-    assert {counter.kind for plan in plans for counter in plan.barriers} == set(DROPS)
+    assert {counter.kind for plan in plans for counter in plan.barriers} <= set(DROPS)
 
 
 ROOMS = ("diagnosis", "trace", "report/tables.py", "runs/compare.py", "cli/burst_report.py", "cli/why.py")

@@ -285,7 +285,7 @@ def with_target_limit(topology: Topology, connections: int) -> Topology:
     """The same with such a limit of its interface endpoint's load balancer."""
     (endpoint,) = topology.interface_endpoints
     limited = endpoint.model_copy(update={"connections_per_target": connections})
-    vpc = topology.vpc.model_copy(update={"interface_endpoints": (limited,)})
+    vpc = topology.vpcs[0].model_copy(update={"interface_endpoints": (limited,)})
     return topology.model_copy(update={"vpc": vpc})
 
 
