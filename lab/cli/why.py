@@ -283,13 +283,13 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
     from lab.kernel.namespaces import Namespaces
     from lab.lab import Lab
     from lab.observe.drops import dropped_packets
-    from lab.trace import KernelView, Scene, Surroundings, end_of, follow
+    from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow
 
     end = end_of(connection)
     lab = Lab.find(name).require_complete()
     with _readable(lab), Namespaces() as namespaces:
         around = Surroundings(dropped_packets(namespaces, lab.plan.barriers), lab.impairments())
-        traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
+        traces = follow(TracedLab(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
     if as_json:
         print_json(
             {"schema": 1, "lab": lab.name, "connection": connection, "traces": [each.to_json() for each in traces]}

@@ -10,10 +10,9 @@ from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.observe.limits import Limit, limits_of
 from lab.paths.dead_ends import DeadEnd
-from lab.paths.ways import Way
+from lab.paths.path import Path
 from lab.plan.objects import Plan
 from lab.schema.firewall import Transport
-from lab.schema.names import VPC
 from lab.slots.limiter import OTHER_DESTINATIONS
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
 from lab.trace.values import Hop, Outcome
@@ -37,7 +36,8 @@ class Found:
     protocol: Transport
     gateway: str
     server: str | None
-    way: Way | None
+    path: Path | None
+    """None to a destination that the topology does not name."""
     hops: tuple[Hop, ...]
 
     @property
@@ -47,9 +47,9 @@ class Found:
         return tuple(each for each in self.hops if each.node in names)
 
     @property
-    def wall(self) -> DeadEnd | None:
+    def dead_end(self) -> DeadEnd | None:
         """Where the topology ends it, whatever the limits."""
-        return self.way.dead_end if self.way else None
+        return self.path.dead_end if self.path else None
 
 
 def conclude(found: Found) -> Conclusion:
@@ -86,28 +86,28 @@ def _limit(found: Found, node: str) -> Limit | None:
 
 def _stopped(found: Found) -> Conclusion | None:
     """By a missing route or a firewall, as its counter proves."""
-    wall = found.wall
-    if wall is None:
+    dead_end = found.dead_end
+    if dead_end is None:
         return None
-    packets = sum(packets for drop, packets in found.around.dropped.items() if drop.point == wall.point)
-    if not packets or _has_passed(found, wall):
+    packets = sum(packets for drop, packets in found.around.dropped.items() if drop.point == dead_end.point)
+    if not packets or _has_passed(found, dead_end):
         return None
-    what = "answers" if wall.answers else "packets"
+    what = "answers" if dead_end.answers else "packets"
     known = any(each.entry or each.socket for each in found.hops)
     it = "It died" if known else "Nothing is known of it; if it was tried, it died"
-    sentence = f"{it} at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all."
-    return "stopped", wall.node, sentence
+    sentence = f"{it} at {dead_end.node}: {dead_end.sentence}, and {packets:,} {what} have been dropped there in all."
+    return "stopped", dead_end.node, sentence
 
 
-def _has_passed(found: Found, wall: DeadEnd) -> bool:
-    """Whether it got further than the wall, which is newer then, or not even as far."""
+def _has_passed(found: Found, dead_end: DeadEnd) -> bool:
+    """Whether it got further than the drop, which is newer then, or not even as far."""
     tracking = found.tracking
-    if wall.node != VPC:
+    if dead_end.node == found.gateway:
         return any(each.entry for each in tracking)
     if _never_left(found):
         return True
     answered = bool(tracking[0].entry and tracking[0].entry.answered)
-    return answered if wall.answers else answered or any(each.entry for each in tracking[1:])
+    return answered if dead_end.answers else answered or any(each.entry for each in tracking[1:])
 
 
 def _never_left(found: Found) -> bool:
@@ -129,8 +129,8 @@ def _unseen(found: Found) -> Conclusion | None:
             f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST."
         )
         return "forgotten", found.tracking[0].node, sentence
-    wall = found.wall
-    but = f" It would not get through: {wall.sentence}." if wall else ""
+    dead_end = found.dead_end
+    but = f" It would not get through: {dead_end.sentence}." if dead_end else ""
     sentence = (
         f"{_names(found.tracking)} {'has' if len(found.tracking) == 1 else 'have'} nothing of it: it was never tried, "
         f"or is closed or forgotten by now (a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
@@ -159,7 +159,7 @@ def _lost_between(found: Found) -> Conclusion | None:
         return "forgotten", hop.node, sentence
     if faults := list(_faults(found)):
         return "silent", faults[0].node, f"It left {having[-1].node} and did not reach {hop.node}: {_told(faults)}."
-    doubt = found.way.doubt.sentence if found.way and found.way.doubt else "nothing on the way says why"
+    doubt = found.path.doubt.sentence if found.path and found.path.doubt else "nothing on the way says why"
     return "silent", None, f"It left {having[-1].node}, and {hop.node} has nothing of it: {doubt}."
 
 

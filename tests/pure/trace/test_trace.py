@@ -15,7 +15,7 @@ from lab.nodes.build import build
 from lab.plan.objects import DropCounter
 from lab.slots.counters import NatNode
 from lab.topology import Topology
-from lab.trace import Scene, Surroundings, Trace, end_of, follow
+from lab.trace import Surroundings, Trace, TracedLab, end_of, follow
 from tests.support.topologies import shipped
 
 TCP = 6
@@ -72,7 +72,7 @@ def traced(
     """The only trace."""
     made = topology or shipped("two_subnets")
     around = Surroundings(dropped or {}, impairments)
-    (trace,) = follow(Scene(build(made), made, nodes, around), end)
+    (trace,) = follow(TracedLab(build(made), made, nodes, around), end)
     return trace
 
 
@@ -313,11 +313,11 @@ def test_several_connections_of_one_end() -> None:
             found = [entry(SOURCE, BEHIND), entry(SOURCE, BEHIND)._replace(original=Flow(TCP, SOURCE, to))]
             return found if namespace.endswith(ENI) and (protocol, source) == (TCP, SOURCE) else []
 
-    scene = Scene(build(made), made, Both(), Surroundings({}))
-    assert [each.server for each in follow(scene, SOURCE)] == ["cache", store.name]
-    assert [each.server for each in follow(scene, SOURCE, store.name)] == [store.name]
+    lab = TracedLab(build(made), made, Both(), Surroundings({}))
+    assert [each.server for each in follow(lab, SOURCE)] == ["cache", store.name]
+    assert [each.server for each in follow(lab, SOURCE, store.name)] == [store.name]
     with pytest.raises(UsageError, match="no server 'nobody'; known: cache"):
-        follow(scene, SOURCE, "nobody")
+        follow(lab, SOURCE, "nobody")
 
 
 def test_document() -> None:
@@ -354,3 +354,42 @@ def test_what_is_no_end(text: str, said: str) -> None:
 def test_an_end() -> None:
     """An address and a port."""
     assert end_of("100.65.0.0:65535") == (IPv4Address("100.65.0.0"), 65_535)
+
+
+# ── More than one VPC ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("end", [SOURCE, end_of("10.1.1.4:536"), PUBLIC])
+def test_through_a_transit_gateway(end: Endpoint) -> None:
+    """Each VPC and the Transit Gateway between them are on the way, from whichever end one asks."""
+    behind = end_of("10.1.1.4:536")
+    nodes = Nodes({"eni-orders": entry(SOURCE, behind), NATGW: entry(behind, PUBLIC)})
+    trace = traced(nodes, end, topology=shipped("transit_gateway"))
+    assert [(hop.node, hop.kind) for hop in trace.hops] == [
+        ("fn-checkout", "fleet"),
+        ("eni-orders", "hyperplane_eni"),
+        ("vpc-orders", "vpc"),
+        ("tgw", "transit_gateway"),
+        ("vpc-egress", "vpc"),
+        ("natgw", "nat_gateway"),
+        ("srv-cache", "server"),
+    ]
+    assert [hop.text for hop in trace.hops[2:5]] == [
+        "routes cache to tgw, keeps no state",
+        "routes cache to vpc-egress, keeps no state",
+        "routes cache to natgw, keeps no state",
+    ]
+    assert (trace.source, trace.outcome) == (SOURCE, "established")
+
+
+def test_a_transit_gateway_without_a_default_route() -> None:
+    """A connection died there, as its counter proves."""
+    made = shipped("transit_gateway")
+    closed = made.model_copy(
+        update={"transit_gateways": (made.transit_gateways[0].model_copy(update={"default_route": None}),)}
+    )
+    (counter,) = build(closed).barriers
+    nodes = Nodes({"eni-orders": entry(SOURCE, end_of("10.1.1.4:536"), "SYN_SENT", answered=False)})
+    outcome, died_at, conclusion = told(traced(nodes, topology=closed, dropped={counter: 3}))
+    assert (outcome, died_at) == ("stopped", "tgw")
+    assert "the Transit Gateway tgw has no route to cache, and 3 packets have been dropped there" in conclusion
