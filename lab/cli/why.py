@@ -111,8 +111,8 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
 
     lab = Lab.find(name).require_complete()
     topology = lab.topology
-    choose((each.name for each in topology.functions), function, "function")
-    choose((each.name for each in topology.servers), server, "server")
+    choose((known.name for known in topology.functions), function, "function")
+    choose((known.name for known in topology.servers), server, "server")
     with _readable(lab):
         resume_collecting(lab)
         with Namespaces() as namespaces:
@@ -213,7 +213,7 @@ def _name(account: LimitAccount) -> str:
 
 
 def _show_headroom(others: Iterable[LimitAccount]) -> None:
-    rows = [(_name(each), each.limit.size, each.held, each.free) for each in others]
+    rows = [(_name(account), account.limit.size, account.held, account.free) for account in others]
     if rows:
         _title("Refused nothing:")
         table(("limiter", "#limit", "#held", "#free"), rows)
@@ -224,11 +224,11 @@ def _show_evidence(found: Explanation) -> None:
         return
     _title("The evidence:" if found.run is None else "The evidence, as the commands show it in that lab:")
     alike = _alike(found)
-    for each in found.evidence:
-        if each.node not in alike:
-            value = "" if each.value is None else f": {each.value:,}"
-            say(f"{each.node}, {each.what}{value}")
-            verbatim(f"    {each.command}")
+    for measurement in found.evidence:
+        if measurement.node not in alike:
+            value = "" if measurement.value is None else f": {measurement.value:,}"
+            say(f"{measurement.node}, {measurement.what}{value}")
+            verbatim(f"    {measurement.command}")
     if alike:
         say(f"The same commands show it of {', '.join(alike)}; --json has them all.")
 
@@ -236,8 +236,8 @@ def _show_evidence(found: Explanation) -> None:
 def _alike(found: Explanation) -> list[str]:
     """Nodes whose evidence looks like that of one of their kind before them: seven ENIs would fill two screens."""
     kinds: dict[str, str] = {}
-    told = {each.node for each in found.evidence}
-    nodes = {each.limit.first.place: each.limit.first.kind for each in (*found.refusing, *found.others)}
+    told = {measurement.node for measurement in found.evidence}
+    nodes = {account.limit.first.place: account.limit.first.kind for account in (*found.refusing, *found.others)}
     for node, kind in nodes.items():
         if node in told:
             kinds.setdefault(kind, node)
@@ -248,8 +248,8 @@ def _show_cloudwatch(found: Explanation) -> None:
     _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
     if found.metrics:
         table(
-            ("metric", *(f"#{each.node}" for each in found.metrics)),
-            ((name, *(each.values[name] for each in found.metrics)) for name in found.metrics[0].values),
+            ("metric", *(f"#{shown.node}" for shown in found.metrics)),
+            ((name, *(shown.values[name] for shown in found.metrics)) for name in found.metrics[0].values),
         )
     say(found.blind_spot)
 
@@ -258,10 +258,10 @@ def _show_remedies(found: Explanation) -> None:
     question = found.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
     say(_threshold(found))
-    for each in found.remedies:
-        bullet(each.sentence)
-        if each.effect == "raises":
-            verbatim(f"      {each.change}")
+    for remedy in found.remedies:
+        bullet(remedy.sentence)
+        if remedy.effect == "raises":
+            verbatim(f"      {remedy.change}")
 
 
 def _threshold(found: Explanation) -> str:
@@ -292,7 +292,7 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
         traces = follow(TracedLab(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
     if as_json:
         print_json(
-            {"schema": 1, "lab": lab.name, "connection": connection, "traces": [each.to_json() for each in traces]}
+            {"schema": 1, "lab": lab.name, "connection": connection, "traces": [trace.to_json() for trace in traces]}
         )
         return
     for index, trace in enumerate(traces):
@@ -302,7 +302,7 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
 
 
 def _show_trace(trace: Trace) -> None:
-    width = max((len(each.node) for each in trace.hops), default=0)
+    width = max((len(hop.node) for hop in trace.hops), default=0)
     for hop in trace.hops:
         say(f"{hop.node:{width}}  {hop.text}", style="red" if hop.node == trace.died_at else None)
     alive = trace.outcome in ("established", "half_open", "closing")

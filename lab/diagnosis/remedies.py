@@ -63,8 +63,8 @@ def remedies(
     None is the first function, and the first server. UsageError for names that the topology has not.
     """
     question = Question(
-        choose((each.name for each in topology.functions), function, "function"),
-        choose((each.name for each in topology.servers), server, "server"),
+        choose((known.name for known in topology.functions), function, "function"),
+        choose((known.name for known in topology.servers), server, "server"),
         protocol,
     )
     before = threshold(topology, question)

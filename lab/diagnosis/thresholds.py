@@ -28,7 +28,7 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     turns = len(ways(topology, question.function, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck
     soon = _predicted(topology, question, at + turns, in_use)
-    nodes = tuple(each.node for each in soon.limiters if each.refused and each.kind == kind)
+    nodes = tuple(load.node for load in soon.limiters if load.refused and load.kind == kind)
     return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(found.dead_ends), None))
 
 

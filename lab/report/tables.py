@@ -30,7 +30,7 @@ def tables(run: Run) -> tuple[Table, ...]:
         _tracking(result),
         _remedies(run),
     )
-    return tuple(each for each in made if each.rows)
+    return tuple(table for table in made if table.rows)
 
 
 def _predicted(result: BurstResult) -> Table:
@@ -77,16 +77,16 @@ def _measured(result: BurstResult) -> Iterator[str]:
 
 
 def _limits(result: BurstResult) -> Table:
-    several = len({each.destination for each in result.limits if each.destination}) > 1
+    several = len({limit.destination for limit in result.limits if limit.destination}) > 1
     rows = (
         row(
-            " ".join(filter(None, (each.node, each.eip, f"to {each.destination}" if several else None))),
-            each.limit,
-            number(each.peak, "bad" if each.peak >= each.limit else ""),
-            number(each.dropped_connections, "bad"),
-            number(each.dropped_packets, "bad"),
+            " ".join(filter(None, (limit.node, limit.eip, f"to {limit.destination}" if several else None))),
+            limit.limit,
+            number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
+            number(limit.dropped_connections, "bad"),
+            number(limit.dropped_packets, "bad"),
         )
-        for each in result.limits
+        for limit in result.limits
     )
     return Table(
         "Limits",
@@ -102,13 +102,13 @@ def _latencies(result: BurstResult) -> Table:
     return Table(
         "Latencies",
         ("", "#half within", "#90 % within", "#99 % within", "#99.9 % within", "#at most"),
-        tuple(_latency(name, each) for name, each in known if each),
+        tuple(_latency(name, percentiles) for name, percentiles in known if percentiles),
         "As the clients saw them, retransmissions included.",
     )
 
 
-def _latency(name: str, each: Percentiles) -> tuple[Cell, ...]:
-    times_ms = (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)
+def _latency(name: str, percentiles: Percentiles) -> tuple[Cell, ...]:
+    times_ms = (percentiles.p50_ms, percentiles.p90_ms, percentiles.p99_ms, percentiles.p999_ms, percentiles.max_ms)
     return row(name, *(f"{value:,.1f} ms" for value in times_ms))
 
 
@@ -116,7 +116,7 @@ def _stops(result: BurstResult) -> Table:
     return Table(
         "Dropped for another reason than a limit",
         ("node", "reason", "of", "what", "#dropped packets", "what would let them pass"),
-        tuple(_stop(each) for each in result.stops),
+        tuple(_stop(drop) for drop in result.stops),
         wide=True,
     )
 
@@ -135,7 +135,7 @@ def _remedies(run: Run) -> Table:
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
-        tuple(_remedy(each) for each in found if each.effect in _TOLD),
+        tuple(_remedy(remedy) for remedy in found if remedy.effect in _TOLD),
         "How many connections are held when the first is lost, with all slots free: predicted for the changed "
         "topology. lab why has each change in the topology's words.",
         wide=True,
@@ -155,10 +155,10 @@ def _remedy(remedy: Remedy) -> tuple[Cell, ...]:
 
 
 def _tracking(result: BurstResult) -> Table:
-    left = [each for each in result.tracking if each.slots or each.conntrack]
+    left = [tracking for tracking in result.tracking if tracking.slots or tracking.conntrack]
     return Table(
         "Left when all was closed",
         ("node", "#slots", "#conntrack entries"),
-        tuple(row(each.node, each.slots, each.conntrack) for each in left),
+        tuple(row(tracking.node, tracking.slots, tracking.conntrack) for tracking in left),
         "Connections that nobody closes, such as half-open ones, hold their slot until a timeout.",
     )

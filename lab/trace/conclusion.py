@@ -43,8 +43,8 @@ class Found:
     @property
     def tracking(self) -> tuple[Hop, ...]:
         """Of the nodes that keep state, in their order."""
-        names = {each.node for each in self.plan.nat_nodes}
-        return tuple(each for each in self.hops if each.node in names)
+        names = {node.node for node in self.plan.nat_nodes}
+        return tuple(hop for hop in self.hops if hop.node in names)
 
     @property
     def dead_end(self) -> DeadEnd | None:
@@ -58,7 +58,7 @@ def conclude(found: Found) -> Conclusion:
 
 
 def _refused(found: Found) -> Conclusion | None:
-    hop = next((each for each in found.tracking if each.refused_ago_s is not None), None)
+    hop = next((hop for hop in found.tracking if hop.refused_ago_s is not None), None)
     if hop is None:
         return None
     limit = _limit(found, hop.node)
@@ -93,7 +93,7 @@ def _stopped(found: Found) -> Conclusion | None:
     if not packets or _has_passed(found, dead_end):
         return None
     what = "answers" if dead_end.answers else "packets"
-    known = any(each.entry or each.socket for each in found.hops)
+    known = any(hop.entry or hop.socket for hop in found.hops)
     it = "It died" if known else "Nothing is known of it; if it was tried, it died"
     sentence = f"{it} at {dead_end.node}: {dead_end.sentence}, and {packets:,} {what} have been dropped there in all."
     return "stopped", dead_end.node, sentence
@@ -103,11 +103,11 @@ def _has_passed(found: Found, dead_end: DeadEnd) -> bool:
     """Whether it got further than the drop, which is newer then, or not even as far."""
     tracking = found.tracking
     if dead_end.node == found.gateway:
-        return any(each.entry for each in tracking)
+        return any(hop.entry for hop in tracking)
     if _never_left(found):
         return True
     answered = bool(tracking[0].entry and tracking[0].entry.answered)
-    return answered if dead_end.answers else answered or any(each.entry for each in tracking[1:])
+    return answered if dead_end.answers else answered or any(hop.entry for hop in tracking[1:])
 
 
 def _never_left(found: Found) -> bool:
@@ -116,14 +116,14 @@ def _never_left(found: Found) -> bool:
 
 
 def _unseen(found: Found) -> Conclusion | None:
-    if any(each.entry for each in found.tracking):
+    if any(hop.entry for hop in found.tracking):
         return None
     if not found.tracking:
-        socket = next((each.socket for each in found.hops if each.socket), None)
+        socket = next((hop.socket for hop in found.hops if hop.socket), None)
         live = f"its socket is {socket}" if socket else "no socket has it now"
         outcome: Outcome = "established" if socket == "ESTABLISHED" else "never_seen"
         return outcome, None, f"Nothing tracks it: no ENI and no NAT gateway is on its way; {live}."
-    if any(each.socket == "ESTABLISHED" for each in found.hops[:1]):
+    if any(hop.socket == "ESTABLISHED" for hop in found.hops[:1]):
         sentence = (
             f"{_names(found.tracking)} forgot it: its socket is still open, so it was idle for longer than "
             f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST."
@@ -141,8 +141,8 @@ def _unseen(found: Found) -> Conclusion | None:
 
 def _lost_between(found: Found) -> Conclusion | None:
     """One node has it and another has not."""
-    without = [each for each in found.tracking if each.entry is None]
-    having = [each for each in found.tracking if each.entry is not None]
+    without = [hop for hop in found.tracking if hop.entry is None]
+    having = [hop for hop in found.tracking if hop.entry is not None]
     if not without or not having:
         return None
     entry, hop = having[0].entry, without[0]
@@ -165,7 +165,7 @@ def _lost_between(found: Found) -> Conclusion | None:
 
 def _unanswered(found: Found) -> Conclusion | None:
     """All nodes have it, and no answer came back to the first."""
-    first = next((each.entry for each in found.tracking), None)
+    first = next((hop.entry for hop in found.tracking), None)
     if first is None or first.answered:
         return None
     last = found.tracking[-1]
@@ -180,39 +180,39 @@ def _unanswered(found: Found) -> Conclusion | None:
 
 def _faults(found: Found) -> Iterator[Impairment]:
     """What somebody has set on the nodes on its way, those first that lose packets."""
-    on_the_way = {"svc", "inet", *(each.node for each in found.hops)}
-    here = [each for each in found.around.impairments if each.node in on_the_way]
-    return iter(sorted(here, key=lambda each: (not each.faults.silence, not each.faults.loss_percent)))
+    on_the_way = {"svc", "inet", *(hop.node for hop in found.hops)}
+    here = [fault for fault in found.around.impairments if fault.node in on_the_way]
+    return iter(sorted(here, key=lambda fault: (not fault.faults.silence, not fault.faults.loss_percent)))
 
 
 def _told(faults: list[Impairment]) -> str:
-    return "; ".join(f"{each.node} {each.interface} is set to {each.faults} (lab impair)" for each in faults)
+    return "; ".join(f"{fault.node} {fault.interface} is set to {fault.faults} (lab impair)" for fault in faults)
 
 
 def _alive(found: Found) -> Conclusion:
     """All nodes have it, and it was answered."""
-    states = [each.entry.state for each in found.tracking if each.entry]
+    states = [hop.entry.state for hop in found.tracking if hop.entry]
     ends = _ends(found)
     if all(state in _ALIVE for state in states):
         return "established", None, f"It is established{ends}."
     if any(state in _HALF_OPEN for state in states):
         return "half_open", None, f"It is half-open: answered, and its handshake is not complete{ends}."
-    left_s = max(each.entry.timeout_s for each in found.tracking if each.entry)
+    left_s = max(hop.entry.timeout_s for hop in found.tracking if hop.entry)
     return "closing", None, f"It is being closed ({', '.join(states)}) and keeps its slots for {left_s} s at most."
 
 
 def _ends(found: Found) -> str:
     """`, and the server sees it as 198.51.100.1:2785`."""
-    seen = next((each.leaves_as for each in reversed(found.tracking) if each.leaves_as), None)
+    seen = next((hop.leaves_as for hop in reversed(found.tracking) if hop.leaves_as), None)
     return f"; {found.server or 'the server'} sees it as {seen}" if seen else ""
 
 
 def _names(hops: tuple[Hop, ...] | list[Hop]) -> str:
-    return " and ".join(each.node for each in hops)
+    return " and ".join(hop.node for hop in hops)
 
 
 def _idle(found: Found, node: str) -> str:
-    timeout_s = next(each.idle_timeout_s for each in found.plan.nat_nodes if each.node == node)
+    timeout_s = next(known.idle_timeout_s for known in found.plan.nat_nodes if known.node == node)
     return f"{timeout_s} s"
 
 

@@ -49,7 +49,7 @@ def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace,
     UsageError for a server that the topology has not.
     """
     if to is not None:
-        choose((each.name for each in lab.topology.servers), to, "server")
+        choose((known.name for known in lab.topology.servers), to, "server")
     starts = tuple(_starts(lab, end))
     if not starts:
         return (_unknown_end(lab, end),)
@@ -108,7 +108,7 @@ def _gateway_of(lab: TracedLab, fleet: FleetPlan, address: IPv4Address) -> str |
         # Behind the environments of the rings are as many for real sockets (`lab.plan.addressing`).
         if path.first_address <= address < path.first_address + 2 * path.environments:
             return path.eni
-    own = next(each for each in lab.plan.nodes if each.namespace == fleet.namespace)
+    own = next(known for known in lab.plan.nodes if known.namespace == fleet.namespace)
     return fleet.paths[0].eni if str(address) in own.addresses else None
 
 
@@ -117,7 +117,7 @@ def _entries_to(lab: TracedLab, namespace: str, end: Endpoint) -> list[Entry]:
 
 
 def _fleets_of(lab: TracedLab, address: IPv4Address) -> Iterator[FleetPlan]:
-    return (each for each in lab.plan.fleets if _gateway_of(lab, each, address) is not None)
+    return (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, address) is not None)
 
 
 def _ranges(fleet: FleetPlan) -> str:
@@ -126,8 +126,8 @@ def _ranges(fleet: FleetPlan) -> str:
 
 
 def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
-    ranges = "; ".join(f"those of {each.function} have {_ranges(each)}" for each in lab.plan.fleets)
-    owner = next((each for each in lab.plan.nodes if str(end.address) in each.addresses), None)
+    ranges = "; ".join(f"those of {fleet.function} have {_ranges(fleet)}" for fleet in lab.plan.fleets)
+    owner = next((known for known in lab.plan.nodes if str(end.address) in known.addresses), None)
     whose = f"{end.address} is an address of {owner.name}" if owner else f"nobody has the address {end.address}"
     if owner is not None and _leaves_with(lab, owner, end.address):
         whose = f"{owner.name} has no connection from {end}"
@@ -139,7 +139,7 @@ def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
 
 
 def _traces(lab: TracedLab, start: _Start, to: str | None) -> Iterator[Trace]:
-    wanted = next((Endpoint(each.address, each.port) for each in lab.plan.servers if each.name == to), None)
+    wanted = next((Endpoint(known.address, known.port) for known in lab.plan.servers if known.name == to), None)
     for protocol in _TRANSPORTS:
         for destination in dict.fromkeys(_destinations(lab, start, protocol)):
             if wanted in (None, destination):
@@ -148,7 +148,7 @@ def _traces(lab: TracedLab, start: _Start, to: str | None) -> Iterator[Trace]:
 
 def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endpoint]:
     """Where anybody remembers that it went."""
-    nodes = {each.node: each for each in lab.plan.nat_nodes}
+    nodes = {known.node: known for known in lab.plan.nat_nodes}
     # At the ENI the source is the environment's own; further on, what the ENI made of it.
     ends = ((start.gateway, start.source), *((node, start.behind) for node in _exits(lab, start.gateway)))
     for name, source in ends:
@@ -162,7 +162,7 @@ def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endp
                 yield destination
     if start.fleet is not None and protocol == _TCP:
         sockets = lab.view.sockets(start.fleet.namespace)
-        yield from (each.remote for each in sockets if each.local == start.source and each.state != "LISTEN")
+        yield from (socket.remote for socket in sockets if socket.local == start.source and socket.state != "LISTEN")
 
 
 def _exits(lab: TracedLab, gateway: str) -> list[str]:
@@ -178,7 +178,7 @@ def _eni(lab: TracedLab, gateway: str) -> Eni | None:
 
 def _unseen(lab: TracedLab, start: _Start, to: str | None) -> Trace:
     """A trace to where it would go."""
-    server = next(each for each in lab.plan.servers if to in (None, each.name))
+    server = next(known for known in lab.plan.servers if to in (None, known.name))
     return _trace(lab, start, _TCP, Endpoint(server.address, server.port))
 
 
@@ -186,7 +186,7 @@ def _unseen(lab: TracedLab, start: _Start, to: str | None) -> Trace:
 
 
 def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) -> Trace:
-    server = next((each for each in lab.plan.servers if (each.address, each.port) == destination), None)
+    server = next((known for known in lab.plan.servers if (known.address, known.port) == destination), None)
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
     function = start.fleet.function if start.fleet else None
@@ -249,7 +249,7 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
 
 def _untranslated(lab: TracedLab, gateway: str, flow: Flow) -> Endpoint:
     """What an ENI that has forgotten a connection had made of it: its own address, and the port as it was."""
-    node = next(each for each in lab.plan.nodes if each.name == gateway)
+    node = next(known for known in lab.plan.nodes if known.name == gateway)
     return Endpoint(IPv4Address(node.addresses[0]), flow.source.port)
 
 
@@ -266,7 +266,7 @@ def _routing(path: Path, index: int, server: ServerPlan | None) -> str:
 
 
 def _at_fleet(lab: TracedLab, fleet: FleetPlan, flow: Flow, server: ServerPlan | None) -> Hop:
-    node = next(each for each in lab.plan.nodes if each.namespace == fleet.namespace)
+    node = next(known for known in lab.plan.nodes if known.namespace == fleet.namespace)
     name = f" ({server.name})" if server else ""
     state = _socket(lab, fleet.namespace, flow.source, flow.destination) if flow.protocol == _TCP else None
     socket = f", socket {state}" if state else ""
@@ -275,7 +275,7 @@ def _at_fleet(lab: TracedLab, fleet: FleetPlan, flow: Flow, server: ServerPlan |
 
 
 def _socket(lab: TracedLab, namespace: str, local: Endpoint, remote: Endpoint) -> str | None:
-    found = (each.state for each in lab.view.sockets(namespace) if (each.local, each.remote) == (local, remote))
+    found = (socket.state for socket in lab.view.sockets(namespace) if (socket.local, socket.remote) == (local, remote))
     return next(found, None)
 
 
@@ -283,7 +283,7 @@ def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:
     if flow is None:
         return Hop(node.node, node.kind, "has no entry of it")
     entries = lab.view.entries_from(node.namespace, flow.protocol, flow.source)
-    entry = next((each for each in entries if each.original.destination == flow.destination), None)
+    entry = next((known for known in entries if known.original.destination == flow.destination), None)
     if entry is not None:
         slot = _slot(lab, node, entry)
         leaves_as = entry.reply.destination
@@ -296,7 +296,7 @@ def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:
 def _refused_ago_s(lab: TracedLab, node: NatNode, flow: Flow) -> float | None:
     if kind_of(node.kind).refuses_translated:
         to = flow.destination
-        server = next((each for each in lab.plan.servers if (each.address, each.port) == to), None)
+        server = next((known for known in lab.plan.servers if (known.address, known.port) == to), None)
         flow = flow if server is None else flow._replace(destination=_own_end(lab, server))
     return lab.view.refused_ago_s(node, flow)
 
@@ -307,13 +307,15 @@ def _own_end(lab: TracedLab, server: ServerPlan) -> Endpoint:
 
 
 def _node_of(lab: TracedLab, server: ServerPlan) -> NodePlan:
-    return next(each for each in lab.plan.nodes if each.name == node_name_of_server(server.name))
+    return next(known for known in lab.plan.nodes if known.name == node_name_of_server(server.name))
 
 
 def _slot(lab: TracedLab, node: NatNode, entry: Entry) -> str | None:
     """The slot set that the entry's mark names."""
-    rulesets = (each for each in lab.plan.objects if isinstance(each, Ruleset) and each.namespace == node.namespace)
-    by_mark = {mark: name for each in rulesets for name, mark in marks_of(each.text).items()}
+    rulesets = (
+        ruleset for ruleset in lab.plan.objects if isinstance(ruleset, Ruleset) and ruleset.namespace == node.namespace
+    )
+    by_mark = {mark: name for ruleset in rulesets for name, mark in marks_of(ruleset.text).items()}
     return by_mark.get(entry.mark & _SLOT_MASK)
 
 
