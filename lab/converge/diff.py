@@ -30,7 +30,6 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.slots.definitions import definitions
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 
@@ -65,8 +64,7 @@ class Difference:
 
 
 def _table_of(item: Ruleset) -> Hashable:
-    found = definitions(item.text)
-    return item.namespace, found.family, found.table
+    return item.namespace, item.table.family, item.table.name
 
 
 def _itself(item: KernelObject) -> Hashable:

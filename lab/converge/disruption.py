@@ -37,8 +37,8 @@ from lab.plan.objects import (
     VethPair,
 )
 from lab.schema.firewall import Transport
-from lab.slots.definitions import sets_lost, sets_of
 from lab.slots.limiter import Limiter
+from lab.slots.nft import sets_lost
 from lab.topology import Topology
 
 __all__ = ["Breakage", "Held", "breakages", "cut_off", "newly_limited", "sets_to_rebuild"]
@@ -234,7 +234,7 @@ def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
 def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
     """Namespace and name of every set of a plan."""
     rulesets = (each for each in plan.objects if isinstance(each, Ruleset))
-    return frozenset((each.namespace, name) for each in rulesets for name in sets_of(each.text))
+    return frozenset((each.namespace, name) for each in rulesets for name in each.table.sets)
 
 
 def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
@@ -301,7 +301,7 @@ def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
         (change.old.namespace, name)
         for change in found.changed
         if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset)
-        for name in sets_lost(change.old.text, change.new.text)
+        for name in sets_lost(change.old.table, change.new.table)
     }
     kept = _sets(new)
     for limiter in dict.fromkeys((*held.plan.limiters, *(each.limiter for each in held.readings))):
@@ -333,7 +333,7 @@ def _of(limiter: Limiter) -> str:
 def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
     gone = found.namespaces_gone
     for item in found.removed:
-        if isinstance(item, Ruleset) and not sets_of(item.text):
+        if isinstance(item, Ruleset) and not item.table.sets:
             continue  # it holds nothing: what it dropped passes
         # What names a node that goes is no news beside that.
         if isinstance(item, Namespace) or not gone & held.places_of(item):

@@ -19,6 +19,7 @@ from lab.plan.objects import DropCounter
 from lab.schema.drops import DropPoint
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
 from lab.schema.words import LAST_PORT
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
@@ -32,7 +33,7 @@ _ALL_PORTS = (0, LAST_PORT)
 class Gate:
     """The nft text of something that drops packets: what a table defines for it, the rules that lead there."""
 
-    definitions: tuple[str, ...]
+    definitions: tuple[nft.Part, ...]
     rules: tuple[str, ...]
     counter: DropCounter
 
@@ -97,7 +98,7 @@ def missing_route(
     ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
     rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
     counted = DropCounter(drop.node, drop.kind, drop.name, namespace=namespace, table=table, counter=counter)
-    return Gate((f"counter {counter} {{ }}",), (rule,), counted)
+    return Gate((nft.Counter(counter),), (rule,), counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,11 @@ def _listed(ports: Iterable[SubnetPort]) -> str:
     return f"{{ {quoted} }}"
 
 
-def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[str, str]:
+def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[nft.Counter, nft.Chain]:
     """A counter, and the chain of the same name: whatever it does not return has been counted and dropped."""
     drop = f"counter name {name} drop"
     judged = (" ".join((*_match(rule, direction), "return" if rule.action == "allow" else drop)) for rule in rules)
-    return f"counter {name} {{ }}", slots.chain(name, *judged, drop)
+    return nft.Counter(name), nft.chain(name, *judged, drop)
 
 
 def _match(rule: Rule, direction: Direction) -> Iterator[str]:

@@ -22,6 +22,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
+from lab.slots import nft
 from lab.slots.limiter import Limiter
 from lab.slots.ruleset import SlotSet
 from traffic.spec import ENGINE_DSCP
@@ -104,15 +105,9 @@ def through(link: Link, destination: IPv4Network, via: IPv4Address) -> Iterator[
 
 def ring_owns_marked(name: str) -> Ruleset:
     """The kernel leaves the packet engine's marked frames to the AF_PACKET rings, which see them before this hook."""
-    text = (
-        "table ip packet_engine {\n"
-        "  chain marked_frames {\n"
-        "    type filter hook prerouting priority raw; policy accept;\n"
-        f"    ip dscp {ENGINE_DSCP} drop\n"
-        "  }\n"
-        "}\n"
-    )
-    return Ruleset(name, text)
+    hook = "type filter hook prerouting priority raw; policy accept;"
+    chain = nft.chain("marked_frames", f"ip dscp {ENGINE_DSCP} drop", hook=hook)
+    return Ruleset(name, nft.table("packet_engine", chain))
 
 
 def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:

@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 from lab.schema.drops import DropPoint
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
+from lab.slots.nft import Table
 from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
 
 __all__ = [
@@ -177,11 +178,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """An nftables ruleset in nft's own text (its JSON loses the `dynamic` flag in nft 1.0.6)."""
+    """An nftables ruleset: one table."""
 
     namespace: str
-    text: str
+    table: Table
     kind: Literal["ruleset"] = "ruleset"
+
+    @property
+    def text(self) -> str:
+        """What `nft -f -` reads."""
+        return self.table.text
 
 
 @dataclass(frozen=True, slots=True)

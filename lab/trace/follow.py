@@ -18,8 +18,7 @@ from lab.paths.routes import exit_nodes, paths
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.schema.firewall import Transport
 from lab.schema.names import NO_ROUTE, node_name_of_server
-from lab.slots.counters import NatNode
-from lab.slots.definitions import marks_of
+from lab.slots.counters import SLOT_MASK, NatNode
 from lab.topology import Eni, Topology, hyperplane_enis
 from lab.trace.conclusion import Found, conclude
 from lab.trace.values import Hop, Trace
@@ -29,8 +28,6 @@ __all__ = ["TracedLab", "follow"]
 
 _TCP, _UDP = 6, 17
 _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
-_SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,11 +309,13 @@ def _node_of(lab: TracedLab, server: ServerPlan) -> NodePlan:
 
 def _slot(lab: TracedLab, node: NatNode, entry: Entry) -> str | None:
     """The slot set that the entry's mark names."""
-    rulesets = (
-        ruleset for ruleset in lab.plan.objects if isinstance(ruleset, Ruleset) and ruleset.namespace == node.namespace
+    tables = (
+        ruleset.table
+        for ruleset in lab.plan.objects
+        if isinstance(ruleset, Ruleset) and ruleset.namespace == node.namespace
     )
-    by_mark = {mark: name for ruleset in rulesets for name, mark in marks_of(ruleset.text).items()}
-    return by_mark.get(entry.mark & _SLOT_MASK)
+    by_mark = {mark: name for table in tables for name, mark in table.marks.items()}
+    return by_mark.get(entry.mark & SLOT_MASK)
 
 
 def _entry_text(entry: Entry, slot: str | None) -> str:

@@ -25,6 +25,7 @@ from lab.nodes import firewalls, parts
 from lab.plan import addressing
 from lab.plan.layout import EniLayout, Layout
 from lab.plan.objects import NatNode, Neighbour, NodePlan, Route, Ruleset
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
 from lab.topology import HyperplaneEniSettings, Server
@@ -118,19 +119,17 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}_{number}"
 
 
-def _admission(settings: HyperplaneEniSettings, sets: Sequence[slots.SlotSet], number: int) -> Iterator[str]:
+def _admission(settings: HyperplaneEniSettings, sets: Sequence[slots.SlotSet], number: int) -> Iterator[nft.Part]:
     """The chain that admits to ENI `number`, and what leads from there to the next one."""
     slot_set, following = sets[number - 1], number + 1
     admit = _numbered("admit", number)
     if settings.eni_scaling is None or following > len(sets):
-        yield slots.chain(admit, *slot_set.admit(), f"goto refuse_{slot_set.name}")
+        yield nft.chain(admit, *slot_set.admit(), f"goto refuse_{slot_set.name}")
         return
     asked, growing = f"asked_{following}", f"growing_{following}"
-    yield f"set {asked} {{ type iface_index; size 1; flags dynamic; }}"
-    yield (
-        f"set {growing} {{ type iface_index; size 1; flags dynamic,timeout; timeout {settings.eni_scaling.after_s}s; }}"
-    )
-    yield slots.chain(
+    yield nft.Set(asked, "iface_index", 1)
+    yield nft.Set(growing, "iface_index", 1, timeout=f"{settings.eni_scaling.after_s}s")
+    yield nft.chain(
         admit,
         *slot_set.admit(),
         f"iif @{asked} iif != @{growing} goto admit_{following}",
@@ -165,13 +164,13 @@ def _destinations(layout: Layout) -> Iterator[_Destination]:
             yield _Destination(server, layout.address_of(server), protocol, slot_set)
 
 
-def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[str]:
+def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[nft.Part]:
     """What a new connection's destination has room for."""
     for each in destinations:
         name = each.slot_set.name
-        yield slots.chain(f"admit_{name}", *each.slot_set.admit(), f"goto refuse_{name}")
+        yield nft.chain(f"admit_{name}", *each.slot_set.admit(), f"goto refuse_{name}")
     targets = ", ".join(f"{each.match} : goto admit_{each.slot_set.name}" for each in destinations)
-    yield slots.chain(
+    yield nft.chain(
         "admit",
         f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}",
         *others.admit(),
@@ -217,9 +216,9 @@ def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
     )
 
 
-def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:
+def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: nft.Part) -> nft.Table:
     gates = _gates(layout, eni)
-    return slots.table(
+    return nft.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
@@ -227,10 +226,10 @@ def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *adm
         *admission,
         *(part for gate in gates for part in gate.definitions),
         *slots.forward_chains(sets, eni.service.near.interface, *(rule for gate in gates for rule in gate.rules)),
-        slots.chain(
+        nft.chain(
             "translate",
-            "type nat hook postrouting priority srcnat; policy accept;",
             *_translations(eni, sets),
+            hook="type nat hook postrouting priority srcnat; policy accept;",
         ),
     )
 

@@ -18,6 +18,7 @@ from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ExitLayout, Layout
 from lab.plan.objects import NatNode, NodePlan, Route, Rule, Ruleset
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Server
 
@@ -119,24 +120,21 @@ def _translation(endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
             )
 
 
-def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...]) -> str:
+def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...]) -> nft.Table:
     inner = endpoint.vpc.near.interface
     admitted = ", ".join(f"{slot_set.protocols[0]} : goto admit_{slot_set.name}" for slot_set in sets)
-    return slots.table(
+    return nft.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
-        *(
-            slots.chain(f"admit_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}")
-            for slot_set in sets
-        ),
-        slots.chain("admit", f"meta l4proto vmap {{ {admitted} }}"),
+        *(nft.chain(f"admit_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}") for slot_set in sets),
+        nft.chain("admit", f"meta l4proto vmap {{ {admitted} }}"),
         *slots.forward_chains(sets, inner),
-        slots.chain(
+        nft.chain(
             "translate",
-            "type nat hook prerouting priority dstnat; policy accept;",
             f'iifname "{inner}" ip daddr {endpoint.address} meta l4proto {{ tcp, udp }} th dport {server.port} '
             f"dnat to {server.address}",
+            hook="type nat hook prerouting priority dstnat; policy accept;",
         ),
     )

@@ -12,7 +12,7 @@ from lab.nodes import parts
 from lab.plan import addressing
 from lab.plan.layout import Layout, ResolverLayout
 from lab.plan.objects import DropCounter, Neighbour, NodePlan, Process, Route, Ruleset
-from lab.slots import ruleset as slots
+from lab.slots import nft
 from lab.topology import Subnet
 from traffic.spec import ResolverSpec
 
@@ -58,19 +58,20 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
     An AF_PACKET ring bound to IPv4 is behind this hook and before all others (net/core/dev.c). An interface may send a
     second's packets at once: then its bucket is empty, and fills at the rate (nft_limit.c).
     """
+    interface = resolver.link.near.interface
     yield Ruleset(
         resolver.namespace,
-        slots.table(
+        nft.table(
             TABLE,
-            "counter over_quota { }",
-            f"set interfaces {{ type ipv4_addr; size {_SOURCES}; flags dynamic,timeout; timeout {_FORGET_S}s; }}",
-            slots.chain(
+            nft.Counter("over_quota"),
+            nft.Set("interfaces", "ipv4_addr", _SOURCES, timeout=f"{_FORGET_S}s"),
+            nft.chain(
                 "arriving",
-                f'type filter hook ingress device "{resolver.link.near.interface}" priority filter; policy accept;',
                 # Frames of others come as well, as long as a bridge does not know where they belong.
                 f"ip daddr != {resolver.address} accept",
                 f"update @interfaces {{ ip saddr limit rate over {rate}/second burst {rate} packets }} "
                 "counter name over_quota drop",
+                hook=f'type filter hook ingress device "{interface}" priority filter; policy accept;',
             ),
             family="netdev",
         ),

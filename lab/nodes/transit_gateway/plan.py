@@ -13,7 +13,7 @@ from lab.plan.addressing import subnet_router
 from lab.plan.layout import Layout, TransitGatewayLayout
 from lab.plan.objects import NodePlan, Route, Ruleset
 from lab.schema.drops import DropPoint
-from lab.slots import ruleset as slots
+from lab.slots import nft
 
 __all__ = ["TABLE", "plan"]
 
@@ -47,5 +47,5 @@ def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
     gate = firewalls.missing_route(drop, interfaces, inside, namespace=at.namespace, table=TABLE)
     hook = "type filter hook prerouting priority filter; policy accept;"
     yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
-    yield Ruleset(at.namespace, slots.table(TABLE, *gate.definitions, slots.chain("routes", hook, *gate.rules)))
+    yield Ruleset(at.namespace, nft.table(TABLE, *gate.definitions, nft.chain("routes", *gate.rules, hook=hook)))
     yield gate.counter

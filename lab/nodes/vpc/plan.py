@@ -14,7 +14,7 @@ from lab.plan.layout import Layout, VpcInterface, VpcLayout
 from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
 from lab.schema.drops import DropPoint
 from lab.schema.names import NO_ROUTE
-from lab.slots import ruleset as slots
+from lab.slots import nft
 from lab.topology import Subnet
 
 __all__ = ["TABLE", "plan"]
@@ -78,7 +78,7 @@ def _drops(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.
     if routes or acls:
         yield Ruleset(
             at.namespace,
-            slots.table(
+            nft.table(
                 TABLE,
                 *_hooked("routes", "type filter hook prerouting priority filter; policy accept;", routes),
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
@@ -87,11 +87,11 @@ def _drops(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.
     yield from (gate.counter for gate in (*routes, *acls))
 
 
-def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[str]:
+def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[nft.Part]:
     """A base chain with the rules of these gates, after what they need; nothing without gates."""
     yield from (part for gate in gates for part in gate.definitions)
     if gates:
-        yield slots.chain(name, hook, *(rule for gate in gates for rule in gate.rules))
+        yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
 def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:

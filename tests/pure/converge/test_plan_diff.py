@@ -25,7 +25,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.slots.definitions import sets_lost
+from lab.slots.nft import sets_lost
 from lab.topology import Topology
 from tests.support.topologies import function, nat_gateway, server, topologies, topology
 
@@ -128,7 +128,7 @@ def test_an_addition_touches_nothing_that_is_there(new: Topology) -> None:
     for old, changed in found.changed:
         assert isinstance(changed, Ruleset | ConntrackMax | Process)
         if isinstance(old, Ruleset) and isinstance(changed, Ruleset):
-            assert sets_lost(old.text, changed.text) == frozenset()
+            assert sets_lost(old.table, changed.table) == frozenset()
         if isinstance(changed, Process):
             assert changed.verb == "resolver"
 
