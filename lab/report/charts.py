@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from lab.metrics.numbers import COUNTS
+from lab.nodes.diagnosis import limiting_kinds, words_of
 from lab.report.clock import Clock, bar_width_s, clock_of, per_bar
 from lab.runs import Run
 from lab.slots.limiter import Limiter
@@ -78,12 +79,12 @@ def charts_of(run: Run, bar_s: int | None = None) -> tuple[Chart, ...]:
     clock, bar_s = clock_of(run), bar_s or bar_width_s(run)
     charts = (
         _clients(run),
-        *(_occupancy(run, clock, kind) for kind in _OCCUPANCY if kind != "nat_gateway"),
-        *_nat_gateways(run, clock, bar_s),
+        *(_occupancy(run, clock, kind) for kind, words in limiting_kinds().items() if not words.metrics),
+        *_metered_nodes(run, clock, bar_s),
         _refusals(run, clock, bar_s),
-        _occupancy(run, clock, "nat_gateway"),
+        *(_occupancy(run, clock, kind) for kind, words in limiting_kinds().items() if words.metrics),
     )
-    return tuple(each for each in charts if each is not None)
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def lasts_s(charts: Iterable[Chart]) -> float:
@@ -132,25 +133,6 @@ def _clients(run: Run) -> Chart | None:
 
 # ── What holds a slot ───────────────────────────────────────────────────────────────────────────────────────
 
-_OCCUPANCY = {
-    "hyperplane_eni": (
-        "eni",
-        "The graph that AWS does not show you",
-        "Connections on each Hyperplane ENI, and its limit. No CloudWatch metric has them.",
-    ),
-    "interface_endpoint": (
-        "endpoint",
-        "Through the interface endpoint",
-        "Connections of its load balancer to each target, and their limit.",
-    ),
-    "nat_gateway": (
-        "eip",
-        "Connections of each Elastic IP",
-        "To each destination, and the limit. CloudWatch has only the sum of them all.",
-    ),
-}
-"""Kind of limiter → its figure's kind, title and note."""
-
 
 def _occupancy(run: Run, clock: Clock, kind: str) -> Chart | None:
     limiters = [each for each in _on_the_way(run) if each.kind == kind]
@@ -159,11 +141,11 @@ def _occupancy(run: Run, clock: Clock, kind: str) -> Chart | None:
     used = [(each, line) for each, line in used if line.points]
     if not used:
         return None
-    chart_kind, title, note = _OCCUPANCY[kind]
+    figure = words_of(kind).figure
     named = _distinct([each for each, _ in used])
     shown = tuple(Line(name, line.points) for name, (_, line) in zip(named, used, strict=True))
     limits = tuple(sorted({float(each.limit) for each, _ in used}))
-    return Chart(chart_kind, title, note, (Panel("Connections", "connections", shown, limits),))
+    return Chart(*figure, (Panel("Connections", "connections", shown, limits),))
 
 
 def _held(run: Run, clock: Clock, limiter: Limiter) -> Line:
@@ -198,9 +180,10 @@ def _distinct(limiters: Sequence[Limiter]) -> list[str]:
 # ── What is counted ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _nat_gateways(run: Run, clock: Clock, bar_s: int) -> Iterator[Chart]:
-    """The article's figure 2 for each NAT gateway, in CloudWatch's names."""
-    gateways = list(dict.fromkeys(each.node for each in _on_the_way(run) if each.kind == "nat_gateway"))
+def _metered_nodes(run: Run, clock: Clock, bar_s: int) -> Iterator[Chart]:
+    """The article's figure 2 for each node whose limit CloudWatch's metrics tell of, in their names."""
+    metered = [kind for kind, words in limiting_kinds().items() if words.metrics]
+    gateways = list(dict.fromkeys(limiter.node for limiter in _on_the_way(run) if limiter.kind in metered))
     every = _every(bar_s)
     for index, node in enumerate(gateways):
         known = [(clock.t_s(sample), sample.nodes[node]) for sample in run.samples if node in sample.nodes]

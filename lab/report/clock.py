@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from lab.nodes.registry import kind_of
 from lab.observe.samples import NodeSample, Sample
 from lab.runs import Run
 
@@ -35,7 +36,7 @@ def clock_of(run: Run) -> Clock:
 
     It lies between the last sample in which nothing had passed and the first in which something had.
     """
-    enis = [each.node for each in run.nodes if each.kind == "hyperplane_eni"]
+    enis = [node.node for node in run.nodes if kind_of(node.kind).sees_environments]
     for before, after in pairwise(run.samples):
         if _passed(after) > _passed(run.samples[0]):
             attempted = _attempted(after, enis) - _attempted(run.samples[0], enis)

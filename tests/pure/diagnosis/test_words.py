@@ -81,7 +81,16 @@ def test_whatever_limits_or_drops_has_words() -> None:
     assert {counter.kind for plan in plans for counter in plan.barriers} <= set(DROPS)
 
 
-ROOMS = ("diagnosis", "trace", "report/tables.py", "runs/compare.py", "cli/burst_report.py", "cli/why.py")
+ROOMS = (
+    "diagnosis",
+    "trace",
+    "report/charts.py",
+    "report/clock.py",
+    "report/tables.py",
+    "runs/compare.py",
+    "cli/burst_report.py",
+    "cli/why.py",
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)
