@@ -22,7 +22,7 @@ def proposals(case: Case) -> list[Proposal]:
 
 def _way_through(case: Case) -> Iterator[Proposal]:
     """Past missing routes and firewalls, all of them at a time."""
-    ends = {way.dead_end.sentence: (way.eni, way.dead_end) for way in case.ways if way.eni and way.dead_end}
+    ends = {path.dead_end.sentence: (path.eni, path.dead_end) for path in case.paths if path.eni and path.dead_end}
     if not ends:
         return
     topology, changes = case.topology, []

@@ -22,7 +22,8 @@ from lab.nodes.proposals import Question, Threshold
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
-from lab.paths.ways import DeadEnd, ways
+from lab.paths.dead_ends import DeadEnd
+from lab.paths.routes import paths
 from lab.plan.objects import DropCounter, Plan
 from lab.schema.drops import DropCount
 from lab.slots.counters import NatNode
@@ -185,7 +186,7 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | Non
         through = (
             caller.name
             for caller in topology.functions
-            if any(first.place in way.nodes for way in ways(topology, caller.name, server or servers[0]))
+            if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
         )
         function = _function_of(now, first.place) or next(through, None)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
@@ -214,8 +215,8 @@ def _drops(now: LabNow) -> Iterator[DropCount]:
 def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
     for function in topology.functions:
         for server in topology.servers:
-            for way in ways(topology, function.name, server.name):
-                yield from filter(None, (way.dead_end, way.doubt))
+            for path in paths(topology, function.name, server.name):
+                yield from filter(None, (path.dead_end, path.doubt))
 
 
 def _measured(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.nodes.proposals import Question, Threshold
-from lab.paths.ways import ways
+from lab.paths.routes import paths
 from lab.topology import Topology
 
 __all__ = ["shared_threshold", "threshold"]
@@ -25,7 +25,7 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     if found.unknown or found.drop_threshold is None:
         return Threshold(None, unknown=found.unknown)
     at = found.drop_threshold
-    turns = len(ways(topology, question.function, question.server, question.protocol))
+    turns = len(paths(topology, question.function, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck
     soon = _predicted(topology, question, at + turns, in_use)
     nodes = tuple(load.node for load in soon.limiters if load.refused and load.kind == kind)

@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from typing import Literal, Protocol, cast
 
 from lab.nodes.registry import KINDS
-from lab.paths.ways import Way, ways
+from lab.paths.path import Path
+from lab.paths.routes import paths
 from lab.schema.exits import Exit
 from lab.topology import Eni, Topology
 from traffic.spec import Protocol as Transport
@@ -64,7 +65,7 @@ class Threshold:
 
     @property
     def unlimited(self) -> bool:
-        """Whether no limit is on the way."""
+        """Whether no limit is on the path."""
         return self.held is None and self.unknown is None
 
 
@@ -77,23 +78,23 @@ class Case:
     before: Threshold
 
     @property
-    def ways(self) -> tuple[Way, ...]:
+    def paths(self) -> tuple[Path, ...]:
         """Those of the question's connections."""
-        return ways(self.topology, self.question.function, self.question.server, self.question.protocol)
+        return paths(self.topology, self.question.function, self.question.server, self.question.protocol)
 
     @property
     def exits(self) -> tuple[Exit, ...]:
         """What takes its connections out of the VPCs."""
-        return tuple({way.exit.node: way.exit for way in self.ways if way.exit}.values())
+        return tuple({path.exit.node: path.exit for path in self.paths if path.exit}.values())
 
     def enis(self, through: Exit | None = None) -> list[Eni]:
-        """Those on its ways; of those through an exit if told."""
-        return [way.eni for way in self.ways if way.eni and through in (None, way.exit)]
+        """Those on its paths; of those through an exit if told."""
+        return [path.eni for path in self.paths if path.eni and through in (None, path.exit)]
 
     @property
     def open_enis(self) -> list[Eni]:
         """Those behind which no connection is dropped whatever the limits; all if there are none like that."""
-        return [way.eni for way in self.ways if way.eni and not way.dead_end] or self.enis()
+        return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
 
     @property
     def subnets(self) -> tuple[str, ...]:
