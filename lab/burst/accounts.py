@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, LimitResult, PredictedResult, StopResult
+from lab.burst.result import BurstResult, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
+from lab.observe.drops import DroppedPackets
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.paths.dead_ends import DeadEnd
-from lab.plan.objects import Barrier
+from lab.schema.drops import DropCount
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
 
-__all__ = ["Observation", "assemble", "stops_between"]
+__all__ = ["Observation", "assemble", "drops_between"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Observation:
     """Of the limiters, when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
     first_to_refuse: Reading | None = None
-    stops: Sequence[StopResult] = ()
+    stops: Sequence[DropCount] = ()
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     tracking: Sequence[Tracking] = ()
     incidents: Sequence[str] = ()
@@ -70,28 +71,17 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     )
 
 
-def stops_between(
-    dead_ends: Iterable[DeadEnd], before: Mapping[Barrier, int], after: Mapping[Barrier, int]
-) -> Iterator[StopResult]:
-    """Which barriers dropped something meanwhile, how much, and what would have let it pass.
+def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: DroppedPackets) -> Iterator[DropCount]:
+    """What was dropped meanwhile whatever the limits, and the rule that would have let it pass.
 
     Answers count where this burst's may end: a kernel repeats SYN-ACKs for a minute, so those of another may be dropped
     meanwhile.
     """
-    ends = {(end.node, end.kind, end.name, end.direction, end.answers): end for end in dead_ends}
-    for barrier, packets in after.items():
-        identity = (barrier.node, barrier.kind, barrier.name, barrier.direction, barrier.answers)
-        dropped, end = packets - before.get(barrier, 0), ends.get(identity)
-        if dropped > 0 and (end or not barrier.answers):
-            yield StopResult(
-                node=barrier.node,
-                kind=barrier.kind,
-                name=barrier.name,
-                dropped_packets=dropped,
-                direction=barrier.direction,
-                answers=barrier.answers,
-                cure=end.cure if end else None,
-            )
+    ends = {end.point: end for end in dead_ends}
+    for counter, packets in after.items():
+        end, dropped = ends.get(counter.point), packets - before.get(counter, 0)
+        if dropped > 0 and (end or not counter.answers):
+            yield counter.counted(dropped, end.cure if end else None)
 
 
 def _limit(reading: Reading) -> LimitResult:

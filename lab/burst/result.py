@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -17,7 +18,7 @@ from traffic.result import (
     Timing,
 )
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult", "StopResult"]
+__all__ = ["BurstResult", "LimitResult", "PredictedResult"]
 
 SCHEMA = 1
 
@@ -36,24 +37,6 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StopResult:
-    """What dropped packets during one burst though no limit was reached: a missing route, a firewall's rule."""
-
-    node: str
-    kind: str
-    """`no_route`, `security_group`, `network_acl` or `dns_quota`."""
-    name: str
-    """The subnet, security groups or network ACL that it belongs to; of a quota, how much it allows."""
-    dropped_packets: int
-    direction: str | None = None
-    """Of a network ACL: whether `egress` or `ingress` dropped them."""
-    answers: bool = False
-    """Whether they were the server's answers; their connections held every slot on the way."""
-    cure: str | None = None
-    """The rule that would have let them pass, in the topology's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +63,7 @@ class BurstResult:
     requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]
-    stops: tuple[StopResult, ...]
+    stops: tuple[DropCount, ...]
     bottleneck: str | None
     predicted: PredictedResult
     latency: Latency

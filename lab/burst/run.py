@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 import time
 
-from lab.burst.accounts import Observation, assemble, stops_between
+from lab.burst.accounts import Observation, assemble, drops_between
 from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
@@ -25,7 +25,7 @@ from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
-from lab.observe.barriers import stopped
+from lab.observe.drops import dropped_packets
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -102,7 +102,7 @@ class _Burst:
         self._lost_before = lost(self._plan)
         _forget_refusals(namespaces, self._limiters)
         self._before = read(namespaces, self._limiters)
-        self._stopped_before = stopped(namespaces, self._plan.barriers)
+        self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
         self._not_found_before = ports_not_found(namespaces, self._limiters)
 
     def observe(self) -> Observation:
@@ -117,7 +117,7 @@ class _Burst:
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
             await_free_slots(self._namespaces, self._participants, self._before, StillTaken())
             raise
-        stopped_now = stopped(self._namespaces, self._plan.barriers)
+        dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
         tracking: tuple[Tracking, ...] = ()
         if not self._load.leave_open:
@@ -129,7 +129,7 @@ class _Burst:
             readings=readings,
             readings_before=self._before,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
-            stops=tuple(stops_between(self._participants.dead_ends, self._stopped_before, stopped_now)),
+            stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             ports_not_found=not_found,
             tracking=tracking,
             incidents=(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, number, say, table
+from lab.diagnosis.outcomes import dropped, outcomes, succeeded
 from lab.diagnosis.verdict import judge
-from lab.topology.kinds import one_of
+from lab.nodes.diagnosis import limit_words, limiting_kinds
+from lab.nodes.registry import kind_of
 
 if TYPE_CHECKING:
     from lab.burst.result import BurstResult
@@ -34,29 +36,27 @@ def show(result: BurstResult) -> None:
 
 
 def _show_outcomes(result: BurstResult) -> None:
-    dns, tcp = result.dns, result.tcp
-    rows: list[tuple[str | int | None, ...]] = []
-    if result.dns.asked:
-        rows.append(("DNS", dns.asked, dns.answered, dns.failed, "", ""))
-    what = "connections" if result.protocol == "tcp" else "UDP flows"
-    answered = tcp.half_open or tcp.established
-    rows.append((what, tcp.attempted, answered, tcp.timed_out, tcp.refused, tcp.reset))
-    if result.requests.sent:
-        requests = result.requests
-        rows.append(("requests", requests.sent, requests.answered, requests.sent - requests.answered, "", ""))
-    if result.requests.sent or result.invocations.reused:
-        invocations = result.invocations
-        rows.append(("invocations", invocations.offered, invocations.served, invocations.failed, "", ""))
-    table(("", "#offered", "#half-open" if tcp.half_open else "#succeeded", "#timed out", "#refused", "#reset"), rows)
+    invocations_differ = bool(result.requests.sent or result.invocations.reused)
+    table(
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        (
+            (of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset))
+            for of in outcomes(result)
+            if of.what != "invocations" or invocations_differ
+        ),
+    )
+
+
+def _or_empty(count: int | None) -> int | str:
+    return "" if count is None else count
 
 
 def _show_limits(result: BurstResult) -> None:
-    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
     if not result.limits:
         say("no limiter is on the way")
         return
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
         (
             (
                 " ".join(filter(None, (each.node, each.eip))),
@@ -92,8 +92,9 @@ def _measured(result: BurstResult) -> Iterator[str]:
         late = sum(tcp.established_at_syn[1:])
         yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {late:,} connections were established by one"
     for kind, syns in result.ports_not_found.items():
-        counted = ": its ErrorPortAllocation counts them, too" if kind == "nat_gateway" else ""
-        yield f"{syns:,} SYNs were lost where the kernel's search found no free port in {one_of(kind)}{counted}"
+        words = limit_words(kind)
+        counted = f": its {words.metric} counts them, too" if words and words.metric else ""
+        yield f"{syns:,} SYNs were lost where the kernel's search found no free port in {kind_of(kind).one}{counted}"
     if invocations.reused:
         yield f"{invocations.reused:,} invocations found a connection open, {result.dns.asked:,} made one"
     if invocations.waiting:
@@ -126,31 +127,35 @@ def _show_faults(result: BurstResult) -> None:
         complain(f"the two accounts differ: {text}")
 
 
-_ROWS: tuple[tuple[str, Callable[[BurstResult], int | str | None]], ...] = (
-    ("invocations", lambda result: result.offered),
-    ("served", lambda result: result.invocations.served),
-    ("failed", lambda result: result.invocations.failed),
-    ("connections made", lambda result: result.tcp.attempted),
-    ("connections used again", lambda result: result.invocations.reused),
-    ("connections that timed out", lambda result: result.tcp.timed_out),
-    ("most at a time in an ENI", lambda result: _peak(result, "hyperplane_eni")),
-    ("most at a time in an Elastic IP", lambda result: _peak(result, "nat_gateway")),
-    ("drop threshold", lambda result: result.drop_threshold),
-    ("bottleneck", lambda result: result.bottleneck or "-"),
-)
-
-
-def _peak(result: BurstResult, kind: str) -> int | None:
-    return max((each.peak for each in result.limits if each.kind == kind), default=None)
+def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
+    peaks = {
+        f"most at a time in {words.each}": max(
+            (limit.peak for limit in result.limits if limit.kind == kind), default=None
+        )
+        for kind, words in limiting_kinds().items()
+        if words.each
+    }
+    return {
+        "invocations": result.offered,
+        "served": result.invocations.served,
+        "failed": result.invocations.failed,
+        "connections made": result.tcp.attempted,
+        "connections used again": result.invocations.reused,
+        "connections that timed out": result.tcp.timed_out,
+        **peaks,
+        "drop threshold": result.drop_threshold,
+        "bottleneck": result.bottleneck or "-",
+    }
 
 
 def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
     """The same load without reuse of connections and with it."""
     say(f"{number(without.offered)} invocations in lab {without.lab}, twice", style="bold")
     say()
+    columns = [_side_by_side(result) for result in (without, reused)]
     table(
         ("", "#a connection each", "#connections reused"),
-        ((name, value(without), value(reused)) for name, value in _ROWS),
+        ((name, *(column[name] for column in columns)) for name in columns[0]),
     )
     for name, result in (("A connection for each invocation", without), ("Connections reused", reused)):
         say()

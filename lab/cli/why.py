@@ -15,7 +15,8 @@ from lab.errors import KernelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lab.diagnosis.why import Explanation, LimitAccount
+    from lab.diagnosis.explanation import Explanation
+    from lab.diagnosis.limits import LimitAccount
     from lab.lab import Lab
     from lab.trace import Trace
 
@@ -85,33 +86,43 @@ def _require_alone(**options: str | None) -> None:
 
 
 def _of_run(run: str) -> Explanation:
-    from lab.diagnosis.why import of_run
+    from lab.diagnosis.explanation import of_run
     from lab.runs import load
 
-    return of_run(load(run))
+    recorded = load(run)
+    return of_run(
+        recorded.result,
+        recorded.load,
+        recorded.topology,
+        nodes=recorded.nodes,
+        limiters=recorded.limiters,
+        samples=recorded.samples,
+        began_s=recorded.began_s,
+        run=recorded.id,
+    )
 
 
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
     from lab.capacity.predict import choose
-    from lab.diagnosis.why import LabNow, of_lab
+    from lab.diagnosis.explanation import LabNow, of_lab
     from lab.kernel.netns import Namespaces
     from lab.lab import Lab
-    from lab.observe.barriers import stopped
+    from lab.observe.drops import dropped_packets
 
     lab = Lab.find(name).require_complete()
     topology = lab.topology
-    choose((each.name for each in topology.functions), function, "function")
-    choose((each.name for each in topology.servers), server, "server")
+    choose((known.name for known in topology.functions), function, "function")
+    choose((known.name for known in topology.servers), server, "server")
     with _readable(lab):
         resume_collecting(lab)
         with Namespaces() as namespaces:
-            barriers = stopped(namespaces, lab.plan.barriers)
+            dropped = dropped_packets(namespaces, lab.plan.barriers)
         now = LabNow(
             plan=lab.plan,
             topology=topology,
             readings=lab.readings(),
             samples=lab.samples(),
-            stopped=barriers,
+            dropped=dropped,
             impairments=lab.impairments(),
             lost=tuple(lab.lost()),
         )
@@ -134,7 +145,7 @@ def _explain(found: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    say(found.headline, style="bold red" if found.refusing or found.stops else "bold green")
+    say(found.headline, style="bold red" if found.refusing or found.drops else "bold green")
     for text in found.details:
         say(text)
     _show_refusals(found)
@@ -165,7 +176,7 @@ def _show_refusals(found: Explanation) -> None:
 
 
 def _since(found: Explanation, account: LimitAccount) -> str:
-    from lab.diagnosis.why.limits import RECENT_S
+    from lab.diagnosis.limits import RECENT_S
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:
@@ -196,15 +207,13 @@ _MINUTE_S, _HOUR_S = 60, 3_600
 
 def _name(account: LimitAccount) -> str:
     """`natgw to cache (2 Elastic IPs)`."""
-    first, eips = account.limit.first, len(account.limit.limiters)
-    to = f" to {first.destination}" if first.destination else ""
-    udp = " over UDP" if first.protocol == "udp" else ""
-    several = f" ({eips} Elastic IPs)" if first.eip and eips > 1 else ""
-    return f"{first.node}{to}{udp}{several}"
+    limit = account.limit
+    udp = " over UDP" if limit.first.protocol == "udp" else ""
+    return f"{limit.first.node}{limit.to}{udp}{limit.of_eips}"
 
 
 def _show_headroom(others: Iterable[LimitAccount]) -> None:
-    rows = [(_name(each), each.limit.size, each.held, each.free) for each in others]
+    rows = [(_name(account), account.limit.size, account.held, account.free) for account in others]
     if rows:
         _title("Refused nothing:")
         table(("limiter", "#limit", "#held", "#free"), rows)
@@ -215,11 +224,11 @@ def _show_evidence(found: Explanation) -> None:
         return
     _title("The evidence:" if found.run is None else "The evidence, as the commands show it in that lab:")
     alike = _alike(found)
-    for each in found.evidence:
-        if each.node not in alike:
-            value = "" if each.value is None else f": {each.value:,}"
-            say(f"{each.node}, {each.what}{value}")
-            verbatim(f"    {each.command}")
+    for measurement in found.evidence:
+        if measurement.node not in alike:
+            value = "" if measurement.value is None else f": {measurement.value:,}"
+            say(f"{measurement.node}, {measurement.what}{value}")
+            verbatim(f"    {measurement.command}")
     if alike:
         say(f"The same commands show it of {', '.join(alike)}; --json has them all.")
 
@@ -227,8 +236,8 @@ def _show_evidence(found: Explanation) -> None:
 def _alike(found: Explanation) -> list[str]:
     """Nodes whose evidence looks like that of one of their kind before them: seven ENIs would fill two screens."""
     kinds: dict[str, str] = {}
-    told = {each.node for each in found.evidence}
-    nodes = {each.limit.first.place: each.limit.first.kind for each in (*found.refusing, *found.others)}
+    told = {measurement.node for measurement in found.evidence}
+    nodes = {account.limit.first.place: account.limit.first.kind for account in (*found.refusing, *found.others)}
     for node, kind in nodes.items():
         if node in told:
             kinds.setdefault(kind, node)
@@ -237,10 +246,10 @@ def _alike(found: Explanation) -> list[str]:
 
 def _show_cloudwatch(found: Explanation) -> None:
     _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
-    if found.gateways:
+    if found.metrics:
         table(
-            ("metric", *(f"#{each.node}" for each in found.gateways)),
-            ((name, *(each.values[name] for each in found.gateways)) for name in found.gateways[0].values),
+            ("metric", *(f"#{shown.node}" for shown in found.metrics)),
+            ((name, *(shown.values[name] for shown in found.metrics)) for name in found.metrics[0].values),
         )
     say(found.blind_spot)
 
@@ -249,21 +258,21 @@ def _show_remedies(found: Explanation) -> None:
     question = found.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
     say(_threshold(found))
-    for each in found.remedies:
-        bullet(each.sentence)
-        if each.effect == "raises":
-            verbatim(f"      {each.change}")
+    for remedy in found.remedies:
+        bullet(remedy.sentence)
+        if remedy.effect == "raises":
+            verbatim(f"      {remedy.change}")
 
 
 def _threshold(found: Explanation) -> str:
-    from lab.topology.kinds import in_words
+    from lab.nodes.registry import kind_of
 
     threshold = found.threshold
     if threshold.unknown:
         return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:
         return "No limit is on the way."
-    binds = f"the {in_words(threshold.kind)} binds" if threshold.kind else threshold.dead_end
+    binds = f"the {kind_of(threshold.kind).words} binds" if threshold.kind else threshold.dead_end
     return f"With all slots free, the first connection is lost beyond {number(threshold.held)}: {binds}."
 
 
@@ -273,17 +282,17 @@ def _threshold(found: Explanation) -> str:
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
     from lab.kernel.netns import Namespaces
     from lab.lab import Lab
-    from lab.observe.barriers import stopped
-    from lab.trace import KernelView, Scene, Surroundings, end_of, follow
+    from lab.observe.drops import dropped_packets
+    from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow
 
     end = end_of(connection)
     lab = Lab.find(name).require_complete()
     with _readable(lab), Namespaces() as namespaces:
-        around = Surroundings(stopped(namespaces, lab.plan.barriers), lab.impairments())
-        traces = follow(Scene(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
+        around = Surroundings(dropped_packets(namespaces, lab.plan.barriers), lab.impairments())
+        traces = follow(TracedLab(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
     if as_json:
         print_json(
-            {"schema": 1, "lab": lab.name, "connection": connection, "traces": [each.to_json() for each in traces]}
+            {"schema": 1, "lab": lab.name, "connection": connection, "traces": [trace.to_json() for trace in traces]}
         )
         return
     for index, trace in enumerate(traces):
@@ -293,7 +302,7 @@ def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool)
 
 
 def _show_trace(trace: Trace) -> None:
-    width = max((len(each.node) for each in trace.hops), default=0)
+    width = max((len(hop.node) for hop in trace.hops), default=0)
     for hop in trace.hops:
         say(f"{hop.node:{width}}  {hop.text}", style="red" if hop.node == trace.died_at else None)
     alive = trace.outcome in ("established", "half_open", "closing")

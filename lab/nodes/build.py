@@ -13,8 +13,8 @@ from lab.nodes.registry import KINDS
 from lab.paths.ways import exit_nodes
 from lab.plan.layout import Layout, lay_out
 from lab.plan.objects import (
-    Barrier,
     ConntrackMax,
+    DropCounter,
     FleetPlan,
     KernelObject,
     NatNode,
@@ -64,7 +64,7 @@ def build(topology: Topology, lab: str | None = None, standing: Standing | None 
         limiters=tuple(_only(Limiter, parts)),
         fleets=tuple(_only(FleetPlan, parts)),
         servers=tuple(_only(ServerPlan, parts)),
-        barriers=tuple(_only(Barrier, parts)),
+        barriers=tuple(_only(DropCounter, parts)),
         nat_nodes=tuple(_only(NatNode, parts)),
         standing=Standing(layout.leases.given(), standing.draining),
     )

@@ -15,7 +15,8 @@ from ipaddress import IPv4Network
 from itertools import starmap
 from typing import NamedTuple
 
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
+from lab.schema.drops import DropPoint
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
 from lab.schema.words import LAST_PORT
 from lab.slots import nft
@@ -30,11 +31,11 @@ _ALL_PORTS = (0, LAST_PORT)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Something that drops packets: what a table defines for it, the rules that lead there, and its counter."""
+    """The nft text of something that drops packets: what a table defines for it, the rules that lead there."""
 
     definitions: tuple[nft.Part, ...]
     rules: tuple[str, ...]
-    barriers: tuple[Barrier, ...]
+    counter: DropCounter
 
 
 class SubnetPort(NamedTuple):
@@ -55,7 +56,14 @@ def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) 
     yield Gate(
         _definitions(name, rules, "egress"),
         (f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} jump {name}',),
-        (Barrier(eni.name, "security_group", ", ".join(eni.security_groups), namespace, table, name),),
+        DropCounter(
+            eni.name,
+            "security_group",
+            ", ".join(eni.security_groups),
+            namespace=namespace,
+            table=table,
+            counter=name,
+        ),
     )
 
 
@@ -68,23 +76,29 @@ def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: s
             yield Gate(
                 _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
                 tuple(f"{border} jump {name}" for border in borders),
-                (
-                    Barrier(
-                        vpc.node, "network_acl", judge.acl.name, namespace, table, name, judge.direction, judge.answers
-                    ),
+                DropCounter(
+                    vpc.node,
+                    "network_acl",
+                    judge.acl.name,
+                    judge.direction,
+                    judge.answers,
+                    namespace=namespace,
+                    table=table,
+                    counter=name,
                 ),
             )
 
 
 def missing_route(
-    node: str, name: str, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
+    drop: DropPoint, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
 ) -> Gate:
     """What counts and drops packets that come in by these interfaces and leave the ranges that are inside."""
-    counter = f"no_route_{slots.identifier(name)}"
+    counter = f"no_route_{slots.identifier(drop.name)}"
     ports = ", ".join(f'"{interface}"' for interface in interfaces)
     ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
     rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
-    return Gate((nft.Counter(counter),), (rule,), (Barrier(node, "no_route", name, namespace, table, counter),))
+    counted = DropCounter(drop.node, drop.kind, drop.name, namespace=namespace, table=table, counter=counter)
+    return Gate((nft.Counter(counter),), (rule,), counted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ class NodeKind:
     """Whether its limiters know a connection by the execution environment's own address and port."""
     figure: Figure | None = None
     """None where nothing limits connections."""
+    own_addresses: int = 0
+    """How many of its addresses, the first ones, no connection leaves with: a NAT gateway's address in its subnet."""
+    refuses_translated: bool = False
+    """Whether connections that it refuses have the server's own address already, whatever clients know it by."""
     has_cloudwatch: bool = False
     """Whether CloudWatch has metrics of it."""
     follows_others: bool = False

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from lab.plan.layout import Link
 from lab.plan.objects import (
     Address,
-    Barrier,
+    DropCounter,
     File,
     FleetPlan,
     KernelObject,
@@ -42,7 +42,7 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
+Part = KernelObject | NodePlan | NatNode | Limiter | DropCounter | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 _NO_NAME_SERVER = IPv4Address("127.0.0.1")

@@ -35,6 +35,16 @@ class Limit:
         """What it drops, in a word or three."""
         return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[self.first.protocol]
 
+    @property
+    def to(self) -> str:
+        """` to cache`; nothing where it counts all destinations together."""
+        return f" to {self.first.destination}" if self.first.destination else ""
+
+    @property
+    def of_eips(self) -> str:
+        """` (2 Elastic IPs)`; nothing where it is of one, or of none."""
+        return f" ({len(self.limiters)} Elastic IPs)" if self.first.eip and len(self.limiters) > 1 else ""
+
     def total(self, sample: Sample, numbers: Callable[[Limiter], str], *, held: bool = False) -> int:
         """The sum of what a sample has under these names."""
         node = sample.nodes.get(self.first.place)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
+from lab.schema.drops import DropPoint
 from lab.schema.firewall import (
     CLIENT_PORTS,
     Direction,
@@ -32,18 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["DeadEnd", "Leg", "dead_end"]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadEnd:
-    """Where connections end, whatever the limits: what it is, at which node, and what it belongs to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadEnd(DropPoint):
+    """A drop that the topology predicts: connections end here whatever the limits are."""
 
-    kind: str
-    node: str
-    name: str
     sentence: str
-    direction: Direction | None = None
-    """Of a network ACL: which of its entries drop them."""
-    answers: bool = False
-    """Whether it is the server's answers that end here; their connections hold every slot on the way."""
     certain: bool = True
     """Whether all end here; otherwise their ports or addresses decide, which a topology does not know."""
     cure: str | None = None
@@ -97,7 +91,7 @@ def _dead_ends(
     for leg in legs:
         if leg.far is None:
             sentence = f"the subnet {leg.near.name} has no route to {server.name}"
-            yield DeadEnd("no_route", leg.vpc.node, leg.near.name, sentence)
+            yield DeadEnd(leg.vpc.node, "no_route", leg.near.name, sentence=sentence)
             return
         there, answers = _crossings(leg, leg.far, eni, home, requests)
         yield from (end for crossing in there if (end := _network_acl(crossing, server)))
@@ -105,7 +99,7 @@ def _dead_ends(
     last = legs[-1].transit_gateway
     if last is not None:
         sentence = f"the Transit Gateway {last.name} has no route to {server.name}"
-        yield DeadEnd("no_route", last.node, last.name, sentence)
+        yield DeadEnd(last.node, "no_transit_route", last.name, sentence=sentence)
         return
     yield from (end for crossing in back if (end := _network_acl(crossing, server)))
 
@@ -125,8 +119,8 @@ def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> Dea
     names = ", ".join(eni.security_groups)
     extent = "does not allow" if True not in found else "allows a part of"
     return DeadEnd(
-        kind="security_group",
         node=eni.name,
+        kind="security_group",
         name=names,
         sentence=f"egress of the security-group set {names} {extent} {_to(traffic, server)}",
         certain=True not in found,
@@ -168,8 +162,8 @@ def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
     what = f"the answers of {server.name}" if crossing.answers else _to(traffic, server)
     extent = "forbids" if True not in found else "forbids a part of"
     return DeadEnd(
-        kind="network_acl",
         node=crossing.node,
+        kind="network_acl",
         name=acl.name,
         sentence=f"{crossing.direction} of the network ACL {acl.name} {extent} {what}",
         direction=crossing.direction,

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from lab.schema.drops import DropPoint
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from lab.slots.nft import Table
@@ -20,11 +21,11 @@ from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpe
 
 __all__ = [
     "Address",
-    "Barrier",
     "Bridge",
     "BridgePort",
     "BurstSpec",
     "ConntrackMax",
+    "DropCounter",
     "EniPath",
     "File",
     "FleetPlan",
@@ -239,21 +240,13 @@ class NodePlan:
     """The name that the topology gives it, where that differs (`checkout` for `fn-checkout`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Barrier:
-    """What drops packets whatever the limits of connections, and its counter: a missing route, a firewall's rule."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropCounter(DropPoint):
+    """A drop, and the nft counter that counts its packets."""
 
-    node: str
-    kind: str
-    name: str
-    """What it belongs to: the subnet without a route, the security groups, the network ACL; of a quota, how much."""
     namespace: str
     table: str
     counter: str
-    direction: Literal["egress", "ingress"] | None = None
-    """Of a network ACL."""
-    answers: bool = False
-    """Whether what it drops are servers' answers."""
     family: Literal["ip", "netdev"] = "ip"
     """Of its table."""
 
@@ -304,7 +297,7 @@ class Plan:
     limiters: tuple[Limiter, ...]
     fleets: tuple[FleetPlan, ...]
     servers: tuple[ServerPlan, ...]
-    barriers: tuple[Barrier, ...] = ()
+    barriers: tuple[DropCounter, ...] = ()
     nat_nodes: tuple[NatNode, ...] = ()
     standing: Standing = field(default_factory=Standing)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.burst.result import BurstResult, StopResult
-from lab.diagnosis.why import Remedy, question_of, remedies
+from lab.burst.result import BurstResult
+from lab.diagnosis.drops import cause_in_words
+from lab.diagnosis.explanation import question_of
+from lab.diagnosis.outcomes import Outcome, dropped, outcomes, succeeded
+from lab.diagnosis.remedies import Remedy, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
-from lab.topology.kinds import in_words
+from lab.schema.drops import DropCount
 from traffic.result import Percentiles
 
 __all__ = ["tables"]
@@ -27,7 +30,7 @@ def tables(run: Run) -> tuple[Table, ...]:
         _tracking(result),
         _remedies(run),
     )
-    return tuple(each for each in made if each.rows)
+    return tuple(table for table in made if table.rows)
 
 
 def _predicted(result: BurstResult) -> Table:
@@ -46,25 +49,17 @@ def _predicted(result: BurstResult) -> Table:
 
 
 def _outcomes(result: BurstResult) -> Table:
-    dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
-    rows = []
-    if dns.asked:
-        rows.append(row("DNS", dns.asked, dns.answered, number(dns.failed, "bad"), "", ""))
-    what = "Connections" if result.protocol == "tcp" else "UDP flows"
-    answered = tcp.half_open or tcp.established
-    refused, reset = (number(each, "bad") for each in (tcp.refused, tcp.reset))
-    rows.append(row(what, tcp.attempted, answered, number(tcp.timed_out, "bad"), refused, reset))
-    if requests.sent:
-        missing = number(requests.sent - requests.answered, "bad")
-        rows.append(row("Requests", requests.sent, requests.answered, missing, "", ""))
-    failed = number(invocations.failed, "bad")
-    rows.append(row("Invocations", invocations.offered, invocations.served, failed, "", ""))
     return Table(
         "Outcomes",
-        ("", "#offered", "#half-open" if tcp.half_open else "#succeeded", "#timed out", "#refused", "#reset"),
-        tuple(rows),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        tuple(map(_outcome, outcomes(result))),
         " ".join(_measured(result)),
     )
+
+
+def _outcome(of: Outcome) -> tuple[Cell, ...]:
+    refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:
@@ -82,21 +77,20 @@ def _measured(result: BurstResult) -> Iterator[str]:
 
 
 def _limits(result: BurstResult) -> Table:
-    packets = "packets" if result.resolver == "vpc" else "SYNs" if result.protocol == "tcp" else "datagrams"
-    several = len({each.destination for each in result.limits if each.destination}) > 1
+    several = len({limit.destination for limit in result.limits if limit.destination}) > 1
     rows = (
         row(
-            " ".join(filter(None, (each.node, each.eip, f"to {each.destination}" if several else None))),
-            each.limit,
-            number(each.peak, "bad" if each.peak >= each.limit else ""),
-            number(each.dropped_connections, "bad"),
-            number(each.dropped_packets, "bad"),
+            " ".join(filter(None, (limit.node, limit.eip, f"to {limit.destination}" if several else None))),
+            limit.limit,
+            number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
+            number(limit.dropped_connections, "bad"),
+            number(limit.dropped_packets, "bad"),
         )
-        for each in result.limits
+        for limit in result.limits
     )
     return Table(
         "Limits",
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {packets}"),
+        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
         tuple(rows),
         "The kernel's numbers: slots held at most, and what found no slot.",
     )
@@ -108,13 +102,13 @@ def _latencies(result: BurstResult) -> Table:
     return Table(
         "Latencies",
         ("", "#half within", "#90 % within", "#99 % within", "#99.9 % within", "#at most"),
-        tuple(_latency(name, each) for name, each in known if each),
+        tuple(_latency(name, percentiles) for name, percentiles in known if percentiles),
         "As the clients saw them, retransmissions included.",
     )
 
 
-def _latency(name: str, each: Percentiles) -> tuple[Cell, ...]:
-    times_ms = (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)
+def _latency(name: str, percentiles: Percentiles) -> tuple[Cell, ...]:
+    times_ms = (percentiles.p50_ms, percentiles.p90_ms, percentiles.p99_ms, percentiles.p999_ms, percentiles.max_ms)
     return row(name, *(f"{value:,.1f} ms" for value in times_ms))
 
 
@@ -122,26 +116,26 @@ def _stops(result: BurstResult) -> Table:
     return Table(
         "Dropped for another reason than a limit",
         ("node", "reason", "of", "what", "#dropped packets", "what would let them pass"),
-        tuple(_stop(each) for each in result.stops),
+        tuple(_stop(drop) for drop in result.stops),
         wide=True,
     )
 
 
-def _stop(stop: StopResult) -> tuple[Cell, ...]:
+def _stop(stop: DropCount) -> tuple[Cell, ...]:
     what = "answers" if stop.answers else "requests"
     direction = f"{stop.direction}: {what}" if stop.direction else what
     packets = number(stop.dropped_packets, "bad")
-    return row(stop.node, in_words(stop.kind), stop.name, direction, packets, stop.cure or "")
+    return row(stop.node, cause_in_words(stop), stop.name, direction, packets, stop.cure or "")
 
 
 def _remedies(run: Run) -> Table:
     """Those whose threshold is another one, then those that people try in vain; how to make each is `lab why`'s."""
-    question = question_of(run)
+    question = question_of(run.load, run.topology)
     found = remedies(run.topology, question.function, question.server, question.protocol)
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
-        tuple(_remedy(each) for each in found if each.effect in _TOLD),
+        tuple(_remedy(remedy) for remedy in found if remedy.effect in _TOLD),
         "How many connections are held when the first is lost, with all slots free: predicted for the changed "
         "topology. lab why has each change in the topology's words.",
         wide=True,
@@ -161,10 +155,10 @@ def _remedy(remedy: Remedy) -> tuple[Cell, ...]:
 
 
 def _tracking(result: BurstResult) -> Table:
-    left = [each for each in result.tracking if each.slots or each.conntrack]
+    left = [tracking for tracking in result.tracking if tracking.slots or tracking.conntrack]
     return Table(
         "Left when all was closed",
         ("node", "#slots", "#conntrack entries"),
-        tuple(row(each.node, each.slots, each.conntrack) for each in left),
+        tuple(row(tracking.node, tracking.slots, tracking.conntrack) for tracking in left),
         "Connections that nobody closes, such as half-open ones, hold their slot until a timeout.",
     )

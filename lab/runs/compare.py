@@ -10,6 +10,8 @@ from lab.burst.load import Load
 from lab.burst.options import differences
 from lab.burst.result import BurstResult
 from lab.metrics import total
+from lab.nodes.diagnosis import limiting_kinds
+from lab.nodes.registry import kind_of
 from lab.runs.run import Environment, Run
 from lab.topology import Topology, hyperplane_enis
 from traffic.result import Percentiles
@@ -184,10 +186,12 @@ def _counts(run: Run) -> dict[str, Value]:
         "reused": result.invocations.reused,
         "drop threshold": result.drop_threshold,
         "bottleneck": result.bottleneck,
-        "refused by Hyperplane ENIs": _refused(result, "hyperplane_eni"),
-        "refused by NAT gateways": _refused(result, "nat_gateway"),
-        "refused by interface endpoints": _refused(result, "interface_endpoint"),
-        "ErrorPortAllocation": total("ErrorPortAllocation", _gateways(run), run.samples),
+        **{f"refused by {kind_of(kind).plural}": _refused(result, kind) for kind in limiting_kinds()},
+        **{
+            words.metric: total(words.metric, [node.node for node in run.nodes if node.kind == kind], run.samples)
+            for kind, words in limiting_kinds().items()
+            if words.metric
+        },
         "SYNs whose port search failed": sum(result.ports_not_found.values()),
         "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
@@ -196,10 +200,6 @@ def _counts(run: Run) -> dict[str, Value]:
 
 def _refused(result: BurstResult, kind: str) -> int:
     return sum(each.dropped_connections for each in result.limits if each.kind == kind)
-
-
-def _gateways(run: Run) -> list[str]:
-    return [each.node for each in run.nodes if each.kind == "nat_gateway"]
 
 
 def _timing(result: BurstResult) -> dict[str, Value]:

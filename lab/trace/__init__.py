@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.trace.follow import Scene, follow
+from lab.trace.follow import TracedLab, follow
 from lab.trace.values import Hop, Outcome, Trace, end_of
 from lab.trace.view import KernelView, Surroundings, View
 
-__all__ = ["Hop", "KernelView", "Outcome", "Scene", "Surroundings", "Trace", "View", "end_of", "follow"]
+__all__ = ["Hop", "KernelView", "Outcome", "Surroundings", "Trace", "TracedLab", "View", "end_of", "follow"]

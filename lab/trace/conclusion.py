@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.impair.faults import Impairment
+from lab.nodes.diagnosis import connections
+from lab.nodes.registry import kind_of
+from lab.observe.limits import Limit, limits_of
 from lab.paths.dead_ends import DeadEnd
-from lab.paths.ways import Way
-from lab.plan.objects import Barrier, Plan
+from lab.paths.path import Path
+from lab.plan.objects import Plan
 from lab.schema.firewall import Transport
-from lab.schema.names import VPC
-from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
+from lab.slots.limiter import OTHER_DESTINATIONS
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
-from lab.topology.kinds import one_of
 from lab.trace.values import Hop, Outcome
 from lab.trace.view import Surroundings
 
@@ -35,19 +36,20 @@ class Found:
     protocol: Transport
     gateway: str
     server: str | None
-    way: Way | None
+    path: Path | None
+    """None to a destination that the topology does not name."""
     hops: tuple[Hop, ...]
 
     @property
     def tracking(self) -> tuple[Hop, ...]:
         """Of the nodes that keep state, in their order."""
-        names = {each.node for each in self.plan.nat_nodes}
-        return tuple(each for each in self.hops if each.node in names)
+        names = {node.node for node in self.plan.nat_nodes}
+        return tuple(hop for hop in self.hops if hop.node in names)
 
     @property
-    def wall(self) -> DeadEnd | None:
+    def dead_end(self) -> DeadEnd | None:
         """Where the topology ends it, whatever the limits."""
-        return self.way.dead_end if self.way else None
+        return self.path.dead_end if self.path else None
 
 
 def conclude(found: Found) -> Conclusion:
@@ -56,62 +58,56 @@ def conclude(found: Found) -> Conclusion:
 
 
 def _refused(found: Found) -> Conclusion | None:
-    hop = next((each for each in found.tracking if each.refused_ago_s is not None), None)
+    hop = next((hop for hop in found.tracking if hop.refused_ago_s is not None), None)
     if hop is None:
         return None
-    limiters = _limiters(found, hop.node)
-    size = sum(each.limit for each in limiters)
-    first = limiters[0] if limiters else None
-    to = f" to {first.destination}" if first and first.destination else ""
-    eips = f" ({len(limiters)} Elastic IPs)" if first and first.eip and len(limiters) > 1 else ""
-    held = f"its {size:,} connections{to}{eips} were taken" if limiters else "it had no slot left"
+    limit = _limit(found, hop.node)
+    held = (
+        f"its {connections(limit.size)}{limit.to}{limit.of_eips} {'was' if limit.size == 1 else 'were'} taken"
+        if limit
+        else "it had no slot left"
+    )
     sentence = (
-        f"It died at {hop.node}, {one_of(hop.kind)}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
+        f"It died at {hop.node}, {kind_of(hop.kind).one}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
         "it was dropped without an answer."
     )
     return "refused", hop.node, sentence
 
 
-def _limiters(found: Found, node: str) -> list[Limiter]:
-    """The limit that a connection to this server meets at a node."""
-    here = [
-        each
-        for each in found.plan.limiters
-        if each.node == node and not each.drains and each.protocol in ("any", found.protocol)
-    ]
-    exact = [each for each in here if found.server is not None and each.destination == found.server]
-    return exact or [each for each in here if each.destination in (None, OTHER_DESTINATIONS)]
+def _limit(found: Found, node: str) -> Limit | None:
+    """The one that a connection to this server meets at a node."""
+    here = {
+        limit.first.destination: limit
+        for limit in limits_of(found.plan.limiters)
+        if limit.first.node == node and limit.first.protocol in ("any", found.protocol)
+    }
+    return here.get(found.server) or here.get(None) or here.get(OTHER_DESTINATIONS)
 
 
 def _stopped(found: Found) -> Conclusion | None:
     """By a missing route or a firewall, as its counter proves."""
-    wall = found.wall
-    if wall is None:
+    dead_end = found.dead_end
+    if dead_end is None:
         return None
-    packets = sum(n for barrier, n in found.around.stopped.items() if _is(barrier, wall))
-    if not packets or _has_passed(found, wall):
+    packets = sum(packets for drop, packets in found.around.dropped.items() if drop.point == dead_end.point)
+    if not packets or _has_passed(found, dead_end):
         return None
-    what = "answers" if wall.answers else "packets"
-    known = any(each.entry or each.socket for each in found.hops)
+    what = "answers" if dead_end.answers else "packets"
+    known = any(hop.entry or hop.socket for hop in found.hops)
     it = "It died" if known else "Nothing is known of it; if it was tried, it died"
-    sentence = f"{it} at {wall.node}: {wall.sentence}, and {packets:,} {what} have been dropped there in all."
-    return "stopped", wall.node, sentence
+    sentence = f"{it} at {dead_end.node}: {dead_end.sentence}, and {packets:,} {what} have been dropped there in all."
+    return "stopped", dead_end.node, sentence
 
 
-def _is(barrier: Barrier, wall: DeadEnd) -> bool:
-    mine = (barrier.node, barrier.kind, barrier.name, barrier.direction, barrier.answers)
-    return mine == (wall.node, wall.kind, wall.name, wall.direction, wall.answers)
-
-
-def _has_passed(found: Found, wall: DeadEnd) -> bool:
-    """Whether it got further than the wall, which is newer then, or not even as far."""
+def _has_passed(found: Found, dead_end: DeadEnd) -> bool:
+    """Whether it got further than the drop, which is newer then, or not even as far."""
     tracking = found.tracking
-    if wall.node != VPC:
-        return any(each.entry for each in tracking)
+    if dead_end.node == found.gateway:
+        return any(hop.entry for hop in tracking)
     if _never_left(found):
         return True
     answered = bool(tracking[0].entry and tracking[0].entry.answered)
-    return answered if wall.answers else answered or any(each.entry for each in tracking[1:])
+    return answered if dead_end.answers else answered or any(hop.entry for hop in tracking[1:])
 
 
 def _never_left(found: Found) -> bool:
@@ -120,21 +116,21 @@ def _never_left(found: Found) -> bool:
 
 
 def _unseen(found: Found) -> Conclusion | None:
-    if any(each.entry for each in found.tracking):
+    if any(hop.entry for hop in found.tracking):
         return None
     if not found.tracking:
-        socket = next((each.socket for each in found.hops if each.socket), None)
+        socket = next((hop.socket for hop in found.hops if hop.socket), None)
         live = f"its socket is {socket}" if socket else "no socket has it now"
         outcome: Outcome = "established" if socket == "ESTABLISHED" else "never_seen"
         return outcome, None, f"Nothing tracks it: no ENI and no NAT gateway is on its way; {live}."
-    if any(each.socket == "ESTABLISHED" for each in found.hops[:1]):
+    if any(hop.socket == "ESTABLISHED" for hop in found.hops[:1]):
         sentence = (
             f"{_names(found.tracking)} forgot it: its socket is still open, so it was idle for longer than "
             f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST."
         )
         return "forgotten", found.tracking[0].node, sentence
-    wall = found.wall
-    but = f" It would not get through: {wall.sentence}." if wall else ""
+    dead_end = found.dead_end
+    but = f" It would not get through: {dead_end.sentence}." if dead_end else ""
     sentence = (
         f"{_names(found.tracking)} {'has' if len(found.tracking) == 1 else 'have'} nothing of it: it was never tried, "
         f"or is closed or forgotten by now (a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
@@ -145,8 +141,8 @@ def _unseen(found: Found) -> Conclusion | None:
 
 def _lost_between(found: Found) -> Conclusion | None:
     """One node has it and another has not."""
-    without = [each for each in found.tracking if each.entry is None]
-    having = [each for each in found.tracking if each.entry is not None]
+    without = [hop for hop in found.tracking if hop.entry is None]
+    having = [hop for hop in found.tracking if hop.entry is not None]
     if not without or not having:
         return None
     entry, hop = having[0].entry, without[0]
@@ -163,13 +159,13 @@ def _lost_between(found: Found) -> Conclusion | None:
         return "forgotten", hop.node, sentence
     if faults := list(_faults(found)):
         return "silent", faults[0].node, f"It left {having[-1].node} and did not reach {hop.node}: {_told(faults)}."
-    doubt = found.way.doubt.sentence if found.way and found.way.doubt else "nothing on the way says why"
+    doubt = found.path.doubt.sentence if found.path and found.path.doubt else "nothing on the way says why"
     return "silent", None, f"It left {having[-1].node}, and {hop.node} has nothing of it: {doubt}."
 
 
 def _unanswered(found: Found) -> Conclusion | None:
     """All nodes have it, and no answer came back to the first."""
-    first = next((each.entry for each in found.tracking), None)
+    first = next((hop.entry for hop in found.tracking), None)
     if first is None or first.answered:
         return None
     last = found.tracking[-1]
@@ -184,39 +180,39 @@ def _unanswered(found: Found) -> Conclusion | None:
 
 def _faults(found: Found) -> Iterator[Impairment]:
     """What somebody has set on the nodes on its way, those first that lose packets."""
-    on_the_way = {"svc", "inet", *(each.node for each in found.hops)}
-    here = [each for each in found.around.impairments if each.node in on_the_way]
-    return iter(sorted(here, key=lambda each: (not each.faults.silence, not each.faults.loss_percent)))
+    on_the_way = {"svc", "inet", *(hop.node for hop in found.hops)}
+    here = [fault for fault in found.around.impairments if fault.node in on_the_way]
+    return iter(sorted(here, key=lambda fault: (not fault.faults.silence, not fault.faults.loss_percent)))
 
 
 def _told(faults: list[Impairment]) -> str:
-    return "; ".join(f"{each.node} {each.interface} is set to {each.faults} (lab impair)" for each in faults)
+    return "; ".join(f"{fault.node} {fault.interface} is set to {fault.faults} (lab impair)" for fault in faults)
 
 
 def _alive(found: Found) -> Conclusion:
     """All nodes have it, and it was answered."""
-    states = [each.entry.state for each in found.tracking if each.entry]
+    states = [hop.entry.state for hop in found.tracking if hop.entry]
     ends = _ends(found)
     if all(state in _ALIVE for state in states):
         return "established", None, f"It is established{ends}."
     if any(state in _HALF_OPEN for state in states):
         return "half_open", None, f"It is half-open: answered, and its handshake is not complete{ends}."
-    left_s = max(each.entry.timeout_s for each in found.tracking if each.entry)
+    left_s = max(hop.entry.timeout_s for hop in found.tracking if hop.entry)
     return "closing", None, f"It is being closed ({', '.join(states)}) and keeps its slots for {left_s} s at most."
 
 
 def _ends(found: Found) -> str:
     """`, and the server sees it as 198.51.100.1:2785`."""
-    seen = next((each.leaves_as for each in reversed(found.tracking) if each.leaves_as), None)
+    seen = next((hop.leaves_as for hop in reversed(found.tracking) if hop.leaves_as), None)
     return f"; {found.server or 'the server'} sees it as {seen}" if seen else ""
 
 
 def _names(hops: tuple[Hop, ...] | list[Hop]) -> str:
-    return " and ".join(each.node for each in hops)
+    return " and ".join(hop.node for hop in hops)
 
 
 def _idle(found: Found, node: str) -> str:
-    timeout_s = next(each.idle_timeout_s for each in found.plan.nat_nodes if each.node == node)
+    timeout_s = next(known.idle_timeout_s for known in found.plan.nat_nodes if known.node == node)
     return f"{timeout_s} s"
 
 

@@ -105,5 +105,5 @@ class Trace:
             "outcome": self.outcome,
             "died_at": self.died_at,
             "conclusion": self.conclusion,
-            "hops": [each.to_json() for each in self.hops],
+            "hops": [hop.to_json() for hop in self.hops],
         }

@@ -11,7 +11,7 @@ from lab.kernel.netfilter import nftables
 from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow, entries_from, entries_to, key_of
 from lab.kernel.netns import Namespaces
 from lab.kernel.sockets import Socket, sockets
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import REFUSED, NatNode
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
 
@@ -64,6 +64,6 @@ class KernelView:
 class Surroundings:
     """What may have stopped a connection besides limits."""
 
-    stopped: Mapping[Barrier, int]
-    """Barrier → packets that it has dropped."""
+    dropped: Mapping[DropCounter, int]
+    """Counter → packets that were dropped there."""
     impairments: Sequence[Impairment] = ()

@@ -12,7 +12,7 @@ import pytest
 
 from lab.diagnosis.verdict import judge
 from lab.kernel.netns import Namespaces
-from lab.observe.barriers import stopped
+from lab.observe.drops import dropped_packets
 from tests.support.command import run_lab
 from tests.support.labs import eventually, slots
 from traffic.dns import encode_query
@@ -168,7 +168,7 @@ def answers(lab: Lab, environment: int, count: int) -> tuple[int, float]:
 def dropped(lab: Lab) -> int:
     """How many packets the quota has dropped."""
     with Namespaces() as namespaces:
-        return sum(stopped(namespaces, lab.plan.barriers).values())
+        return sum(dropped_packets(namespaces, lab.plan.barriers).values())
 
 
 def test_no_more_than_the_quota_is_answered(made: MakeLab) -> None:

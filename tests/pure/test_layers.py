@@ -24,8 +24,8 @@ LAYERS = (
     # reads what is so; faults on links; what crosses them; which limits a load meets, which topology a peak needs
     {"lab.observe", "lab.impair", "lab.capture", "lab.capacity"},
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
-    {"lab.runs"},  # what is kept of a burst
-    {"lab.diagnosis", "lab.lab"},  # why connections were lost; the API
+    {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
+    {"lab.lab"},  # the API
     {"lab.report", "lab.pytest_plugin", "lab"},  # pages of it; the doors for Python
     {"lab.cli"},  # the command line: no room knows it
 )
@@ -43,7 +43,7 @@ FROM_TRAFFIC = {
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"build", "drawing", "firewalls", "kind", "parts", "registry"}
+SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")

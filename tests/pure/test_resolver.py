@@ -9,12 +9,13 @@ import pytest
 
 from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, StopResult
+from lab.burst.result import BurstResult
 from lab.capacity.predict import predict
 from lab.diagnosis.verdict import judge
 from lab.nodes.build import build
 from lab.nodes.resolver.model import Resolver
-from lab.plan.objects import Barrier, File, Plan, Ruleset, VethPair
+from lab.plan.objects import DropCounter, File, Plan, Ruleset, VethPair
+from lab.schema.drops import DropCount
 from lab.topology import Topology, scaled
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.network import Network, spec
@@ -63,21 +64,21 @@ def test_the_first_subnet() -> None:
 
 
 def test_no_quota() -> None:
-    """By default it has no quota, and no barrier."""
+    """By default it has no quota, and drops nothing."""
     assert build(two_enis()).barriers == ()
 
 
-def test_the_quota_is_a_barrier() -> None:
+def test_the_quota_has_a_counter() -> None:
     """The quota has a bucket of a second's packets for each source, at the port's ingress, and counts the rest."""
     plan = build(two_enis(packets_per_second=7))
     assert plan.barriers == (
-        Barrier(
+        DropCounter(
             "resolver",
             "dns_quota",
             "7 packets/s per interface",
-            "lab-made-resolver",
-            "resolver",
-            "over_quota",
+            namespace="lab-made-resolver",
+            table="resolver",
+            counter="over_quota",
             family="netdev",
         ),
     )
@@ -143,7 +144,7 @@ def test_unanswered_questions_are_counted_with_their_repetitions() -> None:
     assert (told.dns, told.unanswered) == (DnsCount(10, 0, 10), UnansweredCount(30, 10))
 
 
-def failing(stops: tuple[StopResult, ...] = (), resolver: Resolver = BEHIND, packets: int = 3) -> BurstResult:
+def failing(stops: tuple[DropCount, ...] = (), resolver: Resolver = BEHIND, packets: int = 3) -> BurstResult:
     """Ten invocations, three without an answer to their one question, which a limiter or a barrier dropped."""
     clients = replace(seen(7, failed=3), unanswered=UnansweredCount(3, 3))
     made = reading(ENI_A, 65_000, packets, packets, (1.0, "100.65.0.0", 536) if packets else None)
@@ -177,7 +178,7 @@ def test_beside_the_eni_questions_are_not_compared() -> None:
 
 def test_the_quota_in_words() -> None:
     """The verdict names the quota and what helps."""
-    stop = StopResult("resolver", "dns_quota", "1,024 packets/s per interface", 3)
+    stop = DropCount("resolver", "dns_quota", "1,024 packets/s per interface", dropped_packets=3)
     told = failing((stop,), Resolver(packets_per_second=1024), packets=0)
     verdict = judge(told)
     assert told.disagreements == ()
@@ -188,9 +189,9 @@ def test_the_quota_in_words() -> None:
 
 def test_a_limit_beside_the_quota() -> None:
     """Where a limit refused connections, that is the headline, and the quota is told of as well."""
-    stop = StopResult("resolver", "dns_quota", "5 packets/s per interface", 3)
+    stop = DropCount("resolver", "dns_quota", "5 packets/s per interface", dropped_packets=3)
     told = failing((stop,))
-    assert judge(told).headline.startswith("Hyperplane ENI connection limit reached")
+    assert "eni-private-a" in judge(told).headline
     assert any("more than 5 packets/s per interface" in text for text in judge(told).explanation)
 
 

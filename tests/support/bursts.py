@@ -8,12 +8,13 @@ from typing import Any
 
 from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, StopResult
+from lab.burst.result import BurstResult
 from lab.capacity.predict import Prediction
 from lab.nodes.build import build
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
 from lab.slots.limiter import Limiter
 from tests.support.topologies import shipped
 from traffic.result import (
@@ -100,7 +101,7 @@ def burst_result(
     load: Load | None = None,
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
-    stops: tuple[StopResult, ...] = (),
+    stops: tuple[DropCount, ...] = (),
     ports_not_found: int = 0,
     not_found_in: str = "nat_gateway",
 ) -> BurstResult:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
+from lab.diagnosis.explanation import Explanation, of_run
 from lab.nodes.build import build
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.runs import Environment, Run
@@ -15,7 +16,7 @@ from lab.topology import load_text, scaled
 from tests.support.bursts import burst_result, reading, seen
 from tests.support.topologies import SHIPPED
 
-__all__ = ["ENVIRONMENT", "ran", "sample"]
+__all__ = ["ENVIRONMENT", "explained_run", "ran", "sample"]
 
 ENVIRONMENT = Environment(
     lab="0.1.0",
@@ -81,4 +82,18 @@ def ran(
             environment=ENVIRONMENT,
         ),
         **rest,
+    )
+
+
+def explained_run(run: Run) -> Explanation:
+    """Why its connections were lost."""
+    return of_run(
+        run.result,
+        run.load,
+        run.topology,
+        nodes=run.nodes,
+        limiters=run.limiters,
+        samples=run.samples,
+        began_s=run.began_s,
+        run=run.id,
     )

@@ -59,7 +59,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for eni in layout.enis:
         yield from _ports(layout, eni)
         yield from limiters(layout, eni)
-        yield from (barrier for gate in _gates(layout, eni) for barrier in gate.barriers)
+        yield from (gate.counter for gate in _gates(layout, eni))
 
 
 def most_connections(layout: Layout) -> int:

@@ -12,4 +12,5 @@ KIND = NodeKind(
         "Through the interface endpoint",
         "Connections of its load balancer to each target, and their limit.",
     ),
+    refuses_translated=True,
 )

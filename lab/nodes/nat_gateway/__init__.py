@@ -12,5 +12,6 @@ KIND = NodeKind(
         "Connections of each Elastic IP",
         "To each destination, and the limit. CloudWatch has only the sum of them all.",
     ),
+    own_addresses=1,
     has_cloudwatch=True,
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lab.nodes import parts
 from lab.plan import addressing
 from lab.plan.layout import Layout, ResolverLayout
-from lab.plan.objects import Barrier, Neighbour, NodePlan, Process, Route, Ruleset
+from lab.plan.objects import DropCounter, Neighbour, NodePlan, Process, Route, Ruleset
 from lab.slots import nft
 from lab.topology import Subnet
 from traffic.spec import ResolverSpec
@@ -77,7 +77,15 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
         ),
     )
     quota = f"{rate:,} packets/s per interface"
-    yield Barrier(resolver.node, "dns_quota", quota, resolver.namespace, TABLE, "over_quota", family="netdev")
+    yield DropCounter(
+        resolver.node,
+        "dns_quota",
+        quota,
+        namespace=resolver.namespace,
+        table=TABLE,
+        counter="over_quota",
+        family="netdev",
+    )
 
 
 def _spec(layout: Layout) -> ResolverSpec:

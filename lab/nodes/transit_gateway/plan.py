@@ -12,6 +12,7 @@ from lab.nodes import firewalls, parts
 from lab.plan.addressing import subnet_router
 from lab.plan.layout import Layout, TransitGatewayLayout
 from lab.plan.objects import NodePlan, Route, Ruleset
+from lab.schema.drops import DropPoint
 from lab.slots import nft
 
 __all__ = ["TABLE", "plan"]
@@ -42,8 +43,9 @@ def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
     """What the attached VPCs send elsewhere is counted and dropped, without a word."""
     interfaces = [port.link.near.interface for port in at.attachments]
     inside = [port.vpc.cidr for port in at.attachments]
-    gate = firewalls.missing_route(at.node, at.gateway.name, interfaces, inside, namespace=at.namespace, table=TABLE)
+    drop = DropPoint(at.node, "no_transit_route", at.gateway.name)
+    gate = firewalls.missing_route(drop, interfaces, inside, namespace=at.namespace, table=TABLE)
     hook = "type filter hook prerouting priority filter; policy accept;"
     yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
     yield Ruleset(at.namespace, nft.table(TABLE, *gate.definitions, nft.chain("routes", *gate.rules, hook=hook)))
-    yield from gate.barriers
+    yield gate.counter

@@ -12,6 +12,7 @@ from lab.nodes import firewalls, parts
 from lab.plan import addressing
 from lab.plan.layout import Layout, VpcInterface, VpcLayout
 from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
+from lab.schema.drops import DropPoint
 from lab.schema.names import NO_ROUTE
 from lab.slots import nft
 from lab.topology import Subnet
@@ -47,7 +48,7 @@ def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
         yield from _route_table(layout, at, subnet, interfaces)
     for other, port in layout.joined(at.vpc):
         yield Route(at.namespace, other.cidr, port.link.far.interface, port.address)
-    yield from _barriers(at, interfaces)
+    yield from _drops(at, interfaces)
 
 
 def _route_table(
@@ -65,7 +66,7 @@ def _route_table(
             yield Rule(at.namespace, _BY_SUBNET + index, table, input_interface=interface.link.far.interface)
 
 
-def _barriers(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
+def _drops(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
     """What drops packets here: missing routes first, for what is not routed crosses no border."""
     routes = tuple(_missing_routes(at, interfaces))
     # One port, however many addresses are behind it.
@@ -83,7 +84,7 @@ def _barriers(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[par
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
             ),
         )
-    yield from (barrier for gate in (*routes, *acls) for barrier in gate.barriers)
+    yield from (gate.counter for gate in (*routes, *acls))
 
 
 def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[nft.Part]:
@@ -100,4 +101,5 @@ def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterat
         if interface.clients and interface.subnet.default_route == NO_ROUTE:
             ports.setdefault(interface.subnet.name, []).append(interface.link.far.interface)
     for name, names in ports.items():
-        yield firewalls.missing_route(at.node, name, names, [at.vpc.cidr], namespace=at.namespace, table=TABLE)
+        drop = DropPoint(at.node, "no_route", name)
+        yield firewalls.missing_route(drop, names, [at.vpc.cidr], namespace=at.namespace, table=TABLE)

@@ -9,11 +9,11 @@ import pytest
 
 from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import StopResult
 from lab.capacity.predict import predict
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from tests.support.topologies import shipped
 from traffic.result import EngineResult, TcpCount
@@ -317,7 +317,7 @@ def test_since() -> None:
 @pytest.mark.parametrize(("dropped", "differ"), [(2_000, False), (1_999, True), (2_001, True)])
 def test_requests_that_a_barrier_drops(dropped: int, *, differ: bool) -> None:
     """Every SYN that a barrier drops is one that nobody answered, and the other way round."""
-    stop = StopResult("vpc", "network_acl", "strict", dropped, "egress")
+    stop = DropCount("vpc", "network_acl", "strict", "egress", dropped_packets=dropped)
     clients = seen(500, 1_000, retransmissions=1_000)
     result = burst_result(clients, reading(ENI_A, 1_500), reading(FIRST, 500), stops=(stop,))
     assert bool(result.disagreements) is differ
@@ -330,8 +330,8 @@ def test_requests_that_a_barrier_drops(dropped: int, *, differ: bool) -> None:
 def test_answers_that_a_barrier_drops(requests: int, answers: int, *, differ: bool) -> None:
     """A dropped answer is an unanswered SYN, but for the answers that a kernel repeats by itself."""
     stops = (
-        StopResult("vpc", "network_acl", "out", requests, "egress"),
-        StopResult("vpc", "network_acl", "in", answers, "ingress", answers=True),
+        DropCount("vpc", "network_acl", "out", "egress", dropped_packets=requests),
+        DropCount("vpc", "network_acl", "in", "ingress", answers=True, dropped_packets=answers),
     )
     clients = seen(500, 1_000, retransmissions=1_000)
     result = burst_result(clients, reading(ENI_A, 1_500), reading(FIRST, 1_500), stops=stops)
@@ -340,6 +340,6 @@ def test_answers_that_a_barrier_drops(requests: int, answers: int, *, differ: bo
 
 def test_slots_are_compared_where_requests_are_dropped() -> None:
     """What is dropped before the NAT gateway holds none of its slots."""
-    stop = StopResult("vpc", "network_acl", "strict", 1_000, "egress")
+    stop = DropCount("vpc", "network_acl", "strict", "egress", dropped_packets=1_000)
     result = burst_result(seen(500, 1_000), reading(ENI_A, 1_500), reading(FIRST, 501), stops=(stop,))
     assert "501 connections that hold a NAT gateway's slot" in result.disagreements[0]

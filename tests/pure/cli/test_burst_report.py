@@ -14,6 +14,7 @@ from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.cli import show as showing
 from lab.cli.burst_report import show, show_side_by_side
+from lab.diagnosis.verdict import judge
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from traffic.result import DnsCount, InvocationCount, Latency, Percentiles, RequestCount
 
@@ -97,7 +98,7 @@ def test_a_burst(pipe: Printed) -> None:
 def test_the_verdict_follows(pipe: Printed) -> None:
     """After the numbers come the verdict, its reasons and what helps, a line each in a pipe."""
     lines = pipe(lambda: show(BURST))
-    at = lines.index("Hyperplane ENI connection limit reached: eni-private-a, eni-private-b, 65,000 connections each")
+    at = lines.index(judge(BURST).headline)
     helps = lines.index("What helps:")
     assert at < helps
     assert all(line.startswith("  - ") for line in lines[helps + 1 :])
@@ -203,8 +204,8 @@ def test_side_by_side(pipe: Printed) -> None:
     assert {name: _row(lines, name) for name in table} == table
     (without,) = (line for line in lines if line.startswith("A connection for each invocation: "))
     (reused,) = (line for line in lines if line.startswith("Connections reused: "))
-    assert "Hyperplane ENI connection limit reached" in without
-    assert "No limit reached" in reused
+    assert without.endswith(judge(BURST).headline)
+    assert reused.endswith(judge(REUSED).headline)
 
 
 # ── Widths ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import pytest
 
 from lab.capacity.predict import predict
-from lab.diagnosis.why import Remedy, remedies
+from lab.diagnosis.remedies import Remedy, remedies
 from lab.errors import UsageError
 from lab.topology import Topology, load, load_text
 from tests.support.examples import examples
@@ -140,6 +140,26 @@ def test_dead_ends() -> None:
     )
     assert remedies(shipped("no_route"))[0].change == "Give the subnet private-b a default route: natgw."
     assert numbers(remedies(shipped("network_acl"))[0]) == (0, 55_000, "nat_gateway")
+
+
+def test_several_vpcs() -> None:
+    """A change is made in the VPC that it belongs to; the egress VPC's NAT gateway is shared by all."""
+    made = shipped("transit_gateway")
+    subnet = found(made, SUBNET)
+    assert numbers(subnet) == (65_000, 110_000, "nat_gateway")
+    assert subnet.change.startswith("vpcs[orders].subnets: {name: private-more, cidr: 10.1.0.0/24, default_route: tgw}")
+    assert found(made, "a second NAT gateway for part of the subnets").note == (
+        "all connections come to natgw by the default route of one subnet of its VPC"
+    )
+
+
+def test_a_transit_gateway_that_leads_nowhere() -> None:
+    """The way through is a default route to the attached VPC that has a NAT gateway."""
+    made = shipped("transit_gateway")
+    closed = made.transit_gateways[0].model_copy(update={"default_route": None})
+    first, *_ = remedies(made.model_copy(update={"transit_gateways": (closed,)}))
+    assert numbers(first) == (0, 65_000, "hyperplane_eni")
+    assert first.change == "Give the Transit Gateway tgw a default route: egress."
 
 
 def test_no_gateway_to_route_to() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lab.diagnosis.why import of_run
 from lab.metrics import fold, grown, total
 from lab.observe.samples import Sample
 from lab.runs.compare import compare
-from tests.support.runs import ran, sample
+from tests.support.runs import explained_run, ran, sample
 
 ERRORS = "ErrorPortAllocation"
 
@@ -46,7 +45,7 @@ def test_whoever_shows_it_shows_the_same() -> None:
     """Comparing, explaining and folding a run to periods come to one number."""
     run = ran("one_subnet", 55_000, 15_000)
     compared = next(each for each in compare(run, run).result if each.what == ERRORS)
-    explained = of_run(run).gateways[0].values
+    explained = explained_run(run).metrics[0].values
     folded = (each for each in fold(run.samples, run.nodes, run.limiters, 60) if each.metric.name == ERRORS)
     points = sum(point.value for each in folded for point in each.points)
     assert compared.after == explained[ERRORS] == points == 30_000

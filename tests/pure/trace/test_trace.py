@@ -13,10 +13,10 @@ from lab.impair.faults import Faults, Impairment
 from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow
 from lab.kernel.sockets import Socket
 from lab.nodes.build import build
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import NatNode
 from lab.topology import Topology
-from lab.trace import Scene, Surroundings, Trace, end_of, follow
+from lab.trace import Surroundings, Trace, TracedLab, end_of, follow
 from tests.support.topologies import shipped
 
 TCP = 6
@@ -67,13 +67,13 @@ def traced(
     end: Endpoint = SOURCE,
     *,
     topology: Topology | None = None,
-    stopped: dict[Barrier, int] | None = None,
+    dropped: dict[DropCounter, int] | None = None,
     impairments: Sequence[Impairment] = (),
 ) -> Trace:
     """The only trace."""
     made = topology or shipped("two_subnets")
-    around = Surroundings(stopped or {}, impairments)
-    (trace,) = follow(Scene(build(made), made, nodes, around), end)
+    around = Surroundings(dropped or {}, impairments)
+    (trace,) = follow(TracedLab(build(made), made, nodes, around), end)
     return trace
 
 
@@ -216,13 +216,13 @@ def test_stopped_by_a_security_group() -> None:
     made = shipped("security_group")
     (gate,) = build(made).barriers
     trying = Nodes(open={"fn-checkout": Socket(SOURCE, CACHE, "SYN_SENT")})
-    outcome, died_at, conclusion = told(traced(trying, topology=made, stopped={gate: 4}))
+    outcome, died_at, conclusion = told(traced(trying, topology=made, dropped={gate: 4}))
     assert (outcome, died_at) == ("stopped", "eni-private-a-locked")
     assert conclusion == (
         "It died at eni-private-a-locked: egress of the security-group set locked does not allow tcp to cache, "
         "port 443, and 4 packets have been dropped there in all."
     )
-    silent = traced(Nodes(), topology=made, stopped={gate: 4})
+    silent = traced(Nodes(), topology=made, dropped={gate: 4})
     assert silent.conclusion.startswith("Nothing is known of it; if it was tried, it died at eni-private-a-locked")
     unproved = traced(Nodes(), topology=made)
     assert unproved.outcome == "never_seen"
@@ -234,11 +234,11 @@ def test_stopped_by_a_network_acl() -> None:
     made = shipped("network_acl")
     (gate,) = (each for each in build(made).barriers if each.answers and each.direction == "ingress")
     half = Nodes({**at_eni("SYN_SENT", answered=False), **at_natgw("SYN_RECV")})
-    outcome, died_at, conclusion = told(traced(half, topology=made, stopped={gate: 2}))
+    outcome, died_at, conclusion = told(traced(half, topology=made, dropped={gate: 2}))
     assert (outcome, died_at) == ("stopped", "vpc")
     assert "ingress of the network ACL strict forbids the answers of cache, and 2 answers" in conclusion
-    assert traced(Nodes({**at_eni(), **at_natgw()}), topology=made, stopped={gate: 2}).outcome == "established"
-    assert traced(Nodes(), topology=made, stopped={gate: 2}).outcome == "never_seen"
+    assert traced(Nodes({**at_eni(), **at_natgw()}), topology=made, dropped={gate: 2}).outcome == "established"
+    assert traced(Nodes(), topology=made, dropped={gate: 2}).outcome == "never_seen"
 
 
 def test_no_route() -> None:
@@ -247,7 +247,7 @@ def test_no_route() -> None:
     (gate,) = (each for each in build(made).barriers if each.kind == "no_route")
     source, behind = end_of("100.65.32.0:536"), end_of("10.0.2.4:536")
     nodes = Nodes({"eni-private-b": entry(source, behind, "SYN_SENT", answered=False)})
-    trace = traced(nodes, source, topology=made, stopped={gate: 3})
+    trace = traced(nodes, source, topology=made, dropped={gate: 3})
     assert (trace.outcome, trace.died_at) == ("stopped", "vpc")
     assert [each.node for each in trace.hops] == ["fn-checkout", "eni-private-b", "vpc", "srv-cache"]
 
@@ -314,11 +314,11 @@ def test_several_connections_of_one_end() -> None:
             found = [entry(SOURCE, BEHIND), entry(SOURCE, BEHIND)._replace(original=Flow(TCP, SOURCE, to))]
             return found if namespace.endswith(ENI) and (protocol, source) == (TCP, SOURCE) else []
 
-    scene = Scene(build(made), made, Both(), Surroundings({}))
-    assert [each.server for each in follow(scene, SOURCE)] == ["cache", store.name]
-    assert [each.server for each in follow(scene, SOURCE, store.name)] == [store.name]
+    lab = TracedLab(build(made), made, Both(), Surroundings({}))
+    assert [each.server for each in follow(lab, SOURCE)] == ["cache", store.name]
+    assert [each.server for each in follow(lab, SOURCE, store.name)] == [store.name]
     with pytest.raises(UsageError, match="no server 'nobody'; known: cache"):
-        follow(scene, SOURCE, "nobody")
+        follow(lab, SOURCE, "nobody")
 
 
 def test_document() -> None:
@@ -355,3 +355,42 @@ def test_what_is_no_end(text: str, said: str) -> None:
 def test_an_end() -> None:
     """An address and a port."""
     assert end_of("100.65.0.0:65535") == (IPv4Address("100.65.0.0"), 65_535)
+
+
+# ── More than one VPC ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("end", [SOURCE, end_of("10.1.1.4:536"), PUBLIC])
+def test_through_a_transit_gateway(end: Endpoint) -> None:
+    """Each VPC and the Transit Gateway between them are on the way, from whichever end one asks."""
+    behind = end_of("10.1.1.4:536")
+    nodes = Nodes({"eni-orders": entry(SOURCE, behind), NATGW: entry(behind, PUBLIC)})
+    trace = traced(nodes, end, topology=shipped("transit_gateway"))
+    assert [(hop.node, hop.kind) for hop in trace.hops] == [
+        ("fn-checkout", "fleet"),
+        ("eni-orders", "hyperplane_eni"),
+        ("vpc-orders", "vpc"),
+        ("tgw", "transit_gateway"),
+        ("vpc-egress", "vpc"),
+        ("natgw", "nat_gateway"),
+        ("srv-cache", "server"),
+    ]
+    assert [hop.text for hop in trace.hops[2:5]] == [
+        "routes cache to tgw, keeps no state",
+        "routes cache to vpc-egress, keeps no state",
+        "routes cache to natgw, keeps no state",
+    ]
+    assert (trace.source, trace.outcome) == (SOURCE, "established")
+
+
+def test_a_transit_gateway_without_a_default_route() -> None:
+    """A connection died there, as its counter proves."""
+    made = shipped("transit_gateway")
+    closed = made.model_copy(
+        update={"transit_gateways": (made.transit_gateways[0].model_copy(update={"default_route": None}),)}
+    )
+    (counter,) = build(closed).barriers
+    nodes = Nodes({"eni-orders": entry(SOURCE, end_of("10.1.1.4:536"), "SYN_SENT", answered=False)})
+    outcome, died_at, conclusion = told(traced(nodes, topology=closed, dropped={counter: 3}))
+    assert (outcome, died_at) == ("stopped", "tgw")
+    assert "the Transit Gateway tgw has no route to cache, and 3 packets have been dropped there" in conclusion

@@ -237,7 +237,7 @@ def test_last_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.save(ran(established=30, timed_out=10, began_s=1_700_000_000.0))
     first = verdict()
     assert first is not None
-    assert " 30 of 40 established; NAT gateway port exhaustion: " in first
+    assert " 30 of 40 established; NAT gateway " in first
     assert LastVerdict("another")() is None
     runs.save(ran(established=20, timed_out=0, bottleneck=None, began_s=time.time()))
     second = verdict()

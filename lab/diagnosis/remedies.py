@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from lab.capacity.predict import choose
-from lab.diagnosis.why.changes import Case, Effect, Proposal, proposals
-from lab.diagnosis.why.thresholds import Question, Threshold, shared_threshold, threshold
+from lab.diagnosis.changes import proposals
+from lab.diagnosis.thresholds import shared_threshold, threshold
+from lab.nodes.diagnosis import connections
+from lab.nodes.proposals import Case, Effect, Proposal, Question, Size, Threshold
+from lab.nodes.registry import kind_of
 from lab.topology import Topology
 from lab.topology.checks import check
 from lab.topology.draft import draft
-from lab.topology.kinds import in_words
 from traffic.spec import Protocol
 
 __all__ = ["Remedy", "remedies"]
@@ -61,16 +63,16 @@ def remedies(
     None is the first function, and the first server. UsageError for names that the topology has not.
     """
     question = Question(
-        choose((each.name for each in topology.functions), function, "function"),
-        choose((each.name for each in topology.servers), server, "server"),
+        choose((known.name for known in topology.functions), function, "function"),
+        choose((known.name for known in topology.servers), server, "server"),
         protocol,
     )
     before = threshold(topology, question)
     if before.unlimited:
         return ()
     case = Case(topology, question, before)
-    found = [(_judged(topology, question, before, each), each.pair) for each in proposals(case)]
-    return tuple(sorted(_without_useless_pairs(found), key=lambda each: _EFFECTS.index(each.effect)))
+    judged = [(_judged(topology, question, before, proposal), proposal.size) for proposal in proposals(case)]
+    return tuple(sorted(_without_useless_pairs(judged), key=lambda remedy: _EFFECTS.index(remedy.effect)))
 
 
 # ── What becomes of the threshold ───────────────────────────────────────────────────────────────────────────
@@ -115,11 +117,13 @@ def _fault(topology: Topology) -> str:
     return next((fault.text for fault in check(draft(document))), "")
 
 
-def _without_useless_pairs(found: list[tuple[Remedy, bool]]) -> Iterator[Remedy]:
-    """Two changes at a time are told where they come further than either alone."""
-    furthest = max((remedy.threshold_after or 0 for remedy, pair in found if not pair), default=0)
-    for remedy, pair in found:
-        if not pair or (remedy.effect == "raises" and (remedy.threshold_after or 0) > furthest):
+def _without_useless_pairs(judged: list[tuple[Remedy, Size]]) -> Iterator[Remedy]:
+    """Two changes at a time are told where they come further than any alone."""
+    alone = (remedy.threshold_after or 0 for remedy, size in judged if size != Size.TWO_CHANGES)
+    furthest = max(alone, default=0)
+    for remedy, size in judged:
+        further = remedy.effect == "raises" and (remedy.threshold_after or 0) > furthest
+        if size != Size.TWO_CHANGES or further:
             yield remedy
 
 
@@ -127,14 +131,14 @@ def _without_useless_pairs(found: list[tuple[Remedy, bool]]) -> Iterator[Remedy]
 
 
 def _raises(remedy: Remedy) -> str:
-    numbers = f"{_connections(remedy.threshold_after)} instead of {remedy.threshold_before:,}"
+    numbers = f"{connections(remedy.threshold_after or 0)} instead of {remedy.threshold_before:,}"
     return f"{_conditional(remedy)}: {_meanwhile(numbers, remedy)}; then {_binds(remedy)}."
 
 
 def _nothing(remedy: Remedy) -> str:
     reason = remedy.note or _binds(remedy)
     if (remedy.threshold_after or 0) < (remedy.threshold_before or 0):
-        return f"{_opening(remedy)}: only {_meanwhile(_connections(remedy.threshold_after), remedy)}; {reason}."
+        return f"{_opening(remedy)}: only {_meanwhile(connections(remedy.threshold_after or 0), remedy)}; {reason}."
     return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
 
 
@@ -143,11 +147,9 @@ def _meanwhile(words: str, remedy: Remedy) -> str:
 
 
 def _binds(remedy: Remedy) -> str:
-    return f"the {in_words(remedy.binds_after)} binds" if remedy.binds_after else "connections end for another reason"
-
-
-def _connections(number: int | None) -> str:
-    return f"{number:,} connection{'' if number == 1 else 's'}"
+    if remedy.binds_after is None:
+        return "connections end for another reason"
+    return f"the {kind_of(remedy.binds_after).words} binds"
 
 
 def _opening(remedy: Remedy) -> str:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lab.diagnosis.why.limits import LimitAccount
+from lab.diagnosis.drops import cause_in_words
+from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
-from lab.plan.objects import Barrier
+from lab.plan.objects import DropCounter
 from lab.slots.counters import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
-from lab.topology.kinds import in_words
 
-__all__ = ["Evidence", "live", "of_barrier", "of_gateway", "of_impairment", "of_limit", "of_packets"]
+__all__ = ["Measurement", "live", "of_drop", "of_impairment", "of_limit", "of_metered_node", "of_packets"]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Measurement:
     """What a command shows."""
 
     node: str
@@ -30,63 +30,63 @@ class Evidence:
     command: str
 
 
-def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Evidence]:
+def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurement]:
     """What a limit holds and has refused; of a run, counters are those at its end (`counted`)."""
     limit = account.limit
-    node, names = limit.first.node, [each.refused_connections for each in limit.limiters]
-    connections = limit.total(counted, lambda each: each.refused_connections) if counted else account.connections
+    node, names = limit.first.node, [limiter.refused_connections for limiter in limit.limiters]
+    connections = limit.total(counted, lambda limiter: limiter.refused_connections) if counted else account.connections
     packets = limit.packets(counted) if counted else account.packets
-    yield Evidence(node, "connections refused", connections, _sum(limit, names))
-    packet_names = [each.refused_packets for each in limit.limiters]
-    yield Evidence(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
-    yield Evidence(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
+    yield Measurement(node, "connections refused", connections, _sum(limit, names))
+    packet_names = [limiter.refused_packets for limiter in limit.limiters]
+    yield Measurement(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
+    yield Measurement(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
 
 
-def live(limit: Limit) -> Evidence:
+def live(limit: Limit) -> Measurement:
     """Where what is refused can be watched."""
     command = f"{_inside(limit.first.namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
-    return Evidence(limit.first.node, "each SYN as it is refused", None, command)
+    return Measurement(limit.first.node, "each SYN as it is refused", None, command)
 
 
-def of_packets(node: NatNode, sample: Sample) -> Iterator[Evidence]:
+def of_packets(node: NatNode, sample: Sample) -> Iterator[Measurement]:
     """What came in at the clients' side of a node and left at the servers'."""
     if node.node not in sample.nodes:
         return
     found = sample.nodes[node.node]
-    yield Evidence(node.node, "packets from clients", found.inner.packets_in, _interface(node, node.inner))
-    yield Evidence(node.node, "packets to servers", found.outer.packets_out, _interface(node, node.outer))
+    yield Measurement(node.node, "packets from clients", found.inner.packets_in, _interface(node, node.inner))
+    yield Measurement(node.node, "packets to servers", found.outer.packets_out, _interface(node, node.outer))
 
 
-def of_gateway(node: NatNode, sample: Sample) -> Iterator[Evidence]:
-    """What CloudWatch's metrics of a NAT gateway are made of."""
+def of_metered_node(node: NatNode, sample: Sample) -> Iterator[Measurement]:
+    """What CloudWatch's metrics of a node are made of."""
     if node.node not in sample.nodes:
         return
     active = f"{_inside(node.namespace)} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
     found = sample.nodes[node.node]
-    yield Evidence(node.node, "active connections", found.active, active)
+    yield Measurement(node.node, "active connections", found.active, active)
     if lost := found.counters.get(PORTS_NOT_FOUND, 0):
         added = "conntrack -S | grep -o 'insert_failed=[0-9]*' | awk -F= '{ n += $2 } END { print n }'"
         what = "SYNs that found a slot, and no free port in the kernel's search"
-        yield Evidence(node.node, what, lost, f"{_inside(node.namespace)} {added}")
+        yield Measurement(node.node, what, lost, f"{_inside(node.namespace)} {added}")
 
 
-def of_barrier(barrier: Barrier, packets: int) -> Evidence:
+def of_drop(drop: DropCounter, packets: int) -> Measurement:
     """What dropped packets whatever the limits."""
-    command = f"{_inside(barrier.namespace)} nft list counter {barrier.family} {barrier.table} {barrier.counter}"
-    return Evidence(barrier.node, f"packets dropped: {in_words(barrier.kind)} {barrier.name}", packets, command)
+    command = f"{_inside(drop.namespace)} nft list counter {drop.family} {drop.table} {drop.counter}"
+    return Measurement(drop.node, f"packets dropped: {cause_in_words(drop)} {drop.name}", packets, command)
 
 
-def of_impairment(each: Impairment, namespaces: Mapping[str, str]) -> Evidence:
+def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Measurement:
     """What somebody has set on an interface."""
-    inside = _inside(namespaces[each.node])
+    inside = _inside(namespaces[impairment.node])
     silence = f"{inside} nft list counters netdev"
-    discipline = f"{inside} tc -s qdisc show dev {each.interface}"
-    what = f"packets dropped at {each.interface}: {each.faults}"
-    if not each.faults.silence:
-        return Evidence(each.node, what, each.dropped_packets, discipline)
-    if each.faults == Faults(silence=True):
-        return Evidence(each.node, what, each.dropped_packets, silence)
-    return Evidence(each.node, f"{what} (sum of both)", None, f"{silence}; {discipline}")
+    discipline = f"{inside} tc -s qdisc show dev {impairment.interface}"
+    what = f"packets dropped at {impairment.interface}: {impairment.faults}"
+    if not impairment.faults.silence:
+        return Measurement(impairment.node, what, impairment.dropped_packets, discipline)
+    if impairment.faults == Faults(silence=True):
+        return Measurement(impairment.node, what, impairment.dropped_packets, silence)
+    return Measurement(impairment.node, f"{what} (sum of both)", None, f"{silence}; {discipline}")
 
 
 def _inside(namespace: str) -> str:
@@ -104,7 +104,7 @@ def _sum(limit: Limit, counters: list[str]) -> str:
 
 def _elements(limit: Limit) -> str:
     inside, table = _inside(limit.first.namespace), limit.first.table
-    sets = [each.slots for each in limit.limiters]
+    sets = [limiter.slots for limiter in limit.limiters]
     if len(sets) == 1:
         return f"{inside} nft list set ip {table} {sets[0]} | grep -o expires | wc -l"
     listed = f"for set in {' '.join(sets)}; do nft list set ip {table} $set; done"

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.result import BurstResult, LimitResult
+from lab.nodes.diagnosis import LimitState
 from lab.observe.limits import Limit, limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.slots.limiter import Limiter
 
-__all__ = ["RECENT_S", "Course", "LimitAccount", "in_order", "of_readings", "of_results"]
+__all__ = ["RECENT_S", "LimitAccount", "RefusalHistory", "in_order", "leading", "of_readings", "of_results"]
 
 RECENT_S = 10.0
 """What was refused so lately goes on: a SYN comes again after 1, 2, 4 and 8 s (classic schedule)."""
@@ -50,12 +51,12 @@ class _Refusals:
             self.lately.popleft()
 
 
-class Course:
-    """How a lab's refusals went, told by samples one after the other; it keeps none of them."""
+class RefusalHistory:
+    """When a lab's limits refused, told by samples one after the other; it keeps none of them."""
 
     def __init__(self, limits: Iterable[Limit], before: Sample | None = None) -> None:
         """What was refused `before` does not count; without it, all does."""
-        self._refusals = {each: _Refusals(each.packets(before) if before else 0) for each in limits}
+        self._refusals = {limit: _Refusals(limit.packets(before) if before else 0) for limit in limits}
         self.last: Sample | None = before
 
     def see(self, sample: Sample) -> None:
@@ -106,24 +107,42 @@ class LimitAccount:
         """Whether it is worth telling: UDP has limits of its own that most labs never touch."""
         return self.limit.first.protocol != "udp" or bool(self.held or self.packets)
 
+    @property
+    def state(self) -> LimitState:
+        """The same without times."""
+        first = self.limit.first
+        return LimitState(
+            node=first.node,
+            kind=first.kind,
+            limit=first.limit,
+            eips=sum(limiter.eip is not None for limiter in self.limit.limiters),
+            destination=first.destination,
+            held=self.held,
+            refused_packets=self.packets,
+            refused_connections=self.connections,
+        )
 
-def of_readings(limits: Iterable[Limit], readings: Iterable[Reading], course: Course) -> tuple[LimitAccount, ...]:
-    """Of a lab that is up; limits whose ENI has not appeared are left out."""
-    by_limiter = {each.limiter: each for each in readings}
+
+def of_readings(
+    limits: Iterable[Limit], readings: Iterable[Reading], history: RefusalHistory
+) -> tuple[LimitAccount, ...]:
+    """Of a lab that is up: what it holds and has refused is read now, when it refused is what samples tell."""
+    by_limiter = {reading.limiter: reading for reading in readings}
     accounts = []
     for limit in limits:
-        found = [by_limiter[each] for each in limit.limiters if each in by_limiter]
-        if not found or not all(each.appeared for each in found):
+        read = [by_limiter[limiter] for limiter in limit.limiters if limiter in by_limiter]
+        if not read or not all(reading.appeared for reading in read):
             continue
-        refusals, now_s = course.of(limit), course.last.at_s if course.last else None
+        refusals, now_s = history.of(limit), history.last.at_s if history.last else None
+        held = sum(reading.in_use for reading in read)
         accounts.append(
             LimitAccount(
                 limit=limit,
-                held=sum(each.in_use for each in found),
-                connections=sum(each.refused_connections for each in found),
-                packets=sum(each.refused_packets for each in found),
-                most_held=max(refusals.most_held, sum(each.in_use for each in found)),
-                began_s=_began_s(found, refusals, now_s),
+                held=held,
+                connections=sum(reading.refused_connections for reading in read),
+                packets=sum(reading.refused_packets for reading in read),
+                most_held=max(refusals.most_held, held),
+                began_s=_began_s(read, refusals, now_s),
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
             )
@@ -134,7 +153,7 @@ def of_readings(limits: Iterable[Limit], readings: Iterable[Reading], course: Co
 def _began_s(readings: Sequence[Reading], refusals: _Refusals, now_s: float | None) -> float | None:
     """By the kernel's clock if it tells of the refusal that samples tell of: one after the last that knew of none."""
     first = readings[0].first_refusal
-    if first is None or now_s is None or not any(each.refused_packets for each in readings):
+    if first is None or now_s is None or not any(reading.refused_packets for reading in readings):
         return refusals.began_s
     exact_s = now_s - first.age_s
     if refusals.began_s is None:
@@ -150,22 +169,22 @@ _CLOCKS_APART_S = 1.0
 
 def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequence[Sample]) -> tuple[LimitAccount, ...]:
     """Of a run: its result has the numbers, its samples the times."""
-    of_protocol = [each for each in limiters if each.protocol in ("any", result.protocol)]
+    of_protocol = [limiter for limiter in limiters if limiter.protocol in ("any", result.protocol)]
     by_limiter = dict(_matched(of_protocol, result.limits))
     limits = limits_of(by_limiter)
-    course = Course(limits, samples[0] if samples else None)
+    history = RefusalHistory(limits, samples[0] if samples else None)
     for sample in samples:
-        course.see(sample)
+        history.see(sample)
     accounts = []
     for limit in limits:
-        found, refusals = [by_limiter[each] for each in limit.limiters], course.of(limit)
-        peak = sum(each.peak for each in found)
+        results, refusals = [by_limiter[limiter] for limiter in limit.limiters], history.of(limit)
+        peak = sum(one.peak for one in results)
         accounts.append(
             LimitAccount(
                 limit=limit,
                 held=peak,
-                connections=sum(each.dropped_connections for each in found),
-                packets=sum(each.dropped_packets for each in found),
+                connections=sum(one.dropped_connections for one in results),
+                packets=sum(one.dropped_packets for one in results),
                 most_held=max(peak, refusals.most_held),
                 began_s=refusals.began_s,
                 last_s=refusals.last_s,
@@ -180,9 +199,12 @@ def _matched(limiters: Sequence[Limiter], results: Sequence[LimitResult]) -> Ite
     left = iter(limiters)
     for result in results:
         wanted = (result.node, result.eip, result.destination)
-        found = next((each for each in left if (each.node, each.eip, each.destination) == wanted), None)
-        if found is not None:
-            yield found, result
+        limiter = next((one for one in left if (one.node, one.eip, one.destination) == wanted), None)
+        if limiter is not None:
+            yield limiter, result
+
+
+# ── Which one leads ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
@@ -190,11 +212,30 @@ def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
 
     A lab that has been cured of one limit runs into the next: that is what one asks about then.
     """
-    refused = [each for each in accounts if each.refused]
-    newest_s = max((each.last_s for each in refused if each.last_s is not None), default=0.0)
+    refused = [account for account in accounts if account.refused]
+    newest_s = _newest_s(refused)
 
-    def rank(each: LimitAccount) -> tuple[bool, float]:
-        is_past = each.last_s is not None and newest_s - each.last_s > RECENT_S
-        return is_past, each.began_s if each.began_s is not None else float("inf")
+    def rank(account: LimitAccount) -> tuple[bool, float]:
+        began_s = account.began_s if account.began_s is not None else float("inf")
+        return _is_past(account, newest_s), began_s
 
     return sorted(refused, key=rank)
+
+
+def leading(refused: Sequence[LimitAccount]) -> list[LimitAccount]:
+    """Of those in order: the first, and others of its kind that refuse at the same time."""
+    newest_s = _newest_s(refused)
+    return [
+        account
+        for account in refused
+        if account.limit.first.kind == refused[0].limit.first.kind
+        and _is_past(account, newest_s) == _is_past(refused[0], newest_s)
+    ]
+
+
+def _newest_s(accounts: Iterable[LimitAccount]) -> float:
+    return max((account.last_s for account in accounts if account.last_s is not None), default=0.0)
+
+
+def _is_past(account: LimitAccount, newest_s: float) -> bool:
+    return account.last_s is not None and newest_s - account.last_s > RECENT_S

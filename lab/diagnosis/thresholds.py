@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lab.capacity.predict import InUse, Prediction, predict
-from lab.paths.ways import ways
+from lab.nodes.proposals import Question, Threshold
+from lab.paths.routes import paths
 from lab.topology import Topology
-from traffic.spec import Protocol
 
-__all__ = ["Question", "Threshold", "shared_threshold", "threshold"]
+__all__ = ["shared_threshold", "threshold"]
 
 _ENDLESS = 1 << 40
 """More connections than any topology carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Whose connections, and to which server."""
-
-    function: str
-    server: str
-    protocol: Protocol = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """How many connections are held when the first of a burst without end is lost."""
-
-    held: int | None
-    """None: none is ever lost, or it is not known."""
-    kind: str | None = None
-    """Of the limiter that refuses it; None where connections end for another reason, or never."""
-    nodes: tuple[str, ...] = ()
-    """The limiters that refuse it or one of those just after it, since connections take turns."""
-    unknown: str | None = None
-    """Why arithmetic does not know, where it does not."""
-    dead_end: str | None = None
-    """Where it is lost, if that is no limit."""
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether no limit is on the way."""
-        return self.held is None and self.unknown is None
 
 
 def _nothing(_: str) -> int:
@@ -56,10 +25,10 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     if found.unknown or found.drop_threshold is None:
         return Threshold(None, unknown=found.unknown)
     at = found.drop_threshold
-    turns = len(ways(topology, question.function, question.server, question.protocol))
+    turns = len(paths(topology, question.function, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck
     soon = _predicted(topology, question, at + turns, in_use)
-    nodes = tuple(each.node for each in soon.limiters if each.refused and each.kind == kind)
+    nodes = tuple(load.node for load in soon.limiters if load.refused and load.kind == kind)
     return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(found.dead_ends), None))
 
 

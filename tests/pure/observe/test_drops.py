@@ -1,4 +1,4 @@
-"""Barriers that a lab has no more, for its topology was changed while somebody looked."""
+"""Counters that a lab has no more, for its topology was changed while somebody looked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import cast
 
 from lab.kernel.netfilter.nftables import Counter
 from lab.kernel.netns import Namespaces
-from lab.observe.barriers import stopped
-from lab.plan.objects import Barrier
+from lab.observe.drops import dropped_packets
+from lab.plan.objects import DropCounter
 
-ROUTE = Barrier("vpc", "no_route", "private-a", "lab-t-vpc", "vpc", "no_route_private_a")
-ACL = Barrier("vpc", "network_acl", "strict", "lab-t-vpc", "vpc", "acl_strict_egress_requests", "egress")
+ROUTE = DropCounter("vpc", "no_route", "private-a", namespace="lab-t-vpc", table="vpc", counter="no_route_private_a")
+ACL = DropCounter(
+    "vpc", "network_acl", "strict", "egress", namespace="lab-t-vpc", table="vpc", counter="acl_strict_egress_requests"
+)
 
 
 class VpcRouter:
@@ -22,7 +24,7 @@ class VpcRouter:
         return {ACL.counter: Counter(packets=7, bytes=420)}
 
 
-def test_a_barrier_that_has_gone() -> None:
+def test_a_counter_that_has_gone() -> None:
     """A missing route that is there now has no counter, and the others still tell."""
     namespaces = cast("Namespaces", {"lab-t-vpc": VpcRouter()})
-    assert stopped(namespaces, (ROUTE, ACL)) == {ACL: 7}
+    assert dropped_packets(namespaces, (ROUTE, ACL)) == {ACL: 7}

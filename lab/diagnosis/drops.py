@@ -1,0 +1,179 @@
+"""The causes of drops that are no limit: each in words, and the topology in which it does not drop.
+
+A cause is an entry of `CAUSES`, under the `kind` that its `DropPoint` has; where the topology predicts it is
+`lab.paths.dead_ends`, where the kernel counts it is its node's plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.paths.dead_ends import DeadEnd
+from lab.schema.drops import DropCount, DropPoint
+from lab.topology import Eni, Topology, Vpc
+from lab.topology.edit import rerouted, with_vpcs
+
+__all__ = ["CAUSES", "DropWords", "cause_in_words", "cure_of", "drop_words", "drops_questions", "opened"]
+
+
+@dataclass(frozen=True, slots=True)
+class DropWords:
+    """How one drop is told."""
+
+    headline: str
+    where: str
+    mechanism: str
+    remedy: str
+
+    def of(self, drop: DropPoint) -> DropWords:
+        """The same with the name of what drops, and its direction if it has one."""
+        texts = (self.headline, self.where, self.mechanism, self.remedy)
+        return DropWords(*(text.format(name=drop.name, direction=drop.direction) for text in texts))
+
+
+Opened = Callable[[Topology, Eni, DeadEnd], tuple[Topology, str] | None]
+"""A topology in which nothing is dropped there, and what to write; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    words: str
+    """What it is called."""
+    told: DropWords
+    of_answers: DropWords | None = None
+    """Where it is servers' answers that are dropped."""
+    questions: bool = False
+    """Whether it drops questions to the name server, and no packet of a connection."""
+    opened: Opened | None = None
+
+
+def drop_words(drop: DropPoint) -> DropWords:
+    """The drop in words."""
+    cause = CAUSES[drop.kind]
+    return (cause.of_answers if drop.answers and cause.of_answers else cause.told).of(drop)
+
+
+def cause_in_words(drop: DropPoint) -> str:
+    """Its cause: `network ACL`."""
+    return CAUSES[drop.kind].words
+
+
+def drops_questions(drop: DropPoint) -> bool:
+    """Whether it drops questions to the name server, and no packet of a connection."""
+    return CAUSES[drop.kind].questions
+
+
+def cure_of(drop: DropCount) -> str:
+    """The rule that lets its packets pass, or what kind of rule that is where it is not known."""
+    return drop.cure or drop_words(drop).remedy
+
+
+def opened(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str] | None:
+    """The topology without what drops connections of an ENI, and what to write; None where it cannot be told."""
+    change = CAUSES[end.kind].opened
+    return change(topology, eni, end) if change else None
+
+
+# ── Topologies without the drop ─────────────────────────────────────────────────────────────────────────────
+
+
+def _routed(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str] | None:
+    route = next((gateway.name for gateway in topology.vpc_of(end.name).nat_gateways), None)
+    if route is None:
+        return None
+    return rerouted(topology, [end.name], route), f"Give the subnet {end.name} a default route: {route}."
+
+
+def _transit_routed(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str] | None:
+    (gateway,) = (gateway for gateway in topology.transit_gateways if gateway.name == end.name)
+    attached = [attachment.vpc for attachment in gateway.attachments]
+    egress = next((vpc.name for vpc in topology.vpcs if vpc.name in attached and vpc.nat_gateways), None)
+    if egress is None:
+        return None
+    changed = gateway.model_copy(update={"default_route": egress})
+    gateways = tuple(changed if other == gateway else other for other in topology.transit_gateways)
+    change = f"Give the Transit Gateway {end.name} a default route: {egress}."
+    return topology.model_copy(update={"transit_gateways": gateways}), change
+
+
+def _without_groups(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    home = topology.vpc_of(eni.subnet.name)
+    left = tuple(group for group in home.security_groups if group.name not in eni.security_groups)
+    return with_vpcs(topology, lambda vpc: {"security_groups": left} if vpc == home else {}), end.cure or ""
+
+
+def _without_acl(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    def without(vpc: Vpc) -> dict[str, object]:
+        left = tuple(acl for acl in vpc.network_acls if (vpc.node, acl.name) != (end.node, end.name))
+        return {"network_acls": left}
+
+    return with_vpcs(topology, without), end.cure or ""
+
+
+CAUSES = {
+    "dns_quota": _Cause(
+        "DNS quota",
+        DropWords(
+            headline="The resolver's quota reached: {name}",
+            where="by the resolver's quota of {name}",
+            mechanism="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it.",
+            remedy="Keep DNS answers for as long as their TTL allows, and spread questions over more interfaces: more "
+            "subnets, more ENIs.",
+        ),
+        questions=True,
+    ),
+    "no_route": _Cause(
+        "no route",
+        DropWords(
+            headline="No route, and no limit: the subnet {name} leads nowhere",
+            where="where the subnet {name} has no default route",
+            mechanism="The Hyperplane ENI let the SYNs pass; the subnet's route table has no way to the server, and a "
+            "VPC drops what it cannot route without a word, just as a full ENI does.",
+            remedy="Give the subnet {name} a default route to a NAT gateway, or an interface endpoint for the server.",
+        ),
+        opened=_routed,
+    ),
+    "no_transit_route": _Cause(
+        "no route",
+        DropWords(
+            headline="No route, and no limit: the Transit Gateway {name} leads nowhere",
+            where="where the Transit Gateway {name} has no default route",
+            mechanism="The Hyperplane ENI let the SYNs pass; the Transit Gateway's route table has no way to the "
+            "server, and it drops what it cannot route without a word, just as a full ENI does.",
+            remedy="Give the Transit Gateway {name} a default route to a VPC with a NAT gateway.",
+        ),
+        opened=_transit_routed,
+    ),
+    "security_group": _Cause(
+        "security group",
+        DropWords(
+            headline="Security group forbids it: egress of {name} does not allow the server",
+            where="by egress of the security group {name}",
+            mechanism="The Hyperplane ENI drops what its security groups do not allow before it takes a port for it, "
+            "and without a word, just as a full ENI does.",
+            remedy="Add a rule for the server to egress of the security group {name}.",
+        ),
+        opened=_without_groups,
+    ),
+    "network_acl": _Cause(
+        "network ACL",
+        DropWords(
+            headline="Network ACL forbids it: {direction} of {name} does not allow the server",
+            where="by {direction} of the network ACL {name}",
+            mechanism="The Hyperplane ENI let the SYNs pass, and has a port taken for each connection; no entry of the "
+            "network ACL allows them across the subnet's border.",
+            remedy="Add an entry for the server to {direction} of the network ACL {name}.",
+        ),
+        of_answers=DropWords(
+            headline="Network ACL forbids the answers: {direction} of {name} has no entry for the clients' ports",
+            where="by {direction} of the network ACL {name}",
+            mechanism="The server answered, and its answers were dropped on their way back: a network ACL is "
+            "stateless, so answers need an entry of their own, for the ports that clients use (1024-65535). Until then "
+            "each connection holds its ports on the way, half-open.",
+            remedy="Add an entry for the ports 1024-65535 to {direction} of the network ACL {name}.",
+        ),
+        opened=_without_acl,
+    ),
+}
+"""`kind` of a drop → the cause."""

@@ -1,0 +1,109 @@
+"""What was observed of a burst, or of a lab that is up: the numbers from which findings are made. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lab.burst.result import BurstResult, LimitResult
+from lab.diagnosis.drops import drops_questions
+from lab.diagnosis.limits import LimitAccount, leading
+from lab.impair.faults import Impairment
+from lab.nodes.diagnosis import LimitState
+from lab.schema.drops import DropCount
+
+__all__ = ["Evidence", "of_burst", "of_live_lab"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Limits, drops, faults, and what became of the clients' connections where that is known."""
+
+    limits: tuple[LimitState, ...]
+    leading: tuple[LimitState, ...]
+    """Those that refused first, of one kind: what was lost is put down to them."""
+    drops: tuple[DropCount, ...]
+    """What was dropped whatever the limits."""
+    clients: BurstResult | None = None
+    """The clients' account; None of a lab that is up, whose clients nobody asks."""
+    ports_not_found: Mapping[str, int] = field(default_factory=dict)
+    """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
+    impairments: tuple[Impairment, ...] = ()
+    """Faults that somebody has put on the way."""
+    lost_parts: tuple[str, ...] = ()
+    """What the lab should have and has not: a process, a namespace."""
+
+    @property
+    def dropped_connections(self) -> tuple[DropCount, ...]:
+        """Drops of packets of connections."""
+        return tuple(drop for drop in self.drops if not drops_questions(drop))
+
+    @property
+    def dropped_questions(self) -> tuple[DropCount, ...]:
+        """Drops of questions to the name server."""
+        return tuple(drop for drop in self.drops if drops_questions(drop))
+
+    @property
+    def refused_connections(self) -> int:
+        """By all limits, each connection once."""
+        return sum(limit.refused_connections for limit in self.limits)
+
+    @property
+    def full(self) -> tuple[LimitState, ...]:
+        """Limits that refused something."""
+        return tuple(limit for limit in self.limits if limit.refused_packets)
+
+    def of_kind(self, kind: str) -> tuple[LimitState, ...]:
+        """The limits of one kind of node."""
+        return tuple(limit for limit in self.limits if limit.kind == kind)
+
+    def without_port(self, kind: str) -> int:
+        """Packets for which nodes of a kind had no slot, or for which the kernel's search found no port."""
+        return sum(limit.refused_packets for limit in self.of_kind(kind)) + self.ports_not_found.get(kind, 0)
+
+
+def of_burst(result: BurstResult) -> Evidence:
+    """Both accounts of a burst."""
+    groups: dict[tuple[str, str | None], list[LimitResult]] = {}
+    for limit in result.limits:
+        groups.setdefault((limit.node, limit.destination), []).append(limit)
+    limits = tuple(map(_state, groups.values()))
+    return Evidence(
+        limits=limits,
+        leading=tuple(limit for limit in limits if limit.kind == result.bottleneck and limit.refused_packets),
+        drops=result.stops,
+        clients=result,
+        ports_not_found=result.ports_not_found,
+    )
+
+
+def _state(results: Sequence[LimitResult]) -> LimitState:
+    """The Elastic IPs of a NAT gateway have a limit for each destination together."""
+    first = results[0]
+    return LimitState(
+        node=first.node,
+        kind=first.kind,
+        limit=first.limit,
+        eips=sum(limit.eip is not None for limit in results),
+        destination=first.destination,
+        held=sum(limit.peak for limit in results),
+        refused_packets=sum(limit.dropped_packets for limit in results),
+        refused_connections=sum(limit.dropped_connections for limit in results),
+    )
+
+
+def of_live_lab(
+    accounts: Sequence[LimitAccount],
+    refusing: Sequence[LimitAccount],
+    drops: tuple[DropCount, ...],
+    impairments: tuple[Impairment, ...],
+    lost_parts: tuple[str, ...],
+) -> Evidence:
+    """Of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
+    return Evidence(
+        limits=tuple(account.state for account in accounts),
+        leading=tuple(account.state for account in leading(refusing)),
+        drops=drops,
+        impairments=impairments,
+        lost_parts=lost_parts,
+    )

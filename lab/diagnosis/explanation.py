@@ -1,0 +1,303 @@
+"""The explanation as a value: of a lab that is up, by what the kernel says now; of a run, by its record. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lab.burst.load import Load
+from lab.burst.result import BurstResult
+from lab.diagnosis import cloudwatch, commands, words
+from lab.diagnosis.cloudwatch import NodeMetrics
+from lab.diagnosis.commands import Measurement
+from lab.diagnosis.evidence import of_live_lab
+from lab.diagnosis.findings import find
+from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, of_readings, of_results
+from lab.diagnosis.remedies import Remedy, remedies
+from lab.diagnosis.thresholds import threshold
+from lab.diagnosis.verdict import judge
+from lab.impair.faults import Impairment
+from lab.nodes.proposals import Question, Threshold
+from lab.observe.limits import limits_of
+from lab.observe.readings import Reading
+from lab.observe.samples import Sample
+from lab.paths.dead_ends import DeadEnd
+from lab.paths.routes import paths
+from lab.plan.objects import DropCounter, Plan
+from lab.schema.drops import DropCount
+from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
+from lab.topology import Topology
+from traffic.spec import Protocol
+
+__all__ = ["Explanation", "LabNow", "of_lab", "of_run", "question_of"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why connections were lost, or that none were."""
+
+    lab: str
+    run: str | None
+    """The run that is explained; None is the lab as it is now."""
+    at_s: float
+    """Unix time of the last numbers."""
+    began_s: float | None
+    """Of a run: when it began."""
+    headline: str
+    details: tuple[str, ...]
+    """A sentence each."""
+    refusing: tuple[LimitAccount, ...]
+    """Limits that refused, the first one first."""
+    others: tuple[LimitAccount, ...]
+    """Those that did not: the headroom elsewhere."""
+    drops: tuple[DropCount, ...]
+    """What was dropped whatever the limits."""
+    impairments: tuple[Impairment, ...]
+    evidence: tuple[Measurement, ...]
+    metrics: tuple[NodeMetrics, ...]
+    """What CloudWatch would show."""
+    blind_spot: str
+    question: Question
+    """Whose connections the remedies are for."""
+    threshold: Threshold
+    remedies: tuple[Remedy, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `lab why --json`."""
+        return {
+            "schema": SCHEMA,
+            "lab": self.lab,
+            "run": self.run,
+            "at_s": self.at_s,
+            "headline": self.headline,
+            "details": list(self.details),
+            "limits": [_limit(account) for account in (*self.refusing, *self.others)],
+            "barriers": [asdict(drop) for drop in self.drops],
+            "impairments": [
+                {"node": impairment.node, "interface": impairment.interface, "set": str(impairment.faults)}
+                | {"dropped_packets": impairment.dropped_packets}
+                for impairment in self.impairments
+            ],
+            "evidence": [asdict(measurement) for measurement in self.evidence],
+            "cloudwatch": {
+                "nat_gateways": {shown.node: dict(shown.values) for shown in self.metrics},
+                "blind_spot": self.blind_spot,
+            },
+            "function": self.question.function,
+            "server": self.question.server,
+            "threshold": asdict(self.threshold),
+            "remedies": [_remedy(remedy) for remedy in self.remedies],
+        }
+
+
+def _limit(account: LimitAccount) -> dict[str, Any]:
+    first = account.limit.first
+    return {
+        "node": first.node,
+        "kind": first.kind,
+        "destination": first.destination,
+        "protocol": first.protocol,
+        "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
+        "limit": account.limit.size,
+        "held": account.held,
+        "free": account.free,
+        "most_held": account.most_held,
+        "refused_connections": account.connections,
+        "refused_packets": account.packets,
+        "first_refusal_s": account.began_s,
+        "last_refusal_s": account.last_s,
+        "recently_refused_packets": account.recent_packets,
+    }
+
+
+def _remedy(remedy: Remedy) -> dict[str, Any]:
+    return {
+        "what": remedy.what,
+        "change": remedy.change,
+        "effect": remedy.effect,
+        "threshold_before": remedy.threshold_before,
+        "threshold_after": remedy.threshold_after,
+        "binds_after": remedy.binds_after,
+        "sentence": remedy.sentence,
+    }
+
+
+# ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LabNow:
+    """All that is known of a lab that is up; `samples` are those since `up`, the last one of now."""
+
+    plan: Plan
+    topology: Topology
+    readings: tuple[Reading, ...]
+    samples: Iterable[Sample]
+    dropped: Mapping[DropCounter, int]
+    impairments: tuple[Impairment, ...] = ()
+    lost: tuple[str, ...] = ()
+    """What it should have and has not."""
+
+
+def of_lab(now: LabNow, function: str | None = None, server: str | None = None) -> Explanation:
+    """Why a lab that is up refuses connections; a function and a server if one asks for theirs."""
+    limits = limits_of(reading.limiter for reading in now.readings)
+    history = RefusalHistory(limits)
+    for sample in now.samples:
+        history.see(sample)
+    accounts = [account for account in of_readings(limits, now.readings, history) if account.counts]
+    refusing = tuple(in_order(accounts))
+    question = _question(now, refusing, function, server)
+    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
+    last = history.last or Sample(0.0, {})
+    metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
+    return Explanation(
+        lab=now.plan.lab,
+        run=None,
+        at_s=last.at_s,
+        began_s=None,
+        headline=words.headline(find(seen)),
+        details=tuple(words.circumstances(seen)),
+        refusing=refusing,
+        others=tuple(account for account in accounts if not account.refused),
+        drops=seen.drops,
+        impairments=now.impairments,
+        evidence=tuple(_measured(now, refusing, accounts, last)),
+        metrics=metrics,
+        blind_spot=cloudwatch.blind_spot(seen.full, metrics),
+        question=question,
+        threshold=threshold(now.topology, question),
+        remedies=remedies(now.topology, question.function, question.server, question.protocol),
+    )
+
+
+def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | None, server: str | None) -> Question:
+    """The function and server that the first limit refused, unless told."""
+    topology = now.topology
+    servers = [known.name for known in topology.servers]
+    first = refusing[0].limit.first if refusing else None
+    if server is None and first is not None and first.destination in servers:
+        server = first.destination
+    if function is None and first is not None:
+        through = (
+            caller.name
+            for caller in topology.functions
+            if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
+        )
+        function = _function_of(now, first.place) or next(through, None)
+    protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
+    return Question(function or topology.functions[0].name, server or servers[0], protocol)
+
+
+def _function_of(now: LabNow, node: str) -> str | None:
+    """Whose connection a node refused first, if it saw the environment's own address, as an ENI does."""
+    firsts = (reading.first_refusal for reading in now.readings if reading.limiter.place == node)
+    source = next((first.source for first in firsts if first), None)
+    for fleet in now.plan.fleets:
+        for path in fleet.paths:
+            if source and path.first_address <= source < path.first_address + 2 * path.environments:
+                return fleet.function
+    return None
+
+
+def _drops(now: LabNow) -> Iterator[DropCount]:
+    """What was dropped since `up` whatever the limits, with what would have let it pass."""
+    cures = {end.point: end.cure for end in _dead_ends(now.topology)}
+    for counter, packets in now.dropped.items():
+        if packets:
+            yield counter.counted(packets, cures.get(counter.point))
+
+
+def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
+    for function in topology.functions:
+        for server in topology.servers:
+            for path in paths(topology, function.name, server.name):
+                yield from filter(None, (path.dead_end, path.doubt))
+
+
+def _measured(
+    now: LabNow, refusing: Sequence[LimitAccount], accounts: Sequence[LimitAccount], last: Sample
+) -> Iterator[Measurement]:
+    """Of what refused, or else of all that did not."""
+    nodes = {node.node: node for node in now.plan.nat_nodes}
+    for account in refusing or accounts:
+        yield from commands.of_limit(account, None)
+    for place in dict.fromkeys(account.limit.first.place for account in refusing):
+        yield from commands.of_packets(nodes[place], last)
+    for account in refusing[:1]:
+        yield commands.live(account.limit)
+    for node in now.plan.nat_nodes:
+        if cloudwatch.is_metered(node.kind):
+            yield from commands.of_metered_node(node, last)
+    yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
+    namespaces = {node.name: node.namespace for node in now.plan.nodes}
+    yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
+
+
+# ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_run(
+    result: BurstResult,
+    load: Load,
+    topology: Topology,
+    *,
+    nodes: Sequence[NatNode],
+    limiters: Sequence[Limiter],
+    samples: Sequence[Sample],
+    began_s: float,
+    run: str | None = None,
+) -> Explanation:
+    """Why a burst's connections were lost; commands show the numbers in that lab while it is up.
+
+    `nodes` and `limiters` are those of the lab, `samples` those from just before the burst until it was over.
+    """
+    verdict = judge(result)
+    accounts = [account for account in of_results(limiters, result, samples) if account.counts]
+    refusing = tuple(in_order(accounts))
+    question = question_of(load, topology)
+    metrics = tuple(cloudwatch.metrics(nodes, samples[0] if samples else None, samples))
+    return Explanation(
+        lab=result.lab,
+        run=run,
+        at_s=samples[-1].at_s if samples else began_s + result.timing.duration_s,
+        began_s=began_s,
+        headline=verdict.headline,
+        details=verdict.explanation,
+        refusing=refusing,
+        others=tuple(account for account in accounts if not account.refused),
+        drops=result.stops,
+        impairments=(),
+        evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
+        metrics=metrics,
+        blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
+        question=question,
+        threshold=threshold(topology, question),
+        remedies=remedies(topology, question.function, question.server, question.protocol),
+    )
+
+
+def question_of(load: Load, topology: Topology) -> Question:
+    """Whose connections a burst was made of."""
+    function, server = load.function or topology.functions[0].name, load.server or topology.servers[0].name
+    return Question(function, server, load.protocol)
+
+
+def _measured_in_run(
+    nodes: Sequence[NatNode], samples: Sequence[Sample], accounts: Sequence[LimitAccount]
+) -> Iterator[Measurement]:
+    """Counters as they were when the burst was over, before its connections were closed."""
+    if not samples:
+        return
+    fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
+    for account in accounts:
+        connections, packets, _ = commands.of_limit(account, samples[-1])
+        yield from (connections, packets)
+        yield list(commands.of_limit(account, fullest))[-1]
+    by_name = {node.node: node for node in nodes}
+    for place in dict.fromkeys(account.limit.first.place for account in accounts):
+        yield from commands.of_packets(by_name[place], samples[-1])

@@ -1,0 +1,95 @@
+"""From evidence to a finding: the cause of what was lost, and the limits or drops that had a part in it. Pure.
+
+A cause is a line of `CAUSES` here and its words in `lab.diagnosis.words`, under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.burst.result import BurstResult
+from lab.diagnosis.evidence import Evidence
+from lab.nodes.diagnosis import LimitState
+from lab.schema.drops import DropCount
+
+__all__ = ["CAUSES", "Finding", "find"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why connections were lost, or that none were."""
+
+    cause: str
+    """One of `CAUSES`."""
+    evidence: Evidence
+    limits: tuple[LimitState, ...] = ()
+    """Those that were reached."""
+    drops: tuple[DropCount, ...] = ()
+    """What dropped packets whatever the limits."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that refused or dropped, each once."""
+        return tuple(dict.fromkeys([limit.node for limit in self.limits] + [drop.node for drop in self.drops]))
+
+    @property
+    def clients(self) -> BurstResult:
+        """The clients' account; a cause that is found by it has one."""
+        if self.evidence.clients is None:
+            raise ValueError(f"{self.cause}: a lab that is up has no clients' account")
+        return self.evidence.clients
+
+
+def find(evidence: Evidence) -> Finding:
+    """The first cause that holds leads."""
+    return next(
+        Finding(name, evidence, cause.limits(evidence), cause.drops(evidence))
+        for name, cause in CAUSES.items()
+        if cause.holds(evidence)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    holds: Callable[[Evidence], object]
+    limits: Callable[[Evidence], tuple[LimitState, ...]] = lambda _: ()
+    drops: Callable[[Evidence], tuple[DropCount, ...]] = lambda _: ()
+
+
+def _timed_out(evidence: Evidence) -> int:
+    return evidence.clients.tcp.timed_out if evidence.clients else 0
+
+
+def _half_open(evidence: Evidence) -> int:
+    return evidence.clients.tcp.half_open if evidence.clients else 0
+
+
+def _failed(evidence: Evidence) -> int:
+    return evidence.clients.invocations.failed if evidence.clients else 0
+
+
+def _dns_failed(evidence: Evidence) -> int:
+    return evidence.clients.dns.failed if evidence.clients else 0
+
+
+CAUSES = {
+    "dropped": _Cause(
+        lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
+        drops=lambda evidence: evidence.dropped_connections,
+    ),
+    "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
+    "questions_dropped": _Cause(
+        lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
+        drops=lambda evidence: evidence.dropped_questions,
+    ),
+    "silence": _Cause(_timed_out),
+    "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
+    "half_open": _Cause(_half_open),
+    "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
+    "failed": _Cause(_failed),
+    "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
+    "impaired": _Cause(lambda evidence: evidence.impairments),
+    "no_limit": _Cause(lambda _: True),
+}
+"""The first cause that holds leads."""

@@ -1,0 +1,47 @@
+"""What became of a burst's questions, connections, requests and invocations: the rows of every table of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lab.burst.result import BurstResult
+
+__all__ = ["Outcome", "dropped", "outcomes", "succeeded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one thing: how many there were, and how they ended."""
+
+    what: str
+    offered: int
+    answered: int
+    failed: int
+    """Without an answer; of invocations, for whatever reason."""
+    refused: int | None = None
+    reset: int | None = None
+
+
+def outcomes(result: BurstResult) -> Iterator[Outcome]:
+    """In the order in which an invocation does them, then invocations as a whole."""
+    dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
+    if dns.asked:
+        yield Outcome("DNS", dns.asked, dns.answered, dns.failed)
+    what = "connections" if result.protocol == "tcp" else "UDP flows"
+    yield Outcome(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset)
+    if requests.sent:
+        yield Outcome("requests", requests.sent, requests.answered, requests.sent - requests.answered)
+    yield Outcome("invocations", invocations.offered, invocations.served, invocations.failed)
+
+
+def succeeded(result: BurstResult) -> str:
+    """What the connections that were answered are called."""
+    return "half-open" if result.tcp.half_open else "succeeded"
+
+
+def dropped(result: BurstResult) -> str:
+    """What limiters drop: SYNs and questions where both cross an ENI."""
+    if result.resolver == "vpc":
+        return "packets"
+    return "SYNs" if result.protocol == "tcp" else "datagrams"

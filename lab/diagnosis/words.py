@@ -1,0 +1,299 @@
+"""Findings in words: a headline, why it looks as it does, what helps; the same sentences wherever they are told. Pure.
+
+A limit's own words are its node kind's (`lab.nodes.KIND.diagnosis`), those of a drop are `lab.diagnosis.drops`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from lab.burst.result import BurstResult
+from lab.diagnosis.drops import cure_of, drop_words
+from lab.diagnosis.evidence import Evidence
+from lab.diagnosis.findings import Finding
+from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, words_of
+from lab.nodes.registry import kind_of
+from lab.schema.drops import DropCount
+
+__all__ = ["WORDS", "circumstances", "explanation", "headline", "remedies"]
+
+
+def headline(finding: Finding) -> str:
+    """What was found, in a sentence."""
+    return WORDS[finding.cause].headline(finding)
+
+
+def explanation(finding: Finding) -> tuple[str, ...]:
+    """Why it looks as it does, of a burst; a sentence or two each."""
+    return tuple(WORDS[finding.cause].explanation(finding))
+
+
+def remedies(finding: Finding) -> tuple[str, ...]:
+    """What to do."""
+    return tuple(WORDS[finding.cause].remedies(finding))
+
+
+def _nothing(_: Finding) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _CauseWords:
+    headline: Callable[[Finding], str]
+    explanation: Callable[[Finding], Iterable[str]] = _nothing
+    remedies: Callable[[Finding], Iterable[str]] = _nothing
+
+
+# ── Dropped whatever the limits ─────────────────────────────────────────────────────────────────────────────
+
+
+def _dropped_headline(finding: Finding) -> str:
+    return drop_words(max(finding.drops, key=lambda drop: drop.dropped_packets)).headline
+
+
+def _dropped_explanation(finding: Finding) -> Iterator[str]:
+    refused = finding.evidence.refused_connections
+    dropped = sum(drop.dropped_packets for drop in finding.drops)
+    places = dict.fromkeys(drop_words(drop).where for drop in finding.drops)
+    timed_out = connections(finding.clients.tcp.timed_out)
+    yield f"{timed_out} timed out; {dropped:,} of their packets were dropped {' and '.join(places)}."
+    yield f"Limits refused {connections(refused)} as well." if refused else "No limit was reached."
+    yield from dict.fromkeys(drop_words(drop).mechanism for drop in finding.drops)
+    yield from _dns_outcome(finding)
+
+
+def _dropped_remedies(finding: Finding) -> Iterable[str]:
+    return dict.fromkeys(map(cure_of, finding.drops))
+
+
+def _questions_explanation(finding: Finding) -> Iterator[str]:
+    quota, dns = finding.drops[0], finding.clients.dns
+    outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
+    yield f"DNS {outcome} of {dns.asked:,} invocations; {_over_quota(quota)}"
+    yield drop_words(quota).mechanism
+    if _questions_cross_enis(finding):
+        yield "All of a Hyperplane ENI's environments share its interface."
+
+
+# ── A limit ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _limit_headline(finding: Finding) -> str:
+    words = words_of(finding.limits[0].kind)
+    return f"{words.title}: {words.named(finding.limits)}"
+
+
+def _limit_explanation(finding: Finding) -> Iterator[str]:
+    kind = finding.limits[0].kind
+    words = words_of(kind)
+    yield from _dns_outcome(finding)
+    yield words.mechanism
+    if words.metric:
+        errors = finding.evidence.without_port(kind)
+        yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
+    else:
+        yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
+
+
+def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
+    """What CloudWatch shows of the nodes that it has metrics of."""
+    for kind, words in limiting_kinds().items():
+        name, errors = kind_of(kind).words, evidence.without_port(kind)
+        if words.metric and not evidence.of_kind(kind):
+            yield f"no {name} is on the way"
+        elif words.metric:
+            yield f"the {name}'s {words.metric} {f'rises by {errors:,} as well' if errors else 'stays 0'}"
+
+
+def _limit_remedies(finding: Finding) -> Iterable[str]:
+    return words_of(finding.limits[0].kind).remedies(finding.limits, _questions_cross_enis(finding))
+
+
+def _waited_out_headline(finding: Finding) -> str:
+    return f"Limit reached and waited out: {', '.join(finding.nodes)} refused SYNs, and later ones succeeded"
+
+
+def _waited_out_explanation(finding: Finding) -> Iterator[str]:
+    tcp, connect = finding.clients.tcp, finding.clients.latency.connect
+    late = sum(tcp.established_at_syn[1:])
+    waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
+    were = "was" if late == 1 else "were"
+    yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
+    yield "Nobody timed out, because connections were closed before the patience of those that waited ended."
+
+
+# ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
+
+
+def _silence_explanation(finding: Finding) -> Iterator[str]:
+    dns = finding.clients.dns
+    yield "Their SYNs were lost on the way, or not answered in time."
+    if dns.failed:
+        yield f"DNS failed for {_invocations(dns.failed)}, too."
+
+
+def _dns_failed_headline(finding: Finding) -> str:
+    dns = finding.clients.dns
+    return f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}, and no limit refused their questions"
+
+
+def _failed_headline(finding: Finding) -> str:
+    failed, offered = finding.clients.invocations.failed, finding.clients.offered
+    return f"No limit reached, and still {failed:,} of {_invocations(offered)} failed"
+
+
+def _failures(finding: Finding) -> Iterator[str]:
+    dns, tcp, requests = finding.clients.dns, finding.clients.tcp, finding.clients.requests
+    if dns.failed:
+        yield f"The resolver left {dns.failed:,} question{'' if dns.failed == 1 else 's'} unanswered."
+    if tcp.refused:
+        yield (
+            f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
+            "with `embedded: false` that is yours to start."
+        )
+    if tcp.reset:
+        yield f"The server reset {connections(tcp.reset)} after they were established."
+    if missing := requests.sent - requests.answered:
+        yield f"{missing:,} of {requests.sent:,} requests had no answer."
+
+
+# ── Nothing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _no_limit_headline(finding: Finding) -> str:
+    clients = finding.evidence.clients
+    if clients is None:
+        return "No limit reached: nothing was refused, no barrier dropped a packet, nothing is impaired"
+    return f"No limit reached: {_together(clients)}"
+
+
+def _together(clients: BurstResult) -> str:
+    tcp = clients.tcp
+    if tcp.established == 1:
+        return "the only connection was established"
+    if tcp.open == tcp.established:
+        return f"all {tcp.established:,} connections are established at the same time"
+    most = max(sample.open for sample in clients.series)
+    return f"all {tcp.established:,} connections were established, {most:,} at a time"
+
+
+def _headroom(finding: Finding) -> Iterator[str]:
+    """How much of each limit is in use, or that none is on the way."""
+    evidence = finding.evidence
+    if not evidence.limits:
+        yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
+    for kind, words in limiting_kinds().items():
+        limits: tuple[LimitState, ...] = evidence.of_kind(kind)
+        if limits:
+            held, size = sum(limit.held for limit in limits), sum(limit.size for limit in limits)
+            yield f"{words.in_use}: {held:,} of {connections(size)} in use."
+
+
+# ── Name servers ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _questions_cross_enis(finding: Finding) -> bool:
+    return finding.clients.resolver == "vpc"
+
+
+def _dns_outcome(finding: Finding) -> Iterator[str]:
+    """What became of DNS, and why."""
+    dns = finding.clients.dns
+    if not dns.asked:
+        return
+    if not _questions_cross_enis(finding):
+        yield (
+            f"DNS succeeded for {dns.answered:,} of {_invocations(dns.asked)}, because the resolver is in the service "
+            "VPC."
+        )
+    elif dns.failed:
+        yield (
+            f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}, because the name server is behind the ENI as "
+            "well."
+        )
+    else:
+        yield (
+            f"DNS succeeded for all {_invocations(dns.asked)}, although the name server is behind the ENI as well; "
+            "each question took a connection."
+        )
+    yield from map(_over_quota, finding.evidence.dropped_questions)
+
+
+def _over_quota(quota: DropCount) -> str:
+    return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+
+
+def _invocations(number: int) -> str:
+    return f"{number:,} invocation{'' if number == 1 else 's'}"
+
+
+# ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_SEE_FAULTS = "See whether somebody has put faults on the way: lab impair."
+
+WORDS = {
+    "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
+    "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
+    "questions_dropped": _CauseWords(
+        lambda finding: drop_words(finding.drops[0]).headline,
+        _questions_explanation,
+        lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
+    ),
+    "silence": _CauseWords(
+        lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
+        _silence_explanation,
+        lambda _: (
+            "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
+            _SEE_FAULTS,
+        ),
+    ),
+    "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
+    "half_open": _CauseWords(
+        lambda finding: f"No limit reached: {finding.clients.tcp.half_open:,} SYNs answered, and left half-open",
+        _headroom,
+    ),
+    "dns_failed": _CauseWords(
+        _dns_failed_headline,
+        lambda _: (
+            "Whoever learned the server's address was connected: the name server is the cause, or the way to it.",
+        ),
+        lambda _: (
+            "See whether the resolver runs, and what it answers: lab exec FUNCTION -- dig HOSTNAME.",
+            _SEE_FAULTS,
+        ),
+    ),
+    "failed": _CauseWords(
+        _failed_headline,
+        _failures,
+        lambda _: ("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
+    ),
+    "lost_parts": _CauseWords(
+        lambda finding: f"No limit reached, and the lab has lost {', '.join(finding.evidence.lost_parts)}"
+    ),
+    "impaired": _CauseWords(
+        lambda finding: (
+            "No limit reached, and somebody has put faults on the way: "
+            + ", ".join(dict.fromkeys(fault.node for fault in finding.evidence.impairments))
+        )
+    ),
+    "no_limit": _CauseWords(_no_limit_headline, _headroom),
+}
+"""Cause → its words."""
+
+
+# ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def circumstances(evidence: Evidence) -> Iterator[str]:
+    """What else is so in a lab that is up: every drop with its cure, every fault, what it has lost."""
+    for drop in evidence.drops:
+        words = drop_words(drop)
+        yield f"{words.headline}: {drop.dropped_packets:,} packets dropped."
+        yield words.mechanism
+        yield cure_of(drop)
+    for fault in evidence.impairments:
+        dropped = f"{fault.dropped_packets:,} packets dropped"
+        yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
+    if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
+        yield f"The lab has lost {', '.join(evidence.lost_parts)}."

@@ -1,0 +1,131 @@
+"""What node kinds say of their limits: which is full, what CloudWatch shows of it, what helps.
+
+A kind that limits connections states it as `LIMIT` in its module `lab.nodes.KIND.diagnosis`, which is found by its
+name. `lab.diagnosis` puts the sentences together, so that a new kind changes nothing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from lab.nodes.registry import KINDS
+
+__all__ = [
+    "OUTSIDE",
+    "REUSE",
+    "LimitState",
+    "LimitWords",
+    "connections",
+    "limit_words",
+    "limiting_kinds",
+    "listed",
+    "words_of",
+]
+
+REUSE = "Reuse connections across invocations: create the client outside the handler and keep it alive."
+OUTSIDE = "Where the function needs nothing of the VPC, run it outside: neither limit is on its way then."
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """One limit: how many connections it allows, how many it holds, what it refused."""
+
+    node: str
+    kind: str
+    """Of the node."""
+    limit: int
+    """Connections; with Elastic IPs, of each."""
+    eips: int
+    """Elastic IPs that share the load; 0 where the node has none."""
+    destination: str | None
+    """The server whose connections it counts; None counts all together."""
+    held: int
+    refused_packets: int
+    refused_connections: int
+
+    @property
+    def size(self) -> int:
+        """Connections, all Elastic IPs together."""
+        return self.limit * max(1, self.eips)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWords:
+    """A node kind's limit in words."""
+
+    title: str
+    """Begins the headline where it is reached."""
+    named: Callable[[Sequence[LimitState]], str]
+    """Which ones are full, and how large they are: ends the headline."""
+    mechanism: str
+    """What a full one does to a connection."""
+    remedies: Callable[[Sequence[LimitState], bool], Iterable[str]]
+    """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
+    in_use: str
+    """Whose connections are counted where none is full: `Hyperplane ENIs`."""
+    each: str | None = None
+    """With its article, what has the limit: `an ENI`; None where it is not told apart."""
+    metrics: tuple[str, ...] = ()
+    """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
+    so."""
+    unmetered: str = ""
+    """With `{others}`: what the metrics of other nodes show meanwhile."""
+    blind_spot: str = ""
+    """What no metric shows where some are full, with `{healthy}`, `{nodes}` and `{connections}`."""
+    no_blind_spot: str = ""
+    """The same where none is full."""
+
+    @property
+    def metric(self) -> str | None:
+        """The one that counts what it refused."""
+        return next(iter(self.metrics), None)
+
+
+@cache
+def limit_words(kind: str) -> LimitWords | None:
+    """The words of a kind's limit; None where it has no limit."""
+    module = f"lab.nodes.{kind}.diagnosis"
+    if not find_spec(module):
+        return None
+    words: LimitWords = import_module(module).LIMIT
+    return words
+
+
+def words_of(kind: str) -> LimitWords:
+    """The words of a limit that was met, so that its kind has some."""
+    words = limit_words(kind)
+    if words is None:
+        raise KeyError(f"lab.nodes.{kind}.diagnosis has no LIMIT")
+    return words
+
+
+def limiting_kinds() -> dict[str, LimitWords]:
+    """The kinds that limit connections, in the order of the registry."""
+    return {kind.name: words for kind in KINDS if (words := limit_words(kind.name))}
+
+
+# ── Sentences that several kinds share ──────────────────────────────────────────────────────────────────────
+
+
+def connections(number: int) -> str:
+    """`1 connection`, `65,000 connections`."""
+    return f"{number:,} connection{'' if number == 1 else 's'}"
+
+
+def listed(full: Sequence[LimitState]) -> str:
+    """`eni-private, 10 connections`; of several alike `eni-a, eni-b, 10 connections each`."""
+    alike: dict[tuple[int, str | None], list[str]] = {}
+    for state in full:
+        alike.setdefault((state.limit, state.destination), []).append(state.node)
+    return "; ".join(
+        f"{', '.join(nodes)}, {connections(limit)}{' each' if len(nodes) > 1 else ''}{_to(destination)}"
+        for (limit, destination), nodes in alike.items()
+    )
+
+
+def _to(destination: str | None) -> str:
+    return f" to {destination}" if destination else ""

@@ -1,0 +1,36 @@
+"""What the function itself can do: leave the VPC, or need fewer connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes.proposals import Case, Proposal, Size
+from lab.topology import Topology
+from lab.topology.edit import with_function
+
+__all__ = ["more_room", "proposals"]
+
+
+def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
+    """A fleet has no limit of connections."""
+    return ()
+
+
+def proposals(case: Case) -> Iterator[Proposal]:
+    """Both, whatever binds."""
+    function = case.question.function
+    yield Proposal(
+        f"{function} outside the VPC",
+        f"function {function}: no subnets",
+        with_function(case.topology, function, subnets=()),
+        Size.FUNCTION,
+        condition="if it needs nothing there",
+    )
+    yield Proposal(
+        "reuse of connections across invocations",
+        "the function's code: create the client outside the handler, and keep connections alive",
+        None,
+        Size.CODE,
+        note="the threshold stays, and fewer connections are needed for the same invocations",
+        effect="saves",
+    )

@@ -1,0 +1,79 @@
+"""More room in NAT gateways: another Elastic IP, or another NAT gateway for part of the subnets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.proposals import Case, Proposal, Size
+from lab.schema.limits import NAT_EIPS
+from lab.topology import Topology
+from lab.topology.edit import path_of, rerouted, unused, with_vpcs
+
+__all__ = ["more_room", "proposals"]
+
+_ORDINALS = ("", "a first", "a second", "a third", "a fourth", "a fifth", "a sixth", "a seventh", "an eighth")
+
+
+def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
+    """An Elastic IP more for each NAT gateway that binds."""
+    gateways = _gateways(case)
+    if not gateways:
+        return
+    names = " and ".join(gateway.name for gateway in gateways)
+    full = [gateway.name for gateway in gateways if gateway.elastic_ips >= NAT_EIPS]
+    if full:
+        note = f"{' and '.join(full)} has all {NAT_EIPS} that AWS allows"
+        yield Proposal(f"another Elastic IP for {names}", "", None, Size.ADDRESS, note=note)
+        return
+    more = {gateway.name: gateway.model_copy(update={"elastic_ips": gateway.elastic_ips + 1}) for gateway in gateways}
+    counts = {gateway.elastic_ips for gateway in more.values()}
+    ordinal = _ORDINALS[counts.pop()] if len(counts) == 1 else "one more"
+    yield Proposal(
+        f"{ordinal} Elastic IP for {'each of ' if len(gateways) > 1 else ''}{names}",
+        ", ".join(f"NAT gateway {gateway.name}: elastic_ips: {gateway.elastic_ips}" for gateway in more.values()),
+        with_vpcs(
+            topology,
+            lambda vpc: {"nat_gateways": tuple(more.get(gateway.name, gateway) for gateway in vpc.nat_gateways)},
+        ),
+        Size.ADDRESS,
+    )
+
+
+def proposals(case: Case) -> Iterator[Proposal]:
+    """A second NAT gateway for half of the subnets that use the one that binds."""
+    gateways = _gateways(case)
+    if not gateways:
+        return
+    routed = {gateway.name: _routed_to(gateway, case) for gateway in gateways}
+    gateway = max(gateways, key=lambda candidate: len(routed[candidate.name]))
+    moved = routed[gateway.name][1::2]
+    if not moved:
+        reason = f"{case.question.function} has one subnet behind {gateway.name}, and a subnet has one default route"
+        if not routed[gateway.name]:
+            reason = f"all connections come to {gateway.name} by the default route of one subnet of its VPC"
+        yield Proposal("a second NAT gateway for part of the subnets", "", None, Size.NODE, note=reason)
+        return
+    name = unused(f"{gateway.name}-2", {other.name for other in case.topology.nat_gateways})
+    beside = gateway.model_copy(update={"name": name})
+    home = case.topology.vpc_of(gateway.subnet)
+    wider = with_vpcs(case.topology, lambda vpc: {"nat_gateways": (*vpc.nat_gateways, beside)} if vpc == home else {})
+    subnets = ", ".join(moved)
+    yield Proposal(
+        f"a second NAT gateway like {gateway.name} for {subnets}",
+        f"{path_of(case.topology, home)}.nat_gateways: {{name: {name}, subnet: {beside.subnet}, elastic_ips: "
+        f"{beside.elastic_ips}}}; default_route: {name} for {subnets}",
+        rerouted(wider, moved, name),
+        Size.NODE,
+    )
+
+
+def _routed_to(gateway: NatGateway, case: Case) -> list[str]:
+    """The function's subnets whose default route it is; from other VPCs connections come by a Transit Gateway."""
+    return [eni.subnet.name for eni in case.enis(through=gateway) if eni.subnet.default_route == gateway.name]
+
+
+def _gateways(case: Case) -> tuple[NatGateway, ...]:
+    """The NAT gateways that bind, or else all on the way."""
+    on_the_way = tuple(out for out in case.exits if isinstance(out, NatGateway))
+    return tuple(gateway for gateway in on_the_way if gateway.node in case.before.nodes) or on_the_way

@@ -1,0 +1,148 @@
+"""Changes of a topology that node kinds propose where connections are lost.
+
+A kind proposes them in its module `lab.nodes.KIND.remedies`, which is found by its name. Whether a change helps is not
+known there: `lab.diagnosis.remedies` asks prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Literal, Protocol, cast
+
+from lab.nodes.registry import KINDS
+from lab.paths.path import Path
+from lab.paths.routes import paths
+from lab.schema.exits import Exit
+from lab.topology import Eni, Topology
+from traffic.spec import Protocol as Transport
+
+__all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
+
+Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
+"""In the order in which remedies are told."""
+
+
+class Size(IntEnum):
+    """How much is changed: smaller changes are told before larger ones."""
+
+    RULE = 0
+    ADDRESS = 1
+    SUBNET = 2
+    SECURITY_GROUPS = 3
+    TWO_CHANGES = 4
+    NODE = 5
+    FUNCTION = 6
+    CODE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whose connections, and to which server."""
+
+    function: str
+    server: str
+    protocol: Transport = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """How many connections are held when the first of a burst without end is lost."""
+
+    held: int | None
+    """None: none is ever lost, or it is not known."""
+    kind: str | None = None
+    """Of the limiter that refuses it; None where connections end for another reason, or never."""
+    nodes: tuple[str, ...] = ()
+    """The limiters that refuse it or one of those just after it, since connections take turns."""
+    unknown: str | None = None
+    """Why arithmetic does not know, where it does not."""
+    dead_end: str | None = None
+    """Where it is lost, if that is no limit."""
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether no limit is on the path."""
+        return self.held is None and self.unknown is None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and what binds it."""
+
+    topology: Topology
+    question: Question
+    before: Threshold
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Those of the question's connections."""
+        return paths(self.topology, self.question.function, self.question.server, self.question.protocol)
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """What takes its connections out of the VPCs."""
+        return tuple({path.exit.node: path.exit for path in self.paths if path.exit}.values())
+
+    def enis(self, through: Exit | None = None) -> list[Eni]:
+        """Those on its paths; of those through an exit if told."""
+        return [path.eni for path in self.paths if path.eni and through in (None, path.exit)]
+
+    @property
+    def open_enis(self) -> list[Eni]:
+        """Those behind which no connection is dropped whatever the limits; all if there are none like that."""
+        return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """The function's own."""
+        return next(function.subnets for function in self.topology.functions if function.name == self.question.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change that may help; without a topology it cannot be made."""
+
+    what: str
+    change: str
+    topology: Topology | None
+    size: Size
+    note: str = ""
+    condition: str = ""
+    meanwhile: str = ""
+    sharers: tuple[str, ...] = ()
+    """Functions that hold as many connections, before and after."""
+    effect: Effect | None = None
+    """Where no threshold can tell."""
+
+
+class Proposer(Protocol):
+    """The module `lab.nodes.KIND.remedies` of a node kind."""
+
+    def more_room(self, topology: Topology, case: Case) -> Iterable[Proposal]:
+        """One more of what binds the case, in its topology or in one where another kind has made more room already."""
+
+    def proposals(self, case: Case) -> Iterable[Proposal]:
+        """What else could be changed."""
+
+
+def _proposers() -> Iterator[Proposer]:
+    for kind in KINDS:
+        module = f"lab.nodes.{kind.name}.remedies"
+        if find_spec(module):
+            yield cast("Proposer", import_module(module))
+
+
+def more_room(topology: Topology, case: Case) -> list[Proposal]:
+    """One more of what binds, of each kind that can have more."""
+    found = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
+    return sorted(found, key=lambda proposal: proposal.size)
+
+
+def proposals_of_kinds(case: Case) -> Iterator[Proposal]:
+    """What else the kinds propose."""
+    for proposer in _proposers():
+        yield from proposer.proposals(case)

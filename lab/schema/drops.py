@@ -1,0 +1,50 @@
+"""Where packets are dropped whatever the limits of connections are, and how many were.
+
+The lab meets the same drop three times, and tells it by the same `point`: the topology predicts it (`DeadEnd` in
+`lab.paths.dead_ends`), a counter in the kernel counts it (`DropCounter` in `lab.plan.objects`), a result has the
+number (`DropCount`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.schema.firewall import Direction
+
+__all__ = ["DropCount", "DropPoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class DropPoint:
+    """A node that drops packets, and the reason."""
+
+    node: str
+    kind: str
+    """The cause: `no_route`, `no_transit_route`, `security_group`, `network_acl` or `dns_quota`."""
+    name: str
+    """What it belongs to: the subnet or Transit Gateway without a route, the security groups, the network ACL; of a
+    quota, how much."""
+    direction: Direction | None = None
+    """Of a network ACL: whether entries of `egress` or of `ingress` drop them."""
+    answers: bool = False
+    """Whether servers' answers are dropped; their connections hold every slot on the way."""
+
+    @property
+    def point(self) -> DropPoint:
+        """The drop without what a subclass knows of it: prediction, counter and number of one drop have equal ones."""
+        return DropPoint(self.node, self.kind, self.name, self.direction, self.answers)
+
+    def counted(self, packets: int, cure: str | None = None) -> DropCount:
+        """The same with how many packets it has dropped."""
+        return DropCount(
+            self.node, self.kind, self.name, self.direction, self.answers, dropped_packets=packets, cure=cure
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropCount(DropPoint):
+    """How many packets were dropped here during one burst, or since `lab up`."""
+
+    dropped_packets: int
+    cure: str | None = None
+    """The rule that would have let them pass, in the topology's words."""
