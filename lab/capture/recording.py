@@ -9,7 +9,7 @@ from enum import Enum
 import os
 import select
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,10 +30,6 @@ _LAST_PACKETS_WITHIN_S = 1.0
 _AT_ONCE = 16_384
 """Packets for which blocks are made at a time."""
 _NS = 1_000_000_000
-
-
-def _silent(_: int) -> None:
-    """Progress that nobody asked for."""
 
 
 class End(Enum):
@@ -90,6 +86,26 @@ class Outcome:
         """How many there was no room for."""
         return sum(each.dropped for each in self.heard)
 
+    def to_json(self, file: str) -> dict[str, Any]:
+        """The document of `lab capture --json`, of a capture into this file."""
+        return {
+            "file": file,
+            "end": self.end.name.lower(),
+            "packets": self.packets,
+            "missed_packets": self.dropped,
+            "interfaces": [
+                {
+                    "name": interface.name,
+                    "node": interface.node,
+                    "kind": interface.kind,
+                    "packets": interface.packets,
+                    "missed_packets": interface.dropped,
+                }
+                for interface in self.heard
+            ],
+            "nodes_gone": list(self.gone),
+        }
+
 
 class Cut(Exception):  # noqa: N818  # an end, not an error
     """No more could be written; the file ends with a whole block."""
@@ -139,7 +155,7 @@ def record(
     *,
     about: str = "",
     asked_to_end: Callable[[], bool],
-    progress: Callable[[int], None] = _silent,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Write what the ears hear until somebody asks for the end, or it comes by itself.
 

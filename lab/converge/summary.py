@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
 
 from lab.converge.diff import Difference, elastic_ips
 from lab.plan.describe import describe_object
@@ -11,7 +12,10 @@ from lab.plan.objects import ConntrackMax, NodePlan, Plan, Process, Ruleset, Sys
 from lab.slots.limiter import Limiter
 from lab.topology.kinds import in_words
 
-__all__ = ["nodes_added", "nodes_removed", "summary"]
+if TYPE_CHECKING:
+    from lab.converge.change import Convergence
+
+__all__ = ["nodes_added", "nodes_removed", "summary", "to_json"]
 
 _BY_THEMSELVES = ("service_vpc", "vpc", "internet")
 """Their routes and ports follow from what others are."""
@@ -43,6 +47,20 @@ def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]
     for node in (each for each in new.nodes if each.name in kept):
         lines += told[node.name] or _other_changes(node, found, alone=not lines)
     return tuple(lines or _in_full(found))
+
+
+def to_json(plan: Plan, change: Convergence | None, clock: Callable[[int], str], *, changed: bool) -> dict[str, Any]:
+    """The document of `lab up --json`: the lab as it is now, and what was changed if it was up before."""
+    return {
+        "lab": plan.lab,
+        "changed": changed,
+        "namespaces": list(plan.namespaces),
+        "converged": change is not None,
+        "added": [] if change is None else [node.name for node in nodes_added(change.old, change.new)],
+        "removed": [] if change is None else [node.name for node in nodes_removed(change.old, change.new)],
+        "changes": [] if change is None else list(summary(change.old, change.new, change.difference, clock)),
+        "broken": [] if change is None else [breakage._asdict() for breakage in change.broken],
+    }
 
 
 def _in_full(found: Difference) -> list[str]:

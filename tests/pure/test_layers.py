@@ -23,9 +23,9 @@ LAYERS = (
     {"lab.observe", "lab.impair", "lab.capture"},  # reads what is so; faults on links; what crosses them
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
     {"lab.runs"},  # what is kept of a burst
-    {"lab.diagnosis", "lab.lab"},  # why connections were lost; the API
-    {"lab.report", "lab.pytest_plugin", "lab"},  # pages of it; the doors for Python
-    {"lab.cli"},  # the command line: no room knows it
+    {"lab.diagnosis"},  # why connections were lost
+    {"lab.lab", "lab.report"},  # the API, which delegates to all of them; pages of it
+    {"lab.pytest_plugin", "lab", "lab.cli"},  # the doors: Python's and the command line
 )
 """From the bottom up; a room imports itself and rooms of lower layers."""
 
@@ -45,6 +45,9 @@ SHARED_BY_NODES = {"build", "firewalls", "parts"}
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
+
+ABOUT_THE_USER = "lab.kernel.invoker"
+"""All that the command line knows of `lab.kernel`: whose files it writes."""
 
 SPEAK_NETLINK = {"lab.kernel", "lab.impair", "lab.converge"}
 
@@ -130,6 +133,8 @@ def import_faults(module: str, each: Import) -> Iterator[str]:
         yield "the lab knows specs, results and fleets of traffic"
     if kind_of(module) and kind_of(target) not in (None, kind_of(module)) and not target.endswith(".model"):
         yield "node kinds do not know each other"
+    if within(module, "lab.cli") and within(target, "lab.kernel") and target != ABOUT_THE_USER:
+        yield "the command line has no kernel I/O of its own: it calls Lab"
     yield from _library_faults(module, each)
 
 
@@ -208,6 +213,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.nodes.vpc.plan", "from lab.nodes import fleet", "node kinds do not know each other"),
         ("lab.nodes.vpc.plan", "from lab.nodes.fleet import plan", "node kinds do not know each other"),
         ("lab.burst", "from pyroute2 import IPRoute", "only rooms that change the kernel"),
+        ("lab.cli.why", "def f():\n    from lab.kernel.namespaces import Namespaces", "no kernel I/O of its own"),
         ("lab.burst", "from traffic.clients import client", "the lab knows specs"),
         ("lab.burst", "import traffic", "the lab knows specs"),
         ("lab.burst", "def f():\n    import typer", "only lab.cli has a terminal"),
@@ -237,6 +243,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.kernel.links", "from pyroute2 import IPRoute"),
         ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
+        ("lab.cli.report", "from lab.kernel.invoker import as_invoker"),
         ("traffic.engines.packet.wire", "def f():\n    from scapy.packet import Raw"),
     ],
 )

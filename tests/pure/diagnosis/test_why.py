@@ -15,7 +15,7 @@ from lab.impair.faults import Faults, Impairment
 from lab.nodes.build import build
 from lab.observe.limits import limits_of
 from lab.observe.readings import FirstRefusal, Reading
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.plan import Plan
 from lab.slots.counters import ACTIVE, ADMITTED, CLOSED, ESTABLISHED
 from lab.slots.limiter import Limiter
@@ -28,7 +28,7 @@ from traffic.spec import Protocol
 TINY = shipped("tiny")
 PLAN = build(TINY)
 NOW_S = 1_000.0
-NO_TRAFFIC = Traffic(0, 0, 0, 0)
+NO_TRAFFIC = InterfaceCount(0, 0, 0, 0)
 
 
 def limiters(node: str, protocol: str = "tcp", plan: Plan = PLAN) -> list[Limiter]:
@@ -47,8 +47,8 @@ def sample(at_s: float, packets: dict[str, int] | None = None, held: dict[str, i
             {**counters, CLOSED: 2},
             {first.slots: (held or {}).get(node.node, 0)},
             5,
-            Traffic(8, 0, 0, 0),
-            Traffic(0, 0, 6, 0),
+            InterfaceCount(8, 0, 0, 0),
+            InterfaceCount(0, 0, 6, 0),
         )
     return Sample(at_s, nodes)
 
