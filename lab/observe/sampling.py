@@ -14,7 +14,7 @@ those that have just fallen idle count as active. A sampler's first sample has r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -79,7 +79,8 @@ def sample_now(nodes: Iterable[NatNode]) -> Sample:
 def sample_slots(namespaces: Namespaces, limiters: Iterable[Limiter], *, entries: bool = False) -> Sample:
     """What the nodes of these limiters hold and have refused, who was refused first, and which ENIs are not there yet.
 
-    Packets are not counted, and no list of connections is read unless conntrack `entries` are asked for.
+    Other slot sets of these nodes are left out, packets are not counted, and no list of connections is read unless
+    conntrack `entries` are asked for.
     FileNotFoundError when a node's namespace is gone; a node whose table is gone is left out.
     """
     places: dict[tuple[str, str, str], list[Limiter]] = {}
@@ -98,7 +99,7 @@ def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool =
     counters = {name: counter.packets for name, counter in nfnetlink.counters(table).items()}
     return NodeSample(
         counters,
-        held={name: n for name, n in nfnetlink.set_sizes(table).items() if name not in _NO_CONNECTIONS},
+        held=_held_by(limiters, counters) if limiters else _held_in(table),
         active=counters[counting.ESTABLISHED] - counters[counting.CLOSED],
         inner=_NOTHING,
         outer=_NOTHING,
@@ -121,6 +122,16 @@ def _all_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
         inner=interfaces.get(node.inner, _NOTHING),
         outer=interfaces.get(node.outer, _NOTHING),
     )
+
+
+def _held_in(table: str) -> dict[str, int]:
+    return {name: n for name, n in nfnetlink.set_sizes(table).items() if name not in _NO_CONNECTIONS}
+
+
+def _held_by(limiters: Sequence[Limiter], counters: Mapping[str, int]) -> dict[str, int]:
+    """Only of these limiters, which takes half the time; one whose counters are gone has no slot set any more."""
+    there = (limiter for limiter in limiters if limiter.refused_packets in counters)
+    return {limiter.slots: nfnetlink.set_size(limiter.table, limiter.slots) for limiter in there}
 
 
 def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
