@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from lab.burst.load import Load
 from lab.capacity.predict import Prediction
+from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
-from lab.topology.model import Resolver
 from traffic.result import (
     DnsCount,
     EngineResult,

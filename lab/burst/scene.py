@@ -182,6 +182,6 @@ def spec_of(scene: Scene, first: int) -> BurstSpec:
 
 
 def _longest_port_hold_s(topology: Topology) -> int:
-    nat_gateways, endpoints = topology.vpc.nat_gateways, topology.vpc.interface_endpoints
+    nat_gateways, endpoints = topology.nat_gateways, topology.interface_endpoints
     holds_s = (*(each.port_hold_s for each in nat_gateways), *(each.port_hold_s for each in endpoints))
     return max(topology.hyperplane_eni.port_hold_s, *holds_s, 0)

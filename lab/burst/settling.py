@@ -69,9 +69,7 @@ def _is_gateway(limiter: Limiter, way: Way) -> bool:
 
 def _holds(limiter: Limiter, way: Way) -> bool:
     """Whether connections that come to the dead end of a way hold a slot of a limiter."""
-    if way.reached and limiter.node == way.reached.node:
-        return True
-    return _is_gateway(limiter, way) and way.dead_end is not None and way.dead_end.node != way.gateway
+    return (limiter.of or limiter.node) in {hop.node for hop in way.reached}
 
 
 def settle(namespaces: Namespaces, scene: Scene, before: Iterable[Reading], lasting: Lasting) -> tuple[Tracking, ...]:

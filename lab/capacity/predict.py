@@ -1,8 +1,9 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Connection `i` of a burst takes way `i % W` of its function's ways to the server (`lab.paths.ways`): through an ENI,
-and on through a NAT gateway, say. A limiter refuses its first connection when more are offered to it than it has free
-slots; the first of all refusals gives the drop threshold and the bottleneck.
+Connection `i` of a burst takes path `i % P` of its function's paths to the server (`lab.paths`), and meets the limits
+of its hops in turn, any number of them. A limiter has room for so many connections; from the first that it refuses on
+it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
+path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
 Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
 get the last ones is chance.
@@ -12,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from graphlib import TopologicalSorter
 
 from lab.errors import UsageError
-from lab.paths.ways import Way, ways
+from lab.nodes.resolver.model import Resolver
+from lab.paths.path import Path
+from lab.paths.routes import paths
+from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
-from lab.topology.model import Resolver
 from traffic.spec import PortBlocks, Protocol
 
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
@@ -62,62 +67,64 @@ class Prediction:
     """Why the numbers are not known, where they are not."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """A path, its place among those that take turns, and the first connection of all that is refused on it so far."""
+
+    path: Path
+    place: int
+    of: int
+    refused_from: int | None = None
+
+    def taking(self, m: int) -> int:
+        """How many of the first `m` connections take it."""
+        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+
+    def passing(self, m: int) -> int:
+        """How many of those no limiter has refused so far."""
+        return self.taking(m if self.refused_from is None else min(m, self.refused_from))
+
+
 @dataclass(frozen=True, slots=True)
 class _Limiter:
-    """A limiter and how many connections it has been offered after the first `m` of a burst."""
+    """A hop with a limit, and what a burst offers to it."""
 
     node: str
     kind: str
-    limit: int
-    free: int
-    offered: Callable[[int], int]
-    certain: int | None = None
-    """With more connections than this, chance decides which of its addresses is full; None: never."""
-    questions: int = 0
+    limit: ConnectionLimit
+    in_use: int
+    offered: int
+    questions: int
     """How many it is offered besides: each takes a slot, and a connection that is never known its name's address."""
+    first_refused: int | None
+    """The number of the first connection that it refuses, counted from 0."""
+    takes: Callable[[int], int]
+    """How many of the first so many connections take a path through it."""
 
-    def admitted(self, m: int) -> int:
-        return min(self.free, self.offered(m))
+    @property
+    def free(self) -> int:
+        return max(0, self.limit.size - self.in_use)
 
-    def first_refusal(self, connections: int) -> int | None:
-        """The number of the first connection that it refuses, counted from 0."""
-        if self.offered(connections) <= self.free:
-            return None
-        low, high = 0, connections  # it refuses one of the first `high`, and none of the first `low`
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.offered(middle) <= self.free else (low, middle)
-        return high - 1
+    @property
+    def left_to_chance(self) -> bool:
+        """Whether no arithmetic can say what it refuses, for its node chooses among addresses by chance."""
+        certain = self.limit.certain(self.in_use)
+        return certain is not None and self.offered > certain
 
-    def left_to_chance(self, connections: int) -> bool:
-        """Whether no arithmetic can say what it refuses."""
-        return self.certain is not None and self.offered(connections) > self.certain
-
-    def is_chance(self, connections: int) -> bool:
+    @property
+    def is_chance(self) -> bool:
         """Whether questions and connections compete for its last slots."""
-        return bool(self.questions) and 0 < self.free < self.offered(connections) + self.questions
+        return bool(self.questions) and 0 < self.free < self.offered + self.questions
 
     @property
     def refuses_questions(self) -> bool:
         """Whether it refuses all of them, so that nobody ever gets to connect."""
         return bool(self.questions) and not self.free
 
-    def load(self, connections: int) -> LimiterLoad:
-        offered = self.offered(connections) + (self.questions if self.free else 0)
-        return LimiterLoad(self.node, self.kind, self.limit, offered, max(0, offered - self.free))
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A way and its place among those that take turns."""
-
-    way: Way
-    place: int
-    of: int
-
-    def offered(self, m: int) -> int:
-        """How many of the first `m` connections take it."""
-        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+    @property
+    def load(self) -> LimiterLoad:
+        offered = self.offered + (self.questions if self.free else 0)
+        return LimiterLoad(self.node, self.kind, self.limit.size, offered, max(0, offered - self.free))
 
 
 def predict(
@@ -141,26 +148,19 @@ def predict(
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
-    caller = choose((each.name for each in topology.functions), function, "function")
-    callee = choose((each.name for each in topology.servers), server, "server")
-    found = ways(topology, caller, callee, protocol)
-    turns = [_Turn(way, (place - first_connection) % len(found), len(found)) for place, way in enumerate(found)]
+    caller = choose((known.name for known in topology.functions), function, "function")
+    callee = choose((known.name for known in topology.servers), server, "server")
+    found = paths(topology, caller, callee, protocol)
+    turns = [_Turn(path, (place - first_connection) % len(found), len(found)) for place, path in enumerate(found)]
     questions = connections if questions is None else questions
-    inner = {turn.way.gateway: limiter for turn in turns if (limiter := _eni(topology, turn, in_use, questions))}
-    outer = {limiter.node: limiter for limiter in _exits(turns, inner, in_use)}
-    limiters = (*inner.values(), *outer.values())
-    by_source = [min(turn.offered(questions), per_environment) for turn in turns]
-    if reason := _unknown_names(topology.service_vpc.resolver, inner.values(), connections, by_source):
+    limiters = tuple(_limiters(topology, turns, connections, in_use, questions))
+    by_source = [min(turn.taking(questions), per_environment) for turn in turns]
+    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source):
         return Prediction(connections, None, None, None, (), unknown=reason)
-    reasons = (
-        _doubt(turns, connections),
-        _chance(limiters, connections),
-        _growth(topology, inner.values(), connections, connect_timeout_s),
-    )
+    reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
     if reason := next(filter(None, reasons), None):
-        loads = tuple(each.load(connections) for each in limiters)
-        return Prediction(connections, None, None, None, loads, unknown=reason)
-    return _predicted(connections, limiters, turns, inner, outer)
+        return Prediction(connections, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
+    return _predicted(connections, limiters, turns)
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:
@@ -173,44 +173,78 @@ def choose(names: Iterable[str], name: str | None, what: str) -> str:
     return name
 
 
-def _eni(topology: Topology, turn: _Turn, in_use: InUse, questions: int) -> _Limiter | None:
-    """The ENI on a way; None outside the VPC, and where connections end before its limit."""
-    way, limit = turn.way, topology.hyperplane_eni.connection_limit
-    if way.eni is None or (way.dead_end and way.dead_end.node == way.gateway):
-        return None
-    asked = turn.offered(questions) if topology.service_vpc.resolver.behind_eni else 0
-    free = max(0, limit - in_use(way.gateway))
-    return _Limiter(way.gateway, "hyperplane_eni", limit, free, turn.offered, questions=asked)
+# ── Limits in a row ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _exits(turns: Sequence[_Turn], inner: dict[str, _Limiter], in_use: InUse) -> Iterator[_Limiter]:
-    """What has a limit of its own where ways leave the VPC; each takes what the ENIs before it let through."""
-    exits = {turn.way.reached.node: turn.way.reached for turn in turns if turn.way.reached}
-    for node, out in exits.items():
-        if out.capacity is None:
-            continue
-        before = [inner[turn.way.gateway] for turn in turns if turn.way.reached == out]
-        used = in_use(node)
-        yield _Limiter(
-            node, out.KIND, out.capacity, max(0, out.capacity - used), _sum(before), out.certain_capacity(used)
+def _limiters(
+    topology: Topology, turns: Sequence[_Turn], connections: int, in_use: InUse, questions: int
+) -> Iterator[_Limiter]:
+    """Each limiter after all that come before it on any path; what it refuses does not come to those after it."""
+    behind_eni = topology.service_vpc.resolver.behind_eni
+    for node in _in_order(turns):
+        crossing = [turn for turn in turns if any(hop.node == node for hop in turn.path.limits)]
+        kind, limit = next(
+            (hop.kind, hop.limit) for hop in crossing[0].path.limits if hop.node == node and hop.limit is not None
         )
+        first_on_path = any(turn.path.gateway == node for turn in crossing)
+        first_refused = _first_refused(crossing, max(0, limit.size - in_use(node)), connections)
+        yield _Limiter(
+            node=node,
+            kind=kind,
+            limit=limit,
+            in_use=in_use(node),
+            offered=sum(turn.passing(connections) for turn in crossing),
+            questions=sum(turn.taking(questions) for turn in crossing) if behind_eni and first_on_path else 0,
+            first_refused=first_refused,
+            takes=partial(_taken, crossing),
+        )
+        if first_refused is not None:
+            for turn in crossing:
+                if turn.refused_from is None or first_refused < turn.refused_from:
+                    turn.refused_from = first_refused
 
 
-def _sum(before: Sequence[_Limiter]) -> Callable[[int], int]:
-    return lambda m: sum(each.admitted(m) for each in before)
+def _in_order(turns: Sequence[_Turn]) -> list[str]:
+    """The nodes that limit, in an order in which none comes before one that connections meet first."""
+    before: dict[str, set[str]] = {}
+    for turn in turns:
+        nodes = [hop.node for hop in turn.path.limits]
+        for position, node in enumerate(nodes):
+            before.setdefault(node, set()).update(nodes[:position])
+    return list(TopologicalSorter(before).static_order())
 
 
-def _unknown_names(
-    resolver: Resolver, enis: Iterable[_Limiter], connections: int, by_source: Iterable[int]
-) -> str | None:
+def _taken(turns: Sequence[_Turn], m: int) -> int:
+    return sum(turn.taking(m) for turn in turns)
+
+
+def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int | None:
+    """The number of the first connection for which a limiter has no room."""
+
+    def offered(m: int) -> int:
+        return sum(turn.passing(m) for turn in turns)
+
+    if offered(connections) <= free:
+        return None
+    low, high = 0, connections  # it refuses one of the first `high`, and none of the first `low`
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if offered(middle) <= free else (low, middle)
+    return high - 1
+
+
+# ── What arithmetic cannot know ─────────────────────────────────────────────────────────────────────────────
+
+
+def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int]) -> str | None:
     """Why it is not known who learns the server's address, if it is not."""
-    enis, quota = tuple(enis), resolver.packets_per_second
-    if any(each.is_chance(connections) for each in enis):
+    quota = resolver.packets_per_second
+    if any(limiter.is_chance for limiter in limiters):
         return (
             "the name server is behind the ENI, so each invocation takes two of its connections, one for the question: "
             "chance decides which of them get the last ones"
         )
-    most = max([each.questions for each in enis] if resolver.behind_eni else by_source, default=0)
+    most = max([limiter.questions for limiter in limiters] if resolver.behind_eni else by_source, default=0)
     if quota is not None and most > quota:
         return (
             f"one interface may have {most:,} questions, more than the name server's quota of {quota:,} packets/s: "
@@ -221,64 +255,50 @@ def _unknown_names(
 
 def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
     for turn in turns:
-        if turn.way.doubt and turn.place < connections:
-            return f"{turn.way.doubt.sentence}: which part is known when ports and addresses are"
+        if turn.path.doubt and turn.place < connections:
+            return f"{turn.path.doubt.sentence}: which part is known when ports and addresses are"
     return None
 
 
-def _chance(limiters: Iterable[_Limiter], connections: int) -> str | None:
-    if any(each.left_to_chance(connections) for each in limiters):
+def _chance(limiters: Iterable[_Limiter]) -> str | None:
+    if any(limiter.left_to_chance for limiter in limiters):
         return "Elastic IPs do not spill over: chance decides which is full first"
     return None
 
 
-def _growth(topology: Topology, enis: Iterable[_Limiter], connections: int, connect_timeout_s: float) -> str | None:
-    scaling = topology.hyperplane_eni.eni_scaling
-    if scaling is None or scaling.after_s > connect_timeout_s:
-        return None
-    if all(each.first_refusal(connections) is None for each in enis):
-        return None
-    return (
-        f"another ENI appears {scaling.after_s} s after one is full, while clients still send SYNs "
-        f"({connect_timeout_s:g} s): some are let through"
-    )
+def _growth(limiters: Iterable[_Limiter], connect_timeout_s: float) -> str | None:
+    for limiter in limiters:
+        after_s = limiter.limit.grows_after_s
+        if after_s is not None and after_s <= connect_timeout_s and limiter.first_refused is not None:
+            return (
+                f"another ENI appears {after_s} s after one is full, while clients still send SYNs "
+                f"({connect_timeout_s:g} s): some are let through"
+            )
+    return None
 
 
-def _predicted(
-    connections: int,
-    limiters: Sequence[_Limiter],
-    turns: Sequence[_Turn],
-    inner: dict[str, _Limiter],
-    outer: dict[str, _Limiter],
-) -> Prediction:
-    refusals = [(at, each) for each in limiters if (at := each.first_refusal(connections)) is not None]
-    dead = [turn for turn in turns if turn.way.dead_end and turn.place < connections]
-    loads = tuple(each.load(connections) for each in limiters)
-    lost = sum(_reaching_the_end(turn, inner, outer, connections) for turn in dead)
+# ── What it does know ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn]) -> Prediction:
+    dead = [turn for turn in turns if turn.path.dead_end and turn.place < connections]
+    loads = tuple(limiter.load for limiter in limiters)
+    lost = sum(turn.passing(connections) for turn in dead)
+    refusals = [(limiter.first_refused, limiter.kind) for limiter in limiters if limiter.first_refused is not None]
     return Prediction(
         offered=connections,
         established=connections - sum(load.refused for load in loads) - lost,
-        drop_threshold=_threshold(refusals, dead, inner),
-        bottleneck=min(((at, each.kind) for at, each in refusals), default=(None, None))[1],
+        drop_threshold=_threshold(limiters, dead),
+        bottleneck=min(refusals, default=(None, None))[1],
         limiters=loads,
-        dead_ends=tuple(turn.way.dead_end.sentence for turn in dead if turn.way.dead_end),
+        dead_ends=tuple(turn.path.dead_end.sentence for turn in dead if turn.path.dead_end),
     )
 
 
-def _threshold(
-    refusals: Iterable[tuple[int, _Limiter]], dead: Iterable[_Turn], inner: dict[str, _Limiter]
-) -> int | None:
+def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
     """All connections before the first that is lost are held by then, but those that never learned the address."""
-    nameless = {name: each for name, each in inner.items() if each.refuses_questions}
-    lost = [at for at, each in refusals if not each.refuses_questions]
-    first = min([*lost, *(turn.place for turn in dead if turn.way.gateway not in nameless)], default=None)
-    return None if first is None else first - sum(each.offered(first) for each in nameless.values())
-
-
-def _reaching_the_end(turn: _Turn, inner: dict[str, _Limiter], outer: dict[str, _Limiter], connections: int) -> int:
-    """Connections that come as far as the end of the way, and no further."""
-    out = outer.get(turn.way.reached.node) if turn.way.reached else None
-    # What takes them out lets all pass until it is full, and none from then on.
-    full_at = out.first_refusal(connections) if out else None
-    limiter = inner.get(turn.way.gateway)
-    return (limiter.admitted if limiter else turn.offered)(connections if full_at is None else full_at)
+    nameless = {limiter.node: limiter for limiter in limiters if limiter.refuses_questions}
+    refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
+    ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
+    first = min([number for number in (*refused, *ended) if number is not None], default=None)
+    return None if first is None else first - sum(limiter.takes(first) for limiter in nameless.values())

@@ -302,7 +302,7 @@ def _expectation(text: str) -> tuple[str, str]:
         allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
-        from lab.topology.model import EXITS
+        from lab.nodes.vpc.model import EXITS
 
         known = ("hyperplane_eni", *(each.KIND for each in EXITS.values()), *_NOTHING)
         if value not in known:

@@ -16,6 +16,7 @@ from lab.errors import ExpectationError
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.state import Record
 from lab.nodes.build import build
+from lab.nodes.registry import kind_of
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.plan.objects import Plan
 from lab.topology import Topology, load_text, scaled, text_of
@@ -73,7 +74,8 @@ def convergence(record: Record, wanted: Wanted) -> Convergence:
     old, now_s = record.plan(), time.time()
     with Namespaces() as namespaces:
         readings = read(namespaces, old.limiters)
-        enis = [each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use]
+        used = [reading.limiter for reading in readings if reading.in_use]
+        enis = [limiter for limiter in used if kind_of(limiter.kind).sees_environments]
 
         @cache
         def sources() -> tuple[IPv4Address, ...]:

@@ -39,7 +39,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.slots.definitions import sets_lost, sets_of
+from lab.slots.nft import sets_lost
 
 __all__ = ["converge"]
 
@@ -113,7 +113,7 @@ def _change(site: Site, found: Difference, progress: _Progress, rebuilt: Mapping
 
 def _replace(site: Site, change: Change, rebuilt: Mapping[str, frozenset[str]]) -> None:
     if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
-        again = rebuilt.get(change.old.namespace, frozenset()) & sets_of(change.old.text)
+        again = rebuilt.get(change.old.namespace, frozenset()) & change.old.table.sets.keys()
         nft.replace_ruleset(site.namespaces, change.old, change.new, again)
     else:
         _REPLACE[type(change.new)](site, change.old, change.new)
@@ -184,7 +184,7 @@ def _forgets(change: Change, rebuilt: Mapping[str, frozenset[str]]) -> bool:
     old, new = change
     if not isinstance(old, Ruleset) or not isinstance(new, Ruleset):
         return False
-    return bool(sets_lost(old.text, new.text) or rebuilt.get(old.namespace, frozenset()) & sets_of(old.text))
+    return bool(sets_lost(old.table, new.table) or rebuilt.get(old.namespace, frozenset()) & old.table.sets.keys())
 
 
 def _restart(site: Site, old: Process, new: Process) -> None:

@@ -30,7 +30,6 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.slots.definitions import definitions
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 
@@ -65,8 +64,7 @@ class Difference:
 
 
 def _table_of(item: Ruleset) -> Hashable:
-    found = definitions(item.text)
-    return item.namespace, found.family, found.table
+    return item.namespace, item.table.family, item.table.name
 
 
 def _itself(item: KernelObject) -> Hashable:
@@ -175,7 +173,7 @@ def drained_by(old: Plan, wanted: Topology, held: Callable[[Limiter], int], now_
     Those drain for their gateway's drain timeout; one that drains already keeps its end, and is let go after it.
     """
     numbers = elastic_ips(old)
-    gateways = {each.name: each for each in wanted.vpc.nat_gateways}
+    gateways = {each.name: each for each in wanted.nat_gateways}
     draining: dict[str, dict[int, int]] = {}
     for limiter in old.limiters:
         gateway, number = numbers.get(IPv4Address(limiter.eip), ("", 0)) if limiter.eip else ("", 0)

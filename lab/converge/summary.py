@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.registry import kind_of
 from lab.plan.describe import describe_object
 from lab.plan.objects import ConntrackMax, NodePlan, Plan, Process, Ruleset, Sysctl
 from lab.slots.limiter import Limiter
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from lab.converge.change import Convergence
 
 __all__ = ["nodes_added", "nodes_removed", "summary", "to_json"]
-
-_BY_THEMSELVES = ("service_vpc", "vpc", "internet")
-"""Their routes and ports follow from what others are."""
 
 _IN_FULL = 6
 
@@ -123,7 +121,7 @@ def _drains(node: str, plan: Plan) -> dict[str, bool]:
 
 def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[str]:
     """Timeouts and processes; rules only where nothing else has been told that they follow from."""
-    if node.kind in _BY_THEMSELVES:
+    if kind_of(node.kind).follows_others:
         return []
     changed = [each.new for each in found.changed if isinstance(each.new, Sysctl | Process | Ruleset)]
     mine = [each for each in changed if each.namespace == node.namespace]
@@ -132,6 +130,6 @@ def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[st
         words.append("timeouts")
     elif alone and any(isinstance(each, Ruleset) for each in mine):
         words.append("rules")
-    if any(isinstance(each, Process) for each in mine):
-        words.append("restarted, DNS paused for a moment" if node.kind == "resolver" else "restarted")
+    if verbs := {each.verb for each in mine if isinstance(each, Process)}:
+        words.append("restarted, DNS paused for a moment" if "resolver" in verbs else "restarted")
     return [f"~ {node.name}: {', '.join(words)}"] if words else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lab.paths.dead_ends import dead_end
+from lab.paths.routes import legs
 from lab.paths.ways import exit_of, ways
 from lab.schema.base import Model
 from lab.schema.exits import Exit
@@ -123,11 +124,11 @@ def draw(topology: Topology, occupancy: Mapping[str, Occupancy] = _NOTHING_KNOWN
     used = {out for _, out in routes}
     return Drawing(
         name=topology.name,
-        vpc=str(topology.vpc.cidr),
-        subnets=topology.vpc.subnets,
+        vpc=str(topology.vpcs[0].cidr),
+        subnets=topology.subnets,
         functions=tuple(Node(node_name_of_function(each.name), "fleet", each.name) for each in topology.functions),
         enis=tuple(node for eni in enis for node in _enis(topology, eni, occupancy)),
-        exits=tuple(_exit(topology, each, occupancy.get(each.node), used) for each in topology.vpc.exits),
+        exits=tuple(_exit(topology, each, occupancy.get(each.node), used) for each in topology.exits),
         servers=tuple(_server(each) for each in topology.servers),
         resolver=_resolver(topology),
         egress=Node(EGRESS, "egress", EGRESS, ("no limit",), "no limit") if outside else None,
@@ -176,7 +177,7 @@ def _ways_out(topology: Topology, enis: tuple[Eni, ...], *, outside: bool) -> It
 def _dead(topology: Topology, eni: Eni) -> bool:
     """Whether no SYN and no datagram to a server gets through the ENI and out of the VPC."""
     ends = (
-        dead_end(topology, eni, exit_of(topology, eni.subnet, server), server, transport)
+        dead_end(topology, eni, legs(topology, eni.subnet, server), server, transport)
         for server in topology.servers
         for transport in _TRANSPORTS
     )
@@ -197,8 +198,8 @@ def _remarks(topology: Topology) -> Iterator[str]:
 
 def _enis(topology: Topology, eni: Eni, occupancy: Mapping[str, Occupancy]) -> Iterator[Node]:
     settings, dead = topology.hyperplane_eni, _dead(topology, eni)
-    acls = [acl.name for acl in topology.vpc.network_acls if eni.subnet.name in acl.subnets]
-    groups = {each.name for each in topology.vpc.security_groups} & set(eni.security_groups)
+    acls = [acl.name for acl in topology.network_acls if eni.subnet.name in acl.subnets]
+    groups = {each.name for each in topology.security_groups} & set(eni.security_groups)
     more = (
         *_timeouts(settings),
         *((f"groups {', '.join(eni.security_groups)}",) if groups else ()),
@@ -263,7 +264,7 @@ def _server(server: Server) -> Node:
 def _resolver(topology: Topology) -> Node:
     resolver = topology.service_vpc.resolver
     quota = resolver.packets_per_second
-    subnet = (resolver.subnet or topology.vpc.subnets[0].name) if resolver.behind_eni else None
+    subnet = (resolver.subnet or topology.subnets[0].name) if resolver.behind_eni else None
     lines = () if subnet is None else (f"in {subnet}",)
     said = () if quota is None else (f"{quota:,} packets/s", "per interface")
     return Node(RESOLVER, "resolver", RESOLVER, (*lines, *said), subnet=subnet)

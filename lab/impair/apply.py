@@ -27,9 +27,9 @@ from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
 from lab.kernel import nfnetlink
 from lab.kernel.namespaces import Inside, Namespaces
-from lab.kernel.nft import apply_ruleset
+from lab.kernel.nft import apply_text
 from lab.plan.interfaces import interfaces_of
-from lab.plan.objects import NodePlan, Plan, Ruleset
+from lab.plan.objects import NodePlan, Plan
 
 __all__ = ["clear", "forget", "impair", "read"]
 
@@ -104,7 +104,7 @@ def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faul
         if commands := "".join(_command(each, roots.get(each), words_for(faults)) for each in interfaces):
             inside.run(tc, commands, words_for(faults).partition(" ")[0])
         if tables := "".join(_table(each, faults) for each in interfaces if faults.silence or each in silent):
-            apply_ruleset(namespaces, Ruleset(namespace, tables))
+            apply_text(inside, tables)
 
 
 @contextmanager

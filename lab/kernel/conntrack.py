@@ -8,11 +8,9 @@ import struct
 from typing import NamedTuple
 
 from lab.kernel import nfnetlink
+from lab.slots.counters import SLOT_MASK
 
 __all__ = ["Drops", "drops", "forget", "marked", "tracked"]
-
-_SLOT_MASK = 0xFFFF
-"""The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -67,4 +65,4 @@ def forget(marks: Iterable[int]) -> None:
 
         with NFCTSocket() as conntrack:
             for mark in wanted:
-                conntrack.flush(mark=mark, mark_mask=_SLOT_MASK)
+                conntrack.flush(mark=mark, mark_mask=SLOT_MASK)

@@ -10,14 +10,19 @@ from lab.kernel import conntrack, nfnetlink
 from lab.kernel.namespaces import Inside, Namespaces
 from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
-from lab.slots.definitions import definitions, marks_of, replacement, sets_lost
+from lab.slots.nft import Table, replacement, sets_lost
 
-__all__ = ["apply_ruleset", "flush_sets", "remove_ruleset", "replace_ruleset", "restore_ruleset"]
+__all__ = ["apply_ruleset", "apply_text", "flush_sets", "remove_ruleset", "replace_ruleset", "restore_ruleset"]
 
 
 def apply_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     """Load a ruleset, all of it or nothing: nft sends one transaction."""
     namespaces[ruleset.namespace].run(_nft, ruleset.text)
+
+
+def apply_text(inside: Inside, text: str) -> None:
+    """Carry out commands in nft's own words, all of them or none."""
+    inside.run(_nft, text)
 
 
 def replace_ruleset(namespaces: Namespaces, old: Ruleset, new: Ruleset, rebuilt: Collection[str] = ()) -> None:
@@ -27,11 +32,11 @@ def replace_ruleset(namespaces: Namespaces, old: Ruleset, new: Ruleset, rebuilt:
     so too. OSError when a set has not taken its new size, with everything as it was.
     """
     inside = namespaces[old.namespace]
-    inside.run(_nft, replacement(old.text, new.text, rebuilt=rebuilt))
-    if fault := inside.run(_size_fault, new.text):
-        inside.run(_nft, replacement(new.text, old.text))
+    inside.run(_nft, replacement(old.table, new.table, rebuilt=rebuilt))
+    if fault := inside.run(_size_fault, new.table):
+        inside.run(_nft, replacement(new.table, old.table))
         raise OSError(0, fault)
-    marks, lost = marks_of(old.text), {*sets_lost(old.text, new.text), *rebuilt}
+    marks, lost = old.table.marks, {*sets_lost(old.table, new.table), *rebuilt}
     inside.run(conntrack.forget, [marks[name] for name in sorted(lost & marks.keys())])
 
 
@@ -39,26 +44,26 @@ def restore_ruleset(namespaces: Namespaces, new: Ruleset, old: Ruleset) -> None:
     """Put the old ruleset back, whether or not the new one has taken its place."""
     inside = namespaces[old.namespace]
     try:
-        inside.run(_nft, replacement(new.text, old.text))
+        inside.run(_nft, replacement(new.table, old.table))
     except OSError:  # what only the new one has is not there to be deleted
-        inside.run(_nft, replacement(old.text, old.text))
+        inside.run(_nft, replacement(old.table, old.table))
 
 
-def _size_fault(text: str) -> str | None:
-    """Runs inside: a set that is not as large as the text has it, or holds more; then it would have no limit at all.
+def _size_fault(table: Table) -> str | None:
+    """Runs inside: a set that is not as large as the table has it, or holds more; then it would have no limit at all.
 
     nft_dynset.c compares for equality (atomic_add_unless); kernels before 6.5 leave a set's size as it is and say
     nothing (nf_tables_api.c, "permit update of set size").
     """
-    wanted = definitions(text)
-    for name, size in wanted.sizes.items():
-        found = nfnetlink.set_limit(wanted.table, name)
+    for name, wanted in table.sets.items():
+        size = wanted.size
+        found = nfnetlink.set_limit(table.name, name)
         if found != size:
             return (
                 f"set {name} has room for {found:,} and should have {size:,}: kernel {platform.release()} does not "
                 "change a set's size, Linux 6.5 does; take the lab down, then up again"
             )
-        held = nfnetlink.set_size(wanted.table, name)
+        held = nfnetlink.set_size(table.name, name)
         if held > size:
             return f"set {name} holds {held:,} by now, more than {size:,}; try again when connections have ended"
     return None
@@ -66,8 +71,7 @@ def _size_fault(text: str) -> str | None:
 
 def remove_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     """Take a ruleset's table away; one that is not there is no error."""
-    found = definitions(ruleset.text)
-    table = f"table {found.family} {found.table}"
+    table = f"table {ruleset.table.family} {ruleset.table.name}"
     namespaces[ruleset.namespace].run(_nft, f"add {table}\ndelete {table}\n")
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from itertools import starmap
 from typing import NamedTuple
 
 from lab.plan.objects import Barrier
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
-from lab.schema.names import VPC
 from lab.schema.words import LAST_PORT
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
-__all__ = ["Gate", "SubnetPort", "network_acls", "security_groups"]
+__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "security_groups"]
 
 _FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
 _ALL_PORTS = (0, LAST_PORT)
@@ -31,7 +32,7 @@ _ALL_PORTS = (0, LAST_PORT)
 class Gate:
     """Something that drops packets: what a table defines for it, the rules that lead there, and its counter."""
 
-    definitions: tuple[str, ...]
+    definitions: tuple[nft.Part, ...]
     rules: tuple[str, ...]
     barriers: tuple[Barrier, ...]
 
@@ -67,8 +68,23 @@ def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: s
             yield Gate(
                 _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
                 tuple(f"{border} jump {name}" for border in borders),
-                (Barrier(VPC, "network_acl", judge.acl.name, namespace, table, name, judge.direction, judge.answers),),
+                (
+                    Barrier(
+                        vpc.node, "network_acl", judge.acl.name, namespace, table, name, judge.direction, judge.answers
+                    ),
+                ),
             )
+
+
+def missing_route(
+    node: str, name: str, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
+) -> Gate:
+    """What counts and drops packets that come in by these interfaces and leave the ranges that are inside."""
+    counter = f"no_route_{slots.identifier(name)}"
+    ports = ", ".join(f'"{interface}"' for interface in interfaces)
+    ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
+    rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
+    return Gate((nft.Counter(counter),), (rule,), (Barrier(node, "no_route", name, namespace, table, counter),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +126,11 @@ def _listed(ports: Iterable[SubnetPort]) -> str:
     return f"{{ {quoted} }}"
 
 
-def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[str, str]:
+def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[nft.Counter, nft.Chain]:
     """A counter, and the chain of the same name: whatever it does not return has been counted and dropped."""
     drop = f"counter name {name} drop"
     judged = (" ".join((*_match(rule, direction), "return" if rule.action == "allow" else drop)) for rule in rules)
-    return f"counter {name} {{ }}", slots.chain(name, *judged, drop)
+    return nft.Counter(name), nft.chain(name, *judged, drop)
 
 
 def _match(rule: Rule, direction: Direction) -> Iterator[str]:

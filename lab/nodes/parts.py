@@ -9,9 +9,9 @@ from lab.plan.layout import Link
 from lab.plan.objects import (
     Address,
     Barrier,
+    File,
     FleetPlan,
     KernelObject,
-    NameRecord,
     Namespace,
     NatNode,
     Neighbour,
@@ -23,6 +23,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
+from lab.slots import nft
 from lab.slots.limiter import Limiter
 from lab.slots.ruleset import SlotSet
 from traffic.spec import ENGINE_DSCP
@@ -41,9 +42,11 @@ __all__ = [
     "veth",
 ]
 
-Part = KernelObject | NameRecord | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
+Part = KernelObject | NodePlan | NatNode | Limiter | Barrier | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
+_NO_NAME_SERVER = IPv4Address("127.0.0.1")
+"""Nobody listens there, and the kernel says so at once with an ICMP error."""
 
 _QUIET = (
     # The lab is IPv4; IPv6's own chatter (DAD, MLD, router solicitations) would only blur captures and counters.
@@ -62,10 +65,16 @@ _FORWARDING = (
 )
 
 
-def namespace(name: str) -> Iterator[Part]:
-    """A namespace that minds its own business."""
+def namespace(name: str, name_server: IPv4Address = _NO_NAME_SERVER) -> Iterator[Part]:
+    """A namespace that only does what it is told: no IPv6, no reverse path check, and a name server of its own.
+
+    `ip netns exec` mounts the two files over /etc in the command's own mount namespace (ip-netns(8)); without them a
+    program would ask the host's name servers, which it cannot reach, and wait for each.
+    """
     yield Namespace(name)
     yield from (Sysctl(name, key, value, optional) for key, value, optional in _QUIET)
+    yield File(f"/etc/netns/{name}/resolv.conf", f"nameserver {name_server}\n")
+    yield File(f"/etc/netns/{name}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
 
 def router(name: str) -> Iterator[Part]:
@@ -105,15 +114,9 @@ def through(link: Link, destination: IPv4Network, via: IPv4Address) -> Iterator[
 
 def ring_owns_marked(name: str) -> Ruleset:
     """The kernel leaves the packet engine's marked frames to the AF_PACKET rings, which see them before this hook."""
-    text = (
-        "table ip packet_engine {\n"
-        "  chain marked_frames {\n"
-        "    type filter hook prerouting priority raw; policy accept;\n"
-        f"    ip dscp {ENGINE_DSCP} drop\n"
-        "  }\n"
-        "}\n"
-    )
-    return Ruleset(name, text)
+    hook = "type filter hook prerouting priority raw; policy accept;"
+    chain = nft.chain("marked_frames", f"ip dscp {ENGINE_DSCP} drop", hook=hook)
+    return Ruleset(name, nft.table("packet_engine", chain))
 
 
 def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:

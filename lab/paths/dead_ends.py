@@ -18,16 +18,18 @@ from lab.schema.firewall import (
     verdicts,
 )
 from lab.schema.limits import ACL_RULE_NUMBERS, EPHEMERAL_PORTS
-from lab.schema.names import VPC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from lab.nodes.server.model import Server
+    from lab.nodes.transit_gateway.model import TransitGateway
+    from lab.nodes.vpc.model import Subnet, Vpc
     from lab.schema.exits import Exit
     from lab.topology.enis import Eni
-    from lab.topology.model import Server, Subnet, Topology
+    from lab.topology.model import Topology
 
-__all__ = ["DeadEnd", "dead_end"]
+__all__ = ["DeadEnd", "Leg", "dead_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,24 @@ class DeadEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """A VPC that a connection crosses: from the subnet where it enters to the one in which it leaves."""
+
+    vpc: Vpc
+    near: Subnet
+    far: Subnet | None
+    """None where the subnet has no route to the server."""
+    exit: Exit | None = None
+    """What takes it out of all VPCs."""
+    transit_gateway: TransitGateway | None = None
+    """What takes it to the next one."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Crossing:
     """A network ACL's judgement of one traffic."""
 
+    node: str
     acl: NetworkAcl
     direction: Direction
     answers: bool
@@ -64,28 +81,45 @@ class _Crossing:
         return acl_rules(self.acl, self.direction, answers=self.answers)
 
 
-def dead_end(topology: Topology, eni: Eni, out: Exit | None, server: Server, transport: Transport) -> DeadEnd | None:
-    """The first place on the way through an ENI where connections to a server end."""
-    subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
-    to = _destination(out, server, subnets)
-    if found := _security_group(topology, eni, Traffic(transport, to, server.port, server.port), server):
-        return found
-    if out is None:
-        return DeadEnd("no_route", VPC, eni.subnet.name, f"the subnet {eni.subnet.name} has no route to {server.name}")
-    crossings = _crossings(topology, eni.subnet, subnets[out.subnet], Traffic(transport, to, server.port, server.port))
-    return next((found for crossing in crossings if (found := _network_acl(crossing, server))), None)
+def dead_end(topology: Topology, eni: Eni, legs: Sequence[Leg], server: Server, transport: Transport) -> DeadEnd | None:
+    """The first place on the way through an ENI, and through these VPCs, where connections to a server end."""
+    return next(_dead_ends(topology, eni, legs, server, transport), None)
 
 
-def _destination(out: Exit | None, server: Server, subnets: dict[str, Subnet]) -> IPv4Network:
+def _dead_ends(
+    topology: Topology, eni: Eni, legs: Sequence[Leg], server: Server, transport: Transport
+) -> Iterator[DeadEnd]:
+    requests = Traffic(transport, _destination(legs[-1], server), server.port, server.port)
+    home = topology.vpc_of(eni.subnet.name)
+    if found := _security_group(home, eni, requests, server):
+        yield found
+    back: list[_Crossing] = []
+    for leg in legs:
+        if leg.far is None:
+            sentence = f"the subnet {leg.near.name} has no route to {server.name}"
+            yield DeadEnd("no_route", leg.vpc.node, leg.near.name, sentence)
+            return
+        there, answers = _crossings(leg, leg.far, eni, home, requests)
+        yield from (end for crossing in there if (end := _network_acl(crossing, server)))
+        back = [*answers, *back]
+    last = legs[-1].transit_gateway
+    if last is not None:
+        sentence = f"the Transit Gateway {last.name} has no route to {server.name}"
+        yield DeadEnd("no_route", last.node, last.name, sentence)
+        return
+    yield from (end for crossing in back if (end := _network_acl(crossing, server)))
+
+
+def _destination(last: Leg, server: Server) -> IPv4Network:
     address = IPv4Network((server.address, 32))
-    return address if out is None else out.destination(address, subnets[out.subnet].cidr)
+    return address if last.exit is None or last.far is None else last.exit.destination(address, last.far.cidr)
 
 
 # ── Security groups ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _security_group(topology: Topology, eni: Eni, traffic: Traffic, server: Server) -> DeadEnd | None:
-    rules = group_rules(topology.vpc.security_groups, eni.security_groups)
+def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> DeadEnd | None:
+    rules = group_rules(vpc.security_groups, eni.security_groups)
     if rules is None or (found := verdicts(rules, traffic)) == {True}:
         return None
     names = ", ".join(eni.security_groups)
@@ -103,22 +137,27 @@ def _security_group(topology: Topology, eni: Eni, traffic: Traffic, server: Serv
 # ── Network ACLs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _crossings(topology: Topology, near: Subnet, far: Subnet, requests: Traffic) -> Iterator[_Crossing]:
-    """The borders of subnets between an ENI and the way out, there and back; within a subnet there is none."""
+def _crossings(
+    leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic
+) -> tuple[list[_Crossing], list[_Crossing]]:
+    """The borders of subnets on the way through a VPC, there and back; within a subnet there is none."""
+    near, node = leg.near, leg.vpc.node
     if near == far:
-        return
-    acls = {subnet: acl for acl in topology.vpc.network_acls for subnet in acl.subnets}
+        return [], []
+    acls = {subnet: acl for acl in leg.vpc.network_acls for subnet in acl.subnets}
     ports = CLIENT_PORTS[0], CLIENT_PORTS[-1]
     back = Traffic(requests.protocol, requests.block, *ports)
-    inwards = Traffic(requests.protocol, near.cidr, requests.first_port, requests.last_port)
-    outwards = Traffic(requests.protocol, near.cidr, *ports)
-    if near.name in acls:
-        yield _Crossing(acls[near.name], "egress", answers=False, traffic=requests, cure=requests.block)
-    if far.name in acls:
-        yield _Crossing(acls[far.name], "ingress", answers=False, traffic=inwards, cure=topology.vpc.cidr)
-        yield _Crossing(acls[far.name], "egress", answers=True, traffic=outwards, cure=topology.vpc.cidr)
-    if near.name in acls:
-        yield _Crossing(acls[near.name], "ingress", answers=True, traffic=back, cure=requests.block)
+    inwards = Traffic(requests.protocol, eni.subnet.cidr, requests.first_port, requests.last_port)
+    outwards = Traffic(requests.protocol, eni.subnet.cidr, *ports)
+    there, answers = [], []
+    if acl := acls.get(near.name):
+        there.append(_Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block))
+    if acl := acls.get(far.name):
+        there.append(_Crossing(node, acl, "ingress", answers=False, traffic=inwards, cure=home.cidr))
+        answers.append(_Crossing(node, acl, "egress", answers=True, traffic=outwards, cure=home.cidr))
+    if acl := acls.get(near.name):
+        answers.append(_Crossing(node, acl, "ingress", answers=True, traffic=back, cure=requests.block))
+    return there, answers
 
 
 def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
@@ -130,7 +169,7 @@ def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
     extent = "forbids" if True not in found else "forbids a part of"
     return DeadEnd(
         kind="network_acl",
-        node=VPC,
+        node=crossing.node,
         name=acl.name,
         sentence=f"{crossing.direction} of the network ACL {acl.name} {extent} {what}",
         direction=crossing.direction,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Generic, TypeVar, cast
 
+from lab.nodes.transit_gateway.model import TransitGateway
+from lab.nodes.vpc.model import Vpc
 from lab.plan import addressing
 from lab.plan.leases import Leases
 from lab.plan.names import interface_name, mac_address, namespace_name
@@ -29,7 +31,6 @@ from lab.schema.names import (
     INTERNET,
     RESOLVER,
     SERVICE_VPC,
-    VPC,
     name_of_further_eni,
     node_name_of_function,
     node_name_of_server,
@@ -37,6 +38,7 @@ from lab.schema.names import (
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 
 __all__ = [
+    "AttachmentLayout",
     "EgressLayout",
     "ElasticIp",
     "EniLayout",
@@ -49,6 +51,9 @@ __all__ = [
     "Pair",
     "ResolverLayout",
     "ServerLayout",
+    "TransitGatewayLayout",
+    "VpcInterface",
+    "VpcLayout",
     "lay_out",
 ]
 
@@ -196,6 +201,48 @@ class ExitLayout(Generic[E]):
 
 
 @dataclass(frozen=True, slots=True)
+class VpcLayout:
+    """A customer VPC's router."""
+
+    vpc: Vpc
+    node: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentLayout:
+    """A Transit Gateway's port in a VPC."""
+
+    vpc: Vpc
+    subnet: Subnet
+    link: Link
+    address: IPv4Address
+    is_egress: bool
+    """Whether the Transit Gateway's default route leads here, so that connections come in by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransitGatewayLayout:
+    """A Transit Gateway: one port in each attached VPC."""
+
+    gateway: TransitGateway
+    node: str
+    namespace: str
+    attachments: tuple[AttachmentLayout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VpcInterface:
+    """A network interface in a subnet, as the VPC's router knows it."""
+
+    subnet: Subnet
+    link: Link
+    addresses: tuple[IPv4Address, ...]
+    clients: bool = False
+    """Whether connections come in by it: a Hyperplane ENI, to which nothing connects, or an egress VPC's attachment."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerLayout:
     """A remote server."""
 
@@ -207,13 +254,13 @@ class ServerLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All nodes of a lab. `service`, `router` and `internet` are the namespaces that others plug into."""
+    """All nodes of a lab. `service` and `internet` are the namespaces that others plug into, as into each VPC's."""
 
     lab: str
     topology: Topology
     service: str
-    router: str
     internet: str
+    vpcs: tuple[VpcLayout, ...]
     resolver: ResolverLayout
     fleets: tuple[FleetLayout, ...]
     egress: tuple[EgressLayout, ...]
@@ -222,6 +269,7 @@ class Layout:
     nat_gateways: tuple[NatLayout, ...]
     exits: tuple[ExitLayout[Exit], ...]
     """All ways out, NAT gateways included."""
+    transit_gateways: tuple[TransitGatewayLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
 
@@ -238,9 +286,47 @@ class Layout:
         """The ways out of one kind."""
         return (cast("ExitLayout[E]", each) for each in self.exits if isinstance(each.settings, kind))
 
-    def nat_gateway(self, name: str) -> NatLayout:
-        """The NAT gateway that a route's target names."""
-        return next(nat for nat in self.nat_gateways if nat.gateway.name == name)
+    def address_of(self, server: Server) -> IPv4Address:
+        """What the resolver answers for a server's name: the server's own address, or that of what stands for it."""
+        standing_for = (exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name)
+        return next(standing_for, server.address)
+
+    def interfaces(self, vpc: Vpc) -> Iterator[VpcInterface]:
+        """Everything that is plugged into a VPC's router."""
+        subnets = {subnet.name for subnet in vpc.subnets}
+        for eni in self.enis:
+            if eni.eni.subnet.name in subnets:
+                yield VpcInterface(eni.eni.subnet, eni.vpc, eni.addresses, clients=True)
+        for exit_ in self.exits:
+            if exit_.subnet.name in subnets:
+                yield VpcInterface(exit_.subnet, exit_.vpc, (exit_.address,))
+        if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
+            yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
+        for port in self.attachments(vpc):
+            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress)
+
+    def attachments(self, vpc: Vpc) -> Iterator[AttachmentLayout]:
+        """The ports of Transit Gateways in a VPC."""
+        ports = (port for gateway in self.transit_gateways for port in gateway.attachments)
+        return (port for port in ports if port.vpc == vpc)
+
+    def joined(self, vpc: Vpc) -> Iterator[tuple[Vpc, AttachmentLayout]]:
+        """The other VPCs that Transit Gateways join with a VPC, each with the port that leads there."""
+        for gateway in self.transit_gateways:
+            for port in gateway.attachments:
+                if port.vpc == vpc:
+                    yield from ((other.vpc, port) for other in gateway.attachments if other.vpc != vpc)
+
+    def next_hop(self, subnet: Subnet) -> tuple[Link, IPv4Address] | None:
+        """Where the default route of a subnet leads: the link and address of a NAT gateway or a Transit Gateway."""
+        for nat in self.nat_gateways:
+            if nat.gateway.name == subnet.default_route:
+                return nat.vpc, nat.address
+        for gateway in self.transit_gateways:
+            for port in gateway.attachments:
+                if gateway.gateway.name == subnet.default_route and subnet in port.vpc.subnets:
+                    return port.link, port.address
+        return None
 
     def subnet_index(self, subnet: Subnet) -> int:
         """The subnet's number, by which its route table goes."""
@@ -263,7 +349,7 @@ class _Surveyor:
         self._topology = topology
         self._lab = lab
         self._service_vpc = topology.service_vpc.cidr
-        self._subnets = {subnet.name: subnet for subnet in topology.vpc.subnets}
+        self._subnets = {subnet.name: subnet for subnet in topology.subnets}
         self._leases = Leases(standing.leases)
         self._draining = standing.draining
         self._enis = hyperplane_enis(topology)
@@ -275,14 +361,15 @@ class _Surveyor:
             lab=self._lab,
             topology=topology,
             service=self._namespace(SERVICE_VPC),
-            router=self._namespace(VPC),
             internet=self._namespace(INTERNET),
+            vpcs=tuple(VpcLayout(vpc, vpc.node, self._namespace(vpc.node)) for vpc in topology.vpcs),
             resolver=self._resolver(),
             fleets=tuple(self._fleet(each) for each in topology.functions),
             egress=tuple(self._egress()),
             enis=tuple(self._eni(each) for each in self._enis),
-            nat_gateways=tuple(self._nat_gateway(each) for each in topology.vpc.nat_gateways),
-            exits=tuple(self._exit(each) for each in topology.vpc.exits),
+            nat_gateways=tuple(self._nat_gateway(each) for each in topology.nat_gateways),
+            exits=tuple(self._exit(each) for each in topology.exits),
+            transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
             servers=tuple(self._server(each) for each in topology.servers),
             leases=self._leases,
         )
@@ -296,6 +383,9 @@ class _Surveyor:
 
     def _link(self, node: str, far: str) -> Link:
         return Link(near=self._port(node, far), far=self._port(far, node))
+
+    def _link_to_vpc(self, node: str, subnet: Subnet) -> Link:
+        return self._link(node, self._topology.vpc_of(subnet.name).node)
 
     def _all_pairs(self) -> Iterator[Pair]:
         for eni in self._enis:
@@ -312,9 +402,9 @@ class _Surveyor:
         if not settings.behind_eni:
             address = addressing.resolver_address(self._service_vpc)
             return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, SERVICE_VPC), address)
-        subnet = self._subnets[settings.subnet or self._topology.vpc.subnets[0].name]
+        subnet = self._subnets[settings.subnet or self._topology.subnets[0].name]
         address = self._subnet_address(subnet, RESOLVER)
-        return ResolverLayout(RESOLVER, namespace, self._link(RESOLVER, VPC), address, subnet)
+        return ResolverLayout(RESOLVER, namespace, self._link_to_vpc(RESOLVER, subnet), address, subnet)
 
     def _fleet(self, function: Function) -> FleetLayout:
         node = node_name_of_function(function.name)
@@ -336,7 +426,7 @@ class _Surveyor:
             namespace=self._namespace(eni.name),
             service=self._link(eni.name, SERVICE_VPC),
             service_address=self._service_address(eni.name),
-            vpc=self._link(eni.name, VPC),
+            vpc=self._link_to_vpc(eni.name, eni.subnet),
             address=self._subnet_address(eni.subnet, eni.name),
             pairs=self._pairs_behind(eni.name),
             further=tuple(
@@ -384,7 +474,7 @@ class _Surveyor:
             subnet=subnet,
             node=way_out.node,
             namespace=self._namespace(way_out.node),
-            vpc=self._link(way_out.node, VPC),
+            vpc=self._link_to_vpc(way_out.node, subnet),
             address=self._subnet_address(subnet, way_out.node),
             internet=self._link(way_out.node, INTERNET),
         )
@@ -397,6 +487,24 @@ class _Surveyor:
                 index = self._leases.take("elastic_ips", f"{gateway.name} {number}", TOTAL_EIPS)
                 until = None if number <= gateway.elastic_ips else draining[number]
                 yield ElasticIp(number, addressing.elastic_ip(index), until)
+
+    def _transit_gateway(self, gateway: TransitGateway) -> TransitGatewayLayout:
+        vpcs = {vpc.name: vpc for vpc in self._topology.vpcs}
+        return TransitGatewayLayout(
+            gateway=gateway,
+            node=gateway.node,
+            namespace=self._namespace(gateway.node),
+            attachments=tuple(
+                AttachmentLayout(
+                    vpc=vpcs[attachment.vpc],
+                    subnet=self._subnets[attachment.subnet],
+                    link=self._link(gateway.node, vpcs[attachment.vpc].node),
+                    address=self._subnet_address(self._subnets[attachment.subnet], gateway.node),
+                    is_egress=attachment == gateway.towards_the_internet,
+                )
+                for attachment in gateway.attachments
+            ),
+        )
 
     def _subnet_address(self, subnet: Subnet, owner: str) -> IPv4Address:
         room = subnet.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
+from lab.slots.nft import Table
 from traffic.spec import BurstSpec, EniPath, PortBlocks, ResolverSpec, ServerSpec
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "FleetPlan",
     "KernelObject",
     "Limiter",
-    "NameRecord",
     "Namespace",
     "NatNode",
     "Neighbour",
@@ -177,11 +177,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """An nftables ruleset in nft's own text (its JSON loses the `dynamic` flag in nft 1.0.6)."""
+    """An nftables ruleset: one table."""
 
     namespace: str
-    text: str
+    table: Table
     kind: Literal["ruleset"] = "ruleset"
+
+    @property
+    def text(self) -> str:
+        """What `nft -f -` reads."""
+        return self.table.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +271,6 @@ class FleetPlan:
     """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
-
-
-@dataclass(frozen=True, slots=True)
-class NameRecord:
-    """What the resolver answers for a host name; the last record of a name is the one that counts."""
-
-    hostname: str
-    address: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)

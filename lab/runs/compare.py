@@ -105,7 +105,7 @@ def _moved(before: str | None, after: str | None) -> str:
 def _sizes(topology: Topology) -> dict[str, Value]:
     return {
         "Hyperplane ENIs": len(hyperplane_enis(topology)),
-        "Elastic IPs": sum(each.elastic_ips for each in topology.vpc.nat_gateways),
+        "Elastic IPs": sum(each.elastic_ips for each in topology.nat_gateways),
     }
 
 

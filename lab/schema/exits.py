@@ -5,6 +5,7 @@ from ipaddress import IPv4Network
 from typing import ClassVar
 
 from lab.schema.base import Model
+from lab.schema.limit import ConnectionLimit
 
 __all__ = ["Exit"]
 
@@ -30,6 +31,11 @@ class Exit(Model):
     def capacity(self) -> int | None:
         """Connections at the same time to one server; None is no limit."""
 
+    @property
+    def limit(self) -> ConnectionLimit | None:
+        """The same as a path meets it."""
+        return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
+
     def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose
         """How many more connections it takes whatever it chooses, if its choice is left to chance; None: it is not.
 
@@ -40,6 +46,11 @@ class Exit(Model):
     def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - for others
         """Where packets go that leave here: to the server's own address, unless it has one in the node's subnet."""
         return server
+
+    @property
+    def stands_for(self) -> str | None:
+        """The server whose name the resolver answers with this node's address; None for what lies on the way only."""
+        return None
 
     @abstractmethod
     def takes(self, default_route: str | None, server: str) -> bool:

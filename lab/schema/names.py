@@ -23,6 +23,7 @@ __all__ = [
     "node_name_of_function",
     "node_name_of_nat_gateway",
     "node_name_of_server",
+    "node_name_of_vpc",
     "require_lab_name",
 ]
 
@@ -47,6 +48,11 @@ def node_name_of_function(function: str) -> str:
 def node_name_of_nat_gateway(nat_gateway: str) -> str:
     """The node of a NAT gateway: `natgw` stays `natgw`, `blue` is `nat-blue`."""
     return nat_gateway if nat_gateway.startswith("nat") else f"nat-{nat_gateway}"
+
+
+def node_name_of_vpc(vpc: str) -> str:
+    """The node of a VPC's router: `vpc` stays `vpc`, `orders` is `vpc-orders`."""
+    return vpc if vpc == VPC else f"vpc-{vpc}"
 
 
 def node_name_of_server(server: str) -> str:

@@ -100,7 +100,8 @@ _WHAT: Mapping[str, Callable[[ErrorDetails], str]] = {
 def _allowed(path: Path, root: type[BaseModel]) -> str:
     field = _field_at(path, root)
     if field is None:
-        return f"a topology is a mapping of {', '.join(root.model_fields)}"
+        keys = [known.alias or name for name, known in root.model_fields.items()]
+        return f"a topology is a mapping of {', '.join(keys)}"
     return field.description or ""
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "REFUSED_GROUP",
     "REFUSED_PACKETS",
     "RESETS_SENT",
+    "SLOT_MASK",
     "NatNode",
     "nodes_from_json",
     "nodes_to_json",
@@ -63,6 +64,8 @@ FIRST_REFUSED = "first_refused"
 REFUSED_GROUP = 1
 """The NFLOG group that gets a copy of every packet refused, while anybody listens: `tcpdump -i nflog:1` in the node."""
 
+SLOT_MASK = 0xFFFF
+"""The bits of a connection mark that name the slot set in which the connection holds a slot."""
 ACTIVE = 0x100000
 """The bit of a connection mark that says: the handshake is complete, and the connection is not closed."""
 

@@ -38,8 +38,10 @@ from lab.slots.counters import (
     REFUSED_GROUP,
     REFUSED_PACKETS,
     RESETS_SENT,
+    SLOT_MASK,
 )
 from lab.slots.limiter import Limiter
+from lab.slots.nft import Chain, Counter, Part, Set
 from traffic.spec import ENGINE_DSCP
 
 __all__ = [
@@ -50,14 +52,12 @@ __all__ = [
     "Key",
     "Protocol",
     "SlotSet",
-    "chain",
     "definitions",
     "forward_chains",
     "identifier",
     "limiter",
     "refusal_chain",
     "refusal_counters",
-    "table",
     "track_chains",
     "track_chains_without_slots",
 ]
@@ -82,7 +82,6 @@ WHOLE_TUPLE = Key(
 SOURCE_ONLY = Key("ipv4_addr . inet_service", "ip saddr . th sport", "ip daddr . th dport")
 """For a set whose connections all have one destination and protocol: a third smaller, 32 bytes a connection."""
 
-_SLOT_MASK = 0xFFFF
 _FIN_ORIGINAL = 0x10000
 _FIN_REPLY = 0x20000
 _RST = 0x40000
@@ -142,23 +141,15 @@ class SlotSet:
             counted, verdict = (f"counter name {ADMITTED} ", "goto admitted") if protocol == "tcp" else ("", "accept")
             yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} {verdict}"
 
-    def definition(self) -> str:
+    def definition(self) -> Set:
         """The set itself."""
-        return _set(self.name, self.key, self.size, f"{self.idle_s}s", gc_interval=_GC_INTERVAL)
+        return Set(self.name, self.key.type, self.size, f"{self.idle_s}s", _GC_INTERVAL, self.mark)
 
 
-def _set(name: str, key: Key, size: int, timeout: str, gc_interval: str = "") -> str:
-    gc = f"gc-interval {gc_interval}; " if gc_interval else ""
-    return f"set {name} {{ type {key.type}; size {size}; flags dynamic,timeout; timeout {timeout}; {gc}}}"
-
-
-def track_chains(slots: SlotSet) -> Iterator[str]:
+def track_chains(slots: SlotSet) -> Iterator[Chain]:
     """The chains that keep a slot alive, or let it go, with each packet of its connection."""
-    yield chain(
-        f"{slots.name}_track",
-        *(() if slots.ends is None else (f"meta time >= {slots.ends} counter name {OTHER_PACKETS} drop",)),
-        _directions(slots.name),
-    )
+    ends = () if slots.ends is None else (f"meta time >= {slots.ends} counter name {OTHER_PACKETS} drop",)
+    yield Chain(f"{slots.name}_track", (*ends, _directions(slots.name)))
     for direction, key, fin in (
         ("original", slots.key.original, _FIN_ORIGINAL),
         ("reply", slots.key.reply, _FIN_REPLY),
@@ -167,14 +158,14 @@ def track_chains(slots: SlotSet) -> Iterator[str]:
             f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
             for timeout in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold)
         ]
-        yield chain(f"{slots.name}_{direction}", *_track_rules(slots.protocols, fin, *keep))
+        yield Chain(f"{slots.name}_{direction}", tuple(_track_rules(slots.protocols, fin, *keep)))
 
 
-def track_chains_without_slots(name: str) -> Iterator[str]:
+def track_chains_without_slots(name: str) -> Iterator[Chain]:
     """The same for connections that conntrack alone counts: how their lives go is counted all the same."""
-    yield chain(f"{name}_track", _directions(name))
+    yield Chain(f"{name}_track", (_directions(name),))
     for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
-        yield chain(f"{name}_{direction}", *_track_rules(("tcp",), fin, "accept", "accept", "accept"))
+        yield Chain(f"{name}_{direction}", tuple(_track_rules(("tcp",), fin, "accept", "accept", "accept")))
 
 
 def _directions(name: str) -> str:
@@ -202,42 +193,44 @@ def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open:
     yield "counter name without_slot accept"
 
 
-def definitions(sets: Sequence[SlotSet]) -> Iterator[str]:
+def definitions(sets: Sequence[SlotSet]) -> Iterator[Part]:
     """Everything that chains refer to: the sets, and the counters of what each refused."""
-    yield "counter without_slot { }"
+    yield Counter("without_slot")
     counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, RESETS_SENT, INVALID_PACKETS, OTHER_PACKETS)
-    yield from (f"counter {name} {{ }}" for name in counters)
-    yield _set(REFUSED, WHOLE_TUPLE, _REFUSED_ROOM, f"{REFUSED_TIMEOUT_S}s")
-    yield _set(FIRST_REFUSED, WHOLE_TUPLE, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
-    yield chain("admitted", f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept")
+    yield from map(Counter, counters)
+    yield Set(REFUSED, WHOLE_TUPLE.type, _REFUSED_ROOM, f"{REFUSED_TIMEOUT_S}s")
+    yield Set(FIRST_REFUSED, WHOLE_TUPLE.type, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    yield Chain("admitted", (f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept"))
     for slots in sets:
         yield slots.definition()
         yield from refusal_counters(slots.name)
 
 
-def refusal_counters(name: str) -> Iterator[str]:
+def refusal_counters(name: str) -> Iterator[Counter]:
     """What `refusal_chain` counts."""
-    yield f"counter {REFUSED_PACKETS}{name} {{ }}"
-    yield f"counter {REFUSED_CONNECTIONS}{name} {{ }}"
+    yield Counter(f"{REFUSED_PACKETS}{name}")
+    yield Counter(f"{REFUSED_CONNECTIONS}{name}")
 
 
-def refusal_chain(name: str) -> str:
+def refusal_chain(name: str) -> Chain:
     """The end of a connection without a slot: counted, then dropped without a word, as on AWS.
 
     A tuple that was refused before is a retransmission: a packet more, the same connection.
     """
     key = WHOLE_TUPLE.original
-    return chain(
+    return Chain(
         f"refuse_{name}",
-        f"add @{FIRST_REFUSED} {{ {key} }}",
-        f"{key} != @{REFUSED} add @{REFUSED} {{ {key} }} counter name {REFUSED_CONNECTIONS}{name}",
-        f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} drop',
+        (
+            f"add @{FIRST_REFUSED} {{ {key} }}",
+            f"{key} != @{REFUSED} add @{REFUSED} {{ {key} }} counter name {REFUSED_CONNECTIONS}{name}",
+            f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} drop',
+        ),
     )
 
 
 def forward_chains(
     sets: Sequence[SlotSet], inner: str, *before_admission: str, without_slots: Iterable[tuple[int, str]] = ()
-) -> Iterator[str]:
+) -> Iterator[Chain]:
     """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted.
 
     After the idle timeout a NAT gateway "returns an RST packet to any resources behind the NAT gateway that attempt to
@@ -248,35 +241,36 @@ def forward_chains(
     """
     named = [*((slots.mark, slots.name) for slots in sets), *without_slots]
     tracks = ", ".join(f"{mark:#x} : goto {name}_track" for mark, name in named)
-    yield chain(
+    yield Chain(
         "drop_invalid",
-        f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
-        f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
-        f"counter name {INVALID_PACKETS} drop",
+        (
+            f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
+            f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
+            f"counter name {INVALID_PACKETS} drop",
+        ),
     )
     # The kernel's RST bears the mark of the packet that it answers (fwmark_reflect, ip-sysctl.rst), but not its DSCP,
     # without which the packet engine's rings would not see it.
-    yield chain(
+    yield Chain(
         "output",
-        "type filter hook output priority filter; policy accept;",
-        f"meta mark {ENGINE_DSCP} ip dscp set {ENGINE_DSCP}",
+        (f"meta mark {ENGINE_DSCP} ip dscp set {ENGINE_DSCP}",),
+        hook="type filter hook output priority filter; policy accept;",
     )
     # Where an address is the node's own, the kernel would answer what is late, to either side.
-    yield chain(
+    yield Chain(
         "input",
-        "type filter hook input priority filter; policy accept;",
-        "ct state invalid goto drop_invalid",
+        ("ct state invalid goto drop_invalid",),
+        hook="type filter hook input priority filter; policy accept;",
     )
-    yield chain(
-        "forward",
-        "type filter hook forward priority filter; policy drop;",
+    rules = (
         # An ICMP error carries its connection's mark, but its own header is no tuple.
         "ct state vmap { related : accept, invalid : goto drop_invalid }",
-        f"ct mark & {_SLOT_MASK:#x} vmap {{ {tracks} }}",
+        f"ct mark & {SLOT_MASK:#x} vmap {{ {tracks} }}",
         *before_admission,
         f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
         f"counter name {OTHER_PACKETS} drop",
     )
+    yield Chain("forward", rules, hook="type filter hook forward priority filter; policy drop;")
 
 
 def limiter(
@@ -318,15 +312,3 @@ def limiter(
 def identifier(name: str) -> str:
     """A topology's name as nft takes it; those have no underscore, so two names cannot become one."""
     return name.replace("-", "_")
-
-
-def chain(name: str, *rules: str) -> str:
-    """A chain in nft text, to stand in a table."""
-    body = "\n".join(f"    {rule}" for rule in rules)
-    return f"chain {name} {{\n{body}\n  }}"
-
-
-def table(name: str, *parts: str, family: Literal["ip", "netdev"] = "ip") -> str:
-    """A table in nft text."""
-    body = "\n".join(f"  {part}" for part in parts)
-    return f"table {family} {name} {{\n{body}\n}}\n"

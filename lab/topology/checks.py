@@ -7,6 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lab.nodes.interface_endpoint import model as interface_endpoint
+from lab.nodes.transit_gateway import model as transit_gateway
+from lab.nodes.vpc.model import EXITS
 from lab.schema import firewall
 from lab.schema.faults import Fault, Path, dotted
 from lab.schema.limits import (
@@ -21,15 +23,16 @@ from lab.schema.limits import (
 from lab.schema.names import (
     NO_ROUTE,
     RESERVED_NODE_NAMES,
+    VPC,
     name_of_eni,
     name_of_further_eni,
     node_name_of_function,
     node_name_of_server,
+    node_name_of_vpc,
 )
 from lab.schema.references import twice, unknown
 from lab.schema.words import shown
 from lab.topology.enis import enis_between
-from lab.topology.model import EXITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +53,14 @@ def check(draft: Draft) -> tuple[Fault, ...]:
 # ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def one_way_to_list_vpcs(draft: Draft) -> Iterator[Fault]:
+    """A file without a VPC, and one that has both forms."""
+    if not draft.vpc_keys:
+        yield Fault(("vpc",), "missing; the VPC is a mapping of cidr, subnets and nat_gateways")
+    if draft.vpc_keys == ("vpc", "vpcs") and draft.vpcs[0].path != ("vpc",):
+        yield Fault(("vpc",), "vpcs lists VPCs already; write the one under vpc, or all of them under vpcs")
+
+
 def duplicate_names(draft: Draft) -> Iterator[Fault]:
     """Two subnets, NAT gateways, functions or servers with one name."""
     yield from twice("name", "subnet", [(item.path, item.value.name) for item in draft.subnets])
@@ -66,11 +77,13 @@ def duplicate_servers(draft: Draft) -> Iterator[Fault]:
 
 
 def reserved_words(draft: Draft) -> Iterator[Fault]:
-    """A NAT gateway that no route could name."""
-    for item in draft.nat_gateways:
-        if item.value.name == NO_ROUTE:
-            text = f"a NAT gateway cannot be called {NO_ROUTE}: `default_route: {NO_ROUTE}` is a subnet without one"
-            yield Fault((*item.path, "name"), text)
+    """A NAT gateway or Transit Gateway that no route could name."""
+    nat_gateways = [("NAT gateway", item.path, item.value.name) for item in draft.nat_gateways]
+    transit_gateways = [("Transit Gateway", item.path, item.value.name) for item in draft.transit_gateways]
+    for words, path, name in (*nat_gateways, *transit_gateways):
+        if name == NO_ROUTE:
+            text = f"a {words} cannot be called {NO_ROUTE}: `default_route: {NO_ROUTE}` is a subnet without one"
+            yield Fault((*path, "name"), text)
 
 
 def repeated_words(draft: Draft) -> Iterator[Fault]:
@@ -95,6 +108,11 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
     """Node name, the words for what becomes this node, and where it is written."""
     for item in draft.exits:
         yield item.value.node, f"the {item.value.WORDS} {item.value.name}", (*item.path, "name")
+    for gateway in draft.transit_gateways:
+        yield gateway.value.node, f"the Transit Gateway {gateway.value.name}", (*gateway.path, "name")
+    for vpc in draft.vpcs:
+        if vpc.name != VPC:
+            yield node_name_of_vpc(vpc.name), f"the VPC {vpc.name}", (*vpc.path, "name")
     for server in draft.servers:
         name = server.value.name
         yield node_name_of_server(name), f"the server {name}", (*server.path, "name")
@@ -116,11 +134,12 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
 
 def unknown_names(draft: Draft) -> Iterator[Fault]:
     """A subnet or NAT gateway that the file mentions and never describes."""
-    subnets, nat_gateways = draft.subnet_names, draft.nat_gateway_names
+    subnets, targets = draft.subnet_names, draft.route_targets
+    target = "NAT gateway or Transit Gateway" if draft.transit_gateways else "NAT gateway"
     for subnet in draft.subnets:
         if subnet.value.default_route not in (None, NO_ROUTE):
             path = (*subnet.path, "default_route")
-            yield from unknown("NAT gateway", subnet.value.default_route, nat_gateways, path)
+            yield from unknown(target, subnet.value.default_route, targets, path)
     for item in draft.exits:
         yield from unknown("subnet", item.value.subnet, subnets, (*item.path, "subnet"))
     if draft.resolver and draft.resolver.subnet is not None:
@@ -186,15 +205,69 @@ def nat_gateways_in_private_subnets(draft: Draft) -> Iterator[Fault]:
 # ── Addresses ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def vpc_range(draft: Draft) -> Iterator[Fault]:
-    """A VPC on top of the service VPC, the Elastic IPs, or addresses that no host can have."""
-    cidr = draft.vpc_cidr
-    if cidr is None:
+def which_vpcs(draft: Draft) -> Iterator[Fault]:
+    """VPCs without names of their own, and what belongs to two of them at once."""
+    yield from twice("name", "VPC", [(vpc.path, vpc.name) for vpc in draft.vpcs])
+    homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
+    for function in draft.functions:
+        vpcs = dict.fromkeys(homes[subnet] for subnet in function.value.subnets if subnet in homes)
+        if len(vpcs) > 1:
+            text = f"these subnets are in the VPCs {' and '.join(vpcs)}; a function is in one VPC"
+            yield Fault((*function.path, "subnets"), text)
+    for vpc in draft.vpcs:
+        for item in vpc.exits:
+            home = homes.get(item.value.subnet)
+            if home not in (None, vpc.name):
+                text = f"{shown(item.value.subnet)} is in the VPC {home}; {item.value.name} is in {vpc.name}"
+                yield Fault((*item.path, "subnet"), text)
+        for subnet in vpc.subnets:
+            gateways = {item.value.name: other.name for other in draft.vpcs for item in other.exits}
+            target = gateways.get(subnet.value.default_route or "")
+            if target not in (None, vpc.name):
+                text = (
+                    f"{shown(subnet.value.default_route)} is in the VPC {target}; a subnet of {vpc.name} reaches it "
+                    "through a Transit Gateway"
+                )
+                yield Fault((*subnet.path, "default_route"), text)
+
+
+def one_name_server_for_all_vpcs(draft: Draft) -> Iterator[Fault]:
+    """What one resolver cannot answer for several VPCs: a private address that only one of them knows."""
+    if len(draft.vpcs) == 1:
         return
-    if draft.service_vpc_cidr and cidr.overlaps(draft.service_vpc_cidr):
-        text = f"{cidr} overlaps the service VPC's {draft.service_vpc_cidr}; choose a range apart from it"
-        yield Fault(("vpc", "cidr"), text)
-    yield from _unfit_range(cidr, ("vpc", "cidr"))
+    if draft.resolver and draft.resolver.behind_eni:
+        text = "with several VPCs the name server is in the service VPC; leave `in` out"
+        yield Fault((*RESOLVER, "in"), text)
+    homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
+    for vpc in draft.vpcs:
+        strangers = [
+            function.value.name
+            for function in draft.functions
+            if any(homes.get(subnet, vpc.name) != vpc.name for subnet in function.value.subnets)
+        ]
+        for item in vpc.exits:
+            if item.value.stands_for is not None and strangers:
+                text = (
+                    f"the one name server would answer with its private address in {', '.join(strangers)} as well, "
+                    f"from where nothing leads to it; keep it to topologies whose functions are all in {vpc.name}"
+                )
+                yield Fault((*item.path, "server"), text)
+
+
+def vpc_range(draft: Draft) -> Iterator[Fault]:
+    """A VPC on top of the service VPC, the Elastic IPs, another VPC, or addresses that no host can have."""
+    for vpc in draft.vpcs:
+        if vpc.cidr is None:
+            continue
+        path = (*vpc.path, "cidr")
+        if draft.service_vpc_cidr and vpc.cidr.overlaps(draft.service_vpc_cidr):
+            text = f"{vpc.cidr} overlaps the service VPC's {draft.service_vpc_cidr}; choose a range apart from it"
+            yield Fault(path, text)
+        yield from _unfit_range(vpc.cidr, path)
+    for first, second in combinations(draft.vpcs, 2):
+        if first.cidr and second.cidr and first.cidr.overlaps(second.cidr):
+            text = f"{second.cidr} overlaps {first.cidr} of the VPC {first.name}; no route could tell them apart"
+            yield Fault((*second.path, "cidr"), text)
 
 
 def service_vpc_range(draft: Draft) -> Iterator[Fault]:
@@ -212,17 +285,18 @@ def _unfit_range(cidr: IPv4Network, path: Path) -> Iterator[Fault]:
 
 def subnet_ranges(draft: Draft) -> Iterator[Fault]:
     """A subnet outside its VPC, and two subnets that share addresses."""
-    for item in draft.subnets:
-        if draft.vpc_cidr and not item.value.cidr.subnet_of(draft.vpc_cidr):
-            text = f"{item.value.cidr} lies outside the VPC; a subnet is a part of {draft.vpc_cidr}"
-            yield Fault((*item.path, "cidr"), text)
-    for first, second in combinations(draft.subnets, 2):
-        if first.value.cidr.overlaps(second.value.cidr):
-            text = (
-                f"{second.value.cidr} overlaps {first.value.cidr} of {shown(first.value.name)}; "
-                "subnets share no addresses"
-            )
-            yield Fault((*second.path, "cidr"), text)
+    for vpc in draft.vpcs:
+        for item in vpc.subnets:
+            if vpc.cidr and not item.value.cidr.subnet_of(vpc.cidr):
+                text = f"{item.value.cidr} lies outside the VPC; a subnet is a part of {vpc.cidr}"
+                yield Fault((*item.path, "cidr"), text)
+        for first, second in combinations(vpc.subnets, 2):
+            if first.value.cidr.overlaps(second.value.cidr):
+                text = (
+                    f"{second.value.cidr} overlaps {first.value.cidr} of {shown(first.value.name)}; "
+                    "subnets share no addresses"
+                )
+                yield Fault((*second.path, "cidr"), text)
 
 
 def server_addresses(draft: Draft) -> Iterator[Fault]:
@@ -235,8 +309,9 @@ def server_addresses(draft: Draft) -> Iterator[Fault]:
 
 
 def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
-    if draft.vpc_cidr and address in draft.vpc_cidr:
-        return f"inside the VPC ({draft.vpc_cidr})"
+    for vpc in draft.vpcs:
+        if vpc.cidr and address in vpc.cidr:
+            return f"inside the VPC ({vpc.cidr})"
     if draft.service_vpc_cidr and address in draft.service_vpc_cidr:
         return f"inside the service VPC ({draft.service_vpc_cidr})"
     if address in EIP_POOL:
@@ -296,7 +371,8 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
     """More ENIs and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count."""
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
-    taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits])
+    attachments = [each.subnet for item in draft.transit_gateways for each in item.value.attachments]
+    taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits] + attachments)
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
         taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
     for item in draft.subnets:
@@ -328,6 +404,7 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
 
 
 CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
+    one_way_to_list_vpcs,
     duplicate_names,
     duplicate_servers,
     reserved_words,
@@ -337,6 +414,8 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     functions_without_a_route,
     name_server_out_of_place,
     nat_gateways_in_private_subnets,
+    which_vpcs,
+    one_name_server_for_all_vpcs,
     vpc_range,
     service_vpc_range,
     subnet_ranges,
@@ -346,6 +425,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     subnet_room,
     service_vpc_room,
     *interface_endpoint.CHECKS,
+    *transit_gateway.CHECKS,
     *firewall.CHECKS,
 )
 """In the order in which a reader meets the subjects; the loader sorts by position in the file."""

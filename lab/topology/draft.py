@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lab.nodes.fleet.model import Function
+from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
+from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.resolver.model import Resolver
+from lab.nodes.server.model import Server
+from lab.nodes.transit_gateway.model import TransitGateway
+from lab.nodes.vpc.model import EXITS, Subnet
 from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
+from lab.schema.names import VPC
 from lab.schema.words import Block, ServiceBlock
-from lab.topology.model import EXITS, Function, HyperplaneEniSettings, NatGateway, Resolver, Server, Subnet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
     from lab.schema.faults import Path
     from lab.topology.document import Value
 
-__all__ = ["Draft", "Item", "draft"]
+__all__ = ["Draft", "DraftVpc", "Item", "draft"]
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=Exit)
@@ -35,6 +42,19 @@ class Item(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class DraftVpc:
+    """The valid parts of one VPC."""
+
+    path: Path
+    name: str
+    cidr: IPv4Network | None
+    subnets: tuple[Item[Subnet], ...]
+    exits: tuple[Item[Exit], ...]
+    security_groups: tuple[Item[SecurityGroup], ...]
+    network_acls: tuple[Item[NetworkAcl], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """The valid parts, and every name in the file: a reference to a faulty item is not a second fault.
 
@@ -43,20 +63,46 @@ class Draft:
 
     service_vpc_cidr: IPv4Network | None
     hyperplane_eni: HyperplaneEniSettings
-    vpc_cidr: IPv4Network | None
-    subnets: tuple[Item[Subnet], ...]
-    exits: tuple[Item[Exit], ...]
-    security_groups: tuple[Item[SecurityGroup], ...]
-    network_acls: tuple[Item[NetworkAcl], ...]
+    vpc_keys: tuple[str, ...]
+    """Under which keys the file has VPCs: vpc, vpcs."""
+    vpcs: tuple[DraftVpc, ...]
+    transit_gateways: tuple[Item[TransitGateway], ...]
     functions: tuple[Item[Function], ...]
     servers: tuple[Item[Server], ...]
+    vpc_names: tuple[str, ...] | None
     subnet_names: tuple[str, ...] | None
-    nat_gateway_names: tuple[str, ...] | None
+    route_targets: tuple[str, ...] | None
+    """Names of NAT gateways and Transit Gateways."""
     server_names: tuple[str, ...] | None
     resolver: Resolver | None
     """None where it is faulty."""
     outside_vpc: tuple[Path, ...]
     """The functions that the file gives no subnets."""
+
+    @property
+    def subnets(self) -> tuple[Item[Subnet], ...]:
+        """Those of all VPCs."""
+        return tuple(item for vpc in self.vpcs for item in vpc.subnets)
+
+    @property
+    def exits(self) -> tuple[Item[Exit], ...]:
+        """The ways out of all VPCs."""
+        return tuple(item for vpc in self.vpcs for item in vpc.exits)
+
+    @property
+    def security_groups(self) -> tuple[Item[SecurityGroup], ...]:
+        """Those of all VPCs."""
+        return tuple(item for vpc in self.vpcs for item in vpc.security_groups)
+
+    @property
+    def network_acls(self) -> tuple[Item[NetworkAcl], ...]:
+        """Those of all VPCs."""
+        return tuple(item for vpc in self.vpcs for item in vpc.network_acls)
+
+    def vpc_of_subnet(self, subnet: str) -> str | None:
+        """The name of the VPC that a subnet is in; None where nobody can say."""
+        homes = (vpc.name for vpc in self.vpcs for item in vpc.subnets if item.value.name == subnet)
+        return next(homes, None)
 
     def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
         """The ways out of one kind."""
@@ -79,19 +125,20 @@ def draft(value: Value) -> Draft:
     A subnet is never mended: a private one that lost a misspelt `default_route` would look public.
     """
     service_vpc_cidr = _at(value, "service_vpc", "cidr") or str(SERVICE_VPC_CIDR)
+    paths = _vpc_paths(value)
+    vpcs = tuple(_vpc(value, path) for path in paths)
     return Draft(
         service_vpc_cidr=_range(ServiceBlock, service_vpc_cidr),
         hyperplane_eni=_mended(HyperplaneEniSettings, _at(value, "hyperplane_eni")) or HyperplaneEniSettings(),
-        vpc_cidr=_range(Block, _at(value, "vpc", "cidr")),
-        subnets=_items(value, ("vpc", "subnets"), _valid, Subnet),
-        exits=tuple(item for key, kind in EXITS.items() for item in _items(value, ("vpc", key), _mended, kind)),
-        security_groups=_items(value, ("vpc", "security_groups"), _mended, SecurityGroup),
-        network_acls=_items(value, ("vpc", "network_acls"), _mended, NetworkAcl),
+        vpc_keys=tuple(key for key in ("vpc", "vpcs") if not isinstance(value, dict) or value.get(key)),
+        vpcs=vpcs,
+        transit_gateways=_items(value, ("transit_gateways",), _mended, TransitGateway),
         functions=_items(value, ("functions",), _mended, Function),
         servers=_items(value, ("servers",), _mended, Server),
-        subnet_names=_names(value, "vpc", "subnets"),
-        nat_gateway_names=_names(value, "vpc", "nat_gateways"),
-        server_names=_names(value, "servers"),
+        vpc_names=_names([_at(value, *vpc.path) for vpc in vpcs]) if paths[0] != ("vpc",) else (VPC,),
+        subnet_names=_names(*(_at(value, *path, "subnets") for path in paths)),
+        route_targets=_names(*(_at(value, *path, "nat_gateways") for path in paths), _at(value, "transit_gateways")),
+        server_names=_names(_at(value, "servers")),
         resolver=_valid(Resolver, _at(value, "service_vpc", "resolver") or {}),
         outside_vpc=tuple(
             ("functions", index)
@@ -101,9 +148,31 @@ def draft(value: Value) -> Draft:
     )
 
 
-def _at(value: Value, *path: str) -> Value:
+def _vpc_paths(value: Value) -> tuple[Path, ...]:
+    """Where VPCs stand in a file: at `vpc`, or in the list `vpcs`."""
+    listed = _list(_at(value, "vpcs"))
+    return tuple(("vpcs", index) for index in range(len(listed))) if listed else (("vpc",),)
+
+
+def _vpc(value: Value, path: Path) -> DraftVpc:
+    name = _at(value, *path, "name")
+    return DraftVpc(
+        path=path,
+        name=name if isinstance(name, str) else VPC,
+        cidr=_range(Block, _at(value, *path, "cidr")),
+        subnets=_items(value, (*path, "subnets"), _valid, Subnet),
+        exits=tuple(item for key, kind in EXITS.items() for item in _items(value, (*path, key), _mended, kind)),
+        security_groups=_items(value, (*path, "security_groups"), _mended, SecurityGroup),
+        network_acls=_items(value, (*path, "network_acls"), _mended, NetworkAcl),
+    )
+
+
+def _at(value: Value, *path: str | int) -> Value:
     for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
     return value
 
 
@@ -136,17 +205,15 @@ def _mended(model: type[M], value: Value) -> M | None:
     return _valid(model, {key: part for key, part in value.items() if key not in faulty})
 
 
-def _items(
-    value: Value, path: tuple[str, ...], read: Callable[[type[M], Value], M | None], model: type[M]
-) -> tuple[Item[M], ...]:
+def _items(value: Value, path: Path, read: Callable[[type[M], Value], M | None], model: type[M]) -> tuple[Item[M], ...]:
     items = ((index, read(model, raw)) for index, raw in enumerate(_list(_at(value, *path))))
     return tuple(Item((*path, index), item) for index, item in items if item is not None)
 
 
-def _names(value: Value, *path: str) -> tuple[str, ...] | None:
-    section = _at(value, *path)
-    names = [_at(item, "name") for item in _list(section)]
+def _names(*sections: Value) -> tuple[str, ...] | None:
+    """The names in several lists; None where one cannot be read."""
+    names = [_at(item, "name") for section in sections for item in _list(section)]
     known = [name for name in names if isinstance(name, str)]
-    if len(known) < len(names) or not isinstance(section, list | None):
+    if len(known) < len(names) or not all(isinstance(section, list | None) for section in sections):
         return None
     return tuple(dict.fromkeys(known))

@@ -15,7 +15,9 @@ from lab.schema.names import name_of_eni
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lab.topology.model import Function, Subnet, Topology
+    from lab.nodes.fleet.model import Function
+    from lab.nodes.vpc.model import Subnet
+    from lab.topology.model import Topology
 
 __all__ = ["Eni", "enis_of", "hyperplane_enis"]
 
@@ -32,7 +34,7 @@ class Eni:
 
 def hyperplane_enis(topology: Topology) -> tuple[Eni, ...]:
     """Every ENI in order of first appearance: functions in file order, subnets in each function's order."""
-    return enis_between(topology.functions, {subnet.name: subnet for subnet in topology.vpc.subnets})
+    return enis_between(topology.functions, {subnet.name: subnet for subnet in topology.subnets})
 
 
 def enis_of(topology: Topology, function: str) -> tuple[Eni, ...]:

@@ -16,8 +16,7 @@ from lab.paths.ways import Way, ways
 from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.schema.firewall import Transport
 from lab.schema.names import NO_ROUTE, VPC
-from lab.slots.counters import NatNode
-from lab.slots.definitions import marks_of
+from lab.slots.counters import SLOT_MASK, NatNode
 from lab.topology import InterfaceEndpoint, Topology, hyperplane_enis
 from lab.trace.conclusion import Found, conclude
 from lab.trace.values import Hop, Trace
@@ -27,7 +26,6 @@ __all__ = ["Scene", "follow"]
 
 _TCP, _UDP = 6, 17
 _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
-_SLOT_MASK = 0xFFFF
 """The part of a connection mark that names a slot set (`lab.slots.ruleset`)."""
 
 
@@ -172,7 +170,7 @@ def _exits(scene: Scene, gateway: str) -> list[str]:
         return []
     return [
         each.node
-        for each in scene.topology.vpc.exits
+        for each in scene.topology.exits
         if any(each.takes(eni.subnet.default_route, server.name) for server in scene.topology.servers)
     ]
 
@@ -250,10 +248,10 @@ def _untranslated(scene: Scene, gateway: str, flow: Flow) -> Endpoint:
 def _out(scene: Scene, start: _Start, way: Way | None) -> str | None:
     """The node that takes it out of the VPC."""
     if way is not None:
-        return way.out.node if way.out else None
+        return way.exit.node if way.exit else None
     eni = next((each for each in hyperplane_enis(scene.topology) if each.name == start.gateway), None)
     route = None if eni is None else eni.subnet.default_route
-    return next((each.node for each in scene.topology.vpc.nat_gateways if each.name == route), None)
+    return next((each.node for each in scene.topology.nat_gateways if each.name == route), None)
 
 
 def _routing(scene: Scene, start: _Start, way: Way | None, server: ServerPlan | None) -> str:
@@ -317,8 +315,8 @@ def _node_of(scene: Scene, server: ServerPlan) -> NodePlan:
 def _slot(scene: Scene, node: NatNode, entry: Entry) -> str | None:
     """The slot set that the entry's mark names."""
     rulesets = (each for each in scene.plan.objects if isinstance(each, Ruleset) and each.namespace == node.namespace)
-    by_mark = {mark: name for each in rulesets for name, mark in marks_of(each.text).items()}
-    return by_mark.get(entry.mark & _SLOT_MASK)
+    by_mark = {mark: name for each in rulesets for name, mark in each.table.marks.items()}
+    return by_mark.get(entry.mark & SLOT_MASK)
 
 
 def _entry_text(entry: Entry, slot: str | None) -> str:

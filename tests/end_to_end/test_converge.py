@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from functools import partial
 import os
 from pathlib import Path
 import resource
@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from lab.errors import ExpectationError, KernelError, UsageError
+from lab.kernel import nfnetlink
 from lab.kernel.apply import STEPS
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.plan.objects import Process, Ruleset, VethPair
-from lab.slots.definitions import definitions
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of
@@ -428,8 +428,7 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     lab.burst(5, leave_open=True)
     said: list[str] = []
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr("lab.kernel.nfnetlink.set_limit", lambda _, name: 20 if name == "connections" else 0)
-        old_kernel.setattr("lab.kernel.nft.definitions", only_connections)
+        old_kernel.setattr(nfnetlink, "set_limit", partial(_stays_at_20, nfnetlink.set_limit))
         with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
             Lab.up(write(eni=30), name=lab_name, notice=said.append)
     assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
@@ -456,10 +455,9 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     assert left_of(lab_name) == []
 
 
-def only_connections(text: str) -> Any:
-    """What a ruleset defines, with the one set that has a limit."""
-    found = definitions(text)
-    return replace(found, sizes={name: size for name, size in found.sizes.items() if name == "connections"})
+def _stays_at_20(size_of: Callable[[str, str], int], table: str, name: str) -> int:
+    """A set's size on a kernel that has not changed that of the connections."""
+    return 20 if name == "connections" else size_of(table, name)
 
 
 def changing(lab: str) -> bool:

@@ -81,6 +81,15 @@ def test_programs_of_the_system(lab: Lab, node: NodePlan) -> None:
     assert (ended.status, ended.stderr) == (0, "")
 
 
+def test_names_in_a_node_without_a_name_server(lab: Lab) -> None:
+    """Where no name server can be reached a question fails at once: nobody waits for the host's."""
+    asking = "import socket; socket.gethostbyaddr('203.0.113.10')"
+    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "dig", "+tries=1", "cache.example.com")
+    assert "connection refused" in ended.stdout
+    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "python3", "-c", asking)
+    assert "gaierror" in ended.stderr or "herror" in ended.stderr
+
+
 @pytest.mark.parametrize("program", ["nginx", "redis-server"])
 def test_packages_that_start_a_service(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Who is told to install a server is told that Debian starts it, and how to end that."""

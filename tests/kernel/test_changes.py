@@ -14,6 +14,7 @@ from lab.kernel import conntrack, links, nfnetlink, nft
 from lab.kernel.namespaces import Namespaces
 from lab.kernel.settings import reset_sysctl, write_sysctl
 from lab.plan.objects import Address, Bridge, BridgePort, Neighbour, Route, Rule, Ruleset, Sysctl
+from lab.slots.nft import Counter, Part, Set, Table, chain, table
 from tests.support.machine import ip
 from tests.support.throwaway import Throwaway, text_of, veth
 
@@ -35,7 +36,7 @@ AT_LEFT: tuple[tuple[Do, Do, Callable[[str], Any]], ...] = (
     (links.add_rule, links.remove_rule, lambda at: Rule(at, 100, 77, source=ELSEWHERE)),
     (links.add_rule, links.remove_rule, lambda at: Rule(at, 101, 77, destination=ELSEWHERE, input_interface="left")),
     (links.add_bridge, links.remove_bridge, lambda at: Bridge(at, "segment")),
-    (nft.apply_ruleset, nft.remove_ruleset, lambda at: Ruleset(at, "table ip t {\n  counter c { }\n}\n")),
+    (nft.apply_ruleset, nft.remove_ruleset, lambda at: Ruleset(at, table("t", Counter("c")))),
 )
 
 
@@ -138,26 +139,19 @@ def setting(namespaces: Throwaway, at: str) -> str:
 
 # ── Rulesets ────────────────────────────────────────────────────────────────────────────────────────────────
 
-HELD = """\
-table ip t {{
-  set held {{ type ipv4_addr . inet_service; size {size}; flags dynamic,timeout; timeout 60s; }}
-  counter sent {{ }}
-  chain out {{
-    type filter hook output priority filter; policy accept;
-    udp dport 5000 update @held {{ ip saddr . udp sport }} counter name sent ct mark set 0x11
-    ct mark vmap {{ 0x11 : goto held_track }}
-  }}
-  chain held_track {{
-    accept
-  }}{more}
-}}
-"""
-MORE = "\n  set more { type ipv4_addr; size 5; flags dynamic; }\n  chain more_chain {\n    accept\n  }"
+MORE = (Set("more", "ipv4_addr", 5), chain("more_chain", "accept"))
 
 
-def text(size: int = 10, more: str = "") -> str:
+def holding(size: int = 10, more: tuple[Part, ...] = ()) -> Table:
     """A table whose set holds who sends to port 5000."""
-    return HELD.format(size=size, more=more)
+    out = chain(
+        "out",
+        "udp dport 5000 update @held { ip saddr . udp sport } counter name sent ct mark set 0x11",
+        "ct mark vmap { 0x11 : goto held_track }",
+        hook="type filter hook output priority filter; policy accept;",
+    )
+    held_by = Set("held", "ipv4_addr . inet_service", size, timeout="60s", mark=0x11)
+    return table("t", held_by, Counter("sent"), out, chain("held_track", "accept"), *more)
 
 
 def send(namespaces: Throwaway, at: str, count: int) -> None:
@@ -181,7 +175,7 @@ def held(namespaces: Throwaway, at: str) -> int:
 def place(namespaces: Throwaway) -> str:
     """A namespace with that table, its set holding 6 of 10."""
     at = namespaces.new()
-    nft.apply_ruleset(namespaces, Ruleset(at, text()))
+    nft.apply_ruleset(namespaces, Ruleset(at, holding()))
     send(namespaces, at, 6)
     assert held(namespaces, at) == 6
     return at
@@ -189,12 +183,12 @@ def place(namespaces: Throwaway) -> str:
 
 def test_a_ruleset_that_changes_keeps_what_its_sets_hold(namespaces: Throwaway, place: str) -> None:
     """Elements and counters stay; more of both come when the set is larger, and what is over is gone."""
-    nft.replace_ruleset(namespaces, Ruleset(place, text()), Ruleset(place, text(8, MORE)))
+    nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(8, MORE)))
     assert held(namespaces, place) == 6
     assert "chain more_chain" in text_of(place, "nft", "list", "ruleset")
     send(namespaces, place, 9)
     assert held(namespaces, place) == namespaces[place].run(nfnetlink.set_limit, "t", "held") == 8
-    nft.replace_ruleset(namespaces, Ruleset(place, text(8, MORE)), Ruleset(place, text(20)))
+    nft.replace_ruleset(namespaces, Ruleset(place, holding(8, MORE)), Ruleset(place, holding(20)))
     assert "more" not in text_of(place, "nft", "list", "ruleset")
     assert held(namespaces, place) == 8
     assert namespaces[place].run(nfnetlink.counters, "t")["sent"].packets >= 6 + 8
@@ -203,7 +197,7 @@ def test_a_ruleset_that_changes_keeps_what_its_sets_hold(namespaces: Throwaway, 
 def test_a_set_that_is_rebuilt_forgets_and_so_does_conntrack(namespaces: Throwaway, place: str) -> None:
     """A set made anew is empty, and of its connections conntrack knows nothing."""
     assert namespaces[place].run(conntrack.tracked) == 6
-    nft.replace_ruleset(namespaces, Ruleset(place, text()), Ruleset(place, text(4)), {"held"})
+    nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(4)), {"held"})
     assert held(namespaces, place) == 0
     assert namespaces[place].run(conntrack.tracked) == 0
     send(namespaces, place, 9)
@@ -214,7 +208,7 @@ def test_a_set_that_holds_more_than_it_should_stays_as_it_was(namespaces: Throwa
     """A size below what is held is refused in words, with everything as it was: the set would have no limit at all."""
     before = text_of(place, "nft", "-s", "list", "table", "ip", "t").replace("counter", "")
     with pytest.raises(OSError, match="set held holds 6 by now, more than 4"):
-        nft.replace_ruleset(namespaces, Ruleset(place, text()), Ruleset(place, text(4, MORE)))
+        nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(4, MORE)))
     assert namespaces[place].run(nfnetlink.set_limit, "t", "held") == 10
     assert held(namespaces, place) == 6
     assert "more" not in before
@@ -227,7 +221,7 @@ def test_a_kernel_that_does_not_change_sizes(
     """Before Linux 6.5 a new size is ignored without a word: that is noticed, said and taken back."""
     monkeypatch.setattr("lab.kernel.nfnetlink.set_limit", lambda *_: 10)
     with pytest.raises(OSError, match=r"set held has room for 10 and should have 20: kernel .* Linux 6.5 does"):
-        nft.replace_ruleset(namespaces, Ruleset(place, text()), Ruleset(place, text(20, MORE)))
+        nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(20, MORE)))
     monkeypatch.undo()
     assert "more" not in text_of(place, "nft", "list", "ruleset")
     assert held(namespaces, place) == 6
@@ -236,7 +230,7 @@ def test_a_kernel_that_does_not_change_sizes(
 @pytest.mark.parametrize("done", [True, False])
 def test_a_ruleset_is_restored_whether_or_not_it_was_replaced(namespaces: Throwaway, place: str, *, done: bool) -> None:
     """Taking back needs not know how far the change came."""
-    old, new = Ruleset(place, text()), Ruleset(place, text(12, MORE))
+    old, new = Ruleset(place, holding()), Ruleset(place, holding(12, MORE))
     if done:
         nft.replace_ruleset(namespaces, old, new)
     nft.restore_ruleset(namespaces, new, old)

@@ -39,7 +39,6 @@ from lab.plan.objects import (
     Process,
     Route,
     Rule,
-    Ruleset,
     Sysctl,
 )
 from tests.support.labs import eventually
@@ -404,7 +403,7 @@ def ruleset(namespace: str) -> str:
 def test_a_ruleset(namespaces: Throwaway) -> None:
     """The text in the plan is what nft lists, in that namespace and in no other."""
     name, other = namespaces.new(), namespaces.new()
-    nft.apply_ruleset(namespaces, Ruleset(name, COUNTED))
+    nft.apply_text(namespaces[name], COUNTED)
     assert "update @ports { ip saddr . udp sport timeout 40s }" in ruleset(name)
     assert ruleset(other) == ""
 
@@ -420,17 +419,17 @@ def test_a_ruleset(namespaces: Throwaway) -> None:
 def test_a_bad_ruleset_changes_nothing(namespaces: Throwaway, fault: str, message: str) -> None:
     """A ruleset that nft or the kernel refuses raises OSError with their words, and none of its tables is there."""
     name = namespaces.new()
-    nft.apply_ruleset(namespaces, Ruleset(name, COUNTED))
+    nft.apply_text(namespaces[name], COUNTED)
     before = ruleset(name)
     with pytest.raises(OSError, match=message):
-        nft.apply_ruleset(namespaces, Ruleset(name, f"table ip first {{ }}\n{fault}\n"))
+        nft.apply_text(namespaces[name], f"table ip first {{ }}\n{fault}\n")
     assert ruleset(name) == before
 
 
 def count_datagrams(namespaces: Throwaway, datagrams: int) -> str:
     """A namespace where so many datagrams, each from a port of its own, have passed `COUNTED`."""
     name = namespaces.new()
-    nft.apply_ruleset(namespaces, Ruleset(name, COUNTED))
+    nft.apply_text(namespaces[name], COUNTED)
     namespaces[name].run(_send, datagrams)
     return name
 

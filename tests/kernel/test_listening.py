@@ -16,10 +16,10 @@ from lab.kernel import nflog
 from lab.kernel.frames import WORD_BYTES, Frames
 from lab.kernel.links import wait_until_up
 from lab.kernel.nflog import Logged, LogGroup
-from lab.kernel.nft import apply_ruleset
+from lab.kernel.nft import apply_text
 from lab.kernel.packet_filter import Program, compiled, everything, nothing, without_others
 from lab.kernel.packet_ring import PacketRing
-from lab.plan.objects import Ruleset, VethPair
+from lab.plan.objects import VethPair
 from tests.support.labs import eventually
 from tests.support.machine import ip, require_machine
 from tests.support.throwaway import Throwaway
@@ -213,7 +213,7 @@ def _datagrams(ports: Iterable[int]) -> None:
 def logging(namespaces: Throwaway) -> Iterator[Logging]:
     """Such a namespace; who has listened does not any more after the test."""
     name = namespaces.new()
-    apply_ruleset(namespaces, Ruleset(name, LOGGING))
+    apply_text(namespaces[name], LOGGING)
     made = Logging(namespaces, name, [])
     yield made
     for group in made.groups:

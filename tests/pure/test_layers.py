@@ -40,7 +40,7 @@ FROM_TRAFFIC = {
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"build", "firewalls", "parts"}
+SHARED_BY_NODES = {"build", "firewalls", "kind", "parts", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
@@ -151,7 +151,7 @@ def _library_faults(module: str, each: Import) -> Iterator[str]:
 def speech(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Every name that prints, reads the terminal or ends the process."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in SPEAKING:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in SPEAKING:
             yield node.id, node.lineno
         pairs: list[tuple[str, str]] = []
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

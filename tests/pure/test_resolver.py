@@ -12,9 +12,9 @@ from lab.burst.result import BurstResult, StopResult, assemble
 from lab.capacity.predict import predict
 from lab.diagnosis.verdict import judge
 from lab.nodes.build import build
+from lab.nodes.resolver.model import Resolver
 from lab.plan.objects import Barrier, File, Plan, Ruleset, VethPair
 from lab.topology import Topology, scaled
-from lab.topology.model import Resolver
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.network import Network, spec
 from tests.support.topologies import function, shipped, topology

@@ -59,7 +59,7 @@ class Case:
     @property
     def gateways(self) -> tuple[NatGateway, ...]:
         """The NAT gateways that bind, or else all on the ways."""
-        found = tuple({way.out.name: way.out for way in self.ways if isinstance(way.out, NatGateway)}.values())
+        found = tuple({way.exit.name: way.exit for way in self.ways if isinstance(way.exit, NatGateway)}.values())
         return tuple(each for each in found if each.node in self.before.nodes) or found
 
     @property
@@ -112,14 +112,14 @@ def _passed(topology: Topology, way: Way, end: DeadEnd) -> tuple[Topology, str] 
     """The topology without this dead end, and what to write."""
     if end.kind == "security_group" and way.eni is not None:
         groups = way.eni.security_groups
-        left = tuple(each for each in topology.vpc.security_groups if each.name not in groups)
+        left = tuple(each for each in topology.security_groups if each.name not in groups)
         return _with_vpc(topology, security_groups=left), end.cure or ""
     if end.kind == "network_acl":
-        acls = tuple(each for each in topology.vpc.network_acls if each.name != end.name)
+        acls = tuple(each for each in topology.network_acls if each.name != end.name)
         return _with_vpc(topology, network_acls=acls), end.cure or ""
-    if not topology.vpc.nat_gateways:
+    if not topology.nat_gateways:
         return None
-    route = topology.vpc.nat_gateways[0].name
+    route = topology.nat_gateways[0].name
     return _rerouted(topology, [end.name], route), f"Give the subnet {end.name} a default route: {route}."
 
 
@@ -134,7 +134,7 @@ def _elastic_ip(topology: Topology, case: Case) -> tuple[Proposal, ...]:
         note = f"{' and '.join(full)} has all {NAT_EIPS} that AWS allows"
         return (Proposal(f"another Elastic IP for {names}", "", None, note=note),)
     more = {each.name: each.model_copy(update={"elastic_ips": each.elastic_ips + 1}) for each in gateways}
-    changed = tuple(more.get(each.name, each) for each in topology.vpc.nat_gateways)
+    changed = tuple(more.get(each.name, each) for each in topology.nat_gateways)
     counts = {each.elastic_ips for each in more.values()}
     ordinal = _ORDINALS[counts.pop()] if len(counts) == 1 else "one more"
     each_of = "each of " if len(gateways) > 1 else ""
@@ -149,12 +149,12 @@ def _subnet(topology: Topology, case: Case) -> Proposal:
     like = next((each for each in enis if each.name in case.before.nodes), enis[0]).subnet
     cidr = _vacant(topology, like.cidr.prefixlen)
     if cidr is None:
-        return Proposal(what, "", None, note=f"the VPC's range {topology.vpc.cidr} has no room for another subnet")
+        return Proposal(what, "", None, note=f"the VPC's range {topology.vpcs[0].cidr} has no room for another subnet")
     if len(case.subnets) >= FUNCTION_SUBNETS:
         return Proposal(what, "", None, note=f"the function has all {FUNCTION_SUBNETS} subnets that AWS allows")
-    name = _unused("private-more", {each.name for each in topology.vpc.subnets})
+    name = _unused("private-more", {each.name for each in topology.subnets})
     added = Subnet(name=name, cidr=cidr, default_route=like.default_route)
-    wider = _with_vpc(topology, subnets=(*topology.vpc.subnets, added))
+    wider = _with_vpc(topology, subnets=(*topology.subnets, added))
     route = "" if like.default_route is None else f", default_route: {like.default_route}"
     change = f"vpc.subnets: {{name: {name}, cidr: {cidr}{route}}}; function {case.question.function}: subnet {name}"
     return Proposal(what, change, _with_function(wider, case.question.function, subnets=(*case.subnets, name)))
@@ -162,10 +162,10 @@ def _subnet(topology: Topology, case: Case) -> Proposal:
 
 def _vacant(topology: Topology, prefix: int) -> IPv4Network | None:
     """A range of the VPC that no subnet has."""
-    taken = [each.cidr for each in topology.vpc.subnets]
-    if prefix < topology.vpc.cidr.prefixlen:
+    taken = [each.cidr for each in topology.subnets]
+    if prefix < topology.vpcs[0].cidr.prefixlen:
         return None
-    every = topology.vpc.cidr.subnets(new_prefix=prefix)
+    every = topology.vpcs[0].cidr.subnets(new_prefix=prefix)
     return next((each for each in every if not any(each.overlaps(other) for other in taken)), None)
 
 
@@ -196,7 +196,7 @@ def _second_gateway(case: Case) -> Iterator[Proposal]:
     if not case.gateways:
         return
     routed = {
-        gateway.name: [way.eni.subnet.name for way in case.ways if way.eni and way.out == gateway]
+        gateway.name: [way.eni.subnet.name for way in case.ways if way.eni and way.exit == gateway]
         for gateway in case.gateways
     }
     gateway = max(case.gateways, key=lambda each: len(routed[each.name]))
@@ -205,9 +205,9 @@ def _second_gateway(case: Case) -> Iterator[Proposal]:
         reason = f"{case.question.function} has one subnet behind {gateway.name}, and a subnet has one default route"
         yield Proposal("a second NAT gateway for part of the subnets", "", None, note=reason)
         return
-    name = _unused(f"{gateway.name}-2", {each.name for each in case.topology.vpc.nat_gateways})
+    name = _unused(f"{gateway.name}-2", {each.name for each in case.topology.nat_gateways})
     beside = gateway.model_copy(update={"name": name})
-    wider = _with_vpc(case.topology, nat_gateways=(*case.topology.vpc.nat_gateways, beside))
+    wider = _with_vpc(case.topology, nat_gateways=(*case.topology.nat_gateways, beside))
     subnets = ", ".join(moved)
     yield Proposal(
         f"a second NAT gateway like {gateway.name} for {subnets}",
@@ -219,7 +219,7 @@ def _second_gateway(case: Case) -> Iterator[Proposal]:
 
 def _endpoint(case: Case) -> Iterator[Proposal]:
     """Past the NAT gateway, not past the ENI."""
-    server, existing = case.question.server, case.topology.vpc.interface_endpoints
+    server, existing = case.question.server, case.topology.interface_endpoints
     if any(each.server == server for each in existing):
         return
     name = _unused(server, {each.name for each in existing})
@@ -246,7 +246,7 @@ def _outside(case: Case) -> Proposal:
 
 
 def _with_vpc(topology: Topology, **parts: object) -> Topology:
-    return topology.model_copy(update={"vpc": topology.vpc.model_copy(update=parts)})
+    return topology.model_copy(update={"vpc": topology.vpcs[0].model_copy(update=parts)})
 
 
 def _with_function(topology: Topology, name: str, **parts: object) -> Topology:
@@ -256,8 +256,7 @@ def _with_function(topology: Topology, name: str, **parts: object) -> Topology:
 
 def _rerouted(topology: Topology, names: list[str], route: str) -> Topology:
     subnets = (
-        each.model_copy(update={"default_route": route}) if each.name in names else each
-        for each in topology.vpc.subnets
+        each.model_copy(update={"default_route": route}) if each.name in names else each for each in topology.subnets
     )
     return _with_vpc(topology, subnets=tuple(subnets))
 

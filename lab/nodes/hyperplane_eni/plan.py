@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from lab.nodes import firewalls, parts
-from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan import addressing
 from lab.plan.layout import EniLayout, Layout
 from lab.plan.objects import NatNode, Neighbour, NodePlan, Route, Ruleset
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
 from lab.topology import HyperplaneEniSettings, Server
@@ -119,19 +119,17 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}_{number}"
 
 
-def _admission(settings: HyperplaneEniSettings, sets: Sequence[slots.SlotSet], number: int) -> Iterator[str]:
+def _admission(settings: HyperplaneEniSettings, sets: Sequence[slots.SlotSet], number: int) -> Iterator[nft.Part]:
     """The chain that admits to ENI `number`, and what leads from there to the next one."""
     slot_set, following = sets[number - 1], number + 1
     admit = _numbered("admit", number)
     if settings.eni_scaling is None or following > len(sets):
-        yield slots.chain(admit, *slot_set.admit(), f"goto refuse_{slot_set.name}")
+        yield nft.chain(admit, *slot_set.admit(), f"goto refuse_{slot_set.name}")
         return
     asked, growing = f"asked_{following}", f"growing_{following}"
-    yield f"set {asked} {{ type iface_index; size 1; flags dynamic; }}"
-    yield (
-        f"set {growing} {{ type iface_index; size 1; flags dynamic,timeout; timeout {settings.eni_scaling.after_s}s; }}"
-    )
-    yield slots.chain(
+    yield nft.Set(asked, "iface_index", 1)
+    yield nft.Set(growing, "iface_index", 1, timeout=f"{settings.eni_scaling.after_s}s")
+    yield nft.chain(
         admit,
         *slot_set.admit(),
         f"iif @{asked} iif != @{growing} goto admit_{following}",
@@ -163,22 +161,16 @@ def _destinations(layout: Layout) -> Iterator[_Destination]:
         for mark, protocol in enumerate(_PROTOCOLS, first_mark):
             name = f"to_{slots.identifier(server.name)}_{protocol}"
             slot_set = _slot_set(layout.topology.hyperplane_eni, name, mark, protocol)
-            yield _Destination(server, _address(layout, server), protocol, slot_set)
+            yield _Destination(server, layout.address_of(server), protocol, slot_set)
 
 
-def _address(layout: Layout, server: Server) -> IPv4Address:
-    """Where this server is as seen from the ENI: an endpoint in the VPC that stands for it, or the server itself."""
-    endpoints = layout.exits_of(InterfaceEndpoint)
-    return next((each.address for each in endpoints if each.settings.server == server.name), server.address)
-
-
-def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[str]:
+def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[nft.Part]:
     """What a new connection's destination has room for."""
     for each in destinations:
         name = each.slot_set.name
-        yield slots.chain(f"admit_{name}", *each.slot_set.admit(), f"goto refuse_{name}")
+        yield nft.chain(f"admit_{name}", *each.slot_set.admit(), f"goto refuse_{name}")
     targets = ", ".join(f"{each.match} : goto admit_{each.slot_set.name}" for each in destinations)
-    yield slots.chain(
+    yield nft.chain(
         "admit",
         f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}",
         *others.admit(),
@@ -219,12 +211,14 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
 def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
     """What its security groups forbid."""
     inner = eni.service.near.interface
-    return tuple(firewalls.security_groups(layout.topology.vpc, eni.eni, eni.namespace, TABLE, inner))
+    return tuple(
+        firewalls.security_groups(layout.topology.vpc_of(eni.eni.subnet.name), eni.eni, eni.namespace, TABLE, inner)
+    )
 
 
-def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: str) -> str:
+def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *admission: nft.Part) -> nft.Table:
     gates = _gates(layout, eni)
-    return slots.table(
+    return nft.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
@@ -232,10 +226,10 @@ def _ruleset(layout: Layout, eni: EniLayout, sets: Sequence[slots.SlotSet], *adm
         *admission,
         *(part for gate in gates for part in gate.definitions),
         *slots.forward_chains(sets, eni.service.near.interface, *(rule for gate in gates for rule in gate.rules)),
-        slots.chain(
+        nft.chain(
             "translate",
-            "type nat hook postrouting priority srcnat; policy accept;",
             *_translations(eni, sets),
+            hook="type nat hook postrouting priority srcnat; policy accept;",
         ),
     )
 

@@ -52,6 +52,11 @@ class InterfaceEndpoint(Exit):
         """To its server; to others there is no way here."""
         return self.connections_per_target
 
+    @property
+    def stands_for(self) -> str:
+        """With private DNS the server's name means the endpoint."""
+        return self.server
+
     def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - not its own
         """An address in the endpoint's subnet, which the plan chooses."""
         return subnet

@@ -17,7 +17,8 @@ from lab.nodes import parts
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ExitLayout, Layout
-from lab.plan.objects import NameRecord, NatNode, NodePlan, Route, Rule, Ruleset
+from lab.plan.objects import NatNode, NodePlan, Route, Rule, Ruleset
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Server
 
@@ -40,7 +41,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from _ports(layout, endpoint)
         yield from _way_back(layout, endpoint, server)
         yield from _translation(endpoint, server)
-        yield NameRecord(server.hostname, endpoint.address)
         yield NodePlan(
             endpoint.node,
             InterfaceEndpoint.KIND,
@@ -64,7 +64,9 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
     yield parts.veth(endpoint.vpc)
     yield parts.veth(endpoint.internet)
     yield parts.own_address(endpoint.vpc.near, endpoint.address)
-    yield from parts.through(endpoint.vpc, layout.topology.vpc.cidr, subnet_router(endpoint.subnet.cidr))
+    yield from parts.through(
+        endpoint.vpc, layout.topology.vpc_of(endpoint.subnet.name).cidr, subnet_router(endpoint.subnet.cidr)
+    )
     yield from parts.through(endpoint.internet, parts.ANYWHERE, INTERNET_ROUTER)
 
 
@@ -73,13 +75,19 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
     at, index = endpoint.internet.far, layout.destination_index(server)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
-    yield Route(at.namespace, layout.topology.vpc.cidr, at.interface, endpoint.address, table=_FIRST_TABLE + index)
+    yield Route(
+        at.namespace,
+        layout.topology.vpc_of(endpoint.subnet.name).cidr,
+        at.interface,
+        endpoint.address,
+        table=_FIRST_TABLE + index,
+    )
     yield Rule(
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
         source=parts.host(server.address),
-        destination=layout.topology.vpc.cidr,
+        destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 
 
@@ -112,24 +120,21 @@ def _translation(endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
             )
 
 
-def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...]) -> str:
+def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...]) -> nft.Table:
     inner = endpoint.vpc.near.interface
     admitted = ", ".join(f"{slot_set.protocols[0]} : goto admit_{slot_set.name}" for slot_set in sets)
-    return slots.table(
+    return nft.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
-        *(
-            slots.chain(f"admit_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}")
-            for slot_set in sets
-        ),
-        slots.chain("admit", f"meta l4proto vmap {{ {admitted} }}"),
+        *(nft.chain(f"admit_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}") for slot_set in sets),
+        nft.chain("admit", f"meta l4proto vmap {{ {admitted} }}"),
         *slots.forward_chains(sets, inner),
-        slots.chain(
+        nft.chain(
             "translate",
-            "type nat hook prerouting priority dstnat; policy accept;",
             f'iifname "{inner}" ip daddr {endpoint.address} meta l4proto {{ tcp, udp }} th dport {server.port} '
             f"dnat to {server.address}",
+            hook="type nat hook prerouting priority dstnat; policy accept;",
         ),
     )

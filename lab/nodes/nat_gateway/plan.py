@@ -20,6 +20,7 @@ from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ElasticIp, Layout, NatLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import NAT_EIPS
+from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.counters import ADMITTED, OTHER_PACKETS
 from lab.topology import NatGateway, Server
@@ -66,7 +67,9 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     yield parts.veth(nat.vpc)
     yield parts.veth(nat.internet)
     yield parts.own_address(inner, nat.address)
-    yield from parts.through(nat.vpc, layout.topology.vpc.cidr, subnet_router(nat.subnet.cidr))
+    vpc = layout.topology.vpc_of(nat.subnet.name)
+    for cidr in (vpc.cidr, *(other.cidr for other, _ in layout.joined(vpc))):
+        yield from parts.through(nat.vpc, cidr, subnet_router(nat.subnet.cidr))
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
     # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
     # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.
@@ -117,39 +120,39 @@ def _slot_set(
     )
 
 
-def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> str:
+def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Table:
     sets = tuple(slot_set for destination in destinations for slot_set in destination.sets)
     chains = (chain for destination in destinations for chain in _choice(nat.gateway, destination))
     targets = ", ".join(f"{each.match} : goto choose_{each.label}" for each in destinations)
-    return slots.table(
+    return nft.table(
         TABLE,
         *slots.definitions(sets),
         *(chain for slot_set in sets for chain in slots.track_chains(slot_set)),
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
         *chains,
         *_fallback(nat),
-        slots.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
+        nft.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
         *slots.forward_chains(sets, nat.vpc.near.interface, without_slots=_fallback_marks(nat)),
-        slots.chain(
+        nft.chain(
             "translate",
-            "type nat hook postrouting priority srcnat; policy accept;",
             *_translations(nat, destinations),
+            hook="type nat hook postrouting priority srcnat; policy accept;",
         ),
     )
 
 
-def _choice(gateway: NatGateway, destination: _Destination) -> Iterator[str]:
+def _choice(gateway: NatGateway, destination: _Destination) -> Iterator[nft.Part]:
     """Where a new connection starts, and from there on which Elastic IPs it may have; one that drains takes none."""
     sets = [slot_set for slot_set in destination.sets if slot_set.ends is None]
     for start, first in enumerate(sets):
         order = (*sets[start:], *sets[:start]) if gateway.spill_over else (first,)
-        yield slots.chain(
+        yield nft.chain(
             f"start_{first.name}",
             *(rule for slot_set in order for rule in slot_set.admit()),
             f"goto refuse_{first.name}",
         )
     targets = [f"start_{slot_set.name}" for slot_set in sets]
-    yield slots.chain(f"choose_{destination.label}", _pick(gateway, targets))
+    yield nft.chain(f"choose_{destination.label}", _pick(gateway, targets))
 
 
 def _pick(gateway: NatGateway, targets: list[str]) -> str:
@@ -163,28 +166,25 @@ def _pick(gateway: NatGateway, targets: list[str]) -> str:
     return f"{picker} vmap {{ {verdicts} }}"
 
 
-def _fallback(nat: NatLayout) -> Iterator[str]:
+def _fallback(nat: NatLayout) -> Iterator[nft.Part]:
     """Undeclared destinations: `ct count` per (Elastic IP, destination); it counts TCP and UDP in one list each."""
     limit = nat.gateway.connections_per_destination
     for protocol in _PROTOCOLS:
         yield from slots.refusal_counters(f"undeclared_{protocol}")
         yield slots.refusal_chain(f"undeclared_{protocol}")
     refusals = ", ".join(f"{protocol} : goto refuse_undeclared_{protocol}" for protocol in _PROTOCOLS)
-    yield slots.chain("refuse_undeclared", f"meta l4proto vmap {{ {refusals} }}")
+    yield nft.chain("refuse_undeclared", f"meta l4proto vmap {{ {refusals} }}")
     yield from slots.track_chains_without_slots("undeclared")
     indices = []
     for elastic_ip in nat.elastic_ips:
         index = elastic_ip.number
         if elastic_ip.drains_until is not None:
             ended = f"meta time >= {elastic_ip.drains_until} counter name {OTHER_PACKETS} drop"
-            yield slots.chain(f"eip{index}_undeclared_track", ended, "goto undeclared_track")
+            yield nft.chain(f"eip{index}_undeclared_track", ended, "goto undeclared_track")
             continue
         indices.append(index)
-        yield (
-            f"set eip{index}_undeclared {{ type ipv4_addr . inet_service . inet_proto; "
-            f"size {_FALLBACK_DESTINATIONS}; flags dynamic; }}"
-        )
-        yield slots.chain(
+        yield nft.Set(f"eip{index}_undeclared", "ipv4_addr . inet_service . inet_proto", _FALLBACK_DESTINATIONS)
+        yield nft.chain(
             f"start_eip{index}_undeclared",
             f"add @eip{index}_undeclared {{ ip daddr . th dport . meta l4proto ct count over {limit} }} "
             "goto refuse_undeclared",
@@ -193,7 +193,7 @@ def _fallback(nat: NatLayout) -> Iterator[str]:
             "accept",
         )
     targets = [f"start_eip{index}_undeclared" for index in indices]
-    yield slots.chain("choose_undeclared", _pick(nat.gateway, targets))
+    yield nft.chain("choose_undeclared", _pick(nat.gateway, targets))
 
 
 def _fallback_marks(nat: NatLayout) -> Iterator[tuple[int, str]]:

@@ -1,1 +1,5 @@
-"""The VPC's router."""
+"""The customer VPC's router."""
+
+from lab.nodes.kind import NodeKind
+
+KIND = NodeKind(name="vpc", words="VPC", plural="VPCs", follows_others=True)

@@ -7,14 +7,13 @@ has a point-to-point link and the router's subnet address at the far end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address
 
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
-from lab.plan.layout import Layout, Link
-from lab.plan.objects import MAIN_TABLE, Barrier, NodePlan, Route, Rule, Ruleset
-from lab.schema.names import NO_ROUTE, VPC
-from lab.slots import ruleset as slots
+from lab.plan.layout import Layout, VpcInterface, VpcLayout
+from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
+from lab.schema.names import NO_ROUTE
+from lab.slots import nft
 from lab.topology import Subnet
 
 __all__ = ["TABLE", "plan"]
@@ -27,54 +26,58 @@ _FIRST_TABLE = 1000
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """The router."""
-    cidr = layout.topology.vpc.cidr
-    yield from parts.router(layout.router)
-    yield NodePlan(VPC, "vpc", layout.router, (str(cidr),))
-    yield Rule(layout.router, _WITHIN_VPC, MAIN_TABLE, destination=cidr)
+    """The routers, one for each VPC."""
+    for vpc in layout.vpcs:
+        yield from _router(layout, vpc)
+
+
+def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
+    cidr = at.vpc.cidr
+    yield from parts.router(at.namespace)
+    yield NodePlan(at.node, "vpc", at.namespace, (str(cidr),))
+    yield Rule(at.namespace, _WITHIN_VPC, MAIN_TABLE, destination=cidr)
     # What no route table knows is dropped without a word, as in a VPC: no ICMP goes back.
-    yield Route(layout.router, parts.ANYWHERE, type="blackhole")
-    for subnet, link, address in _interfaces(layout):
-        yield from _interface(subnet, link, address)
-    for subnet in layout.topology.vpc.subnets:
-        yield from _route_table(layout, subnet)
-    yield from _barriers(layout)
+    yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
+    interfaces = tuple(layout.interfaces(at.vpc))
+    for interface in interfaces:
+        for address in interface.addresses:
+            yield parts.own_address(interface.link.far, addressing.subnet_router(interface.subnet.cidr))
+            yield from parts.host_behind(interface.link, address)
+    for subnet in at.vpc.subnets:
+        yield from _route_table(layout, at, subnet, interfaces)
+    for other, port in layout.joined(at.vpc):
+        yield Route(at.namespace, other.cidr, port.link.far.interface, port.address)
+    yield from _barriers(at, interfaces)
 
 
-def _interfaces(layout: Layout) -> Iterator[tuple[Subnet, Link, IPv4Address]]:
-    for eni in layout.enis:
-        yield from ((eni.eni.subnet, eni.vpc, address) for address in eni.addresses)
-    for each in layout.exits:
-        yield each.subnet, each.vpc, each.address
-    if layout.resolver.subnet is not None:
-        yield layout.resolver.subnet, layout.resolver.link, layout.resolver.address
-
-
-def _interface(subnet: Subnet, link: Link, address: IPv4Address) -> Iterator[parts.Part]:
-    yield parts.own_address(link.far, addressing.subnet_router(subnet.cidr))
-    yield from parts.host_behind(link, address)
-
-
-def _route_table(layout: Layout, subnet: Subnet) -> Iterator[parts.Part]:
-    if subnet.default_route in (None, NO_ROUTE):
+def _route_table(
+    layout: Layout, at: VpcLayout, subnet: Subnet, interfaces: Sequence[VpcInterface]
+) -> Iterator[parts.Part]:
+    next_hop = layout.next_hop(subnet)
+    if next_hop is None:
         return
-    nat = layout.nat_gateway(subnet.default_route)
+    link, address = next_hop
     index = layout.subnet_index(subnet)
     table = _FIRST_TABLE + index
-    yield Route(layout.router, parts.ANYWHERE, nat.vpc.far.interface, nat.address, table=table)
-    for eni in layout.enis:
-        if eni.eni.subnet == subnet:
-            yield Rule(layout.router, _BY_SUBNET + index, table, input_interface=eni.vpc.far.interface)
+    yield Route(at.namespace, parts.ANYWHERE, link.far.interface, address, table=table)
+    for interface in interfaces:
+        if interface.clients and interface.subnet == subnet:
+            yield Rule(at.namespace, _BY_SUBNET + index, table, input_interface=interface.link.far.interface)
 
 
-def _barriers(layout: Layout) -> Iterator[parts.Part]:
+def _barriers(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
     """What drops packets here: missing routes first, for what is not routed crosses no border."""
-    routes = tuple(_missing_routes(layout))
-    acls = tuple(firewalls.network_acls(layout.topology.vpc, tuple(_ports(layout)), layout.router, TABLE))
+    routes = tuple(_missing_routes(at, interfaces))
+    # One port, however many addresses are behind it.
+    ports = tuple(
+        firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients)
+        for interface in interfaces
+    )
+    acls = tuple(firewalls.network_acls(at.vpc, ports, at.namespace, TABLE))
     if routes or acls:
         yield Ruleset(
-            layout.router,
-            slots.table(
+            at.namespace,
+            nft.table(
                 TABLE,
                 *_hooked("routes", "type filter hook prerouting priority filter; policy accept;", routes),
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
@@ -83,33 +86,18 @@ def _barriers(layout: Layout) -> Iterator[parts.Part]:
     yield from (barrier for gate in (*routes, *acls) for barrier in gate.barriers)
 
 
-def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[str]:
+def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[nft.Part]:
     """A base chain with the rules of these gates, after what they need; nothing without gates."""
     yield from (part for gate in gates for part in gate.definitions)
     if gates:
-        yield slots.chain(name, hook, *(rule for gate in gates for rule in gate.rules))
+        yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
-def _ports(layout: Layout) -> Iterator[firewalls.SubnetPort]:
-    clients = {eni.vpc.far.interface for eni in layout.enis}
-    # One port, however many ENIs there are to be beside the first.
-    for subnet, port in dict.fromkeys((subnet.name, link.far.interface) for subnet, link, _ in _interfaces(layout)):
-        yield firewalls.SubnetPort(subnet, port, port in clients)
-
-
-def _missing_routes(layout: Layout) -> Iterator[firewalls.Gate]:
-    """The route that is not there drops as well; here it also counts. By subnet, the ENIs' ports."""
-    inside = layout.topology.vpc.cidr
+def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
+    """The route that is not there drops as well; here it also counts. By subnet, the ports of clients."""
     ports: dict[str, list[str]] = {}
-    for eni in layout.enis:
-        if eni.eni.subnet.default_route == NO_ROUTE:
-            ports.setdefault(eni.eni.subnet.name, []).append(eni.vpc.far.interface)
-    for name, interfaces in ports.items():
-        counter = f"no_route_{slots.identifier(name)}"
-        rule = f"iifname {{ {_quoted(interfaces)} }} ip daddr != {inside} counter name {counter} drop"
-        barrier = Barrier(VPC, "no_route", name, layout.router, TABLE, counter)
-        yield firewalls.Gate((f"counter {counter} {{ }}",), (rule,), (barrier,))
-
-
-def _quoted(interfaces: list[str]) -> str:
-    return ", ".join(f'"{each}"' for each in interfaces)
+    for interface in interfaces:
+        if interface.clients and interface.subnet.default_route == NO_ROUTE:
+            ports.setdefault(interface.subnet.name, []).append(interface.link.far.interface)
+    for name, names in ports.items():
+        yield firewalls.missing_route(at.node, name, names, [at.vpc.cidr], namespace=at.namespace, table=TABLE)

@@ -73,15 +73,15 @@ def with_headroom(topology: Topology, percent: int) -> Topology:
     """The same, of each limit only what is not to be left free."""
     eni = topology.hyperplane_eni.model_copy(update={"connection_limit": ENI * (100 - percent) // 100})
     eip = {"connections_per_destination": EIP * (100 - percent) // 100}
-    gateways = tuple(each.model_copy(update=eip) for each in topology.vpc.nat_gateways)
-    vpc = topology.vpc.model_copy(update={"nat_gateways": gateways})
+    gateways = tuple(each.model_copy(update=eip) for each in topology.nat_gateways)
+    vpc = topology.vpcs[0].model_copy(update={"nat_gateways": gateways})
     return topology.model_copy(update={"hyperplane_eni": eni, "vpc": vpc})
 
 
 def with_one_subnet_less(topology: Topology) -> Iterator[Topology]:
     """Each topology that lacks one of the function's subnets, but not a NAT gateway."""
     (function,) = topology.functions
-    routes = {each.name: each.default_route for each in topology.vpc.subnets}
+    routes = {each.name: each.default_route for each in topology.subnets}
     shared = Counter(routes[each] for each in function.subnets)
     for index, subnet in enumerate(function.subnets):
         if shared[routes[subnet]] > 1:
@@ -91,11 +91,11 @@ def with_one_subnet_less(topology: Topology) -> Iterator[Topology]:
 
 def with_one_eip_less(topology: Topology) -> Iterator[Topology]:
     """Each topology that lacks one Elastic IP of a NAT gateway with several."""
-    gateways = topology.vpc.nat_gateways
+    gateways = topology.nat_gateways
     for index, each in enumerate(gateways):
         if each.elastic_ips > 1:
             one_less = each.model_copy(update={"elastic_ips": each.elastic_ips - 1})
-            vpc = topology.vpc.model_copy(
+            vpc = topology.vpcs[0].model_copy(
                 update={"nat_gateways": (*gateways[:index], one_less, *gateways[index + 1 :])}
             )
             yield topology.model_copy(update={"vpc": vpc})
@@ -169,7 +169,7 @@ def test_what_is_left_at_the_peak(demand: Demand) -> None:
     eni, *gateways = plan.limiters
     turns = range(plan.layout.subnets)
     of_all = [{each.node: each for each in predict(starting_with(made, turn), to_one).limiters} for turn in turns]
-    for limiter, gateway in zip(gateways, made.vpc.nat_gateways, strict=True):
+    for limiter, gateway in zip(gateways, made.nat_gateways, strict=True):
         assert limiter.at_peak == max(each[gateway.name].offered for each in of_all)
         assert limiter.limit == of_all[0][gateway.name].limit
     assert eni.at_peak * eni.count >= demand.connections > (eni.at_peak - 1) * eni.count
@@ -316,15 +316,15 @@ def test_topology_is_the_layout(demand: Demand, port_hold_s: int) -> None:
         )
     )
     made = topology_of(plan)
-    routes = {each.name: each.default_route for each in made.vpc.subnets}
+    routes = {each.name: each.default_route for each in made.subnets}
     (function,) = made.functions
     behind = Counter(routes[subnet] for subnet in function.subnets)
-    layout = tuple(Gateway(behind[each.name], each.elastic_ips) for each in made.vpc.nat_gateways)
+    layout = tuple(Gateway(behind[each.name], each.elastic_ips) for each in made.nat_gateways)
     assert layout == plan.layout.gateways
     assert len(made.servers) == demand.servers
     assert made.hyperplane_eni.connection_limit == ENI
-    assert {each.connections_per_destination for each in made.vpc.nat_gateways} == {EIP}
-    assert {made.hyperplane_eni.port_hold_s, *(each.port_hold_s for each in made.vpc.nat_gateways)} == {port_hold_s}
+    assert {each.connections_per_destination for each in made.nat_gateways} == {EIP}
+    assert {made.hyperplane_eni.port_hold_s, *(each.port_hold_s for each in made.nat_gateways)} == {port_hold_s}
     assert len(build(made).fleets[0].paths) == plan.layout.subnets
 
 

@@ -44,10 +44,10 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: InUse, f
 
 def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
-    for endpoint in topology.vpc.interface_endpoints:
+    for endpoint in topology.interface_endpoints:
         if endpoint.server == server:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
-    for each in topology.vpc.nat_gateways:
+    for each in topology.nat_gateways:
         if each.name == default_route:
             room = each.elastic_ips * each.connections_per_destination
             return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
@@ -56,7 +56,7 @@ def way_out(topology: Topology, default_route: str | None, server: str) -> dict[
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.vpc.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +121,7 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
     assume(predictable(made))
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
-    nodes += [each.node for each in made.vpc.exits]
+    nodes += [each.node for each in made.exits]
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
         found = predict(made, connections, function=caller, in_use=in_use, first_connection=first)
@@ -196,7 +196,7 @@ def test_hash_with_few_slots_left() -> None:
 @pytest.mark.parametrize("made", [by_hash(spill_over=True), by_hash(spill_over=False, elastic_ips=1)])
 def test_hash_without_chance(made: Topology) -> None:
     """A hash decides nothing when connections spill over, or when there is one Elastic IP."""
-    limit = 10 * made.vpc.nat_gateways[0].elastic_ips
+    limit = 10 * made.nat_gateways[0].elastic_ips
     assert predict(made, limit + 5).established == limit
 
 

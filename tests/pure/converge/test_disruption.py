@@ -55,8 +55,8 @@ def changed(**changes: object) -> Topology:
 
 def with_gateway(old: Topology, name: str) -> Topology:
     """The same, with a second NAT gateway in the public subnet."""
-    second = NatGateway(name=name, subnet=old.vpc.nat_gateways[0].subnet)
-    vpc = old.vpc.model_copy(update={"nat_gateways": (*old.vpc.nat_gateways, second)})
+    second = NatGateway(name=name, subnet=old.nat_gateways[0].subnet)
+    vpc = old.vpcs[0].model_copy(update={"nat_gateways": (*old.nat_gateways, second)})
     return old.model_copy(update={"vpc": vpc})
 
 
@@ -184,7 +184,7 @@ def test_held_addresses() -> None:
 def with_acl(old: Topology, **directions: list[dict[str, object]]) -> Topology:
     """The same, with a network ACL for its first private subnet."""
     acl = NetworkAcl.model_validate({"name": "strict", "subnets": ["private-a"], **directions})
-    return old.model_copy(update={"vpc": old.vpc.model_copy(update={"network_acls": (acl,)})})
+    return old.model_copy(update={"vpc": old.vpcs[0].model_copy(update={"network_acls": (acl,)})})
 
 
 ALLOW: list[dict[str, object]] = [{"rule": 100, "action": "allow"}]

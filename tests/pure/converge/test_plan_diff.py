@@ -14,6 +14,7 @@ from lab.plan.objects import (
     Address,
     BridgePort,
     ConntrackMax,
+    File,
     KernelObject,
     Namespace,
     Neighbour,
@@ -25,7 +26,7 @@ from lab.plan.objects import (
     Sysctl,
     VethPair,
 )
-from lab.slots.definitions import sets_lost
+from lab.slots.nft import sets_lost
 from lab.topology import Topology
 from tests.support.topologies import function, nat_gateway, server, topologies, topology
 
@@ -128,17 +129,17 @@ def test_an_addition_touches_nothing_that_is_there(new: Topology) -> None:
     for old, changed in found.changed:
         assert isinstance(changed, Ruleset | ConntrackMax | Process)
         if isinstance(old, Ruleset) and isinstance(changed, Ruleset):
-            assert sets_lost(old.text, changed.text) == frozenset()
+            assert sets_lost(old.table, changed.table) == frozenset()
         if isinstance(changed, Process):
             assert changed.verb == "resolver"
 
 
 def test_a_node_goes_with_all_that_is_its_own() -> None:
-    """Of a server that goes, its link and its namespace are removed, and not one by one what goes with them."""
+    """Of a server that goes, its files, link and namespace are removed, and not one by one what goes with those."""
     _, _, found = step(MORE_SERVERS, ONE)
     store = "lab-t-srv-store"
     assert found.namespaces_gone == {store}
-    assert [type(each) for each in found.removed] == [VethPair, Namespace]
+    assert [type(item) for item in found.removed] == [File, File, VethPair, Namespace]
 
 
 def test_a_route_changes_in_place() -> None:

@@ -84,7 +84,7 @@ def test_what_comes_before_moves_nothing() -> None:
         servers=(server("new", 9), *servers),
     )
     wanted = wanted.model_copy(
-        update={"vpc": wanted.vpc.model_copy(update={"subnets": _as_before(wanted.vpc.subnets)})}
+        update={"vpc": wanted.vpcs[0].model_copy(update={"subnets": _as_before(wanted.subnets)})}
     )
     after = build(wanted, standing=before.standing)
     gone = [each for each in before.objects if each not in after.objects and not isinstance(each, Ruleset)]

@@ -188,10 +188,10 @@ def test_nft_decides_as_the_evaluation(
     egress = [{key: entry[key] for key in entry if key not in ("rule", "action")} for entry in entries]
     made = guarded(acls=[strict], groups=[{"name": "g", "egress": egress}])
     plan = build(made)
-    rules = acl_rules(made.vpc.network_acls[0], "egress", answers=False)
+    rules = acl_rules(made.network_acls[0], "egress", answers=False)
     found = nft_allows(chain(plan, "vpc", "acl_strict_egress_requests"), transport, address, port)
     assert found is allowed(rules, transport, address, port)
-    together = group_rules(made.vpc.security_groups, ("g",))
+    together = group_rules(made.security_groups, ("g",))
     assert together is not None
     found = nft_allows(chain(plan, "eni-p-g", "security_groups"), transport, address, port)
     assert found is allowed(together, transport, address, port)

@@ -46,7 +46,7 @@ def faults(text: str) -> list[str]:
 def test_defaults() -> None:
     """What a file leaves out is as on AWS."""
     topology = load_text(SMALLEST)
-    (gateway,) = topology.vpc.nat_gateways
+    (gateway,) = topology.nat_gateways
     assert topology.service_vpc.cidr == IPv4Network("100.64.0.0/10")
     assert topology.service_vpc.resolver.ttl_s == 60
     assert topology.hyperplane_eni.connection_limit == 65_000
@@ -60,8 +60,8 @@ def test_types() -> None:
     """Addresses and ranges are values, not text."""
     topology = load_text(SMALLEST)
     assert topology.servers[0].address == IPv4Address("203.0.113.10")
-    assert topology.vpc.subnets[1].cidr == IPv4Network("10.0.1.0/24")
-    assert topology.vpc.subnets[0].default_route is None
+    assert topology.subnets[1].cidr == IPv4Network("10.0.1.0/24")
+    assert topology.subnets[0].default_route is None
 
 
 def test_frozen() -> None:

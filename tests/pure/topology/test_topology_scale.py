@@ -18,18 +18,18 @@ def test_limits_are_divided() -> None:
     """At 100 an ENI carries 650 connections and an Elastic IP 550 per destination."""
     small = scaled(TWO_SUBNETS, 100)
     assert small.hyperplane_eni.connection_limit == 650
-    assert [gateway.connections_per_destination for gateway in small.vpc.nat_gateways] == [550]
+    assert [gateway.connections_per_destination for gateway in small.nat_gateways] == [550]
 
 
 def test_nothing_else_changes() -> None:
     """With its limits put back, a scaled topology is the one that it came from."""
     small = scaled(TWO_SUBNETS, 100)
-    (gateway,) = small.vpc.nat_gateways
+    (gateway,) = small.nat_gateways
     whole = gateway.model_copy(update={"connections_per_destination": 55_000})
     restored = small.model_copy(
         update={
             "hyperplane_eni": TWO_SUBNETS.hyperplane_eni,
-            "vpc": small.vpc.model_copy(update={"nat_gateways": (whole,)}),
+            "vpc": small.vpcs[0].model_copy(update={"nat_gateways": (whole,)}),
         }
     )
     assert restored == TWO_SUBNETS
@@ -40,7 +40,7 @@ def test_a_limit_is_at_least_one(n: int) -> None:
     """However small the lab, each limit lets one connection through."""
     small = scaled(TWO_SUBNETS, n)
     assert small.hyperplane_eni.connection_limit >= 1
-    assert all(gateway.connections_per_destination >= 1 for gateway in small.vpc.nat_gateways)
+    assert all(gateway.connections_per_destination >= 1 for gateway in small.nat_gateways)
 
 
 @pytest.mark.parametrize("n", [0, -1])

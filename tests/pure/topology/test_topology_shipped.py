@@ -44,7 +44,7 @@ each = pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: Path(ship
 
 def capacities(topology: Topology) -> dict[str, int]:
     """How many connections to one server each kind of node carries."""
-    (nat_gateway,) = topology.vpc.nat_gateways
+    (nat_gateway,) = topology.nat_gateways
     return {
         "hyperplane_eni": len(hyperplane_enis(topology)) * topology.hyperplane_eni.connection_limit,
         "nat_gateway": nat_gateway.elastic_ips * nat_gateway.connections_per_destination,
@@ -103,7 +103,7 @@ def test_limits(shipped: Shipped) -> None:
     topology = load(TOPOLOGIES / shipped.file)
     capacity = capacities(topology)
     assert len(hyperplane_enis(topology)) == shipped.enis
-    assert topology.vpc.nat_gateways[0].elastic_ips == shipped.eips
+    assert topology.nat_gateways[0].elastic_ips == shipped.eips
     assert min(capacity.values()) == shipped.established
     assert min(capacity, key=capacity.__getitem__) == shipped.bottleneck
 

@@ -283,9 +283,9 @@ def test_refused_by_an_interface_endpoint() -> None:
 
 def with_target_limit(topology: Topology, connections: int) -> Topology:
     """The same with such a limit of its interface endpoint's load balancer."""
-    (endpoint,) = topology.vpc.interface_endpoints
+    (endpoint,) = topology.interface_endpoints
     limited = endpoint.model_copy(update={"connections_per_target": connections})
-    vpc = topology.vpc.model_copy(update={"interface_endpoints": (limited,)})
+    vpc = topology.vpcs[0].model_copy(update={"interface_endpoints": (limited,)})
     return topology.model_copy(update={"vpc": vpc})
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from lab.nodes import parts
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
-from lab.plan.objects import NameRecord, NodePlan, Process, ServerPlan, Sysctl
+from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
 from traffic.spec import ServerSpec
 
 __all__ = ["plan"]
@@ -33,8 +33,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield Sysctl(each.namespace, "net.core.somaxconn", str(_WAITING))
         yield from _embedded(each) if server.embedded else _real_program(each.namespace)
         yield NodePlan(each.node, "server", each.namespace, (str(server.address),), alias=server.name)
-        yield NameRecord(server.hostname, server.address)
-        yield ServerPlan(server.name, server.hostname, server.address, server.port)
+        yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
 
 
 def _embedded(each: ServerLayout) -> Iterator[parts.Part]:

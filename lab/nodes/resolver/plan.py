@@ -6,14 +6,13 @@ other flow over UDP, and fail with the rest when it is full.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterator
 
 from lab.nodes import parts
 from lab.plan import addressing
 from lab.plan.layout import Layout, ResolverLayout
 from lab.plan.objects import Barrier, Neighbour, NodePlan, Process, Route, Ruleset
-from lab.slots import ruleset as slots
+from lab.slots import nft
 from lab.topology import Subnet
 from traffic.spec import ResolverSpec
 
@@ -26,16 +25,16 @@ _FORGET_S = 2
 """Who has asked nothing for a second has all of the second's packets again."""
 
 
-def plan(layout: Layout, names: Mapping[str, IPv4Address]) -> Iterator[parts.Part]:
-    """One resolver, its way back to those who ask, its quota, its process, which knows these names."""
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """One resolver, its way back to those who ask, its quota, its process."""
     resolver = layout.resolver
-    yield from parts.namespace(resolver.namespace)
+    yield from parts.namespace(resolver.namespace, name_server=resolver.address)
     yield parts.veth(resolver.link)
     yield from _in_service_vpc(layout) if resolver.subnet is None else _in_subnet(resolver, resolver.subnet)
     yield parts.ring_owns_marked(resolver.namespace)
     if rate := layout.topology.service_vpc.resolver.packets_per_second:
         yield from _quota(resolver, rate)
-    yield Process(resolver.namespace, "resolver", _spec(layout, names).to_json())
+    yield Process(resolver.namespace, "resolver", _spec(layout).to_json())
     yield NodePlan(resolver.node, "resolver", resolver.namespace, (str(resolver.address),))
 
 
@@ -59,19 +58,20 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
     An AF_PACKET ring bound to IPv4 is behind this hook and before all others (net/core/dev.c). An interface may send a
     second's packets at once: then its bucket is empty, and fills at the rate (nft_limit.c).
     """
+    interface = resolver.link.near.interface
     yield Ruleset(
         resolver.namespace,
-        slots.table(
+        nft.table(
             TABLE,
-            "counter over_quota { }",
-            f"set interfaces {{ type ipv4_addr; size {_SOURCES}; flags dynamic,timeout; timeout {_FORGET_S}s; }}",
-            slots.chain(
+            nft.Counter("over_quota"),
+            nft.Set("interfaces", "ipv4_addr", _SOURCES, timeout=f"{_FORGET_S}s"),
+            nft.chain(
                 "arriving",
-                f'type filter hook ingress device "{resolver.link.near.interface}" priority filter; policy accept;',
                 # Frames of others come as well, as long as a bridge does not know where they belong.
                 f"ip daddr != {resolver.address} accept",
                 f"update @interfaces {{ ip saddr limit rate over {rate}/second burst {rate} packets }} "
                 "counter name over_quota drop",
+                hook=f'type filter hook ingress device "{interface}" priority filter; policy accept;',
             ),
             family="netdev",
         ),
@@ -80,10 +80,10 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
     yield Barrier(resolver.node, "dns_quota", quota, resolver.namespace, TABLE, "over_quota", family="netdev")
 
 
-def _spec(layout: Layout, names: Mapping[str, IPv4Address]) -> ResolverSpec:
+def _spec(layout: Layout) -> ResolverSpec:
     return ResolverSpec(
         interface=layout.resolver.link.near.interface,
         address=layout.resolver.address,
-        records={name: str(address) for name, address in names.items()},
+        records={server.hostname: str(layout.address_of(server)) for server in layout.topology.servers},
         ttl_s=layout.topology.service_vpc.resolver.ttl_s,
     )

@@ -1,0 +1,49 @@
+"""A Transit Gateway: a router with one port in each attached VPC.
+
+It neither translates nor tracks, and AWS publishes no limit of connections for it. So all limits are elsewhere: those
+of the ENIs in each VPC, and of the NAT gateways in the egress VPC, which all attached VPCs share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.nodes import firewalls, parts
+from lab.plan.addressing import subnet_router
+from lab.plan.layout import Layout, TransitGatewayLayout
+from lab.plan.objects import NodePlan, Route, Ruleset
+from lab.slots import nft
+
+__all__ = ["TABLE", "plan"]
+
+TABLE = "transit_gateway"
+
+
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """All Transit Gateways."""
+    for at in layout.transit_gateways:
+        yield from parts.router(at.namespace)
+        yield NodePlan(at.node, "transit_gateway", at.namespace, _addresses(at), alias=at.gateway.name)
+        for port in at.attachments:
+            yield parts.veth(port.link)
+            yield parts.own_address(port.link.near, port.address)
+            yield from parts.through(port.link, port.vpc.cidr, subnet_router(port.subnet.cidr))
+            if port.is_egress:
+                yield from parts.through(port.link, parts.ANYWHERE, subnet_router(port.subnet.cidr))
+        if at.gateway.towards_the_internet is None:
+            yield from _no_default_route(at)
+
+
+def _addresses(at: TransitGatewayLayout) -> tuple[str, ...]:
+    return tuple(str(port.address) for port in at.attachments)
+
+
+def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
+    """What the attached VPCs send elsewhere is counted and dropped, without a word."""
+    interfaces = [port.link.near.interface for port in at.attachments]
+    inside = [port.vpc.cidr for port in at.attachments]
+    gate = firewalls.missing_route(at.node, at.gateway.name, interfaces, inside, namespace=at.namespace, table=TABLE)
+    hook = "type filter hook prerouting priority filter; policy accept;"
+    yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
+    yield Ruleset(at.namespace, nft.table(TABLE, *gate.definitions, nft.chain("routes", *gate.rules, hook=hook)))
+    yield from gate.barriers

@@ -1,0 +1,88 @@
+"""From a topology to its paths: which route leads where, VPC after VPC, until a connection leaves them or ends.
+
+What lies on a path is known from the topology alone. The plan gives it its form in the kernel; predictions, bursts,
+drawings and explanations walk its hops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lab.paths.dead_ends import Leg, dead_end
+from lab.paths.path import Hop, Path
+from lab.schema.names import EGRESS
+from lab.topology.enis import enis_of
+
+if TYPE_CHECKING:
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
+    from lab.schema.exits import Exit
+    from lab.schema.firewall import Transport
+    from lab.topology.enis import Eni
+    from lab.topology.model import Topology
+
+__all__ = ["exit_nodes", "exit_of", "legs", "paths"]
+
+
+def paths(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
+    """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
+    wanted = next(known for known in topology.servers if known.name == server)
+    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
+    return through_enis or (Path((Hop(EGRESS, "egress"),), None, None),)
+
+
+def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
+    crossed = legs(topology, eni.subnet, server)
+    hops = (Hop(eni.name, "hyperplane_eni", topology.hyperplane_eni.limit), *_hops(crossed))
+    exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
+    if end is None or end.certain:
+        return Path(hops, eni, exit_, dead_end=end)
+    return Path(hops, eni, exit_, doubt=end)
+
+
+def _hops(crossed: tuple[Leg, ...]) -> Iterator[Hop]:
+    for leg in crossed:
+        yield Hop(leg.vpc.node, "vpc")
+        if leg.transit_gateway is not None:
+            yield Hop(leg.transit_gateway.node, "transit_gateway")
+        if leg.exit is not None:
+            yield Hop(leg.exit.node, leg.exit.KIND, leg.exit.limit)
+
+
+def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:
+    """The VPCs that a connection from a subnet crosses, in turn, to the server or to where its routes end."""
+    return tuple(_legs(topology, subnet, server))
+
+
+def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
+    subnets = {known.name: known for known in topology.subnets}
+    entered: set[str] = set()
+    while subnet.name not in entered:  # a packet that comes by a subnet again goes round for ever
+        entered.add(subnet.name)
+        vpc = topology.vpc_of(subnet.name)
+        exits = (exit_ for exit_ in vpc.exits if exit_.takes(subnet.default_route, server.name))
+        if exit_ := next(exits, None):
+            yield Leg(vpc, subnet, subnets[exit_.subnet], exit=exit_)
+            return
+        gateway = next((known for known in topology.transit_gateways if known.name == subnet.default_route), None)
+        if gateway is None:
+            yield Leg(vpc, subnet, None)
+            return
+        attachment = next(known for known in gateway.attachments if known.vpc == vpc.name)
+        yield Leg(vpc, subnet, subnets[attachment.subnet], transit_gateway=gateway)
+        onward = gateway.towards_the_internet
+        if onward is None:
+            return
+        subnet = subnets[onward.subnet]
+
+
+def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:
+    """The nodes by which connections from a subnet leave the VPCs, whichever server they are for."""
+    exits = (exit_of(topology, subnet, server) for server in topology.servers)
+    return {exit_.node for exit_ in exits if exit_}
+
+
+def exit_of(topology: Topology, subnet: Subnet, server: Server) -> Exit | None:
+    """Where connections from a subnet to a server leave the VPCs; None where they do not."""
+    return legs(topology, subnet, server)[-1].exit
