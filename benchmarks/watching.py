@@ -24,7 +24,7 @@ import time
 from lab import Lab
 from lab.burst.load import Load
 from lab.kernel.processes import running
-from lab.observe.collecting import stop_collecting
+from lab.observe.collector import stop_collecting
 from lab.observe.samples import Sample
 
 NAME = "benchmark"

@@ -1,62 +1,66 @@
-"""A lab from up to down, in one page: the story that the command line and pytest tell alike."""
+"""`Lab`: all that can be done with a lab, as the command line and pytest do it. Each method delegates to its room.
+
+Rooms are imported where they are used: a command that lists labs needs neither netlink nor the topology's models.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import wraps
 from os import PathLike
-from pathlib import Path
 import time
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
-from lab.burst.load import Load
-from lab.burst.options import takes_keywords_of
-from lab.burst.result import BurstResult
-from lab.burst.run import Listeners, Progress, WatchedLoad, run_burst
-from lab.converge.converging import converge
-from lab.converge.diff import Difference, difference, drained_by
-from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
-from lab.errors import ExpectationError, KernelError, UsageError
-from lab.impair import apply as impair
-from lab.impair.faults import FaultOptions, Faults, Impairment
-from lab.kernel import apply, preflight
-from lab.kernel.netns import Namespaces
-from lab.kernel.processes import NamespaceProcess
+from lab.errors import KernelError, UsageError
 from lab.kernel.state import Record, State
-from lab.metrics import Series, fold, since
-from lab.nodes.build import build
-from lab.observe import history
-from lab.observe.collecting import is_collecting, start_collecting, stop_collecting
-from lab.observe.connections import ConnectionCounts, count
-from lab.observe.limiters import held_destinations, held_sources, read
-from lab.observe.readings import Reading
-from lab.observe.samples import Sample
-from lab.observe.sampling import Sampler
-from lab.plan import Plan
-from lab.plan.objects import NodePlan
-from lab.runs import Run, new_run
-from lab.topology import Topology, load, scaled
-from traffic.packet_record import PacketRecord
 
-__all__ = ["Convergence", "Lab"]
+if TYPE_CHECKING:
+    from lab.burst.load import Load
+    from lab.burst.result import BurstResult
+    from lab.burst.run import Progress
+    from lab.capture.listening import Capture
+    from lab.converge.change import Convergence
+    from lab.diagnosis.explanation import Explanation
+    from lab.impair.faults import FaultOptions, Impairment
+    from lab.kernel.processes import NamespaceProcess
+    from lab.metrics import Series
+    from lab.metrics.exposition import Serving
+    from lab.observe.readings import Reading
+    from lab.observe.samples import Sample
+    from lab.observe.status import Status
+    from lab.plan import Plan
+    from lab.plan.objects import NodePlan
+    from lab.runs import Run
+    from lab.topology import Topology
+    from lab.trace import Trace
+    from lab.watch.live import Watched
+    from traffic.packet_record import PacketRecord
+
+__all__ = ["Lab"]
 
 
-def _silent(_: object) -> None:
-    """Notices and progress that nobody asked for."""
+if TYPE_CHECKING:
+    from lab.burst.options import takes_keywords_of
+    from lab.burst.run import WatchedLoad
+
+    _takes_options = takes_keywords_of(WatchedLoad)
+else:
+
+    def _takes_options(method):  # noqa: ANN001, ANN202 - what type checkers see is above
+        """The same, with the burst's room loaded when the first burst is asked for."""
+
+        @wraps(method)
+        def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202
+            from lab.burst.run import WatchedLoad
+
+            return method(self, WatchedLoad(*args, **keywords))
+
+        return call
 
 
-@dataclass(frozen=True, slots=True)
-class Convergence:
-    """What `up` has changed of a lab that was up."""
-
-    old: Plan
-    new: Plan
-    difference: Difference
-    broken: tuple[Breakage, ...]
-    """Connections that it has broken, as it was allowed to."""
+def _ignore(_: object) -> None:
+    """Where nobody asked for notices or progress."""
 
 
 class Lab:
@@ -66,20 +70,30 @@ class Lab:
 
         with Lab.up("topologies/two_subnets.yaml") as lab:
             assert lab.burst(140_000).bottleneck == "hyperplane_eni"
+
+    Every method may raise KernelError, when the kernel refuses a step or somebody has removed a part of the lab.
     """
 
     def __init__(
-        self, record: Record, state: State, *, changed: bool = False, convergence: Convergence | None = None
+        self,
+        record: Record,
+        state: State,
+        *,
+        plan: Plan | None = None,
+        changed: bool = False,
+        convergence: Convergence | None = None,
     ) -> None:
         self._record = record
         self._state = state
         self._identity = record.identity()
         self._revision = record.revision()
-        self._plan = record.remains()
+        self._plan = record.remains() if plan is None else plan
         self.changed = changed
         """Whether this very call brought it up or changed it."""
         self.convergence = convergence
-        """What this very call changed of a lab that was up."""
+        """What this very call changed of a lab that was up; None of one that was not, or stayed as it was."""
+
+    # ── Up and down ─────────────────────────────────────────────────────────────────────────────────────────
 
     @classmethod
     def up(
@@ -89,47 +103,49 @@ class Lab:
         name: str | None = None,
         scale: int = 1,
         disruptive: bool = False,
-        notice: Callable[[str], None] = _silent,
+        notice: Callable[[str], None] = _ignore,
     ) -> Self:
         """Build the lab of a topology file, every limit divided by `scale`; one that is up becomes what the file has.
 
         A lab that is up as wanted stays as it is; one that differs is changed, and connections that the change does not
         touch stay. ExpectationError when it would break connections that are held, unless it may be `disruptive`.
+        `notice` gets sentences for the user, such as that a host-wide setting was raised.
 
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind, or a lab
         that was up as it was.
         """
-        wanted = scaled(load(topology), scale)
-        plan = build(wanted, name)
-        preflight.require_everything()
+        from lab.converge.change import Wanted
+        from lab.converge.up import bring_up
+        from lab.kernel.preflight import require_everything
+
+        wanted = Wanted.read(topology, name, scale)
+        require_everything()
         state = State()
         with state.locked():
-            known = state.record(plan.lab)
-            if known is not None and known.phase() == "up":
-                _require_whole(known.plan())
-                found = _converge(state, known, wanted, Path(topology).read_text(), notice, disruptive=disruptive)
-                return cls(known, state, changed=found is not None, convergence=found)
-            if known is not None:  # half built by a process that was killed
-                _take_down(state, known, known.remains(), notice)
-            apply.require_vacant(state, plan)
-            record = state.new_record(plan.lab)
-            try:
-                record.write(plan, wanted, Path(topology).read_text())
-                apply.apply(state, record, plan, notice)
-                lab = cls(record, state, changed=True)
-                with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
-                    history.History(record.path).add(lab.sample())
-                start_collecting(record, plan)
-                record.set_phase("up")
-            except BaseException:
-                _undo(state, record, plan, notice)
-                raise
-        return lab
+            done = bring_up(state, wanted, notice, disruptive=disruptive)
+            return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
+
+    @staticmethod
+    def dry_run(topology: str | PathLike[str], *, name: str | None = None, scale: int = 1) -> Plan | Convergence:
+        """What `up` would do: the plan of a lab that is not up, or the change of one that is. Does nothing.
+
+        A change depends on which connections are held, and reading that needs root (PreflightError); a plan does not.
+        Raises TopologyError and UsageError as `up` does.
+        """
+        from lab.converge.change import Wanted
+        from lab.converge.up import foresee
+
+        return foresee(State(), Wanted.read(topology, name, scale))
 
     @classmethod
     def find(cls, name: str | None = None) -> Self:
-        """The lab of that name, or the only one that is up; UsageError lists the known ones."""
-        preflight.require_root()
+        """The lab of that name, or the only one that is up; UsageError lists the known ones.
+
+        PreflightError without root.
+        """
+        from lab.kernel.preflight import require_root
+
+        require_root()
         state = State()
         records = state.records()
         known = ", ".join(record.lab for record in records) or "none is up"
@@ -138,27 +154,42 @@ class Lab:
                 what = "several labs are up" if records else "no lab is up"
                 help_ = f"name one with --lab: {known}" if records else "bring one up: lab up TOPOLOGY.yaml"
                 raise UsageError(f"{what}; {help_}")
-            return cls._of(records[0], state)
-        record = next((each for each in records if each.lab == name), None)
+            name = records[0].lab
+        record = next((record for record in records if record.lab == name), None)
         if record is None:
             raise UsageError(f"no lab {name!r}; known: {known}")
-        return cls._of(record, state)
-
-    @classmethod
-    def _of(cls, record: Record, state: State) -> Self:
         try:
             return cls(record, state)
         except FileNotFoundError:
             raise UsageError(f"lab {record.lab} has just been taken down") from None
 
     @classmethod
-    def all(cls) -> list[Self]:
-        """Every lab of this machine, half-built ones included."""
-        state, found = State(), list[Self]()
+    def all(cls, *, to_take_down: bool = False) -> list[Self]:
+        """Every lab of this machine, half-built ones included, by name; PreflightError where taking down wants root."""
+        if to_take_down:
+            from lab.kernel.preflight import require_root
+
+            require_root()
+        state, labs = State(), list[Self]()
         for record in state.records():
             with suppress(FileNotFoundError):  # taken down since they were listed
-                found.append(cls(record, state))
-        return found
+                labs.append(cls(record, state))
+        return labs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def down(self, notice: Callable[[str], None] = _ignore) -> list[NamespaceProcess]:
+        """Take everything away, by the recorded plan; which processes of others were ended with it."""
+        from lab.converge.down import take_down
+
+        with self._state.locked():
+            return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
+
+    # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def plan(self) -> Plan:
@@ -201,103 +232,90 @@ class Lab:
         """The topology file as it was written when it was applied."""
         return self._record.topology_text()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.down()
-
-    def down(self, notice: Callable[[str], None] = _silent) -> list[NamespaceProcess]:
-        """Take everything away, by the recorded plan; which processes of others were ended with it."""
-        with self._state.locked():
-            if self.gone:
-                return []
-            return _take_down(self._state, self._record, self._record.remains(), notice)
-
     def node(self, name: str) -> NodePlan:
-        """The node of that name (`eni-private-a`) or of that name in the topology (`cache`)."""
+        """The node of that name (`eni-private-a`) or of that name in the topology (`cache`); UsageError lists them."""
         named = [node for node in self.plan.nodes if name in (node.name, node.namespace)]
-        found = named or [node for node in self.plan.nodes if name == node.alias]
-        if len(found) == 1:
-            return found[0]
-        known = ", ".join(node.name for node in found or self.plan.nodes)
-        problem = f"{name!r} could be several nodes" if found else f"no node {name!r}"
+        nodes = named or [node for node in self.plan.nodes if name == node.alias]
+        if len(nodes) == 1:
+            return nodes[0]
+        known = ", ".join(node.name for node in nodes or self.plan.nodes)
+        problem = f"{name!r} could be several nodes" if nodes else f"no node {name!r}"
         raise UsageError(f"{problem} in lab {self.name}; known: {known}")
 
     def lost(self) -> list[str]:
         """What it should have and has not: namespaces that somebody deleted, processes that ended."""
-        return apply.lost(self.plan) if self.complete else []
+        from lab.kernel.losses import lost
 
-    def readings(self) -> tuple[Reading, ...]:
-        """What every limiter holds and has refused, from the kernel, now."""
-        with Namespaces() as namespaces:
-            return read(namespaces, self.plan.limiters)
+        return lost(self.plan) if self.complete else []
 
-    def connection_counts(self) -> tuple[ConnectionCounts, ...]:
-        """What became of the TCP connections of every NAT node since `up`, from the kernel, now."""
-        return count(self.sample(), self.plan.limiters)
+    # ── What the kernel counts ──────────────────────────────────────────────────────────────────────────────
 
     def sample(self) -> Sample:
         """Everything that NAT nodes count, from the kernel, now."""
-        with Namespaces() as namespaces:
-            return Sampler(self.plan.nat_nodes).take(namespaces.call)
+        from lab.observe.sampling import sample_now
+
+        return sample_now(self.plan.nat_nodes)
 
     def samples(self) -> Iterator[Sample]:
         """Those of each second since `up`, as far as they are kept, and one of now."""
+        from lab.observe import history
+
         yield from history.read(self._record.path)
         yield self.sample()
+
+    def readings(self) -> tuple[Reading, ...]:
+        """What every limiter holds and has refused, from the kernel, now."""
+        from lab.kernel.netns import Namespaces
+        from lab.observe.limiters import read
+
+        with Namespaces() as namespaces:
+            return read(namespaces, self.plan.limiters)
+
+    def status(self) -> Status:
+        """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""
+        from lab.observe.status import status
+
+        return status(self.plan, complete=self.complete)
 
     def metrics(self, period_s: float = 60, *, last: int | None = None) -> tuple[Series, ...]:
         """What CloudWatch would show of each NAT gateway, and what it hides of each ENI, in periods up to now.
 
         All since `up`, as far as samples are kept, or so many of the last ones.
         """
+        from lab.metrics import fold, fold_last
+
         plan = self.plan
         if last is None:
             return fold(self.samples(), plan.nat_nodes, plan.limiters, period_s)
-        samples = since(self.samples(), (time.time() // period_s - last) * period_s)
-        series = fold(samples, plan.nat_nodes, plan.limiters, period_s)
-        return tuple(replace(each, points=each.points[-last:]) for each in series)
+        return fold_last(self.samples(), plan.nat_nodes, plan.limiters, period_s, last=last, now_s=time.time())
 
-    def resume_collecting(self) -> float | None:
-        """Start the process that takes samples anew if it has ended; then the Unix time since when there are none.
+    def serve_metrics(self, port: int) -> Serving:
+        """Answer Prometheus on 127.0.0.1 until it is closed; port 0 is any. OSError when the port is in use."""
+        from lab.metrics.exposition import serve
+        from lab.metrics.live import observer
 
-        None when it runs, as it does unless somebody has ended it.
+        return serve(observer(self), port)
+
+    def resume_collecting(self, notice: Callable[[str], None] = _ignore) -> None:
+        """Start the process that takes samples again if somebody has ended it; `notice` is told what is missing.
+
+        What was counted meanwhile is not lost, but nobody knows in which period it came.
         """
+        from lab.observe.collector import resume
+
         with self._state.locked():
-            if self.gone or is_collecting(self.plan):
-                return None
-            last_s = max((each.at_s for each in history.read(self._record.path)), default=self._revision[1] / 1e9)
-            start_collecting(self._record, self.plan)
-        return last_s
+            if not self.gone:
+                resume(self._record, self.plan, self._revision[1] / 1e9, notice)
 
-    def idle_timeouts(self) -> dict[str, int]:
-        """NAT node → connections forgotten after `idle_timeout` without a packet: CloudWatch's IdleTimeoutCount."""
-        return {each.node: each.idle_timeouts for each in self.connection_counts()}
+    def watch(self, verdict: Callable[[], str | None] = lambda: None) -> AbstractContextManager[Watched]:
+        """Look at it again and again (`Watched.look`), also while `up` changes it; `verdict` is shown beside it."""
+        from lab.watch.live import watching
 
-    def impair(
-        self, node: str, *, interface: str | None = None, **faults: Unpack[FaultOptions]
-    ) -> tuple[Impairment, ...]:
-        """Set faults on all interfaces of a node, or on one, in place of what was set there.
+        return watching(self, verdict)
 
-        They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
-        which drops everything that arrives at it.
-        """
-        with Namespaces() as namespaces:
-            return impair.impair(namespaces, self.plan, self.node(node), interface, Faults.of(**faults))
+    # ── Traffic, faults, programs ───────────────────────────────────────────────────────────────────────────
 
-    def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
-        """Take back what `impair` has set on a node, or anywhere in the lab; what that was."""
-        nodes = self.plan.nodes if node is None else (self.node(node),)
-        with Namespaces() as namespaces:
-            return impair.clear(namespaces, self.plan, nodes, interface)
-
-    def impairments(self) -> tuple[Impairment, ...]:
-        """What `impair` has set, and how many packets each has dropped, from the kernel, now."""
-        with Namespaces() as namespaces:
-            return impair.read(namespaces, self.plan, self.plan.nodes)
-
-    @takes_keywords_of(WatchedLoad)
+    @_takes_options
     def burst(self, load: WatchedLoad) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
@@ -310,20 +328,24 @@ class Lab:
     def carry(
         self,
         load: Load,
-        progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[PacketRecord], None] = _silent,
+        progress: Callable[[Progress], None] = _ignore,
+        saw: Callable[[PacketRecord], None] = _ignore,
         sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
-        """Like `burst`, with a `Load`.
+        """Run the burst that a `Load` describes, as `burst` does.
 
-        `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
-        count.
+        `progress` is called several times a second, `saw` with each packet of the scapy engine, `sampled` several times
+        a second with what NAT nodes count.
         """
+        from lab.burst.run import Listeners, run_burst
+
         self.require_complete()
         return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
+        from lab.runs import new_run
+
         return new_run(
             began_s=began_s,
             plan=self.plan,
@@ -334,76 +356,113 @@ class Lab:
             samples=samples,
         )
 
+    def impair(
+        self, node: str, *, interface: str | None = None, **faults: Unpack[FaultOptions]
+    ) -> tuple[Impairment, ...]:
+        """Set faults on all interfaces of a node, or on one, in place of what was set there.
 
-def _converge(
-    state: State,
-    record: Record,
-    wanted: Topology,
-    text: str,
-    notice: Callable[[str], None],
-    *,
-    disruptive: bool,
-) -> Convergence | None:
-    """Make a lab that is up what is wanted; None when there is nothing to do."""
-    old, now_s = record.plan(), time.time()
-    with Namespaces() as namespaces:
-        readings = read(namespaces, old.limiters)
-        sources, destinations = (
-            cache(partial(each, namespaces, readings)) for each in (_held_sources, _held_destinations)
-        )
-        held = Held(old, readings, sources, now_s, destinations)
-        new = build(wanted, old.lab, drained_by(old, wanted, held.by, now_s))
-        if new == old:
-            return None
-        found = difference(old, new)
-        held = replace(held, readings=(*readings, *read(namespaces, newly_limited(old, new))))
-        broken = (*breakages(new, found, held), *cut_off(record.topology(), wanted, held))
-    if broken and not disruptive:
-        lines = "".join(f"\n  {each}" for each in broken)
-        raise ExpectationError(
-            f"lab {old.lab} stays as it is, for the change would break connections that are held:{lines}\n"
-            f"to do it anyway: lab up … --disruptive"
-        )
-    converge(state, record, (new, wanted, text), notice, rebuilt=sets_to_rebuild(new, held))
-    if new.nat_nodes != old.nat_nodes:
-        stop_collecting(new)
-        start_collecting(record, new)
-    return Convergence(old, new, found, broken)
+        They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
+        which drops everything that arrives at it. PreflightError when this kernel lacks what they need.
+        """
+        from lab.impair import apply
+        from lab.impair.faults import Faults
+        from lab.kernel.netns import Namespaces
 
+        with Namespaces() as namespaces:
+            return apply.impair(namespaces, self.plan, self.node(node), interface, Faults.of(**faults))
 
-def _held_sources(namespaces: Namespaces, readings: tuple[Reading, ...]) -> tuple[IPv4Address, ...]:
-    """The source address of each connection that an ENI holds."""
-    enis = [each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use]
-    return tuple(address for address, _ in held_sources(namespaces, enis))
+    def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
+        """Take back what `impair` has set on a node, or anywhere in the lab; what that was."""
+        from lab.impair import apply
+        from lab.kernel.netns import Namespaces
 
+        nodes = self.plan.nodes if node is None else (self.node(node),)
+        with Namespaces() as namespaces:
+            return apply.clear(namespaces, self.plan, nodes, interface)
 
-def _held_destinations(namespaces: Namespaces, readings: tuple[Reading, ...]) -> tuple[IPv4Address, ...]:
-    """The destination of each connection that an ENI holds, but where each destination has a limit of its own."""
-    enis = (each.limiter for each in readings if each.limiter.kind == "hyperplane_eni" and each.in_use)
-    return held_destinations(namespaces, [each for each in enis if each.destination is None])
+    def impairments(self) -> tuple[Impairment, ...]:
+        """What `impair` has set, and how many packets each has dropped, from the kernel, now."""
+        from lab.impair import apply
+        from lab.kernel.netns import Namespaces
 
+        with Namespaces() as namespaces:
+            return apply.read(namespaces, self.plan, self.plan.nodes)
 
-def _require_whole(plan: Plan) -> None:
-    """The kernel is the only truth: a record that says "up" proves nothing."""
-    if lost := apply.lost(plan):
-        raise UsageError(
-            f"lab {plan.lab} is up but has lost {', '.join(lost)}; take it down, then up again: "
-            f"sudo lab down --lab {plan.lab}"
-        )
+    def exec(self, node: str, command: Sequence[str]) -> NoReturn:
+        """Become a program in a node, as os.execv does: this process is that program's from here on.
 
+        PreflightError when this machine has no such program.
+        """
+        from lab.kernel.become import become
 
-def _undo(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> None:
-    """Undo what failed; that something could not be undone is said beside the cause, not instead of it."""
-    try:
-        _take_down(state, record, plan, notice)
-    except KernelError as left:
-        notice(str(left))
-    else:
-        notice("what was made is undone")
+        become(self.node(node).namespace, command)
 
+    def capture(
+        self, *places: str, dropped: bool = False, expression: str | None = None, snap_bytes: int | None = None
+    ) -> AbstractContextManager[Capture]:
+        """Listen at nodes or interfaces (`natgw`, `natgw:inet`), or everywhere on the way; `Capture.record` writes it.
 
-def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[NamespaceProcess]:
-    with apply.uninterrupted():
-        ended = apply.undo(state, record, plan, notice)
-        record.forget()
-    return [each for each in ended if not each.ours]
+        With `dropped` only what limits refuse is heard; an `expression` is tcpdump's; `snap_bytes` of each packet are
+        kept, or all. UsageError for a place or an expression that is none.
+        """
+        from lab.capture.listening import listening
+
+        return listening(self.plan, self.node, places, dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+
+    # ── Why connections were lost ───────────────────────────────────────────────────────────────────────────
+
+    def why(
+        self, function: str | None = None, server: str | None = None, *, notice: Callable[[str], None] = _ignore
+    ) -> Explanation:
+        """Why it refuses connections now, since when, and what would help `function` connecting to `server`.
+
+        Both are those of the first refusal unless given; UsageError for names that the topology has not.
+        """
+        from lab.capacity.predict import choose
+        from lab.diagnosis.explanation import LabNow, of_lab
+        from lab.kernel.netns import Namespaces
+        from lab.observe.drops import dropped_packets
+
+        topology = self.topology
+        choose((each.name for each in topology.functions), function, "function")
+        choose((each.name for each in topology.servers), server, "server")
+        with self._losses_named():
+            self.resume_collecting(notice)
+            with Namespaces() as namespaces:
+                dropped = dropped_packets(namespaces, self.plan.barriers)
+            now = LabNow(
+                plan=self.plan,
+                topology=topology,
+                readings=self.readings(),
+                samples=self.samples(),
+                dropped=dropped,
+                impairments=self.impairments(),
+                lost=tuple(self.lost()),
+            )
+            return of_lab(now, function, server)
+
+    def trace(self, connection: str, server: str | None = None) -> tuple[Trace, ...]:
+        """Where a connection is, node by node, or where it died: each that has this address and port at either end.
+
+        `connection` is written `100.65.0.0:536`: at the function, behind the ENI, or at the NAT gateway. UsageError for
+        what is written otherwise, and for a server that the topology has not.
+        """
+        from lab.kernel.netns import Namespaces
+        from lab.observe.drops import dropped_packets
+        from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow
+
+        end = end_of(connection)
+        with self._losses_named(), Namespaces() as namespaces:
+            around = Surroundings(dropped_packets(namespaces, self.plan.barriers), self.impairments())
+            return follow(TracedLab(self.plan, self.topology, KernelView(namespaces), around), end, server)
+
+    @contextmanager
+    def _losses_named(self) -> Iterator[None]:
+        """UsageError names a node that is gone, instead of what could not be read of it."""
+        try:
+            yield
+        except (OSError, KernelError) as refused:
+            if lost := self.lost():
+                what = f"lab {self.name} has lost {', '.join(lost)}"
+                raise UsageError(f"{what}; take it down, then up again: sudo lab down --lab {self.name}") from refused
+            raise

@@ -9,7 +9,7 @@ from enum import Enum
 import os
 import select
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,26 @@ class Outcome:
     def dropped(self) -> int:
         """How many there was no room for."""
         return sum(interface.dropped for interface in self.interfaces)
+
+    def to_json(self, file: str) -> dict[str, Any]:
+        """The document of `lab capture --json`, of a capture into this file."""
+        return {
+            "file": file,
+            "end": self.end.name.lower(),
+            "packets": self.packets,
+            "missed_packets": self.dropped,
+            "interfaces": [
+                {
+                    "name": interface.name,
+                    "node": interface.node,
+                    "kind": interface.kind,
+                    "packets": interface.packets,
+                    "missed_packets": interface.dropped,
+                }
+                for interface in self.interfaces
+            ],
+            "nodes_gone": list(self.gone),
+        }
 
 
 class Cut(Exception):  # noqa: N818  # an end, not an error

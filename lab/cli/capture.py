@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,10 @@ from lab.errors import KernelError, UsageError
 from lab.kernel.invoker import as_invoker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from lab.capture.recording import Outcome
-    from lab.capture.sources import PacketOptions, PacketSource
-    from lab.lab import Lab
 
 __all__ = ["register"]
 
@@ -89,25 +87,15 @@ def capture(
     sudo lab capture natgw -w - | tshark -r -
     """
     _require_sense(file, dropped=dropped, expression=expression, seconds=seconds, as_json=as_json)
-    from lab.capture.recording import Limits, Output, record
     from lab.lab import Lab
 
     found = Lab.find(lab).require_complete()
-    options, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+    listening = found.capture(*nodes or (), dropped=dropped, expression=expression, snap_bytes=snap_bytes)
     # The file last: who cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
-    with listening as sources, _opened(file) as descriptor, _asked_to_end() as asked:
-        what = _what(sources, dropped=dropped)
-        notice(f"listening: {what}, into {_name(file)}; Ctrl-C ends it")
+    with listening as heard, _opened(file) as descriptor, _asked_to_end() as asked:
+        notice(f"listening: {heard.what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:
-            outcome = record(
-                sources,
-                options,
-                Output(descriptor),
-                Limits(packets, seconds),
-                about=f"lab {found.name}: {what}",
-                asked_to_end=asked,
-                progress=progress,
-            )
+            outcome = heard.record(descriptor, packets=packets, seconds=seconds, asked_to_end=asked, progress=progress)
     _tell(outcome, file, as_json=as_json)
 
 
@@ -123,34 +111,6 @@ def _require_sense(file: str, *, dropped: bool, expression: str | None, seconds:
         raise UsageError("--json and -w -: both are for standard output")
     if file == _STDOUT and sys.stdout.isatty():
         raise UsageError("-w -: packets are no text for a terminal; pipe them: lab capture … -w - | tshark -r -")
-
-
-def _ears(
-    lab: Lab, wanted: Sequence[str], *, dropped: bool, expression: str | None, snap_bytes: int
-) -> tuple[PacketOptions, AbstractContextManager[list[PacketSource]]]:
-    """Where to listen, and how; UsageError for a place that is none, or a filter that is none."""
-    from lab.capture import sources
-    from lab.kernel.packets.bpf import compiled, everything
-
-    options, plan = sources.PacketOptions(), lab.plan
-    if dropped:
-        for each in wanted:
-            if ":" in each:
-                raise UsageError(f"--dropped {each}: limits are a node's, not an interface's: {each.partition(':')[0]}")
-        named = [sources.require_limiting(plan, lab.node(each)) for each in wanted]
-        return options, sources.refusal_sources(
-            list(dict.fromkeys(named)) or sources.limiting_nodes(plan), options, snap_bytes
-        )
-    places = [place for each in wanted for place in _places(lab, each)] or sources.all_interfaces(plan)
-    program = everything(snap_bytes) if expression is None else compiled(expression, snap_bytes)
-    return options, sources.interface_sources(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
-
-
-def _places(lab: Lab, text: str) -> list[Any]:
-    from lab.capture.sources import node_interfaces
-
-    node, colon, interface = text.partition(":")
-    return node_interfaces(lab.plan, lab.node(node), interface if colon else None)
 
 
 @contextmanager
@@ -203,15 +163,6 @@ def _progress() -> Iterator[Callable[[int], None]]:
         yield lambda packets: status.update(f"{packets:,} packets")
 
 
-def _what(sources: Sequence[PacketSource], *, dropped: bool) -> str:
-    nodes = _counted(len({source.node.name for source in sources}), "node")
-    return f"packets that {nodes} refused" if dropped else f"{_counted(len(sources), 'interface')} of {nodes}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def _name(file: str) -> str:
     return "standard output" if file == _STDOUT else file
 
@@ -221,7 +172,7 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
     from lab.capture.recording import End
 
     if as_json:
-        print_json(_document(outcome, file))
+        print_json(outcome.to_json(file))
     else:
         _say(outcome, file)
     if outcome.end is End.NO_ROOM and outcome.refusal is not None:
@@ -243,23 +194,3 @@ def _say(outcome: Outcome, file: str) -> None:
     for name, packets, dropped in rows:
         notice(f"{name}: {number(packets)} packets, no room for {number(dropped)}")
     notice(summary)
-
-
-def _document(outcome: Outcome, file: str) -> dict[str, Any]:
-    return {
-        "file": file,
-        "end": outcome.end.name.lower(),
-        "packets": outcome.packets,
-        "missed_packets": outcome.dropped,
-        "interfaces": [
-            {
-                "name": each.name,
-                "node": each.node,
-                "kind": each.kind,
-                "packets": each.packets,
-                "missed_packets": each.dropped,
-            }
-            for each in outcome.interfaces
-        ],
-        "nodes_gone": list(outcome.gone),
-    }

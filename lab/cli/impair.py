@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -106,17 +105,17 @@ def _require_sense(node: str | None, interface: str | None, faults: Faults, *, c
 
 def _report(impairments: Sequence[Impairment], done: str, *, as_json: bool) -> None:
     if as_json:
-        print_json([_document(each) for each in impairments])
+        print_json([impairment.to_json() for impairment in impairments])
         return
-    for each in impairments:
-        say(f"{each.node} {each.interface}: {each.faults} {done}")
+    for impairment in impairments:
+        say(f"{impairment.node} {impairment.interface}: {impairment.faults} {done}")
     if not impairments:
         say("nothing was set")
 
 
 def _list(impairments: Sequence[Impairment], *, as_json: bool) -> None:
     if as_json:
-        print_json([_document(each) for each in impairments])
+        print_json([impairment.to_json() for impairment in impairments])
     elif impairments:
         table(
             ("node", "interface", "set", "#dropped"),
@@ -124,12 +123,3 @@ def _list(impairments: Sequence[Impairment], *, as_json: bool) -> None:
         )
     else:
         say("nothing is set")
-
-
-def _document(impairment: Impairment) -> dict[str, Any]:
-    return {
-        "node": impairment.node,
-        "interface": impairment.interface,
-        **asdict(impairment.faults),
-        "dropped_packets": impairment.dropped_packets,
-    }

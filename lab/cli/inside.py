@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["register"]
-
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 Node = Annotated[
     str, typer.Argument(help="A node, as `lab status` has it, or its name in the topology.", metavar="NODE")
@@ -59,15 +56,8 @@ def shell(node: Node, *, lab: LabName = None) -> None:
 
 
 def _become(lab: str | None, node: str, command: Sequence[str]) -> None:
-    from lab.kernel.preflight import find, require_program, search_path
     from lab.lab import Lab
 
     if not command:
         raise UsageError("which command? lab exec NODE -- COMMAND")
-    namespace = Lab.find(lab).node(node).namespace
-    require_program(command[0])
-    os.environ["PATH"] = search_path()
-    for number in _IGNORED_BY_PYTHON:  # and, unless this is undone, by the command as well (execve(2))
-        signal.signal(number, signal.SIG_DFL)
-    # `ip netns exec` also mounts the node's own resolv.conf over /etc, in a mount namespace of the command's.
-    os.execv(find("ip") or "ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606  # no shell wanted
+    Lab.find(lab).exec(node, command)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import signal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +12,7 @@ from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import clock, complain, notice, print_json, say, table
 
 if TYPE_CHECKING:
-    from lab.lab import Convergence, Lab
+    from lab.converge.change import Convergence
 
 __all__ = ["register"]
 
@@ -31,7 +32,11 @@ def up(
     scale: Annotated[int, typer.Option(help="Divide every limit: 65,000 is 650 at 100.", metavar="N")] = 1,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the plan, in the order of making, and make nothing. Needs no root."),
+        typer.Option(
+            "--dry-run",
+            help="Print the plan, in the order of making, and make nothing; of a lab that is up, which takes root, "
+            "what would change.",
+        ),
     ] = False,
     disruptive: Annotated[
         bool,
@@ -47,7 +52,7 @@ def up(
     lab up topologies/two_subnets.yaml --dry-run
     """
     if dry_run:
-        _print_plan(topology, name, scale, as_json=as_json)
+        _dry_run(topology, name, scale, as_json=as_json)
         return
     from lab.lab import Lab
 
@@ -58,13 +63,15 @@ def up(
         raise
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: 130 would say that it is undone
     if as_json:
-        print_json(_up(lab))
+        from lab.converge.summary import to_json
+
+        print_json(to_json(lab.plan, lab.convergence, clock, changed=lab.changed))
         return
     if lab.convergence is not None:
-        _say_convergence(lab.name, lab.convergence)
+        _say_change(f"lab {lab.name} converged", lab.convergence, "broken")
         return
     if not lab.changed:
-        say(f"lab {lab.name} is up already, just as {topology} has it")
+        _say_unchanged(lab.name, topology)
         return
     say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
     say(
@@ -73,43 +80,37 @@ def up(
     )
 
 
-def _up(lab: Lab) -> dict[str, Any]:
-    from lab.converge.summary import nodes_added, nodes_removed
-
-    document = {"lab": lab.name, "changed": lab.changed, "namespaces": list(lab.plan.namespaces)}
-    done = lab.convergence
-    return document | {
-        "converged": done is not None,
-        "added": [] if done is None else [each.name for each in nodes_added(done.old, done.new)],
-        "removed": [] if done is None else [each.name for each in nodes_removed(done.old, done.new)],
-        "changes": [] if done is None else list(_summary(done)),
-        "broken": [] if done is None else [each._asdict() for each in done.broken],
-    }
-
-
-def _summary(done: Convergence) -> tuple[str, ...]:
+def _say_change(headline: str, change: Convergence, broken: str) -> None:
     from lab.converge.summary import summary
 
-    return summary(done.old, done.new, done.difference, clock)
-
-
-def _say_convergence(name: str, done: Convergence) -> None:
-    say(f"lab {name} converged")
-    for line in _summary(done):
+    say(headline)
+    for line in summary(change.old, change.new, change.difference, clock):
         say(f"  {line}")
-    for each in done.broken:
-        notice(f"broken: {each}")
+    for breakage in change.broken:
+        notice(f"{broken}: {breakage}")
 
 
-def _print_plan(topology: TopologyFile, name: str | None, scale: int, *, as_json: bool) -> None:
-    from lab.nodes.build import build
+def _say_unchanged(name: str, topology: Path) -> None:
+    say(f"lab {name} is up already, just as {topology} has it")
+
+
+def _dry_run(topology: Path, name: str | None, scale: int, *, as_json: bool) -> None:
+    from lab.converge.change import Convergence
+    from lab.converge.summary import to_json
+    from lab.lab import Lab
     from lab.plan import describe
     from lab.plan.objects import plan_to_json
-    from lab.topology import load, scaled
 
-    plan = build(scaled(load(topology), scale), name)
-    # Not through the console: a plan is text to compare and to grep, never wrapped.
-    typer.echo(plan_to_json(plan) if as_json else describe(plan), nl=as_json)
+    planned = Lab.dry_run(topology, name=name, scale=scale)
+    if not isinstance(planned, Convergence):
+        # Not through the console: a plan is text to compare and to grep, never wrapped.
+        typer.echo(plan_to_json(planned) if as_json else describe(planned), nl=as_json)
+    elif as_json:
+        print_json(to_json(planned.new, planned or None, clock, changed=bool(planned)))
+    elif planned:
+        _say_change(f"lab {planned.old.lab} would converge", planned, "would break")
+    else:
+        _say_unchanged(planned.old.lab, topology)
 
 
 def down(
@@ -124,14 +125,12 @@ def down(
     sudo lab down --lab two-subnets
     sudo lab down --all
     """
-    from lab.kernel.preflight import require_root
     from lab.lab import Lab
 
-    require_root()
-    labs = Lab.all() if everything else [Lab.find(lab)]
-    for each in labs:
-        ended = each.down(notice)
-        say(f"lab {each.name} is gone")
+    labs = Lab.all(to_take_down=True) if everything else [Lab.find(lab)]
+    for found in labs:
+        ended = found.down(notice)
+        say(f"lab {found.name} is gone")
         for resident in ended:
             notice(f"ended with it: {resident.command} ({resident.pid}) in {resident.namespace}")
     if not labs:
@@ -147,15 +146,12 @@ def list_(*, as_json: AsJson = False) -> None:
     """
     from lab.lab import Lab
 
-    labs = Lab.all()
+    labs = [(lab.name, lab.complete, len(lab.plan.nodes)) for lab in Lab.all()]
     if as_json:
-        print_json([{"lab": each.name, "complete": each.complete, "nodes": len(each.plan.nodes)} for each in labs])
+        print_json([{"lab": name, "complete": complete, "nodes": nodes} for name, complete, nodes in labs])
     elif labs:
         state = {True: "up", False: "half built, or of another version: lab down takes it away"}
-        table(
-            ("lab", "#nodes", "state"),
-            ((each.name, len(each.plan.nodes), state[each.complete]) for each in labs),
-        )
+        table(("lab", "#nodes", "state"), ((name, nodes, state[complete]) for name, complete, nodes in labs))
     else:
         say("no lab is up")
 
@@ -173,77 +169,37 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     found = Lab.find(lab)
     if lost := found.lost():
         notice(f"lab {found.name} has lost {', '.join(lost)}; take it down, then up again")
-    document = _status(found)
+    now = found.status()
     if as_json:
-        print_json(document)
+        print_json(now.to_json())
         return
     say(f"lab {found.name}", style="bold")
     table(
         ("node", "kind", "addresses"),
-        ((each["node"], in_words(each["kind"]), " ".join(each["addresses"])) for each in document["nodes"]),
+        ((node.name, in_words(node.kind), " ".join(node.addresses)) for node in now.plan.nodes),
     )
     say()
     table(
         ("limiter", "for", "#limit", "#connections", "#refused", "#SYNs refused"),
         (
             (
-                " ".join(filter(None, (each["node"], each["eip"]))),
-                "everything" if each["destination"] is None else f"{each['destination']} {each['protocol']}",
-                each["limit"],
-                each["connections"],
-                each["refused_connections"],
-                each["refused_packets"],
+                " ".join(filter(None, (reading.limiter.node, reading.limiter.eip))),
+                f"{reading.limiter.destination} {reading.limiter.protocol}"
+                if reading.limiter.destination
+                else "everything",
+                reading.limiter.limit,
+                reading.in_use,
+                reading.refused_connections,
+                reading.refused_packets,
             )
-            for each in document["limits"]
+            for reading in now.readings
         ),
     )
     say()
     table(
         ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#resets sent"),
-        (tuple(each.values()) for each in document["connections"]),
+        (
+            (name, node.admitted, node.established, node.closed, node.idle_timeouts, node.resets_sent)
+            for name, node in now.connections.items()
+        ),
     )
-
-
-def _status(lab: Lab) -> dict[str, Any]:
-    readings = lab.readings() if lab.complete else ()
-    counts = lab.connection_counts() if lab.complete else ()
-    return {
-        "lab": lab.name,
-        "complete": lab.complete,
-        "nodes": [
-            {
-                "node": node.name,
-                "kind": node.kind,
-                "namespace": node.namespace,
-                "addresses": list(node.addresses),
-            }
-            for node in lab.plan.nodes
-        ],
-        "limits": [
-            {
-                "node": each.limiter.node,
-                "kind": each.limiter.kind,
-                "eip": each.limiter.eip,
-                "destination": each.limiter.destination,
-                "protocol": each.limiter.protocol,
-                "limit": each.limiter.limit,
-                "connections": each.in_use,
-                "refused_connections": each.refused_connections,
-                "refused_packets": each.refused_packets,
-            }
-            for each in readings
-            if each.appeared
-        ],
-        "connections": [
-            {
-                "node": each.node,
-                "admitted": each.admitted,
-                "established": each.established,
-                "closed": each.closed,
-                "idle_timeouts": each.idle_timeouts,
-                "resets_sent": each.resets_sent,
-            }
-            for each in counts
-        ],
-        "idle_timeouts": {each.node: each.idle_timeouts for each in counts},
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 import shutil
 import sys
@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lab.cli.collecting import resume_collecting
 from lab.cli.options import LabName
-from lab.cli.show import clock, complain, number, print_json, say, table
+from lab.cli.show import clock, complain, notice, number, print_json, say, table
 from lab.errors import KernelError, PreflightError, UsageError
 
 if TYPE_CHECKING:
     from lab.lab import Lab
     from lab.metrics import Series
-    from lab.metrics.exposition import Observation
 
 __all__ = ["register"]
 
@@ -89,7 +87,7 @@ def metrics(
     if prometheus is not None:
         _serve(found, prometheus)
         return
-    resume_collecting(found)
+    found.resume_collecting(notice)
     period_s = int(period)
     if as_json:
         from lab.metrics.cloudwatch import get_metric_data
@@ -190,10 +188,8 @@ def _require_prometheus_client() -> None:
 
 
 def _serve(lab: Lab, port: int) -> None:
-    from lab.metrics.exposition import serve
-
     try:
-        serving = serve(_observer(lab), port)
+        serving = lab.serve_metrics(port)
     except OSError as refused:
         raise KernelError(
             f"--prometheus {port}: 127.0.0.1:{port} cannot be listened on: {refused.strerror}; give another port"
@@ -208,30 +204,3 @@ def _serve(lab: Lab, port: int) -> None:
     finally:
         serving.close()
     raise KernelError(f"lab {lab.name} has been taken down; nobody answers scrapes any more")
-
-
-def _observer(lab: Lab) -> Callable[[], Observation | None]:
-    """Takes a sample when it is called, from whichever thread.
-
-    The sampler is kept, for a new one reads the whole list of conntrack entries; namespaces are not, for they would
-    outlive their lab.
-    """
-    from lab.kernel.netns import call_in
-    from lab.metrics.exposition import Observation
-    from lab.observe.sampling import Sampler
-
-    nodes = lab.plan.nat_nodes
-    sampler = Sampler(nodes)
-
-    def observe() -> Observation | None:
-        nonlocal nodes, sampler
-        try:
-            plan = lab.plan
-            if plan.nat_nodes != nodes:
-                nodes, sampler = plan.nat_nodes, Sampler(plan.nat_nodes)
-            sample = sampler.take(call_in)
-        except (OSError, KernelError):  # it is being taken down
-            return None
-        return None if lab.gone else Observation(plan.lab, plan.nat_nodes, plan.limiters, sample)
-
-    return observe

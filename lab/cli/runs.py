@@ -67,7 +67,7 @@ def runs_(
         return
     listed = list(islice(found, most))
     if as_json:
-        print_json([_document(each) for each in listed])
+        print_json([recorded.to_json() for recorded in listed])
         return
     if not listed:
         say(f"no run{f' in lab {lab}' if lab else ''} is recorded in {directory}; sudo lab burst leaves one")
@@ -106,24 +106,6 @@ def _row(recorded: Recorded) -> tuple[str, ...]:
 
 def _when(run: Run) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began_s))
-
-
-def _document(recorded: Recorded) -> dict[str, Any]:
-    document: dict[str, Any] = {"id": recorded.id, "path": str(recorded.path), "fault": recorded.fault}
-    if recorded.run is None:
-        return document
-    run, result = recorded.run, recorded.run.result
-    return document | {
-        "began_s": run.began_s,
-        "lab": result.lab,
-        "topology": run.topology.name,
-        "offered": result.offered,
-        "established": result.tcp.established,
-        "timed_out": result.tcp.timed_out,
-        "drop_threshold": result.drop_threshold,
-        "bottleneck": result.bottleneck,
-        "commands": list(run.commands),
-    }
 
 
 def _remove(old: list[Recorded], *, as_json: bool) -> None:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lab.cli.options import LabName
 from lab.cli.show import clock, notice
-from lab.errors import KernelError, UsageError
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    from lab.graph import Drawing
-    from lab.lab import Lab
     from lab.runs import Run
-    from lab.watch import Pace, View
+    from lab.watch import Pace
+    from lab.watch.live import Seen, Watched
 
 __all__ = ["LastVerdict", "register"]
 
@@ -34,9 +32,6 @@ _SHARE_OF_TIME = 0.04
 _FIRST_S = 0.25
 """Between the first two samples, without which there is no rate."""
 _RESIZED_WITHIN_S = 0.25
-_IMPAIRMENTS_S = 5.0
-"""Between two looks at what is impaired: several netlink calls for each node."""
-_VERDICT_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
@@ -68,8 +63,7 @@ def watch(
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
     found = Lab.find(lab).require_complete()
-    with ThreadPoolExecutor(1) as visitor, suppress(KeyboardInterrupt):
-        watched = _Watched(found, visitor)
+    with suppress(KeyboardInterrupt), found.watch(LastVerdict(found.name)) as watched:
         console = Console(highlight=False, emoji=False)
         if console.is_terminal and not console.is_dumb_terminal:
             _on_terminal(watched, console, interval or _ON_A_TERMINAL_S)
@@ -79,12 +73,7 @@ def watch(
         notice(f"lab {found.name} has been taken down")
 
 
-# ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Seen(NamedTuple):
-    view: View
-    drawing: Drawing
+# ── Beside the numbers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class LastVerdict:
@@ -119,58 +108,6 @@ def _told(run: Run, now_s: float) -> str:
     return f"{when} {tcp.established:,} of {tcp.attempted:,} established; {judge(run.result).headline}"
 
 
-class _Watched:
-    """A lab that is being looked at, which `up` may change meanwhile."""
-
-    def __init__(self, lab: Lab, visitor: ThreadPoolExecutor) -> None:
-        """Take the first sample; `visitor` is a thread that goes into the lab's namespaces and comes back."""
-        from lab.watch import Seldom
-
-        self._lab, self._visitor = lab, visitor
-        self._verdict = Seldom(LastVerdict(lab.name), _VERDICT_S, time.monotonic)
-        self._impairments = Seldom(self._read_impairments, _IMPAIRMENTS_S, time.monotonic)
-        self._begin()
-
-    def look(self) -> _Seen | None:
-        """What is to be seen now; None when the lab has been taken down."""
-        try:
-            return None if self._lab.gone else self._look()
-        except FileNotFoundError:  # its record goes at this very moment
-            if self._lab.gone:
-                return None
-            raise
-
-    def _look(self) -> _Seen:
-        from lab.graph import draw
-        from lab.watch import view
-
-        if self._lab.plan is not self._plan:
-            self._begin()
-        self._sample()
-        shown = view(self._plan, self._window, self._verdict(), self._impairments())
-        return _Seen(shown, draw(self._topology, shown.nodes))
-
-    def _begin(self) -> None:
-        from lab.observe.sampling import Sampler
-        from lab.watch import Window
-
-        self._plan, self._topology = self._lab.plan, self._lab.topology
-        self._sampler = Sampler(self._plan.nat_nodes, slots_only=True)
-        self._window = Window()
-        self._sample()
-
-    def _sample(self) -> None:
-        from lab.kernel.netns import call_in
-
-        self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
-
-    def _read_impairments(self) -> tuple[str, ...]:
-        try:
-            return tuple(f"{each.node} {each.interface}: {each.faults}" for each in self._lab.impairments())
-        except (KernelError, OSError):  # the lab is changing, or going
-            return ()
-
-
 def _pace(interval_s: float) -> Pace:
     from lab.watch import Pace
 
@@ -180,7 +117,7 @@ def _pace(interval_s: float) -> Pace:
 # ── On a terminal ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _on_terminal(watched: _Watched, console: Console, interval_s: float) -> None:
+def _on_terminal(watched: Watched, console: Console, interval_s: float) -> None:
     from rich.live import Live
 
     with Live(
@@ -205,7 +142,7 @@ class _Picture:
         self._size = live.console.size
         self._lines: list[Text] = []
 
-    def show(self, seen: _Seen) -> None:
+    def show(self, seen: Seen) -> None:
         """Show what is seen now."""
         from rich.text import Text
 
@@ -217,7 +154,7 @@ class _Picture:
             self._size, self._lines = size, lines
             self._live.update(Text("\n", no_wrap=True, overflow="crop").join(lines), refresh=True)
 
-    def fit(self, seen: _Seen) -> None:
+    def fit(self, seen: Seen) -> None:
         """Show it again if the terminal has another size by now."""
         if self._live.console.size != self._size:
             self.show(seen)
@@ -226,7 +163,7 @@ class _Picture:
 # ── In a pipe ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _in_pipe(watched: _Watched, interval_s: float) -> None:
+def _in_pipe(watched: Watched, interval_s: float) -> None:
     from lab.watch import line
 
     time.sleep(min(_FIRST_S, interval_s))

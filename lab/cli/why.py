@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lab.cli.collecting import resume_collecting
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, clock, number, print_json, say, table, verbatim
-from lab.errors import KernelError, UsageError
+from lab.cli.show import bullet, clock, notice, number, print_json, say, table, verbatim
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from lab.diagnosis.explanation import Explanation
     from lab.diagnosis.limits import LimitAccount
-    from lab.lab import Lab
     from lab.trace import Trace
 
 __all__ = ["register"]
@@ -103,42 +100,9 @@ def _of_run(run: str) -> Explanation:
 
 
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
-    from lab.capacity.predict import choose
-    from lab.diagnosis.explanation import LabNow, of_lab
-    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
-    from lab.observe.drops import dropped_packets
 
-    lab = Lab.find(name).require_complete()
-    topology = lab.topology
-    choose((known.name for known in topology.functions), function, "function")
-    choose((known.name for known in topology.servers), server, "server")
-    with _readable(lab):
-        resume_collecting(lab)
-        with Namespaces() as namespaces:
-            dropped = dropped_packets(namespaces, lab.plan.barriers)
-        now = LabNow(
-            plan=lab.plan,
-            topology=topology,
-            readings=lab.readings(),
-            samples=lab.samples(),
-            dropped=dropped,
-            impairments=lab.impairments(),
-            lost=tuple(lab.lost()),
-        )
-        return of_lab(now, function, server)
-
-
-@contextmanager
-def _readable(lab: Lab) -> Iterator[None]:
-    """A node that is gone is named, instead of what could not be read of it."""
-    try:
-        yield
-    except (OSError, KernelError) as refused:
-        if lost := lab.lost():
-            what = f"lab {lab.name} has lost {', '.join(lost)}"
-            raise UsageError(f"{what}; take it down, then up again: sudo lab down --lab {lab.name}") from refused
-        raise
+    return Lab.find(name).require_complete().why(function, server, notice=notice)
 
 
 def _explain(found: Explanation, *, as_json: bool) -> None:
@@ -280,16 +244,12 @@ def _threshold(found: Explanation) -> str:
 
 
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
-    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
-    from lab.observe.drops import dropped_packets
-    from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow
+    from lab.trace import end_of
 
-    end = end_of(connection)
+    end_of(connection)  # what is no connection is refused before a lab is looked for
     lab = Lab.find(name).require_complete()
-    with _readable(lab), Namespaces() as namespaces:
-        around = Surroundings(dropped_packets(namespaces, lab.plan.barriers), lab.impairments())
-        traces = follow(TracedLab(lab.plan, lab.topology, KernelView(namespaces), around), end, to)
+    traces = lab.trace(connection, to)
     if as_json:
         print_json(
             {"schema": 1, "lab": lab.name, "connection": connection, "traces": [trace.to_json() for trace in traces]}

@@ -1,4 +1,4 @@
-"""Lead a lab that is up from one plan to another: make what is new, change what differs, remove what is over.
+"""Apply the change of a lab that is up: make what is new, change what differs, remove what is over.
 
 In this order, so that a refusal or an interrupt finds everything old still there: what was made and changed until then
 is taken back. Removing comes last and is not interrupted; what fails there leaves a half-built lab, which `down`
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import errno
 from typing import Any
 
-from lab.converge.diff import Change, Difference, difference, kept_port, removal, union
+from lab.converge.change import Convergence, Wanted
+from lab.converge.diff import Change, Difference, kept_port, removal, union
 from lab.errors import KernelError
 from lab.impair import apply as impair
 from lab.kernel import nft, processes, rtnl, sysctl
@@ -38,7 +39,6 @@ from lab.plan.objects import (
     VethPair,
 )
 from lab.slots.nft import sets_lost
-from lab.topology import Topology
 
 __all__ = ["converge"]
 
@@ -57,33 +57,30 @@ class _Progress:
 def converge(
     state: State,
     record: Record,
-    wanted: tuple[Plan, Topology, str],
+    change: Convergence,
+    wanted: Wanted,
     notice: Notice,
-    *,
-    rebuilt: Mapping[str, frozenset[str]],
 ) -> None:
-    """Make the lab of a record what is wanted: plan, topology and its text. Callers hold the state lock.
+    """Change the lab of a record, and record its new plan and topology. Callers hold the state's lock.
 
-    `rebuilt` are sets, by namespace, that are to be made anew and forget their connections. KernelError when the kernel
-    refuses a step; the lab is then as it was, or half built, and `notice` is told which.
+    KernelError when the kernel refuses a step; the lab is then as it was, or half built, and `notice` is told which.
     """
-    old, (new, topology, text) = record.plan(), wanted
-    found = difference(old, new)
+    old, new = change.old, change.new
     require_vacant(state, new, new_to=old)
     require_descriptors(new)
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:
             record.begin_change(union(old, new))
-            _make(site, found, progress)
-            _change(site, found, progress, rebuilt)
+            _make(site, change.difference, progress)
+            _change(site, change.difference, progress, change.rebuilt)
         except BaseException:
             with uninterrupted():
-                _take_back(site, old, progress, rebuilt)
+                _take_back(site, old, progress, change.rebuilt)
             raise
         with uninterrupted(), _half_changed_unless_done(site, old.lab):
-            _remove(site, found.removed)
-            record.settle(new, topology, text)
+            _remove(site, change.difference.removed)
+            record.settle(new, wanted.topology, wanted.text)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from itertools import product
+from itertools import compress, product
 from typing import NamedTuple
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.registry import kind_of
 from lab.observe.readings import Reading
 from lab.paths.ways import DeadEnd, Way, ways
 from lab.plan.describe import describe_object
@@ -46,8 +47,6 @@ __all__ = ["Breakage", "Held", "breakages", "cut_off", "newly_limited", "sets_to
 Sources = Callable[[], Sequence[IPv4Address]]
 """Tells the source address of each connection that an ENI holds, as often as it has connections."""
 
-_ENI = "hyperplane_eni"
-_ENDPOINT = "interface_endpoint"
 _ANYWHERE = IPv4Network("0.0.0.0/0")
 _TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
 _PROTOCOLS = ("any", *_TRANSPORTS)
@@ -93,10 +92,10 @@ class Held:
 
     def through(self, node: NodePlan) -> int:
         """Connections on whose way a node is."""
-        if node.kind == "resolver":
+        if node.namespace in self._resolvers():
             return 0
-        if node.kind == "fleet":
-            enis = {path.eni for fleet in self.plan.fleets if fleet.namespace == node.namespace for path in fleet.paths}
+        if fleets := [fleet for fleet in self.plan.fleets if fleet.namespace == node.namespace]:
+            enis = {path.eni for fleet in fleets for path in fleet.paths}
             return self.by_all(lambda each: each.node in enis)
         if node.kind == "server":
             return self._to_server(node.alias)
@@ -106,6 +105,11 @@ class Held:
         for each in self.plan.limiters:
             held[each.kind] = held.get(each.kind, 0) + self.by(each)
         return max(held.values(), default=0)
+
+    def _resolvers(self) -> frozenset[str]:
+        """Namespaces of name servers, on the way of no connection that is counted."""
+        processes = (item for item in self.plan.objects if isinstance(item, Process))
+        return frozenset(process.namespace for process in processes if process.verb == "resolver")
 
     def along(self, gateway: str, server: str, transport: Transport) -> int:
         """Connections over one protocol through an ENI to a server, as far as anybody counts: no more than either has.
@@ -121,20 +125,16 @@ class Held:
     def _to_server(self, server: str | None, kinds: Collection[str] = _PROTOCOLS) -> int:
         """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
         mine = [each for each in self.plan.limiters if each.destination == server and each.protocol in kinds]
-        inner = sum(self.by(each) for each in mine if each.kind == _ENI)
-        outer = sum(self.by(each) for each in mine if each.kind != _ENI)
+        in_enis = [kind_of(each.kind).sees_environments for each in mine]
+        inner = sum(self.by(each) for each in compress(mine, in_enis))
+        outer = sum(self.by(each) for each in mine) - inner
         uncounted = self._uncounted(server) if "tcp" in kinds else ()
         return max(inner, outer + sum(map(self.destinations().count, uncounted)))
 
     def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
         """The address of a server's interface endpoint, if that has no limit, and so no limiter."""
-        counting = {each.node for each in self.plan.limiters}
-        endpoints = {
-            address
-            for node in self.plan.nodes
-            if node.kind == _ENDPOINT and node.name not in counting
-            for address in node.addresses
-        }
+        uncounting = {each.node for each in self.plan.nat_nodes} - {each.node for each in self.plan.limiters}
+        endpoints = {address for node in self.plan.nodes if node.name in uncounting for address in node.addresses}
         yield from (
             each.address for each in self.plan.servers if each.name == server and str(each.address) in endpoints
         )
@@ -164,7 +164,7 @@ class Held:
         here = [each for each in self.plan.objects if getattr(each, "namespace", None) == route.namespace]
         if route.table not in (MAIN_TABLE, LOCAL_TABLE):
             yield sum(self.on_the_way(each) for each in here if isinstance(each, Rule) and each.table == route.table)
-        elif route.destination == _ANYWHERE and self._node_of(route.namespace).kind == "fleet":
+        elif route.destination == _ANYWHERE and route.namespace in {fleet.namespace for fleet in self.plan.fleets}:
             yield sum(self._from(IPv4Network(each.address.ip)) for each in here if isinstance(each, Address))
 
     def _places(self, item: KernelObject) -> Iterator[str]:

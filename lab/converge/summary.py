@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.registry import kind_of
 from lab.plan.describe import describe_object
 from lab.plan.objects import ConntrackMax, NodePlan, Plan, Process, Ruleset, Sysctl
 from lab.slots.limiter import Limiter
 from lab.topology.kinds import in_words
 
-__all__ = ["nodes_added", "nodes_removed", "summary"]
+if TYPE_CHECKING:
+    from lab.converge.change import Convergence
 
-_BY_THEMSELVES = ("service_vpc", "vpc", "internet")
-"""Their routes and ports follow from what others are."""
+__all__ = ["nodes_added", "nodes_removed", "summary", "to_json"]
 
 _IN_FULL = 6
 
@@ -43,6 +45,20 @@ def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]
     for node in (each for each in new.nodes if each.name in kept):
         lines += told[node.name] or _other_changes(node, found, alone=not lines)
     return tuple(lines or _in_full(found))
+
+
+def to_json(plan: Plan, change: Convergence | None, clock: Callable[[int], str], *, changed: bool) -> dict[str, Any]:
+    """The document of `lab up --json`: the lab as it is now, and what was changed if it was up before."""
+    return {
+        "lab": plan.lab,
+        "changed": changed,
+        "namespaces": list(plan.namespaces),
+        "converged": change is not None,
+        "added": [] if change is None else [node.name for node in nodes_added(change.old, change.new)],
+        "removed": [] if change is None else [node.name for node in nodes_removed(change.old, change.new)],
+        "changes": [] if change is None else list(summary(change.old, change.new, change.difference, clock)),
+        "broken": [] if change is None else [breakage._asdict() for breakage in change.broken],
+    }
 
 
 def _in_full(found: Difference) -> list[str]:
@@ -105,7 +121,7 @@ def _drains(node: str, plan: Plan) -> dict[str, bool]:
 
 def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[str]:
     """Timeouts and processes; rules only where nothing else has been told that they follow from."""
-    if node.kind in _BY_THEMSELVES:
+    if kind_of(node.kind).follows_others:
         return []
     changed = [each.new for each in found.changed if isinstance(each.new, Sysctl | Process | Ruleset)]
     mine = [each for each in changed if each.namespace == node.namespace]
@@ -114,6 +130,6 @@ def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[st
         words.append("timeouts")
     elif alone and any(isinstance(each, Ruleset) for each in mine):
         words.append("rules")
-    if any(isinstance(each, Process) for each in mine):
-        words.append("restarted, DNS paused for a moment" if node.kind == "resolver" else "restarted")
+    if verbs := {each.verb for each in mine if isinstance(each, Process)}:
+        words.append("restarted, DNS paused for a moment" if "resolver" in verbs else "restarted")
     return [f"~ {node.name}: {', '.join(words)}"] if words else []

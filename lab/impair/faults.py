@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import re
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from lab.errors import UsageError
 
@@ -102,6 +102,11 @@ class Impairment:
     interface: str
     faults: Faults
     dropped_packets: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Its part of the document of `lab impair --json`."""
+        where = {"node": self.node, "interface": self.interface}
+        return where | asdict(self.faults) | {"dropped_packets": self.dropped_packets}
 
 
 def _require_time(option: str, time_s: float | None, longest_s: float) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from lab.errors import KernelError
 from lab.kernel import nft, preflight, processes, rtnl, sysctl
+from lab.kernel.losses import lost
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
@@ -195,14 +196,6 @@ def _owners(state: State) -> Iterator[tuple[str, str]]:
     for record in state.records():
         with suppress(KernelError):
             yield from ((name, record.lab) for name in record.plan().namespaces)
-
-
-def lost(plan: Plan) -> list[str]:
-    """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
-    gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
-    running = {process.namespace for process in processes.processes_in(plan.namespaces) if process.ours}
-    started = [item for item in plan.objects if isinstance(item, Process)]
-    return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
 
 
 def _is_free(item: File) -> bool:

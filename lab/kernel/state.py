@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
+import secrets
 import shutil
-from typing import Literal
-from uuid import uuid4
+from typing import TYPE_CHECKING, Literal
 
 from lab.errors import KernelError
 from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
-from lab.topology import Topology
+
+if TYPE_CHECKING:
+    from lab.topology import Topology
 
 __all__ = ["Record", "State", "write_at_once"]
 
@@ -43,10 +45,10 @@ class Record:
     def write(self, plan: Plan, topology: Topology, text: str) -> None:
         """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        (self.path / "topology.yaml").write_text(text)
-        (self.path / "topology.json").write_text(topology.model_dump_json(by_alias=True))
+        write_at_once(self.path / "topology.yaml", text)
+        write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         self.set_phase("building")
-        (self.path / "identity").write_text(uuid4().hex)
+        (self.path / "identity").write_text(secrets.token_hex(16))
         # The plan comes last: a record that was killed on its way is none.
         write_at_once(self.path / "plan.json", plan_to_json(plan))
 
@@ -89,7 +91,7 @@ class Record:
     def plan(self) -> Plan:
         """The plan that was applied."""
         try:
-            return plan_from_json((self.path / "plan.json").read_text())
+            return plan_from_json((self.path / "plan.json").read_text(encoding="utf-8"))
         except ValueError as damaged:
             raise KernelError(
                 f"the record of lab {self.lab} is damaged, or of another version ({self.path / 'plan.json'}); take it "
@@ -103,7 +105,7 @@ class Record:
             return self.plan()
         except KernelError as damaged:
             try:
-                return remains_from_json((self.path / "plan.json").read_text())
+                return remains_from_json((self.path / "plan.json").read_text(encoding="utf-8"))
             except (ValueError, KeyError, TypeError):
                 raise damaged from None
 
@@ -117,11 +119,13 @@ class Record:
 
     def topology(self) -> Topology:
         """The topology that was applied."""
-        return Topology.model_validate_json((self.path / "topology.json").read_text(), by_alias=True)
+        from lab.topology import Topology  # noqa: PLC0415  # 0.1 s, and `lab list` needs no topology
+
+        return Topology.model_validate_json((self.path / "topology.json").read_text(encoding="utf-8"), by_alias=True)
 
     def topology_text(self) -> str:
         """Its file, as it was then."""
-        return (self.path / "topology.yaml").read_text()
+        return (self.path / "topology.yaml").read_bytes().decode()
 
     def forget(self) -> None:
         """Remove the directory, if it was made."""
@@ -175,5 +179,5 @@ class State:
 def write_at_once(path: Path, text: str) -> None:
     """Write a file so that nobody ever sees half of it."""
     unfinished = path.with_name(f"{path.name}.new")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8", newline="")  # whatever the locale: what is read is what was given
     unfinished.replace(path)

@@ -5,8 +5,8 @@ All of it is arithmetic on samples of kernel counters: nothing here reads a kern
 
 from __future__ import annotations
 
-from lab.metrics.folding import Point, Series, fold, since
+from lab.metrics.folding import Point, Series, fold, fold_last, since
 from lab.metrics.table import METRICS, NOT_REPORTED, Metric
 from lab.metrics.totals import grown, total
 
-__all__ = ["METRICS", "NOT_REPORTED", "Metric", "Point", "Series", "fold", "grown", "since", "total"]
+__all__ = ["METRICS", "NOT_REPORTED", "Metric", "Point", "Series", "fold", "fold_last", "grown", "since", "total"]

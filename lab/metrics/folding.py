@@ -14,17 +14,17 @@ from math import floor
 
 from lab.metrics.numbers import COUNTS, LEVELS, PEAKS, Count
 from lab.metrics.table import METRICS, Metric
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 
-__all__ = ["Point", "Series", "began_anew", "comparable", "fold", "since"]
+__all__ = ["Point", "Series", "began_anew", "comparable", "fold", "fold_last", "since"]
 
 LATE_S = 0.05
 """How late a sample may be and still close the period before: it is taken on the second, or some milliseconds later."""
 _PEAK_WINDOW_S = 10
 """"The highest 10-second bytes per second average in a given minute" (PeakBytesPerSecond)."""
-_NOTHING = NodeSample({}, {}, 0, Traffic(0, 0, 0, 0), Traffic(0, 0, 0, 0))
+_NOTHING = NodeSample({}, {}, 0, InterfaceCount(0, 0, 0, 0), InterfaceCount(0, 0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,20 @@ def fold(
                 each.add(at_s, reading, from_zero=not first)
         first = False
     return tuple(series for each in folding for series in each.series(at_s))
+
+
+def fold_last(
+    samples: Iterable[Sample],
+    nodes: Sequence[NatNode],
+    limiters: Sequence[Limiter],
+    period_s: float,
+    *,
+    last: int,
+    now_s: float,
+) -> tuple[Series, ...]:
+    """The same, but only so many periods, of which the last one has `now_s`: what is older is not folded at all."""
+    recent = since(samples, (now_s // period_s - last) * period_s)
+    return tuple(replace(series, points=series.points[-last:]) for series in fold(recent, nodes, limiters, period_s))
 
 
 def since(samples: Iterable[Sample], start_s: float) -> Iterator[Sample]:
@@ -209,10 +223,10 @@ def comparable(before: NodeSample, now: NodeSample) -> NodeSample:
         counters={} if anew else {name: n for name, n in before.counters.items() if n <= now.counters.get(name, 0)},
         held=before.held,
         active=0 if anew else before.active,
-        inner=_comparable_traffic(before.inner, now.inner),
-        outer=_comparable_traffic(before.outer, now.outer),
+        inner=_comparable_interface(before.inner, now.inner),
+        outer=_comparable_interface(before.outer, now.outer),
     )
 
 
-def _comparable_traffic(before: Traffic, now: Traffic) -> Traffic:
+def _comparable_interface(before: InterfaceCount, now: InterfaceCount) -> InterfaceCount:
     return before if all(old <= new for old, new in zip(before, now, strict=True)) else _NOTHING.inner

@@ -1,26 +1,36 @@
 """A lab's collector: a process that takes a sample of all NAT nodes each second, as CloudWatch does for its minutes.
 
 `python -m lab.observe.collector DIRECTORY NODES` lives in one of the lab's namespaces, so it ends with the lab, and
-visits the others. It imports next to nothing: it starts in some 50 ms and takes 15 MiB.
+visits the others. It imports next to nothing, so it starts in some 50 ms and takes 15 MiB: what starts and ends it
+imports what that takes only then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+import os
 from pathlib import Path
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from lab.kernel.netns import call_in
-from lab.observe.history import History
+from lab.observe.history import History, read
 from lab.observe.sampling import Sampler
-from lab.slots.counters import NatNode, nodes_from_json
+from lab.slots.counters import NatNode, nodes_from_json, nodes_to_json
 
-__all__ = ["collect"]
+if TYPE_CHECKING:
+    from lab.kernel.state import Record
+    from lab.plan.objects import Plan
+
+__all__ = ["collect", "resume", "start_collecting", "stop_collecting"]
 
 _SHARE_OF_TIME = 0.05
 """What taking samples may take, at most: kernels before 6.16 count a set's elements by walking."""
+_MODULE = "lab.observe.collector"
+_ARGUMENTS = f"-m\0{_MODULE}"
+"""By which its command line is known, with zero bytes between arguments."""
 
 
 def collect(directory: Path, nodes: Iterable[NatNode]) -> None:
@@ -38,6 +48,40 @@ def _rest_s(begun_s: float, now_s: float) -> float:
     """Until the next whole second, or a later one if samples would take more than their share of the time."""
     earliest_s = max(now_s, begun_s + (now_s - begun_s) / _SHARE_OF_TIME)
     return earliest_s // 1 + 1 - now_s
+
+
+# ── Starting and ending it ──────────────────────────────────────────────────────────────────────────────────
+
+
+def start_collecting(record: Record, plan: Plan) -> None:
+    """Start the collector where none runs; it needs no more of this process, and nobody waits for it."""
+    from lab.kernel.netns import Namespaces
+    from lab.kernel.processes import spawn
+
+    arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes)]
+    with Namespaces() as namespaces, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        namespaces[plan.namespaces[0]].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())
+
+
+def stop_collecting(plan: Plan) -> None:
+    """End the collector, if it runs."""
+    from lab.kernel.processes import stop_all
+
+    stop_all(plan.namespaces, _ARGUMENTS)
+
+
+def resume(record: Record, plan: Plan, up_since_s: float, notice: Callable[[str], None]) -> None:
+    """Start it anew if somebody has ended it, and tell since when samples are missing. The caller holds the lock."""
+    from lab.kernel.processes import running
+
+    if running(plan.namespaces, _ARGUMENTS):
+        return
+    last_s = max((sample.at_s for sample in read(record.path)), default=up_since_s)
+    start_collecting(record, plan)
+    notice(
+        f"the process that takes lab {record.lab}'s samples had ended, and runs again; numbers are missing since "
+        f"{time.strftime('%H:%M:%S', time.localtime(last_s))}, and what has come meanwhile counts as of now"
+    )
 
 
 if __name__ == "__main__":

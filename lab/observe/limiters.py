@@ -1,21 +1,19 @@
-"""Takes readings of limiters from the kernel's sets and counters."""
+"""Limiters read from the kernel: how much each holds, and which connections hold its slots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address
-from itertools import groupby
 from struct import Struct
 
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import Namespaces
-from lab.observe.readings import FirstRefusal, Reading
+from lab.observe.readings import Reading
+from lab.observe.sampling import sample_slots
 from lab.slots.limiter import Limiter
-from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S
 
 __all__ = ["held_destinations", "held_sources", "read"]
 
-_MS_PER_S = 1000
 _SOURCE = Struct("!4sH")
 """The head of a set's key: source address and source port."""
 _DESTINATION = Struct("!8x4s")
@@ -23,52 +21,9 @@ _DESTINATION = Struct("!8x4s")
 
 
 def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
-    """Read limiters, those of a namespace together."""
-    return tuple(
-        reading
-        for name, group in groupby(limiters, key=lambda each: each.namespace)
-        for reading in namespaces[name].run(_read_here, tuple(group))
-    )
-
-
-def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
-    """Runs inside the namespace of these limiters."""
-    table = limiters[0].table
-    counters = nftables.counters(table)
-    first = _first_refusal(limiters[0])
-    return [
-        Reading(
-            limiter,
-            nftables.set_size(table, limiter.slots),
-            counters[limiter.refused_packets].packets,
-            counters[limiter.refused_connections].packets,
-            first,
-            appeared=_has_appeared(limiter),
-        )
-        if limiter.refused_packets in counters
-        else Reading(limiter, 0, 0, 0, None)  # an Elastic IP that `lab up` has taken away meanwhile
-        for limiter in limiters
-    ]
-
-
-def _has_appeared(limiter: Limiter) -> bool:
-    """An ENI that was asked for is there when the kernel has let its lag expire."""
-    if limiter.asked is None or limiter.growing is None:
-        return True
-    return _holds_any(limiter.table, limiter.asked) and not _holds_any(limiter.table, limiter.growing)
-
-
-def _holds_any(table: str, name: str) -> bool:
-    """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
-    return any(True for _ in nftables.elements(table, name))
-
-
-def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
-    for element in nftables.elements(limiter.table, limiter.first_refused):
-        age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
-        source, port = _SOURCE.unpack_from(element.key)
-        return FirstRefusal(age_s, IPv4Address(source), port)
-    return None
+    """Readings of these limiters, from one sample of their nodes; FileNotFoundError when one of those is gone."""
+    wanted = tuple(limiters)
+    return sample_slots(namespaces, wanted).readings(wanted)
 
 
 def held_sources(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozenset[tuple[IPv4Address, int]]:
@@ -78,7 +33,7 @@ def held_sources(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozens
 
 def _sources(limiter: Limiter) -> list[tuple[IPv4Address, int]]:
     """Runs inside the limiter's namespace."""
-    keys = (each.key for each in nftables.elements(limiter.table, limiter.slots))
+    keys = (element.key for element in nftables.elements(limiter.table, limiter.slots))
     return [(IPv4Address(source), port) for source, port in map(_SOURCE.unpack_from, keys)]
 
 
@@ -89,5 +44,5 @@ def held_destinations(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tu
 
 def _destinations(limiter: Limiter) -> list[IPv4Address]:
     """Runs inside the limiter's namespace."""
-    keys = (each.key for each in nftables.elements(limiter.table, limiter.slots))
+    keys = (element.key for element in nftables.elements(limiter.table, limiter.slots))
     return [IPv4Address(address) for (address,) in map(_DESTINATION.unpack_from, keys)]

@@ -1,4 +1,4 @@
-"""A reading: what one limiter holds and has refused, at one moment. Values only; `lab.observe.limiters` takes them."""
+"""A reading: what a sample says of one limiter. Values only; `Sample.readings` makes them."""
 
 from __future__ import annotations
 

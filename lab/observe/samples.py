@@ -1,32 +1,27 @@
 """A sample: what the kernel says of every NAT node at one moment. Values only; `lab.observe.sampling` takes them.
 
-All counts run from the node's making and only ever grow, so the difference of two samples is what happened between
-them. What holds a slot and what is active are the state at that moment.
+It is all that is read of slots, counters and connections: readings of limiters, metrics and the levels of a screen are
+made from it. All counts run from the node's making and only ever grow, so the difference of two samples is what
+happened between them. What holds a slot and what is active are the state at that moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 import json
 import math
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from lab.kernel.interfaces import InterfaceCount
+from lab.observe.readings import FirstRefusal, Reading
 from lab.slots import counters as counting
+from lab.slots.limiter import Limiter
 
-__all__ = ["NodeSample", "Sample", "Traffic"]
+__all__ = ["InterfaceCount", "NodeSample", "Sample"]
 
 _MORE_THAN_ANYTHING = 1 << 80
 """The kernel's counters have 64 bits."""
-
-
-class Traffic(NamedTuple):
-    """What an interface has received and sent: packets, and bytes of them from the IP header on."""
-
-    packets_in: int
-    bytes_in: int
-    packets_out: int
-    bytes_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +34,26 @@ class NodeSample:
     """Slot set → connections that hold one of its slots; what is not there is 0."""
     active: int
     """TCP connections that are established, neither closed nor fallen idle."""
-    inner: Traffic
+    inner: InterfaceCount
     """At the clients' side: of a NAT gateway the VPC's."""
-    outer: Traffic
+    outer: InterfaceCount
     """At the servers' side."""
+    first_refusal: FirstRefusal | None = field(default=None, compare=False)
+    """The first connection refused since the node last forgot, where that was read; a history does not keep it."""
+    absent: frozenset[str] = field(default=frozenset(), compare=False)
+    """Slot sets of ENIs that are not there yet, where that was read; a history does not keep it."""
+    entries: int | None = field(default=None, compare=False)
+    """Conntrack entries, where they were counted; a history does not keep it."""
+
+    @property
+    def admitted(self) -> int:
+        """TCP connections whose initial SYN was let in; what was refused is not among them."""
+        return self.counters.get(counting.ADMITTED, 0)
+
+    @property
+    def resets_sent(self) -> int:
+        """Packets from the inner side that were answered with an RST, because their connection was forgotten."""
+        return self.counters.get(counting.RESETS_SENT, 0)
 
     @property
     def attempted(self) -> int:
@@ -51,7 +62,7 @@ class NodeSample:
         Where one limit is for both protocols, as in an ENI, refused flows over UDP are among them.
         """
         refused = self._refused(counting.REFUSED_CONNECTIONS, but="_udp")
-        return self.counters.get(counting.ADMITTED, 0) - self.counters.get(counting.ADMITTED_LATE, 0) + refused
+        return self.admitted - self.counters.get(counting.ADMITTED_LATE, 0) + refused
 
     @property
     def established(self) -> int:
@@ -65,7 +76,10 @@ class NodeSample:
 
     @property
     def idle_timeouts(self) -> int:
-        """Those of them that were forgotten after the idle timeout."""
+        """Those of them that were forgotten after the idle timeout.
+
+        Exact while nothing is opened or closed as it is read; less, by no more than what was, otherwise.
+        """
         return self.established - self.closed - self.active
 
     @property
@@ -100,7 +114,24 @@ class Sample:
     at_s: float
     """Unix time."""
     nodes: Mapping[str, NodeSample]
-    """By the node's name."""
+    """By the node's name; a node that is gone is left out."""
+
+    def readings(self, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
+        """What each of these limiters holds and has refused; nothing where its node or its slot set is gone."""
+        return tuple(self._reading(limiter) for limiter in limiters)
+
+    def _reading(self, limiter: Limiter) -> Reading:
+        node = self.nodes.get(limiter.place)
+        if node is None or limiter.refused_packets not in node.counters:
+            return Reading(limiter, 0, 0, 0, None)
+        return Reading(
+            limiter,
+            node.held.get(limiter.slots, 0),
+            node.counters[limiter.refused_packets],
+            node.counters[limiter.refused_connections],
+            node.first_refusal,
+            appeared=limiter.slots not in node.absent,
+        )
 
     def to_json(self) -> str:
         """One line."""
@@ -135,4 +166,4 @@ def _node(counters: dict[str, int], held: dict[str, int], active: int, inner: An
     total = sum(counters.values()) + sum(held.values()) + active + sum(inner) + sum(outer)
     if not isinstance(total, int) or total >= _MORE_THAN_ANYTHING:
         raise TypeError(total)
-    return NodeSample(counters, held, active, Traffic(*inner), Traffic(*outer))
+    return NodeSample(counters, held, active, InterfaceCount(*inner), InterfaceCount(*outer))

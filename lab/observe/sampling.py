@@ -14,18 +14,24 @@ those that have just fallen idle count as active. A sampler's first sample has r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address
+from struct import Struct
 import time
 
 from lab.kernel.interfaces import InterfaceCount, interface_counts
 from lab.kernel.netfilter import conntrack, nftables
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.kernel.netns import Namespaces
+from lab.observe.readings import FirstRefusal
+from lab.observe.samples import NodeSample, Sample
 from lab.slots import counters as counting
 from lab.slots.counters import NatNode
+from lab.slots.limiter import Limiter
 
-__all__ = ["Sampler", "Visit"]
+__all__ = ["Sampler", "Visit", "sample_now", "sample_slots"]
 
 _SHARE_OF_TIME = 0.02
 """What reading lists may take, at most, once each has been read."""
@@ -34,6 +40,9 @@ _MOMENTS = 16
 _NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED)
 """Sets that hold something else."""
 _NOTHING = InterfaceCount(0, 0, 0, 0)
+_MS_PER_S = 1000
+_SOURCE = Struct("!4sH")
+"""The head of a set's key: source address and source port."""
 
 Visit = Callable[[str, Callable[[], NodeSample]], NodeSample]
 """Calls a function inside the namespace of that name; FileNotFoundError when it is gone."""
@@ -47,35 +56,104 @@ class Sampler:
     ) -> None:
         """With `slots_only` no list is ever read, what has fallen idle counts as active, and no packets are counted."""
         self._pause = _Pause(now)
-        self._nodes = tuple((each, None if slots_only else _IdleTimeouts(each, self._pause)) for each in nodes)
+        self._nodes = tuple((node, None if slots_only else _IdleTimeouts(node, self._pause)) for node in nodes)
 
     def take(self, visit: Visit) -> Sample:
         """A sample now; nodes that `lab up` has taken away meanwhile are left out."""
         at_s = time.time()
         self._pause.look()
-        found = {}
+        nodes = {}
         for node, idle in self._nodes:
             with suppress(FileNotFoundError, KeyError):  # its namespace is gone, or its table
-                found[node.node] = visit(node.namespace, partial(_take_here, node, idle))
-        return Sample(at_s, found)
+                take_here = partial(_slots_here, node.table) if idle is None else partial(_all_here, node, idle)
+                nodes[node.node] = visit(node.namespace, take_here)
+        return Sample(at_s, nodes)
 
 
-def _take_here(node: NatNode, idle: _IdleTimeouts | None) -> NodeSample:
-    """Runs inside the node's namespace."""
-    counters = {name: each.packets for name, each in nftables.counters(node.table).items()}
-    established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
-    held = {name: n for name, n in nftables.set_sizes(node.table).items() if name not in _NO_CONNECTIONS}
-    if idle is None:
-        return NodeSample(counters, held, established - closed, Traffic(*_NOTHING), Traffic(*_NOTHING))
-    interfaces, drops = interface_counts(), conntrack.drops()
+def sample_now(nodes: Iterable[NatNode]) -> Sample:
+    """A sample of these nodes now, by a process that lives in none of the lab's namespaces."""
+    with Namespaces() as namespaces:
+        return Sampler(nodes).take(namespaces.call)
+
+
+def sample_slots(namespaces: Namespaces, limiters: Iterable[Limiter], *, entries: bool = False) -> Sample:
+    """What the nodes of these limiters hold and have refused, who was refused first, and which ENIs are not there yet.
+
+    Other slot sets of these nodes are left out, packets are not counted, and no list of connections is read unless
+    conntrack `entries` are asked for.
+    FileNotFoundError when a node's namespace is gone; a node whose table is gone is left out.
+    """
+    places: dict[tuple[str, str, str], list[Limiter]] = {}
+    for limiter in limiters:
+        places.setdefault((limiter.place, limiter.namespace, limiter.table), []).append(limiter)
+    at_s, nodes = time.time(), {}
+    for (node, namespace, table), there in places.items():
+        with suppress(KeyError):
+            nodes[node] = namespaces.call(namespace, partial(_slots_here, table, there, entries=entries))
+    return Sample(at_s, nodes)
+
+
+def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool = False) -> NodeSample:
+    """Runs inside the node's namespace; KeyError when it has no such table."""
+    tracked = conntrack.tracked() if entries else None  # first: reading the list ends what has expired
+    counters = {name: counter.packets for name, counter in nftables.counters(table).items()}
     return NodeSample(
-        counters=counters | {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all},
-        held=held,
-        # A connection that came and went while counters were read is perhaps only in the second of them.
-        active=max(0, established - closed - idle.look(established, closed)),
-        inner=Traffic(*interfaces.get(node.inner, _NOTHING)),
-        outer=Traffic(*interfaces.get(node.outer, _NOTHING)),
+        counters,
+        held=_held_by(limiters, counters) if limiters else _held_in(table),
+        active=counters[counting.ESTABLISHED] - counters[counting.CLOSED],
+        inner=_NOTHING,
+        outer=_NOTHING,
+        first_refusal=_first_refusal(limiters[0]) if limiters else None,
+        absent=frozenset(limiter.slots for limiter in limiters if _is_absent(limiter)),
+        entries=tracked,
     )
+
+
+def _all_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
+    """Runs inside the node's namespace; KeyError when it has no such table."""
+    slots = _slots_here(node.table)
+    interfaces, drops = interface_counts(), conntrack.drops()
+    tracked = {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all}
+    return replace(
+        slots,
+        counters={**slots.counters, **tracked},
+        # A connection that came and went while counters were read is perhaps only in the second of them.
+        active=max(0, slots.active - idle.look(slots.established, slots.closed)),
+        inner=interfaces.get(node.inner, _NOTHING),
+        outer=interfaces.get(node.outer, _NOTHING),
+    )
+
+
+def _held_in(table: str) -> dict[str, int]:
+    return {name: n for name, n in nftables.set_sizes(table).items() if name not in _NO_CONNECTIONS}
+
+
+def _held_by(limiters: Sequence[Limiter], counters: Mapping[str, int]) -> dict[str, int]:
+    """Only of these limiters, which takes half the time; one whose counters are gone has no slot set any more."""
+    there = (limiter for limiter in limiters if limiter.refused_packets in counters)
+    return {limiter.slots: nftables.set_size(limiter.table, limiter.slots) for limiter in there}
+
+
+def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
+    from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S  # noqa: PLC0415  # the collector starts without rulesets
+
+    for element in nftables.elements(limiter.table, limiter.first_refused):
+        age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
+        source, port = _SOURCE.unpack_from(element.key)
+        return FirstRefusal(age_s, IPv4Address(source), port)
+    return None
+
+
+def _is_absent(limiter: Limiter) -> bool:
+    """An ENI that was asked for is there when the kernel has let its lag expire."""
+    if limiter.asked is None or limiter.growing is None:
+        return False
+    return not _holds_any(limiter.table, limiter.asked) or _holds_any(limiter.table, limiter.growing)
+
+
+def _holds_any(table: str, name: str) -> bool:
+    """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
+    return any(True for _ in nftables.elements(table, name))
 
 
 class _Pause:

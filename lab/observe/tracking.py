@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
-from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netfilter import conntrack
 from lab.kernel.netns import Namespaces
+from lab.observe.sampling import sample_slots
 from lab.slots.limiter import Limiter
 
 __all__ = ["Tracking", "ports_not_found", "track"]
@@ -29,26 +29,21 @@ class Tracking:
 
 
 def track(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Tracking, ...]:
-    """Both counts of each node; `limiters` are all of these nodes, node by node.
+    """Both counts of each node; `limiters` are all of these nodes.
 
     ENIs that appear beside another are counted with it: conntrack counts by namespace.
     """
-    found = []
-    for (node, namespace), group in groupby(limiters, key=lambda each: (each.place, each.namespace)):
-        slots, entries = namespaces[namespace].run(_count_here, tuple(group))
-        found.append(Tracking(node, slots, entries))
-    return tuple(found)
+    wanted = tuple(limiters)
+    sample = sample_slots(namespaces, wanted, entries=True)
+    slots = Counter[str]()
+    for reading in sample.readings(wanted):
+        slots[reading.limiter.place] += reading.in_use
+    return tuple(Tracking(name, slots[name], node.entries or 0) for name, node in sample.nodes.items())
 
 
 def ports_not_found(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Counter[str]:
     """Kind of node → packets so far for which the kernel's port search found nothing in these limiters' nodes."""
-    found: Counter[str] = Counter()
-    for kind, namespace in {(each.kind, each.namespace) for each in limiters}:
-        found[kind] += namespaces[namespace].run(conntrack.drops).ports_not_found
-    return found
-
-
-def _count_here(limiters: Iterable[Limiter]) -> tuple[int, int]:
-    """Runs inside the node's namespace."""
-    entries = conntrack.tracked()
-    return sum(nftables.set_size(each.table, each.slots) for each in limiters), entries
+    packets = Counter[str]()
+    for kind, namespace in {(limiter.kind, limiter.namespace) for limiter in limiters}:
+        packets[kind] += namespaces[namespace].run(conntrack.drops).ports_not_found
+    return packets

@@ -18,7 +18,7 @@ from lab.burst.load import Load
 from lab.burst.result import SCHEMA as RESULT_SCHEMA
 from lab.burst.result import BurstResult
 from lab.errors import LabError, UsageError
-from lab.observe.samples import Sample, Traffic
+from lab.observe.samples import InterfaceCount, Sample
 from lab.runs.commands import TOPOLOGY_FILE
 from lab.runs.run import Environment, Run
 from lab.schema.faults import dotted
@@ -39,7 +39,7 @@ _LATEST_S = 253_402_300_800.0
 _LONGEST_S = 30 * 86_400.0
 """A run; a figure of a thousand years, for one damaged number, would never be drawn."""
 
-_NODE_SAMPLE = tuple[dict[str, int], dict[str, int], int, Traffic, Traffic]
+_NODE_SAMPLE = tuple[dict[str, int], dict[str, int], int, InterfaceCount, InterfaceCount]
 _SAMPLE_LINE = tuple[float, dict[str, _NODE_SAMPLE]]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import re
 import shutil
 import stat
+from typing import Any
 
 from lab.errors import UsageError
 from lab.kernel.invoker import User, as_invoker, invoker
@@ -43,6 +44,24 @@ class Recorded:
     def id(self) -> str:
         """Its directory's name."""
         return self.path.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Its part of the document of `lab runs --json`; of one that cannot be read, no more than why."""
+        document: dict[str, Any] = {"id": self.id, "path": str(self.path), "fault": self.fault}
+        if self.run is None:
+            return document
+        run, result = self.run, self.run.result
+        return document | {
+            "began_s": run.began_s,
+            "lab": result.lab,
+            "topology": run.topology.name,
+            "offered": result.offered,
+            "established": result.tcp.established,
+            "timed_out": result.tcp.timed_out,
+            "drop_threshold": result.drop_threshold,
+            "bottleneck": result.bottleneck,
+            "commands": list(run.commands),
+        }
 
 
 def default_directory() -> Path:

@@ -18,7 +18,7 @@ from lab.topology.model import Topology
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["load", "load_text"]
+__all__ = ["load", "load_text", "text_of"]
 
 START = Place(1, 1)
 WANTED = "a topology is a mapping that opens with `version: 1` and `name:`"
@@ -28,6 +28,11 @@ YAML_FIRST = "until this is YAML, nothing else in the file is checked"
 
 def load(path: str | PathLike[str]) -> Topology:
     """The topology in a file; raises `TopologyError` with all faults at once."""
+    return load_text(text_of(path), str(path))
+
+
+def text_of(path: str | PathLike[str]) -> str:
+    """The text of a topology file, which is UTF-8; TopologyError when it cannot be read or is not."""
     name = str(path)
     try:
         content = FilePath(path).read_bytes()
@@ -35,10 +40,9 @@ def load(path: str | PathLike[str]) -> Topology:
         reason = getattr(error, "strerror", None) or str(error)
         raise _error(name, START, "file", f"cannot be read: {reason}; give the path of a topology file") from None
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise _error(name, _place_of_byte(content, error.start), "file", _not_utf_8(content, error)) from None
-    return load_text(text, name)
 
 
 def load_text(text: str, name: str = "topology.yaml") -> Topology:

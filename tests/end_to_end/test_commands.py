@@ -19,6 +19,7 @@ from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import LAB, Ended, environment, run_lab
 from tests.support.labs import eventually, slots
+from tests.support.loaded import IMPORT_TIMES, beyond
 from tests.support.machine import NETNS, RUN_LAB, ip, left_of, require_machine
 
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
@@ -89,6 +90,20 @@ def test_up_list_status_down_for_people(small_file: SmallFile, lab_name: str) ->
     assert re.search(r"^eni-private +Hyperplane ENI +10\.0\.1\.4 *$", status.stdout, re.MULTILINE)
     down = run_lab("down", "--lab", lab_name, TERM="xterm-256color")
     assert all(is_plain(each) and each.status == 0 and not each.stderr for each in (up, again, listing, status, down))
+
+
+def test_a_command_loads_what_it_needs(small_file: SmallFile, lab_name: str) -> None:
+    """Of a lab that is up as well: neither numpy nor the topology's models, and netlink only where a lab ends."""
+    run_lab("up", small_file(), "--name", lab_name)
+    commands = (
+        ("list",),
+        ("exec", "--lab", lab_name, "cache", "--", "true"),
+        ("status", "--lab", lab_name),
+        ("down", "--lab", lab_name),
+    )
+    for command in commands:
+        done = run_lab(*command, through=IMPORT_TIMES)
+        assert (done.status, beyond(command[0], done.stderr)) == (0, []), command
 
 
 def test_status_for_programs(lab: Run, tiny: Lab) -> None:

@@ -558,6 +558,40 @@ def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: P
     assert int(setting.read_text()) == found
 
 
+def test_a_dry_run_says_what_up_then_does(lab_name: str, write: Write, clients: MakeClients) -> None:
+    """Of a lab that is up the change, in the lines of the real one, with what breaks; until then nothing changes."""
+    lab = Lab.up(write(), name=lab_name)
+    ours = clients(lab)
+    sample = [ours.tcp(timeout_s=0.5) for _ in range(8)]
+    before, plan = network_of(lab), lab.plan
+    path = write(eni=5, eips=2, servers=STORE)
+    dry, dry_document = (run_lab("up", path, "--name", lab_name, "--dry-run", *more) for more in ((), ("--json",)))
+    assert (dry.status, dry_document.status) == (0, 0)
+    assert (network_of(lab), Lab.find(lab_name).plan) == (before, plan)
+    assert all(answers(each) for each in sample)
+
+    done = run_lab("up", path, "--name", lab_name, "--disruptive")
+    assert dry.stdout.splitlines() == [f"lab {lab_name} would converge", *done.stdout.splitlines()[1:]]
+    assert "  ~ eni-private-a: 20 → 5 connections" in done.stdout.splitlines()
+    breaks = "eni-private-a: the limit of its connections would be 5: 8 connections held"
+    assert (dry.stderr, done.stderr) == (f"would break: {breaks}\n", f"broken: {breaks}\n")
+    document = dry_document.json
+    assert [f"  {line}" for line in document["changes"]] == done.stdout.splitlines()[1:]
+    assert (document["changed"], document["added"], document["broken"][0]["connections"]) == (True, ["srv-store"], 8)
+
+    again = run_lab("up", path, "--name", lab_name, "--dry-run")
+    assert again == (0, f"lab {lab_name} is up already, just as {path} has it\n", "")
+
+
+def test_what_is_recorded_is_what_was_loaded(lab_name: str, write: Write) -> None:
+    """To the letter, in whatever locale: a topology file is UTF-8."""
+    path = write()
+    path.write_bytes("# für Köln\r\n".encode() + path.read_bytes())
+    done = run_lab("up", path, "--name", lab_name, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.status == 0, done.stderr
+    assert Lab.find(lab_name).topology_text == path.read_bytes().decode()
+
+
 def test_what_is_said(lab_name: str, write: Write) -> None:
     """A change in a few lines, and nothing for none."""
     Lab.up(write(), name=lab_name)

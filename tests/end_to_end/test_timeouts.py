@@ -110,6 +110,11 @@ def request(client: socket.socket) -> bytes:
     return client.recv(1000)
 
 
+def idle_timeouts(lab: Lab) -> dict[str, int]:
+    """NAT node → connections that it has forgotten after the idle timeout."""
+    return {name: node.idle_timeouts for name, node in lab.sample().nodes.items()}
+
+
 # ── Idle ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -119,13 +124,14 @@ def test_a_nat_gateway_forgets_idle_connections(
     """IdleTimeoutCount rises by the connections that are idle, no FIN is sent, and who goes on gets an RST."""
     lab = shown("idle_timeout", {"idle_timeout: 5s": "idle_timeout: 2s"})
     lab.burst(40, connect_timeout_s=1)  # all closed in the end
-    assert lab.idle_timeouts() == {ENI: 0, NAT: 0}
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 0}
     lab.burst(150, connect_timeout_s=1, leave_open=True)
     client = clients(lab).tcp()
     assert request(client).startswith(b"HTTP/1.1 200")
     at_server, at_client = tap(lab, "cache"), tap(lab, "checkout")
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 0}
     assert eventually(lambda: slots(lab, NAT) == 0)
-    assert lab.idle_timeouts() == {ENI: 0, NAT: 151}
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 151}
     assert slots(lab, ENI) == 151
     assert at_server.flags() == at_client.flags() == []
     with pytest.raises(ConnectionResetError):
@@ -133,9 +139,10 @@ def test_a_nat_gateway_forgets_idle_connections(
     assert at_server.flags() == []
     assert [each & (FIN | RST) for each in at_client.flags()] == [0, RST]
     assert eventually(lambda: slots(lab, ENI) == 150)
-    assert lab.idle_timeouts() == {ENI: 0, NAT: 151}
-    assert run_lab("status", "--lab", lab.name, "--json").json["idle_timeouts"] == lab.idle_timeouts()
-    eni, nat = lab.connection_counts()
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 151}
+    assert run_lab("status", "--lab", lab.name, "--json").json["idle_timeouts"] == idle_timeouts(lab)
+    nodes = lab.sample().nodes
+    eni, nat = nodes[ENI], nodes[NAT]
     assert (eni.admitted, eni.established, eni.closed, eni.active, eni.resets_sent) == (191, 191, 41, 150, 0)
     assert (nat.admitted, nat.established, nat.closed, nat.active, nat.resets_sent) == (191, 191, 40, 0, 1)
 
@@ -153,14 +160,14 @@ def test_an_eni_forgets_idle_connections(
         lab.burst(30, connect_timeout_s=1, leave_open=True)
         at_server = tap(lab, "cache")
         assert eventually(lambda: slots(lab, ENI) == 0)
-        assert lab.idle_timeouts() == {ENI: 31, NAT: 0}
+        assert idle_timeouts(lab) == {ENI: 31, NAT: 0}
         with server:
             server.sendall(b"are you there?")
             assert not eventually(lambda: bool(server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)), within_s=0.5)
         with pytest.raises(ConnectionResetError):
             request(client)
     assert not any(each & RST for each in at_server.flags())
-    assert lab.idle_timeouts() == {ENI: 31, NAT: 0}
+    assert idle_timeouts(lab) == {ENI: 31, NAT: 0}
 
 
 def test_keep_alive(small: Small, clients: MakeClients) -> None:
@@ -177,8 +184,9 @@ def test_keep_alive(small: Small, clients: MakeClients) -> None:
         seldom.recv(1)
     assert request(often).startswith(b"HTTP/1.1 200")
     # Both nodes have the same timeout; the ENI answers first, and nothing more reaches the NAT gateway.
-    assert lab.idle_timeouts() == {"eni-private": 1, NAT: 1}
-    assert [each.resets_sent for each in lab.connection_counts()] == [1, 0]
+    assert idle_timeouts(lab) == {"eni-private": 1, NAT: 1}
+    nodes = lab.sample().nodes
+    assert [nodes[name].resets_sent for name in ("eni-private", NAT)] == [1, 0]
 
 
 @pytest.mark.parametrize("engine", ["packet", "socket", "scapy"])
@@ -188,7 +196,7 @@ def test_a_client_that_takes_an_idle_connection_again(shown: Shown, engine: Engi
     result = lab.burst(2, engine=engine, rate_per_s=0.5, reuse=True, duration_s=0.1, hold_s=9)
     assert (result.tcp.attempted, result.tcp.reset) == (1, 1)
     assert (result.requests.sent, result.requests.answered) == (2, 1)
-    assert lab.idle_timeouts() == {ENI: 0, NAT: 1}
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 1}
 
 
 def test_what_is_closed_or_never_open_is_not_idle(small: Small, clients: MakeClients) -> None:
@@ -206,7 +214,8 @@ def test_what_is_closed_or_never_open_is_not_idle(small: Small, clients: MakeCli
         from_fleet.tcp(timeout_s=0.5)
     from_fleet.open[-1].close()
     assert eventually(lambda: slots(lab, "eni-private") == slots(lab, NAT) == 0)
-    eni, nat = lab.connection_counts()
+    nodes = lab.sample().nodes
+    eni, nat = nodes["eni-private"], nodes[NAT]
     assert (eni.admitted, eni.established, eni.closed, eni.idle_timeouts) == (4, 2, 2, 0)
     assert (nat.admitted, nat.established, nat.closed, nat.idle_timeouts) == (4, 2, 2, 0)
 
@@ -256,4 +265,4 @@ def test_a_port_hold_makes_the_next_burst_wait(shown: Shown) -> None:
     assert second.disagreements == ()
     assert eventually(lambda: slots(lab, NAT) == 0)
     assert lab.burst(300, connect_timeout_s=0.9).tcp.established == 300
-    assert lab.idle_timeouts() == {ENI: 0, NAT: 0}
+    assert idle_timeouts(lab) == {ENI: 0, NAT: 0}

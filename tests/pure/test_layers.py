@@ -25,9 +25,8 @@ LAYERS = (
     {"lab.observe", "lab.impair", "lab.capture", "lab.capacity"},
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
     {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
-    {"lab.lab"},  # the API
-    {"lab.report", "lab.pytest_plugin", "lab"},  # pages of it; the doors for Python
-    {"lab.cli"},  # the command line: no room knows it
+    {"lab.lab", "lab.report"},  # the API, which delegates to all of them; pages of it
+    {"lab.pytest_plugin", "lab", "lab.cli"},  # the doors: Python's and the command line
 )
 """From the bottom up; a room imports itself and rooms of lower layers."""
 
@@ -48,6 +47,9 @@ SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "parts"
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
+
+ABOUT_THE_USER = "lab.kernel.invoker"
+"""All that the command line knows of `lab.kernel`: whose files it writes."""
 
 SPEAK_NETLINK = {"lab.kernel", "lab.impair"}
 
@@ -136,6 +138,8 @@ def import_faults(module: str, each: Import) -> Iterator[str]:
         yield "the lab knows specs, results and fleets of traffic"
     if kind_of(module) and kind_of(target) not in (None, kind_of(module)) and not target.endswith(".model"):
         yield "node kinds do not know each other"
+    if within(module, "lab.cli") and within(target, "lab.kernel") and target != ABOUT_THE_USER:
+        yield "the command line has no kernel I/O of its own: it calls Lab"
     yield from _library_faults(module, each)
 
 
@@ -214,6 +218,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.nodes.vpc.plan", "from lab.nodes import fleet", "node kinds do not know each other"),
         ("lab.nodes.vpc.plan", "from lab.nodes.fleet import plan", "node kinds do not know each other"),
         ("lab.burst", "from pyroute2 import IPRoute", "only rooms that change the kernel"),
+        ("lab.cli.why", "def f():\n    from lab.kernel.netns import Namespaces", "no kernel I/O of its own"),
         ("lab.burst", "from traffic.clients import client", "the lab knows specs"),
         ("lab.burst", "import traffic", "the lab knows specs"),
         ("lab.burst", "def f():\n    import typer", "only lab.cli may load it"),
@@ -246,6 +251,7 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.burst.ports", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
         ("lab.watch.screen", "from rich.text import Text"),
+        ("lab.cli.report", "from lab.kernel.invoker import as_invoker"),
         ("traffic.engines.scapy.codec", "def f():\n    from scapy.packet import Raw"),
     ],
 )

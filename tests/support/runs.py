@@ -9,7 +9,7 @@ from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis.explanation import Explanation, of_run
 from lab.nodes.build import build
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.runs import Environment, Run
 from lab.runs.commands import commands
 from lab.topology import load_text, scaled
@@ -33,7 +33,7 @@ ENVIRONMENT = Environment(
 
 def sample(at_s: float, held: int = 0, refused: int = 0, node: str = "natgw") -> Sample:
     """One NAT node that holds so many connections, and has refused so many packets."""
-    passed = Traffic(held, held * 60, held, held * 60)
+    passed = InterfaceCount(held, held * 60, held, held * 60)
     counters = {"connections_admitted": held, "refused_packets_eip1_cache_tcp": refused}
     return Sample(at_s, {node: NodeSample({name: n for name, n in counters.items() if n}, {}, held, passed, passed)})
 

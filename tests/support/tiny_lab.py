@@ -7,9 +7,10 @@ from ipaddress import IPv4Address
 
 from lab.diagnosis.explanation import Explanation, LabNow, of_lab
 from lab.impair.faults import Impairment
+from lab.kernel.interfaces import InterfaceCount
 from lab.nodes.build import build
 from lab.observe.readings import FirstRefusal, Reading
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import NodeSample, Sample
 from lab.plan.objects import Plan
 from lab.slots.counters import ADMITTED, CLOSED, ESTABLISHED
 from lab.slots.limiter import Limiter
@@ -38,8 +39,8 @@ def sample(at_s: float, packets: dict[str, int] | None = None, held: dict[str, i
             {**counters, CLOSED: 2},
             {first.slots: (held or {}).get(node.node, 0)},
             5,
-            Traffic(8, 0, 0, 0),
-            Traffic(0, 0, 6, 0),
+            InterfaceCount(8, 0, 0, 0),
+            InterfaceCount(0, 0, 6, 0),
         )
     return Sample(at_s, nodes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.graph import draw
 from lab.nodes.build import build
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.plan.objects import Plan
 from lab.slots import counters as counting
 from lab.topology import Topology
@@ -18,7 +18,7 @@ _AT_S = 1_795_342_325.0
 
 def sample(plan: Plan, at_s: float, held: dict[tuple[str, str], int], **counters: dict[str, int]) -> Sample:
     """What NAT nodes say at one moment: (node, slot set) → held, node → counters."""
-    nothing = Traffic(0, 0, 0, 0)
+    nothing = InterfaceCount(0, 0, 0, 0)
     nodes = {}
     for each in plan.nat_nodes:
         mine = {slots: n for (node, slots), n in held.items() if node == each.node}

@@ -1,6 +1,6 @@
 """The netlink codec of everything that netfilter answers: requests, the messages of an answer, their attributes.
 
-nf_tables, connection tracking and packet logging share one frame (linux/netfilter/nfnetlink.h): a netlink header, a
+nf_tables, connection tracking and packet logging share one frame (linux/netfilter/nftables.h): a netlink header, a
 family header, then attributes, which may hold attributes. A socket belongs to the namespace in which it was opened, so
 these functions are called inside one (`NamespaceThread.run`).
 
@@ -47,7 +47,7 @@ _RECEIVE_BYTES = 1 << 18
 
 
 class Subsystem(IntEnum):
-    """Who is asked (NFNL_SUBSYS_*, linux/netfilter/nfnetlink.h)."""
+    """Who is asked (NFNL_SUBSYS_*, linux/netfilter/nftables.h)."""
 
     CONNTRACK = 1
     LOG = 4

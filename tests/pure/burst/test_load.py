@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lab.burst.load import Load, Ramp
+from lab.burst.run import WatchedLoad
 from lab.errors import UsageError
-from lab.lab import Lab
 from tests.support.cli import Run
 from traffic.spec import Arrivals, Growth
 
@@ -121,7 +121,7 @@ def test_python_has_the_same_refusals() -> None:
 
 def test_options_are_the_fields() -> None:
     """`Lab.burst` takes every field of a load but the first, with the same types."""
-    taken = signature(Lab.burst).parameters
+    taken = signature(WatchedLoad).parameters
     for option in fields(Load)[1:]:
         assert (taken[option.name].default, taken[option.name].annotation) == (option.default, option.type)
 

@@ -10,9 +10,10 @@ from lab.burst.load import Load
 from lab.diagnosis.explanation import LabNow, of_lab
 from lab.diagnosis.verdict import judge
 from lab.impair.faults import Faults, Impairment
+from lab.kernel.interfaces import InterfaceCount
 from lab.nodes.build import build
 from lab.observe.readings import FirstRefusal, Reading
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import NodeSample, Sample
 from lab.plan import Plan
 from lab.slots.counters import ACTIVE
 from tests.support.bursts import burst_result, seen
@@ -21,7 +22,7 @@ from tests.support.tiny_lab import NOW_S, PLAN, explained, limiters, reading, sa
 from tests.support.topologies import shipped
 from traffic.spec import Protocol
 
-NO_TRAFFIC = Traffic(0, 0, 0, 0)
+NO_TRAFFIC = InterfaceCount(0, 0, 0, 0)
 
 
 def test_the_first_to_refuse_is_the_headline() -> None:

@@ -20,7 +20,7 @@ from lab.metrics.cloudwatch import get_metric_data
 from lab.metrics.exposition import Observation, serve
 from lab.metrics.numbers import COUNTS, LEVELS, PEAKS
 from lab.observe.history import History, read
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from tests.support.cli import Run
@@ -30,7 +30,7 @@ AT_S = 1_795_341_780.0
 """A full minute: 10:03."""
 NAT = NatNode("natgw", "nat_gateway", "lab-x-natgw", "nat_gateway", "vpc", "inet", 350)
 ENI = NatNode("eni-private-a", "hyperplane_eni", "lab-x-eni-private-a", "hyperplane_eni", "svc", "vpc", 350)
-NO_TRAFFIC = Traffic(0, 0, 0, 0)
+NO_TRAFFIC = InterfaceCount(0, 0, 0, 0)
 
 
 def limiter(at: NatNode, slots: str, limit: int, **more: Any) -> Limiter:
@@ -54,8 +54,8 @@ def nat(
     counters: Mapping[str, int] | None = None,
     *,
     active: int = 0,
-    inner: Traffic = NO_TRAFFIC,
-    outer: Traffic = NO_TRAFFIC,
+    inner: InterfaceCount = NO_TRAFFIC,
+    outer: InterfaceCount = NO_TRAFFIC,
     **more: int,
 ) -> Sample:
     """The NAT gateway at so many seconds after 10:03."""
@@ -177,8 +177,8 @@ def test_a_node_that_is_made_again_begins_at_0() -> None:
     """Counters that have less than before have begun anew; nothing is negative, and nothing falls idle by it."""
     samples = [
         nat(0),
-        nat(1, active=10, connections_established=10, connections_admitted=10, outer=Traffic(9, 900, 9, 900)),
-        nat(2, active=3, connections_established=3, connections_admitted=4, outer=Traffic(2, 200, 2, 200)),
+        nat(1, active=10, connections_established=10, connections_admitted=10, outer=InterfaceCount(9, 900, 9, 900)),
+        nat(2, active=3, connections_established=3, connections_admitted=4, outer=InterfaceCount(2, 200, 2, 200)),
     ]
     assert folded(samples, "ConnectionEstablishedCount") == [(0, 13)]
     assert folded(samples, "ConnectionAttemptCount") == [(0, 14)]
@@ -241,7 +241,7 @@ def test_port_errors_and_drops() -> None:
 
 def test_the_four_ways() -> None:
     """The source is at the inner interface, the destination at the outer one."""
-    samples = [nat(0), nat(1, inner=Traffic(1, 10, 2, 20), outer=Traffic(3, 30, 4, 40))]
+    samples = [nat(0), nat(1, inner=InterfaceCount(1, 10, 2, 20), outer=InterfaceCount(3, 30, 4, 40))]
     found = {name: folded(samples, name)[0][1] for name in COUNTS if name.endswith(_WAYS)}
     assert found == {
         "PacketsInFromSource": 1,
@@ -259,7 +259,7 @@ def test_peaks_are_averages_of_ten_seconds() -> None:
     """Of a minute the busiest of its six times ten seconds counts, both sides together, what is sent does not."""
     received = [(0, 0), (5, 100), (10, 200), (15, 900), (60, 1_000), (61, 1_030)]
     samples = [
-        nat(at, inner=Traffic(n, 50 * n, 7 * n, 9 * n), outer=Traffic(2 * n, 100 * n, 5 * n, 3 * n))
+        nat(at, inner=InterfaceCount(n, 50 * n, 7 * n, 9 * n), outer=InterfaceCount(2 * n, 100 * n, 5 * n, 3 * n))
         for at, n in received
     ]
     assert folded(samples, "PeakPacketsPerSecond") == [(0, 210), (60, 9)]
@@ -269,7 +269,7 @@ def test_peaks_are_averages_of_ten_seconds() -> None:
 
 def test_peaks_of_shorter_periods_are_their_averages() -> None:
     """In periods of less than ten seconds there is only the period itself."""
-    samples = [nat(0), nat(1, inner=Traffic(30, 0, 0, 0)), nat(2, inner=Traffic(40, 0, 0, 0))]
+    samples = [nat(0), nat(1, inner=InterfaceCount(30, 0, 0, 0)), nat(2, inner=InterfaceCount(40, 0, 0, 0))]
     assert folded(samples, "PeakPacketsPerSecond", 1) == [(0, 30), (1, 10)]
     assert folded(samples, "PeakPacketsPerSecond", 5) == [(0, 8)]
 
@@ -331,7 +331,7 @@ def _story(steps: list[tuple[int, int, int, int, int]], late_s: float = 0.002) -
             total + each for total, each in zip((at_s, established, refused, received), (seconds, *more), strict=True)
         )
         counters = {"connections_established": established, "refused_packets_eip1": refused}
-        inner = Traffic(received, 60 * received, 0, 0)
+        inner = InterfaceCount(received, 60 * received, 0, 0)
         samples.append(nat(at_s + late_s, counters, active=active, inner=inner))
     return samples
 

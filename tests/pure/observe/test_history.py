@@ -13,7 +13,7 @@ import pytest
 
 from lab.observe.collector import collect
 from lab.observe.history import History, read
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ NEWEST, OLDER, OLDEST = (f"samples.{number}.jsonl" for number in range(3))
 
 def sample(second: float, admitted: int) -> Sample:
     """One node at a time of the day, with so many connections admitted."""
-    traffic = Traffic(admitted, 60 * admitted, 0, 0)
+    traffic = InterfaceCount(admitted, 60 * admitted, 0, 0)
     reading = NodeSample({"connections_admitted": admitted} if admitted else {}, {}, admitted, traffic, traffic)
     return Sample(1_000_000_000.0 + second, {"natgw": reading})
 
@@ -127,7 +127,9 @@ def test_a_lab_that_is_gone(tmp_path: Path) -> None:
 
 def test_a_sample_without_zeros_is_the_same_one() -> None:
     """What is 0 is not written, and means 0."""
-    reading = NodeSample({"connections_closed": 0}, {"eip1": 0}, 0, Traffic(1, 2, 3, 4), Traffic(5, 6, 7, 8))
+    reading = NodeSample(
+        {"connections_closed": 0}, {"eip1": 0}, 0, InterfaceCount(1, 2, 3, 4), InterfaceCount(5, 6, 7, 8)
+    )
     line = Sample(12.3456, {"natgw": reading}).to_json()
     assert line == '[12.346,{"natgw":[{},{},0,[1,2,3,4],[5,6,7,8]]}]'
     again = Sample.from_json(line).nodes["natgw"]

@@ -9,7 +9,7 @@ import pytest
 from lab.kernel.interfaces import InterfaceCount
 from lab.kernel.netfilter.conntrack import Drops
 from lab.kernel.netfilter.nftables import Counter
-from lab.observe.samples import NodeSample, Traffic
+from lab.observe.samples import NodeSample
 from lab.observe.sampling import Sampler
 from lab.slots import counters as counting
 from lab.slots.counters import NatNode, nodes_from_json, nodes_to_json
@@ -69,7 +69,7 @@ def test_a_sample_has_what_the_kernel_says(kernel: Kernel) -> None:
     assert (found.established, found.closed, found.active, found.idle_timeouts) == (9, 2, 7, 0)
     assert found.held == {"eip1": 3}
     assert (found.refused_packets, found.without_port, found.dropped_packets) == (2, 6, 7)
-    assert (found.inner, found.outer) == (Traffic(1, 2, 3, 4), Traffic(5, 6, 7, 8))
+    assert (found.inner, found.outer) == (InterfaceCount(1, 2, 3, 4), InterfaceCount(5, 6, 7, 8))
 
 
 def test_without_old_connections_no_list_is_read(kernel: Kernel) -> None:

@@ -16,7 +16,7 @@ from lab.burst.load import Load
 from lab.burst.result import LimitResult
 from lab.diagnosis.verdict import judge
 from lab.metrics.numbers import COUNTS
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.report.charts import charts_of, lasts_s
 from lab.report.clock import bar_width_s, clock_of
 from lab.report.facts import cloudwatch
@@ -48,7 +48,9 @@ def reading(limit: int, offered: int, syns: int, slots: Iterable[str]) -> NodeSa
         "refused_packets_x": refused * syns,
     }
     passed = admitted * 3 + refused * syns
-    return NodeSample(counters, held, admitted, Traffic(passed, passed * 60, admitted, 0), Traffic(0, 0, 0, 0))
+    return NodeSample(
+        counters, held, admitted, InterfaceCount(passed, passed * 60, admitted, 0), InterfaceCount(0, 0, 0, 0)
+    )
 
 
 def sampled(run: Run, offered: int = 40, limit: int = 30) -> Run:

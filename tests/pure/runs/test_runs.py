@@ -20,7 +20,7 @@ from lab.burst.result import BurstResult
 from lab.cli import app
 from lab.errors import UsageError
 from lab.kernel.invoker import invoker
-from lab.observe.samples import NodeSample, Sample, Traffic
+from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.runs.commands import burst_command, commands, scale_of
 from lab.runs.document import FILES, from_files, to_files
 from lab.runs.environment import read_environment
@@ -37,7 +37,7 @@ from traffic.result import Latency, Percentiles
 BEGAN_S = ran().began_s
 counts = st.integers(0, 2**63)
 milliseconds = st.integers(0, 2**31).map(lambda ms: round(BEGAN_S + ms / 1_000, 3))
-traffic = st.builds(Traffic, counts, counts, counts, counts)
+traffic = st.builds(InterfaceCount, counts, counts, counts, counts)
 counted = st.dictionaries(st.text("abc_", min_size=1), st.integers(1, 2**63), max_size=3)
 node_samples = st.builds(NodeSample, counted, counted, counts, traffic, traffic)
 samples = st.builds(Sample, milliseconds, st.dictionaries(st.sampled_from(["natgw", "eni-a"]), node_samples))

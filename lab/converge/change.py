@@ -1,0 +1,93 @@
+"""The change that leads a lab that is up to what its topology file has now: computed once, then printed or applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from ipaddress import IPv4Address
+from os import PathLike
+import time
+from typing import Self
+
+from lab.converge.diff import Difference, difference, drained_by
+from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
+from lab.errors import ExpectationError
+from lab.kernel.netns import Namespaces
+from lab.kernel.state import Record
+from lab.nodes.build import build
+from lab.nodes.registry import kind_of
+from lab.observe.limiters import held_destinations, held_sources, read
+from lab.plan.objects import Plan
+from lab.topology import Topology, load_text, scaled, text_of
+
+__all__ = ["Convergence", "Wanted", "convergence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a topology file asks for, and its text: the file is read once, so what is recorded is what was loaded."""
+
+    topology: Topology
+    text: str
+    plan: Plan
+    """Of a lab that is made from nothing."""
+
+    @classmethod
+    def read(cls, path: str | PathLike[str], name: str | None, scale: int) -> Self:
+        """Read the file; its limits are divided by `scale`. TopologyError lists all its faults."""
+        text = text_of(path)
+        topology = scaled(load_text(text, str(path)), scale)
+        return cls(topology, text, build(topology, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """What `up` changes, or would change, of a lab that is up; false where there is nothing to change."""
+
+    old: Plan
+    new: Plan
+    difference: Difference
+    broken: tuple[Breakage, ...]
+    """Connections that are held and that it breaks: it is applied only where it may be disruptive."""
+    rebuilt: Mapping[str, frozenset[str]]
+    """Namespace → slot sets that are made anew, and forget their connections."""
+
+    def __bool__(self) -> bool:
+        return self.new != self.old
+
+    def require_harmless(self) -> None:
+        """ExpectationError that lists what it would break, if that is anything."""
+        if self.broken:
+            lines = "".join(f"\n  {breakage}" for breakage in self.broken)
+            raise ExpectationError(
+                f"lab {self.old.lab} stays as it is, for the change would break connections that are held:{lines}\n"
+                f"to do it anyway: lab up … --disruptive"
+            )
+
+
+def convergence(record: Record, wanted: Wanted) -> Convergence:
+    """The change from the plan of a record to what is wanted, by what the lab's limiters hold now. Changes nothing.
+
+    What is held decides what the new plan is, too: an Elastic IP that is removed drains while it has connections.
+    """
+    old, now_s = record.plan(), time.time()
+    with Namespaces() as namespaces:
+        readings = read(namespaces, old.limiters)
+        used = [reading.limiter for reading in readings if reading.in_use]
+        enis = [limiter for limiter in used if kind_of(limiter.kind).sees_environments]
+
+        @cache
+        def sources() -> tuple[IPv4Address, ...]:
+            return tuple(address for address, _ in held_sources(namespaces, enis))
+
+        @cache
+        def destinations() -> tuple[IPv4Address, ...]:
+            return held_destinations(namespaces, [limiter for limiter in enis if limiter.destination is None])
+
+        held = Held(old, readings, sources, now_s, destinations)
+        new = build(wanted.topology, old.lab, drained_by(old, wanted.topology, held.by, now_s))
+        steps = difference(old, new)
+        held = replace(held, readings=(*readings, *read(namespaces, newly_limited(old, new))))
+        broken = (*breakages(new, steps, held), *cut_off(record.topology(), wanted.topology, held))
+        return Convergence(old, new, steps, broken, sets_to_rebuild(new, held))

@@ -1,0 +1,110 @@
+"""`up`: a lab that is not there is made, one that is up is changed to what is wanted, half a lab is removed first."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import NamedTuple
+
+from lab.converge.change import Convergence, Wanted, convergence
+from lab.converge.converging import converge
+from lab.converge.down import take_down
+from lab.errors import KernelError, UsageError
+from lab.kernel import apply
+from lab.kernel.apply import Notice
+from lab.kernel.losses import lost
+from lab.kernel.preflight import require_root
+from lab.kernel.state import Record, State
+from lab.observe.collector import start_collecting, stop_collecting
+from lab.observe.history import History
+from lab.observe.sampling import sample_now
+from lab.plan.objects import Plan
+
+__all__ = ["Up", "bring_up", "foresee"]
+
+
+class Up(NamedTuple):
+    """A lab that has been brought up."""
+
+    record: Record
+    plan: Plan
+    changed: bool
+    convergence: Convergence | None
+    """What was changed, where it was up before."""
+
+
+def foresee(state: State, wanted: Wanted) -> Plan | Convergence:
+    """What `bring_up` would do: make all of a plan, or change a lab that is up. Changes nothing.
+
+    Only what a lab that is up holds is read from the kernel, so only then PreflightError asks for root.
+    """
+    if _record_of_a_lab_that_is_up(state, wanted) is None:
+        return wanted.plan
+    require_root()
+    with state.locked():
+        known = _record_of_a_lab_that_is_up(state, wanted)
+        return wanted.plan if known is None else _change_of(known, wanted)
+
+
+def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) -> Up:
+    """Make or change the lab. Callers hold the state's lock.
+
+    ExpectationError when the change breaks connections that are held and may not be disruptive; KernelError when the
+    kernel refuses a step, and then what was done until then is taken back.
+    """
+    if known := _record_of_a_lab_that_is_up(state, wanted):
+        change = _change_of(known, wanted)
+        if not change:
+            return Up(known, change.new, changed=False, convergence=None)
+        if not disruptive:
+            change.require_harmless()
+        converge(state, known, change, wanted, notice)
+        if change.new.nat_nodes != change.old.nat_nodes:
+            stop_collecting(change.new)
+            start_collecting(known, change.new)
+        return Up(known, change.new, changed=True, convergence=change)
+    if half_built := state.record(wanted.plan.lab):  # by a process that was killed
+        take_down(state, half_built, half_built.remains(), notice)
+    return Up(_make(state, wanted, notice), wanted.plan, changed=True, convergence=None)
+
+
+def _record_of_a_lab_that_is_up(state: State, wanted: Wanted) -> Record | None:
+    record = state.record(wanted.plan.lab)
+    return record if record is not None and record.phase() == "up" else None
+
+
+def _change_of(record: Record, wanted: Wanted) -> Convergence:
+    """The kernel is the only truth: of a lab that says it is up and has lost something, UsageError says what."""
+    plan = record.plan()
+    if missing := lost(plan):
+        raise UsageError(
+            f"lab {plan.lab} is up but has lost {', '.join(missing)}; take it down, then up again: "
+            f"sudo lab down --lab {plan.lab}"
+        )
+    return convergence(record, wanted)
+
+
+def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
+    plan = wanted.plan
+    apply.require_vacant(state, plan)
+    record = state.new_record(plan.lab)
+    try:
+        record.write(plan, wanted.topology, wanted.text)
+        apply.apply(state, record, plan, notice)
+        with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
+            History(record.path).add(sample_now(plan.nat_nodes))
+        start_collecting(record, plan)
+        record.set_phase("up")
+    except BaseException:
+        _undo(state, record, plan, notice)
+        raise
+    return record
+
+
+def _undo(state: State, record: Record, plan: Plan, notice: Notice) -> None:
+    """Undo what failed; that something could not be undone is said beside the cause, not instead of it."""
+    try:
+        take_down(state, record, plan, notice)
+    except KernelError as left:
+        notice(str(left))
+    else:
+        notice("what was made is undone")

@@ -1,0 +1,27 @@
+"""A program of this machine in a namespace of a lab, in place of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+import signal
+from typing import NoReturn
+
+from lab.kernel.preflight import find, require_program, search_path
+
+__all__ = ["become"]
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def become(namespace: str, command: Sequence[str]) -> NoReturn:
+    """Execute a command in a namespace (execve(2)): its exit status is what whoever waits for this process gets.
+
+    PreflightError when there is no such program.
+    """
+    require_program(command[0])
+    os.environ["PATH"] = search_path()
+    for number in _IGNORED_BY_PYTHON:  # and, unless this is undone, by the command as well (execve(2))
+        signal.signal(number, signal.SIG_DFL)
+    # `ip netns exec` also mounts the node's own resolv.conf over /etc, in a mount namespace of the command's.
+    os.execv(find("ip") or "ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606  # no shell wanted

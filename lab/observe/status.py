@@ -1,0 +1,85 @@
+"""What `lab status` says: a lab's nodes and addresses, and from the kernel, now, what its limits hold and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.kernel.netns import Namespaces
+from lab.observe.readings import Reading
+from lab.observe.samples import NodeSample
+from lab.observe.sampling import Sampler, sample_slots
+from lab.plan.objects import Plan
+
+__all__ = ["Status", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A lab now."""
+
+    plan: Plan
+    complete: bool
+    readings: tuple[Reading, ...] = ()
+    """Of every limiter that is there."""
+    connections: Mapping[str, NodeSample] = field(default_factory=dict)
+    """NAT node with limits → its TCP connections since it was made, those without slots among them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `lab status --json`."""
+        return {
+            "lab": self.plan.lab,
+            "complete": self.complete,
+            "nodes": [
+                {
+                    "node": node.name,
+                    "kind": node.kind,
+                    "namespace": node.namespace,
+                    "addresses": list(node.addresses),
+                }
+                for node in self.plan.nodes
+            ],
+            "limits": [
+                {
+                    "node": reading.limiter.node,
+                    "kind": reading.limiter.kind,
+                    "eip": reading.limiter.eip,
+                    "destination": reading.limiter.destination,
+                    "protocol": reading.limiter.protocol,
+                    "limit": reading.limiter.limit,
+                    "connections": reading.in_use,
+                    "refused_connections": reading.refused_connections,
+                    "refused_packets": reading.refused_packets,
+                }
+                for reading in self.readings
+            ],
+            "connections": [
+                {
+                    "node": name,
+                    "admitted": node.admitted,
+                    "established": node.established,
+                    "closed": node.closed,
+                    "idle_timeouts": node.idle_timeouts,
+                    "resets_sent": node.resets_sent,
+                }
+                for name, node in self.connections.items()
+            ],
+            "idle_timeouts": {name: node.idle_timeouts for name, node in self.connections.items()},
+        }
+
+
+def status(plan: Plan, *, complete: bool) -> Status:
+    """The status of the lab of a plan; without numbers where it is not complete. FileNotFoundError for a lost node."""
+    if not complete:
+        return Status(plan, complete)
+    with Namespaces() as namespaces:
+        readings = sample_slots(namespaces, plan.limiters).readings(plan.limiters)
+        nodes = Sampler(plan.nat_nodes).take(namespaces.call).nodes
+    limited = dict.fromkeys(limiter.place for limiter in plan.limiters)
+    return Status(
+        plan,
+        complete,
+        tuple(reading for reading in readings if reading.appeared),
+        {name: nodes[name] for name in limited if name in nodes},
+    )

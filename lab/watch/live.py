@@ -1,0 +1,98 @@
+"""A lab that is looked at again and again, which `lab up` may change and `lab down` may remove meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+import time
+from typing import NamedTuple, Protocol
+
+from lab.errors import KernelError
+from lab.graph import Drawing, draw
+from lab.impair.faults import Impairment
+from lab.kernel.netns import call_in
+from lab.observe.sampling import Sampler
+from lab.plan.objects import Plan
+from lab.topology import Topology
+from lab.watch.pace import Seldom
+from lab.watch.view import View, Window, view
+
+__all__ = ["Seen", "Watched", "watching"]
+
+_IMPAIRMENTS_S = 5.0
+"""Between two looks at what is impaired: several netlink calls for each node."""
+_VERDICT_S = 1.0
+
+
+class _Lab(Protocol):
+    @property
+    def plan(self) -> Plan:
+        """Its plan now."""
+
+    @property
+    def topology(self) -> Topology:
+        """Its topology now."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been taken down."""
+
+    def impairments(self) -> Sequence[Impairment]:
+        """What is set on its links."""
+
+
+class Seen(NamedTuple):
+    """A lab at one moment: its numbers, and its drawing with them."""
+
+    view: View
+    drawing: Drawing
+
+
+class Watched:
+    """A lab that is being looked at; rates are those since the look before."""
+
+    def __init__(self, lab: _Lab, verdict: Callable[[], str | None], visitor: ThreadPoolExecutor) -> None:
+        """Take the first sample; `visitor` is a thread that goes into the lab's namespaces and comes back."""
+        self._lab, self._visitor = lab, visitor
+        self._verdict = Seldom(verdict, _VERDICT_S, time.monotonic)
+        self._impairments = Seldom(self._read_impairments, _IMPAIRMENTS_S, time.monotonic)
+        self._begin()
+
+    def look(self) -> Seen | None:
+        """What is to be seen now; None when the lab has been taken down."""
+        try:
+            return None if self._lab.gone else self._look()
+        except FileNotFoundError:  # its record goes at this very moment
+            if self._lab.gone:
+                return None
+            raise
+
+    def _look(self) -> Seen:
+        if self._lab.plan is not self._plan:
+            self._begin()
+        self._sample()
+        shown = view(self._plan, self._window, self._verdict(), self._impairments())
+        return Seen(shown, draw(self._topology, shown.nodes))
+
+    def _begin(self) -> None:
+        self._plan, self._topology = self._lab.plan, self._lab.topology
+        self._sampler = Sampler(self._plan.nat_nodes, slots_only=True)
+        self._window = Window()
+        self._sample()
+
+    def _sample(self) -> None:
+        self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
+
+    def _read_impairments(self) -> tuple[str, ...]:
+        try:
+            return tuple(f"{each.node} {each.interface}: {each.faults}" for each in self._lab.impairments())
+        except (KernelError, OSError):  # the lab is changing, or going
+            return ()
+
+
+@contextmanager
+def watching(lab: _Lab, verdict: Callable[[], str | None]) -> Iterator[Watched]:
+    """Watch a lab until the block ends; `verdict`, a line that is shown with it, is asked once a second at most."""
+    with ThreadPoolExecutor(1) as visitor:
+        yield Watched(lab, verdict, visitor)
