@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 import signal
 import sys
 from types import FrameType
+from typing import Any, cast
 
 from typer import Typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from lab.cli import burst, capacity, capture, graph, impair, inside, labs, metrics, report, runs, topologies, watch, why
 from lab.cli.show import complain
 from lab.errors import KernelError, LabError
 
@@ -16,8 +20,57 @@ __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
 
+_MODULES = {
+    "up": "labs",
+    "down": "labs",
+    "list": "labs",
+    "status": "labs",
+    "burst": "burst",
+    "metrics": "metrics",
+    "watch": "watch",
+    "why": "why",
+    "report": "report",
+    "impair": "impair",
+    "capture": "capture",
+    "graph": "graph",
+    "exec": "inside",
+    "shell": "inside",
+    "validate": "topologies",
+    "predict": "topologies",
+    "schema": "topologies",
+    "plan-capacity": "capacity",
+    "runs": "runs",
+    "compare": "runs",
+}
+"""Command → the module of `lab.cli` that has it, in the order in which `lab --help` lists them."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Each command, loaded when it is asked for: `lab list` does not wait for the options of a burst."""
+
+    def __getitem__(self, name: str) -> Any:
+        app = Typer()
+        import_module(f"lab.cli.{_MODULES[name]}").register(app)
+        return get_group(app).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Group(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = cast("dict[str, Any]", _Commands())
+
+
 app = Typer(
     name="lab",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -31,8 +84,7 @@ app = Typer(
     sudo lab down                                  take it away
     """,
 )
-for room in (labs, burst, metrics, watch, why, report, impair, capture, graph, inside, topologies, capacity, runs):
-    room.register(app)
+app.callback()(lambda: None)  # typer asks for a callback where no command is registered yet
 
 
 def main() -> None:
