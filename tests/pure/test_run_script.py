@@ -26,8 +26,16 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def _run(script: Path, *arguments: str, cwd: Path | None = None, user: int | None = None) -> Completed:
+    variables = {name: value for name, value in os.environ.items() if name != "LAB_VENV"}
     return subprocess.run(
-        (script, *arguments), cwd=cwd, user=user, capture_output=True, text=True, check=False, timeout=30
+        (script, *arguments),
+        cwd=cwd,
+        user=user,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
 
 
