@@ -204,7 +204,7 @@ def _expectation(text: str) -> tuple[str, str]:
     if name == "bottleneck":
         from lab.nodes.vpc.model import EXITS
 
-        known = ("hyperplane_eni", *(each.KIND for each in EXITS.values()), *_NOTHING)
+        known = ("hyperplane_eni", *(exit_.KIND for exit_ in EXITS.values()), *_NOTHING)
         if value not in known:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value

@@ -59,13 +59,13 @@ def _show_limits(result: BurstResult) -> None:
         ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
         (
             (
-                " ".join(filter(None, (each.node, each.eip))),
-                each.limit,
-                each.peak,
-                each.dropped_connections,
-                each.dropped_packets,
+                " ".join(filter(None, (limit.node, limit.eip))),
+                limit.limit,
+                limit.peak,
+                limit.dropped_connections,
+                limit.dropped_packets,
             )
-            for each in result.limits
+            for limit in result.limits
         ),
     )
 
@@ -86,7 +86,7 @@ def _measured(result: BurstResult) -> Iterator[str]:
     yield f"{timing.invocations_per_s:,.0f} invocations/s while connecting ({timing.connect_phase_s:.1f} s)"
     latency = result.latency
     latencies = (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request))
-    if known := [_percentiles(name, each) for name, each in latencies if each]:
+    if known := [_percentiles(name, measured) for name, measured in latencies if measured]:
         yield f"latency, half of them within, 99 % within: {'; '.join(known)}"
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
@@ -104,8 +104,8 @@ def _measured(result: BurstResult) -> Iterator[str]:
         )
 
 
-def _percentiles(name: str, each: Percentiles) -> str:
-    return f"{name} {each.p50_ms:.1f} ms, {each.p99_ms:.1f} ms"
+def _percentiles(name: str, latency: Percentiles) -> str:
+    return f"{name} {latency.p50_ms:.1f} ms, {latency.p99_ms:.1f} ms"
 
 
 def _show_verdict(result: BurstResult) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 import json
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
@@ -26,11 +28,6 @@ class Progress:
     open: int
     phase: str = "connecting"
     """`connecting`, `holding`, `closing`, `leaving`; the generator tells of the first."""
-
-    @classmethod
-    def from_json(cls, event: dict[str, Any]) -> Self:
-        """The counts of an event `progress`, which has others as well."""
-        return cls(**{field.name: event[field.name] for field in fields(cls) if field.name != "phase"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ def event_of(line: str) -> Event:
     event: dict[str, Any] = json.loads(line)
     match event["event"]:
         case "progress":
-            return Progress.from_json(event)
+            return msgspec.convert(event, Progress)  # the event has other counts as well
         case "packet":
             return Packet(PacketRecord.from_json(event))
         case "connected":
