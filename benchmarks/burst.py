@@ -20,7 +20,7 @@ from statistics import median
 from lab import Lab
 from lab.burst.result import BurstResult
 from lab.burst.run import Progress
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Memory:
     @classmethod
     def now(cls, lab: Lab) -> Memory:
         """Slabs (proc(5), /proc/meminfo) and the lab's processes (/proc/PID/smaps_rollup)."""
-        pids = {each.pid for each in residents(lab.plan.namespaces)}
+        pids = {each.pid for each in processes_in(lab.plan.namespaces)}
         return cls(
             _kilobytes(Path("/proc/meminfo"), "Slab:"),
             sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids),

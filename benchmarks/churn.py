@@ -20,7 +20,7 @@ import time
 from lab import Lab
 from lab.burst.run import Progress
 from lab.capacity.predict import predict
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 
 _LINGERS_S = 0.25
 
@@ -64,7 +64,7 @@ class Watch:
 
     def processes_kb(self) -> int:
         """Resident memory of the lab's processes."""
-        pids = [each.pid for each in residents(self.lab.plan.namespaces)]
+        pids = [each.pid for each in processes_in(self.lab.plan.namespaces)]
         return sum(_kilobytes("VmRSS:", Path(f"/proc/{pid}/status")) for pid in pids)
 
 

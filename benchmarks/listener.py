@@ -24,9 +24,9 @@ import time
 from typing import NamedTuple
 
 from lab.kernel import processes
-from lab.kernel.links import add_address, add_veth, wait_until_up
-from lab.kernel.namespaces import Inside, Namespaces, remove
-from lab.kernel.settings import write_sysctl
+from lab.kernel.netns import Namespaces, NamespaceThread, remove
+from lab.kernel.rtnl import add_address, add_veth, wait_until_up
+from lab.kernel.sysctl import write_sysctl
 from lab.plan.names import mac_address
 from lab.plan.objects import Address, Port, Process, Sysctl, VethPair
 from traffic.spec import ServerSpec
@@ -101,11 +101,11 @@ def start_client(namespaces: Namespaces, number: int, connections: int) -> subpr
 
 def cpu_s() -> float:
     """CPU time of all that live with the server."""
-    pids = [each.pid for each in processes.residents([SERVER])]
+    pids = [each.pid for each in processes.processes_in([SERVER])]
     return sum(int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) for pid in pids) / 1e9
 
 
-def waiting(inside: Inside) -> int:
+def waiting(inside: NamespaceThread) -> int:
     """Connections that are still to be accepted, ss(8)."""
     command = ("ss", "-Hltn", f"sport = :{PORT}")
     return int(inside.run(subprocess.check_output, command, text=True).split()[1])
@@ -127,7 +127,7 @@ def measure(connections: int, clients: int) -> Run:
             time.sleep(0.01)
         accepted = time.monotonic()
         cost = (cpu_s() - before) / connections
-        return Run(connected - began, accepted - began, cost * 1e6, len(processes.residents([SERVER])))
+        return Run(connected - began, accepted - began, cost * 1e6, len(processes.processes_in([SERVER])))
 
 
 def summary(runs: Sequence[Run]) -> str:

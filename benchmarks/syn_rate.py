@@ -17,9 +17,9 @@ from statistics import median
 import subprocess
 import tempfile
 
-from lab.kernel.links import add_veth
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.kernel.processes import command, environment
+from lab.kernel.rtnl import add_veth
 from lab.plan.objects import Port, VethPair
 from traffic.spec import BurstSpec, EniPath
 

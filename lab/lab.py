@@ -12,9 +12,10 @@ from pathlib import Path
 import time
 from typing import Self, Unpack
 
-from lab.burst.load import Load, LoadOptions
+from lab.burst.load import Load
+from lab.burst.options import takes_keywords_of
 from lab.burst.result import BurstResult
-from lab.burst.run import Progress, run_burst
+from lab.burst.run import Listeners, Progress, WatchedLoad, run_burst
 from lab.converge.converging import converge
 from lab.converge.diff import Difference, difference, drained_by
 from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
@@ -22,8 +23,8 @@ from lab.errors import ExpectationError, KernelError, UsageError
 from lab.impair import apply as impair
 from lab.impair.faults import FaultOptions, Faults, Impairment
 from lab.kernel import apply, preflight
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.processes import Resident
+from lab.kernel.netns import Namespaces
+from lab.kernel.processes import NamespaceProcess
 from lab.kernel.state import Record, State
 from lab.metrics import Series, fold, since
 from lab.nodes.build import build
@@ -38,7 +39,7 @@ from lab.plan import Plan
 from lab.plan.objects import NodePlan
 from lab.runs import Run, new_run
 from lab.topology import Topology, load, scaled
-from traffic.sighting import Sighting
+from traffic.packet_record import PacketRecord
 
 __all__ = ["Convergence", "Lab"]
 
@@ -206,7 +207,7 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
-    def down(self, notice: Callable[[str], None] = _silent) -> list[Resident]:
+    def down(self, notice: Callable[[str], None] = _silent) -> list[NamespaceProcess]:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         with self._state.locked():
             if self.gone:
@@ -239,7 +240,7 @@ class Lab:
     def sample(self) -> Sample:
         """Everything that NAT nodes count, from the kernel, now."""
         with Namespaces() as namespaces:
-            return Sampler(self.plan.nat_nodes).take(namespaces.visit)
+            return Sampler(self.plan.nat_nodes).take(namespaces.call)
 
     def samples(self) -> Iterator[Sample]:
         """Those of each second since `up`, as far as they are kept, and one of now."""
@@ -296,35 +297,30 @@ class Lab:
         with Namespaces() as namespaces:
             return impair.read(namespaces, self.plan, self.plan.nodes)
 
-    def burst(
-        self,
-        connections: int,
-        *,
-        progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[Sighting], None] = _silent,
-        **options: Unpack[LoadOptions],
-    ) -> BurstResult:
+    @takes_keywords_of(WatchedLoad)
+    def burst(self, load: WatchedLoad) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
-        The options are the fields of `lab.burst.load.Load`. Raises UsageError for a load that makes no sense,
-        PreflightError for one that this machine cannot carry, and KernelError.
+        The options are the fields of `lab.burst.load.Load`; `progress` is told several times a second how far the burst
+        is, `saw` of each packet of the scapy engine. Raises UsageError for a load that makes no sense, PreflightError
+        for one that this machine cannot carry, and KernelError.
         """
-        return self.carry(Load(connections=connections, **options), progress, saw)
+        return self.carry(load, load.progress, load.saw)
 
     def carry(
         self,
         load: Load,
         progress: Callable[[Progress], None] = _silent,
-        saw: Callable[[Sighting], None] = _silent,
+        saw: Callable[[PacketRecord], None] = _silent,
         sampled: Callable[[Sample], None] | None = None,
     ) -> BurstResult:
-        """The same with a `Load` that is made already.
+        """Like `burst`, with a `Load`.
 
         `saw` is called with each packet of the scapy engine, `sampled` several times a second with what NAT nodes
         count.
         """
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, progress, saw=saw, sampled=sampled)
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
@@ -406,7 +402,7 @@ def _undo(state: State, record: Record, plan: Plan, notice: Callable[[str], None
         notice("what was made is undone")
 
 
-def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[Resident]:
+def _take_down(state: State, record: Record, plan: Plan, notice: Callable[[str], None]) -> list[NamespaceProcess]:
     with apply.uninterrupted():
         ended = apply.undo(state, record, plan, notice)
         record.forget()

@@ -11,6 +11,7 @@ from hypothesis import settings
 import pytest
 
 settings.register_profile("shared", deadline=None)  # how long an example takes is the machine's affair
+settings.register_profile("quick", deadline=None, max_examples=25)  # for `./run test quick`
 settings.load_profile("shared")
 
 

@@ -1,5 +1,5 @@
-"""Traffic generators and responders: started inside a network namespace as `python -m traffic …`.
+"""Traffic generators and responders: processes that are started inside a network namespace as `python -m traffic …`.
 
-They speak JSON lines. This package imports nothing from `lab`; `lab` imports only `traffic.spec` and
-`traffic.result`, which import no numpy.
+They report events as JSON lines. This package imports nothing from `lab`; what `lab` imports of it loads quickly,
+without scapy and, but for `traffic.fleet`, without numpy.
 """

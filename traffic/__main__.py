@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ARGUMENTS = 3
+_VERBS: dict[str, tuple[type[ResolverSpec | ServerSpec | BurstSpec], str, str]] = {
+    "resolver": (ResolverSpec, "traffic.servers.service", "run_resolver"),
+    "server": (ServerSpec, "traffic.servers.service", "run_server"),
+    "listener": (ServerSpec, "traffic.servers.listeners", "run"),
+    "burst": (BurstSpec, "traffic.engines.{engine}.engine", "run"),
+}
+"""Spec, module and function of each verb; the module is loaded when the verb is known, for start-up time counts."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,41 +27,15 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != _ARGUMENTS or arguments[1] not in _VERBS:
         sys.stderr.write(f"usage: python -m traffic {{{'|'.join(_VERBS)}}} SPEC_JSON\n")
         return 2
+    kind, module, function = _VERBS[arguments[1]]
     try:
-        _VERBS[arguments[1]](arguments[2])
+        spec = kind.from_json(arguments[2])
+        getattr(import_module(module.format(engine=getattr(spec, "engine", ""))), function)(spec)
     except (OSError, ValueError, TypeError, KeyError) as error:
         emit("error", message=f"{arguments[1]}: {error}")
         return 1
     return 0
 
-
-def _resolver(text: str) -> None:
-    spec = ResolverSpec.from_json(text)
-    from traffic.servers.service import run_resolver  # noqa: PLC0415 -- each verb loads only what it needs: start-up counts
-
-    run_resolver(spec)
-
-
-def _server(text: str) -> None:
-    spec = ServerSpec.from_json(text)
-    from traffic.servers.service import run_server  # noqa: PLC0415 -- as above
-
-    run_server(spec)
-
-
-def _listener(text: str) -> None:
-    spec = ServerSpec.from_json(text)
-    from traffic.servers.overflow import run  # noqa: PLC0415 -- as above
-
-    run(spec)
-
-
-def _burst(text: str) -> None:
-    spec = BurstSpec.from_json(text)
-    import_module(f"traffic.engines.{spec.engine}.engine").run(spec)  # only the engine that is asked for
-
-
-_VERBS = {"resolver": _resolver, "server": _server, "listener": _listener, "burst": _burst}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv))

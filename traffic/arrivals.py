@@ -1,4 +1,4 @@
-"""When invocations come and how many environments there may be, as plain numbers: seconds in, counts out."""
+"""When invocations arrive and how many environments there may be: seconds in, counts out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 __all__ = ["arrived", "arrives_s", "environments", "most_at_once"]
 
 _ROUNDING = 1e-9
-"""Sums of floating-point numbers fall short of whole ones by less."""
+"""A sum of floating-point numbers misses a whole number by less than this."""
 
 
 def arrived(arrivals: Arrivals, now_s: float) -> float:
-    """How many invocations have come by now, the first one at once; infinity where all come at once."""
+    """How many invocations have arrived by now, the first one at 0 s; infinity where all arrive at once."""
     return inf if arrivals.per_s is None else int(_integral(arrivals, now_s) + _ROUNDING) + 1
 
 
 def arrives_s(arrivals: Arrivals, before: int) -> float:
-    """When the invocation after the first `before` comes; infinity if it never does."""
+    """When the invocation after the first `before` arrives; infinity if it never does."""
     if arrivals.per_s is None:
         return 0.0
     ramped = _integral(arrivals, arrivals.ramp_s)
@@ -31,7 +31,7 @@ def arrives_s(arrivals: Arrivals, before: int) -> float:
 
 
 def _integral(arrivals: Arrivals, now_s: float) -> float:
-    """Invocations per second, summed up to now."""
+    """The integral of the rate up to now."""
     start, ramp_s = arrivals.per_s or 0.0, arrivals.ramp_s
     climbing_s = min(now_s, ramp_s)
     slope = (_last_per_s(arrivals) - start) / ramp_s if ramp_s else 0.0
@@ -57,10 +57,10 @@ def environments(growth: Growth, now_s: float) -> float:
 
 
 def most_at_once(arrivals: Arrivals, invocations: int, lasting_s: float) -> int:
-    """The largest number of invocations under way at a time when each lasts so long; arithmetic, no chance.
+    """The largest number of invocations under way at a time when each lasts `lasting_s`.
 
-    While the rate climbs there are ever more, while it falls ever fewer once the first has ended: the most are there
-    just before the first ends, when the ramp's last come no more, or when the very last has come.
+    Their number grows while the rate climbs, and shrinks while it falls once the first has ended. So it is largest
+    just before the first ends, when the last of the ramp end, or when the very last arrives.
     """
     end_s = arrives_s(arrivals, invocations - 1)
     if end_s < lasting_s:

@@ -1,12 +1,13 @@
 """The service VPC's name server: A records for real clients and, in batches, for the packet engine.
 
-dnspython encodes every answer. A batch is compared, byte for byte, with the questions that are known to come,
-and gets copies of their encoded answers with the identifiers patched; all other frames take the long way.
+dnspython encodes every answer. Frames of a batch are compared byte for byte with the expected queries, and get copies
+of their encoded answers with the identifiers patched; all other queries are decoded and answered one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import lru_cache
 import struct
 from typing import TYPE_CHECKING, cast
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Answers", "TcpService", "UdpService", "Zone", "encode_query"]
+__all__ = ["Answers", "UdpService", "Zone", "encode_query", "serve_tcp"]
 
 _HEADER_BYTES = 12
 _LARGEST_UDP_BYTES = 1232  # the DNS flag day's size, offered to clients that send EDNS
 _REMEMBERED = 4096
-"""Messages whose answers are kept encoded: the same question costs dnspython's work once, whatever its identifier."""
+"""Messages whose answers are kept encoded: dnspython works once for the same question, whatever its identifier."""
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
 
@@ -46,7 +47,7 @@ def encode_query(hostname: str) -> bytes:
 
 
 class Zone:
-    """What this name server knows: an address for each host name, and nothing else."""
+    """The records: an address for each host name, and nothing else."""
 
     def __init__(self, records: Mapping[str, str], ttl_s: int) -> None:
         self._ttl_s = ttl_s
@@ -58,13 +59,13 @@ class Zone:
         )
 
     def reply(self, wire: bytes) -> bytes | None:
-        """The answer to a message; None where silence is the only right one."""
-        if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # too short to name, or itself a response
+        """The answer to a message; None for one that must not be answered."""
+        if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # no identifier to repeat, or itself a response
             return None
         return wire[:2] + self._encoded(wire[2:])
 
     def _encode(self, question: bytes) -> bytes:
-        """What follows the identifier in the answer to what follows it in a message."""
+        """The answer without its identifier, to a message without its own."""
         return self._reply(bytes(2) + question)[2:]
 
     def _reply(self, wire: bytes) -> bytes:
@@ -102,7 +103,7 @@ def _refusal(query: dns.message.Message, rcode: dns.rcode.Rcode) -> bytes:
 
 
 def _format_error(wire: bytes) -> bytes:
-    """A bare header: of a message that made no sense only identifier and opcode are repeated."""
+    """A bare header; of a malformed message only identifier and opcode are repeated."""
     flags = dns.flags.QR | dns.flags.RA | int.from_bytes(wire[2:4], "big") & 0x7900
     return struct.pack(">HHHHHH", int.from_bytes(wire[:2], "big"), flags | dns.rcode.FORMERR, 0, 0, 0, 0)
 
@@ -112,7 +113,7 @@ class Answers:
 
     def __init__(self, zone: Zone, hostnames: Mapping[str, str], address: int, port: int) -> None:
         self._zone, self._address, self._port = zone, address, port
-        self._known = [_Known(zone, encode_query(hostname)) for hostname in hostnames]
+        self._expected = [_ExpectedQuery(zone, encode_query(hostname)) for hostname in hostnames]
 
     def respond(self, batch: Batch, lengths: NDArray[np.uint32]) -> Iterator[Replies]:
         """Replies to the queries among the frames."""
@@ -120,46 +121,40 @@ class Answers:
             return
         ours = (u32(batch, f.DESTINATION) == self._address) & (u16(batch, f.DESTINATION_PORT) == self._port)
         ours &= (batch[:, f.PROTOCOL] == f.UDP) & (lengths >= f.UDP_PAYLOAD + _HEADER_BYTES)
-        for known in self._known:
-            asked = ours & known.asked_in(batch, lengths)
-            if asked.any():
-                yield Replies(known.answers(batch[asked]))
-                ours &= ~asked
+        for query in self._expected:
+            same = ours & query.matches(batch, lengths)
+            if same.any():
+                yield Replies(_datagrams(batch[same], query.answer))
+                ours &= ~same
         for row in np.flatnonzero(ours):
             yield from self._one(batch[row : row + 1], int(lengths[row]))
 
     def _one(self, frame: Batch, length: int) -> Iterator[Replies]:
-        """The long way: decode, ask the zone, encode."""
+        """Decode, ask the zone, encode."""
         end = min(length, f.UDP_PAYLOAD - 8 + int(u16(frame, f.UDP_LENGTH)[0]))
         payload = self._zone.reply(frame[0, f.UDP_PAYLOAD : end].tobytes())
         if payload is not None and len(payload) <= _LONGEST_DATAGRAM_BYTES:
             yield Replies(_datagrams(frame, np.frombuffer(payload, np.uint8)))
 
 
-class _Known:
-    """A question that comes often: the bytes to expect after its identifier, and the answer in bytes."""
+class _ExpectedQuery:
+    """A query that comes often: its bytes after the identifier, and the encoded answer."""
 
     def __init__(self, zone: Zone, query: bytes) -> None:
-        answer = zone.reply(query)
-        assert answer is not None, "a query that dnspython made has an answer"  # noqa: S101 -- for the type checker
         self._query = np.frombuffer(query, np.uint8)[2:]
-        self._answer = np.frombuffer(answer, np.uint8)
+        self.answer = np.frombuffer(zone.reply(query) or b"", np.uint8)
         self._length = f.UDP_PAYLOAD + len(query)
 
-    def asked_in(self, batch: Batch, lengths: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Which frames ask this."""
+    def matches(self, batch: Batch, lengths: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which frames have this query."""
         if batch.shape[1] < self._length:
             return np.zeros(len(batch), np.bool_)
         same = (batch[:, f.UDP_PAYLOAD + 2 : self._length] == self._query).all(axis=1)
         return np.asarray(same & (lengths == self._length))
 
-    def answers(self, queries: Batch) -> Batch:
-        """One answer for each query, with its identifier."""
-        return _datagrams(queries, self._answer)
-
 
 def _datagrams(queries: Batch, payload: NDArray[np.uint8]) -> Batch:
-    """Datagrams back to where `queries` came from, with their identifiers before the rest of `payload`."""
+    """`payload` back to the source of each query, with the query's identifier."""
     width = f.UDP_PAYLOAD + len(payload)
     reply = np.empty((len(queries), width), np.uint8)
     reply[:, : f.UDP_PAYLOAD] = turn_round(queries[:, : f.UDP_PAYLOAD])
@@ -188,31 +183,13 @@ class UdpService(asyncio.DatagramProtocol):
             self._transport.sendto(reply, addr)
 
 
-class TcpService(asyncio.Protocol):
-    """Real clients over TCP: messages after a two-byte length (RFC 7766), as many as the client likes."""
-
-    def __init__(self, zone: Zone) -> None:
-        self._zone = zone
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the connection to answer on."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each message that is complete."""
-        self._received += data
-        while (message := self._take()) is not None:
-            reply = self._zone.reply(message)
-            if reply is None:
-                self._transport.close()
-                return
-            self._transport.write(struct.pack(">H", len(reply)) + reply)
-
-    def _take(self) -> bytes | None:
-        end = 2 + int.from_bytes(self._received[:2], "big")
-        if len(self._received) < max(end, 3):
-            return None
-        message = bytes(self._received[2:end])
-        del self._received[:end]
-        return message
+async def serve_tcp(zone: Zone, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A real client's TCP connection: messages after a two-byte length (RFC 7766), as many as it sends."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            if (reply := zone.reply(await reader.readexactly(length))) is None:
+                break
+            writer.write(struct.pack(">H", len(reply)) + reply)
+            await writer.drain()
+    writer.close()

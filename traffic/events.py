@@ -1,4 +1,4 @@
-"""How a traffic process speaks: one JSON object a line on standard output."""
+"""Events of a traffic process: one JSON object a line on standard output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["emit"]
 
 
 def emit(event: str, **values: object) -> None:
-    """Say one thing; a reader that has gone away is not our concern."""
+    """Write one event; if its reader has gone, the end of standard input says what to do."""
     line = json.dumps({"event": event, **values}, separators=(",", ":"))
     with suppress(BrokenPipeError, ValueError):
         sys.stdout.write(line + "\n")

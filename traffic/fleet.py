@@ -1,4 +1,4 @@
-"""Who connects from where: connection numbers and their addresses and ports, both ways, in batches."""
+"""Connection numbers to source addresses and ports, and back, in batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAST_PORT = 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where a batch of connections comes from."""
+    """Paths, source addresses and source ports of a batch of connections."""
 
     path: NDArray[np.int64]
     address: NDArray[np.int64]
@@ -50,39 +50,33 @@ class Fleet:
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which connection each address and port belongs to; -1 where it is none of this burst's."""
+        """The connection of each address and port; -1 if it is none of this burst."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
         environment = address - self._first_address[path]
         turn = self._blocks.turn(port, environment)
         index = turn * self._paths + path - self._first_connection
         ours = (environment >= 0) & (environment < self._environments[path])
-        ours &= (turn // self._blocks.per_environment == environment) & _in_range(self._blocks, port)
+        ours &= turn // self._blocks.per_environment == environment
+        ours &= (port >= self._blocks.first_port) & (port < self._blocks.first_port + self._blocks.ports)
         ours &= (index >= 0) & (index < self._connections)
         return np.where(ours, index, -1)
 
 
 def _check(spec: BurstSpec) -> None:
-    """Refuse a burst that its fleet is too small for."""
+    """ValueError if the burst does not fit into its fleet."""
     if not spec.paths:
         raise ValueError("a burst needs at least one path")
     if spec.connections < 1:
         raise ValueError(f"a burst needs at least one connection, not {spec.connections}")
     _check_blocks(spec.blocks)
     end = spec.first_connection + spec.connections
-    for place, path in enumerate(spec.paths):
-        turns = (end - place + len(spec.paths) - 1) // len(spec.paths)
-        room = path.environments * spec.blocks.per_environment
-        if turns > room:
+    for number, path in enumerate(spec.paths):
+        turns = (end - number + len(spec.paths) - 1) // len(spec.paths)
+        if turns > path.environments * spec.blocks.per_environment:
             raise ValueError(
                 f"{path.eni}: {turns} connections do not fit into {path.environments} execution environments "
                 f"with {spec.blocks.per_environment} ports each"
             )
-
-
-def _in_range(blocks: PortBlocks, port: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which ports are any turn's."""
-    inside: NDArray[np.bool_] = (port >= blocks.first_port) & (port < blocks.first_port + blocks.ports)
-    return inside
 
 
 def _check_blocks(blocks: PortBlocks) -> None:

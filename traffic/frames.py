@@ -1,7 +1,7 @@
-"""Batches of Ethernet frames as numpy matrices, one row a frame: fields by offset, all checksums at once.
+"""Batches of Ethernet frames as numpy matrices, one row a frame: fields by offset, checksums of a whole batch.
 
-A batch holds IPv4 without options (the rings' filters see to that), so every field has a fixed place. `u16`
-and `u32` are windows on a column: read them, or assign to `u32(frames, SOURCE)[:]`.
+A batch holds IPv4 without options (the rings' filters see to that), so every field has a fixed offset. `u16` and `u32`
+are views of a column: read them, or assign to `u32(frames, SOURCE)[:]`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ ENGINE_TOS = ENGINE_DSCP << 2
 ETHERNET_TYPE = 12
 IP = 14
 TOTAL_LENGTH = 16
-IP_ID = 18
 TTL = 22
 PROTOCOL = 23
 IP_CHECKSUM = 24
@@ -85,14 +84,14 @@ def pack_mac(text: str) -> bytes:
 
 
 def seal(frames: Batch, protocol: int) -> Batch:
-    """Set the IP and TCP or UDP checksums of frames that end where their rows end; return the same frames."""
+    """Set the IP and the TCP or UDP checksums of frames as long as their rows; return the same frames."""
     u16(frames, IP_CHECKSUM)[:] = 0
     _store(frames, IP_CHECKSUM, _sums(frames[:, IP:TRANSPORT]))
     checksum_at = _CHECKSUM_AT[protocol]
     u16(frames, checksum_at)[:] = 0
-    # The pseudo header (RFC 9293 section 3.1): both addresses stand before the transport header already.
-    pseudo = _swapped(protocol + frames.shape[1] - TRANSPORT)
-    _store(frames, checksum_at, _sums(frames[:, SOURCE:]) + np.uint32(pseudo))
+    # The pseudo header (RFC 9293 section 3.1): both addresses are right before the transport header already.
+    pseudo = protocol + frames.shape[1] - TRANSPORT
+    _store(frames, checksum_at, _sums(frames[:, SOURCE:]) + np.uint32((pseudo & 0xFF) << 8 | pseudo >> 8))
     if protocol == UDP:  # a zero there means "no checksum" (RFC 768)
         sums = u16(frames, UDP_CHECKSUM)
         sums[sums == 0] = 0xFFFF
@@ -100,7 +99,7 @@ def seal(frames: Batch, protocol: int) -> Batch:
 
 
 def turn_round(frames: Batch) -> Batch:
-    """Swap sender and receiver in all three headers; sums do not depend on order, so checksums stay right."""
+    """Swap source and destination in all three headers; a sum does not depend on order, so checksums stay right."""
     turned = frames.copy()
     turned[:, 0:6], turned[:, 6:12] = frames[:, 6:12], frames[:, 0:6]
     turned[:, 26:30], turned[:, 30:34] = frames[:, 30:34], frames[:, 26:30]
@@ -131,7 +130,3 @@ def _store(frames: Batch, offset: int, sums: NDArray[np.uint32]) -> None:
     folded = (sums & 0xFFFF) + (sums >> 16)
     folded += folded >> 16
     frames[:, offset : offset + 2].view("<u2")[:, 0] = ~folded & 0xFFFF
-
-
-def _swapped(word: int) -> int:
-    return (word & 0xFF) << 8 | word >> 8

@@ -1,9 +1,11 @@
-"""What a burst says when every invocation has its outcome: frozen values with a JSON form, and no numpy."""
+"""The result of a burst, once every invocation has its outcome: frozen values with a JSON form, without numpy."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
 
 __all__ = [
     "DnsCount",
@@ -30,12 +32,12 @@ class InvocationCount:
     reused: int
     """Those that found a connection open from an earlier invocation."""
     waiting: int = 0
-    """The most that had come and found no port free, so that they came late."""
+    """The most that were due at one time and had to wait for a free port."""
 
 
 @dataclass(frozen=True, slots=True)
 class DnsCount:
-    """Invocations by what became of their DNS question; repeated questions are not counted."""
+    """Invocations by the outcome of their DNS query; a repeated query counts once."""
 
     asked: int
     answered: int
@@ -44,17 +46,17 @@ class DnsCount:
 
 @dataclass(frozen=True, slots=True)
 class UnansweredCount:
-    """DNS questions that nobody answered."""
+    """DNS queries without an answer."""
 
     questions: int = 0
     """Repetitions included."""
     invocations: int = 0
-    """Those with at least one of them, whatever became of it in the end."""
+    """Invocations with at least one such query, whether a later one was answered or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpCount:
-    """Connections by outcome: `refused` had a RST for an answer, `reset` one after they were established."""
+    """Connections by outcome: `refused` got a RST for their SYN, `reset` one after they were established."""
 
     attempted: int
     established: int
@@ -65,7 +67,7 @@ class TcpCount:
     established_at_syn: tuple[int, ...] = ()
     """Connections established by their first SYN, by their second …"""
     half_open: int = 0
-    """Connections whose SYN-ACK was left without an ACK on purpose."""
+    """Connections whose SYN-ACK was deliberately not acknowledged (`destination` of the spec)."""
     open: int = 0
     """Connections that are established when the last invocation has its outcome."""
 
@@ -76,12 +78,12 @@ class TcpCount:
 
     @property
     def unanswered_syns(self) -> int:
-        """SYNs that nobody answered, retransmissions included."""
+        """SYNs without an answer, retransmissions included."""
         return self.attempted + self.syn_retransmissions - self.answered
 
     @property
     def ever_unanswered(self) -> int:
-        """Connections with at least one SYN that nobody answered."""
+        """Connections with at least one unanswered SYN."""
         return self.timed_out + sum(self.established_at_syn[1:])
 
 
@@ -143,7 +145,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class RingCount:
-    """Frames that the generator's ring took, and those it had no room for: a loss spoils the burst."""
+    """Frames that a receive ring took, and those it had no room for: one lost answer spoils an exact threshold."""
 
     received: int
     dropped: int
@@ -151,7 +153,7 @@ class RingCount:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """One burst as its clients saw it."""
+    """One burst as the clients saw it."""
 
     offered: int
     invocations: InvocationCount
@@ -159,7 +161,7 @@ class EngineResult:
     tcp: TcpCount
     requests: RequestCount
     drop_threshold: int | None
-    """Connections held when the first that never got an answer was attempted, in the order of first SYNs."""
+    """Connections held when the first one that was never answered was attempted, in the order of first SYNs."""
     latency: Latency
     timing: Timing
     series: tuple[Sample, ...]
@@ -168,22 +170,10 @@ class EngineResult:
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""
-        return asdict(self)
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """The result that `to_json` made."""
-        tcp, timing = raw["tcp"], raw["timing"]
-        return cls(
-            offered=raw["offered"],
-            invocations=InvocationCount(**raw["invocations"]),
-            dns=DnsCount(**raw["dns"]),
-            tcp=TcpCount(**{**tcp, "established_at_syn": tuple(tcp["established_at_syn"])}),
-            requests=RequestCount(**raw["requests"]),
-            drop_threshold=raw["drop_threshold"],
-            latency=Latency(**{name: each and Percentiles(**each) for name, each in raw["latency"].items()}),
-            timing=Timing(**{**timing, "tenths_per_s": tuple(timing["tenths_per_s"])}),
-            series=tuple(Sample(**sample) for sample in raw["series"]),
-            ring=RingCount(**raw["ring"]),
-            unanswered=UnansweredCount(**raw["unanswered"]),
-        )
+        return msgspec.convert(raw, cls)

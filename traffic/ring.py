@@ -1,13 +1,14 @@
-"""A network interface's frames, in batches: AF_PACKET rings (TPACKET_V2) as numpy matrices.
+"""Send and receive rings of an interface (AF_PACKET, TPACKET_V2) as numpy matrices, one row a slot.
 
 Kernel documentation: Documentation/networking/packet_mmap.rst. One slot of each ring holds one frame behind a
 32-byte header; user space and kernel hand slots to each other through the header's status word, in order.
+TPACKET_V3 would hand over frames block by block, each up to a timer's period late, where a handshake waits for them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
+from functools import partial
 import mmap
 import socket
 import struct
@@ -16,24 +17,29 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from traffic.frames import ENGINE_TOS, Batch
-from traffic.result import RingCount
+from traffic.packet_socket import (
+    ETH_P_IP,
+    MARKED_ONLY,
+    PACKET_IGNORE_OUTGOING,
+    SOL_PACKET,
+    FrameCounter,
+    attach_filter,
+    open_packet_socket,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Ring", "hear_marked_only"]
+    from traffic.frames import Batch
+    from traffic.result import RingCount
+
+__all__ = ["Ring"]
 
 # include/uapi/linux/if_packet.h and asm-generic/socket.h
-_SOL_PACKET = 263
 _PACKET_RX_RING = 5
-_PACKET_STATISTICS = 6
 _PACKET_VERSION = 10
 _PACKET_TX_RING = 13
-_PACKET_IGNORE_OUTGOING = 23
 _TPACKET_V2 = 1
-_ETH_P_IP = 0x0800
-_SO_ATTACH_FILTER = 26
 _SO_SNDBUFFORCE = 32
 _MAP_POPULATE = 0x8000
 
@@ -60,33 +66,19 @@ _FULL = (errno.ENOBUFS, errno.EAGAIN)
 _BACK_OFF_S, _BACK_OFFS = 0.001, 500
 _SEND_TIMEOUT = struct.pack("ll", 0, 500_000)
 
-# Classic BPF: accept an IPv4 frame with a 20-byte header (0x45) and the engine's DSCP, whatever its ECN bits.
-_FILTER = (
-    (0x28, 0, 0, 12),  # ldh [12]
-    (0x15, 0, 4, _ETH_P_IP),  # jne reject
-    (0x28, 0, 0, 14),  # ldh [14]: version, header length, TOS
-    (0x54, 0, 0, 0xFFFC),  # and
-    (0x15, 0, 1, 0x4500 | ENGINE_TOS),  # jne reject
-    (0x06, 0, 0, 0x40000),  # accept
-    (0x06, 0, 0, 0),  # reject
-)
-
 
 class Ring:
-    """The engine's marked frames on one interface: `send` a batch, `receive` a batch, `fileno` to wait on."""
+    """The engines' marked frames on one interface: `send` a batch, `receive` a batch, wait on `fileno`."""
 
     def __init__(self, interface: str, *, rx_slots: int = 16384, tx_slots: int = 4096) -> None:
         # Many more slots to send than frames on their way: IP input orphans a frame (ip_rcv_core), which
         # frees its slot while the bytes are still in use; it must not come round again soon.
-        self._received = self._dropped = 0
-        # Protocol 0: nothing is received until bind, when filter and rings are in place.
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        try:
-            self._map = _set_up(self._socket, rx_slots, tx_slots)
-            self._socket.bind((interface, _ETH_P_IP))
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket = open_packet_socket(
+            interface, ETH_P_IP, partial(_configure, rx_slots=rx_slots, tx_slots=tx_slots)
+        )
+        self._counter = FrameCounter(self._socket)
+        length = (rx_slots + tx_slots) * _SLOT_BYTES
+        self._map = mmap.mmap(self._socket.fileno(), length, mmap.MAP_SHARED | _MAP_POPULATE)
         memory = np.frombuffer(self._map, np.uint8).reshape(-1, _SLOT_BYTES)
         self._view(memory[:rx_slots], memory[rx_slots:])
         self._rx_next = self._tx_next = 0
@@ -109,7 +101,8 @@ class Ring:
         """Up to `limit` waiting frames, and their lengths; bytes after a frame's end mean nothing."""
         start = self._rx_next
         words = self._rx_words[start : start + limit]
-        count = _leading_true((words[:, _STATUS] & _STATUS_USER) != 0)
+        ours = (words[:, _STATUS] & _STATUS_USER) != 0
+        count = len(ours) if ours.all() else int(ours.argmin())
         lengths = words[:count, _CAPTURED].copy()
         width = int(lengths.max(initial=0))
         frames = self._rx[start : start + count, _RX_DATA : _RX_DATA + width].copy()
@@ -158,12 +151,8 @@ class Ring:
                 return
 
     def count(self) -> RingCount:
-        """What the receiving ring took, and what it had no room for, since it was opened."""
-        # The kernel counts drops among the packets, and forgets both with each reading.
-        packets, drops = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-        self._received += packets - drops
-        self._dropped += drops
-        return RingCount(self._received, self._dropped)
+        """Frames that the receive ring took, and those it had no room for, since it was opened."""
+        return self._counter.read()
 
     def close(self) -> None:
         """Wait for the frames that are still to be sent, then give the rings back."""
@@ -174,33 +163,17 @@ class Ring:
         self._socket.close()
 
 
-def _set_up(packets: socket.socket, rx_slots: int, tx_slots: int) -> mmap.mmap:
-    hear_marked_only(packets)
+def _configure(packets: socket.socket, rx_slots: int, tx_slots: int) -> None:
+    attach_filter(packets, MARKED_ONLY)
     packets.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
     packets.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
-    packets.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
-    packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    packets.setsockopt(_SOL_PACKET, _PACKET_RX_RING, _request(rx_slots))
-    packets.setsockopt(_SOL_PACKET, _PACKET_TX_RING, _request(tx_slots))
-    length = (rx_slots + tx_slots) * _SLOT_BYTES
-    return mmap.mmap(packets.fileno(), length, mmap.MAP_SHARED | _MAP_POPULATE)
+    packets.setsockopt(SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+    packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    packets.setsockopt(SOL_PACKET, _PACKET_RX_RING, _request(rx_slots))
+    packets.setsockopt(SOL_PACKET, _PACKET_TX_RING, _request(tx_slots))
 
 
 def _request(slots: int) -> bytes:
     """A struct tpacket_req for that many slots."""
     blocks = slots * _SLOT_BYTES // _BLOCK_BYTES
     return struct.pack("IIII", _BLOCK_BYTES, blocks, _SLOT_BYTES, slots)
-
-
-_PROGRAM = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))
-
-
-def hear_marked_only(packets: socket.socket) -> None:
-    """Have an AF_PACKET socket take the engines' marked frames alone."""
-    # A struct sock_fprog: how many instructions, and where they are.
-    program = struct.pack("HP", len(_FILTER), ctypes.addressof(_PROGRAM))
-    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-
-
-def _leading_true(flags: NDArray[np.bool_]) -> int:
-    return len(flags) if flags.all() else int(flags.argmin())

@@ -1,4 +1,4 @@
-"""When a client sends again: retransmission schedules as plain numbers, in seconds after the first packet."""
+"""Retransmission schedules of a client, in seconds after the first packet."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SYN_RETRIES = 6
 """tcp_syn_retries by default."""
 
 LINEAR_TIMEOUTS: dict[SynSchedule, int] = {"classic": 0, "linear": 4}
-"""tcp_syn_linear_timeouts of each."""
+"""tcp_syn_linear_timeouts for each schedule."""
 
 
 def syn_retransmissions(schedule: SynSchedule, deadline_s: float) -> tuple[float, ...]:
-    """When SYNs are retransmitted: only those that go out before the client gives up."""
+    """When SYNs are retransmitted until the client gives up."""
     return _before(_SCHEDULES_S[schedule], deadline_s)
 
 
 def syn_count(schedule: SynSchedule, deadline_s: float) -> int:
-    """The TCP_SYNCNT with which the kernel repeats a SYN as long as its client waits, and not much longer.
+    """The TCP_SYNCNT with which the kernel repeats a SYN until its client's deadline, and not much longer.
 
-    With n it stops when it would repeat after as long as n doublings take, 2^(n+1) - 1 s (retransmits_timed_out() in
-    tcp_timer.c), whatever the schedule; at least one, at most the usual six.
+    With n it stops at the first retransmission that would come after the time of n doublings, 2^(n+1) - 1 s
+    (retransmits_timed_out() in tcp_timer.c), whatever the schedule; n is at least one and at most the default of six.
     """
     times_s = _SCHEDULES_S[schedule]
     return next((n for n in range(1, _SYN_RETRIES) if _stops_s(times_s, n) >= deadline_s), _SYN_RETRIES)
@@ -59,7 +59,7 @@ def request_retries(deadline_s: float) -> tuple[float, ...]:
 
 
 def fin_retries() -> tuple[float, ...]:
-    """When an unanswered FIN is repeated: soon, for a peer in a lab answers at once or never."""
+    """When an unanswered FIN is repeated: soon, because a peer in a lab answers at once or never."""
     return (0.5, 1.0)
 
 

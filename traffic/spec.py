@@ -1,13 +1,15 @@
-"""What a traffic process is told: frozen values, the JSON argument of `python -m traffic VERB SPEC`."""
+"""Specs of traffic processes: frozen values, the JSON argument of `python -m traffic VERB SPEC`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from ipaddress import IPv4Address
 import json
 from math import gcd
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +23,12 @@ __all__ = [
     "Engine",
     "EniPath",
     "Growth",
+    "PacketSocket",
     "PortBlocks",
     "Protocol",
     "ResolverSpec",
     "ServerSpec",
     "SynSchedule",
-    "Tap",
 ]
 
 ENGINE_DSCP = 23
@@ -52,21 +54,16 @@ class _Spec:
     """A value with a JSON form: addresses as text, nested specs as objects."""
 
     def to_json(self) -> str:
-        """One line of JSON, with no blanks: it is an argument of a command line."""
-        return json.dumps(asdict(self), default=str, separators=(",", ":"))
+        """One line of JSON without blanks: an argument of a command line."""
+        return msgspec.json.encode(self, enc_hook=str).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The spec that `to_json` wrote."""
-        return cls(**cls._typed(json.loads(text)))
-
-    @classmethod
-    def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(raw.keys() - known)
-        if unknown:
+        """The spec that `to_json` wrote; ValueError for keys that it does not have, which msgspec would ignore."""
+        raw, known = json.loads(text), {field.name for field in fields(cls)}
+        if unknown := sorted(raw.keys() - known):
             raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        return {name: IPv4Address(value) if name.endswith("address") else value for name, value in raw.items()}
+        return msgspec.convert(raw, cls, dec_hook=lambda kind, value: kind(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ class PortBlocks:
         return self.first_port + turn * self.stride % self.ports
 
     def turn(self, port: Numbers, environment: Numbers) -> Numbers:
-        """The only turn of an environment that may have this port; a port out of range, or of others: none of its."""
+        """The only turn of an environment that can have this port; outside of the environment's turns if none has."""
         turn = (port - self.first_port) * pow(self.stride, -1, self.ports)
         first = environment * self.per_environment
         return first + (turn - first) % self.ports
@@ -128,16 +125,16 @@ class PortBlocks:
 @cache
 def _stride(ports: int) -> int:
     golden = max(round(ports * _GOLDEN), 1)
-    return next(each for each in range(golden, golden + ports) if gcd(each, ports) == 1)
+    return next(stride for stride in range(golden, golden + ports) if gcd(stride, ports) == 1)
 
 
 @dataclass(frozen=True, slots=True)
 class EniPath(_Spec):
-    """One way out of the service VPC: an ENI and the execution environments that use it."""
+    """One path out of the service VPC: an ENI and the execution environments that use it."""
 
     eni: str
     gateway_mac: str
-    """MAC address of the ENI's port in the service VPC: the next hop of all but questions to a resolver in there."""
+    """MAC address of the ENI's interface in the service VPC: next hop of everything but queries to a resolver there."""
     first_address: IPv4Address
     """Address of execution environment 0 behind this ENI."""
     environments: int
@@ -145,7 +142,7 @@ class EniPath(_Spec):
 
     @property
     def sockets(self) -> Self:
-        """The same way, from the block of addresses that follows this one: local to the fleet's kernel."""
+        """The same path from the block of addresses that follows this one, which is local to the fleet's kernel."""
         return replace(self, first_address=self.first_address + self.environments)
 
 
@@ -163,26 +160,26 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How many execution environments there may be: so many at once, then so many more each second."""
+    """How many execution environments there may be: `at_once` at the beginning, `per_s` more each second."""
 
     at_once: float
     per_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Tap:
-    """A place on the way where the scapy engine sees packets: an AF_PACKET socket that it inherits."""
+class PacketSocket:
+    """An AF_PACKET socket that the scapy engine inherits: it shows what passes an interface of a node on the way."""
 
     descriptor: int
     node: str
     kind: str
-    """What the node is, `hyperplane_eni` for one."""
+    """The node's kind in the lab's plan, for example `hyperplane_eni`."""
     interface: str
 
 
 @dataclass(frozen=True, slots=True)
 class BurstSpec(_Spec):
-    """One burst: who connects where, how many, how patiently, and what for.
+    """One burst: which clients connect to which server, how many, for how long they wait, and what they do then.
 
     There are `connections` connections, which `invocations` may use one after another. Connection `c` (counted from
     `first_connection`) takes path `c % len(paths)`; there it has turn `c // len(paths)` (see `PortBlocks`).
@@ -193,14 +190,14 @@ class BurstSpec(_Spec):
     """The fleet's own MAC address: source of every frame."""
     resolver_address: IPv4Address
     resolver_mac: str | None
-    """None: questions go by the gateway of the path, as everything else does."""
+    """None: queries take the gateway of the path, as everything else does."""
     paths: tuple[EniPath, ...]
     hostname: str
     port: int
     connections: int
     first_connection: int = 0
     invocations: int | None = None
-    """None: as many as there are connections."""
+    """None: one for each connection."""
     blocks: PortBlocks = PortBlocks()
     engine: Engine = "packet"
     protocol: Protocol = "tcp"
@@ -212,7 +209,7 @@ class BurstSpec(_Spec):
     at_a_time: int | None = None
     """Invocations under way at the same time; None is no limit."""
     hold_s: float | None = None
-    """How long a connection is kept after its invocation (with `reuse`, idle); None is to the end."""
+    """How long a connection is kept after its invocation (with `reuse`, idle); None: until the burst ends."""
     duration_s: float = 0.0
     """How long an invocation keeps its environment busy after its last answer, where connections are reused."""
     requests: int | None = 0
@@ -222,13 +219,13 @@ class BurstSpec(_Spec):
     rest_s: float = 2.5
     """How long the port of a connection that has ended rests before another connection has it."""
     destination: IPv4Address | None = None
-    """Given: nothing but SYNs to this address, without a question before and an ACK after."""
+    """If given, clients send nothing but SYNs to this address: no query before and no ACK after."""
     questions_apart: bool = False
-    """Whether real sockets ask from each connection's own address and port, as the other engines do.
+    """Whether real sockets send queries from each connection's own address and port, as the other engines do.
 
-    It matters where somebody counts sources; else one socket asks for all of a process, which is faster.
+    A resolver's quota counts sources, so then it matters; otherwise one socket per process asks, which is faster.
     """
-    taps: tuple[Tap, ...] = field(default=())
+    packet_sockets: tuple[PacketSocket, ...] = ()
 
     @property
     def sources(self) -> tuple[EniPath, ...]:
@@ -242,14 +239,3 @@ class BurstSpec(_Spec):
     def offered(self) -> int:
         """How many invocations there are."""
         return self.connections if self.invocations is None else self.invocations
-
-    @classmethod
-    def _typed(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        typed = super(BurstSpec, cls)._typed(raw)
-        typed["paths"] = tuple(EniPath(**EniPath._typed(path)) for path in raw["paths"])  # noqa: SLF001
-        typed["taps"] = tuple(Tap(**tap) for tap in raw.get("taps", ()))
-        typed["blocks"] = PortBlocks(**raw.get("blocks", {}))
-        typed["arrivals"] = Arrivals(**raw.get("arrivals", {}))
-        typed["growth"] = Growth(**raw["growth"]) if raw.get("growth") else None
-        typed["destination"] = IPv4Address(raw["destination"]) if raw.get("destination") else None
-        return typed

@@ -2,28 +2,84 @@
 
 Without a rate all invocations come at once and their connections are held until the last one has its outcome. With a
 rate, a ramp or Lambda's own scaling the load goes on over time, and each connection is kept for its own `hold_s`.
+
+Each field of `Load` is declared once, with an `Option` in its metadata. `lab.burst.options` makes its other forms of
+that: the option of `lab burst`, the keyword of `Lab.burst`, the recorded command, the words of a report, and what the
+generator is told.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from math import inf
-from typing import Self, TypedDict
+from typing import Any, Self, TypeVar
 
 from lab.errors import UsageError
 from lab.schema.limits import ENVIRONMENT_DESCRIPTORS, SCALING_ENVIRONMENTS, SCALING_PERIOD_S
 from traffic.arrivals import arrives_s, most_at_once
+from traffic.schedule import syn_retransmissions
 from traffic.spec import Arrivals, Close, Engine, Growth, Protocol, SynSchedule
 
-__all__ = ["Load", "LoadOptions", "Ramp"]
+__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
+
+T = TypeVar("T")
+
+_METADATA_KEY = "option"
 
 _LONGEST_S = 86_400
 _MOST_INVOCATIONS = 1_000_000_000
 _MOST_REQUESTS = 65_000
 _SCAPY_INVOCATIONS = 100
 """With one invocation at a time and a table of its packets, more would be unreadable."""
-_SLOT_LINGERS_S = 0.5
-"""A closed connection's slot is free within half a second (lab.slots.ruleset)."""
+_SLOT_FREED_WITHIN_S = 0.5
+"""After its connection was closed (lab.slots.ruleset)."""
+
+WHEN_THEY_COME, WHAT_EACH_DOES, HOW_CLIENTS_BEHAVE = "When invocations come", "What each does", "How clients behave"
+"""Panels of `lab burst --help`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a field's name, type and default do not say about it."""
+
+    flag: str
+    """On the command line; the second of two, after a slash, means no."""
+    help: str
+    metavar: str | None = None
+    panel: str | None = None
+    """Of the command's help; None: the first."""
+    parse: Callable[[str], Any] | None = None
+    """Makes the value out of a word on the command line, where the field's type does not."""
+    fits: Callable[[Any], bool] = lambda _: True
+    """Whether a value that is given is within bounds."""
+    allowed: str = ""
+    """The bounds in words, for the message that refuses a value."""
+    for_generator: bool = False
+    """Whether the generator is told it as it is, in the field of this name (traffic.spec.BurstSpec)."""
+    fact: Callable[[Load], str | None] = lambda _: None
+    """What a report says about it, if anything."""
+
+    @property
+    def name(self) -> str:
+        """As messages and recorded commands have it."""
+        return self.flag.split("/")[0]
+
+    def by_default(self, default: T) -> T:
+        """The field of a dataclass that is declared so; its type is its default's, as a type checker sees it."""
+        return field(default=default, metadata=self.metadata)
+
+    @property
+    def metadata(self) -> dict[str, Option]:
+        """Of the field that is declared so."""
+        return {_METADATA_KEY: self}
+
+
+def _seconds(value_s: float) -> bool:
+    return 0 <= value_s <= _LONGEST_S
+
+
+_SECONDS = f"seconds, up to {_LONGEST_S:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +89,14 @@ class Ramp:
     from_per_s: float
     to_per_s: float
     seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what is allowed."""
+        rates = (self.from_per_s, self.to_per_s)
+        if not all(0 <= rate < inf for rate in rates) or not any(rates):
+            raise UsageError(f"--ramp {self}: two rates of invocations per second, 0 or more, not both 0")
+        if not 0 < self.seconds <= _LONGEST_S:
+            raise UsageError(f"--ramp {self}: it takes more than 0 and up to {_LONGEST_S:,} seconds")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -44,40 +108,150 @@ class Ramp:
         return cls(start, end, seconds)
 
     def __str__(self) -> str:
-        return f"{self.from_per_s:g}:{self.to_per_s:g}:{self.seconds:g}"
+        """What `parse` takes, exactly; whole numbers without a fraction."""
+        return ":".join(str(part).removesuffix(".0") for part in (self.from_per_s, self.to_per_s, self.seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What is asked for; None is the topology's first function or server, and otherwise no limit."""
 
-    connections: int
+    connections: int = field(
+        kw_only=False,
+        metadata=Option(
+            "-n",
+            "Invocations; each makes one connection.",
+            metavar="CONNECTIONS",
+            fits=lambda connections: 1 <= connections <= _MOST_INVOCATIONS,
+            allowed=f"a burst has at least one connection, at most {_MOST_INVOCATIONS:,}",
+            fact=lambda load: f"{load.connections:,} invocation{'' if load.connections == 1 else 's'} {_pace(load)}",
+        ).metadata,
+    )
     """Invocations; each makes a connection, or finds one to use again."""
-    engine: Engine = "packet"
-    protocol: Protocol = "tcp"
-    function: str | None = None
-    server: str | None = None
-    rate_per_s: float | None = None
-    ramp: Ramp | None = None
-    lambda_scaling: bool = False
-    hold_s: float | None = None
-    duration_s: float = 0.0
-    requests_per_connection: int | None = None
-    reuse: bool = False
-    connections_per_environment: int = 100
-    close: Close = "fin"
-    connect_timeout_s: float = 30.0
-    syn_schedule: SynSchedule = "classic"
-    syn_only: bool = False
-    leave_open: bool = False
+    function: str | None = Option("--function", "Which function invokes; the first unless given.").by_default(None)
+    server: str | None = Option("--server", "Which server it connects to; the first unless given.").by_default(None)
+    engine: Engine = Option(
+        "--engine",
+        "packet: TCP in numpy; socket: the kernel's TCP; scapy: explains each packet.",
+        for_generator=True,
+        fact=lambda load: f"{load.engine} engine",
+    ).by_default("packet")
+    rate_per_s: float | None = Option(
+        "--rate",
+        "So many a second; all at once unless given.",
+        metavar="PER_SECOND",
+        panel=WHEN_THEY_COME,
+        fits=lambda rate_per_s: 0 < rate_per_s < inf,
+        allowed="invocations per second, more than 0",
+    ).by_default(None)
+    ramp: Ramp | None = Option(
+        "--ramp",
+        "A rate that climbs or falls, such as 0:5000:60, and then stays.",
+        metavar="FROM:TO:SECONDS",
+        panel=WHEN_THEY_COME,
+        parse=Ramp.parse,
+    ).by_default(None)
+    lambda_scaling: bool = Option(
+        "--lambda-scaling",
+        "As fast as Lambda adds environments: 1,000, then 1,000 more every 10 s.",
+        panel=WHEN_THEY_COME,
+    ).by_default(False)
+    hold_s: float | None = Option(
+        "--hold",
+        "Keep a connection so long: over time, from its last answer (to the end unless given); "
+        "all at once, from the last outcome.",
+        metavar="SECONDS",
+        panel=WHAT_EACH_DOES,
+        fits=_seconds,
+        allowed=_SECONDS,
+        fact=lambda load: _holding(load),  # noqa: PLW0108 -- it is defined further down
+    ).by_default(None)
+    requests_per_connection: int | None = Option(
+        "--requests-per-connection",
+        "HTTP requests on each connection: none unless given; with --reuse, no limit.",
+        metavar="N",
+        panel=WHAT_EACH_DOES,
+        fits=lambda requests: 0 <= requests <= _MOST_REQUESTS,
+        allowed=f"0 to {_MOST_REQUESTS:,}",
+        fact=lambda load: (
+            f"{load.requests:,} request{'' if load.requests == 1 else 's'} on each" if load.requests else None
+        ),
+    ).by_default(None)
+    reuse: bool = Option(
+        "--reuse/--no-reuse",
+        "An invocation takes a connection that is open and idle, or makes its own in any case.",
+        panel=WHAT_EACH_DOES,
+        for_generator=True,
+        fact=lambda load: "connections reused" if load.reuse else "a connection each",
+    ).by_default(False)
+    duration_s: float = Option(
+        "--duration",
+        "With --reuse: how long an invocation keeps its connection busy.",
+        metavar="SECONDS",
+        panel=WHAT_EACH_DOES,
+        fits=_seconds,
+        allowed=_SECONDS,
+        for_generator=True,
+    ).by_default(0.0)
+    connections_per_environment: int = Option(
+        "--connections-per-environment",
+        "How many connections an execution environment has; it has 1,024 descriptors.",
+        metavar="N",
+        panel=WHAT_EACH_DOES,
+        fits=lambda connections: 1 <= connections <= ENVIRONMENT_DESCRIPTORS,
+        allowed=f"1 to {ENVIRONMENT_DESCRIPTORS:,}, the descriptors that Lambda gives an execution environment",
+    ).by_default(100)
+    protocol: Protocol = Option(
+        "--protocol",
+        "TCP, or flows over UDP.",
+        panel=HOW_CLIENTS_BEHAVE,
+        for_generator=True,
+        fact=lambda load: "TCP" if load.protocol == "tcp" else "UDP flows",
+    ).by_default("tcp")
+    connect_timeout_s: float = Option(
+        "--connect-timeout",
+        "When a client gives up; the article's clients waited 30 s.",
+        metavar="SECONDS",
+        panel=HOW_CLIENTS_BEHAVE,
+        fits=lambda timeout_s: 0 < timeout_s <= _LONGEST_S,
+        allowed=_SECONDS,
+        for_generator=True,
+        fact=lambda load: f"clients wait {load.connect_timeout_s:g} s",
+    ).by_default(30.0)
+    syn_schedule: SynSchedule = Option(
+        "--syn-schedule",
+        "SYNs again after 1, 3, 7, 15 s, or as Linux 6.5 and later.",
+        panel=HOW_CLIENTS_BEHAVE,
+        for_generator=True,
+        fact=lambda load: _retransmissions(load) if load.protocol == "tcp" else None,
+    ).by_default("classic")
+    close: Close = Option(
+        "--close",
+        "FIN, FIN with a last request (answered while half-closed), or RST.",
+        panel=HOW_CLIENTS_BEHAVE,
+        for_generator=True,
+    ).by_default("fin")
+    leave_open: bool = Option(
+        "--leave-open",
+        "End without closing the connections.",
+        panel=HOW_CLIENTS_BEHAVE,
+        fact=lambda load: "left open" if load.leave_open else None,
+    ).by_default(False)
+    syn_only: bool = Option(
+        "--syn-only",
+        "SYNs as fast as they go: no DNS before, no ACK after.",
+        panel=HOW_CLIENTS_BEHAVE,
+        fact=lambda load: "SYNs alone" if load.syn_only else None,
+    ).by_default(False)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, each with what is allowed."""
-        _require_amounts(self)
-        _require_rates(self)
-        _require_requests(self)
-        _require_protocol(self)
-        _require_engine(self)
+        for name, option in OPTIONS.items():
+            value = getattr(self, name)
+            if value is not None and not option.fits(value):
+                raise UsageError(f"{option.name} {value}: {option.allowed}")
+        if contradiction := next(_contradictions(self), None):
+            raise UsageError(contradiction)
 
     @property
     def over_time(self) -> bool:
@@ -120,90 +294,48 @@ class Load:
             return None
         if self.protocol == "udp" and not self.reuse:
             return None  # a flow that has ended keeps its slot until it has been idle for long enough
-        closed_s = max(port_hold_s, _SLOT_LINGERS_S)
+        closed_s = max(port_hold_s, _SLOT_FREED_WITHIN_S)
         lasting_s = self.duration_s if self.reuse else (self.hold_s or 0.0) + closed_s
         return most_at_once(self.arrivals, self.connections, lasting_s)
 
 
-class LoadOptions(TypedDict, total=False):
-    """The options of `Lab.burst`: the fields of `Load` but its first."""
-
-    engine: Engine
-    protocol: Protocol
-    function: str | None
-    server: str | None
-    rate_per_s: float | None
-    ramp: Ramp | None
-    lambda_scaling: bool
-    hold_s: float | None
-    duration_s: float
-    requests_per_connection: int | None
-    reuse: bool
-    connections_per_environment: int
-    close: Close
-    connect_timeout_s: float
-    syn_schedule: SynSchedule
-    syn_only: bool
-    leave_open: bool
+OPTIONS: dict[str, Option] = {field.name: field.metadata[_METADATA_KEY] for field in fields(Load)}
+"""Field of `Load` → its option, in the order of `lab burst --help`."""
 
 
-def _require_amounts(load: Load) -> None:
-    if not 1 <= load.connections <= _MOST_INVOCATIONS:
-        raise UsageError(f"-n {load.connections}: a burst has at least one connection, at most {_MOST_INVOCATIONS:,}")
-    if not 0 < load.connect_timeout_s <= _LONGEST_S:
-        raise UsageError(f"--connect-timeout {load.connect_timeout_s}: seconds, up to {_LONGEST_S:,}")
-    for name, seconds in (("hold", load.hold_s), ("duration", load.duration_s)):
-        if seconds is not None and not 0 <= seconds <= _LONGEST_S:
-            raise UsageError(f"--{name} {seconds}: seconds, up to {_LONGEST_S:,}")
-    if not 1 <= load.connections_per_environment <= ENVIRONMENT_DESCRIPTORS:
-        raise UsageError(
-            f"--connections-per-environment {load.connections_per_environment}: "
-            f"1 to {ENVIRONMENT_DESCRIPTORS:,}, the descriptors that Lambda gives an execution environment"
-        )
+# ── What options do not go together ─────────────────────────────────────────────────────────────────────────
 
 
-def _require_rates(load: Load) -> None:
+def _contradictions(load: Load) -> Iterator[str]:
+    yield from _of_the_pace(load)
+    yield from _of_requests(load)
+    yield from _of_the_engine(load)
+
+
+def _of_the_pace(load: Load) -> Iterator[str]:
     if load.rate_per_s is not None and load.ramp is not None:
-        raise UsageError("--rate and --ramp: one of them; a ramp ends with a steady rate")
-    if load.rate_per_s is not None and not 0 < load.rate_per_s < inf:
-        raise UsageError(f"--rate {load.rate_per_s}: invocations per second, more than 0")
-    if load.ramp is not None:
-        _require_ramp(load, load.ramp)
-    if (lasts_s := arrives_s(load.arrivals, load.connections - 1)) > _LONGEST_S:
-        raise UsageError(f"-n {load.connections} at this rate takes {lasts_s:,.0f} s; {_LONGEST_S:,} s at most")
+        yield "--rate and --ramp: one of them; a ramp ends with a steady rate"
+    lasts_s = arrives_s(load.arrivals, load.connections - 1)
+    if load.ramp is not None and lasts_s == inf:
+        most = int(load.ramp.from_per_s * load.ramp.seconds / 2) + 1
+        yield f"--ramp {load.ramp}: comes down to 0 after {most:,} invocations; -n {most} at most, or TO above 0"
+    if lasts_s > _LONGEST_S:
+        yield f"-n {load.connections} at this rate takes {lasts_s:,.0f} s; {_LONGEST_S:,} s at most"
 
 
-def _require_ramp(load: Load, ramp: Ramp) -> None:
-    rates = (ramp.from_per_s, ramp.to_per_s)
-    if not all(0 <= rate < inf for rate in rates) or not any(rates):
-        raise UsageError(f"--ramp {ramp}: two rates of invocations per second, 0 or more, not both 0")
-    if not 0 < ramp.seconds <= _LONGEST_S:
-        raise UsageError(f"--ramp {ramp}: it takes more than 0 and up to {_LONGEST_S:,} seconds")
-    if arrives_s(load.arrivals, load.connections - 1) == inf:
-        most = int(ramp.from_per_s * ramp.seconds / 2) + 1
-        raise UsageError(f"--ramp {ramp}: comes down to 0 after {most:,} invocations; -n {most} at most, or TO above 0")
-
-
-def _require_requests(load: Load) -> None:
-    requests = load.requests_per_connection
-    if requests is not None and not 0 <= requests <= _MOST_REQUESTS:
-        raise UsageError(f"--requests-per-connection {requests}: 0 to {_MOST_REQUESTS:,}")
-    if load.reuse and requests == 0:
-        raise UsageError(
-            "--requests-per-connection 0: a connection that is reused carries a request each time; 1 or more"
-        )
+def _of_requests(load: Load) -> Iterator[str]:
+    if load.reuse and load.requests_per_connection == 0:
+        yield "--requests-per-connection 0: a connection that is reused carries a request each time; 1 or more"
     if load.duration_s and not load.reuse:
-        raise UsageError(
+        yield (
             "--duration: how long an invocation keeps its environment busy matters with --reuse only; "
             "how long a connection is kept is --hold"
         )
 
 
-def _require_protocol(load: Load) -> None:
+def _of_the_engine(load: Load) -> Iterator[str]:
     if load.protocol == "udp" and load.close != "fin":
-        raise UsageError(f"--close {load.close}: UDP has no goodbye of any kind")
-    if not load.syn_only:
-        return
+        yield f"--close {load.close}: UDP has no goodbye of any kind"
     others = {
         "--protocol udp": load.protocol == "udp",
         "--reuse": load.reuse,
@@ -211,13 +343,34 @@ def _require_protocol(load: Load) -> None:
         f"--close {load.close}": load.close != "fin",
         f"--engine {load.engine}": load.engine != "packet",
     }
-    if unfit := [name for name, given in others.items() if given]:
-        raise UsageError(f"--syn-only sends SYNs and nothing else, with the packet engine; without {', '.join(unfit)}")
-
-
-def _require_engine(load: Load) -> None:
+    if load.syn_only and any(others.values()):
+        unfit = ", ".join(name for name, given in others.items() if given)
+        yield f"--syn-only sends SYNs and nothing else, with the packet engine; without {unfit}"
     if load.engine == "scapy" and load.connections > _SCAPY_INVOCATIONS:
-        raise UsageError(
+        yield (
             f"-n {load.connections}: the scapy engine explains each packet, one invocation after the other; "
             f"-n {_SCAPY_INVOCATIONS} at most, or --engine packet"
         )
+
+
+# ── What a report says ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pace(load: Load) -> str:
+    if load.lambda_scaling:
+        return "as fast as Lambda adds environments"
+    if load.ramp is not None:
+        ramp = load.ramp
+        return f"at {ramp.from_per_s:,g} to {ramp.to_per_s:,g} a second within {ramp.seconds:g} s"
+    return "at once" if load.rate_per_s is None else f"at {load.rate_per_s:,g} a second"
+
+
+def _holding(load: Load) -> str | None:
+    if load.hold_s is None:
+        return None
+    return f"each held for {load.hold_s:g} s" if load.over_time else f"held for {load.hold_s:g} s more"
+
+
+def _retransmissions(load: Load) -> str:
+    times = ", ".join(f"{time_s:g} s" for time_s in syn_retransmissions(load.syn_schedule, load.connect_timeout_s))
+    return f"SYNs again after {times}" if times else "no SYN is sent again"

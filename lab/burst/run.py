@@ -1,43 +1,44 @@
-"""One burst, from the question to the answer: predict, generate, read the kernel while all is held, close, compare."""
+"""One burst: read what is there, generate, read the kernel while all connections are held, close them, compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 import time
 
-from lab.burst.first_refusal import first_to_refuse
-from lab.burst.free_ports import first_turn
+from lab.burst.accounts import Observation, assemble, drops_between
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, assemble
-from lab.burst.scene import Scene, eni_addresses, prediction, scene_of, spec_of
-from lab.burst.settling import await_free_slots, lasting, nothing_lasts, settle
+from lab.burst.ports import first_to_refuse, first_turn
+from lab.burst.prediction import prediction
+from lab.burst.result import BurstResult
+from lab.burst.settling import StillTaken, await_free_slots, settle, still_taken
+from lab.burst.spec import Participants, participants_of, spec_of
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import lost
-from lab.kernel.generator import Event, Generator, generator
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.generator import Generator, generator
+from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
+from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
-from lab.kernel.preflight import require_means
+from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
+from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
-from lab.kernel.taps import opened, places
-from lab.observe.drops import DroppedPackets, dropped_packets
+from lab.observe.drops import dropped_packets
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
-from lab.observe.tracking import ports_not_found
-from lab.paths.ways import Way
+from lab.observe.tracking import Tracking, ports_not_found
 from lab.plan.objects import Plan
-from lab.schema.drops import DropCount
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
+from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
-from traffic.sighting import Sighting
 from traffic.spec import BurstSpec
 
-__all__ = ["Progress", "run_burst"]
+__all__ = ["Listeners", "Progress", "WatchedLoad", "run_burst"]
 
 _PEAKS_EVERY_S, _PEAKS_SHARE = 1.0, 0.05
 _SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
@@ -45,269 +46,229 @@ _SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
 
 Kernels before 6.16 count a set's elements by walking.
 """
+_PROGRESS_EVERY_S = 0.2
+"""While connections are held."""
 
-_NO_TURN = (
+_NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
     "as earlier ones and take no slot of their own; wait until those are free, or take the lab down and up"
 )
 
 
+def _ignore(_: object) -> None:
+    """Of what nobody asked to be told."""
+
+
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a burst is."""
+class Listeners:
+    """Who is told what while a burst goes on."""
 
-    phase: str
-    """`connecting`, `holding`, `closing`."""
-    t_s: float
-    offered: int
-    answered: int = 0
-    established: int = 0
-    timed_out: int = 0
-    settled: int = 0
-    """Invocations that have their outcome."""
-    open: int = 0
+    progress: Callable[[Progress], None] = _ignore
+    saw: Callable[[PacketRecord], None] = _ignore
+    """Called with each packet of the scapy engine."""
+    sampled: Callable[[Sample], None] | None = None
+    """Called several times a second with what NAT nodes count, before the first packet and after the last."""
 
 
-def run_burst(
-    record: Record,
-    plan: Plan,
-    topology: Topology,
-    load: Load,
-    progress: Callable[[Progress], None],
-    *,
-    saw: Callable[[Sighting], None],
-    sampled: Callable[[Sample], None] | None = None,
-) -> BurstResult:
-    """Run it; the connections are closed when this returns or raises, unless they were to be left open.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedLoad(Load):
+    """The arguments of `Lab.burst`: a load, and who is told of it while it goes on."""
 
-    `sampled` is called several times a second with what NAT nodes count, before the first packet and after the last.
-    """
-    scene = scene_of(plan, topology, load)
-    require_means(load.engine, scene.connections)
-    packets = _Packets(saw)
+    progress: Callable[[Progress], None] = _ignore
+    saw: Callable[[PacketRecord], None] = _ignore
+
+
+def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listeners: Listeners) -> BurstResult:
+    """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
+    participants = participants_of(plan, topology, load)
+    require_resources(load.engine, participants.connections)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        whole = lost(plan)
-        _forget_refusals(namespaces, scene.limiters)
-        before = read(namespaces, scene.limiters)
-        dropped_before = dropped_packets(namespaces, plan.barriers)
-        not_found_before = ports_not_found(namespaces, scene.limiters)
-        turn = _first_turn(namespaces, scene, before)
-        spec = spec_of(scene, (turn or 0) * len(scene.fleet.paths))
-        generating = _generating(namespaces, scene, spec, record.logs / "burst.log", packets.add)
-        sample = _sampling(namespaces, plan, sampled)
-        sample()
+        observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
+    predicted = prediction(participants, observation.readings_before)
+    return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
+
+
+class _Burst:
+    """A burst under way, and what is read of the kernel meanwhile."""
+
+    def __init__(self, namespaces: Namespaces, participants: Participants, listeners: Listeners, log: Path) -> None:
+        self._namespaces, self._participants, self._listeners, self._log = namespaces, participants, listeners, log
+        self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
+        self._sampler = Sampler(self._plan.nat_nodes)
+        self._packets: list[PacketRecord] = []
+        self._most_held = [0] * len(self._limiters)
+        self._lost_before = lost(self._plan)
+        _forget_refusals(namespaces, self._limiters)
+        self._before = read(namespaces, self._limiters)
+        self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._not_found_before = ports_not_found(namespaces, self._limiters)
+
+    def observe(self) -> Observation:
+        """From the first packet until what was closed is free."""
+        first = _first_free_turn(self._namespaces, self._participants, self._before)
+        spec = spec_of(self._participants, first or 0)
+        self._sample()
         try:
-            seen, after = _observe(generating, namespaces, before, load, progress, sample=sample)
-        except BaseException as ended:
-            if isinstance(ended, KernelError) and (gone := _gone(plan, whole)):
-                raise KernelError(f"{ended}; gone meanwhile: {', '.join(gone)}") from ended
-            await_free_slots(namespaces, before, nothing_lasts)
+            clients, readings = self._generate(spec)
+        except BaseException as error:
+            if isinstance(error, KernelError) and (gone := self._gone()):
+                raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
+            await_free_slots(self._namespaces, self._participants, self._before, StillTaken())
             raise
-        stops = tuple(_drops(scene.ways, dropped_before, dropped_packets(namespaces, plan.barriers)))
-        not_found = ports_not_found(namespaces, scene.limiters) - not_found_before
-        tracking = () if load.leave_open else settle(namespaces, scene, before, lasting(scene, seen, after))
-        sample()
-    return assemble(
-        plan.lab,
-        load,
-        seen,
-        readings=after,
-        held_before=before,
-        prediction=prediction(scene, before),
-        first_to_refuse=first_to_refuse(after, spec, eni_addresses(plan)),
-        stops=stops,
-        ports_not_found=not_found,
-        resolver=topology.service_vpc.resolver,
-        tracking=tracking,
-        incidents=[
-            *([] if turn is not None else [_NO_TURN]),
-            *(f"{each} has ended during the burst" for each in _gone(plan, whole)),
-        ],
-        packets=packets.seen,
-    )
+        dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
+        not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
+        tracking: tuple[Tracking, ...] = ()
+        if not self._load.leave_open:
+            remaining = still_taken(self._participants, clients, readings)
+            tracking = settle(self._namespaces, self._participants, self._before, remaining)
+        self._sample()
+        return Observation(
+            clients=clients,
+            readings=readings,
+            readings_before=self._before,
+            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
+            stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
+            ports_not_found=not_found,
+            tracking=tracking,
+            incidents=(
+                *([] if first is not None else [_NO_FREE_PORTS]),
+                *(f"{what} has ended during the burst" for what in self._gone()),
+            ),
+            packets=self._packets,
+        )
+
+    def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading]]:
+        """The clients' account, and what the limiters held when the last invocation had its outcome."""
+        watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
+        if self._load.over_time:
+            watch.append(_Throttled(self._note_most_held, _PEAKS_EVERY_S, _PEAKS_SHARE))
+
+        def tell(progress: Progress) -> None:
+            for look in watch:
+                look()
+            self._listeners.progress(progress)
+
+        with self._running(spec) as running:
+            clients = self._connect(running, tell)
+            readings = self._readings()
+            self._sample()
+            self._hold(running, clients, tell)
+            self._close(running, clients, tell)
+        return clients, [reading.with_peak(most) for reading, most in zip(readings, self._most_held, strict=True)]
+
+    @contextmanager
+    def _running(self, spec: BurstSpec) -> Iterator[Generator]:
+        """The traffic generator; the scapy engine sees packets on the whole way."""
+        participants = self._participants
+        watched = interfaces_on_path(self._plan, participants.fleet, participants.server, participants.nodes)
+        with packet_sockets(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
+            spec_json = replace(spec, packet_sockets=taps).to_json()
+            descriptors = tuple(tap.descriptor for tap in taps)
+            with generator(
+                self._namespaces[participants.fleet.namespace], spec_json, self._log, descriptors
+            ) as running:
+                yield running
+
+    def _connect(self, running: Generator, tell: Callable[[Progress], None]) -> EngineResult:
+        """Wait until every invocation has its outcome."""
+        for event in self._events(running):
+            if isinstance(event, Progress):
+                tell(event)
+            elif isinstance(event, Connected):
+                return event.result
+            elif isinstance(event, Failed):
+                raise KernelError(f"the traffic generator gave up: {event.message}")
+        raise KernelError(
+            f"the traffic generator ended before its {self._load.connections:,} connections had an outcome"
+        )
+
+    def _hold(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> None:
+        """Connections that came at once are held together; over time each has ended by itself."""
+        hold_s = 0.0 if self._load.over_time else self._load.hold_s or 0.0
+        start_s = time.monotonic()
+        while (held_s := time.monotonic() - start_s) < hold_s:
+            running.require_alive()
+            tell(_progress(clients, "holding", held_s))
+            time.sleep(min(_PROGRESS_EVERY_S, hold_s - held_s))
+
+    def _close(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> None:
+        tell(_progress(clients, "leaving" if self._load.leave_open else "closing"))
+        running.tell("leave" if self._load.leave_open else "close")
+        for _ in self._events(running):
+            pass
+
+    def _events(self, running: Generator) -> Iterator[Event]:
+        """All but packets, which go to who listens and are kept for the result."""
+        for event in running.events():
+            if isinstance(event, Packet):
+                self._packets.append(event.seen)
+                self._listeners.saw(event.seen)
+            else:
+                yield event
+
+    def _readings(self) -> list[Reading]:
+        """Of now, with the refusals of this burst."""
+        now = read(self._namespaces, self._limiters)
+        return [reading.since(earlier) for reading, earlier in zip(now, self._before, strict=True)]
+
+    def _note_most_held(self) -> None:
+        held = (reading.in_use for reading in read(self._namespaces, self._limiters))
+        self._most_held = [max(pair) for pair in zip(self._most_held, held, strict=True)]
+
+    def _sample(self) -> None:
+        if self._listeners.sampled is not None:
+            self._listeners.sampled(self._sampler.take(self._namespaces.call))
+
+    def _gone(self) -> list[str]:
+        """What of the lab has ended since before the burst."""
+        return [what.replace("its", "the lab's", 1) for what in lost(self._plan) if what not in self._lost_before]
 
 
-class _Packets:
-    """What the scapy engine saw, which is told at once and kept for the result."""
-
-    def __init__(self, saw: Callable[[Sighting], None]) -> None:
-        self.seen: list[Sighting] = []
-        self._saw = saw
-
-    def add(self, sighting: Sighting) -> None:
-        """One more."""
-        self.seen.append(sighting)
-        self._saw(sighting)
+def _progress(clients: EngineResult, phase: str, t_s: float = 0.0) -> Progress:
+    """When every invocation has its outcome."""
+    offered, tcp = clients.offered, clients.tcp
+    return Progress(t_s, offered, clients.dns.answered, tcp.established, tcp.timed_out, offered, tcp.open, phase)
 
 
-@contextmanager
-def _generating(
-    namespaces: Namespaces, scene: Scene, spec: BurstSpec, log: Path, saw: Callable[[Sighting], None]
-) -> Iterator[Generator]:
-    """The traffic generator; the scapy engine listens along the whole way."""
-    watched = places(scene.plan, scene.fleet, scene.server, scene.nodes) if scene.load.engine == "scapy" else ()
-    with opened(namespaces, watched) as taps:
-        heard = tuple(tap.descriptor for tap in taps)
-        spec_json = replace(spec, taps=taps).to_json()
-        with generator(namespaces[scene.fleet.namespace], spec_json, log, heard, saw) as running:
-            yield running
+class _Throttled:
+    """Calls a function every so often, and so seldom that it takes no more than its share of the time."""
 
-
-def _gone(plan: Plan, before: Collection[str]) -> list[str]:
-    """What of the lab has ended since it lacked no more than this."""
-    return [each.replace("its", "the lab's", 1) for each in lost(plan) if each not in before]
-
-
-def _observe(
-    generating: AbstractContextManager[Generator],
-    namespaces: Namespaces,
-    before: Sequence[Reading],
-    load: Load,
-    progress: Callable[[Progress], None],
-    *,
-    sample: Callable[[], None],
-) -> tuple[EngineResult, list[Reading]]:
-    """Generate, and read the kernel while everything is held: the clients' account and the kernel's."""
-    limiters = [each.limiter for each in before]
-    peaks = _Peaks(namespaces, limiters)
-    looks = [_Regularly(sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
-    if load.over_time:
-        looks.append(_Regularly(peaks.look, _PEAKS_EVERY_S, _PEAKS_SHARE))
-
-    def watched(at: Progress) -> None:
-        for look in looks:
-            look()
-        progress(at)
-
-    with generating as running:
-        seen = _connected(running, load, watched)
-        after = _since(before, read(namespaces, limiters))
-        sample()
-        _hold(running, load, seen, watched)
-        _finish(running, load, seen, watched)
-    return seen, peaks.applied_to(after)
-
-
-class _Regularly:
-    """Does something from time to time, and so seldom that it takes no more than its share of the time."""
-
-    def __init__(self, do: Callable[[], None], every_s: float, share: float) -> None:
-        self._do, self._every_s, self._share = do, every_s, share
+    def __init__(self, function: Callable[[], None], every_s: float, share: float) -> None:
+        self._function, self._every_s, self._share = function, every_s, share
         self._next_s = 0.0
 
     def __call__(self) -> None:
         begun_s = time.monotonic()
         if begun_s >= self._next_s:
-            self._do()
+            self._function()
             took_s = time.monotonic() - begun_s
             self._next_s = begun_s + max(self._every_s, took_s / self._share)
 
 
-def _sampling(namespaces: Namespaces, plan: Plan, sampled: Callable[[Sample], None] | None) -> Callable[[], None]:
-    """What takes a sample of the lab for who wants it, and does nothing if nobody does."""
-    if sampled is None:
-        return lambda: None
-    sampler = Sampler(plan.nat_nodes)
-    return lambda: sampled(sampler.take(namespaces.visit))
-
-
-class _Peaks:
-    """The most slots that each limiter was seen to hold while a load went on."""
-
-    def __init__(self, namespaces: Namespaces, limiters: Sequence[Limiter]) -> None:
-        self._namespaces, self._limiters = namespaces, limiters
-        self._most = [0] * len(limiters)
-
-    def look(self) -> None:
-        """Once more."""
-        seen = (each.in_use for each in read(self._namespaces, self._limiters))
-        self._most = [max(pair) for pair in zip(self._most, seen, strict=True)]
-
-    def applied_to(self, readings: Iterable[Reading]) -> list[Reading]:
-        """The same readings with these peaks."""
-        return [each.with_peak(most) for each, most in zip(readings, self._most, strict=True)]
-
-
-def _first_turn(namespaces: Namespaces, scene: Scene, before: Iterable[Reading]) -> int | None:
-    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
-    enis = [each for each in before if each.limiter.kind == "hyperplane_eni"]
-    with_room = [each for each in enis if each.in_use < each.limiter.limit] or enis
-    held, elsewhere = (
-        held_sources(namespaces, [each.limiter for each in group if each.in_use])
-        for group in (with_room, [each for each in enis if each not in with_room])
-    )
-    ranges = (*scene.fleet.paths, *(path.sockets for path in scene.fleet.paths))
-    return first_turn(scene.blocks, ranges, held, turns=scene.turns, room=scene.room, elsewhere=elsewhere)
-
-
 def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> None:
-    """Start anew with telling refused connections apart: this burst may use the last one's ports."""
-    places = {(each.namespace, each.table, (each.refused, each.first_refused)) for each in limiters}
-    for namespace, table, sets in sorted(places):
-        flush_sets(namespaces[namespace], table, sets)
+    """Have limiters forget which connections they refused: this burst may use the last one's ports."""
+    sets = {(limiter.namespace, limiter.table, (limiter.refused, limiter.first_refused)) for limiter in limiters}
+    for namespace, table, names in sorted(sets):
+        flush_sets(namespaces[namespace], table, names)
 
 
-def _connected(running: Generator, load: Load, progress: Callable[[Progress], None]) -> EngineResult:
-    """Listen until every invocation has its outcome."""
-    for event in running.events():
-        if event["event"] == "progress":
-            progress(_progress(event))
-        elif event["event"] == "connected":
-            return EngineResult.from_json(event["result"])
-        elif event["event"] == "error":
-            raise KernelError(f"the traffic generator gave up: {event['message']}")
-    raise KernelError(f"the traffic generator ended before its {load.connections:,} connections had an outcome")
-
-
-def _progress(event: Event) -> Progress:
-    return Progress(
-        phase="connecting",
-        t_s=event["t_s"],
-        offered=event["offered"],
-        answered=event["answered"],
-        established=event["established"],
-        timed_out=event["timed_out"],
-        settled=event["settled"],
-        open=event["open"],
+def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:
+    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
+    enis = [reading for reading in before if reading.limiter.place in participants.gateways]
+    with_room = [reading for reading in enis if reading.in_use < reading.limiter.limit] or enis
+    full = [reading for reading in enis if reading not in with_room]
+    paths = participants.fleet.paths
+    return first_turn(
+        participants.blocks,
+        (*paths, *(path.sockets for path in paths)),
+        _held_sources(namespaces, with_room),
+        turns=participants.turns,
+        most_turns=participants.most_turns,
+        held_elsewhere=_held_sources(namespaces, full),
     )
 
 
-def _hold(running: Generator, load: Load, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
-    hold_s = 0.0 if load.over_time else load.hold_s or 0.0
-    start = time.monotonic()
-    while (held_s := time.monotonic() - start) < hold_s:
-        running.require_alive()
-        progress(_stage("holding", held_s, seen))
-        time.sleep(min(0.2, hold_s - held_s))
-
-
-def _finish(running: Generator, load: Load, seen: EngineResult, progress: Callable[[Progress], None]) -> None:
-    progress(_stage("leaving" if load.leave_open else "closing", 0.0, seen))
-    running.tell("leave" if load.leave_open else "close")
-    for _ in running.events():
-        pass
-
-
-def _stage(phase: str, t_s: float, seen: EngineResult) -> Progress:
-    tcp = seen.tcp
-    return Progress(phase, t_s, seen.offered, seen.dns.answered, tcp.established, tcp.timed_out, seen.offered, tcp.open)
-
-
-def _since(before: Iterable[Reading], now: Iterable[Reading]) -> list[Reading]:
-    """Readings whose refusals are this burst's."""
-    return [each.since(earlier) for each, earlier in zip(now, before, strict=True)]
-
-
-def _drops(ways: Iterable[Way], before: DroppedPackets, after: DroppedPackets) -> Iterator[DropCount]:
-    """What was dropped meanwhile whatever the limits, and the rule that would have let it pass.
-
-    Answers count where this burst's may end: a kernel repeats SYN-ACKs for a minute, so those of another may be dropped
-    meanwhile.
-    """
-    ends = {end.point: end for way in ways for end in (way.dead_end, way.doubt) if end}
-    for counter, packets in after.items():
-        end, dropped = ends.get(counter.point), packets - before.get(counter, 0)
-        if dropped > 0 and (end or not counter.answers):
-            yield counter.counted(dropped, end.cure if end else None)
+def _held_sources(namespaces: Namespaces, readings: Iterable[Reading]) -> Collection[tuple[IPv4Address, int]]:
+    return held_sources(namespaces, [reading.limiter for reading in readings if reading.in_use])

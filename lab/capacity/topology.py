@@ -1,107 +1,133 @@
-"""The topology file of a capacity plan: opened by a drawing and by its sums, as the files that ship are."""
+"""The topology of a capacity plan, and its file: opened by a drawing and by its sums, as the files that ship are."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from ipaddress import IPv4Address, IPv4Network
 from shlex import quote
-from string import ascii_lowercase
 from textwrap import wrap
 
-from lab.capacity.demand import CapacityPlan
-from lab.schema.limits import ENI_CONNECTIONS, NAT_CONNECTIONS_PER_DESTINATION
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-__all__ = ["PLANNED", "gateway_names", "topology_text"]
+from lab.capacity.planning import CapacityPlan
+from lab.graph import draw, to_text
+from lab.nodes.registry import kind_of
+from lab.schema.base import Model
+from lab.schema.limits import ENI_CONNECTIONS, NAT_CONNECTIONS_PER_DESTINATION
+from lab.topology import Function, HyperplaneEniSettings, NatGateway, Server, Subnet, Topology, Vpc
+
+__all__ = ["PLANNED", "planned_topology", "topology_text"]
 
 PLANNED = "planned.yaml"
 
 _WIDTH = 120
 _FIRST_SERVER = 10
-_TIMES = "\u00d7"
+_MANY_SERVERS = 4
+"""More of them are drawn with a line each."""
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+# ── The topology ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def planned_topology(plan: CapacityPlan) -> Topology:
+    """The layout of a plan: a subnet of its own for each NAT gateway and each Hyperplane ENI, AWS's limits."""
+    held, layout = plan.demand.port_hold_s, plan.layout
+    hold = {"port_hold_s": held} if held else {}
+    public = layout.lettered("public")
+    named = tuple(zip(layout.gateway_names, public, layout.gateways, strict=True))
+    routes = [name for name, _, gateway in named for _ in range(gateway.subnets)]
+    places = [*((name, None) for name in public), *zip(layout.subnet_names, routes, strict=True)]
+    servers = plan.demand.servers
+    names = ("cache",) if servers == 1 else tuple(f"cache-{number}" for number in range(1, servers + 1))
+    return Topology(
+        version=1,
+        name=f"peak-{plan.demand.connections}",
+        **({"hyperplane_eni": HyperplaneEniSettings(**hold)} if hold else {}),
+        vpc=Vpc(
+            cidr=IPv4Network("10.0.0.0/16"),
+            subnets=tuple(_subnet(number, name, route) for number, (name, route) in enumerate(places)),
+            nat_gateways=tuple(
+                NatGateway(name=name, subnet=subnet, elastic_ips=gateway.elastic_ips, **hold)
+                for name, subnet, gateway in named
+            ),
+        ),
+        functions=(Function(name="checkout", subnets=layout.subnet_names, security_groups=("default",)),),
+        servers=tuple(_server(number, name) for number, name in enumerate(names, _FIRST_SERVER)),
+    )
+
+
+def _subnet(number: int, name: str, route: str | None) -> Subnet:
+    settings = {} if route is None else {"default_route": route}
+    return Subnet(name=name, cidr=IPv4Network((f"10.0.{number}.0", 24)), **settings)
+
+
+def _server(number: int, name: str) -> Server:
+    address = IPv4Address(f"203.0.113.{number}")
+    return Server(name=name, hostname=f"{name}.example.com", address=address, port=443)
+
+
+# ── The file ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def topology_text(plan: CapacityPlan, file: str = PLANNED) -> str:
     """YAML for `lab up`; `file` is what the command in its header calls it."""
-    header = ("# yaml-language-server: $schema=schema.json", *_commented(_header(plan, file)))
-    return "\n".join((*header, "", *_body(plan), ""))
+    topology = planned_topology(plan)
+    header = (f"# {line}".rstrip() for line in _header(plan, topology, file))
+    return "\n".join((*header, "", *_sections(topology)))
 
 
-def gateway_names(plan: CapacityPlan) -> tuple[str, ...]:
-    """What the NAT gateways are called, in the order of the layout."""
-    count = len(plan.layout.gateways)
-    return ("natgw",) if count == 1 else tuple(f"natgw-{each}" for each in ascii_lowercase[:count])
+def _sections(topology: Topology) -> Iterator[str]:
+    """The parts of the YAML that stand apart."""
+    written = _mapping(topology)
+    first = {key: written.pop(key) for key in ("version", "name")}
+    yaml = YAML()
+    yaml.width = _WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    for section in (first, *({key: value} for key, value in written.items())):
+        stream = StringIO()
+        yaml.dump(section, stream)
+        yield "".join(
+            f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()
+        )  # where it wraps it leaves a space
 
 
-def _subnet_names(plan: CapacityPlan) -> tuple[str, ...]:
-    return tuple(f"private-{each}" for each in ascii_lowercase[: plan.layout.subnets])
+def _mapping(part: Model) -> CommentedMap:
+    """What is set in a part of a topology, under the names that a user writes; durations have their unit."""
+    mapping = CommentedMap()
+    for name, field in type(part).model_fields.items():
+        if name in part.model_fields_set:
+            value = _value(getattr(part, name))
+            mapping[field.alias or name] = f"{value}s" if name.endswith("_s") else value
+    return mapping
 
 
-def _public_names(plan: CapacityPlan) -> tuple[str, ...]:
-    count = len(plan.layout.gateways)
-    return ("public",) if count == 1 else tuple(f"public-{each}" for each in ascii_lowercase[:count])
+def _value(value: object) -> object:
+    """Lists of words, and mappings in lists that hold nothing but words, stand in one line."""
+    if isinstance(value, Model):
+        return _mapping(value)
+    if not isinstance(value, tuple):
+        return value if isinstance(value, int) else str(value)
+    items = CommentedSeq(_value(item) for item in value)
+    for item in items:
+        if isinstance(item, CommentedMap) and not any(isinstance(inner, CommentedSeq) for inner in item.values()):
+            item.fa.set_flow_style()
+    if not any(isinstance(item, CommentedMap) for item in items):
+        items.fa.set_flow_style()
+    return items
 
 
-def _server_names(plan: CapacityPlan) -> tuple[str, ...]:
-    count = plan.demand.servers
-    return ("cache",) if count == 1 else tuple(f"cache-{each + 1}" for each in range(count))
+# ── Its header ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _server_address(index: int) -> str:
-    return f"203.0.113.{_FIRST_SERVER + index}"
-
-
-# ── YAML ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _body(plan: CapacityPlan) -> Iterator[str]:
-    held = plan.demand.port_hold_s
-    yield "version: 1"
-    yield f"name: peak-{plan.demand.connections}"
-    yield ""
-    if held:
-        yield "hyperplane_eni:"
-        yield f"  port_hold: {held}s"
-        yield ""
-    yield from _vpc(plan, f", port_hold: {held}s" if held else "")
-    yield ""
-    yield "functions:"
-    yield "  - name: checkout"
-    names = f"subnets: [{', '.join(_subnet_names(plan))}]"
-    yield from wrap(names, _WIDTH, initial_indent="    ", subsequent_indent=" " * 14, break_on_hyphens=False)
-    yield "    security_groups: [default]"
-    yield ""
-    yield "servers:"
-    for index, name in enumerate(_server_names(plan)):
-        place = f"hostname: {name}.example.com, address: {_server_address(index)}, port: 443"
-        yield f"  - {{name: {name}, {place}}}"
-
-
-def _vpc(plan: CapacityPlan, settings: str) -> Iterator[str]:
-    gateways = tuple(zip(gateway_names(plan), _public_names(plan), plan.layout.gateways, strict=True))
-    routes = [name for name, _, gateway in gateways for _ in range(gateway.subnets)]
-    yield "vpc:"
-    yield "  cidr: 10.0.0.0/16"
-    yield "  subnets:"
-    for index, (_, public, _) in enumerate(gateways):
-        yield f"    - {{name: {public}, cidr: 10.0.{index}.0/24}}"
-    for index, (name, route) in enumerate(zip(_subnet_names(plan), routes, strict=True), len(gateways)):
-        yield f"    - {{name: {name}, cidr: 10.0.{index}.0/24, default_route: {route}}}"
-    yield "  nat_gateways:"
-    for name, public, gateway in gateways:
-        yield f"    - {{name: {name}, subnet: {public}, elastic_ips: {gateway.elastic_ips}{settings}}}"
-
-
-# ── The header ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _commented(lines: Iterator[str]) -> Iterator[str]:
-    return (f"# {line}".rstrip() for line in lines)
-
-
-def _header(plan: CapacityPlan, file: str) -> Iterator[str]:
+def _header(plan: CapacityPlan, topology: Topology, file: str) -> Iterator[str]:
+    yield "yaml-language-server: $schema=schema.json"
     yield ""
     yield from wrap(_planned_for(plan), _WIDTH - 2)
     yield ""
-    yield from _Drawing(plan).lines()
+    yield from to_text(draw(topology), compact=plan.demand.servers > _MANY_SERVERS).splitlines()
     yield ""
     yield from _sums(plan)
     yield ""
@@ -109,7 +135,7 @@ def _header(plan: CapacityPlan, file: str) -> Iterator[str]:
     yield ""
     # A line break in a file's name would end the comment.
     yield f"    sudo lab up {quote(file) if file.isprintable() else PLANNED}"
-    yield from _bursts(plan)
+    yield from _bursts(plan, topology.servers)
 
 
 def _planned_for(plan: CapacityPlan) -> str:
@@ -128,129 +154,25 @@ def _sums(plan: CapacityPlan) -> Iterator[str]:
     else:
         nat = f"{layout.elastic_ips} Elastic IPs, each subnet through its NAT gateway"
     width = max(len(eni), len(nat))
-    figures = (layout.eni_capacity, layout.nat_capacity(servers))
-    digits = max(len(f"{each:,}") for each in figures)
-    for text, figure, kind in zip((eni, nat), figures, ("hyperplane_eni", "nat_gateway"), strict=True):
-        binds = "   ◄── binds" if plan.bottleneck == kind else ""
-        yield f"    {text:<{width}} = {figure:>{digits},}{binds}"
+    digits = max(len(f"{capacity:,}") for capacity in plan.capacities.values())
+    for text, (kind, capacity) in zip((eni, nat), plan.capacities.items(), strict=True):
+        binds = "   ◄── binds" if kind == plan.bottleneck else ""
+        yield f"    {text:<{width}} = {capacity:>{digits},}{binds}"
 
 
 def _what_it_shows(plan: CapacityPlan) -> str:
-    kind = "a Hyperplane ENI" if plan.bottleneck == "hyperplane_eni" else "a NAT gateway"
     evenly = "" if plan.demand.servers == 1 else " if all servers get their share"
-    return f"Connection number {plan.capacity + 1:,} is the first one dropped{evenly}, by {kind}."
+    limiter = kind_of(plan.bottleneck).one
+    return f"Connection number {plan.capacity + 1:,} is the first one dropped{evenly}, by {limiter}."
 
 
-def _bursts(plan: CapacityPlan) -> Iterator[str]:
-    if plan.demand.servers == 1:
+def _bursts(plan: CapacityPlan, servers: Sequence[Server]) -> Iterator[str]:
+    if len(servers) == 1:
         burst = f"sudo lab burst -n {plan.capacity + 1}"
         yield f"    {burst:<32} {plan.capacity:,} established, 1 timed out, bottleneck {plan.bottleneck}"
         return
-    share, more = divmod(plan.demand.connections, plan.demand.servers)
-    for index, name in ((0, "cache-1"), (1, "cache-2")):
-        yield f"    sudo lab burst -n {share + (index < more)} --server {name} --leave-open"
-    if plan.demand.servers > 2:  # noqa: PLR2004 - the two that are shown
+    share, more = divmod(plan.demand.connections, len(servers))
+    for number, server in enumerate(servers[:2]):
+        yield f"    sudo lab burst -n {share + (number < more)} --server {server.name} --leave-open"
+    if servers[2:]:
         yield "    …"
-
-
-# ── The drawing ─────────────────────────────────────────────────────────────────────────────────────────────
-
-# Columns, as in the files that ship.
-_FANNED, _SERVICE_END, _ENI, _GATHERED, _NAT, _VPC_END, _SPREAD, _SERVER = 25, 28, 34, 50, 61, 72, 76, 79
-
-_DRAWN_SERVERS = 3
-
-_JOINTS = {
-    # left, right, up, down
-    (True, True, False, False): "─",
-    (True, True, False, True): "┬",
-    (True, True, True, False): "┴",
-    (True, True, True, True): "┼",
-    (True, False, False, True): "┐",
-    (True, False, True, False): "┘",
-    (True, False, True, True): "┤",
-    (False, True, False, True): "┌",
-    (False, True, True, False): "└",
-    (False, True, True, True): "├",
-    (False, False, True, True): "│",
-}
-
-
-class _Drawing:
-    """From the function over its ENIs and NAT gateways to the servers, a row for each ENI."""
-
-    def __init__(self, plan: CapacityPlan) -> None:
-        self._plan = plan
-        self._cells: dict[tuple[int, int], str] = {}
-        enis, gateways = self._enis_and_gateways()
-        self._function(enis)
-        self._servers(gateways)
-
-    def lines(self) -> Iterator[str]:
-        """All rows, below the names of the three places."""
-        yield "     service VPC            │              VPC 10.0.0.0/16              │     internet"
-        for row in range(-1, max(row for row, _ in self._cells) + 1):
-            cells = {_SERVICE_END: "│", _VPC_END: "│"} | {at: char for (r, at), char in self._cells.items() if r == row}
-            yield "".join(cells.get(column, " ") for column in range(max(cells) + 1))
-
-    def _write(self, row: int, column: int, text: str) -> None:
-        self._cells.update({(row, column + offset): char for offset, char in enumerate(text)})
-
-    def _join(self, column: int, left: Collection[int], right: Collection[int]) -> None:
-        """A vertical line with arms in these rows."""
-        first, last = min(*left, *right), max(*left, *right)
-        for row in range(first, last + 1):
-            self._write(row, column, _JOINTS[row in left, row in right, row > first, row < last])
-
-    def _enis_and_gateways(self) -> tuple[list[int], list[int]]:
-        """Draw them; their rows."""
-        enis: list[int] = []
-        gateways: list[int] = []
-        names = iter(_subnet_names(self._plan))
-        row = 0
-        for name, gateway in zip(gateway_names(self._plan), self._plan.layout.gateways, strict=True):
-            rows = range(row, row + gateway.subnets)
-            middle = rows[(len(rows) - 1) // 2]
-            for each in rows:
-                self._write(each, _FANNED + 1, f"─────── eni-{next(names)} ──")
-            self._join(_GATHERED, rows, (middle,))
-            self._write(middle, _GATHERED + 1, f"── vpc ── {name} ".ljust(_SPREAD - _GATHERED - 1, "─"))
-            labels = self._labels(gateway.elastic_ips)
-            for offset, label in enumerate(labels, 1):
-                self._write(middle + offset, _NAT, label)
-            enis += rows
-            gateways.append(middle)
-            row = max(rows.stop, middle + len(labels) + 1)
-        return enis, gateways
-
-    def _labels(self, elastic_ips: int) -> tuple[str, ...]:
-        eips = "1 EIP" if elastic_ips == 1 else f"{elastic_ips} EIPs"
-        carries = f"{elastic_ips * NAT_CONNECTIONS_PER_DESTINATION:,}"
-        if len(self._plan.layout.gateways) > 1:
-            return eips, carries
-        return eips, f"{carries} to", "one server"
-
-    def _function(self, enis: list[int]) -> None:
-        caller = enis[(len(enis) - 1) // 2]
-        self._write(caller, 3, "checkout ────── svc ──")
-        self._join(_FANNED, (caller,), enis)
-        resolver = max(enis[-1] + 1, caller + 2)
-        for row in range(caller + 1, resolver):
-            self._write(row, 20, "│")
-        self._write(caller + 1, 3, "environments")
-        self._write(resolver, 17, "resolver")
-        self._write(resolver, _ENI, f"{ENI_CONNECTIONS:,}" + (" each" if len(enis) > 1 else ""))
-
-    def _servers(self, gateways: list[int]) -> None:
-        names = [f"{name}.example.com" for name in _server_names(self._plan)]
-        if len(names) == 1:
-            at = gateways[(len(gateways) - 1) // 2]
-            self._write(at + 1, _SERVER, f"{_server_address(0)}:443")
-            rows = {at: names[0]}
-        else:
-            rows = dict(enumerate(names)) if len(names) <= _DRAWN_SERVERS else {0: names[0], 2: names[-1]}
-            if len(names) > len(rows):
-                self._write(1, _SERVER, f"… {len(names)} servers")
-        self._join(_SPREAD, gateways, rows)
-        for row, name in rows.items():
-            self._write(row, _SPREAD + 1, f"─ {name}")

@@ -1,1 +1,1 @@
-"""Packets of a lab in a file that wireshark opens: where they are heard, and how they are written down."""
+"""Packets of a lab in a file that wireshark opens: where they come from, and how they are written."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.kernel.frames import WORD_BYTES, Frames
+from lab.kernel.packets.frames import WORD_BYTES, Frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""A capture from its first packet to its last: what all ears hear, in the order of time, into one file."""
+"""A capture from its first packet to its last: the packets of all sources, in the order of time, into one file."""
 
 from __future__ import annotations
 
@@ -14,26 +14,22 @@ from typing import NamedTuple
 import numpy as np
 
 from lab.capture import pcapng
-from lab.capture.ears import Ear, Kinds
-from lab.kernel.frames import Frames
-from lab.kernel.namespaces import NETNS_DIRECTORY
-from lab.kernel.packet_ring import LATEST_S
+from lab.capture.sources import PacketOptions, PacketSource
+from lab.kernel.netns import NETNS_DIRECTORY
+from lab.kernel.packets.frames import Frames
+from lab.kernel.packets.ring import LATEST_S
 
-__all__ = ["Cut", "End", "Heard", "Limits", "Outcome", "Output", "record"]
+__all__ = ["Cut", "End", "InterfaceOutcome", "Limits", "Outcome", "Output", "record"]
 
-_TURN_S = 0.05
-_LOOK_EVERY_S = 0.2
-"""How often it is looked whether the nodes are still there, and told how far it is."""
+_READ_EVERY_S = 0.05
+_CHECK_EVERY_S = 0.2
+"""How often progress is reported, and it is checked whether the nodes and the file's reader are still there."""
 _PATIENCE_S = 3 * LATEST_S
 """How long a packet waits for earlier ones from elsewhere."""
 _LAST_PACKETS_WITHIN_S = 1.0
 _AT_ONCE = 16_384
 """Packets for which blocks are made at a time."""
 _NS = 1_000_000_000
-
-
-def _silent(_: int) -> None:
-    """Progress that nobody asked for."""
 
 
 class End(Enum):
@@ -57,8 +53,8 @@ class Limits(NamedTuple):
 _NO_LIMITS = Limits()
 
 
-class Heard(NamedTuple):
-    """What one interface of the file came to."""
+class InterfaceOutcome(NamedTuple):
+    """How many packets of one interface are in the file, and how many are missing."""
 
     node: str
     kind: str
@@ -74,7 +70,7 @@ class Outcome:
     """What became of a capture."""
 
     end: End
-    heard: tuple[Heard, ...]
+    interfaces: tuple[InterfaceOutcome, ...]
     refusal: OSError | None = None
     """Why no more could be written."""
     gone: tuple[str, ...] = ()
@@ -83,12 +79,12 @@ class Outcome:
     @property
     def packets(self) -> int:
         """How many there are in the file."""
-        return sum(each.packets for each in self.heard)
+        return sum(interface.packets for interface in self.interfaces)
 
     @property
     def dropped(self) -> int:
         """How many there was no room for."""
-        return sum(each.dropped for each in self.heard)
+        return sum(interface.dropped for interface in self.interfaces)
 
 
 class Cut(Exception):  # noqa: N818  # an end, not an error
@@ -132,20 +128,20 @@ class Output:
 
 
 def record(
-    ears: Sequence[Ear],
-    kinds: Kinds,
+    sources: Sequence[PacketSource],
+    options: PacketOptions,
     output: Output,
     limits: Limits = _NO_LIMITS,
     *,
     about: str = "",
     asked_to_end: Callable[[], bool],
-    progress: Callable[[int], None] = _silent,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Write what the ears hear until somebody asks for the end, or it comes by itself.
+    """Write the packets of these sources until the end is asked for, or comes by itself.
 
     `about` is a comment on the whole file; `progress` is told the number of packets so far.
     """
-    recording = _Recording(ears, kinds, output, limits)
+    recording = _Recording(sources, options, output, limits)
     try:
         recording.begin(about)
         end = recording.listen(asked_to_end, progress)
@@ -157,14 +153,14 @@ def record(
 
 
 class _Recording:
-    """What has been heard and is still to be written, and how much has been."""
+    """The packets that are still to be written, and how many are in the file."""
 
-    def __init__(self, ears: Sequence[Ear], kinds: Kinds, output: Output, limits: Limits) -> None:
-        self._ears, self._kinds, self._output, self._limits = ears, kinds, output, limits
+    def __init__(self, sources: Sequence[PacketSource], options: PacketOptions, output: Output, limits: Limits) -> None:
+        self._sources, self._options, self._output, self._limits = sources, options, output, limits
         self._waiting: list[Frames] = []
-        self._written = np.zeros(len(ears), np.int64)
-        self._homes = {each.node.namespace: _identity(each.node.namespace) for each in ears}
-        self._listening = dict(enumerate(ears))
+        self._written = np.zeros(len(sources), np.int64)
+        self._namespaces = {source.node.namespace: _identity(source.node.namespace) for source in sources}
+        self._active = dict(enumerate(sources))
         self._began_ns = 0
 
     @property
@@ -175,12 +171,12 @@ class _Recording:
         self._began_ns = time.time_ns()
         system = f"{os.uname().sysname} {os.uname().release}"
         self._output.clear()
-        self._output.write(pcapng.header("lab capture", system, (each.described for each in self._ears), about))
+        self._output.write(pcapng.header("lab capture", system, (source.described for source in self._sources), about))
 
     def listen(self, asked_to_end: Callable[[], bool], progress: Callable[[int], None]) -> End:
-        began_s = looked_s = time.monotonic()
+        began_s = checked_s = time.monotonic()
         while True:
-            self._turn(time.time_ns() - int(_PATIENCE_S * _NS))
+            self._read_and_write(time.time_ns() - int(_PATIENCE_S * _NS))
             now_s = time.monotonic()
             if self._is_full():
                 return End.COUNT
@@ -188,92 +184,92 @@ class _Recording:
                 return End.ASKED
             if self._limits.seconds is not None and now_s >= began_s + self._limits.seconds:
                 return End.SECONDS
-            if now_s >= looked_s + _LOOK_EVERY_S:
-                looked_s = now_s
+            if now_s >= checked_s + _CHECK_EVERY_S:
+                checked_s = now_s
                 progress(self.packets)
-                self._let_go_of_what_is_gone()
-                if not self._listening:
+                self._end_vanished()
+                if not self._active:
                     return End.GONE
                 if self._output.is_abandoned():
                     return End.NOBODY_READS
-            time.sleep(_TURN_S)
+            time.sleep(_READ_EVERY_S)
 
     def finish(self, end: End) -> None:
-        """What was heard up to now is written, whatever has not come out of the kernel yet."""
-        for ear in self._listening.values():
-            ear.end()
+        """Write all packets up to now, those that wait in the kernel as well."""
+        for source in self._active.values():
+            source.end()
         if end is not End.COUNT:
-            self._read_to_the_end(self._listening)
-            self._turn(None)
+            self._read_to_the_end(self._active)
+            self._read_and_write(None)
         now_ns = time.time_ns()
-        for number, ear in enumerate(self._ears):
-            seen = pcapng.Statistics(self._began_ns, now_ns, int(self._written[number]), ear.dropped())
+        for number, source in enumerate(self._sources):
+            seen = pcapng.Statistics(self._began_ns, now_ns, int(self._written[number]), source.dropped())
             self._output.write(pcapng.statistics(number, seen))
 
     def outcome(self, end: End, refusal: OSError | None = None) -> Outcome:
-        heard = tuple(
-            Heard(ear.node.name, ear.node.kind, ear.described.name, int(written), ear.dropped())
-            for ear, written in zip(self._ears, self._written, strict=True)
+        interfaces = tuple(
+            InterfaceOutcome(source.node.name, source.node.kind, source.described.name, int(written), source.dropped())
+            for source, written in zip(self._sources, self._written, strict=True)
         )
-        gone = [ear.node.name for number, ear in enumerate(self._ears) if number not in self._listening]
-        return Outcome(end, heard, refusal, tuple(dict.fromkeys(gone)))
+        gone = [source.node.name for number, source in enumerate(self._sources) if number not in self._active]
+        return Outcome(end, interfaces, refusal, tuple(dict.fromkeys(gone)))
 
-    def _turn(self, until_ns: int | None) -> None:
+    def _read_and_write(self, until_ns: int | None) -> None:
         """Read what there is, and write what nothing earlier can come before any more: all of it, without a time."""
-        self._read(self._listening)
+        self._read(self._active)
         if until_ns is None:
             ready, self._waiting = self._waiting, []
         else:
-            early = [each.at_ns < until_ns for each in self._waiting]
-            ready = [each.take(which) for each, which in zip(self._waiting, early, strict=True)]
-            later = (each.take(~which) for each, which in zip(self._waiting, early, strict=True) if not which.all())
+            early = [frames.at_ns < until_ns for frames in self._waiting]
+            ready = [frames.take(which) for frames, which in zip(self._waiting, early, strict=True)]
+            later = (frames.take(~which) for frames, which in zip(self._waiting, early, strict=True) if not which.all())
             self._waiting = list(later)
-        frames = Frames.merged([each for each in ready if len(each)])
+        frames = Frames.merged([some for some in ready if len(some)])
         if self._limits.packets is not None:
             frames = frames.take(slice(self._limits.packets - self.packets))
         self._write(frames)
 
-    def _read(self, ears: Mapping[int, Ear]) -> None:
-        for number, ear in ears.items():
-            self._waiting += (each.at(number) for each in ear.read())
+    def _read(self, sources: Mapping[int, PacketSource]) -> None:
+        for number, source in sources.items():
+            self._waiting += (frames.at(number) for frames in source.read())
 
     def _write(self, frames: Frames) -> None:
         for first in range(0, len(frames), _AT_ONCE):
             some = frames.take(slice(first, first + _AT_ONCE))
             try:
-                self._output.write(pcapng.packets(some, self._kinds.options).data)
+                self._output.write(pcapng.packets(some, self._options.encoded).data)
             except Cut as cut:
                 self._count(some.take(slice(cut.written)))
                 raise
             self._count(some)
 
     def _count(self, frames: Frames) -> None:
-        self._written += np.bincount(frames.interface, minlength=len(self._ears))
+        self._written += np.bincount(frames.interface, minlength=len(self._sources))
 
     def _is_full(self) -> bool:
         return self._limits.packets is not None and self.packets >= self._limits.packets
 
-    def _read_to_the_end(self, ears: Mapping[int, Ear]) -> None:
+    def _read_to_the_end(self, sources: Mapping[int, PacketSource]) -> None:
         deadline_s = time.monotonic() + _LAST_PACKETS_WITHIN_S
         while True:
-            self._read(ears)
-            if all(ear.complete() for ear in ears.values()) or time.monotonic() > deadline_s:
+            self._read(sources)
+            if all(source.complete() for source in sources.values()) or time.monotonic() > deadline_s:
                 return
-            time.sleep(_TURN_S)
+            time.sleep(_READ_EVERY_S)
 
-    def _let_go_of_what_is_gone(self) -> None:
-        """A namespace that has lost its name lives on while anybody listens in it."""
+    def _end_vanished(self) -> None:
+        """Close the sources whose nodes were taken away: a namespace without a name lives on while it has a socket."""
         gone = {
-            number: ear
-            for number, ear in self._listening.items()
-            if (now := _identity(ear.node.namespace)) == 0 or now != self._homes[ear.node.namespace]
+            number: source
+            for number, source in self._active.items()
+            if (now := _identity(source.node.namespace)) == 0 or now != self._namespaces[source.node.namespace]
         }
-        for number, ear in gone.items():
-            ear.end()
-            del self._listening[number]
+        for number, source in gone.items():
+            source.end()
+            del self._active[number]
         self._read_to_the_end(gone)
-        for ear in gone.values():
-            ear.close()
+        for source in gone.values():
+            source.close()
 
 
 def _identity(namespace: str) -> int:

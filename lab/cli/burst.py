@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import StrEnum
+from dataclasses import MISSING, replace
+from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from lab.burst.load import OPTIONS, WHAT_EACH_DOES, Load
 from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, print_json
@@ -17,46 +18,15 @@ from lab.errors import ExpectationError, UsageError
 from lab.kernel.invoker import as_invoker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from lab.burst.load import Load
     from lab.burst.result import BurstResult
 
 __all__ = ["register"]
 
 _STDOUT = "-"
 
-_WHEN, _WHAT, _HOW, _TOLD = "When invocations come", "What each does", "How clients behave", "What is told"
-
-
-class Engine(StrEnum):
-    """Traffic engines."""
-
-    packet = "packet"
-    socket = "socket"
-    scapy = "scapy"
-
-
-class Schedule(StrEnum):
-    """When an unanswered SYN is sent again."""
-
-    classic = "classic"
-    linear = "linear"
-
-
-class Protocol(StrEnum):
-    """What connections are made of."""
-
-    tcp = "tcp"
-    udp = "udp"
-
-
-class Close(StrEnum):
-    """How clients say goodbye."""
-
-    fin = "fin"
-    half_close = "half-close"
-    reset = "reset"
+_WHAT_IS_TOLD = "What is told"
 
 
 def register(app: typer.Typer) -> None:
@@ -64,110 +34,58 @@ def register(app: typer.Typer) -> None:
     app.command()(burst)
 
 
+def _options_of_a_load(command: Callable[..., None]) -> Callable[..., None]:
+    """Put every field of `Load` into the signature of a command, where typer looks for them, in place of `**options`.
+
+    The command's own parameters keep their places: the first two, then as `_OWN_AFTER` says, and the rest at the end.
+    """
+    own = dict(signature(command, eval_str=True).parameters)
+    del own["options"]
+    parameters = []
+    for name, type_ in get_type_hints(Load).items():
+        parameters.append(_parameter(name, type_))
+        if name in _OWN_AFTER:
+            parameters.append(own.pop(_OWN_AFTER[name]))
+    command.__signature__ = Signature([*parameters, *own.values()])  # type: ignore[attr-defined]
+    return command
+
+
+_OWN_AFTER = {"connections": "lab", "duration_s": "side_by_side"}
+
+
+def _parameter(name: str, type_: Any) -> Parameter:
+    option, default = OPTIONS[name], Load.__dataclass_fields__[name].default
+    declared = typer.Option(
+        option.flag,
+        help=option.help,
+        metavar=option.metavar,
+        rich_help_panel=option.panel,
+        parser=count if name == "connections" else option.parse,
+    )
+    return Parameter(
+        name,
+        Parameter.KEYWORD_ONLY,
+        default=Parameter.empty if default is MISSING else default,
+        annotation=Annotated[type_, declared],
+    )
+
+
+@_options_of_a_load
 def burst(
     *,
-    connections: Annotated[
-        int, typer.Option("-n", parser=count, help="Invocations; each makes one connection.", metavar="CONNECTIONS")
-    ],
     lab: LabName = None,
-    function: Annotated[str | None, typer.Option(help="Which function invokes; the first unless given.")] = None,
-    server: Annotated[str | None, typer.Option(help="Which server it connects to; the first unless given.")] = None,
-    engine: Annotated[
-        Engine, typer.Option(help="packet: TCP in numpy; socket: the kernel's TCP; scapy: explains each packet.")
-    ] = Engine.packet,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="So many a second; all at once unless given.", metavar="PER_SECOND", rich_help_panel=_WHEN),
-    ] = None,
-    ramp: Annotated[
-        str | None,
-        typer.Option(
-            help="A rate that climbs or falls, such as 0:5000:60, and then stays.",
-            metavar="FROM:TO:SECONDS",
-            rich_help_panel=_WHEN,
-        ),
-    ] = None,
-    lambda_scaling: Annotated[
-        bool,
-        typer.Option(
-            "--lambda-scaling",
-            help="As fast as Lambda adds environments: 1,000, then 1,000 more every 10 s.",
-            rich_help_panel=_WHEN,
-        ),
-    ] = False,
-    hold: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep a connection so long: over time, from its last answer (to the end unless given); "
-            "all at once, from the last outcome.",
-            metavar="SECONDS",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    requests_per_connection: Annotated[
-        int | None,
-        typer.Option(
-            help="HTTP requests on each connection: none unless given; with --reuse, no limit.",
-            metavar="N",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    reuse: Annotated[
-        bool,
-        typer.Option(
-            "--reuse/--no-reuse",
-            help="An invocation takes a connection that is open and idle, or makes its own in any case.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = False,
-    duration: Annotated[
-        float,
-        typer.Option(
-            help="With --reuse: how long an invocation keeps its connection busy.",
-            metavar="SECONDS",
-            rich_help_panel=_WHAT,
-        ),
-    ] = 0.0,
     side_by_side: Annotated[
         bool,
-        typer.Option("--side-by-side", help="The same load twice: without reuse and with it.", rich_help_panel=_WHAT),
-    ] = False,
-    connections_per_environment: Annotated[
-        int,
         typer.Option(
-            help="How many connections an execution environment has; it has 1,024 descriptors.",
-            metavar="N",
-            rich_help_panel=_WHAT,
+            "--side-by-side", help="The same load twice: without reuse and with it.", rich_help_panel=WHAT_EACH_DOES
         ),
-    ] = 100,
-    protocol: Annotated[Protocol, typer.Option(help="TCP, or flows over UDP.", rich_help_panel=_HOW)] = Protocol.tcp,
-    connect_timeout: Annotated[
-        float,
-        typer.Option(
-            help="When a client gives up; the article's clients waited 30 s.", metavar="SECONDS", rich_help_panel=_HOW
-        ),
-    ] = 30.0,
-    syn_schedule: Annotated[
-        Schedule,
-        typer.Option(help="SYNs again after 1, 3, 7, 15 s, or as Linux 6.5 and later.", rich_help_panel=_HOW),
-    ] = Schedule.classic,
-    close: Annotated[
-        Close,
-        typer.Option(help="FIN, FIN with a last request (answered while half-closed), or RST.", rich_help_panel=_HOW),
-    ] = Close.fin,
-    leave_open: Annotated[
-        bool, typer.Option("--leave-open", help="End without closing the connections.", rich_help_panel=_HOW)
-    ] = False,
-    syn_only: Annotated[
-        bool,
-        typer.Option("--syn-only", help="SYNs as fast as they go: no DNS before, no ACK after.", rich_help_panel=_HOW),
     ] = False,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             help="established=N, drop_threshold=N or bottleneck=KIND; exit 1 if it is not so.",
             metavar="NAME=VALUE",
-            rich_help_panel=_TOLD,
+            rich_help_panel=_WHAT_IS_TOLD,
         ),
     ] = None,
     json_file: Annotated[
@@ -176,7 +94,7 @@ def burst(
             "--json",
             help="Write the result as JSON; - is standard output, alone.",
             metavar="FILE|-",
-            rich_help_panel=_TOLD,
+            rich_help_panel=_WHAT_IS_TOLD,
         ),
     ] = None,
     record: Annotated[
@@ -184,10 +102,13 @@ def burst(
         typer.Option(
             help="Where the run's record goes, as a directory of its own; ~/.local/share/lab/runs unless given.",
             metavar="DIR",
-            rich_help_panel=_TOLD,
+            rich_help_panel=_WHAT_IS_TOLD,
         ),
     ] = None,
-    no_record: Annotated[bool, typer.Option("--no-record", help="Leave no record.", rich_help_panel=_TOLD)] = False,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Leave no record.", rich_help_panel=_WHAT_IS_TOLD)
+    ] = False,
+    **options: Any,
 ) -> None:
     """Ask the resolver, connect to the answer, hold: so many times. Then say what was dropped, and by whom.
 
@@ -200,32 +121,11 @@ def burst(
     sudo lab burst -n 200000 --rate 8000 --hold 10 --duration 0.5 --side-by-side
     sudo lab burst -n 2 --engine scapy
     """
-    from lab.burst.load import Load, Ramp
-
     expectations = [_expectation(text) for text in expect or []]
     if record is not None and no_record:
         raise UsageError(f"--record {record} --no-record: one of them")
     _require_writable(json_file)
-    load = Load(
-        connections=connections,
-        engine=engine.value,
-        protocol=protocol.value,
-        function=function,
-        server=server,
-        rate_per_s=rate,
-        ramp=None if ramp is None else Ramp.parse(ramp),
-        lambda_scaling=lambda_scaling,
-        hold_s=hold,
-        duration_s=duration,
-        requests_per_connection=requests_per_connection,
-        reuse=reuse or side_by_side,
-        connections_per_environment=connections_per_environment,
-        close=close.value,
-        connect_timeout_s=connect_timeout,
-        syn_schedule=syn_schedule.value,
-        syn_only=syn_only,
-        leave_open=leave_open,
-    )
+    load = Load(**options | {"reuse": options["reuse"] or side_by_side})
     loads = _side_by_side(load) if side_by_side else [load]
     recorder = Recorder(record, wanted=not no_record)
     results = _run(lab, loads, recorder, with_packets=load.engine == "scapy" and json_file != _STDOUT)
@@ -277,7 +177,7 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
-    documents = [each.to_json() for each in reversed(results)]
+    documents = [result.to_json() for result in reversed(results)]
     return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
 
 

@@ -14,7 +14,9 @@ from lab.cli.show import bullet, print_json, say, table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.capacity.demand import CapacityPlan, Demand, Layout, Limiter, Quota
+    from lab.capacity.demand import Demand
+    from lab.capacity.layout import Layout
+    from lab.capacity.planning import CapacityPlan, LimitAtPeak, Quota
 
 __all__ = ["register"]
 
@@ -92,7 +94,7 @@ def plan_capacity(
     lab plan-capacity --peak 130000 --json | jq .quotas
     """
     from lab.capacity.demand import Demand
-    from lab.capacity.demand import plan_capacity as smallest
+    from lab.capacity.planning import plan_capacity as smallest
     from lab.capacity.topology import PLANNED, topology_text
 
     if output == _STDOUT and as_json:
@@ -180,25 +182,27 @@ def _show_limiters(plan: CapacityPlan) -> None:
     table(
         ("at the peak", "#limit", "#held", "#free", "#free %"),
         (
-            (_name(each, plan, index, to_each), each.limit, each.at_peak, each.free, f"{each.free_percent:.1f}")
-            for index, each in enumerate(plan.limiters)
+            (_name(limit, to_each), limit.limit, limit.held, limit.free, f"{limit.free_percent:.1f}")
+            for limit in plan.limits
         ),
     )
 
 
-def _name(limiter: Limiter, plan: CapacityPlan, index: int, to_each: str) -> str:
-    from lab.capacity.topology import gateway_names
+def _name(limit: LimitAtPeak, to_each: str) -> str:
+    from lab.nodes.registry import kind_of
 
-    if limiter.kind == "hyperplane_eni":
-        return "the Hyperplane ENI" if limiter.count == 1 else f"each of {limiter.count} Hyperplane ENIs"
-    eips = "1 Elastic IP" if limiter.elastic_ips == 1 else f"{limiter.elastic_ips} Elastic IPs"
-    return f"{gateway_names(plan)[index - 1]}, {eips}{to_each}"
+    if limit.elastic_ips:
+        eips = "1 Elastic IP" if limit.elastic_ips == 1 else f"{limit.elastic_ips} Elastic IPs"
+        return f"{limit.nodes[0]}, {eips}{to_each}"
+    kind, count = kind_of(limit.kind), len(limit.nodes)
+    return f"the {kind.words}" if count == 1 else f"each of {count} {kind.plural}"
 
 
 def _room(plan: CapacityPlan) -> Iterator[str]:
-    kind = "a Hyperplane ENI" if plan.bottleneck == "hyperplane_eni" else "a NAT gateway"
-    yield f"carries {plan.capacity:,}; the next connection is dropped by {kind}"
-    eni, nat = plan.reserve["hyperplane_eni"], plan.reserve["nat_gateway"]
+    from lab.nodes.registry import kind_of
+
+    yield f"carries {plan.capacity:,}; the next connection is dropped by {kind_of(plan.bottleneck).one}"
+    eni, nat = plan.reserve.values()
     yield f"in reserve: {eni:,} connections on Hyperplane ENIs, {nat:,} on Elastic IPs"
     if plan.bare != plan.layout:
         yield f"with nothing left free: {_words(plan.bare)}"
@@ -213,7 +217,7 @@ def _room(plan: CapacityPlan) -> Iterator[str]:
 def _show_quotas(quotas: tuple[Quota, ...]) -> None:
     table(
         ("quota", "#now", "#needed", ""),
-        ((each.name, each.has, each.needed, "raise it" if each.must_be_raised else "") for each in quotas),
+        ((quota.name, quota.has, quota.needed, "raise it" if quota.must_be_raised else "") for quota in quotas),
     )
 
 
@@ -265,10 +269,10 @@ def _document(plan: CapacityPlan, topology: str) -> dict[str, Any]:
         "capacity": plan.capacity,
         "reserve": plan.reserve,
         "bottleneck": plan.bottleneck,
-        "limits": [_limiter_document(each) for each in plan.limiters],
+        "limits": [_limit_document(limit) for limit in plan.limits],
         "quotas": [
-            {"name": each.name, "now": each.has, "needed": each.needed, "raise": each.must_be_raised}
-            for each in plan.quotas
+            {"name": quota.name, "now": quota.has, "needed": quota.needed, "raise": quota.must_be_raised}
+            for quota in plan.quotas
         ],
         "topology": topology,
     }
@@ -278,16 +282,18 @@ def _layout_document(layout: Layout) -> dict[str, Any]:
     return {
         "subnets": layout.subnets,
         "elastic_ips": layout.elastic_ips,
-        "nat_gateways": [{"subnets": each.subnets, "elastic_ips": each.elastic_ips} for each in layout.gateways],
+        "nat_gateways": [
+            {"subnets": gateway.subnets, "elastic_ips": gateway.elastic_ips} for gateway in layout.gateways
+        ],
     }
 
 
-def _limiter_document(limiter: Limiter) -> dict[str, Any]:
+def _limit_document(limit: LimitAtPeak) -> dict[str, Any]:
     return {
-        "kind": limiter.kind,
-        "count": limiter.count,
-        "limit": limiter.limit,
-        "peak": limiter.at_peak,
-        "free": limiter.free,
-        "free_percent": round(limiter.free_percent, 1),
+        "kind": limit.kind,
+        "count": len(limit.nodes),
+        "limit": limit.limit,
+        "peak": limit.held,
+        "free": limit.free,
+        "free_percent": round(limit.free_percent, 1),
     }

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from lab.capture.ears import Ear, Kinds
     from lab.capture.recording import Outcome
+    from lab.capture.sources import PacketOptions, PacketSource
     from lab.lab import Lab
 
 __all__ = ["register"]
@@ -93,15 +93,15 @@ def capture(
     from lab.lab import Lab
 
     found = Lab.find(lab).require_complete()
-    kinds, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+    options, listening = _ears(found, nodes or [], dropped=dropped, expression=expression, snap_bytes=snap_bytes)
     # The file last: who cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
-    with listening as ears, _opened(file) as descriptor, _asked_to_end() as asked:
-        what = _what(ears, dropped=dropped)
+    with listening as sources, _opened(file) as descriptor, _asked_to_end() as asked:
+        what = _what(sources, dropped=dropped)
         notice(f"listening: {what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:
             outcome = record(
-                ears,
-                kinds,
+                sources,
+                options,
                 Output(descriptor),
                 Limits(packets, seconds),
                 about=f"lab {found.name}: {what}",
@@ -127,28 +127,30 @@ def _require_sense(file: str, *, dropped: bool, expression: str | None, seconds:
 
 def _ears(
     lab: Lab, wanted: Sequence[str], *, dropped: bool, expression: str | None, snap_bytes: int
-) -> tuple[Kinds, AbstractContextManager[list[Ear]]]:
+) -> tuple[PacketOptions, AbstractContextManager[list[PacketSource]]]:
     """Where to listen, and how; UsageError for a place that is none, or a filter that is none."""
-    from lab.capture import ears
-    from lab.kernel.packet_filter import compiled, everything
+    from lab.capture import sources
+    from lab.kernel.packets.bpf import compiled, everything
 
-    kinds, plan = ears.Kinds(), lab.plan
+    options, plan = sources.PacketOptions(), lab.plan
     if dropped:
         for each in wanted:
             if ":" in each:
                 raise UsageError(f"--dropped {each}: limits are a node's, not an interface's: {each.partition(':')[0]}")
-        named = [ears.limiter_node(plan, lab.node(each)) for each in wanted]
-        return kinds, ears.at_limiters(list(dict.fromkeys(named)) or ears.every_limiter_node(plan), kinds, snap_bytes)
-    places = [place for each in wanted for place in _places(lab, each)] or ears.every_place(plan)
+        named = [sources.require_limiting(plan, lab.node(each)) for each in wanted]
+        return options, sources.refusal_sources(
+            list(dict.fromkeys(named)) or sources.limiting_nodes(plan), options, snap_bytes
+        )
+    places = [place for each in wanted for place in _places(lab, each)] or sources.all_interfaces(plan)
     program = everything(snap_bytes) if expression is None else compiled(expression, snap_bytes)
-    return kinds, ears.at_interfaces(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
+    return options, sources.interface_sources(plan, list(dict.fromkeys(places)), program, snap_bytes, expression)
 
 
 def _places(lab: Lab, text: str) -> list[Any]:
-    from lab.capture.ears import places_of
+    from lab.capture.sources import node_interfaces
 
     node, colon, interface = text.partition(":")
-    return places_of(lab.plan, lab.node(node), interface if colon else None)
+    return node_interfaces(lab.plan, lab.node(node), interface if colon else None)
 
 
 @contextmanager
@@ -201,9 +203,9 @@ def _progress() -> Iterator[Callable[[int], None]]:
         yield lambda packets: status.update(f"{packets:,} packets")
 
 
-def _what(ears: Sequence[Ear], *, dropped: bool) -> str:
-    nodes = _counted(len({each.node.name for each in ears}), "node")
-    return f"packets that {nodes} refused" if dropped else f"{_counted(len(ears), 'interface')} of {nodes}"
+def _what(sources: Sequence[PacketSource], *, dropped: bool) -> str:
+    nodes = _counted(len({source.node.name for source in sources}), "node")
+    return f"packets that {nodes} refused" if dropped else f"{_counted(len(sources), 'interface')} of {nodes}"
 
 
 def _counted(count: int, what: str) -> str:
@@ -229,7 +231,7 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
 def _say(outcome: Outcome, file: str) -> None:
     from lab.capture.recording import End
 
-    rows = [(each.name, each.packets, each.dropped) for each in outcome.heard]
+    rows = [(each.name, each.packets, each.dropped) for each in outcome.interfaces]
     lost = f", {number(outcome.dropped)} more there was no room for" if outcome.dropped else ""
     if outcome.gone and outcome.end is not End.GONE:
         notice(f"taken away meanwhile: {', '.join(outcome.gone)}")
@@ -257,7 +259,7 @@ def _document(outcome: Outcome, file: str) -> dict[str, Any]:
                 "packets": each.packets,
                 "missed_packets": each.dropped,
             }
-            for each in outcome.heard
+            for each in outcome.interfaces
         ],
         "nodes_gone": list(outcome.gone),
     }

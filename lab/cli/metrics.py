@@ -216,7 +216,7 @@ def _observer(lab: Lab) -> Callable[[], Observation | None]:
     The sampler is kept, for a new one reads the whole list of conntrack entries; namespaces are not, for they would
     outlive their lab.
     """
-    from lab.kernel.visits import visit
+    from lab.kernel.netns import call_in
     from lab.metrics.exposition import Observation
     from lab.observe.sampling import Sampler
 
@@ -229,7 +229,7 @@ def _observer(lab: Lab) -> Callable[[], Observation | None]:
             plan = lab.plan
             if plan.nat_nodes != nodes:
                 nodes, sampler = plan.nat_nodes, Sampler(plan.nat_nodes)
-            sample = sampler.take(visit)
+            sample = sampler.take(call_in)
         except (OSError, KernelError):  # it is being taken down
             return None
         return None if lab.gone else Observation(plan.lab, plan.nat_nodes, plan.limiters, sample)

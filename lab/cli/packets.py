@@ -13,7 +13,7 @@ from lab.cli.show import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from traffic.sighting import Sighting
+    from traffic.packet_record import PacketRecord
 
 __all__ = ["lines", "packet_table"]
 
@@ -26,28 +26,27 @@ _STYLES = {"SYN": "yellow", "SYN-ACK": "green", "DNS": "cyan", "RST": "red", "RS
 
 
 @contextmanager
-def packet_table() -> Iterator[Callable[[Sighting], None]]:
+def packet_table() -> Iterator[Callable[[PacketRecord], None]]:
     """A table that grows by a row each time that what is given is called."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(_ROW.format("#", "seconds", "where", "", "flags") + _TITLE, style="bold")
 
-    def show(sighting: Sighting) -> None:
-        style = _LOST if sighting.direction == "lost" else _STYLES.get(sighting.flags)
-        for line in lines(sighting, width):
+    def show(record: PacketRecord) -> None:
+        style = _LOST if record.direction == "lost" else _STYLES.get(record.flags)
+        for line in lines(record, width):
             say(line, style=style)
 
     yield show
     say()
 
 
-def lines(sighting: Sighting, width: int | None = None) -> Iterator[str]:
+def lines(record: PacketRecord, width: int | None = None) -> Iterator[str]:
     """A row, and on a terminal that is too narrow what follows it below its last column."""
-    seen = sighting
-    head = _ROW.format(seen.connection, f"{seen.t_s:.6f}", seen.node, seen.direction, seen.flags)
+    head = _ROW.format(record.connection, f"{record.t_s:.6f}", record.node, record.direction, record.flags)
     if width is None:
-        yield head + seen.meaning
+        yield head + record.meaning
     else:
         indent = len(_ROW.format("", "", "", "", ""))
         yield from textwrap.wrap(
-            seen.meaning, max(width, indent + _NARROWEST), initial_indent=head, subsequent_indent=" " * indent
+            record.meaning, max(width, indent + _NARROWEST), initial_indent=head, subsequent_indent=" " * indent
         )

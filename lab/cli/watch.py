@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from lab.graph import Drawing
     from lab.lab import Lab
     from lab.runs import Run
-    from lab.watch import Line, Pace, View
+    from lab.watch import Pace, View
 
-__all__ = ["LastVerdict", "as_text", "register"]
+__all__ = ["LastVerdict", "register"]
 
 _ON_A_TERMINAL_S, _IN_A_PIPE_S = 0.25, 1.0
 _SHORTEST_S, _LONGEST_S = 0.1, 3600.0
@@ -37,8 +37,6 @@ _RESIZED_WITHIN_S = 0.25
 _IMPAIRMENTS_S = 5.0
 """Between two looks at what is impaired: several netlink calls for each node."""
 _VERDICT_S = 1.0
-
-_STYLES = {"plain": "", "bold": "bold", "alarm": "bold red", "soft": "dim"}
 
 
 def register(app: typer.Typer) -> None:
@@ -162,9 +160,9 @@ class _Watched:
         self._sample()
 
     def _sample(self) -> None:
-        from lab.kernel.visits import visit
+        from lab.kernel.netns import call_in
 
-        self._window.add(self._visitor.submit(self._sampler.take, visit).result())
+        self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
 
     def _read_impairments(self) -> tuple[str, ...]:
         try:
@@ -204,7 +202,8 @@ class _Picture:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._size, self._lines = live.console.size, list[tuple[object, ...]]()
+        self._size = live.console.size
+        self._lines: list[Text] = []
 
     def show(self, seen: _Seen) -> None:
         """Show what is seen now."""
@@ -215,20 +214,13 @@ class _Picture:
         size = self._live.console.size
         lines = screen(seen.view, seen.drawing, size.width, size.height, clock)
         if (size, lines) != (self._size, self._lines):
-            self._size, self._lines = size, [*lines]
-            self._live.update(Text("\n", no_wrap=True, overflow="crop").join(map(as_text, lines)), refresh=True)
+            self._size, self._lines = size, lines
+            self._live.update(Text("\n", no_wrap=True, overflow="crop").join(lines), refresh=True)
 
     def fit(self, seen: _Seen) -> None:
         """Show it again if the terminal has another size by now."""
         if self._live.console.size != self._size:
             self.show(seen)
-
-
-def as_text(line: Line) -> Text:
-    """A line as rich prints it; what does not fit is cut off."""
-    from rich.text import Text
-
-    return Text.assemble(*((span.text, _STYLES[span.style]) for span in line), no_wrap=True, overflow="crop")
 
 
 # ── In a pipe ───────────────────────────────────────────────────────────────────────────────────────────────

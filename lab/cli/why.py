@@ -105,7 +105,7 @@ def _of_run(run: str) -> Explanation:
 def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
     from lab.capacity.predict import choose
     from lab.diagnosis.explanation import LabNow, of_lab
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
     from lab.observe.drops import dropped_packets
 
@@ -280,7 +280,7 @@ def _threshold(found: Explanation) -> str:
 
 
 def _follow(name: str | None, connection: str, to: str | None, *, as_json: bool) -> None:
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
     from lab.observe.drops import dropped_packets
     from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow

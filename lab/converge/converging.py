@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 import errno
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from lab.converge.diff import Change, Difference, difference, kept_port, removal, union
 from lab.errors import KernelError
 from lab.impair import apply as impair
-from lab.kernel import links, nft, processes, settings
-from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_vacant, uninterrupted
+from lab.kernel import nft, processes, rtnl, sysctl
+from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant, uninterrupted
+from lab.kernel.netns import refusals
 from lab.kernel.state import Record, State
 from lab.plan.objects import (
     Address,
@@ -71,6 +70,7 @@ def converge(
     old, (new, topology, text) = record.plan(), wanted
     found = difference(old, new)
     require_vacant(state, new, new_to=old)
+    require_descriptors(new)
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:
@@ -102,7 +102,7 @@ def _make(site: Site, found: Difference, progress: _Progress) -> None:
             STEPS[type(item)][0](site, item)
     linked = {port.namespace for item in found.added if isinstance(item, VethPair) for port in (item.a, item.b)}
     with refusal_of("every interface up"):
-        links.wait_until_up(site.namespaces, sorted(linked))
+        rtnl.wait_until_up(site.namespaces, sorted(linked))
     site.await_processes()
 
 
@@ -134,13 +134,15 @@ def _remove(site: Site, items: tuple[KernelObject, ...]) -> None:
                     _remove_veth(site, item, gone)
                 else:
                     _REMOVE[type(item)](site, item)
-            except (OSError, NetlinkError) as refused:
+            except refusals() as refused:
                 if not _is_gone(refused):
                     raise
 
 
-def _is_gone(refused: OSError | NetlinkError) -> bool:
-    number = refused.code if isinstance(refused, NetlinkError) else refused.errno
+def _is_gone(refused: Exception) -> bool:
+    number = (
+        refused.errno if isinstance(refused, OSError) else getattr(refused, "code", None)
+    )  # pyroute2's NetlinkError
     return number in _GONE or "no interface with this name" in str(refused)
 
 
@@ -151,7 +153,7 @@ def _remove_veth(site: Site, pair: VethPair, gone: set[str]) -> None:
             with suppress(KernelError):  # it only tidies up
                 impair.forget(site.namespaces, each.namespace, each.interface)
     if port is not None:
-        links.remove_veth(site.namespaces, port)
+        rtnl.remove_veth(site.namespaces, port)
 
 
 def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str, frozenset[str]]) -> None:
@@ -199,22 +201,22 @@ _REPLACE: dict[type, Callable[[Site, Any, Any], None]] = {
     ConntrackMax: lambda site, _, new: STEPS[ConntrackMax][0](site, new),
     Sysctl: lambda site, _, new: STEPS[Sysctl][0](site, new),
     Process: _restart,
-    Neighbour: lambda site, _, new: links.replace_neighbour(site.namespaces, new),
-    Route: lambda site, _, new: links.replace_route(site.namespaces, new),
+    Neighbour: lambda site, _, new: rtnl.replace_neighbour(site.namespaces, new),
+    Route: lambda site, _, new: rtnl.replace_route(site.namespaces, new),
     File: lambda site, _, new: STEPS[File][0](site, new),
 }
 """Kinds of objects that can change in place, but for rulesets → how."""
 
 _REMOVE: dict[type, Callable[[Site, Any], None]] = {
     Namespace: STEPS[Namespace][1],
-    Sysctl: lambda site, item: settings.reset_sysctl(site.namespaces, item),
-    Bridge: lambda site, item: links.remove_bridge(site.namespaces, item),
-    BridgePort: lambda site, item: links.remove_bridge_port(site.namespaces, item),
-    Address: lambda site, item: links.remove_address(site.namespaces, item),
+    Sysctl: lambda site, item: sysctl.reset_sysctl(site.namespaces, item),
+    Bridge: lambda site, item: rtnl.remove_bridge(site.namespaces, item),
+    BridgePort: lambda site, item: rtnl.remove_bridge_port(site.namespaces, item),
+    Address: lambda site, item: rtnl.remove_address(site.namespaces, item),
     Process: lambda _, item: processes.stop(item),
-    Neighbour: lambda site, item: links.remove_neighbour(site.namespaces, item),
-    Route: lambda site, item: links.remove_route(site.namespaces, item),
-    Rule: lambda site, item: links.remove_rule(site.namespaces, item),
+    Neighbour: lambda site, item: rtnl.remove_neighbour(site.namespaces, item),
+    Route: lambda site, item: rtnl.remove_route(site.namespaces, item),
+    Rule: lambda site, item: rtnl.remove_rule(site.namespaces, item),
     Ruleset: lambda site, item: nft.remove_ruleset(site.namespaces, item),
     File: STEPS[File][1],
 }

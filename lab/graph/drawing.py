@@ -1,26 +1,31 @@
-"""What is drawn of a topology: nodes from left to right, who leads to whom, and what each node says. Values only."""
+"""What is drawn of a topology: nodes in columns from left to right, who leads to whom, what each says. Values only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise, product
 from types import MappingProxyType
+from typing import NamedTuple
 
-from lab.paths.dead_ends import dead_end
-from lab.paths.routes import legs
-from lab.paths.ways import exit_of, ways
-from lab.schema.base import Model
-from lab.schema.exits import Exit
+from lab.nodes.drawing import Drawn, drawn
+from lab.nodes.kind import NodeKind, Shape
+from lab.nodes.registry import KINDS
+from lab.paths.routes import paths
 from lab.schema.firewall import Transport
-from lab.schema.names import EGRESS, NO_ROUTE, RESOLVER, name_of_further_eni, node_name_of_function, node_name_of_server
-from lab.topology import Eni, InterfaceEndpoint, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
+from lab.schema.names import node_name_of_function, node_name_of_server
+from lab.topology import Subnet, Topology, Vpc
 
-_TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
+__all__ = ["COLUMNS", "Cluster", "Drawing", "Node", "Occupancy", "Pairs", "draw"]
 
-__all__ = ["Drawing", "Node", "Occupancy", "Pairs", "draw"]
+COLUMNS = ("functions", "aside", "enis", "leaving", "middle", "entering", "exits", "servers")
+"""From left to right. The routers of VPCs stand in `leaving` and `entering` where there are several VPCs."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Names of nodes, each with one to its right."""
+
+_TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,9 @@ class Node:
 
     name: str
     """As in the plan."""
-    kind: str
-    """Its node kind."""
+    column: str
+    """One of `COLUMNS`."""
+    shape: Shape
     title: str
     """What people call it."""
     lines: tuple[str, ...] = ()
@@ -72,6 +78,8 @@ class Node:
     """Who leads to whom, where lines do not say it."""
     subnet: str | None = None
     """In which it is."""
+    vpc: str | None = None
+    """The name of the VPC that it is in."""
     occupancy: Occupancy | None = None
     later: bool = False
     """Whether it is not there from the beginning."""
@@ -80,36 +88,66 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """A topology as it is drawn, each column in the order of the file."""
+class Cluster:
+    """A VPC, around the nodes that are in it."""
 
     name: str
-    vpc: str
-    """Its address range."""
+    title: str
+    """With its address range."""
+    router: str
+    """The node of its router."""
     subnets: tuple[Subnet, ...]
-    functions: tuple[Node, ...]
-    enis: tuple[Node, ...]
-    exits: tuple[Node, ...]
-    servers: tuple[Node, ...]
-    resolver: Node
-    """In the service VPC, unless it has a subnet."""
-    egress: Node | None
-    """By which functions outside the VPC reach servers."""
-    entries: Pairs
-    """Function → ENI, or the egress."""
-    routes: Pairs
-    """ENI → how its connections leave the VPC."""
-    ways_out: Pairs
-    """Way out of the VPC, or the egress → server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A topology as it is drawn."""
+
+    name: str
+    clusters: tuple[Cluster, ...]
+    nodes: tuple[Node, ...]
+    """Column by column from left to right, each in the order of the file; the egress, in no VPC, after the ENIs."""
+    edges: Pairs
+    """Column by column of the node on the right."""
     remarks: tuple[str, ...]
     """Where connections end whatever the limits: sentences without a full stop."""
 
+    def column(self, *columns: str) -> tuple[Node, ...]:
+        """The nodes of some columns."""
+        return tuple(node for node in self.nodes if node.column in columns)
+
+    def into(self, column: str) -> Pairs:
+        """The edges that lead to the nodes of a column."""
+        rights = {node.name for node in self.column(column)}
+        return tuple(edge for edge in self.edges if edge[1] in rights)
+
     @property
-    def nodes(self) -> Iterator[Node]:
-        """All of them, from left to right."""
-        yield from (*self.functions, self.resolver, *self.enis)
-        yield from () if self.egress is None else (self.egress,)
-        yield from (*self.exits, *self.servers)
+    def resolver(self) -> Node:
+        """In the service VPC, unless it has a subnet."""
+        (resolver,) = self.column("aside")
+        return resolver
+
+    @property
+    def egress(self) -> Node | None:
+        """By which functions outside all VPCs reach servers."""
+        return next((node for node in self.column("enis") if node.vpc is None), None)
+
+    @property
+    def questions(self) -> Pairs:
+        """Who asks the resolver, which no other edge leads to."""
+        column = "functions" if self.resolver.vpc is None else "enis"
+        return tuple((node.name, self.resolver.name) for node in self.column(column) if node is not self.egress)
+
+    @property
+    def in_service_vpc(self) -> tuple[Node, ...]:
+        """What is in none of the customer's VPCs, and not on the internet."""
+        egress = () if self.egress is None else (self.egress,)
+        return (*self.column("functions"), *egress, *(() if self.resolver.vpc else (self.resolver,)))
+
+    def in_subnet(self, subnet: str) -> tuple[Node, ...]:
+        """What is in a subnet, the resolver last."""
+        inside = (node for node in self.nodes if node.subnet == subnet)
+        return tuple(sorted(inside, key=lambda node: node.column == "aside"))
 
 
 _NOTHING_KNOWN: Mapping[str, Occupancy] = MappingProxyType({})
@@ -117,154 +155,111 @@ _NOTHING_KNOWN: Mapping[str, Occupancy] = MappingProxyType({})
 
 def draw(topology: Topology, occupancy: Mapping[str, Occupancy] = _NOTHING_KNOWN) -> Drawing:
     """The drawing of a topology; of a lab that is up, with what its limiters hold, by the plan's names of nodes."""
-    outside = [each for each in topology.functions if not each.subnets]
-    enis = hyperplane_enis(topology)
-    passing = tuple(eni for eni in enis if not _dead(topology, eni))
-    routes = tuple(dict.fromkeys(_routes(topology, passing)))
-    used = {out for _, out in routes}
+    chains = _chains(topology)
+    reaching = {name for chain in chains if chain.reaches for name in chain.nodes}
+    shown = [(kind, node) for kind in KINDS for node in drawn(kind, topology, reaching)]
+    nodes = sorted(
+        (_node(topology, kind, node, occupancy.get(node.name)) for kind, node in shown),
+        key=partial(_place, [out.node for out in topology.exits]),
+    )
+    edges = _edges(nodes, chains, [(node.name, node.beside) for _, node in shown if node.beside])
+    leading_on = {left for left, _ in edges}
     return Drawing(
         name=topology.name,
-        vpc=str(topology.vpcs[0].cidr),
-        subnets=topology.subnets,
-        functions=tuple(Node(node_name_of_function(each.name), "fleet", each.name) for each in topology.functions),
-        enis=tuple(node for eni in enis for node in _enis(topology, eni, occupancy)),
-        exits=tuple(_exit(topology, each, occupancy.get(each.node), used) for each in topology.exits),
-        servers=tuple(_server(each) for each in topology.servers),
-        resolver=_resolver(topology),
-        egress=Node(EGRESS, "egress", EGRESS, ("no limit",), "no limit") if outside else None,
-        entries=tuple(_entries(topology)),
-        routes=routes,
-        ways_out=tuple(dict.fromkeys(_ways_out(topology, passing, outside=bool(outside)))),
+        clusters=tuple(_cluster(vpc, alone=len(topology.vpcs) == 1) for vpc in topology.vpcs),
+        nodes=tuple(
+            replace(node, dead=node.column in ("enis", "middle") and node.name not in leading_on) for node in nodes
+        ),
+        edges=edges,
         remarks=tuple(dict.fromkeys(_remarks(topology))),
     )
+
+
+def _cluster(vpc: Vpc, *, alone: bool) -> Cluster:
+    title = f"VPC {vpc.cidr}" if alone else f"VPC {vpc.name} {vpc.cidr}"
+    return Cluster(vpc.name, title, vpc.node, vpc.subnets)
+
+
+def _node(topology: Topology, kind: NodeKind, shown: Drawn, known: Occupancy | None) -> Node:
+    """With its numbers in the place of its limit, if they are known."""
+    return Node(
+        name=shown.name,
+        column=str(kind.shape.column),
+        shape=kind.shape,
+        title=shown.title,
+        lines=shown.lines if known is None else (*known.words, *shown.beside_numbers),
+        brief=shown.brief if known is None else known.brief,
+        subnet=shown.subnet,
+        vpc=None if shown.subnet is None else topology.vpc_of(shown.subnet).name,
+        occupancy=known,
+        later=shown.beside is not None,
+    )
+
+
+def _place(exits: Sequence[str], node: Node) -> tuple[int, bool, int]:
+    """The order of nodes: by column, the egress last of its own, and those exits first that connections take first."""
+    return COLUMNS.index(node.column), node.vpc is None, exits.index(node.name) if node.name in exits else 0
 
 
 # ── Who leads to whom ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _entries(topology: Topology) -> Iterator[tuple[str, str]]:
-    for function in topology.functions:
-        node = node_name_of_function(function.name)
-        if not function.subnets:
-            yield node, EGRESS
-        for eni in enis_of(topology, function.name):
-            yield from ((node, name) for name in _names(topology, eni))
+class _Chain(NamedTuple):
+    """The nodes that connections cross one after another, the server last if any of them reaches it."""
+
+    nodes: tuple[str, ...]
+    reaches: bool
 
 
-def _names(topology: Topology, eni: Eni) -> tuple[str, ...]:
-    """Of an ENI and of those that may appear beside it."""
-    most = topology.hyperplane_eni.most_enis
-    return (eni.name, *(name_of_further_eni(eni.name, number) for number in range(2, most + 1)))
-
-
-def _routes(topology: Topology, enis: tuple[Eni, ...]) -> Iterator[tuple[str, str]]:
-    for eni in enis:
-        for server in topology.servers:
-            if out := exit_of(topology, eni.subnet, server):
-                yield from ((name, out.node) for name in _names(topology, eni))
-
-
-def _ways_out(topology: Topology, enis: tuple[Eni, ...], *, outside: bool) -> Iterator[tuple[str, str]]:
-    for server in topology.servers:
-        node = node_name_of_server(server.name)
-        for eni in enis:
-            if out := exit_of(topology, eni.subnet, server):
-                yield out.node, node
-        if outside:
-            yield EGRESS, node
-
-
-def _dead(topology: Topology, eni: Eni) -> bool:
-    """Whether no SYN and no datagram to a server gets through the ENI and out of the VPC."""
-    ends = (
-        dead_end(topology, eni, legs(topology, eni.subnet, server), server, transport)
+def _chains(topology: Topology) -> list[_Chain]:
+    """One for each path; from an ENI whose connections all end, it goes as far as they come."""
+    crossed = [
+        (node_name_of_function(function.name), node_name_of_server(server.name), path)
         for server in topology.servers
+        for function in topology.functions
         for transport in _TRANSPORTS
+        for path in paths(topology, function.name, server.name, transport)
+    ]
+    passing = {path.gateway for _, _, path in crossed if path.dead_end is None or path.dead_end.answers}
+    chains = []
+    for function, server, path in crossed:
+        hops = [hop.node for hop in path.hops]
+        if path.gateway in passing and (path.exit or not path.eni):
+            chains.append(_Chain((function, *hops, server), reaches=True))
+        else:
+            end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1
+            chains.append(_Chain((function, *hops[:end]), reaches=False))
+    return chains
+
+
+def _edges(nodes: Sequence[Node], chains: Iterable[_Chain], beside: Iterable[tuple[str, str]]) -> Pairs:
+    """Between nodes that are next to one another in a chain; what appears beside a node leads where that leads."""
+    first = {node.name: node.name for node in nodes} | dict(beside)
+    alike: dict[str, list[str]] = {}
+    for name in first:
+        alike.setdefault(first[name], []).append(name)
+    pairs = dict.fromkeys(
+        pair
+        for chain in chains
+        for left, right in pairwise(name for name in chain.nodes if name in alike)
+        for pair in product(alike[left], alike[right])
     )
-    return all(end and end.certain and not end.answers for end in ends)
+    place = {name: number for number, name in enumerate(first)}
+    columns = {node.name: COLUMNS.index(node.column) for node in nodes}
+
+    def order(pair: tuple[str, str]) -> tuple[int, int, int]:
+        left, right = pair
+        if COLUMNS[columns[right]] == "servers":  # server by server, the egress last
+            return columns[right], place[right], -columns[left]
+        return columns[right], place[first[left]], 0
+
+    return tuple(sorted(pairs, key=order))
 
 
 def _remarks(topology: Topology) -> Iterator[str]:
     for function in topology.functions:
         for server in topology.servers:
-            for way in ways(topology, function.name, server.name):
-                end = way.dead_end or way.doubt
-                if end and way.eni:
-                    yield f"{way.eni.name}: {end.sentence}"
-
-
-# ── What a node says ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _enis(topology: Topology, eni: Eni, occupancy: Mapping[str, Occupancy]) -> Iterator[Node]:
-    settings, dead = topology.hyperplane_eni, _dead(topology, eni)
-    acls = [acl.name for acl in topology.network_acls if eni.subnet.name in acl.subnets]
-    groups = {each.name for each in topology.security_groups} & set(eni.security_groups)
-    more = (
-        *_timeouts(settings),
-        *((f"groups {', '.join(eni.security_groups)}",) if groups else ()),
-        *(f"ACL {name}" for name in acls),
-        *(("no route" if dead else "no default route",) if eni.subnet.default_route == NO_ROUTE else ()),
-    )
-    limit = f"{settings.connection_limit:,}"
-    first = (f"limit {limit}", "per server") if settings.per_destination else (f"limit {limit}",)
-    for number, name in enumerate(_names(topology, eni), 1):
-        said = (*first, *more)
-        if number > 1 and settings.eni_scaling:
-            said = (f"{limit} more,", f"{settings.eni_scaling.after_s} s later")
-        node = Node(name, "hyperplane_eni", name, said, limit, subnet=eni.subnet.name, later=number > 1, dead=dead)
-        yield _limiter(node, occupancy.get(name))
-
-
-def _exit(topology: Topology, out: Exit, occupancy: Occupancy | None, used: set[str]) -> Node:
-    lines = tuple(_said(topology, out))
-    if out.node not in used:
-        lines = (*lines[:1], "idle")
-    brief = "" if out.capacity is None else f"{out.capacity:,}"
-    return _limiter(Node(out.node, out.KIND, out.node, lines, brief, subnet=out.subnet), occupancy)
-
-
-def _said(topology: Topology, out: Exit) -> Iterator[str]:
-    if isinstance(out, NatGateway):
-        alone = len(topology.servers) == 1
-        yield f"{out.elastic_ips} EIP{'s' if out.elastic_ips > 1 else ''}"
-        yield from (f"{out.capacity:,} to", "one server") if alone else (f"{out.capacity:,}", "per server")
-        yield from () if out.spill_over or out.elastic_ips == 1 else ("no spill-over",)
-        yield from _timeouts(out)
-    elif isinstance(out, InterfaceEndpoint):
-        limit = out.connections_per_target
-        yield f"for {out.server}"
-        yield "no limit" if limit is None else f"limit {limit:,}"
-        yield from _timeouts(out)
-
-
-def _limiter(node: Node, occupancy: Occupancy | None) -> Node:
-    """The node with its numbers in the place of its limit, if they are known."""
-    if occupancy is None:
-        return node
-    kept = node.lines[1:] if node.kind == "hyperplane_eni" else node.lines[:1]
-    lines = (*occupancy.words, *(() if node.later else kept))
-    return replace(node, lines=lines, brief=occupancy.brief, occupancy=occupancy)
-
-
-def _timeouts(settings: Model) -> Iterator[str]:
-    """Those that differ from what they are by default."""
-    words = (("idle_timeout_s", "idle"), ("half_open_timeout_s", "half-open"), ("port_hold_s", "held"))
-    for field, said in words:
-        value = getattr(settings, field)
-        if value != type(settings).model_fields[field].default:
-            yield f"{said} {value} s"
-
-
-def _server(server: Server) -> Node:
-    lines = (f"{server.address}:{server.port}", *(() if server.embedded else ("a real program",)))
-    return Node(node_name_of_server(server.name), "server", server.hostname, lines)
-
-
-def _resolver(topology: Topology) -> Node:
-    resolver = topology.service_vpc.resolver
-    quota = resolver.packets_per_second
-    subnet = (resolver.subnet or topology.subnets[0].name) if resolver.behind_eni else None
-    lines = () if subnet is None else (f"in {subnet}",)
-    said = () if quota is None else (f"{quota:,} packets/s", "per interface")
-    return Node(RESOLVER, "resolver", RESOLVER, (*lines, *said), subnet=subnet)
+            for path in paths(topology, function.name, server.name):
+                end = path.dead_end or path.doubt
+                if end and path.eni:
+                    yield f"{path.eni.name}: {end.sentence}"

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.graph.drawing import Drawing, Node
+from lab.graph.drawing import Cluster, Drawing, Node
 
 __all__ = ["to_mermaid"]
-
-_FORMS = {"resolver": ("([", "])"), "hyperplane_eni": ("[/", "/]"), "fleet": ("[", "]"), "server": ("[(", ")]")}
-_FORM = ("{{", "}}")
 
 
 def to_mermaid(drawing: Drawing) -> str:
@@ -22,18 +19,19 @@ def to_mermaid(drawing: Drawing) -> str:
 
 def _lines(drawing: Drawing) -> Iterator[str]:
     yield "flowchart LR"
-    outside = (*drawing.functions, *((drawing.egress,) if drawing.egress else ()))
-    yield from _subgraph("service-vpc", "service VPC", [*map(_node, outside), *_resolver(drawing, inside=False)])
-    yield from _subgraph("customer-vpc", f"VPC {drawing.vpc}", [*_subnets(drawing)])
-    yield from _subgraph("internet", "internet", [*map(_node, drawing.servers)])
-    later = {each.name for each in drawing.enis if each.later}
-    for left, right in (*drawing.entries, *drawing.routes, *drawing.ways_out):
+    yield from _subgraph("service-vpc", "service VPC", [*map(_node, drawing.in_service_vpc)])
+    for vpc in drawing.clusters:
+        name = "customer-vpc" if len(drawing.clusters) == 1 else f"vpc-{vpc.name}"
+        yield from _subgraph(name, vpc.title, [*_subnets(drawing, vpc)])
+    yield from (_node(node) for node in drawing.column("middle") if node.vpc is None)
+    yield from _subgraph("internet", "internet", [*map(_node, drawing.column("servers"))])
+    later = {node.name for node in drawing.nodes if node.later}
+    for left, right in drawing.edges:
         yield f"  {_id(left)} {'-.->' if later & {left, right} else '-->'} {_id(right)}"
-    asking = drawing.functions if drawing.resolver.subnet is None else drawing.enis
-    for each in asking:
-        yield f"  {_id(each.name)} -.->|DNS| {_id(drawing.resolver.name)}"
+    for asking, resolver in drawing.questions:
+        yield f"  {_id(asking)} -.->|DNS| {_id(resolver)}"
     yield from _classes(drawing)
-    yield from (f"  %% {each}" for each in drawing.remarks)
+    yield from (f"  %% {remark}" for remark in drawing.remarks)
 
 
 def _subgraph(name: str, title: str, inside: list[str]) -> Iterator[str]:
@@ -42,12 +40,10 @@ def _subgraph(name: str, title: str, inside: list[str]) -> Iterator[str]:
     yield "  end"
 
 
-def _subnets(drawing: Drawing) -> Iterator[str]:
+def _subnets(drawing: Drawing, vpc: Cluster) -> Iterator[str]:
     """Subnets with what is in them; one that is empty has a box of its own, for Mermaid draws no empty subgraph."""
-    for subnet in drawing.subnets:
-        members = [_node(each) for each in (*drawing.enis, *drawing.exits) if each.subnet == subnet.name]
-        if drawing.resolver.subnet == subnet.name:
-            members += _resolver(drawing, inside=True)
+    for subnet in vpc.subnets:
+        members = [_node(node) for node in drawing.in_subnet(subnet.name)]
         title = f"{subnet.name} {subnet.cidr}"
         if members:
             yield from _subgraph(f"subnet-{subnet.name}", title, members)
@@ -55,12 +51,8 @@ def _subnets(drawing: Drawing) -> Iterator[str]:
             yield f'  {_id(f"subnet-{subnet.name}")}["{title}"]'
 
 
-def _resolver(drawing: Drawing, *, inside: bool) -> list[str]:
-    return [_node(drawing.resolver)] if (drawing.resolver.subnet is not None) == inside else []
-
-
 def _node(node: Node) -> str:
-    opening, closing = _FORMS.get(node.kind, _FORM)
+    opening, closing = node.shape.mermaid
     lines = (*node.lines, *(("nothing gets out",) if node.dead else ()))
     said = "<br>".join((f"<b>{node.title}</b>", *lines))
     return f'  {_id(node.name)}{opening}"{said}"{closing}'
@@ -73,8 +65,8 @@ def _id(name: str) -> str:
 
 def _classes(drawing: Drawing) -> Iterator[str]:
     """Red is what refuses: readable on a light and on a dark page."""
-    full = [_id(each.name) for each in drawing.nodes if each.occupancy and each.occupancy.full]
-    dead = [_id(each.name) for each in drawing.enis if each.dead]
+    full = [_id(node.name) for node in drawing.nodes if node.occupancy and node.occupancy.full]
+    dead = [_id(node.name) for node in drawing.nodes if node.dead]
     if full:
         yield "  classDef full fill:#c62828,stroke:#8e0000,color:#ffffff"
         yield f"  class {','.join(full)} full"

@@ -1,117 +1,19 @@
-"""Where nodes stand: four columns, rows by which no line has to cross another one's, whatever the unit of a row.
+"""Where nodes stand: rows by which no line has to cross another one's, whatever the unit of a row.
 
-Nodes that lead to one another form a band: those on its left and those on its right stand side by side, and the next
-band begins below both. ENIs stand in two bands at once, with functions and with ways out of the VPC, so they come in an
-order that keeps the first ones together; of the others, those that would interlace become one. Where a line does not
-say who leads to whom, because not all on the left lead to all on the right, the nodes say it in words.
+The nodes on both sides of a band (`lab.graph.bands`) stand side by side, and the next band begins below both. VPCs
+stand one below the other, and below all of them the egress, which is in none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.graph.drawing import Drawing, Node, Pairs
+from lab.graph.bands import Band, Bands
+from lab.graph.drawing import Drawing, Node
 
-__all__ = ["Band", "Bands", "Placing", "bands", "leading", "place"]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """Nodes that lead to one another, by their names."""
-
-    left: tuple[str, ...]
-    right: tuple[str, ...]
-    complete: bool
-    """Whether each on the left leads to each on the right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bands:
-    """All bands between four columns, each column in the order in which it is drawn."""
-
-    entries: tuple[Band, ...]
-    routes: tuple[Band, ...]
-    ways_out: tuple[Band, ...]
-    enis: tuple[str, ...]
-    """And the egress, the last."""
-    exits: tuple[str, ...]
-    """Those that connections take."""
-    idle: tuple[str, ...]
-    servers: tuple[str, ...]
-
-
-def bands(drawing: Drawing) -> Bands:
-    """Which nodes belong together, from top to bottom."""
-    enis = tuple(each.name for each in (*drawing.enis, *((drawing.egress,) if drawing.egress else ())))
-    entries, routes = _numbered(drawing.entries), _numbered(drawing.routes)
-    order = sorted(range(len(enis)), key=lambda at: (entries[enis[at]], routes.get(enis[at], len(routes)), at))
-    if drawing.egress:
-        order = [*(at for at in order if at != len(enis) - 1), len(enis) - 1]
-    enis = tuple(enis[at] for at in order)
-    functions = tuple(each.name for each in drawing.functions)
-    used = {out for _, out in drawing.routes}
-    named = [each.name for each in drawing.exits]
-    middle = _together(enis, [each for each in named if each in used], drawing.routes)
-    exits = tuple(out for band in middle for out in _by_destination(band.right, drawing.ways_out))
-    leaving = (*exits, *((drawing.egress.name,) if drawing.egress else ()))
-    servers = [each.name for each in drawing.servers]
-    last = _together(leaving, servers, drawing.ways_out)
-    reached = tuple(server for band in last for server in band.right)
-    return Bands(
-        entries=_together(enis, functions, tuple((eni, function) for function, eni in drawing.entries)),
-        routes=middle,
-        ways_out=last,
-        enis=enis,
-        exits=exits,
-        idle=tuple(each for each in named if each not in used),
-        servers=(*reached, *(each for each in servers if each not in reached)),
-    )
-
-
-def leading(pairs: Pairs, *, to: str) -> tuple[str, ...]:
-    """Who leads to a node."""
-    return tuple(left for left, right in pairs if right == to)
-
-
-def _numbered(pairs: Pairs) -> dict[str, int]:
-    """Node → the number of the first node that it is connected with, whichever way: the same for all of those."""
-    numbers: dict[str, int] = {}
-    for left, right in pairs:
-        old = {numbers[each] for each in (left, right) if each in numbers}
-        number = min(old, default=len(numbers))
-        numbers.update({name: number for name, was in numbers.items() if was in old})
-        numbers[left] = numbers[right] = number
-    return numbers
-
-
-def _by_destination(exits: Sequence[str], ways_out: Pairs) -> list[str]:
-    numbers = _numbered(ways_out)
-    return sorted(exits, key=lambda out: numbers.get(out, -1))
-
-
-def _together(left: Sequence[str], right: Iterable[str], pairs: Pairs) -> tuple[Band, ...]:
-    """The bands between two columns, by the order of the left one; those that interlace there become one."""
-    numbers = _numbered(pairs)
-    groups: list[tuple[int, int, set[int]]] = []
-    for number in dict.fromkeys(numbers[each] for each in left if each in numbers):
-        rows = [at for at, each in enumerate(left) if numbers.get(each) == number]
-        first, last, of = rows[0], rows[-1], {number}
-        while groups and groups[-1][1] > first:
-            before = groups.pop()
-            first, last, of = before[0], max(before[1], last), before[2] | of
-        groups.append((first, last, of))
-    others = tuple(right)
-    known = set(pairs)
-    found = []
-    for _, _, of in groups:
-        lefts = tuple(each for each in left if numbers.get(each) in of)
-        rights = tuple(each for each in others if numbers.get(each) in of)
-        found.append(Band(lefts, rights, all((one, other) in known for one in lefts for other in rights)))
-    return tuple(found)
-
-
-# ── Rows ────────────────────────────────────────────────────────────────────────────────────────────────────
+__all__ = ["Placing", "place", "zones"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,92 +22,180 @@ class Placing:
 
     tops: Mapping[str, int]
     bottom: int
-    """The first row below all that is in the VPC."""
-    end: int
-    """The first row below everything."""
+    """The first row below all that is in VPCs."""
 
 
-class _Column:
-    """Stacks of nodes, one below the other."""
+def place(drawing: Drawing, found: Bands, height: Callable[[Node], int], gap: int, between: int) -> Placing:
+    """Rows for all nodes but the resolver.
 
-    def __init__(self, height: Callable[[str], int], tops: dict[str, int]) -> None:
-        self._height, self._tops = height, tops
-        self.end = 0
-
-    def put(self, names: Iterable[str], at: int) -> None:
-        """Place nodes from a row on, or below what is here."""
-        self.end = max(self.end, at)
-        for name in names:
-            self._tops[name] = self.end
-            self.end += self._height(name)
-
-
-def place(drawing: Drawing, found: Bands, height: Callable[[Node], int], gap: int) -> Placing:
-    """Rows for all nodes but the resolver; `gap` is what the end of the VPC takes where something lies below it."""
-    nodes = {each.name: each for each in drawing.nodes}
-
-    def high(name: str) -> int:
-        return height(nodes[name])
-
-    tops: dict[str, int] = {}
-    functions, enis, exits, servers = (_Column(high, tops) for _ in range(4))
-    by_entry, by_route = ({band.left[0]: band for band in each} for each in (found.entries, found.routes))
-    by_way_out = {band.left[0]: band for band in found.ways_out}
-    entry_first = {band.left[0]: band for band in found.entries}
-    for name in (each for each in found.enis if each != _name(drawing.egress)):
-        at = max(enis.end, functions.end if name in entry_first else 0, exits.end if name in by_route else 0)
-        if name in by_entry:
-            functions.put(by_entry[name].right, at)
-        if name in by_route:
-            exits.end = max(exits.end, at)
-            for out in (each for each in found.exits if each in by_route[name].right):
-                row = max(exits.end, servers.end if out in by_way_out else 0)
-                exits.put((out,), row)
-                if out in by_way_out:
-                    servers.put(by_way_out[out].right, row)
-        enis.put((name,), at)
-    _centre(found.routes, tops, high, follow=found.ways_out)
-    exits.put(found.idle, max((tops[out] + high(out) for out in found.exits), default=exits.end))
-    bottom = max(enis.end, exits.end)
+    `gap` is what the end of VPCs takes where something lies below it, `between` what lies between two of them.
+    """
+    placer = _Placer(drawing, found, height, between)
+    placer.place_vpcs()
+    bottom = placer.bottom()
     if drawing.egress is not None:
-        at = max(bottom + gap, functions.end)
-        functions.put(by_entry[drawing.egress.name].right, at)
-        enis.put((drawing.egress.name,), at)
-        if drawing.egress.name in by_way_out:
-            servers.put(by_way_out[drawing.egress.name].right, servers.end)
-    _centre(found.entries, tops, high)
-    _centre(found.ways_out, tops, high)
-    reached = [each for each in found.servers if each in tops]
-    servers.put(
-        (each for each in found.servers if each not in reached),
-        max((tops[each] + high(each) for each in reached), default=0),
-    )
-    return Placing(tops, bottom, max(tops[each] + high(each) for each in tops))
+        placer.place_egress(drawing.egress.name, bottom + gap)
+    placer.place_what_is_left()
+    return Placing(placer.tops, bottom)
 
 
-def _name(node: Node | None) -> str | None:
-    return None if node is None else node.name
+def zones(drawing: Drawing) -> tuple[tuple[str, ...], ...]:
+    """Columns that are in VPCs, side by side: what leads from VPC to VPC stands between two zones."""
+    if drawing.column("middle"):
+        return (("enis", "leaving"), *((("entering", "exits"),) if drawing.column("exits") else ()))
+    return (("enis", "leaving", "exits"),)
 
 
-def _centre(
-    of: Sequence[Band], tops: dict[str, int], height: Callable[[str], int], follow: Sequence[Band] = ()
-) -> None:
-    """Move what stands on the right of each band down to the middle of what stands on the left."""
-    for number, band in enumerate(of):
-        rows = [tops[each] for each in band.left]
-        mine = [tops[each] for each in band.right]
-        wanted = (min(rows) + max(rows) - min(mine) - max(mine)) // 2
-        below = [tops[each] for later in of[number + 1 :] for each in later.right]
-        end = max(tops[each] + height(each) for each in band.right)
-        lefts_end = max(tops[each] + height(each) for each in band.left)
-        room = min([max(lefts_end, end) - end if follow else wanted, *(each - end for each in below)])
-        shift = max(0, min(wanted, room))
-        _shift(band.right, shift, tops)
-        for later in follow:
-            if later.left[0] in band.right:
-                _shift(later.right, shift, tops)
+class _Placer:
+    """Columns of nodes, each below the one before it."""
+
+    def __init__(self, drawing: Drawing, found: Bands, height: Callable[[Node], int], between: int) -> None:
+        self._found, self._between = found, between
+        self._nodes = {node.name: node for node in drawing.nodes}
+        self._heights = {node.name: height(node) for node in drawing.nodes}
+        self._begins_entry = {band.near[0]: band for band in found.entries}
+        self._begins = {column: {band.near[0]: band for band in of} for column, of in found.into.items()}
+        self._columns = ["enis", *found.into]
+        self._zones = {column: zone for zone in zones(drawing) for column in zone}
+        self._vpc_of_zone: dict[tuple[str, ...], str | None] = {}
+        self._ends: defaultdict[str, int] = defaultdict(int)
+        self.tops: dict[str, int] = {}
+
+    # ── From top to bottom ──────────────────────────────────────────────────────────────────────────────────
+
+    def place_vpcs(self) -> None:
+        """ENI by ENI with all that it is the first to lead to, then each node in the middle of what leads to it."""
+        for name in self._found.order["enis"]:
+            if self._nodes[name].vpc is None:
+                continue
+            band = self._begins_entry.get(name)
+            at = max(self._ends["functions"] if band else 0, self._beside(name, "enis"))
+            at = self._in_its_vpc(name, at)
+            self._stack(band.far if band else (), at)
+            self._lead_on(name, "enis", at)
+            self._stack((name,), at)
+        for number, column in enumerate(self._columns[1:-1], 1):
+            self._centre(self._found.into[column], self._columns[number + 1 :])
+        for column, names in self._found.idle.items():
+            for name in names if column != "servers" else ():
+                self._stack_idle(name)
+
+    def bottom(self) -> int:
+        """The row below all that stands between functions and servers."""
+        inside = [name for name in self.tops if self._nodes[name].column not in ("functions", "servers")]
+        return self._end_of(inside)
+
+    def place_egress(self, egress: str, row: int) -> None:
+        """From a row on, with its functions, and with servers that are reached no other way."""
+        at = max(row, self._ends["functions"])
+        self._stack(self._begins_entry[egress].far, at)
+        self._stack((egress,), at)
+        band = self._begins["servers"].get(egress)
+        self._stack(band.far if band else (), 0)
+
+    def place_what_is_left(self) -> None:
+        """Functions and servers each in the middle of where lines lead; below them servers that nothing leads to."""
+        self._centre(self._found.entries)
+        self._centre(self._found.into.get("servers", ()))
+        self._stack(self._found.idle.get("servers", ()), self._end_of(self._found.order.get("servers", ())))
+
+    # ── One node ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _following(self, column: str) -> str | None:
+        after = self._columns[self._columns.index(column) + 1 :]
+        return after[0] if after else None
+
+    def _beside(self, name: str, column: str) -> int:
+        """The first row in which there is room for a node, and beside it for what it is the first to lead to."""
+        following = self._following(column)
+        begins = following is not None and name in self._begins[following]
+        return max(self._ends[column], self._ends[following] if following and begins else 0)
+
+    def _lead_on(self, name: str, column: str, at: int) -> None:
+        """Place what a node is the first to lead to, column by column."""
+        following = self._following(column)
+        if following is None or name not in self._begins[following]:
+            return
+        self._ends[following] = max(self._ends[following], at)
+        band = self._begins[following][name]
+        for far in (far for far in self._found.order[following] if far in band.far):
+            row = self._in_its_vpc(far, self._beside(far, following))
+            self._stack((far,), row)
+            self._lead_on(far, following, row)
+
+    def _in_its_vpc(self, name: str, row: int) -> int:
+        """The row, or one below the VPC that ends here."""
+        node = self._nodes[name]
+        zone = self._zones.get(node.column)
+        if zone is None:
+            return row
+        before = self._vpc_of_zone.setdefault(zone, node.vpc)
+        if before == node.vpc:
+            return row
+        self._vpc_of_zone[zone] = node.vpc
+        idle = [name for column in zone for name in self._found.idle.get(column, ()) if self._nodes[name].vpc == before]
+        ends = max(self._ends[column] for column in zone)
+        return max(row, ends + sum(self._heights[name] for name in idle) + self._between)
+
+    def _stack(self, names: Iterable[str], at: int) -> None:
+        """Place nodes from a row on, or below what is in their column."""
+        for name in names:
+            column = self._nodes[name].column
+            self.tops[name] = max(self._ends[column], at)
+            self._ends[column] = self.tops[name] + self._heights[name]
+
+    def _stack_idle(self, name: str) -> None:
+        """Below the others of its VPC."""
+        node = self._nodes[name]
+        zone = self._zones.get(node.column, ())
+        same = [other for other in self.tops if self._nodes[other].vpc == node.vpc]
+        column = [other for other in same if self._nodes[other].column == node.column]
+        rows = [self.tops[other] for other in same if self._nodes[other].column in zone]
+        if column:
+            row = self._end_of(column)
+        elif rows:
+            row = min(rows)
+        else:
+            row = self._in_its_vpc(name, self._ends[node.column])
+        self.tops[name] = row
+        self._ends[node.column] = max(self._ends[node.column], row + self._heights[name])
+
+    def _end_of(self, names: Iterable[str]) -> int:
+        return max((self.tops[name] + self._heights[name] for name in names), default=0)
+
+    # ── In the middle ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _centre(self, of: Sequence[Band], following: Sequence[str] = ()) -> None:
+        """Move the far side of each band down to the middle of its near side, with what it leads to."""
+        for band in of:
+            near, far = [self.tops[name] for name in band.near], [self.tops[name] for name in band.far]
+            wanted = (min(near) + max(near) - min(far) - max(far)) // 2
+            moved = [band.far, *self._led_to(band.far, following)]
+            room = [self._room_below(names) for names in moved if names]
+            if following:  # no further than the near side reaches
+                room.append(max(0, self._end_of(band.near) - self._end_of(band.far)))
+            shift = max(0, min(wanted, *room))
+            for name in (name for names in moved for name in names):
+                self.tops[name] += shift
+                self._ends[self._nodes[name].column] = max(self._ends[self._nodes[name].column], self._end_of((name,)))
+
+    def _led_to(self, names: Collection[str], following: Sequence[str]) -> list[tuple[str, ...]]:
+        """Column by column, the nodes that these are the first to lead to."""
+        led = []
+        for column in following:
+            names = tuple(far for band in self._found.into[column] if band.near[0] in names for far in band.far)
+            led.append(names)
+        return led
+
+    def _room_below(self, names: Collection[str]) -> int:
+        """How far nodes of a column can be moved down."""
+        end, moved = self._end_of(names), self._nodes[next(iter(names))]
+        below = [
+            self.tops[name] - (self._between if self._nodes[name].vpc != moved.vpc else 0) - end
+            for name in self.tops
+            if self._nodes[name].column == moved.column and name not in names and self.tops[name] >= end
+        ]
+        return min(below, default=_ANYTHING)
 
 
-def _shift(names: Iterable[str], by: int, tops: dict[str, int]) -> None:
-    for name in names:
-        tops[name] += by
+_ANYTHING = 1 << 30

@@ -6,15 +6,17 @@ reader's preference for light or dark, and paper is light.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lab.graph.drawing import Drawing, Node, Occupancy
-from lab.graph.placing import bands, place
-from lab.graph.wiring import Columns, Piece, Wiring, several
+from lab.graph.bands import Band, Bands, bands
+from lab.graph.drawing import COLUMNS, Drawing, Node, Occupancy
+from lab.graph.grid import Columns, Gap, several_far
+from lab.graph.placing import place, zones
+from lab.graph.wiring import Piece, Wiring
 from lab.graph.words import labelled
-from lab.schema.names import SERVICE_VPC, VPC
+from lab.schema.names import SERVICE_VPC
 
 __all__ = ["to_svg"]
 
@@ -65,6 +67,41 @@ class _Box:
     height: int
 
 
+class _Columns(Columns):
+    """In pixels."""
+
+    def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int]) -> None:
+        super().__init__(drawing, bands, widths)
+        self._aside = _width((drawing.resolver,)) // 2
+
+    def functions(self) -> tuple[int, Gap, int, int]:
+        begin = _MARGIN + 10
+        joined = begin + self.widths["functions"] + 14
+        router = max(joined + 14, 0 if self.inside else begin + self._aside - _RAIL // 2)
+        parted = router + _RAIL + 14
+        border = max(parted + 8, 0 if self.inside else router + _RAIL // 2 + self._aside + 10)
+        return begin, Gap(joined, parted, router), border, border + 28
+
+    def through_the_router(self, enis: int, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:  # noqa: ARG002
+        joined = end + 18
+        router = max(joined + 16, enis + self._aside if self.inside else 0)
+        parted = router + _RAIL + 14
+        return Gap(joined, parted, router), parted + (14 if self.bands.idle["exits"] or several_far(of) else 4)
+
+    def out_of_vpcs(self, end: int, of: Sequence[Band]) -> tuple[Gap, int, int]:  # noqa: ARG002
+        border = max(end + 10, self.router + _RAIL // 2 + self._aside + 10 if self.inside else 0)
+        return Gap(border + 26, border + 26), border, border + 42
+
+    def into_vpcs(self, end: int, *, stopped: bool) -> tuple[Gap, int, int]:  # noqa: ARG002
+        return Gap(end + 18, end + 18), end + 26, end + 54
+
+    def over_no_border(self, end: int, of: Sequence[Band], *, stopped: bool) -> tuple[Gap, int]:  # noqa: ARG002
+        return Gap(end + 18, end + 18), end + 34
+
+    def middle_of_router(self, begin: int, end: int) -> int:
+        return (begin + end - _RAIL) // 2
+
+
 class _Sheet:
     """One drawing in the making."""
 
@@ -73,21 +110,23 @@ class _Sheet:
         self._bands = bands(drawing)
         asides = _height(drawing.resolver)
         inside = drawing.resolver.subnet is not None
-        placing = place(drawing, self._bands, _height, gap=2 * _GAP + (asides if inside else 0))
+        placing = place(drawing, self._bands, _height, gap=2 * _GAP + (asides if inside else 0), between=_HEAD)
         self._tops = placing.tops
-        self._at, self._widths = self._columns()
-        self._boxes = {each.name: self._box(each) for each in drawing.nodes if each.name in placing.tops}
+        self._widths = {column: _width(drawing.column(column)) for column in COLUMNS}
+        self._at = _Columns(drawing, self._bands, self._widths).grid()
+        self._boxes = {node.name: self._box(node) for node in drawing.nodes if node.name in placing.tops}
         wiring = Wiring(drawing, self._bands, self._at, self._row, self._behind, before=0, short=4)
         self._pieces, self._rails = tuple(wiring.pieces()), wiring.rails()
+        self._stops = {node.name: wiring.stop(node) for node in drawing.nodes if node.dead}
         self._vpc_end = placing.bottom + _HEAD + (asides if inside else 0) + 4
         below = max(self._service_ends()) + _GAP
-        resolver = (self._at.vpc, placing.bottom + _HEAD) if inside else (self._at.service, below)
+        resolver = (self._at.router, placing.bottom + _HEAD) if inside else (self._at.gaps["enis"].router or 0, below)
         self._boxes[drawing.resolver.name] = self._aside(*resolver)
-        self._height = max(self._vpc_end, *(each.y + each.height + 12 for each in self._boxes.values())) + _MARGIN
+        self._height = max(self._vpc_end, *(box.y + box.height + 12 for box in self._boxes.values())) + _MARGIN
 
     def text(self) -> str:
         """Draw everything, what lies below first."""
-        width = self._at.end + _MARGIN
+        width = self._at.end + 10 + _MARGIN
         title = escape(f"lab {self._drawing.name}")
         size = f'viewBox="0 0 {width} {self._height}" width="{width}" height="{self._height}"'
         parts = [
@@ -97,7 +136,7 @@ class _Sheet:
             *self._zones(),
             *self._routers(),
             *map(_wire, self._pieces),
-            *(part for each in self._drawing.nodes for part in self._node(each)),
+            *(part for node in self._drawing.nodes if node.title for part in self._node(node)),
             "</svg>",
         ]
         return "\n".join(parts) + "\n"
@@ -107,45 +146,12 @@ class _Sheet:
     def _service_ends(self) -> Iterator[int]:
         """Where functions end, and lines to ENIs."""
         for band in self._bands.entries:
-            yield from (self._boxes[name].y + self._boxes[name].height for name in band.right)
-            yield from (self._row(name) for name in band.left)
-
-    def _columns(self) -> tuple[Columns, dict[str, int]]:
-        drawing, found = self._drawing, self._bands
-        inside = drawing.resolver.subnet is not None
-        aside = _width((drawing.resolver,)) // 2
-        widths = {
-            "functions": _width(drawing.functions),
-            "enis": _width(each for each in (*drawing.enis, drawing.egress) if each),
-            "exits": _width(drawing.exits),
-            "servers": _width(drawing.servers),
-        }
-        functions = _MARGIN + 10
-        gathered = functions + widths["functions"] + 14
-        service = max(gathered + 14, 0 if inside else _MARGIN + 10 + aside - _RAIL // 2)
-        spread = service + _RAIL + 14
-        border = max(spread + 8, 0 if inside else service + _RAIL // 2 + aside + 10)
-        enis = border + 28
-        joined = enis + widths["enis"] + 18
-        vpc = max(joined + 16, enis + aside if inside else 0)
-        parted = vpc + _RAIL + 14
-        exits = parted + (14 if found.idle or several(found.routes) else 4)
-        far_border = max(exits + widths["exits"] + 10, vpc + _RAIL // 2 + aside + 10 if inside else 0)
-        shared = far_border + 26
-        servers = shared + 16
-        end = servers + widths["servers"] + 10
-        columns = Columns(
-            functions, gathered, service, spread, border, enis, joined, vpc, parted, exits, far_border, shared,
-            servers, end,
-        )  # fmt: skip
-        return columns, widths
+            yield from (self._boxes[name].y + self._boxes[name].height for name in band.far)
+            yield from (self._row(name) for name in band.near)
 
     def _box(self, node: Node) -> _Box:
-        column = {"fleet": "functions", "hyperplane_eni": "enis", "egress": "enis", "server": "servers"}.get(
-            node.kind, "exits"
-        )
         y = self._tops[node.name] + _HEAD
-        return _Box(getattr(self._at, column), y, self._widths[column], _height(node) - _GAP)
+        return _Box(self._at.columns[node.column], y, self._widths[node.column], _height(node) - _GAP)
 
     def _aside(self, column: int, y: int) -> _Box:
         """Below a router."""
@@ -162,29 +168,36 @@ class _Sheet:
     # ── What lies below ─────────────────────────────────────────────────────────────────────────────────────
 
     def _zones(self) -> Iterator[str]:
-        at, top = self._at, 8
         low = self._height - _MARGIN
+        yield _zone("service VPC", _MARGIN, self._at.zones[0][0], 8, low)
         end = self._vpc_end + 4 if self._drawing.egress else low
-        zones = (
-            ("service VPC", _MARGIN, at.border, low),
-            (f"VPC {self._drawing.vpc}", at.border + 14, at.far_border, end),
-            ("internet", at.far_border + 14, at.end, low),
-        )
-        for title, left, right, bottom in zones:
-            yield (
-                f'<rect class="zone" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" rx="8"/>'
-                f'<text class="head" x="{(left + right) // 2}" y="{top + 18}">{escape(title)}</text>'
-            )
+        for zone, (left, right) in zip(zones(self._drawing), self._at.zones, strict=True):
+            vpcs = self._vpcs(zone)
+            ends = [top - 8 for _, top in vpcs[1:]] + [end]
+            for (title, top), bottom in zip(vpcs, ends, strict=True):
+                yield _zone(title, left + 14, right, top, bottom)
+        yield _zone("internet", self._at.zones[-1][1] + 14, self._at.end + 10, 8, low)
+
+    def _vpcs(self, zone: tuple[str, ...]) -> list[tuple[str, int]]:
+        """The titles of the VPCs of a zone, and where each begins; the only one whether anything is in it or not."""
+        found = []
+        for vpc in self._drawing.clusters:
+            tops = [self._tops[node.name] for node in self._drawing.column(*zone) if node.vpc == vpc.name]
+            if tops or len(self._drawing.clusters) == 1:
+                found.append((vpc.title, min(tops, default=0) + 8))
+        found.sort(key=lambda vpc: vpc[1])
+        return [(title, top if number else 8) for number, (title, top) in enumerate(found)]
 
     def _routers(self) -> Iterator[str]:
         resolver = self._boxes[self._drawing.resolver.name]
         inside = self._drawing.resolver.subnet is not None
-        for title, x, rows, leads in (
-            (SERVICE_VPC, self._at.service, self._rails.service, not inside),
-            (VPC, self._at.vpc, self._rails.vpc, inside),
+        for title, column, rows, leads in (
+            (SERVICE_VPC, "enis", self._rails.service, not inside),
+            (self._drawing.clusters[0].router, "exits", self._rails.vpc, inside),
         ):
             if not rows:
                 continue
+            x = self._at.gaps[column].router or 0
             top, bottom = rows[0] - _ANCHOR, max(rows) + _ANCHOR
             middle = x + _RAIL // 2
             if leads:
@@ -193,6 +206,10 @@ class _Sheet:
                 f'<rect class="router" x="{x}" y="{top}" width="{_RAIL}" height="{bottom - top}" rx="6"/>'
                 f'<text class="head" x="{middle}" y="{top - 5}">{title}</text>'
             )
+        for node in self._drawing.column("leaving"):
+            if inside and node.vpc == self._drawing.resolver.vpc:
+                box = self._boxes[node.name]
+                yield f'<path class="wire asks" d="M{box.x + box.width // 2} {box.y + box.height}V{resolver.y}"/>'
 
     # ── Nodes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,8 +228,15 @@ class _Sheet:
             word = "alarm" if line.startswith("FULL") or line.endswith(" refused") else "line"
             yield f'<text class="{word}" x="{box.x + _PADDING}" y="{y}">{escape(line)}</text>'
         if node.dead:
-            x, row = self._at.joined, self._row(node.name)
+            x, row = self._stops[node.name], self._row(node.name)
             yield f'<path class="stop" d="M{x - 9} {row - 5}l10 10m0 -10l-10 10"/>'
+
+
+def _zone(title: str, left: int, right: int, top: int, bottom: int) -> str:
+    return (
+        f'<rect class="zone" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" rx="8"/>'
+        f'<text class="head" x="{(left + right) // 2}" y="{top + 18}">{escape(title)}</text>'
+    )
 
 
 def _has_gauge(node: Node) -> bool:
@@ -243,8 +267,8 @@ def _height(node: Node) -> int:
 def _width(nodes: Iterable[Node]) -> int:
     """What the widest of them needs."""
     widths = [
-        max(len(each.title) * _TITLE_GLYPH, *(len(line) * _LINE_GLYPH for line in ("", *each.lines, *each.labels)))
-        for each in nodes
+        max(len(node.title) * _TITLE_GLYPH, *(len(line) * _LINE_GLYPH for line in ("", *node.lines, *node.labels)))
+        for node in nodes
     ]
     return int(max(widths, default=0)) + 2 * _PADDING
 

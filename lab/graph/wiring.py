@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lab.graph.drawing import Drawing
-from lab.graph.placing import Band, Bands
+from lab.graph.bands import Band, Bands
+from lab.graph.drawing import Drawing, Node
+from lab.graph.grid import Grid
 
-__all__ = ["Columns", "Piece", "Rails", "Wiring", "several"]
+__all__ = ["Piece", "Rails", "Wiring"]
 
 
 class Piece(NamedTuple):
@@ -23,41 +24,11 @@ class Piece(NamedTuple):
     """Whether it leads to what is not there from the beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Where everything begins, from left to right."""
-
-    functions: int
-    gathered: int
-    """The line that joins functions."""
-    service: int
-    spread: int
-    """The line that leads to ENIs."""
-    border: int
-    enis: int
-    joined: int
-    """The line that joins ENIs."""
-    vpc: int
-    parted: int
-    """The line that leads to ways out."""
-    exits: int
-    far_border: int
-    shared: int
-    """The line between ways out and servers."""
-    servers: int
-    end: int
-
-
 class Rails(NamedTuple):
     """The rows in which lines cross the two routers, from top to bottom; the first one is where the name stands."""
 
     service: list[int]
     vpc: list[int]
-
-
-def several(bands: Iterable[Band]) -> bool:
-    """Whether any of them has several nodes on its right."""
-    return any(len(each.right) > 1 for each in bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +37,7 @@ class Wiring:
 
     drawing: Drawing
     bands: Bands
-    at: Columns
+    at: Grid
     row: Callable[[str], int]
     behind: Callable[[str], int]
     before: int
@@ -76,61 +47,63 @@ class Wiring:
 
     def pieces(self) -> Iterator[Piece]:
         """All of them, but for the two routers' own."""
-        yield from self._entries()
-        yield from self._routes()
-        yield from self._ways_out()
-        yield from (
-            Piece(self.behind(each.name), self.row(each.name), self.at.joined - self.short, self.row(each.name))
-            for each in self.drawing.enis
-            if each.dead
-        )
-        for name in self.bands.idle:
-            yield self._across(name, self.at.vpc + 1, self.at.exits - self.before)
+        for band in self.bands.entries:
+            yield from self._crossing("enis", band.far, band.near, self._middle(band))
+        for column, bands in self.bands.into.items():
+            for band in bands:
+                yield from self._crossing(column, band.near, band.far, self._middle(band))
+        for node in self.drawing.nodes:
+            row, behind = self.row, self.behind
+            if node.dead:
+                yield Piece(behind(node.name), row(node.name), self.stop(node) - self.short, row(node.name))
+            if not node.title:  # lines go on through it
+                begin = self.at.columns[node.column] - self.before
+                yield Piece(begin, row(node.name), behind(node.name), row(node.name))
+        yield from self._idle()
+
+    def _idle(self) -> Iterator[Piece]:
+        """From the only VPC's router to ways out that no connection takes."""
+        gap = self.at.gaps.get("exits")
+        if gap and gap.router is not None:
+            for name in self.bands.idle["exits"]:
+                yield self._across(name, gap.router + 1, self.at.columns["exits"] - self.before)
 
     def rails(self) -> Rails:
-        """Where the two routers are."""
+        """Where the two routers are; that of the VPC has no rows where routers are nodes, or nothing is in the VPC."""
         entries = [self._middle(band) for band in self.bands.entries]
-        routes = [self._middle(band) for band in self.bands.routes]
-        routes = routes or [self.row(each.name) for each in self.drawing.enis[:1]]
-        return Rails(entries, [*routes, *(self.row(name) for name in self.bands.idle)])
+        gap = self.at.gaps.get("exits")
+        if gap is None or gap.router is None:
+            return Rails(entries, [])
+        routes = [self._middle(band) for band in self.bands.into["exits"]]
+        enis = [node.name for node in self.drawing.column("enis") if node.vpc is not None]
+        idle = self.bands.idle["exits"]
+        return Rails(entries, [*(routes or [self.row(name) for name in enis[:1]]), *map(self.row, idle)])
 
-    def _entries(self) -> Iterator[Piece]:
-        at = self.at
-        for band in self.bands.entries:
-            middle = self._middle(band)
-            yield from (self._across(name, self.behind(name), at.gathered) for name in band.right)
-            yield self._down(at.gathered, band.right, middle)
-            yield Piece(at.gathered, middle, at.spread, middle)
-            yield self._down(at.spread, band.left, middle)
-            yield from (self._across(name, at.spread, at.enis - self.before) for name in band.left)
+    def stop(self, node: Node) -> int:
+        """Where lines on the right of a node are joined."""
+        columns = list(self.at.columns)
+        return self.at.gaps[columns[columns.index(node.column) + 1]].joined
 
-    def _routes(self) -> Iterator[Piece]:
-        at = self.at
-        for band in self.bands.routes:
-            middle = self._middle(band)
-            yield from (self._across(name, self.behind(name), at.joined) for name in band.left)
-            yield self._down(at.joined, band.left, middle)
-            yield Piece(at.joined, middle, at.parted, middle)
-            yield self._down(at.parted, band.right, middle)
-            yield from (self._across(name, at.parted, at.exits - self.before) for name in band.right)
-
-    def _ways_out(self) -> Iterator[Piece]:
-        at = self.at
-        for band in self.bands.ways_out:
-            yield from (self._across(name, self.behind(name), at.shared) for name in band.left)
-            yield self._down(at.shared, (*band.left, *band.right), self.row(band.left[0]))
-            yield from (self._across(name, at.shared, at.servers - self.before) for name in band.right)
+    def _crossing(self, column: str, left: Sequence[str], right: Sequence[str], middle: int) -> Iterator[Piece]:
+        gap = self.at.gaps[column]
+        yield from (self._across(name, self.behind(name), gap.joined) for name in left)
+        if gap.joined == gap.parted:
+            yield self._down(gap.joined, (*left, *right), self.row(left[0]))
+        else:
+            yield self._down(gap.joined, left, middle)
+            yield Piece(gap.joined, middle, gap.parted, middle)
+            yield self._down(gap.parted, right, middle)
+        yield from (self._across(name, gap.parted, self.at.columns[column] - self.before) for name in right)
 
     def _across(self, name: str, left: int, right: int) -> Piece:
-        later = any(each.name == name and each.later for each in self.drawing.enis)
+        later = any(node.name == name and node.later for node in self.drawing.nodes)
         return Piece(left, self.row(name), right, self.row(name), later)
 
-    def _down(self, column: int, names: tuple[str, ...], row: int) -> Piece:
+    def _down(self, column: int, names: Iterable[str], row: int) -> Piece:
         rows = [row, *map(self.row, names)]
         return Piece(column, min(rows), column, max(rows))
 
     def _middle(self, band: Band) -> int:
         """The row in which a band crosses a router: straight on where there is only one on a side."""
-        names = band.right if len(band.left) > 1 else band.left
-        rows = [self.row(each) for each in names]
+        rows = [self.row(name) for name in (band.far if len(band.near) > 1 else band.near)]
         return (min(rows) + max(rows)) // 2

@@ -16,26 +16,26 @@ from dataclasses import replace
 import errno
 import os
 import socket
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import TC_H_ROOT
+from typing import TYPE_CHECKING, Any
 
 from lab.errors import KernelError, UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Inside, Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces, NamespaceThread, refusals
 from lab.kernel.nft import apply_text
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import NodePlan, Plan
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 __all__ = ["clear", "forget", "impair", "read"]
 
 _HANDLES = (0x1AB0, 0x1AB1)
 """Majors of our root qdiscs. They take turns: a new one replaces the old in one step, its counters and parameters
 fresh, and when the kernel refuses it the old one stays (net/sched/sch_api.c, tc_modify_qdisc)."""
+_ROOT = 0xFFFFFFFF  # TC_H_ROOT, linux/pkt_sched.h
 _COUNTER = "dropped"
 
 
@@ -57,7 +57,7 @@ def impair(
         with suppress(KernelError):
             _set(namespaces, node.namespace, chosen, Faults())
         raise
-    return tuple(each for each in read(namespaces, plan, [node]) if each.interface in chosen)
+    return tuple(set_now for set_now in read(namespaces, plan, [node]) if set_now.interface in chosen)
 
 
 def clear(
@@ -67,9 +67,9 @@ def clear(
     cleared: list[Impairment] = []
     for node in nodes:
         chosen = interfaces_of(plan, node, interface)
-        found = [each for each in read(namespaces, plan, [node]) if each.interface in chosen]
-        _set(namespaces, node.namespace, [each.interface for each in found], Faults())
-        cleared += found
+        impaired = [item for item in read(namespaces, plan, [node]) if item.interface in chosen]
+        _set(namespaces, node.namespace, [item.interface for item in impaired], Faults())
+        cleared += impaired
     return tuple(cleared)
 
 
@@ -80,7 +80,7 @@ def forget(namespaces: Namespaces, namespace: str, interface: str) -> None:
 
 def read(namespaces: Namespaces, plan: Plan, nodes: Iterable[NodePlan]) -> tuple[Impairment, ...]:
     """What is set on these nodes, as the kernel has it now."""
-    return tuple(each for node in nodes for each in _read(namespaces, node, interfaces_of(plan, node)))
+    return tuple(item for node in nodes for item in _read(namespaces, node, interfaces_of(plan, node)))
 
 
 def _read(namespaces: Namespaces, node: NodePlan, interfaces: Sequence[str]) -> Iterator[Impairment]:
@@ -101,9 +101,9 @@ def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faul
     with _refusal(namespace):
         inside = namespaces[namespace]
         roots, silent = _roots(inside, interfaces), _silent(inside, interfaces)
-        if commands := "".join(_command(each, roots.get(each), words_for(faults)) for each in interfaces):
+        if commands := "".join(_command(name, roots.get(name), words_for(faults)) for name in interfaces):
             inside.run(tc, commands, words_for(faults).partition(" ")[0])
-        if tables := "".join(_table(each, faults) for each in interfaces if faults.silence or each in silent):
+        if tables := "".join(_table(name, faults) for name in interfaces if faults.silence or name in silent):
             apply_text(inside, tables)
 
 
@@ -111,21 +111,20 @@ def _set(namespaces: Namespaces, namespace: str, interfaces: Sequence[str], faul
 def _refusal(namespace: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, NetlinkError) as refused:
+    except refusals() as refused:
         raise KernelError(f"the kernel refused a step: links of {namespace}: {refused}") from refused
 
 
 # ── What is sent: the root qdisc ────────────────────────────────────────────────────────────────────────────
 
 
-def _roots(inside: Inside, interfaces: Iterable[str]) -> dict[str, Any]:
+def _roots(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, Any]:
     """Interface → its root qdisc's message, where somebody has set one: the kernel's own default has no handle."""
     return inside.ip(lambda ip: _roots_here(ip, interfaces))
 
 
 def _roots_here(ip: IPRoute, interfaces: Iterable[str]) -> dict[str, Any]:
-    set_by_somebody = (each for each in ip.get_qdiscs() if each["parent"] == TC_H_ROOT and each["handle"])
-    by_index = {each["index"]: each for each in set_by_somebody}
+    by_index = {qdisc["index"]: qdisc for qdisc in ip.get_qdiscs() if qdisc["parent"] == _ROOT and qdisc["handle"]}
     indices = {name: _index(name) for name in interfaces}
     return {name: by_index[index] for name, index in indices.items() if index in by_index}
 
@@ -159,8 +158,8 @@ def _command(interface: str, root: Mapping[str, int] | None, qdisc: str) -> str:
     """The line for `tc -batch` that takes this interface from what it has to what it should have."""
     major = 0 if root is None else _major(root)
     if qdisc:
-        turn = next(each for each in _HANDLES if each != major)
-        return f"qdisc replace dev {interface} root handle {turn:x}: {qdisc}\n"
+        other = next(handle for handle in _HANDLES if handle != major)
+        return f"qdisc replace dev {interface} root handle {other:x}: {qdisc}\n"
     return f"qdisc del dev {interface} root handle {major:x}:\n" if major in _HANDLES else ""
 
 
@@ -189,11 +188,11 @@ table netdev {table} {{
 """
 
 
-def _silent(inside: Inside, interfaces: Iterable[str]) -> dict[str, int]:
+def _silent(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, int]:
     """Interface → packets dropped, of those that are silent."""
     return inside.run(_silent_here, tuple(interfaces))
 
 
 def _silent_here(interfaces: Iterable[str]) -> dict[str, int]:
-    counted = {name: nfnetlink.counters(_table_name(name), nfnetlink.NETDEV) for name in interfaces}
+    counted = {name: nftables.counters(_table_name(name), nftables.NETDEV) for name in interfaces}
     return {name: counters[_COUNTER].packets for name, counters in counted.items() if counters}

@@ -15,11 +15,9 @@ import signal
 import threading
 from typing import Any, Self
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from lab.errors import KernelError
-from lab.kernel import links, nft, processes, settings
-from lab.kernel.namespaces import NETNS_DIRECTORY, Namespaces, exists
+from lab.kernel import nft, preflight, processes, rtnl, sysctl
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
 from lab.kernel.state import Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
@@ -47,6 +45,7 @@ __all__ = [
     "apply",
     "lost",
     "refusal_of",
+    "require_descriptors",
     "require_vacant",
     "undo",
     "uninterrupted",
@@ -58,13 +57,13 @@ Notice = Callable[[str], None]
 
 @dataclass(slots=True)
 class Site:
-    """Where plans are being applied: the lab's record, threads in its namespaces, processes on their way up."""
+    """What applying a plan works with: the lab's record, threads in its namespaces, processes that are starting."""
 
     state: State
     record: Record
     notice: Notice
     namespaces: Namespaces = field(default_factory=Namespaces)
-    starting: list[processes.Starting] = field(default_factory=list)
+    starting: list[processes.StartingProcess] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -78,14 +77,14 @@ class Site:
             self.starting.pop(0).wait_ready()
 
     def give_up_processes(self) -> None:
-        """Wait for none of those that were started."""
+        """Stop waiting for those that were started."""
         while self.starting:
-            os.close(self.starting.pop(0).announcement)
+            os.close(self.starting.pop(0).report)
 
     @property
-    def conntrack_max(self) -> settings.ConntrackMaxKeeper:
-        """Who keeps the one host-wide setting."""
-        return settings.ConntrackMaxKeeper(self.state.conntrack_max_record)
+    def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
+        """What raises and restores the one host-wide setting."""
+        return sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
 
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
@@ -135,14 +134,14 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
         lambda site, item: site.namespaces.create(item.name),
         lambda site, item: site.namespaces.delete(item.name),
     ),
-    Sysctl: (_in_namespaces(settings.write_sysctl), _goes_with_its_namespace),
-    VethPair: (_in_namespaces(links.add_veth), _goes_with_its_namespace),
-    Bridge: (_in_namespaces(links.add_bridge), _goes_with_its_namespace),
-    BridgePort: (_in_namespaces(links.add_bridge_port), _goes_with_its_namespace),
-    Address: (_in_namespaces(links.add_address), _goes_with_its_namespace),
-    Neighbour: (_in_namespaces(links.add_neighbour), _goes_with_its_namespace),
-    Route: (_in_namespaces(links.add_route), _goes_with_its_namespace),
-    Rule: (_in_namespaces(links.add_rule), _goes_with_its_namespace),
+    Sysctl: (_in_namespaces(sysctl.write_sysctl), _goes_with_its_namespace),
+    VethPair: (_in_namespaces(rtnl.add_veth), _goes_with_its_namespace),
+    Bridge: (_in_namespaces(rtnl.add_bridge), _goes_with_its_namespace),
+    BridgePort: (_in_namespaces(rtnl.add_bridge_port), _goes_with_its_namespace),
+    Address: (_in_namespaces(rtnl.add_address), _goes_with_its_namespace),
+    Neighbour: (_in_namespaces(rtnl.add_neighbour), _goes_with_its_namespace),
+    Route: (_in_namespaces(rtnl.add_route), _goes_with_its_namespace),
+    Rule: (_in_namespaces(rtnl.add_rule), _goes_with_its_namespace),
     Ruleset: (_in_namespaces(nft.apply_ruleset), _goes_with_its_namespace),
     File: (_write_file, _remove_file),
     Process: (_start, _goes_with_its_namespace),
@@ -152,13 +151,20 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
 
 def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
+    require_descriptors(plan)
     with Site(state, record, notice) as site:
         for item in plan.objects:
             with refusal_of(item):
                 STEPS[type(item)][0](site, item)
         with refusal_of("every interface up"):
-            links.wait_until_up(site.namespaces, plan.namespaces)
+            rtnl.wait_until_up(site.namespaces, plan.namespaces)
         site.await_processes()
+
+
+def require_descriptors(plan: Plan) -> None:
+    """PreflightError where a plan has more namespaces and processes than this process may have descriptors for."""
+    started = sum(isinstance(item, Process) for item in plan.objects)
+    preflight.require_descriptors(len(plan.namespaces) + started, "namespaces and traffic processes")
 
 
 def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> None:
@@ -167,7 +173,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
     Only what is `new_to` another plan counts, if there is one.
     """
     known = () if new_to is None else new_to.objects
-    files = {each.path for each in known if isinstance(each, File)}
+    files = {item.path for item in known if isinstance(item, File)}
     owners = dict(_owners(state))
     for name in plan.namespaces:
         if new_to is not None and name in new_to.namespaces:
@@ -194,7 +200,7 @@ def _owners(state: State) -> Iterator[tuple[str, str]]:
 def lost(plan: Plan) -> list[str]:
     """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
     gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
-    running = {each.namespace for each in processes.residents(plan.namespaces) if each.ours}
+    running = {process.namespace for process in processes.processes_in(plan.namespaces) if process.ours}
     started = [item for item in plan.objects if isinstance(item, Process)]
     return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
 
@@ -212,7 +218,7 @@ def refusal_of(item: KernelObject | str, verb: str = "") -> Iterator[None]:
     """A step that the kernel may refuse; KernelError says which, and why."""
     try:
         yield
-    except (OSError, NetlinkError) as refused:
+    except refusals() as refused:
         step = item if isinstance(item, str) else _headline(item)
         raise KernelError(f"the kernel refused a step: {verb}{step}: {refused}") from refused
 
@@ -222,8 +228,8 @@ def _headline(item: KernelObject) -> str:
     return describe_object(item).partition("\n")[0]
 
 
-def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.Resident]:
-    """Take back all of a plan, whatever part of it is there; who lived in its namespaces."""
+def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.NamespaceProcess]:
+    """Take back all of a plan, whatever part of it is there; which processes were ended in its namespaces."""
     with Site(state, record, notice) as site:
         ended = processes.end(plan.namespaces)
         _undo_all(site, plan.objects)
@@ -232,7 +238,7 @@ def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[proce
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Taking back is not interrupted: half of it would be what the user wants least."""
+    """Ignore SIGINT and SIGTERM while the block runs: half of an undo would be worse than none."""
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
         yield
         return
@@ -250,7 +256,9 @@ def _undo_all(site: Site, items: Iterable[KernelObject]) -> None:
     for item in reversed(tuple(items)):
         try:
             STEPS[type(item)][1](site, item)
-        except (OSError, NetlinkError, KernelError) as error:
+        except KernelError as error:
+            refused.append(f"{_headline(item)}: {error}")
+        except refusals() as error:
             refused.append(f"{_headline(item)}: {error}")
     if refused:
         raise KernelError("could not be taken back: " + "; ".join(refused))

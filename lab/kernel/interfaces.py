@@ -24,16 +24,16 @@ class InterfaceCount(NamedTuple):
 
 def interface_counts() -> dict[str, InterfaceCount]:
     """Interface → what it has received and sent since it was made."""
-    found = {}
+    counts = {}
     for line in _STATISTICS.read_text().splitlines()[2:]:
         name, _, numbers = line.partition(":")
-        columns = [int(each) for each in numbers.split()]
+        columns = [int(number) for number in numbers.split()]
         bytes_in, packets_in = columns[_RECEIVED : _RECEIVED + 2]
         bytes_out, packets_out = columns[_SENT : _SENT + 2]
-        found[name.strip()] = InterfaceCount(
+        counts[name.strip()] = InterfaceCount(
             packets_in,
             bytes_in - _ETHERNET_BYTES * packets_in,
             packets_out,
             bytes_out - _ETHERNET_BYTES * packets_out,
         )
-    return found
+    return counts

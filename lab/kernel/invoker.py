@@ -1,4 +1,4 @@
-"""Who asked: under sudo, files that are for the user belong to the user, and are made with only the user's rights."""
+"""The user who called sudo: files for the user belong to the user, and are made with only the user's rights."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from collections.abc import Collection
 import platform
 import subprocess
 
-from lab.kernel import conntrack, nfnetlink
-from lab.kernel.namespaces import Inside, Namespaces
+from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
 from lab.slots.nft import Table, replacement, sets_lost
@@ -20,7 +20,7 @@ def apply_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     namespaces[ruleset.namespace].run(_nft, ruleset.text)
 
 
-def apply_text(inside: Inside, text: str) -> None:
+def apply_text(inside: NamespaceThread, text: str) -> None:
     """Carry out commands in nft's own words, all of them or none."""
     inside.run(_nft, text)
 
@@ -57,13 +57,13 @@ def _size_fault(table: Table) -> str | None:
     """
     for name, wanted in table.sets.items():
         size = wanted.size
-        found = nfnetlink.set_limit(table.name, name)
-        if found != size:
+        room = nftables.set_limit(table.name, name)
+        if room != size:
             return (
-                f"set {name} has room for {found:,} and should have {size:,}: kernel {platform.release()} does not "
+                f"set {name} has room for {room:,} and should have {size:,}: kernel {platform.release()} does not "
                 "change a set's size, Linux 6.5 does; take the lab down, then up again"
             )
-        held = nfnetlink.set_size(table.name, name)
+        held = nftables.set_size(table.name, name)
         if held > size:
             return f"set {name} holds {held:,} by now, more than {size:,}; try again when connections have ended"
     return None
@@ -75,7 +75,7 @@ def remove_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     namespaces[ruleset.namespace].run(_nft, f"add {table}\ndelete {table}\n")
 
 
-def flush_sets(inside: Inside, table: str, sets: tuple[str, ...]) -> None:
+def flush_sets(inside: NamespaceThread, table: str, sets: tuple[str, ...]) -> None:
     """Empty sets of a table."""
     inside.run(_nft, "".join(f"flush set ip {table} {name}\n" for name in sets))
 

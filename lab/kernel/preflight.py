@@ -11,10 +11,19 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
-from traffic.means import Means, most_connections
+from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
-__all__ = ["find", "require_everything", "require_means", "require_program", "require_root", "search_path"]
+__all__ = [
+    "available_memory_bytes",
+    "find",
+    "require_descriptors",
+    "require_everything",
+    "require_program",
+    "require_resources",
+    "require_root",
+    "search_path",
+]
 
 _FEATURES = (
     (Path("/proc/sys/net/netfilter/nf_conntrack_max"), "nf_conntrack", "connection tracking (CONFIG_NF_CONNTRACK)"),
@@ -41,7 +50,11 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
-_SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
+_MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
+_OTHER_DESCRIPTORS = 64
+"""What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
+_SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
+"""Directory of everybody's programs → the one with the programs of the system beside it."""
 
 
 def require_root() -> None:
@@ -79,18 +92,37 @@ def _remedy(program: str) -> str:
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
 
 
-def require_means(engine: Engine, connections: int) -> None:
+def require_resources(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    means = Means.of(Path("/proc/meminfo").read_text(), Path("/proc/sys/fs/file-nr").read_text(), descriptors)
-    most = most_connections(engine, means)
+    resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
+    most = most_connections(engine, resources)
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({means.memory_bytes >> 20:,} MiB of memory are available, {means.files:,} more "
-            f"open files, {descriptors:,} descriptors for each process); "
+            f"engine: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are available, "
+            f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
+    return Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
+
+
+def require_descriptors(count: int, of_what: str) -> None:
+    """Room for so many things that take a descriptor each: the limit is raised as far as this process may raise it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = sum(1 for _ in Path("/proc/self/fd").iterdir()) + _OTHER_DESCRIPTORS
+    if taken + count > hard:
+        raise PreflightError(
+            f"{count:,} {of_what} are more than this process may have descriptors for: {max(hard - taken, 0):,} fit "
+            f"(its limit is {hard:,}, `ulimit -Hn`); raise it to at least {taken + count:,} as root, in the shell that "
+            f"starts the lab: ulimit -n {taken + count}"
+        )
+    if taken + count > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, hard))
 
 
 def find(program: str) -> str | None:
@@ -99,9 +131,13 @@ def find(program: str) -> str | None:
 
 
 def search_path() -> str:
-    """`PATH` with the directories of system programs, which it may lack (su without a dash)."""
+    """`PATH`, and the directories of system programs beside those that it has: su without a dash leaves them out.
+
+    A `PATH` with neither /usr/bin nor /bin stays as it is: programs of the system are not wanted there.
+    """
     given = os.environ.get("PATH", os.defpath).split(":")
-    return ":".join(dict.fromkeys((*given, *_SYSTEM_DIRECTORIES)))
+    system = (directory for beside, directory in _SYSTEM_DIRECTORIES.items() if beside in given)
+    return ":".join(dict.fromkeys((*given, *system)))
 
 
 def _require_feature(there: Path, module: str, feature: str) -> None:

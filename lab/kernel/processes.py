@@ -17,17 +17,17 @@ import time
 from typing import NamedTuple
 
 from lab.errors import KernelError
-from lab.kernel.namespaces import NETNS_DIRECTORY, Inside, exists
+from lab.kernel.netns import NETNS_DIRECTORY, NamespaceThread, exists
 from lab.plan.objects import Process
 
 __all__ = [
-    "Resident",
-    "Starting",
+    "NamespaceProcess",
+    "StartingProcess",
     "command",
     "end",
     "environment",
-    "last_words",
-    "residents",
+    "last_log_line",
+    "processes_in",
     "running",
     "spawn",
     "start",
@@ -40,39 +40,42 @@ _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
 _OURS = ("-m\0traffic\0", "-m\0lab.observe.collector\0")
+"""In the command line of every process that the lab starts."""
 
 
-class Starting(NamedTuple):
-    """A process that has been started and will say when it is ready."""
+class StartingProcess(NamedTuple):
+    """A process that has been started and will report when it is ready."""
 
     pid: int
-    announcement: int
-    """Descriptor from which it is heard."""
+    report: int
+    """Descriptor of the read end of its standard output."""
     process: Process
     log: Path
 
     def wait_ready(self, within_s: float = _READY_WITHIN_S) -> None:
-        """Return once it is ready; KernelError with its own words if it is not."""
+        """Return once it is ready; KernelError with its own message if it is not."""
         try:
-            event = self._heard(within_s)
+            event = self._first_event(within_s)
         finally:
-            os.close(self.announcement)
+            os.close(self.report)
         if event.get("event") != "ready":
             raise KernelError(
                 f"{self.process.verb} in {self.process.namespace} did not start: "
                 f"{event.get('message', 'it said nothing')}; its log is {self.log}"
             )
 
-    def _heard(self, within_s: float) -> dict[str, str]:
+    def _first_event(self, within_s: float) -> dict[str, str]:
+        readable = select.poll()  # a lab of many namespaces has descriptors that select(2) cannot watch, from 1,024 on
+        readable.register(self.report, select.POLLIN)
         line, deadline = b"", time.monotonic() + within_s
         while not line.endswith(b"\n"):
-            readable, _, _ = select.select([self.announcement], [], [], max(deadline - time.monotonic(), 0))
-            chunk = os.read(self.announcement, 4096) if readable else b""
+            in_time = readable.poll(max(deadline - time.monotonic(), 0) * 1000)
+            chunk = os.read(self.report, 4096) if in_time else b""
             if not chunk:
-                return {"message": last_words(self.log) or f"no word from it within {within_s:.0f} s"}
+                return {"message": last_log_line(self.log) or f"no word from it within {within_s:.0f} s"}
             line += chunk
-        heard: dict[str, str] = json.loads(line)
-        return heard
+        event: dict[str, str] = json.loads(line)
+        return event
 
 
 def command(verb: str, spec: str) -> list[str]:
@@ -81,42 +84,38 @@ def command(verb: str, spec: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Its environment: numpy's threads would only take memory and time to start."""
+    """Its environment: without numpy's threads, which would only take memory and time to start."""
     return os.environ | {"OPENBLAS_NUM_THREADS": "1"}
 
 
-def last_words(log: Path) -> str:
+def last_log_line(log: Path) -> str:
     """The last line of a process's log, or nothing."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else ""
 
 
-def start(inside: Inside, process: Process, log: Path) -> Starting:
+def start(inside: NamespaceThread, process: Process, log: Path) -> StartingProcess:
     """Start a traffic process in its namespace, in a session of its own, its standard error in `log`."""
-    heard, said = os.pipe()
+    report, output = os.pipe()
     try:
-        pid = inside.run(_spawn, process, log, said)
+        pid = inside.run(spawn, command(process.verb, process.spec), log, output)
     except BaseException:
-        os.close(heard)
+        os.close(report)
         raise
     finally:
-        os.close(said)
-    return Starting(pid, heard, process, log)
+        os.close(output)
+    return StartingProcess(pid, report, process, log)
 
 
-def _spawn(process: Process, log: Path, said: int) -> int:
-    return spawn(command(process.verb, process.spec), log, said)
-
-
-def spawn(arguments: list[str], log: Path, said: int) -> int:
-    """Start a process in the calling thread's namespace, for good; its standard output is the descriptor `said`."""
+def spawn(arguments: list[str], log: Path, output: int) -> int:
+    """Start a process in the calling thread's namespace, for good; its standard output is the descriptor `output`."""
     return os.posix_spawn(
         arguments[0],
         arguments,
         environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, said, 1),
+            (os.POSIX_SPAWN_DUP2, output, 1),
             (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
             # What the caller left open, a lock of `flock` for one, must not live as long as the lab.
             *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
@@ -134,8 +133,8 @@ def _inherited() -> Iterator[int]:
                 yield descriptor
 
 
-class Resident(NamedTuple):
-    """A process that lives in one of a lab's namespaces."""
+class NamespaceProcess(NamedTuple):
+    """A process whose network namespace is one of a lab's."""
 
     pid: int
     command: str
@@ -144,14 +143,16 @@ class Resident(NamedTuple):
     """Whether the lab started it: a traffic process, or its collector of samples."""
 
 
-def residents(namespaces: Iterable[str]) -> list[Resident]:
+def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
-    homes = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
-    homes.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
+    names = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
+    names.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
     return [
-        Resident(pid, _read(pid, "comm"), homes[home], any(each in _read(pid, "cmdline") for each in _OURS))
-        for pid, home in _all_processes()
-        if home in homes and pid != os.getpid()
+        NamespaceProcess(
+            pid, _read(pid, "comm"), names[namespace], any(words in _read(pid, "cmdline") for words in _OURS)
+        )
+        for pid, namespace in _all_processes()
+        if namespace in names and pid != os.getpid()
     ]
 
 
@@ -161,17 +162,17 @@ def _hosts_own() -> tuple[int, int]:
     return _identity(Path("/proc/self/ns/net"))
 
 
-def end(namespaces: Iterable[str]) -> list[Resident]:
-    """End everything that lives in these namespaces, politely and then not; who it was."""
+def end(namespaces: Iterable[str]) -> list[NamespaceProcess]:
+    """End every process in these namespaces, with SIGTERM and then SIGKILL; which they were."""
     names = tuple(namespaces)
-    found = residents(names)
+    ended = processes_in(names)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for each in residents(names):
+        for process in processes_in(names):
             with suppress(ProcessLookupError):
-                os.kill(each.pid, number)
-        if _gone(names, found):
-            return found
-    left = ", ".join(f"{each.command} ({each.pid})" for each in residents(names))
+                os.kill(process.pid, number)
+        if _gone(names, ended):
+            return ended
+    left = ", ".join(f"{process.command} ({process.pid})" for process in processes_in(names))
     raise KernelError(f"these processes do not end: {left}")
 
 
@@ -180,34 +181,34 @@ def stop(process: Process) -> None:
     stop_all([process.namespace], "\0".join(command(process.verb, process.spec)[1:]))
 
 
-def running(namespaces: Iterable[str], arguments: str) -> list[Resident]:
+def running(namespaces: Iterable[str], arguments: str) -> list[NamespaceProcess]:
     """The processes in these namespaces whose command line has these arguments, with zero bytes between them."""
-    return [each for each in residents(namespaces) if arguments in _read(each.pid, "cmdline")]
+    return [process for process in processes_in(namespaces) if arguments in _read(process.pid, "cmdline")]
 
 
 def stop_all(namespaces: Iterable[str], arguments: str) -> None:
-    """End them."""
+    """End the processes in these namespaces whose command line has these arguments."""
     names = tuple(namespaces)
     deadline = time.monotonic() + _END_WITHIN_S
     while left := running(names, arguments):
         late = time.monotonic() > deadline
-        for each in left:
+        for process in left:
             with suppress(ProcessLookupError):
-                os.kill(each.pid, signal.SIGKILL if late else signal.SIGTERM)
+                os.kill(process.pid, signal.SIGKILL if late else signal.SIGTERM)
             with suppress(ChildProcessError):
-                os.waitpid(each.pid, os.WNOHANG)
+                os.waitpid(process.pid, os.WNOHANG)
         time.sleep(_POLL_S)
 
 
-def _gone(names: tuple[str, ...], found: list[Resident]) -> bool:
+def _gone(names: tuple[str, ...], ended: list[NamespaceProcess]) -> bool:
     deadline = time.monotonic() + _END_WITHIN_S
-    while residents(names):
+    while processes_in(names):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)
-    for each in found:
+    for process in ended:
         with suppress(ChildProcessError):  # ours only if this very process started the lab
-            os.waitpid(each.pid, 0)  # it has left its namespace, so it is ending: this takes no time
+            os.waitpid(process.pid, 0)  # it has left its namespace, so it is ending: this takes no time
     return True
 
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NamedTuple
 
 from lab.nodes.registry import KINDS
 
 __all__ = [
     "OUTSIDE",
     "REUSE",
-    "LimitFigure",
     "LimitState",
     "LimitWords",
     "connections",
@@ -55,15 +53,6 @@ class LimitState:
         return self.limit * max(1, self.eips)
 
 
-class LimitFigure(NamedTuple):
-    """How a report shows which slots are taken over time."""
-
-    kind: str
-    """Its file's name."""
-    title: str
-    note: str
-
-
 @dataclass(frozen=True, slots=True)
 class LimitWords:
     """A node kind's limit in words."""
@@ -78,7 +67,6 @@ class LimitWords:
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
     """Whose connections are counted where none is full: `Hyperplane ENIs`."""
-    figure: LimitFigure
     each: str | None = None
     """With its article, what has the limit: `an ENI`; None where it is not told apart."""
     metrics: tuple[str, ...] = ()

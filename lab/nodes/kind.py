@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Column", "NodeKind", "Shape"]
+__all__ = ["Column", "Figure", "NodeKind", "Shape"]
 
-Column = Literal["functions", "enis", "middle", "exits", "servers"]
+Column = Literal["functions", "enis", "middle", "exits", "servers", "aside"]
+"""From left to right; in the `middle` is what leads from VPC to VPC; what is `aside` hangs on a router."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +16,22 @@ class Shape:
     """How a node of the kind is drawn."""
 
     column: Column | None = None
-    """The column of the drawing; None for what is drawn around the columns, or not at all."""
+    """The column of the drawing; None for what has no box: routers, and the internet."""
     dot: str = "box"
     """Graphviz' name of the shape (graphviz.org/doc/info/shapes.html)."""
     mermaid: tuple[str, str] = ("[", "]")
     """The brackets that make the shape in Mermaid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The figure in a report that shows what the kind's limiters hold over time."""
+
+    name: str
+    """Of its file."""
+    title: str
+    note: str
+    """What it shows, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,8 @@ class NodeKind:
     """How many of its addresses, the first ones, no connection leaves with: a NAT gateway's address in its subnet."""
     refuses_translated: bool = False
     """Whether connections that it refuses have the server's own address already, whatever clients know it by."""
+    figure: Figure | None = None
+    """None where nothing limits connections."""
     has_cloudwatch: bool = False
     """Whether CloudWatch has metrics of it."""
     follows_others: bool = False

@@ -9,6 +9,7 @@ from lab.plan.layout import Link
 from lab.plan.objects import (
     Address,
     DropCounter,
+    File,
     FleetPlan,
     KernelObject,
     Namespace,
@@ -44,6 +45,8 @@ __all__ = [
 Part = KernelObject | NodePlan | NatNode | Limiter | DropCounter | FleetPlan | ServerPlan
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
+_NO_NAME_SERVER = IPv4Address("127.0.0.1")
+"""Nobody listens there, and the kernel says so at once with an ICMP error."""
 
 _QUIET = (
     # The lab is IPv4; IPv6's own chatter (DAD, MLD, router solicitations) would only blur captures and counters.
@@ -62,10 +65,16 @@ _FORWARDING = (
 )
 
 
-def namespace(name: str) -> Iterator[Part]:
-    """A namespace that minds its own business."""
+def namespace(name: str, name_server: IPv4Address = _NO_NAME_SERVER) -> Iterator[Part]:
+    """A namespace that only does what it is told: no IPv6, no reverse path check, and a name server of its own.
+
+    `ip netns exec` mounts the two files over /etc in the command's own mount namespace (ip-netns(8)); without them a
+    program would ask the host's name servers, which it cannot reach, and wait for each.
+    """
     yield Namespace(name)
     yield from (Sysctl(name, key, value, optional) for key, value, optional in _QUIET)
+    yield File(f"/etc/netns/{name}/resolv.conf", f"nameserver {name_server}\n")
+    yield File(f"/etc/netns/{name}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
 
 def router(name: str) -> Iterator[Part]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import sys
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.kernel.processes import running, spawn, stop_all
 from lab.kernel.state import Record
 from lab.plan.objects import Plan

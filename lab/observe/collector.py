@@ -12,7 +12,7 @@ from pathlib import Path
 import sys
 import time
 
-from lab.kernel.visits import visit
+from lab.kernel.netns import call_in
 from lab.observe.history import History
 from lab.observe.sampling import Sampler
 from lab.slots.counters import NatNode, nodes_from_json
@@ -28,7 +28,7 @@ def collect(directory: Path, nodes: Iterable[NatNode]) -> None:
     sampler, history = Sampler(nodes), History(directory)
     while directory.exists():
         begun_s = time.time()
-        sample = sampler.take(visit)
+        sample = sampler.take(call_in)
         with suppress(OSError):  # no room left, or the lab is going: the next sample has all that this one had
             history.add(sample)
         time.sleep(_rest_s(begun_s, time.time()))

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 from itertools import groupby
 from struct import Struct
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces
 from lab.observe.readings import FirstRefusal, Reading
 from lab.slots.limiter import Limiter
 from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S
@@ -34,12 +34,12 @@ def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, 
 def _read_here(limiters: Sequence[Limiter]) -> list[Reading]:
     """Runs inside the namespace of these limiters."""
     table = limiters[0].table
-    counters = nfnetlink.counters(table)
+    counters = nftables.counters(table)
     first = _first_refusal(limiters[0])
     return [
         Reading(
             limiter,
-            nfnetlink.set_size(table, limiter.slots),
+            nftables.set_size(table, limiter.slots),
             counters[limiter.refused_packets].packets,
             counters[limiter.refused_connections].packets,
             first,
@@ -60,11 +60,11 @@ def _has_appeared(limiter: Limiter) -> bool:
 
 def _holds_any(table: str, name: str) -> bool:
     """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
-    return any(True for _ in nfnetlink.elements(table, name))
+    return any(True for _ in nftables.elements(table, name))
 
 
 def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
-    for element in nfnetlink.elements(limiter.table, limiter.first_refused):
+    for element in nftables.elements(limiter.table, limiter.first_refused):
         age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
         source, port = _SOURCE.unpack_from(element.key)
         return FirstRefusal(age_s, IPv4Address(source), port)
@@ -78,7 +78,7 @@ def held_sources(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozens
 
 def _sources(limiter: Limiter) -> list[tuple[IPv4Address, int]]:
     """Runs inside the limiter's namespace."""
-    keys = (each.key for each in nfnetlink.elements(limiter.table, limiter.slots))
+    keys = (each.key for each in nftables.elements(limiter.table, limiter.slots))
     return [(IPv4Address(source), port) for source, port in map(_SOURCE.unpack_from, keys)]
 
 
@@ -89,5 +89,5 @@ def held_destinations(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tu
 
 def _destinations(limiter: Limiter) -> list[IPv4Address]:
     """Runs inside the limiter's namespace."""
-    keys = (each.key for each in nfnetlink.elements(limiter.table, limiter.slots))
+    keys = (each.key for each in nftables.elements(limiter.table, limiter.slots))
     return [IPv4Address(address) for (address,) in map(_DESTINATION.unpack_from, keys)]

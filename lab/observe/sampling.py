@@ -19,8 +19,8 @@ from contextlib import suppress
 from functools import partial
 import time
 
-from lab.kernel import conntrack, nfnetlink
 from lab.kernel.interfaces import InterfaceCount, interface_counts
+from lab.kernel.netfilter import conntrack, nftables
 from lab.observe.samples import NodeSample, Sample, Traffic
 from lab.slots import counters as counting
 from lab.slots.counters import NatNode
@@ -62,9 +62,9 @@ class Sampler:
 
 def _take_here(node: NatNode, idle: _IdleTimeouts | None) -> NodeSample:
     """Runs inside the node's namespace."""
-    counters = {name: each.packets for name, each in nfnetlink.counters(node.table).items()}
+    counters = {name: each.packets for name, each in nftables.counters(node.table).items()}
     established, closed = counters[counting.ESTABLISHED], counters[counting.CLOSED]
-    held = {name: n for name, n in nfnetlink.set_sizes(node.table).items() if name not in _NO_CONNECTIONS}
+    held = {name: n for name, n in nftables.set_sizes(node.table).items() if name not in _NO_CONNECTIONS}
     if idle is None:
         return NodeSample(counters, held, established - closed, Traffic(*_NOTHING), Traffic(*_NOTHING))
     interfaces, drops = interface_counts(), conntrack.drops()
@@ -116,7 +116,7 @@ class _IdleTimeouts:
         if old and established > closed + known and (self._known is None or self._pause.over):
             active = conntrack.marked(counting.ACTIVE)
             # Read after the list: what is closed meanwhile, and no more in it, has not fallen idle.
-            closed = nfnetlink.counters(self._table)[counting.CLOSED].packets
+            closed = nftables.counters(self._table)[counting.CLOSED].packets
             self._pause.lengthen(self._pause.now() - now_s)
             self._known = known = max(known, established - closed - active)
         return known

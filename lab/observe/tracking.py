@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from lab.kernel import conntrack, nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netns import Namespaces
 from lab.slots.limiter import Limiter
 
 __all__ = ["Tracking", "ports_not_found", "track"]
@@ -51,4 +51,4 @@ def ports_not_found(namespaces: Namespaces, limiters: Iterable[Limiter]) -> Coun
 def _count_here(limiters: Iterable[Limiter]) -> tuple[int, int]:
     """Runs inside the node's namespace."""
     entries = conntrack.tracked()
-    return sum(nfnetlink.set_size(each.table, each.slots) for each in limiters), entries
+    return sum(nftables.set_size(each.table, each.slots) for each in limiters), entries

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Literal
 
 from lab.metrics.numbers import COUNTS
-from lab.nodes.diagnosis import limiting_kinds, words_of
+from lab.nodes.kind import NodeKind
+from lab.nodes.registry import KINDS, kind_of
 from lab.report.clock import Clock, bar_width_s, clock_of, per_bar
 from lab.runs import Run
 from lab.slots.limiter import Limiter
@@ -79,10 +80,10 @@ def charts_of(run: Run, bar_s: int | None = None) -> tuple[Chart, ...]:
     clock, bar_s = clock_of(run), bar_s or bar_width_s(run)
     charts = (
         _clients(run),
-        *(_occupancy(run, clock, kind) for kind, words in limiting_kinds().items() if not words.metrics),
-        *_metered_nodes(run, clock, bar_s),
+        *(_occupancy(run, clock, kind) for kind in KINDS if not kind.has_cloudwatch),
+        *_cloudwatch(run, clock, bar_s),
         _refusals(run, clock, bar_s),
-        *(_occupancy(run, clock, kind) for kind, words in limiting_kinds().items() if words.metrics),
+        *(_occupancy(run, clock, kind) for kind in KINDS if kind.has_cloudwatch),
     )
     return tuple(chart for chart in charts if chart is not None)
 
@@ -107,8 +108,8 @@ def _said(panel: Panel) -> str:
 
 def _on_the_way(run: Run) -> list[Limiter]:
     """Of the burst's function: the lab may have limiters of others."""
-    nodes = {each.node for each in run.result.limits}
-    return [each for each in run.limiters if each.node in nodes]
+    nodes = {limit.node for limit in run.result.limits}
+    return [limiter for limiter in run.limiters if limiter.node in nodes]
 
 
 # ── The clients' account ────────────────────────────────────────────────────────────────────────────────────
@@ -120,12 +121,12 @@ def _clients(run: Run) -> Chart | None:
         return None
 
     lines = [
-        Line("attempted", tuple((each.t_s, each.attempted) for each in series), "muted"),
-        Line("established", tuple((each.t_s, each.established) for each in series), "good"),
-        Line("timed out", tuple((each.t_s, each.timed_out) for each in series), "bad"),
+        Line("attempted", tuple((moment.t_s, moment.attempted) for moment in series), "muted"),
+        Line("established", tuple((moment.t_s, moment.established) for moment in series), "good"),
+        Line("timed out", tuple((moment.t_s, moment.timed_out) for moment in series), "bad"),
     ]
-    if any(each.open != each.established for each in series):
-        lines.append(Line("open", tuple((each.t_s, each.open) for each in series), "first"))
+    if any(moment.open != moment.established for moment in series):
+        lines.append(Line("open", tuple((moment.t_s, moment.open) for moment in series), "first"))
     flows = "Connections" if run.result.protocol == "tcp" else "UDP flows"
     note = f"{flows} so far: attempted, established, timed out."
     return Chart("clients", "What the clients see", note, (Panel(flows, flows.lower(), tuple(lines)),))
@@ -134,18 +135,18 @@ def _clients(run: Run) -> Chart | None:
 # ── What holds a slot ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _occupancy(run: Run, clock: Clock, kind: str) -> Chart | None:
-    limiters = [each for each in _on_the_way(run) if each.kind == kind]
-    lines = [(each, _held(run, clock, each)) for each in limiters]
+def _occupancy(run: Run, clock: Clock, kind: NodeKind) -> Chart | None:
+    limiters = [limiter for limiter in _on_the_way(run) if limiter.kind == kind.name]
+    lines = [(limiter, _held(run, clock, limiter)) for limiter in limiters]
     used = [pair for pair in lines if pair[1].highest] or [pair for pair in lines if pair[0].protocol != "udp"]
-    used = [(each, line) for each, line in used if line.points]
-    if not used:
+    used = [(limiter, line) for limiter, line in used if line.points]
+    if kind.figure is None or not used:
         return None
-    figure = words_of(kind).figure
-    named = _distinct([each for each, _ in used])
+    named = _distinct([limiter for limiter, _ in used])
     shown = tuple(Line(name, line.points) for name, (_, line) in zip(named, used, strict=True))
-    limits = tuple(sorted({float(each.limit) for each, _ in used}))
-    return Chart(*figure, (Panel("Connections", "connections", shown, limits),))
+    limits = tuple(sorted({float(limiter.limit) for limiter, _ in used}))
+    panel = Panel("Connections", "connections", shown, limits)
+    return Chart(kind.figure.name, kind.figure.title, kind.figure.note, (panel,))
 
 
 def _held(run: Run, clock: Clock, limiter: Limiter) -> Line:
@@ -162,17 +163,17 @@ def _distinct(limiters: Sequence[Limiter]) -> list[str]:
     """A short name for each: node or address, then of destination and protocol what tells it from the others."""
 
     def differ(name: str) -> bool:
-        return len({getattr(each, name) for each in limiters}) > 1
+        return len({getattr(limiter, name) for limiter in limiters}) > 1
 
     nodes, destinations, protocols = map(differ, ("node", "destination", "protocol"))
     names = (
         (
-            each.node if nodes or each.eip is None else None,
-            each.eip,
-            each.destination if destinations else None,
-            each.protocol if protocols else None,
+            limiter.node if nodes or limiter.eip is None else None,
+            limiter.eip,
+            limiter.destination if destinations else None,
+            limiter.protocol if protocols else None,
         )
-        for each in limiters
+        for limiter in limiters
     )
     return [" ".join(filter(None, words)) for words in names]
 
@@ -180,17 +181,17 @@ def _distinct(limiters: Sequence[Limiter]) -> list[str]:
 # ── What is counted ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _metered_nodes(run: Run, clock: Clock, bar_s: int) -> Iterator[Chart]:
-    """The article's figure 2 for each node whose limit CloudWatch's metrics tell of, in their names."""
-    metered = [kind for kind, words in limiting_kinds().items() if words.metrics]
-    gateways = list(dict.fromkeys(limiter.node for limiter in _on_the_way(run) if limiter.kind in metered))
+def _cloudwatch(run: Run, clock: Clock, bar_s: int) -> Iterator[Chart]:
+    """The article's figure 2 for each NAT gateway, in CloudWatch's names."""
+    counted = (limiter.node for limiter in _on_the_way(run) if kind_of(limiter.kind).has_cloudwatch)
+    gateways = list(dict.fromkeys(counted))
     every = _every(bar_s)
     for index, node in enumerate(gateways):
         known = [(clock.t_s(sample), sample.nodes[node]) for sample in run.samples if node in sample.nodes]
         if not known:
             continue
         per = partial(per_bar, run, clock, bar_s, (node,))
-        active = Line("ActiveConnectionCount", tuple((t_s, float(each.active)) for t_s, each in known), "first")
+        active = Line("ActiveConnectionCount", tuple((t_s, float(taken.active)) for t_s, taken in known), "first")
         attempts = (
             Line("ConnectionAttemptCount", per(COUNTS["ConnectionAttemptCount"]), "muted"),
             Line("ConnectionEstablishedCount", per(COUNTS["ConnectionEstablishedCount"]), "good"),
@@ -210,14 +211,14 @@ def _metered_nodes(run: Run, clock: Clock, bar_s: int) -> Iterator[Chart]:
 
 def _refusals(run: Run, clock: Clock, bar_s: int) -> Chart | None:
     """SYNs that a limiter dropped: those of new connections, and those that came again."""
-    nodes = {each.place for each in _on_the_way(run)}
+    nodes = {limiter.place for limiter in _on_the_way(run)}
     if not run.samples or not nodes:
         return None
     what = "SYNs" if run.result.protocol == "tcp" else "datagrams"
     per = partial(per_bar, run, clock, bar_s, nodes)
     lines = (
-        Line(f"first {what}", per(lambda each: each.refused_connections), "first"),
-        Line("retransmissions", per(lambda each: each.refused_packets - each.refused_connections), "bad"),
+        Line(f"first {what}", per(lambda taken: taken.refused_connections), "first"),
+        Line("retransmissions", per(lambda taken: taken.refused_packets - taken.refused_connections), "bad"),
     )
     title = "SYN retransmissions" if run.result.protocol == "tcp" else "Datagrams refused"
     every = _every(bar_s)

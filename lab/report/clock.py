@@ -46,17 +46,17 @@ def clock_of(run: Run) -> Clock:
 
 
 def _passed(sample: Sample) -> int:
-    return sum(each.inner.packets_in for each in sample.nodes.values())
+    return sum(node.inner.packets_in for node in sample.nodes.values())
 
 
 def _attempted(sample: Sample, enis: Iterable[str]) -> int:
-    return sum(sample.nodes[each].attempted for each in enis if each in sample.nodes)
+    return sum(sample.nodes[eni].attempted for eni in enis if eni in sample.nodes)
 
 
 def _when_attempted(run: Run, attempted: int) -> float:
     """When the clients' series had so many, between two of its points."""
     series = run.result.series
-    index = bisect_left(series, attempted, key=lambda each: each.attempted)
+    index = bisect_left(series, attempted, key=lambda moment: moment.attempted)
     if not 0 < index < len(series):
         return 0.0
     before, after = series[index - 1], series[index]
@@ -66,7 +66,7 @@ def _when_attempted(run: Run, attempted: int) -> float:
 
 def bar_width_s(run: Run) -> int:
     """So that there are not too many bars, and each has a sample of its own."""
-    moments = [each.at_s for each in run.samples]
+    moments = [sample.at_s for sample in run.samples]
     if len(moments) < _FEWEST:
         return 1
     apart_s = median(later - earlier for earlier, later in pairwise(moments))

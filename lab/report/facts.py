@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.metrics import total
+from lab.nodes.registry import kind_of
 from lab.report.cells import DASH, Cell, number
 from lab.runs import Environment, Run
-from lab.topology.kinds import in_words
-from traffic.schedule import syn_retransmissions
 
-__all__ = ["asked", "began", "bottleneck", "cloudwatch", "comparison", "environment", "tone"]
+__all__ = ["began", "bottleneck", "cloudwatch", "comparison", "environment", "tone"]
 
 _GIB = 1 << 30
 
@@ -32,45 +30,12 @@ def tone(result: BurstResult) -> str:
 
 def bottleneck(kind: str | None) -> str:
     """The kind of a limiter as people say it."""
-    return in_words(kind) if kind else "none"
+    return kind_of(kind).words if kind else "none"
 
 
 def began(run: Run) -> str:
     """When, in UTC."""
     return datetime.fromtimestamp(run.began_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def asked(load: Load) -> tuple[str, ...]:
-    """What was asked of the fleet, in a few words each."""
-    return tuple(_asked(load))
-
-
-def _asked(load: Load) -> Iterator[str]:
-    yield f"{load.connections:,} invocation{'' if load.connections == 1 else 's'} {_when(load)}"
-    yield "TCP" if load.protocol == "tcp" else "UDP flows"
-    yield f"{load.engine} engine"
-    if load.syn_only:
-        yield "SYNs alone"
-    yield "connections reused" if load.reuse else "a connection each"
-    if load.requests:
-        yield f"{load.requests:,} request{'' if load.requests == 1 else 's'} on each"
-    if load.hold_s is not None:
-        yield f"each held for {load.hold_s:g} s" if load.over_time else f"held for {load.hold_s:g} s more"
-    if load.leave_open:
-        yield "left open"
-    yield f"clients wait {load.connect_timeout_s:g} s"
-    if load.protocol == "tcp":
-        again = ", ".join(f"{each:g} s" for each in syn_retransmissions(load.syn_schedule, load.connect_timeout_s))
-        yield f"SYNs again after {again}" if again else "no SYN is sent again"
-
-
-def _when(load: Load) -> str:
-    if load.lambda_scaling:
-        return "as fast as Lambda adds environments"
-    if load.ramp is not None:
-        ramp = load.ramp
-        return f"at {ramp.from_per_s:,g} to {ramp.to_per_s:,g} a second within {ramp.seconds:g} s"
-    return "at once" if load.rate_per_s is None else f"at {load.rate_per_s:,g} a second"
 
 
 # ── Side by side ────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,8 +49,8 @@ def comparison(runs: Sequence[Run]) -> tuple[tuple[Cell, ...], ...]:
 
 def _compared(run: Run) -> Iterator[tuple[str, Cell]]:
     result = run.result
-    enis = {each.node for each in result.limits if each.kind == "hyperplane_eni"}
-    eips = {(each.node, each.eip) for each in result.limits if each.kind == "nat_gateway"}
+    enis = {limit.node for limit in result.limits if kind_of(limit.kind).sees_environments}
+    eips = {(limit.node, limit.eip) for limit in result.limits if limit.eip is not None}
     errors, active = _error_port_allocation(run), _most_active(run)
     yield "Hyperplane ENIs", number(len(enis))
     yield "Elastic IPs", number(len(eips))
@@ -118,13 +83,13 @@ def _error_port_allocation(run: Run) -> int | None:
     if not gateways:
         return None
     if not run.samples:
-        return sum(each.dropped_packets for each in run.result.limits if each.kind == "nat_gateway")
+        return sum(limit.dropped_packets for limit in run.result.limits if limit.node in gateways)
     return total("ErrorPortAllocation", gateways, run.samples)
 
 
 def _gateways(run: Run) -> set[str]:
-    """NAT gateways on the way."""
-    return {each.node for each in run.result.limits if each.kind == "nat_gateway"}
+    """Nodes on the way of which CloudWatch has metrics."""
+    return {limit.node for limit in run.result.limits if kind_of(limit.kind).has_cloudwatch}
 
 
 def _most_active(run: Run) -> int | None:

@@ -9,6 +9,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lab.burst.options import facts_of
 from lab.diagnosis.verdict import Verdict, judge
 from lab.report import facts
 from lab.report.charts import Chart, charts_of, lasts_s
@@ -83,6 +84,7 @@ def page(runs: Sequence[Run]) -> str:
         comparison=facts.comparison(runs) if len(runs) > 1 else (),
         groups=list(_groups(shown)),
         facts=facts,
+        facts_of=facts_of,
         tables=tables,
         light=LIGHT,
         dark=DARK,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 import shlex
 from typing import Any
 
-from lab.burst.load import Load, Ramp
+from lab.burst.load import Load
+from lab.burst.options import arguments
 from lab.topology import Topology, load_text, scaled
 
-__all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "option_of", "scale_of"]
+__all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "scale_of"]
 
 TOPOLOGY_FILE = "topology.yaml"
 """In a record's directory."""
-
-_OPTIONS = {"rate_per_s": "--rate", "connections": "-n"}
-_FLAGS = ("lambda_scaling", "reuse", "syn_only", "leave_open")
 
 
 def commands(lab: str, topology_text: str, topology: Topology, load: Load) -> tuple[str, ...]:
@@ -30,30 +27,8 @@ def commands(lab: str, topology_text: str, topology: Topology, load: Load) -> tu
 
 
 def burst_command(lab: str, load: Load) -> str:
-    """The `lab burst` of a load: what it says beyond the defaults."""
-    default = Load(connections=load.connections)
-    words = ["sudo", "lab", "burst", "--lab", lab]
-    for field in fields(Load):
-        value = getattr(load, field.name)
-        if field.name == "connections" or value != getattr(default, field.name):
-            words += _option(field.name, value)
-    return shlex.join(words)
-
-
-def option_of(field: str) -> str:
-    """The option of `lab burst` for a field of a load."""
-    return _OPTIONS.get(field, "--" + field.removesuffix("_s").replace("_", "-"))
-
-
-def _option(name: str, value: Any) -> list[str]:
-    return [option_of(name)] if name in _FLAGS else [option_of(name), _text(value)]
-
-
-def _text(value: Any) -> str:
-    """Whole seconds without a fraction, others exactly."""
-    if isinstance(value, Ramp):
-        return ":".join(_text(each) for each in (value.from_per_s, value.to_per_s, value.seconds))
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    """The `lab burst` of a load."""
+    return shlex.join(["sudo", "lab", "burst", "--lab", lab, *arguments(load)])
 
 
 def scale_of(text: str, applied: Topology) -> int | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from lab.burst.load import Load
+from lab.burst.options import differences
 from lab.burst.result import BurstResult
 from lab.metrics import total
 from lab.nodes.diagnosis import limiting_kinds
 from lab.nodes.registry import kind_of
-from lab.runs.commands import option_of
 from lab.runs.run import Environment, Run
 from lab.topology import Topology, hyperplane_enis
 from traffic.result import Percentiles
@@ -149,11 +149,10 @@ def _shown(value: Any) -> Value:
 
 
 def _load(before: Load, after: Load) -> Iterator[Difference]:
-    for field in fields(Load):
-        one, other = (getattr(each, field.name) for each in (before, after))
-        if one != other:
-            values = (str(each) if field.name == "ramp" and each is not None else each for each in (one, other))
-            yield Difference(option_of(field.name), *values)
+    for option, *values in differences(before, after):
+        yield Difference(
+            option, *(value if isinstance(value, str | int | float | None) else str(value) for value in values)
+        )
 
 
 def _machine(environment: Environment) -> dict[str, Value]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from lab.capacity.predict import choose
-from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow
 from lab.nodes.registry import kind_of
 from lab.paths.path import Path
 from lab.paths.routes import exit_nodes, paths

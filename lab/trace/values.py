@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Literal
 
 from lab.errors import UsageError
-from lab.kernel.entries import Endpoint, Entry, Flow
+from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow
 
 __all__ = ["Hop", "Outcome", "Trace", "end_of"]
 

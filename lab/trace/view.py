@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.impair.faults import Impairment
-from lab.kernel import nfnetlink
-from lab.kernel.entries import Endpoint, Entry, Flow, Socket, entries_from, entries_to, key_of, sockets
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow, entries_from, entries_to, key_of
+from lab.kernel.netns import Namespaces
+from lab.kernel.sockets import Socket, sockets
 from lab.plan.objects import DropCounter
 from lab.slots.counters import REFUSED, NatNode
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
@@ -51,7 +52,7 @@ class KernelView:
 
     def refused_ago_s(self, node: NatNode, flow: Flow) -> float | None:
         """When a node refused this tuple first; None if it has not, or has forgotten."""
-        found = self._namespaces[node.namespace].run(nfnetlink.element, node.table, REFUSED, key_of(flow))
+        found = self._namespaces[node.namespace].run(nftables.element, node.table, REFUSED, key_of(flow))
         return None if found is None else REFUSED_TIMEOUT_S - found.expires_ms / _MS_PER_S
 
     def sockets(self, namespace: str) -> Sequence[Socket]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from lab.watch.occupancy import Level, levels, occupancies
 from lab.watch.pace import Pace, Seldom
-from lab.watch.screen import Line, Span, line, screen
+from lab.watch.screen import line, screen
 from lab.watch.view import Gauge, Rates, View, Window, view
 
 __all__ = [
     "Gauge",
     "Level",
-    "Line",
     "Pace",
     "Rates",
     "Seldom",
-    "Span",
     "View",
     "Window",
     "levels",

@@ -29,11 +29,11 @@ class Level:
 
 def levels(plan: Plan, sample: Sample) -> Iterator[Level]:
     """Every limiter whose node is in the sample, in the plan's order."""
-    for each in plan.limiters:
-        node = sample.nodes.get(each.place)
+    for limiter in plan.limiters:
+        node = sample.nodes.get(limiter.place)
         if node is not None:
-            held = node.held.get(each.slots, 0)
-            yield Level(each, Occupancy(held, each.limit, node.counters.get(each.refused_connections, 0)))
+            held, refused = node.held.get(limiter.slots, 0), node.counters.get(limiter.refused_connections, 0)
+            yield Level(limiter, Occupancy(held, limiter.limit, refused))
 
 
 def occupancies(plan: Plan, sample: Sample) -> dict[str, Occupancy]:
@@ -43,23 +43,22 @@ def occupancies(plan: Plan, sample: Sample) -> dict[str, Occupancy]:
     that take new connections; what was refused is counted of all.
     """
     of_nodes: dict[str, list[Level]] = {}
-    for each in levels(plan, sample):
-        of_nodes.setdefault(each.limiter.node, []).append(each)
-    found = {node: _of_node(of, sample) for node, of in of_nodes.items() if any(_there(each) for each in of)}
+    for level in levels(plan, sample):
+        of_nodes.setdefault(level.limiter.node, []).append(level)
+    occupied = {
+        node: _of_node(of, sample)
+        for node, of in of_nodes.items()
+        if any(level.limiter.of is None or not level.quiet for level in of)
+    }
     for node in plan.nat_nodes:  # endpoints without a limit
-        if node.node not in found and node.node in sample.nodes:
+        if node.node not in occupied and node.node in sample.nodes:
             taken = sample.nodes[node.node]
-            found[node.node] = Occupancy(sum(taken.held.values()), None, taken.refused_connections)
-    return found
-
-
-def _there(level: Level) -> bool:
-    return level.limiter.of is None or not level.quiet
+            occupied[node.node] = Occupancy(sum(taken.held.values()), None, taken.refused_connections)
+    return occupied
 
 
 def _of_node(of: list[Level], sample: Sample) -> Occupancy:
-    refused = sum(each.occupancy.refused for each in of)
-    limits = limits_of(each.limiter for each in of)
-    return max(
-        (Occupancy(each.held(sample), each.size, refused) for each in limits), key=lambda one: (one.share, one.held)
-    )
+    refused = sum(level.occupancy.refused for level in of)
+    limits = limits_of(level.limiter for level in of)
+    of_limits = (Occupancy(limit.held(sample), limit.size, refused) for limit in limits)
+    return max(of_limits, key=lambda occupancy: (occupancy.share, occupancy.held))

@@ -7,26 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from textwrap import wrap
-from typing import Literal, NamedTuple
+
+from rich.text import Text
 
 from lab.graph import Drawing, to_text
 from lab.graph.text import gauge
 from lab.watch.view import Gauge, View
 
-__all__ = ["Line", "Span", "Style", "line", "screen"]
+__all__ = ["line", "screen"]
 
-Style = Literal["plain", "bold", "alarm", "soft"]
-
-
-class Span(NamedTuple):
-    """Some text in one style."""
-
-    text: str
-    style: Style = "plain"
-
-
-Line = tuple[Span, ...]
-
+_PLAIN, _BOLD, _ALARM, _SOFT = "", "bold", "bold red", "dim"
 _HELP = "Ctrl-C ends this"
 _COLUMNS = ("connections", "new/s", "refused/s", "refused")
 _LEAST = (0, 8, 10, 9)
@@ -36,7 +26,7 @@ _SHORTEST_BAR, _LONGEST_BAR = 5, 40
 _SHORTEST_LABEL = 12
 
 
-def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callable[[float], str]) -> list[Line]:
+def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callable[[float], str]) -> list[Text]:
     """At most `height` lines of at most `width` characters; `clock` writes a Unix time."""
     head = [_title(shown, clock, width)]
     foot = [*_verdict(shown, width), *_impairments(shown)]
@@ -45,23 +35,25 @@ def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callab
     gauges = table.lines()
     room = height - len(head) - len(foot) - 2  # a line before gauges, and one for their titles
     if len(gauges) + len(picture) + 1 > room:
-        parts = sum(each.part for each in shown.gauges)
+        parts = sum(gauge.part for gauge in shown.gauges)
         if not parts or len(gauges) - parts + 1 + len(picture) + 1 > room:
             picture = []
     room -= len(picture) + 1 if picture else 0
-    body = [(Span(""),), *picture] if picture else []
-    lines = [*head, *body, (Span(""),), table.titles(), *_fitting(shown.gauges, gauges, room), *foot]
-    return [_cut(each, width) for each in lines[:height]]
+    body = [Text(), *picture] if picture else []
+    lines = [*head, *body, Text(), table.titles(), *_fitting(shown.gauges, gauges, room), *foot][:height]
+    for text in lines:
+        text.truncate(width, overflow="ellipsis")
+    return lines
 
 
 def line(shown: View, clock: Callable[[float], str]) -> str:
     """One line for a program to read: words with `=`, numbers without commas, `FULL=` last and only if any is."""
-    full = ",".join(name for name, each in shown.nodes.items() if each.full)
+    full = ",".join(name for name, occupancy in shown.nodes.items() if occupancy.full)
     words = (
         clock(shown.at_s),
         f"new/s={shown.rates.new_per_s or 0:.0f}",
         f"refused/s={shown.rates.refused_per_s:.0f}",
-        *(f"{name}={each.held}/{'-' if each.limit is None else each.limit}" for name, each in shown.nodes.items()),
+        *(f"{name}={held.held}/{'-' if held.limit is None else held.limit}" for name, held in shown.nodes.items()),
         *((f"FULL={full}",) if full else ()),
     )
     return " ".join(words)
@@ -70,52 +62,45 @@ def line(shown: View, clock: Callable[[float], str]) -> str:
 # ── Head and foot ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _title(shown: View, clock: Callable[[float], str], width: int) -> Line:
+def _title(shown: View, clock: Callable[[float], str], width: int) -> Text:
     refused = shown.rates.refused_per_s
-    title: Line = (
-        Span(f"lab {shown.lab}", "bold"),
-        Span(f"  {clock(shown.at_s)}  "),
-        Span(f"{shown.rates.new_per_s or 0:,.0f} new/s", "bold"),
-        Span("  "),
-        Span(f"{refused:,.0f} refused/s", "alarm" if round(refused) else "bold"),
+    title = Text.assemble(
+        (f"lab {shown.lab}", _BOLD),
+        f"  {clock(shown.at_s)}  ",
+        (f"{shown.rates.new_per_s or 0:,.0f} new/s", _BOLD),
+        "  ",
+        (f"{refused:,.0f} refused/s", _ALARM if round(refused) else _BOLD),
     )
-    room = width - sum(len(span.text) for span in title)
-    return (*title, Span(f"{_HELP:>{room}}", "soft")) if room > len(_HELP) else title
+    room = width - len(title)
+    return title.append(f"{_HELP:>{room}}", _SOFT) if room > len(_HELP) else title
 
 
-def _verdict(shown: View, width: int) -> Iterator[Line]:
+def _verdict(shown: View, width: int) -> Iterator[Text]:
     """On two lines, if it takes as many."""
     if shown.verdict is not None:
         said = "last burst: "
         first, *more = wrap(f"{said}{shown.verdict}", max(width, len(said) + 1), max_lines=2, placeholder=" …")
-        yield (Span(""),)
-        yield (Span(said, "soft"), Span(first.removeprefix(said.rstrip()).lstrip(), "bold"))
-        yield from ((Span(each, "bold"),) for each in more)
+        yield Text()
+        yield Text.assemble((said, _SOFT), (first.removeprefix(said.rstrip()).lstrip(), _BOLD))
+        yield from (Text(rest, _BOLD) for rest in more)
 
 
-def _impairments(shown: View) -> Iterator[Line]:
+def _impairments(shown: View) -> Iterator[Text]:
     if shown.impairments:
         first, *more = shown.impairments
         others = f" … and {len(more)} more" if more else ""
-        yield (Span("impaired: ", "soft"), Span(f"{first}{others}", "bold"))
+        yield Text.assemble(("impaired: ", _SOFT), (f"{first}{others}", _BOLD))
 
 
 # ── The drawing ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _picture(drawing: Drawing, width: int) -> list[Line]:
-    """Nothing if it is too wide: half of it would mislead."""
-    lines = to_text(drawing, compact=True).splitlines()
-    return [_marked(each) for each in lines] if max(map(len, lines)) <= width else []
-
-
-def _marked(text: str) -> Line:
-    """With what is full marked."""
-    spans: list[Span] = []
-    for number, part in enumerate(text.split("FULL")):
-        spans += [Span("FULL", "alarm")] if number else []
-        spans.append(Span(part))
-    return tuple(spans)
+def _picture(drawing: Drawing, width: int) -> list[Text]:
+    """The drawing with each FULL marked; nothing if it is too wide, for half of it would mislead."""
+    lines = [Text(text) for text in to_text(drawing, compact=True).splitlines()]
+    for text in lines:
+        text.highlight_words(["FULL"], _ALARM)
+    return lines if max(map(len, lines)) <= width else []
 
 
 # ── Gauges ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,10 +112,10 @@ class _Table:
     def __init__(self, gauges: Sequence[Gauge], width: int) -> None:
         self._gauges = gauges
         widest = [max(map(len, column)) for column in zip(_COLUMNS, *map(_numbers, gauges), strict=True)]
-        most = max((len(_share_of_all(each)) for each in gauges), default=0)
+        most = max((len(_share_of_all(shown)) for shown in gauges), default=0)
         widest[0] = max(widest[0], most)
         self._numbers = [max(least, wide + 2) for least, wide in zip(_LEAST, widest, strict=True)]
-        label = max((len(_label(each)) for each in gauges), default=0)
+        label = max((len(_label(shown)) for shown in gauges), default=0)
         while len(self._numbers) > 1 and self._rest(width) < label + _SHORTEST_BAR:
             self._numbers.pop()
         self._label = min(label, max(_SHORTEST_LABEL, self._rest(width) - _SHORTEST_BAR))
@@ -139,34 +124,34 @@ class _Table:
     def _rest(self, width: int) -> int:
         return width - sum(self._numbers) - _FULL - 2
 
-    def titles(self) -> Line:
+    def titles(self) -> Text:
         """The line above."""
         numbers = "".join(f"{title:>{wide}}" for title, wide in zip(_COLUMNS, self._numbers, strict=False))
-        return (Span(f"{'':{self._label}} {'':{self._bar}} {'':{_FULL}}{numbers}", "soft"),)
+        return Text(f"{'':{self._label}} {'':{self._bar}} {'':{_FULL}}{numbers}", _SOFT)
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[Text]:
         """One for each gauge."""
-        return [self._line(each) for each in self._gauges]
+        return [self._line(shown) for shown in self._gauges]
 
-    def _line(self, each: Gauge) -> Line:
-        held = each.occupancy
+    def _line(self, shown: Gauge) -> Text:
+        held = shown.occupancy
         share = "FULL" if held.full else "" if held.limit is None else f"{int(held.share * 100)}%"
-        style: Style = "alarm" if held.full else "plain" if each.part else "bold"
-        numbers = [f"{text:>{wide}}" for text, wide in zip(_numbers(each), self._numbers, strict=False)]
-        return (
-            Span(f"{_shortened(_label(each), self._label):{self._label}} ", "plain" if each.part else "bold"),
-            Span(f"{'' if held.limit is None else gauge(held, self._bar):{self._bar}} {share:<{_FULL}}", style),
-            Span("".join(numbers[:2])),
-            Span("".join(numbers[2:]), "alarm" if round(each.rates.refused_per_s) else "plain"),
+        style = _ALARM if held.full else _PLAIN if shown.part else _BOLD
+        numbers = [f"{text:>{wide}}" for text, wide in zip(_numbers(shown), self._numbers, strict=False)]
+        return Text.assemble(
+            (f"{_shortened(_label(shown), self._label):{self._label}} ", _PLAIN if shown.part else _BOLD),
+            (f"{'' if held.limit is None else gauge(held, self._bar):{self._bar}} {share:<{_FULL}}", style),
+            "".join(numbers[:2]),
+            ("".join(numbers[2:]), _ALARM if round(shown.rates.refused_per_s) else _PLAIN),
         )
 
 
-def _label(each: Gauge) -> str:
-    return f" {each.label}" if each.part else each.label
+def _label(shown: Gauge) -> str:
+    return f" {shown.label}" if shown.part else shown.label
 
 
-def _numbers(each: Gauge) -> tuple[str, ...]:
-    held, rates = each.occupancy, each.rates
+def _numbers(shown: Gauge) -> tuple[str, ...]:
+    held, rates = shown.occupancy, shown.rates
     return (
         f"{held.held:,}" if held.limit is None else f"{held.held:,} of {held.limit:,}",
         "" if rates.new_per_s is None else f"{rates.new_per_s:,.0f}",
@@ -175,9 +160,9 @@ def _numbers(each: Gauge) -> tuple[str, ...]:
     )
 
 
-def _share_of_all(each: Gauge) -> str:
+def _share_of_all(shown: Gauge) -> str:
     """What is in the first column once it is full."""
-    limit = each.occupancy.limit
+    limit = shown.occupancy.limit
     return "" if limit is None else f"{limit:,} of {limit:,}"
 
 
@@ -185,29 +170,16 @@ def _shortened(label: str, width: int) -> str:
     return label if len(label) <= width else f"{label[: width - 1]}…"
 
 
-def _fitting(gauges: Sequence[Gauge], lines: Sequence[Line], room: int) -> list[Line]:
+def _fitting(gauges: Sequence[Gauge], lines: Sequence[Text], room: int) -> list[Text]:
     """All of them, or those of whole nodes, or as many as fit, and how many more there are."""
     if len(lines) <= room:
         return list(lines)
-    both = list(zip(gauges, lines, strict=True))
-    chosen = [one for one in both if not one[0].part]
+    chosen = [number for number, shown in enumerate(gauges) if not shown.part]
     if len(chosen) + 1 > room:
         chosen = chosen[: max(0, room - 1)]
-    kept = {id(each) for each, _ in chosen}
-    left = [each for each in gauges if id(each) not in kept]
-    full = sum(each.occupancy.full for each in left)
-    more = f"… and {len(left)} more in a taller window"
-    alarm = (Span(f", {full} of them "), Span("FULL", "alarm")) if full else ()
-    return [*(text for _, text in chosen), (Span(more, "soft"), *alarm)]
-
-
-def _cut(of: Line, width: int) -> Line:
-    """What fits into a line; a text that does not ends with `…`."""
-    spans, room = [], width
-    for span in of:
-        if len(span.text) > room:
-            spans.append(Span(_shortened(span.text, room) if room else "", span.style))
-            break
-        spans.append(span)
-        room -= len(span.text)
-    return tuple(spans)
+    left = [shown for number, shown in enumerate(gauges) if number not in chosen]
+    full = sum(shown.occupancy.full for shown in left)
+    more = Text(f"… and {len(left)} more in a taller window", _SOFT)
+    if full:
+        more = Text.assemble(more, f", {full} of them ", ("FULL", _ALARM))
+    return [*(lines[number] for number in chosen), more]

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from lab.graph import Occupancy
+from lab.nodes.registry import kind_of
 from lab.observe.samples import Sample
 from lab.plan.objects import Plan
 from lab.slots import counters as counting
@@ -16,7 +17,6 @@ __all__ = ["Gauge", "Rates", "View", "Window", "view"]
 
 _RATES_OVER_S = 1.0
 """Shorter than that, a rate is noise."""
-_ENI = "hyperplane_eni"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ def view(plan: Plan, window: Window, verdict: str | None = None, impairments: tu
     """What is to be shown now."""
     nodes = occupancies(plan, window.now)
     rates = {name: _of_node(name, window) for name in window.now.nodes}
-    enis = [each.node for each in plan.nat_nodes if each.kind == _ENI]
+    enis = [node.node for node in plan.nat_nodes if kind_of(node.kind).sees_environments]
     return View(
         lab=plan.lab,
         at_s=window.now.at_s,
         rates=Rates(
             sum(rates[name].new_per_s or 0 for name in enis if name in rates),
-            sum(each.refused_per_s for each in rates.values()),
+            sum(rate.refused_per_s for rate in rates.values()),
         ),
         gauges=tuple(_gauges(plan, window, nodes, rates)),
         nodes=nodes,
@@ -100,24 +100,24 @@ def view(plan: Plan, window: Window, verdict: str | None = None, impairments: tu
 
 def _gauges(plan: Plan, window: Window, nodes: dict[str, Occupancy], rates: dict[str, Rates]) -> list[Gauge]:
     of_nodes: dict[str, list[Level]] = {}
-    for each in levels(plan, window.now):
-        of_nodes.setdefault(each.limiter.node, []).append(each)
+    for level in levels(plan, window.now):
+        of_nodes.setdefault(level.limiter.node, []).append(level)
     gauges = []
     for name, occupancy in nodes.items():
-        of = [each for each in of_nodes.get(name, ()) if each.limiter.protocol != "udp" or not each.quiet]
+        of = [level for level in of_nodes.get(name, ()) if level.limiter.protocol != "udp" or not level.quiet]
         own = rates[name] if name in rates else _of_limiter(of[0].limiter, window)
         gauges.append(Gauge(name, occupancy, own))
         if len(of) > 1:
             gauges += [
-                Gauge(_called(each.limiter, of), each.occupancy, _of_limiter(each.limiter, window), part=True)
-                for each in of
+                Gauge(_called(level.limiter, of), level.occupancy, _of_limiter(level.limiter, window), part=True)
+                for level in of
             ]
     return gauges
 
 
 def _called(limiter: Limiter, among: list[Level]) -> str:
     """Its Elastic IP, its destination where there are several, and its protocol where that is not TCP."""
-    several = len({each.limiter.destination for each in among}) > 1 or limiter.eip is None
+    several = len({level.limiter.destination for level in among}) > 1 or limiter.eip is None
     destination = f"→{limiter.destination}" if several and limiter.destination else ""
     words = (
         f"{limiter.eip or ''}{destination}",
@@ -136,7 +136,7 @@ def _of_node(name: str, window: Window) -> Rates:
 
 
 def _of_limiter(limiter: Limiter, window: Window) -> Rates:
-    now, before = (each.nodes.get(limiter.place) for each in (window.now, window.before))
+    now, before = (sample.nodes.get(limiter.place) for sample in (window.now, window.before))
     if now is None or before is None:
         return Rates(None, 0.0)
     name = limiter.refused_connections

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netns import Namespaces
 from lab.lab import Lab
 from tests.support.labs import Clients
 from tests.support.machine import require_machine

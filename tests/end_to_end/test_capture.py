@@ -16,7 +16,6 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from lab.kernel import preflight
 from lab.lab import Lab
 from lab.observe.samples import Sample
 from tests.support.command import LAB, Ended, environment, run_lab
@@ -25,7 +24,7 @@ from tests.support.machine import NETNS, require_machine
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
 BURST = 50
 """20 pass each ENI; of those 40, 30 pass the NAT gateway."""
-WITHIN_S = 20
+WITHIN_S = 60
 FILE_BYTES = 20_000
 
 
@@ -293,8 +292,6 @@ def test_no_tcpdump(story: Story, tmp_path: Path) -> None:
     path = tmp_path / "file.pcapng"
     words = ("capture", "--lab", story.lab.name, "-w", path, "--filter", "tcp")
     ended = run_lab(*words, PATH=str(tmp_path))
-    if preflight.find("tcpdump") in {"/usr/sbin/tcpdump", "/sbin/tcpdump"}:
-        pytest.skip("tcpdump is where it is always found")
     assert (ended.status, ended.stdout) == (3, "")
     assert "apt-get install -y tcpdump" in ended.stderr
     assert not path.exists()

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lab.errors import ExpectationError, KernelError, UsageError
-from lab.kernel import nfnetlink
 from lab.kernel.apply import STEPS
+from lab.kernel.netfilter import nftables
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.plan.objects import Process, Ruleset, VethPair
@@ -205,12 +205,12 @@ def test_what_comes_works_and_what_was_stays(
 def test_up_during_a_burst(lab_name: str, write: Write) -> None:
     """The article's remedy while a burst holds its connections: it ends as if nothing had been."""
     lab = Lab.up(write(nat=10), name=lab_name)
-    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 4) as process:
-        assert eventually(lambda: slots(lab, "natgw") == 10, within_s=20)
+    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 15) as process:
+        assert eventually(lambda: slots(lab, "natgw") == 10)
         done = run_lab("up", write(nat=10, eips=2, subnets="private-a, private-b"), "--name", lab_name)
         assert done.status == 0, done.stderr
         assert slots(lab, "natgw") == 10
-        out, said = process.communicate(timeout=30)
+        out, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
         assert "all 10 connections are established" in out
     assert eventually(lambda: slots(lab, "natgw") == 0)
@@ -225,8 +225,7 @@ def test_a_removed_elastic_ip_drains(up: Callable[..., Lab], clients: MakeClient
     lab = up(eips=2)
     ours = clients(lab)
     sample = [ours.tcp(timeout_s=0.5) for _ in range(6)]
-    begun = time.monotonic()
-    lab = up(eips=1, more=", drain_timeout: 4s")
+    lab = up(eips=1, more=", drain_timeout: 10s")
     held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
     assert held == {"198.51.100.1": 3, "198.51.100.2": 3}
     assert all(answers(each) for each in sample)
@@ -234,12 +233,11 @@ def test_a_removed_elastic_ip_drains(up: Callable[..., Lab], clients: MakeClient
     held = {each.limiter.eip: each.in_use for each in lab.readings() if each.limiter.protocol == "tcp"}
     assert held == {"198.51.100.1": 7, "198.51.100.2": 3}
     assert all(answers(each) for each in sample)
-    time.sleep(max(0.0, 5.1 - (time.monotonic() - begun)))
-    assert [answers(each) for each in sample].count(True) == 3
-    lab = up(eips=1, more=", drain_timeout: 4s")
+    assert eventually(lambda: [answers(each) for each in sample].count(True) == 3, within_s=60)
+    lab = up(eips=1, more=", drain_timeout: 10s")
     assert lab.changed
     assert {each.eip for each in lab.plan.limiters} == {None, "198.51.100.1"}
-    assert not up(eips=1, more=", drain_timeout: 4s").changed
+    assert not up(eips=1, more=", drain_timeout: 10s").changed
     assert "198.51.100.2" not in inside(lab, "inet", "ip route") + inside(lab, "natgw", "nft list ruleset; ip route")
 
 
@@ -248,10 +246,10 @@ def test_an_elastic_ip_that_comes_back(up: Callable[..., Lab], clients: MakeClie
     lab = up(eips=2)
     ours = clients(lab)
     sample = [ours.tcp(timeout_s=0.5) for _ in range(2)]
-    begun = time.monotonic()
-    up(eips=1, more=", drain_timeout: 1s")
-    lab = up(eips=2, more=", drain_timeout: 1s")
-    assert eventually(lambda: time.monotonic() - begun > 2.1)
+    up(eips=1, more=", drain_timeout: 6s")
+    lab = up(eips=2, more=", drain_timeout: 6s")
+    would_have_drained_s = time.monotonic() + 7
+    assert eventually(lambda: time.monotonic() > would_have_drained_s)
     assert all(answers(each) for each in sample)
     assert not lab.plan.standing.draining
 
@@ -428,7 +426,7 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     lab.burst(5, leave_open=True)
     said: list[str] = []
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr(nfnetlink, "set_limit", partial(_stays_at_20, nfnetlink.set_limit))
+        old_kernel.setattr(nftables, "set_limit", partial(_stays_at_20, nftables.set_limit))
         with pytest.raises(KernelError, match="set connections has room for 20 and should have 30"):
             Lab.up(write(eni=30), name=lab_name, notice=said.append)
     assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
@@ -445,7 +443,7 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     def refuse(*_: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr("lab.kernel.links.remove_route", refuse)
+    monkeypatch.setattr("lab.kernel.rtnl.remove_route", refuse)
     with pytest.raises(KernelError, match=r"refused a step: removing .*: route .*Operation not permitted"):
         Lab.up(write(), name=lab_name, notice=said.append)
     assert said == [f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}"]
@@ -484,7 +482,7 @@ def going(path: Path, lab: str, moment: Callable[[str], bool]) -> Iterator[Any]:
     """`lab up` on a lab that is up, when it has come so far."""
     with start_lab("up", path, "--name", lab) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not moment(lab) and process.poll() is None:
                 assert time.monotonic() < deadline
             yield process

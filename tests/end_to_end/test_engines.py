@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.errors import KernelError
-from lab.kernel.namespaces import NETNS_DIRECTORY
+from lab.kernel.netns import NETNS_DIRECTORY
 from tests.support.labs import eventually, inside
 from traffic.spec import Engine, SynSchedule
 
 if TYPE_CHECKING:
     from lab import Lab
-    from lab.burst.load import LoadOptions
     from lab.burst.result import BurstResult
     from lab.pytest_plugin import LabUp
 
 ENGINES: tuple[Engine, ...] = ("packet", "socket")
-VARIANTS: list[LoadOptions] = [
+VARIANTS: list[dict[str, Any]] = [
     {},
     {"requests_per_connection": 3},
     {"requests_per_connection": 1, "close": "half-close"},
@@ -49,13 +48,12 @@ def _account(result: BurstResult) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: " ".join(map(str, options.values())) or "plain")
-def test_engines_agree(lab_up: LabUp, topologies: Path, options: LoadOptions) -> None:
+def test_engines_agree(lab_up: LabUp, topologies: Path, options: dict[str, Any]) -> None:
     """Requests and closes of all kinds, datagrams, a rate: both engines report the same."""
     accounts = []
     for engine in ENGINES:
-        wanted: LoadOptions = {**options, "engine": engine, "connect_timeout_s": 1.5}
         with lab_up(topologies / "tiny.yaml") as lab:
-            accounts.append(_account(lab.burst(40, **wanted)))
+            accounts.append(_account(lab.burst(40, engine=engine, connect_timeout_s=1.5, **options)))
     assert accounts[0] == accounts[1]
     assert (accounts[0]["tcp"].established, accounts[0]["threshold"]) == (30, 30)
 
@@ -115,7 +113,7 @@ def test_nothing_outlives_a_burst_that_is_ended(lab_up: LabUp, topologies: Path,
     """Whether the coordinator or a worker is ended, the burst fails and its processes and sockets are gone."""
     lab = lab_up(topologies / "one_subnet.yaml")
     with _burst(lab, 20_000) as failures:
-        assert eventually(lambda: any(each.in_use for each in lab.readings()), 30)
+        assert eventually(lambda: any(each.in_use for each in lab.readings()))
         os.kill(_workers(lab)[whom], number)
     assert len(failures) == 1
     assert eventually(lambda: not _workers(lab))  # those of a coordinator that was killed end by themselves

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.kernel import nfnetlink
-from lab.kernel.namespaces import Namespaces
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces
 from lab.slots.limiter import OTHER_DESTINATIONS
 from tests.support.labs import Clients, eventually, inside, slots
 
@@ -70,9 +70,7 @@ def lag_left_s(lab: Lab, node: str) -> float:
     """How long it takes until an ENI that was asked for appears; nothing if it is there."""
     (limiter,) = (each for each in lab.plan.limiters if each.node == node)
     with Namespaces() as namespaces:
-        found = namespaces[limiter.namespace].run(
-            lambda: list(nfnetlink.elements(limiter.table, limiter.growing or ""))
-        )
+        found = namespaces[limiter.namespace].run(lambda: list(nftables.elements(limiter.table, limiter.growing or "")))
     return sum(each.expires_ms for each in found) / 1000
 
 
@@ -81,7 +79,7 @@ def lag_left_s(lab: Lab, node: str) -> float:
 
 def test_enis_appear_one_after_the_other(with_enis: WithEnis) -> None:
     """A full ENI drops all the lag long; then there is room for one ENI's connections more, and so on up to `most`."""
-    lab = with_enis("connection_limit: 20, eni_scaling: {after: 2s, most: 3}")
+    lab = with_enis("connection_limit: 20, eni_scaling: {after: 5s, most: 3}")
     lab.burst(20, leave_open=True)
     for full, next_one in ((FIRST, SECOND), (SECOND, THIRD)):
         refused = lab.burst(5, connect_timeout_s=0.2, leave_open=True)
@@ -149,7 +147,7 @@ def test_growth_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """65,000 before the lag has passed, to the connection, and 65,000 more after it."""
     lab = lab_up(topologies / "eni_scaling.yaml")
     for node in ("eni-private-a", "eni-private-a-2"):
-        assert eventually(lambda node=node: there(lab, node), within_s=10)  # type: ignore[misc]
+        assert eventually(lambda node=node: there(lab, node))  # type: ignore[misc]
         result = lab.burst(66_000, connect_timeout_s=2, leave_open=True)
         assert result.tcp.established == result.drop_threshold == 65_000
         assert held(result)[node] == 65_000
@@ -197,11 +195,11 @@ def test_protocols_and_unnamed_destinations_with_a_limit_each(with_enis: WithEni
     with pytest.raises(TimeoutError):
         from_fleet.tcp(timeout_s=0.5)
     with pytest.raises(TimeoutError):
-        from_fleet.udp()
+        from_fleet.udp(timeout_s=0.5)
     for port in (9, 10):
         with pytest.raises(ConnectionRefusedError):
             from_fleet.udp(port=port)
     with pytest.raises(TimeoutError):
-        from_fleet.udp(port=11)
+        from_fleet.udp(port=11, timeout_s=0.5)
     counted = [("cache", "tcp"), ("cache", "udp"), (OTHER_DESTINATIONS, "any")]
     assert [slots(lab, FIRST, *each) for each in counted] == [2, 2, 2]

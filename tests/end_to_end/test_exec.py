@@ -13,7 +13,7 @@ import pytest
 
 from lab.errors import PreflightError
 from lab.kernel import preflight
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import LAB, environment, run_lab, start_lab
 from tests.support.labs import eventually
@@ -44,9 +44,9 @@ def test_signals(lab: Lab, node: NodePlan, number: signal.Signals) -> None:
     """A signal to `lab exec` is one to the command: there is no process between the two."""
     running = start_lab("exec", "--lab", lab.name, node.name, "--", "sleep", 60)
     try:
-        assert eventually(lambda: [each.command for each in residents([node.namespace])] == ["sleep"], within_s=30)
+        assert eventually(lambda: [each.command for each in processes_in([node.namespace])] == ["sleep"])
         running.send_signal(number)
-        assert running.wait(timeout=10) == -number
+        assert running.wait(timeout=30) == -number
     finally:
         running.kill()
         running.communicate()
@@ -79,6 +79,15 @@ def test_programs_of_the_system(lab: Lab, node: NodePlan) -> None:
     require_machine("nft")
     ended = run_lab("exec", "--lab", lab.name, node.name, "--", "nft", "--version", PATH="/usr/bin:/bin")
     assert (ended.status, ended.stderr) == (0, "")
+
+
+def test_names_in_a_node_without_a_name_server(lab: Lab) -> None:
+    """Where no name server can be reached a question fails at once: nobody waits for the host's."""
+    asking = "import socket; socket.gethostbyaddr('203.0.113.10')"
+    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "dig", "+tries=1", "cache.example.com")
+    assert "connection refused" in ended.stdout
+    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "python3", "-c", asking)
+    assert "gaierror" in ended.stderr or "herror" in ended.stderr
 
 
 @pytest.mark.parametrize("program", ["nginx", "redis-server"])

@@ -151,7 +151,7 @@ def test_security_groups_are_stateful(lab_up: LabUp, topologies: Path, clients: 
     with pytest.raises(TimeoutError):
         from_fleet.tcp(port=444, timeout_s=0.5)
     with pytest.raises(TimeoutError):
-        from_fleet.udp()
+        from_fleet.udp(timeout_s=0.5)
     assert slots(lab, "eni-private-a-locked") <= 1
 
 

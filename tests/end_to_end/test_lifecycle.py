@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
-from lab.kernel.processes import end, residents
+from lab.kernel.processes import NamespaceProcess, end, processes_in
 from lab.kernel.state import State
 from lab.lab import Lab
 from lab.nodes.build import build
@@ -24,7 +25,7 @@ from lab.plan.describe import describe_object
 from lab.plan.objects import File, Namespace, Plan, Process, VethPair
 from lab.pytest_plugin import LabUp
 from lab.topology import load
-from tests.support.command import run_lab, start_lab
+from tests.support.command import Ended, run_lab, start_lab
 from tests.support.labs import eventually, slots
 from tests.support.machine import ETC_NETNS, NETNS, RUN_LAB, hosts_own_network, ip, left_of, require_machine
 
@@ -35,17 +36,24 @@ Moment = Callable[[str], bool]
 # ── Up, down ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def at_home(lab: Lab) -> list[NamespaceProcess]:
+    """The processes of a lab of `small`, once all run: the resolver, two servers, and the collector of samples.
+
+    `up` waits for those that announce themselves; the collector does not, and has its program a moment later.
+    """
+    assert eventually(lambda: [each.ours for each in processes_in(lab.plan.namespaces)] == [True] * 4)
+    return processes_in(lab.plan.namespaces)
+
+
 def test_down_leaves_nothing(small: Small) -> None:
     """After `down` there is no namespace, no process and no file of the lab."""
     lab = small()
     lab.burst(10)
-    at_home = residents(lab.plan.namespaces)
-    assert {each.ours for each in at_home} == {True}
-    assert len(at_home) == 4  # the resolver, two servers, and the collector of samples
+    before = at_home(lab)
     assert left_of(lab.name)
     assert lab.down() == []
     assert left_of(lab.name) == []
-    assert not any(Path(f"/proc/{each.pid}").exists() for each in at_home)
+    assert not any(Path(f"/proc/{each.pid}").exists() for each in before)
 
 
 def test_the_hosts_own_network_is_as_it_was(small: Small) -> None:
@@ -68,10 +76,10 @@ def identities(plan: Plan) -> list[int]:
 def test_up_twice_changes_nothing(small_file: SmallFile, lab_name: str) -> None:
     """`up` on a lab that is up as wanted is no change: the same namespaces, the same processes."""
     first = Lab.up(small_file(), name=lab_name)
-    before = identities(first.plan), residents(first.plan.namespaces)
+    before = identities(first.plan), at_home(first)
     second = Lab.up(small_file(), name=lab_name)
     assert (first.changed, second.changed) == (True, False)
-    assert (identities(second.plan), residents(second.plan.namespaces)) == before
+    assert (identities(second.plan), at_home(second)) == before
     assert second.burst(5).tcp.established == 5
 
 
@@ -82,6 +90,23 @@ def test_another_topology_under_the_same_name(small_file: SmallFile, lab_name: s
     assert Lab.up(small_file(eni=6), name=lab_name).changed
     assert identities(lab.plan) == before
     assert lab.burst(8, connect_timeout_s=1.5).tcp.established == 6
+
+
+def test_fewer_descriptors_than_namespaces(small_file: SmallFile, lab_name: str) -> None:
+    """`up` refuses a lab that needs more descriptors than it may have, and comes up with as many as it then names."""
+
+    def up(descriptors: int) -> Ended:
+        limited = ("sh", "-c", f'ulimit -n {descriptors} && exec "$0" "$@"')
+        return run_lab("up", small_file(), "--name", lab_name, through=limited)
+
+    refused = up(75)
+    assert refused.status == 3
+    named = re.search(r"(\d+) namespaces and traffic processes .* (\d+) fit .*: ulimit -n (\d+)", refused.stderr)
+    assert named is not None
+    wanted, fit, enough = map(int, named.groups())
+    assert enough - 75 == wanted - fit
+    assert left_of(lab_name) == []
+    assert up(enough).status == 0
 
 
 def test_down_twice(small: Small) -> None:
@@ -107,7 +132,7 @@ def test_a_residents_program_ends_with_the_lab_and_is_named(small: Small) -> Non
     lab = small()
     node = lab.node("cache").namespace
     with subprocess.Popen(("ip", "netns", "exec", node, "sleep", "60")) as sleeper:
-        assert eventually(lambda: any(each.command == "sleep" for each in residents([node])))
+        assert eventually(lambda: any(each.command == "sleep" for each in processes_in([node])))
         (ended,) = lab.down()
         assert (ended.pid, ended.command, ended.namespace) == (sleeper.pid, "sleep", node)
     assert left_of(lab.name) == []
@@ -207,8 +232,8 @@ def test_a_step_that_the_kernel_refuses_is_named_and_undone(
 
 def test_a_link_that_does_not_come_up(small_file: SmallFile, lab_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab whose links do not come up in time is refused and undone like any other step."""
-    monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", -1.0)
-    monkeypatch.setattr("lab.kernel.links._down", lambda _: ["segment"])
+    monkeypatch.setattr("lab.kernel.rtnl._UP_WITHIN_S", -1.0)
+    monkeypatch.setattr("lab.kernel.rtnl._down", lambda _: ["segment"])
     with pytest.raises(KernelError, match=r"every interface up: .* not up after .*: segment"):
         Lab.up(small_file(), name=lab_name)
     assert left_of(lab_name) == []
@@ -312,7 +337,7 @@ def going_up(path: Path, lab: str, moment: Moment) -> Iterator[subprocess.Popen[
     """`lab up`, when it has come so far."""
     with start_lab("up", path, "--name", lab) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not moment(lab):
                 assert process.poll() is None, f"it ended before: {process.communicate()}"
                 assert time.monotonic() < deadline
@@ -387,7 +412,7 @@ def holding(lab: Lab, connections: int) -> Iterator[subprocess.Popen[str]]:
     """`lab burst`, while it holds its connections."""
     with start_lab("burst", "--lab", lab.name, "-n", connections, "--hold", 60) as process:
         try:
-            assert eventually(lambda: slots(lab, "natgw") == connections, within_s=20)
+            assert eventually(lambda: slots(lab, "natgw") == connections)
             yield process
         finally:
             with suppress(ProcessLookupError):
@@ -401,7 +426,7 @@ def no_slot_held(lab: Lab) -> bool:
 
 def generators(lab: Lab) -> list[int]:
     """Generators that run."""
-    return [each.pid for each in residents([lab.node("checkout").namespace])]
+    return [each.pid for each in processes_in([lab.node("checkout").namespace])]
 
 
 def test_ctrl_c_during_a_burst_closes_its_connections(small: Small) -> None:
@@ -445,7 +470,7 @@ def test_down_during_a_burst(small: Small) -> None:
     with holding(lab, 10) as process:
         lab.down()
         assert left_of(lab.name) == []
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=60)
         assert (process.returncode, out) == (4, "")
         assert "traffic generator" in said
         assert said.count("\n") == 1

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.capacity.demand import CapacityPlan, Demand, plan_capacity
+from lab.capacity.demand import Demand
+from lab.capacity.planning import CapacityPlan, plan_capacity
 from lab.capacity.topology import topology_text
 
 if TYPE_CHECKING:

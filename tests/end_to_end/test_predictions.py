@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 import os
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -22,7 +22,6 @@ from tests.support.topologies import LASTING, topologies
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.burst.load import LoadOptions
     from lab.burst.result import BurstResult
     from lab.topology import Topology
 
@@ -38,7 +37,7 @@ class Case(NamedTuple):
     """A topology and what is asked of it, one burst after another."""
 
     topology: Topology
-    bursts: list[LoadOptions]
+    bursts: list[dict[str, Any]]
     connections: list[int]
 
 
@@ -55,7 +54,7 @@ def cases(draw: st.DrawFn) -> Case:
         }
     )
     asked = draw(st.lists(bursts, min_size=1, max_size=2))
-    return Case(made, cast("list[LoadOptions]", asked), [draw(st.integers(1, 150)) for _ in asked])
+    return Case(made, asked, [draw(st.integers(1, 150)) for _ in asked])
 
 
 @pytest.mark.alone

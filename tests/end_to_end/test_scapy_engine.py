@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.errors import UsageError
-from lab.kernel.processes import residents
+from lab.kernel.processes import processes_in
 from lab.lab import Lab
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import eventually, slots
 from tests.support.machine import require_machine
 
 if TYPE_CHECKING:
-    from traffic.sighting import Sighting
+    from traffic.packet_record import PacketRecord
 
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
 
@@ -38,7 +38,7 @@ def narrow() -> Iterator[Lab]:
         yield lab
 
 
-def rows(packets: tuple[Sighting, ...], connection: int) -> list[tuple[str, str, str, str]]:
+def rows(packets: tuple[PacketRecord, ...], connection: int) -> list[tuple[str, str, str, str]]:
     """Node, direction, flags and meaning, of one connection."""
     return [(each.node, each.direction, each.flags, each.meaning) for each in packets if each.connection == connection]
 
@@ -175,9 +175,9 @@ def test_interrupted(narrow: Lab) -> None:
     try:
         assert eventually(lambda: slots(narrow, "eni-private-a") == 1)
         process.send_signal(2)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, "interrupted" in said) == (130, True)
     assert eventually(lambda: slots(narrow, "eni-private-a") == 0)
-    assert not [each for each in residents(narrow.plan.namespaces) if "burst" in each.command]
+    assert not [each for each in processes_in(narrow.plan.namespaces) if "burst" in each.command]

@@ -12,7 +12,6 @@ import time
 import pytest
 from rich.console import Console
 
-from lab.cli.watch import as_text
 from lab.graph import draw
 from lab.watch import line, screen
 from tests.support.golden import require_golden
@@ -45,8 +44,8 @@ def test_screen(name: str, width: int, height: int, state: str) -> None:
     topology = shipped(name)
     shown = seen(topology, full=state == "full")
     console = Console(file=StringIO(), width=width, height=height, force_terminal=False)
-    for each in screen(shown, draw(topology, shown.nodes), width, height, clock):
-        console.print(as_text(each))
+    for shown_line in screen(shown, draw(topology, shown.nodes), width, height, clock):
+        console.print(shown_line, no_wrap=True, overflow="crop")
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     assert len(text.splitlines()) <= height

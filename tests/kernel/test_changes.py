@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lab.kernel import conntrack, links, nfnetlink, nft
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.settings import reset_sysctl, write_sysctl
+from lab.kernel import nft, rtnl
+from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netns import Namespaces
+from lab.kernel.sysctl import reset_sysctl, write_sysctl
 from lab.plan.objects import Address, Bridge, BridgePort, Neighbour, Route, Rule, Ruleset, Sysctl
 from lab.slots.nft import Counter, Part, Set, Table, chain, table
 from tests.support.machine import ip
@@ -23,19 +24,19 @@ ELSEWHERE = IPv4Network("198.18.0.0/24")
 Do = Callable[[Namespaces, Any], None]
 
 AT_LEFT: tuple[tuple[Do, Do, Callable[[str], Any]], ...] = (
-    (links.add_address, links.remove_address, lambda at: Address(at, "left", IPv4Interface("10.0.0.1/24"))),
+    (rtnl.add_address, rtnl.remove_address, lambda at: Address(at, "left", IPv4Interface("10.0.0.1/24"))),
     (
-        links.add_neighbour,
-        links.remove_neighbour,
+        rtnl.add_neighbour,
+        rtnl.remove_neighbour,
         lambda at: Neighbour(at, "left", IPv4Address("10.1.2.3"), "02:00:00:00:00:07"),
     ),
-    (links.add_route, links.remove_route, lambda at: Route(at, ELSEWHERE, "left")),
-    (links.add_route, links.remove_route, lambda at: Route(at, ELSEWHERE, "left", IPv4Address("10.1.2.3"), table=77)),
-    (links.add_route, links.remove_route, lambda at: Route(at, ELSEWHERE, type="blackhole")),
-    (links.add_route, links.remove_route, lambda at: Route(at, ELSEWHERE, "lo", table=255, type="local")),
-    (links.add_rule, links.remove_rule, lambda at: Rule(at, 100, 77, source=ELSEWHERE)),
-    (links.add_rule, links.remove_rule, lambda at: Rule(at, 101, 77, destination=ELSEWHERE, input_interface="left")),
-    (links.add_bridge, links.remove_bridge, lambda at: Bridge(at, "segment")),
+    (rtnl.add_route, rtnl.remove_route, lambda at: Route(at, ELSEWHERE, "left")),
+    (rtnl.add_route, rtnl.remove_route, lambda at: Route(at, ELSEWHERE, "left", IPv4Address("10.1.2.3"), table=77)),
+    (rtnl.add_route, rtnl.remove_route, lambda at: Route(at, ELSEWHERE, type="blackhole")),
+    (rtnl.add_route, rtnl.remove_route, lambda at: Route(at, ELSEWHERE, "lo", table=255, type="local")),
+    (rtnl.add_rule, rtnl.remove_rule, lambda at: Rule(at, 100, 77, source=ELSEWHERE)),
+    (rtnl.add_rule, rtnl.remove_rule, lambda at: Rule(at, 101, 77, destination=ELSEWHERE, input_interface="left")),
+    (rtnl.add_bridge, rtnl.remove_bridge, lambda at: Bridge(at, "segment")),
     (nft.apply_ruleset, nft.remove_ruleset, lambda at: Ruleset(at, table("t", Counter("c")))),
 )
 
@@ -69,11 +70,11 @@ def test_a_link_goes_from_both_ends_at_once(namespaces: Throwaway) -> None:
     """A veth pair that is removed at one end is gone at the other, so that it can be made again at once."""
     pair = namespaces.pair()
     for port in (pair.a, pair.b):
-        links.remove_veth(namespaces, port)
+        rtnl.remove_veth(namespaces, port)
         for end in (pair.a, pair.b):
             assert [each["ifname"] for each in ip("link", namespace=end.namespace)] == ["lo"]
-        links.add_veth(namespaces, pair)
-        links.wait_until_up(namespaces, (pair.a.namespace, pair.b.namespace))
+        rtnl.add_veth(namespaces, pair)
+        rtnl.wait_until_up(namespaces, (pair.a.namespace, pair.b.namespace))
 
 
 def test_links_come_and_go_in_any_order(namespaces: Throwaway) -> None:
@@ -81,21 +82,21 @@ def test_links_come_and_go_in_any_order(namespaces: Throwaway) -> None:
     here, there, yonder = namespaces.new(), namespaces.new(), namespaces.new()
     first, second = veth(here, there), veth(here, yonder)
     second = type(second)(type(second.a)(here, "other", "02:00:00:00:00:09"), second.b)
-    links.add_veth(namespaces, first)
-    links.add_veth(namespaces, second)
-    links.remove_veth(namespaces, first.a)
-    links.add_veth(namespaces, first)
+    rtnl.add_veth(namespaces, first)
+    rtnl.add_veth(namespaces, second)
+    rtnl.remove_veth(namespaces, first.a)
+    rtnl.add_veth(namespaces, first)
     assert {each["ifname"] for each in ip("link", namespace=here)} == {"lo", "left", "other"}
 
 
 def test_an_unplugged_port(namespaces: Throwaway) -> None:
     """A port that leaves its bridge stays as an interface."""
     at = namespaces.pair().a.namespace
-    links.add_bridge(namespaces, Bridge(at, "segment"))
+    rtnl.add_bridge(namespaces, Bridge(at, "segment"))
     for _ in range(2):
-        links.add_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
+        rtnl.add_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
         assert ip("link", "show", "master", "segment", namespace=at)
-        links.remove_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
+        rtnl.remove_bridge_port(namespaces, BridgePort(at, "segment", "left", "02:00:00:00:00:01"))
         assert not ip("link", "show", "master", "segment", namespace=at)
 
 
@@ -105,8 +106,8 @@ def test_an_unplugged_port(namespaces: Throwaway) -> None:
 def test_a_route_in_the_place_of_another(namespaces: Throwaway, new: dict[str, Any]) -> None:
     """There is one route to the destination before and after, whatever kinds they are."""
     at = namespaces.pair().a.namespace
-    links.add_route(namespaces, Route(at, ELSEWHERE, "left", IPv4Address("10.1.2.3")))
-    links.replace_route(namespaces, Route(at, ELSEWHERE, **new))
+    rtnl.add_route(namespaces, Route(at, ELSEWHERE, "left", IPv4Address("10.1.2.3")))
+    rtnl.replace_route(namespaces, Route(at, ELSEWHERE, **new))
     (found,) = ip("route", "show", str(ELSEWHERE), namespace=at)
     assert found.get("type", "unicast") == new.get("type", "unicast")
     assert found.get("gateway") == (str(new["via"]) if "via" in new else None)
@@ -115,8 +116,8 @@ def test_a_route_in_the_place_of_another(namespaces: Throwaway, new: dict[str, A
 def test_a_neighbour_with_another_mac(namespaces: Throwaway) -> None:
     """A neighbour's MAC address is replaced, for good."""
     at = namespaces.pair().a.namespace
-    links.add_neighbour(namespaces, Neighbour(at, "left", IPv4Address("10.1.2.3"), "02:00:00:00:00:07"))
-    links.replace_neighbour(namespaces, Neighbour(at, "left", IPv4Address("10.1.2.3"), "02:00:00:00:00:08"))
+    rtnl.add_neighbour(namespaces, Neighbour(at, "left", IPv4Address("10.1.2.3"), "02:00:00:00:00:07"))
+    rtnl.replace_neighbour(namespaces, Neighbour(at, "left", IPv4Address("10.1.2.3"), "02:00:00:00:00:08"))
     (found,) = ip("neighbour", namespace=at)
     assert (found["lladdr"], found["state"]) == ("02:00:00:00:00:08", ["PERMANENT"])
 
@@ -168,7 +169,7 @@ def _send(count: int) -> None:
 
 def held(namespaces: Throwaway, at: str) -> int:
     """What the set holds."""
-    return namespaces[at].run(nfnetlink.set_size, "t", "held")
+    return namespaces[at].run(nftables.set_size, "t", "held")
 
 
 @pytest.fixture
@@ -187,11 +188,11 @@ def test_a_ruleset_that_changes_keeps_what_its_sets_hold(namespaces: Throwaway, 
     assert held(namespaces, place) == 6
     assert "chain more_chain" in text_of(place, "nft", "list", "ruleset")
     send(namespaces, place, 9)
-    assert held(namespaces, place) == namespaces[place].run(nfnetlink.set_limit, "t", "held") == 8
+    assert held(namespaces, place) == namespaces[place].run(nftables.set_limit, "t", "held") == 8
     nft.replace_ruleset(namespaces, Ruleset(place, holding(8, MORE)), Ruleset(place, holding(20)))
     assert "more" not in text_of(place, "nft", "list", "ruleset")
     assert held(namespaces, place) == 8
-    assert namespaces[place].run(nfnetlink.counters, "t")["sent"].packets >= 6 + 8
+    assert namespaces[place].run(nftables.counters, "t")["sent"].packets >= 6 + 8
 
 
 def test_a_set_that_is_rebuilt_forgets_and_so_does_conntrack(namespaces: Throwaway, place: str) -> None:
@@ -209,7 +210,7 @@ def test_a_set_that_holds_more_than_it_should_stays_as_it_was(namespaces: Throwa
     before = text_of(place, "nft", "-s", "list", "table", "ip", "t").replace("counter", "")
     with pytest.raises(OSError, match="set held holds 6 by now, more than 4"):
         nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(4, MORE)))
-    assert namespaces[place].run(nfnetlink.set_limit, "t", "held") == 10
+    assert namespaces[place].run(nftables.set_limit, "t", "held") == 10
     assert held(namespaces, place) == 6
     assert "more" not in before
     assert "more" not in text_of(place, "nft", "list", "ruleset")
@@ -219,7 +220,7 @@ def test_a_kernel_that_does_not_change_sizes(
     namespaces: Throwaway, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before Linux 6.5 a new size is ignored without a word: that is noticed, said and taken back."""
-    monkeypatch.setattr("lab.kernel.nfnetlink.set_limit", lambda *_: 10)
+    monkeypatch.setattr("lab.kernel.netfilter.nftables.set_limit", lambda *_: 10)
     with pytest.raises(OSError, match=r"set held has room for 10 and should have 20: kernel .* Linux 6.5 does"):
         nft.replace_ruleset(namespaces, Ruleset(place, holding()), Ruleset(place, holding(20, MORE)))
     monkeypatch.undo()
@@ -234,7 +235,7 @@ def test_a_ruleset_is_restored_whether_or_not_it_was_replaced(namespaces: Throwa
     if done:
         nft.replace_ruleset(namespaces, old, new)
     nft.restore_ruleset(namespaces, new, old)
-    assert namespaces[place].run(nfnetlink.set_limit, "t", "held") == 10
+    assert namespaces[place].run(nftables.set_limit, "t", "held") == 10
     assert "more" not in text_of(place, "nft", "list", "ruleset")
     assert held(namespaces, place) == 6
 

@@ -79,7 +79,7 @@ def test_a_rate_is_a_token_bucket(link: Link) -> None:
     """A rate makes a TBF qdisc with that rate, of which the kernel says what it sent and what had to wait or go."""
     (made,) = link.set(link.left, SLOW)
     assert made == Impairment("left", "left", SLOW, 0)
-    link.namespaces[link.left.namespace].run(send, 50)
+    link.namespaces[link.left.namespace].run(send, 500)
     qdisc = link.qdisc()
     assert (qdisc["kind"], qdisc["options"]["rate"]) == ("tbf", 125_000)
     assert qdisc["overlimits"] > 0
@@ -91,7 +91,7 @@ def test_a_rate_is_a_token_bucket(link: Link) -> None:
 def test_setting_again_replaces(link: Link) -> None:
     """What is set takes the place of what was set, and its count begins at nothing."""
     link.set(link.left, SLOW)
-    link.namespaces[link.left.namespace].run(send, 50)
+    link.namespaces[link.left.namespace].run(send, 500)
     for faults in (SLOWER, SLOW, SLOWER):
         assert link.set(link.left, faults) == (Impairment("left", "left", faults, 0),)
         assert link.qdisc()["options"]["rate"] * 8 == faults.rate_bit_per_s

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import json
 import os
 from pathlib import Path
+import resource
 import signal
 import socket
 import subprocess
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 from lab.errors import KernelError
-from lab.kernel import nfnetlink, nft, processes
-from lab.kernel.links import (
+from lab.kernel import nft, processes
+from lab.kernel.netfilter import nftables
+from lab.kernel.netns import Namespaces, exists, remove
+from lab.kernel.rtnl import (
     add_address,
     add_bridge,
     add_bridge_port,
@@ -28,8 +31,7 @@ from lab.kernel.links import (
     add_veth,
     wait_until_up,
 )
-from lab.kernel.namespaces import Namespaces, exists, remove
-from lab.kernel.settings import write_sysctl
+from lab.kernel.sysctl import write_sysctl
 from lab.plan.objects import (
     LOCAL_TABLE,
     Address,
@@ -50,6 +52,23 @@ ANYWHERE = IPv4Network("0.0.0.0/0")
 ELSEWHERE = IPv4Network("198.18.0.0/24")
 
 # ── Namespaces ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_descriptors_of_namespaces(namespaces: Throwaway) -> None:
+    """A namespace that was made takes one descriptor, its netlink socket, until it is left."""
+    at_first = open_descriptors()
+    namespaces.new()
+    before = open_descriptors()
+    for _ in range(5):
+        namespaces.new()
+    assert open_descriptors() == before + 5
+    namespaces.close()
+    assert open_descriptors() == at_first
 
 
 def own_network() -> str:
@@ -123,10 +142,10 @@ def test_the_hosts_own_namespace_is_never_entered(namespaces: Throwaway) -> None
 
 
 def test_nobody_lives_in_the_hosts_own_namespace(namespaces: Throwaway) -> None:
-    """A name that leads to the host's own namespace has no residents whom `end` could end."""
+    """A name that leads to the host's own namespace has no processes_in whom `end` could end."""
     name = namespaces.reserve()
     ip("netns", "attach", name, str(os.getpid()))
-    assert processes.residents([name]) == []
+    assert processes.processes_in([name]) == []
 
 
 def test_a_name_without_a_namespace_can_be_removed(namespaces: Throwaway) -> None:
@@ -260,7 +279,7 @@ def state_of(namespace: str, interface: str) -> str:
 
 def test_an_interface_that_stays_down_is_named(namespaces: Throwaway, monkeypatch: pytest.MonkeyPatch) -> None:
     """`wait_until_up` gives up in time, and says which interface of which namespace is not up."""
-    monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", 0.05)
+    monkeypatch.setattr("lab.kernel.rtnl._UP_WITHIN_S", 0.05)
     pair = namespaces.pair()
     ip("link", "set", "right", "down", namespace=pair.b.namespace)
     assert eventually(lambda: state_of(pair.a.namespace, "left") != "UP")
@@ -270,7 +289,7 @@ def test_an_interface_that_stays_down_is_named(namespaces: Throwaway, monkeypatc
 
 def test_an_interface_whose_peer_is_down_is_not_up(namespaces: Throwaway, monkeypatch: pytest.MonkeyPatch) -> None:
     """An end that is set up while the other is not has no carrier, whichever word the kernel has for that."""
-    monkeypatch.setattr("lab.kernel.links._UP_WITHIN_S", 0.05)
+    monkeypatch.setattr("lab.kernel.rtnl._UP_WITHIN_S", 0.05)
     name = namespaces.new()
     ip("link", "add", "left", "up", "type", "veth", "peer", "name", "right", namespace=name)
     assert eventually(lambda: state_of(name, "left") == "LOWERLAYERDOWN")
@@ -450,7 +469,7 @@ def listed(namespace: str, kind: str) -> list[dict[str, Any]]:
 def test_counters_read_as_nft_has_them(namespaces: Throwaway) -> None:
     """Packets and bytes of every named counter are those that nft lists."""
     name = count_datagrams(namespaces, 7)
-    found = namespaces[name].run(nfnetlink.counters, "counted")
+    found = namespaces[name].run(nftables.counters, "counted")
     assert found == {each["name"]: (each["packets"], each["bytes"]) for each in listed(name, "counter")}
     assert found["datagrams"].packets == 7
 
@@ -470,19 +489,19 @@ def test_a_set_reads_as_nft_has_it(namespaces: Throwaway) -> None:
     """Of a set of thousands, each element and what is left of its timeout are those that nft lists."""
     name = count_datagrams(namespaces, 3000)
     inside = namespaces[name]
-    found = dict(inside.run(lambda: list(nfnetlink.elements("counted", "ports"))))
+    found = dict(inside.run(lambda: list(nftables.elements("counted", "ports"))))
     expected = listed_elements(name)
     assert found.keys() == expected.keys()
     assert all(abs(found[key] / 1000 - expected[key]) < 10 for key in found)
     assert max(found.values()) <= 40_000
-    assert inside.run(nfnetlink.set_size, "counted", "ports") == len(expected) == 3000
+    assert inside.run(nftables.set_size, "counted", "ports") == len(expected) == 3000
 
 
 def test_a_set_is_counted_where_the_kernel_does_not_say(namespaces: Throwaway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 6.16 a set's size is not in its description: its elements are counted, to the same number."""
     name = count_datagrams(namespaces, 3000)
-    monkeypatch.setattr("lab.kernel.nfnetlink._SET_COUNT", 0x3FFF)
-    assert namespaces[name].run(nfnetlink.set_size, "counted", "ports") == 3000
+    monkeypatch.setattr("lab.kernel.netfilter.nftables._SET_COUNT", 0x3FFF)
+    assert namespaces[name].run(nftables.set_size, "counted", "ports") == 3000
 
 
 def test_flushed_sets_are_empty(namespaces: Throwaway) -> None:
@@ -490,14 +509,14 @@ def test_flushed_sets_are_empty(namespaces: Throwaway) -> None:
     name = count_datagrams(namespaces, 5)
     inside = namespaces[name]
     nft.flush_sets(inside, "counted", ("ports",))
-    assert inside.run(nfnetlink.set_size, "counted", "ports") == 0
-    assert inside.run(nfnetlink.counters, "counted")["datagrams"].packets == 5
+    assert inside.run(nftables.set_size, "counted", "ports") == 0
+    assert inside.run(nftables.counters, "counted")["datagrams"].packets == 5
 
 
 def test_an_unknown_set(namespaces: Throwaway) -> None:
     """Asking for a set that is not there raises OSError with the kernel's reason."""
     with pytest.raises(OSError, match="nf_tables: No such file or directory"):
-        namespaces[namespaces.new()].run(nfnetlink.set_size, "counted", "ports")
+        namespaces[namespaces.new()].run(nftables.set_size, "counted", "ports")
 
 
 # ── Sysctls ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -543,12 +562,35 @@ def test_a_process_starts_and_ends(namespaces: Throwaway, tmp_path: Path) -> Non
     here, there = pair.a.namespace, pair.b.namespace
     starting = processes.start(namespaces[here], server(here), tmp_path / "log")
     starting.wait_ready()
-    (resident,) = processes.residents([there, here])
+    (resident,) = processes.processes_in([there, here])
     assert (resident.pid, resident.namespace, resident.ours) == (starting.pid, here, True)
     assert os.getsid(starting.pid) == starting.pid
     assert processes.end([here, there]) == [resident]
-    assert processes.residents([here]) == []
+    assert processes.processes_in([here]) == []
     assert not Path(f"/proc/{starting.pid}").exists()
+
+
+@pytest.fixture
+def descriptors_from_1024() -> Iterator[None]:
+    """Every descriptor below 1,024 is taken, as in a lab of hundreds of namespaces."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < 1024:
+        taken.append(os.dup(taken[0]))
+    yield
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("descriptors_from_1024")
+def test_a_process_that_reports_on_a_high_descriptor(namespaces: Throwaway, tmp_path: Path) -> None:
+    """Namespaces, links and processes come up with descriptors that select(2) cannot watch."""
+    here = namespaces.pair().a.namespace
+    starting = processes.start(namespaces[here], server(here), tmp_path / "log")
+    assert starting.report > 1023
+    starting.wait_ready()
 
 
 def test_a_directory_with_a_module_of_the_same_name(

@@ -20,8 +20,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from lab.kernel import nft, processes
-from lab.kernel.links import add_address, wait_until_up
-from lab.kernel.namespaces import Inside
+from lab.kernel.netns import NamespaceThread
+from lab.kernel.rtnl import add_address, wait_until_up
 from lab.nodes.parts import ring_owns_marked
 from lab.plan.objects import Address, VethPair
 from tests.support.labs import eventually
@@ -40,7 +40,7 @@ FEW = 100
 Connect = Callable[[], socket.socket]
 
 
-def _start(inside: Inside, spec: ServerSpec, descriptors: int) -> subprocess.Popen[str]:
+def _start(inside: NamespaceThread, spec: ServerSpec, descriptors: int) -> subprocess.Popen[str]:
     command = (sys.executable, "-m", "traffic", "server", spec.to_json())
     server = inside.run(
         subprocess.Popen,
@@ -79,7 +79,7 @@ class Site:
 
     def processes(self) -> set[int]:
         """All that serve the port."""
-        return {each.pid for each in processes.residents([self._name])}
+        return {each.pid for each in processes.processes_in([self._name])}
 
     def held(self) -> int:
         """Descriptors of the first process that it did not have when it began."""

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from lab.errors import UsageError
-from lab.kernel import nflog
-from lab.kernel.frames import WORD_BYTES, Frames
-from lab.kernel.links import wait_until_up
-from lab.kernel.nflog import Logged, LogGroup
+from lab.kernel.netfilter import nflog
+from lab.kernel.netfilter.nflog import Logged, LogGroup
 from lab.kernel.nft import apply_text
-from lab.kernel.packet_filter import Program, compiled, everything, nothing, without_others
-from lab.kernel.packet_ring import PacketRing
+from lab.kernel.packets.bpf import Program, compiled, everything, nothing, without_others
+from lab.kernel.packets.frames import WORD_BYTES, Frames
+from lab.kernel.packets.ring import PacketRing
+from lab.kernel.rtnl import wait_until_up
 from lab.plan.objects import VethPair
 from tests.support.labs import eventually
 from tests.support.machine import ip, require_machine

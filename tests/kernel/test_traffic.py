@@ -76,7 +76,7 @@ class Traffic:
 
     def status(self) -> int:
         """Its exit status."""
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
 
 def _open(stream: IO[str] | None) -> IO[str]:

@@ -14,13 +14,15 @@ ROOT = Path(__file__).parents[2]
 WRITTEN_BY_USERS = {"lab.schema", "lab.nodes.*.model", "lab.topology"}
 
 LAYERS = (
-    {"lab.errors", "lab.slots"},  # what goes wrong; the limiter as nft text and the names of its counters
+    # what goes wrong; the limiter as nft text and the names of its counters; what each node kind answers to all rooms
+    {"lab.errors", "lab.slots", "lab.nodes.registry"},
     # what a user writes: the types of its fields, each node kind's part of it, the whole file
     WRITTEN_BY_USERS,
-    {"lab.plan", "lab.paths"},  # kernel objects as values; what a connection crosses
-    # each node kind; what makes a plan so; which limits a load meets, and which topology a peak needs; drawings
-    {"lab.nodes", "lab.kernel", "lab.capacity", "lab.graph"},
-    {"lab.observe", "lab.impair", "lab.capture"},  # reads what is so; faults on links; what crosses them
+    # kernel objects as values; what a connection crosses; what a drawing says of each node kind
+    {"lab.plan", "lab.paths", "lab.nodes.*.drawing"},
+    {"lab.nodes", "lab.kernel", "lab.graph"},  # the plan of each node kind; what makes a plan so; drawings
+    # reads what is so; faults on links; what crosses them; which limits a load meets, which topology a peak needs
+    {"lab.observe", "lab.impair", "lab.capture", "lab.capacity"},
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
     {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
     {"lab.lab"},  # the API
@@ -32,21 +34,22 @@ LAYERS = (
 FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
-    "traffic.sighting",  # a packet at a place: the scapy engine tells of it, the command line shows it
+    "traffic.packet_record",  # a packet at a place: the scapy engine reports it, the command line shows it
     "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
-    "traffic.means",  # how many: what it asks of the machine
+    "traffic.resources",  # how many: what it asks of the machine
+    "traffic.packet_socket",  # how packet sockets are opened, filtered and counted, for those of the lab
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"build", "diagnosis", "firewalls", "kind", "parts", "proposals", "registry"}
+SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
 
-SPEAK_NETLINK = {"lab.kernel", "lab.impair", "lab.converge"}
+SPEAK_NETLINK = {"lab.kernel", "lab.impair"}
 
 SPEAKING = {"print", "input", "exit", "quit", "breakpoint", "SystemExit"}
 SPEAKING_OF = {
@@ -54,7 +57,8 @@ SPEAKING_OF = {
     "os": {"_exit", "abort"},
     "builtins": SPEAKING,
 }
-TERMINAL_LIBRARIES = {"typer", "click", "rich"}
+TERMINAL_LIBRARIES = {"typer": ("lab.cli",), "click": ("lab.cli",), "rich": ("lab.cli", "lab.watch")}
+"""Which rooms may load them: the command line has a terminal, `lab.watch` makes the lines that it shows."""
 
 
 class Import(NamedTuple):
@@ -92,10 +96,12 @@ def _imported_from(node: ast.ImportFrom, name: str, modules: Collection[str]) ->
 
 
 def room_of(module: str) -> str:
-    """`lab.plan` for `lab.plan.build`; a node kind's part of the topology is a room of its own."""
+    """`lab.plan` for `lab.plan.build`; the answers, models and drawings of node kinds are rooms of their own."""
     first, *rest = module.split(".")
-    if rest[:1] == ["nodes"] and rest[-1] == "model":
-        return "lab.nodes.*.model"
+    if rest[:1] == ["nodes"] and rest[-1] in ("model", "drawing"):
+        return f"lab.nodes.*.{rest[-1]}"
+    if module in ("lab.nodes.kind", "lab.nodes.registry") or (len(rest) == 2 and kind_of(module)):
+        return "lab.nodes.registry"
     return ".".join((first, *rest[:1]))
 
 
@@ -137,8 +143,8 @@ def _library_faults(module: str, each: Import) -> Iterator[str]:
     library = each.target.split(".")[0]
     if library == "pyroute2" and room_of(module) not in SPEAK_NETLINK:
         yield "only rooms that change the kernel speak netlink"
-    if library in TERMINAL_LIBRARIES and not within(module, "lab.cli"):
-        yield "only lab.cli has a terminal"
+    if not any(within(module, room) for room in TERMINAL_LIBRARIES.get(library, (module,))):
+        yield f"only {' and '.join(TERMINAL_LIBRARIES[library])} may load it"
     if library == "scapy" and (each.when_loaded or not within(module, "traffic.engines")):
         yield "scapy takes a second to load: only engines, and only inside a function"
 
@@ -210,7 +216,9 @@ def test_every_room_has_a_layer() -> None:
         ("lab.burst", "from pyroute2 import IPRoute", "only rooms that change the kernel"),
         ("lab.burst", "from traffic.clients import client", "the lab knows specs"),
         ("lab.burst", "import traffic", "the lab knows specs"),
-        ("lab.burst", "def f():\n    import typer", "only lab.cli has a terminal"),
+        ("lab.burst", "def f():\n    import typer", "only lab.cli may load it"),
+        ("lab.watch.screen", "import typer", "only lab.cli may load it"),
+        ("lab.burst", "from rich.text import Text", "only lab.cli and lab.watch may load it"),
         ("lab.burst", "print('done')", "prints and exits"),
         ("lab.burst", "import sys\nsys.exit(1)", "prints and exits"),
         ("lab.burst", "from sys import exit as leave", "prints and exits"),
@@ -218,7 +226,7 @@ def test_every_room_has_a_layer() -> None:
         ("lab.kernel.apply", "import sys\nsys.stdout.write('')", "prints and exits"),
         ("traffic.fleet", "from lab.topology import load", "traffic knows nothing of the lab"),
         ("traffic.frames", "def f():\n    from scapy.packet import Raw", "only engines"),
-        ("traffic.engines.packet.wire", "from scapy.packet import Raw", "only inside a function"),
+        ("traffic.engines.frame_codec", "from scapy.packet import Raw", "only inside a function"),
         ("traffic.engines.packet.engine", "print('x')", "prints and exits"),
     ],
 )
@@ -234,10 +242,11 @@ def test_planted_violation(module: str, line: str, fault: str) -> None:
         ("lab.nodes.build", "from lab.topology import Topology"),
         ("lab.nodes.build", "from lab.nodes import fleet, vpc"),
         ("lab.nodes.vpc.plan", "from lab.nodes import firewalls, parts"),
-        ("lab.kernel.links", "from pyroute2 import IPRoute"),
-        ("lab.burst.first_refusal", "from traffic.fleet import Fleet"),
+        ("lab.kernel.rtnl", "from pyroute2 import IPRoute"),
+        ("lab.burst.ports", "from traffic.fleet import Fleet"),
         ("lab.cli.show", "import sys\nsys.stdout.write('')"),
-        ("traffic.engines.packet.wire", "def f():\n    from scapy.packet import Raw"),
+        ("lab.watch.screen", "from rich.text import Text"),
+        ("traffic.engines.scapy.codec", "def f():\n    from scapy.packet import Raw"),
     ],
 )
 def test_what_is_allowed(module: str, line: str) -> None:

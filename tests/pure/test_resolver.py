@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, assemble
+from lab.burst.result import BurstResult
 from lab.capacity.predict import predict
 from lab.diagnosis.verdict import judge
 from lab.nodes.build import build
@@ -19,7 +20,7 @@ from lab.topology import Topology, scaled
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.network import Network, spec
 from tests.support.topologies import function, shipped, topology
-from traffic.clients.tally import result
+from traffic.clients.reports import result
 from traffic.result import DnsCount, RingCount, UnansweredCount
 
 BEHIND = Resolver(location="vpc")
@@ -150,13 +151,9 @@ def failing(stops: tuple[DropCount, ...] = (), resolver: Resolver = BEHIND, pack
     return assemble(
         "t",
         Load(connections=10),
-        clients,
-        readings=(made,),
-        held_before=(),
-        prediction=predict(shipped("resolver_in_vpc"), 10),
-        first_to_refuse=made if packets else None,
-        stops=stops,
-        resolver=resolver,
+        resolver,
+        predict(shipped("resolver_in_vpc"), 10),
+        Observation(clients=clients, readings=(made,), first_to_refuse=made if packets else None, stops=stops),
     )
 
 

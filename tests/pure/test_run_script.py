@@ -1,4 +1,7 @@
-"""`./run` before it touches the machine: what it says to a wrong word, and to a user who is not root."""
+"""`./run` before it touches the machine: what it says to a wrong word, and to a user who is not root.
+
+And what it leaves of the machine to the tests: the programs that it declares, and no others.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ import tempfile
 
 import pytest
 
+from lab.kernel import preflight
+
 CHECKOUT = Path(__file__).parents[2]
 SCRIPTS = (CHECKOUT / "run", CHECKOUT / ".ci" / "run")
 VERBS = ("demo", "test", "setup")
+PLACES_OF_PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 NOBODY = 65534
 
 Completed = subprocess.CompletedProcess[str]
@@ -49,7 +55,7 @@ def test_usage_names_every_verb(arguments: tuple[str, ...]) -> None:
     """Without a verb, or asked for help, it shows each verb and changes nothing."""
     shown = _run(CHECKOUT / "run", *arguments)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert all(f"sudo ./run {verb}" in shown.stdout for verb in VERBS)
+    assert all(f"sudo ./run {verb}" in shown.stdout for verb in (*VERBS, "test quick"))
 
 
 @pytest.mark.parametrize("arguments", [("dmeo",), ("",), ("demo", "twice"), ("setup", "--now")])
@@ -73,3 +79,15 @@ def test_needs_root_from_elsewhere(copy: Path) -> None:
     refused = _as_somebody(copy, "test", "-k", "a or b", cwd=Path("/"))
     folder = str(copy.parent).replace(" ", r"\ ")
     assert refused.stderr.endswith(rf": sudo {folder}/run test -k a\ or\ b" + "\n")
+
+
+def test_only_programs_that_are_declared_are_found() -> None:
+    """Whatever else this machine has, neither the tests nor the lab find it: elsewhere it would be missing."""
+    directory = Path(os.environ["PATH"])
+    if not directory.name.startswith("lab-programs."):
+        pytest.skip("not started by ./run test, which leaves only declared programs in PATH")
+    declared = {path.name for path in directory.iterdir()}
+    installed = {path.name for place in PLACES_OF_PROGRAMS for path in Path(place).glob("*")}
+    assert {"bash", "ip", "nft"} <= declared
+    assert "apt-get" in installed - declared
+    assert [name for name in installed - declared if shutil.which(name) or preflight.find(name)] == []

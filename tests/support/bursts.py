@@ -6,10 +6,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import BurstResult, assemble
+from lab.burst.result import BurstResult
 from lab.capacity.predict import Prediction
 from lab.nodes.build import build
+from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -107,13 +109,16 @@ def burst_result(
     return assemble(
         "t",
         load or Load(connections=clients.offered),
-        clients,
-        readings=readings,
-        held_before=held_before,
-        prediction=Prediction(clients.offered, clients.offered, None, None, ()),
-        first_to_refuse=first,
-        tracking=tracking,
-        incidents=incidents,
-        stops=stops,
-        ports_not_found={not_found_in: ports_not_found},
+        Resolver(),
+        Prediction(clients.offered, clients.offered, None, None, ()),
+        Observation(
+            clients=clients,
+            readings=readings,
+            readings_before=held_before,
+            first_to_refuse=first,
+            tracking=tracking,
+            incidents=incidents,
+            stops=stops,
+            ports_not_found={not_found_in: ports_not_found},
+        ),
     )

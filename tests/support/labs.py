@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lab.kernel.namespaces import Namespaces
+    from lab.kernel.netns import Namespaces
     from lab.lab import Lab
 
 __all__ = ["Clients", "eventually", "inside", "slots"]
@@ -37,7 +37,7 @@ class Clients:
         made.connect((address, port))
         return made
 
-    def udp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 0.5) -> socket.socket:
+    def udp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 5.0) -> socket.socket:
         """A socket that has had an echo; TimeoutError if nothing answers."""
         made = self._socket(socket.SOCK_DGRAM, timeout_s)
         made.connect((address, port))
@@ -74,7 +74,7 @@ def slots(lab: Lab, node: str, destination: str | None = None, protocol: str | N
     )
 
 
-def eventually(claim: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(claim: Callable[[], bool], within_s: float = 30.0) -> bool:
     """Whether the claim comes true in time."""
     deadline = time.monotonic() + within_s
     while not claim():

@@ -1,8 +1,8 @@
 """A burst's clients against the real name server and responder, over a network that is only a function of time.
 
-    Client ── Packets ── Network ──┬── Answers       (the resolver; silent if `mute`)
-                  │                └── respond       (the server, or `server`; hears nothing if `deaf`)
-               Witness
+    Client ── FrameTransport ── Network ──┬── Answers       (the resolver; silent if `mute`)
+                         │                └── respond       (the server, or `server`; hears nothing if `deaf`)
+                      Witness
 
 The network lets `limit` connections through at a time and drops the SYNs of all others, as an ENI does. `loses` decides
 about each frame, `delay_s` about each answer; none overtakes another to the same client.
@@ -21,11 +21,12 @@ import numpy as np
 from tests.support.server import Server
 from tests.support.tcp import Key, Segment, Witness
 from traffic import frames as f
-from traffic.clients import tally
 from traffic.clients.client import BATCH, Client, connections_of
+from traffic.clients.reports import result
 from traffic.clients.state import State
-from traffic.dns import Answers, Zone
-from traffic.engines.packet.engine import Packets
+from traffic.dns import Answers, Zone, encode_query
+from traffic.engines.frame_codec import FrameCodec
+from traffic.engines.tcp import FrameTransport
 from traffic.frames import Batch, u16, u32
 from traffic.result import EngineResult, RingCount
 from traffic.servers.responder import Replies, respond, response
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.clients.medium import Medium
     from traffic.clients.state import Connections
+    from traffic.clients.transport import Transport
     from traffic.ring import Ring
 
 __all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
@@ -65,6 +66,10 @@ def spec(connections: int, **changes: Any) -> BurstSpec:
     return replace(SPEC, connections=connections, **changes)
 
 
+def _packet_transport(spec: BurstSpec, connections: Connections, ring: Ring) -> FrameTransport:
+    return FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), ring)
+
+
 class Network:
     """Carries frames to whoever answers them, and the answers back, at times that only it tells."""
 
@@ -73,11 +78,11 @@ class Network:
         spec: BurstSpec,
         limit: int = 1_000_000,
         server: Server | None = None,
-        medium: Callable[[BurstSpec, Connections, Ring], Medium] = Packets,
+        transport: Callable[[BurstSpec, Connections, Ring], Transport] | None = None,
     ) -> None:
-        self.connections = connections_of(spec, repeats=Packets.repeats)
-        self.medium = medium(spec, self.connections, cast("Ring", self))
-        self.client = Client(spec, self.connections, self.medium)
+        self.connections = connections_of(spec, repeats=FrameTransport.repeats)
+        self.transport = (transport or _packet_transport)(spec, self.connections, cast("Ring", self))
+        self.client = Client(spec, self.connections, self.transport)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
         self.tcp = Witness(syns_only=spec.destination is not None)
@@ -121,12 +126,12 @@ class Network:
     def settle(self) -> None:
         """Carry what there is to carry, without looking at the time."""
         while True:
-            received = self.medium.receive(self.client, self.now_s)
+            received = self.transport.receive(self.client, self.now_s)
             self.tcp.require_answers()
             if not self.client.transmit(self.now_s) and not received:
                 return
 
-    # What the medium takes for its ring
+    # What the transport takes for its ring
 
     def send(self, batch: Batch) -> None:
         """Carry frames to the other side, and its replies on their way back."""
@@ -172,9 +177,9 @@ class Network:
                 self.say_all(self.server.hear(segment))
         elif not self.deaf:
             replies += respond(batch, lengths, int(SERVER), PORT, self._reply)
-        for each in replies:
-            width = np.full(len(each.frames), each.frames.shape[1], np.uint32)
-            yield each.frames, width if each.lengths is None else each.lengths
+        for reply in replies:
+            width = np.full(len(reply.frames), reply.frames.shape[1], np.uint32)
+            yield reply.frames, width if reply.lengths is None else reply.lengths
 
     def deliver(self, frames: Batch, lengths: NDArray[np.uint32] | None = None) -> None:
         """Frames for the clients set out."""
@@ -248,10 +253,10 @@ class Network:
 
     def result(self) -> EngineResult:
         """What the burst amounts to by now."""
-        return tally.result(
+        return result(
             self.counts,
             self.spec.offered,
-            drop_threshold=self.connections.drop_threshold,
+            drop_threshold=self.connections.threshold.value,
             duration_s=self.now_s,
             series=[],
             ring=self.count(),

@@ -32,7 +32,7 @@ def start_redis(lab: Lab, directory: Path) -> None:
         *("--save", "", "--appendonly", "no", "--dir", directory),
         *("--daemonize", "yes", "--pidfile", directory / "redis.pid", "--logfile", directory / "redis.log"),
     )
-    assert eventually(lambda: ":6379" in inside(lab, "cache", "ss -lnt"), within_s=30)
+    assert eventually(lambda: ":6379" in inside(lab, "cache", "ss -lnt"))
 
 
 def _redis_server(directory: Path) -> str:

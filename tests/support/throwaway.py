@@ -8,8 +8,8 @@ from pathlib import Path
 import subprocess
 
 from lab.kernel import processes
-from lab.kernel.links import add_veth
-from lab.kernel.namespaces import Namespaces, remove
+from lab.kernel.netns import Namespaces, remove
+from lab.kernel.rtnl import add_veth
 from lab.plan.names import mac_address
 from lab.plan.objects import Port, VethPair
 from tests.support.machine import NETNS

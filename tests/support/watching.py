@@ -38,7 +38,7 @@ def seen(topology: Topology, *, full: bool = False) -> View:
     limiters = [each for each in plan.limiters if each.protocol != "udp" and each.of is None]
     enis = [each for each in limiters if each.kind == "hyperplane_eni"]
     held = {(each.place, each.slots): each.limit - number for number, each in enumerate(enis)}
-    used = {out for _, out in draw(topology).routes}
+    used = {out for _, out in draw(topology).into("exits")}
     others = [each for each in limiters if each.node in used]
     left = sum(held.values())
     for number, each in enumerate(others):

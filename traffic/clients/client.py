@@ -1,7 +1,7 @@
-"""The clients of a burst: who asks, connects, requests and closes when, at times that the caller tells.
+"""The clients of a burst: which connection sends a query, SYN, request or FIN when; the caller passes the time.
 
-Four exchanges follow one another: a DNS question, a SYN, requests, a FIN. They differ in the state in which they wait
-and in where fresh connections come from; pacing and repetition are the same. How anything is sent is the medium's.
+Four exchanges follow one another: a DNS query, a SYN, requests, a FIN. They differ in the state in which a connection
+waits for the answer, and in where new ones come from; pacing and repetition are the same. A transport sends them.
 
     invocation ──┬── an open connection is idle ────────────────┐
                  └── question → SYN → established ──→ requests ─┴→ held or idle → closed
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic.arrivals import arrived, arrives_s, environments
+from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
-from traffic.clients.places import Places
-from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State
+from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
 from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.clients.medium import Medium
+    from traffic.clients.transport import Transport
     from traffic.spec import BurstSpec
 
 __all__ = ["BATCH", "Client", "connections_of"]
@@ -42,22 +42,22 @@ _CALLS = Pace(4096, _PATIENCE_S)
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1
 """A client whose kernel repeats the SYN gives up this much before its deadline: kernel timers may be late, so that a
-retransmission that falls on the deadline, and is not to be sent, is not."""
+retransmission that would fall on the deadline is not sent."""
 
-_NOBODY: Indices = np.zeros(0, np.int64)
+_NONE: Indices = np.zeros(0, np.int64)
 
 
-def _together(*parts: Indices) -> Indices:
-    """All in one; most often there is one part at most, and nothing to be copied."""
+def _concatenated(*parts: Indices) -> Indices:
+    """All in one array; most often only one part is not empty, and nothing is copied."""
     filled = [part for part in parts if len(part)]
     if len(filled) == 1:
         return filled[0]
-    return np.concatenate(filled) if filled else _NOBODY
+    return np.concatenate(filled) if filled else _NONE
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Connections that wait for their turn."""
+    """Connections that wait to send, in batches."""
 
     batches: deque[Indices] = field(default_factory=deque)
 
@@ -66,7 +66,7 @@ class _Queue:
             self.batches.append(indices)
 
     def take(self, limit: int, wanted: Callable[[Indices], NDArray[np.bool_]]) -> Indices:
-        """The first ones that are still wanted, at most so many."""
+        """The first ones that are still `wanted`, at most so many."""
         taken = []
         while self.batches and limit > 0:
             indices = self.batches.popleft()
@@ -74,7 +74,7 @@ class _Queue:
                 self.batches.appendleft(indices[limit:])
             taken.append(indices[:limit][wanted(indices[:limit])])
             limit -= len(taken[-1])
-        return _together(*taken)
+        return _concatenated(*taken)
 
     def __bool__(self) -> bool:
         return bool(self.batches)
@@ -82,60 +82,62 @@ class _Queue:
 
 @dataclass(slots=True)
 class _Exchange:
-    """One kind of request: what waits, what goes out next, and how."""
+    """One kind of request: where connections for it come from, and how it is sent."""
 
     state: State
     window: Window
     fresh: Callable[[int, float], Indices]
-    """The next connections to make this request for the first time, at most so many."""
+    """Takes the next connections to send it for the first time, at most so many."""
     begin: Callable[[Indices, float], None]
     send: Callable[[Indices], None]
     again: _Queue = field(default_factory=_Queue)
-    """Connections that are to repeat it, unless an answer comes first."""
+    """Connections that are to repeat it, unless the answer comes first."""
 
 
 def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
-    """A burst's connections, all of them free; `repeats` as in `Medium`."""
+    """A burst's connections, all of them free; `repeats` as in `Transport`."""
     return Connections(spec.connections, _schedules(spec, repeats=repeats), spec.requests)
 
 
 class Client:
-    """Every client of one burst."""
+    """The clients of one burst; its `Callbacks`."""
 
     def __init__(
         self,
         spec: BurstSpec,
         connections: Connections,
-        medium: Medium,
+        transport: Transport,
         *,
         questions: Pace = _QUESTIONS,
         calls: Pace = _CALLS,
     ) -> None:
         self.connections = connections
         self.counts = connections.counts
-        self._spec, self._medium = spec, medium
-        self._places = Places(spec.connections, len(spec.paths), spec.rest_s)
+        self._spec, self._transport = spec, transport
+        self._free = FreeList(spec.connections, len(spec.paths), spec.rest_s)
         self._idle: list[int] = []
         self._invoked = np.zeros(spec.connections, np.bool_)
-        """Whose invocation has no outcome yet."""
+        """Connections whose invocation has no outcome yet."""
         self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
-        self._stopped = self._starved = False
+        self._stopped = self._lacks_connections = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
 
     def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
-        """Later steps first: what has begun goes on before anything new begins."""
-        known, medium, count = self.connections, self._medium, len(self.connections)
+        """Later steps first: invocations that have begun go on before new ones begin."""
+        connections, transport, count = self.connections, self._transport, len(self.connections)
         if self._spec.destination:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
-        yield _Exchange(State.CLOSING, Window(count, _CALLS), self._next_to_close, known.close, medium.close)
-        yield _Exchange(State.REQUESTING, Window(count, _CALLS), self._next_to_request, known.request, medium.request)
-        yield _Exchange(State.SYN_SENT, Window(count, calls), self._next_to_call, known.call, medium.call)
-        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, known.ask, medium.ask)
+        to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
+        to_call = self._taking(self._to_call, among(State.ANSWERED))
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, connections.close, transport.close)
+        yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
+        yield _Exchange(State.SYN_SENT, Window(count, calls), to_call, connections.call, transport.call)
+        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, connections.ask, transport.ask)
 
     # Sending
 
     def transmit(self, now_s: float) -> bool:
-        """Send what may go out now, at most one batch of each kind; whether there was any."""
+        """Send what may be sent now, at most one batch of each exchange; whether there was any."""
         sent = False
         for exchange in self._exchanges.values():
             exchange.window.expire(now_s)
@@ -146,7 +148,7 @@ class Client:
     def _request(self, exchange: _Exchange, limit: int, now_s: float) -> bool:
         again = exchange.again.take(limit, lambda indices: self.connections.state[indices] == exchange.state)
         fresh = exchange.fresh(limit - len(again), now_s)
-        indices = _together(again, fresh)
+        indices = _concatenated(again, fresh)
         if not len(indices):
             return False
         if len(again):
@@ -155,44 +157,35 @@ class Client:
             exchange.begin(fresh, now_s)
         exchange.window.sent(indices, now_s)
         exchange.send(indices)
-        if exchange.state is State.CLOSING and not self._medium.close_is_answered:
+        if exchange.state is State.CLOSING and not self._transport.close_is_answered:
             self.closed(indices, now_s)
         return True
 
-    def _next_to_close(self, limit: int, _: float) -> Indices:
-        return self._to_close.take(limit, self._is_open)
-
-    def _next_to_request(self, limit: int, _: float) -> Indices:
-        return self._to_request.take(limit, self._is_open)
-
-    def _next_to_call(self, limit: int, _: float) -> Indices:
-        return self._to_call.take(limit, lambda indices: self.connections.state[indices] == State.ANSWERED)
-
-    def _is_open(self, indices: Indices) -> NDArray[np.bool_]:
-        are_open: NDArray[np.bool_] = IS_OPEN[self.connections.state[indices]]
-        return are_open
+    def _taking(self, queue: _Queue, states: NDArray[np.bool_]) -> Callable[[int, float], Indices]:
+        """Takes connections that are still in one of these states."""
+        return lambda limit, _: queue.take(limit, lambda indices: states[self.connections.state[indices]])
 
     # Invocations
 
     def _next_invocations(self, limit: int, now_s: float) -> Indices:
-        """Those whose time has come: the warm ones use a connection that is idle, the others need one."""
-        come = self._come(limit, now_s)
-        warm = self._warm(come)
-        cold = self._places.take(min(come - len(warm), self._growth_left(now_s)), now_s)
-        self._starved = len(warm) + len(cold) < come
+        """Invocations that are due: warm ones use an idle connection, cold ones a new one."""
+        due = self._due(limit, now_s)
+        warm = self._warm(due)
+        cold = self._free.take(min(due - len(warm), self._growth_left(now_s)), now_s)
+        self._lacks_connections = len(warm) + len(cold) < due
         self._invoked[warm] = self._invoked[cold] = True
         self.counts.begun += len(warm) + len(cold)
         self.counts.reused += len(warm)
-        if self._starved and self._spec.arrivals.per_s is not None:
-            self.counts.waiting = max(self.counts.waiting, self._come(self._spec.offered, now_s))
+        if self._lacks_connections and self._spec.arrivals.per_s is not None:
+            self.counts.waiting = max(self.counts.waiting, self._due(self._spec.offered, now_s))
         if self._spec.destination is None:
             return cold
         self.connections.know(cold, int(self._spec.destination))
         self._to_call.add(cold)
-        return _NOBODY
+        return _NONE
 
-    def _come(self, limit: int, now_s: float) -> int:
-        """How many invocations wait to begin."""
+    def _due(self, limit: int, now_s: float) -> int:
+        """How many invocations are due and have not begun, at most `limit`."""
         begun, spec = self.counts.begun, self._spec
         if self._stopped:
             return 0
@@ -204,16 +197,16 @@ class Client:
         growth = self._spec.growth
         if growth is None:
             return len(self.connections)
-        room = environments(growth, now_s) * self._spec.blocks.per_environment
-        return max(int(room) - self.counts.live, 0)
+        connections = environments(growth, now_s) * self._spec.blocks.per_environment
+        return max(int(connections) - self.counts.live, 0)
 
     def _warm(self, limit: int) -> Indices:
-        """Idle connections, the one that was used last first."""
+        """Takes idle connections, the one that was used last first."""
         taken: list[int] = []
         while len(taken) < limit and self._idle:
             index = self._idle.pop()
             if self.connections.state[index] == State.IDLE:
-                self.connections.state[index] = State.ESTABLISHED  # it may be in the list twice, from an earlier life
+                self.connections.state[index] = State.ESTABLISHED  # the list may have it twice
                 taken.append(index)
         warm = np.array(taken, np.int64)
         self.connections.engage(warm)
@@ -221,7 +214,7 @@ class Client:
         return warm
 
     def _settle(self, indices: Indices, *, served: bool) -> None:
-        """The invocations that these connections have now, if they have any, have their outcome."""
+        """Invocations that these connections have now, if any, have their outcome."""
         count = int(np.count_nonzero(self._invoked[indices]))
         self._invoked[indices] = False
         self.counts.settled += count
@@ -233,16 +226,16 @@ class Client:
         return self._spec.offered - self.counts.settled
 
     def next_wake_s(self) -> float:
-        """When `transmit` may have something to do although nothing came in."""
-        windows = [each.window for each in self._exchanges.values()]
+        """When `transmit` may have something to do although nothing was received."""
+        windows = [exchange.window for exchange in self._exchanges.values()]
         full = (window.next_expiry_s() for window in windows if window.free <= 0)
         asking = self._exchanges[State.ASKING].window.free > 0
         return min(self._next_arrival_s() if asking else float("inf"), *full, float("inf"))
 
     def _next_arrival_s(self) -> float:
         begun, spec = self.counts.begun, self._spec
-        if self._stopped or self._starved or begun >= spec.offered:
-            return float("inf")  # where connections or environments are lacking, the next tick looks again
+        if self._stopped or self._lacks_connections or begun >= spec.offered:
+            return float("inf")  # if connections or environments are lacking, the next tick tries again
         if spec.at_a_time is not None and begun - self.counts.settled >= spec.at_a_time:
             return float("inf")
         return arrives_s(spec.arrivals, begun)
@@ -250,46 +243,46 @@ class Client:
     # Time
 
     def tick(self, now_s: float) -> None:
-        """Queue the repetitions whose time has come; give up where it has run out."""
+        """Queue the repetitions that are due, and give up connections whose deadline has passed."""
         for due in self.connections.due(now_s):
             if len(due.again):
                 self._exchanges[due.state].again.add(due.again)
             if len(due.given_up):
-                self._over(due.state, due.given_up, now_s)
+                self._expired(due.state, due.given_up, now_s)
 
-    def _over(self, state: State, indices: Indices, now_s: float) -> None:
+    def _expired(self, state: State, indices: Indices, now_s: float) -> None:
         match state:
             case State.ASKING | State.SYN_SENT:
-                self._medium.forget(indices)
-                self._places.give(indices, now_s)
+                self._transport.forget(indices)
+                self._free.release(indices, now_s)
                 self._settle(indices, served=False)
             case State.REQUESTING:
                 self._settle(indices, served=False)
                 self._close(indices)
             case State.CLOSING:
-                self._medium.drop(indices)
-                self._places.give(indices, now_s)
+                self._transport.drop(indices)
+                self._free.release(indices, now_s)
             case State.ESTABLISHED if self._spec.reuse:
-                self._rest(indices, now_s)
+                self._make_idle(indices, now_s)
             case _:
                 self._close(indices)
 
-    # Hearing
+    # Callbacks
 
     def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
-        """Call those servers."""
+        """Next comes the SYN."""
         self._exchanges[State.ASKING].window.answered(indices)
         self._to_call.add(self.connections.answer(indices, addresses, now_s))
 
     def unanswerable(self, indices: Indices, now_s: float) -> None:
-        """These invocations have failed."""
+        """The invocations have failed."""
         self._exchanges[State.ASKING].window.answered(indices)
         failed = self.connections.fail(indices)
-        self._places.give(failed, now_s)
+        self._free.release(failed, now_s)
         self._settle(failed, served=False)
 
     def connected(self, indices: Indices, now_s: float) -> None:
-        """Make the requests, or have it done."""
+        """Next come the requests, if there are any."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
         if self._spec.destination is not None:
             self._settle(self.connections.half_open(indices, now_s), served=True)
@@ -301,7 +294,7 @@ class Client:
             self._to_request.add(fresh)
 
     def responded(self, indices: Indices, now_s: float) -> None:
-        """The next request, or the end of the invocation."""
+        """Next comes another request, or the invocation is served."""
         self._exchanges[State.REQUESTING].window.answered(indices)
         fresh = self.connections.respond(indices, now_s)
         if self._spec.reuse:
@@ -312,25 +305,25 @@ class Client:
         self._done(fresh[~more], now_s)
 
     def _done(self, indices: Indices, now_s: float) -> None:
-        """Invocations are served; their connections are held, or busy for the duration."""
+        """The invocations are served; their connections are held, or busy for the duration."""
         self._settle(indices, served=True)
         if self._spec.reuse and not self._spec.duration_s:
-            self._rest(indices, now_s)
+            self._make_idle(indices, now_s)
         else:
             self.connections.stay(State.ESTABLISHED, indices, now_s)
 
-    def _rest(self, indices: Indices, now_s: float) -> None:
-        """The environment is free again: for another invocation, unless the connection has had all its requests."""
+    def _make_idle(self, indices: Indices, now_s: float) -> None:
+        """The environment is free for another invocation, unless the connection has made all its requests."""
         spent = self.connections.requests_left[indices] == 0
         self._close(indices[spent])
         idle = indices[~spent]
         self.connections.stay(State.IDLE, idle, now_s)
         self._idle.extend(idle.tolist())
-        if len(self._idle) > 2 * len(self.connections):  # mostly connections that have ended since
+        if len(self._idle) > 2 * len(self.connections):  # mostly connections that are not idle any more
             self._idle = self.connections.in_state(State.IDLE).tolist()
 
     def reset(self, indices: Indices, now_s: float) -> None:
-        """Refused, reset, or closed without courtesy."""
+        """The connections were refused, or have ended."""
         if not len(indices):
             return
         for exchange in self._exchanges.values():
@@ -338,34 +331,34 @@ class Client:
         refused, ended = self.connections.reset(indices)
         over = np.concatenate((refused, ended))
         self._settle(over, served=False)
-        self._medium.forget(over)
-        self._places.give(over, now_s)
+        self._transport.forget(over)
+        self._free.release(over, now_s)
 
     def closed(self, indices: Indices, now_s: float) -> None:
-        """The connection has ended; its port rests."""
+        """The connections have ended."""
         self._exchanges[State.CLOSING].window.answered(indices)
-        self._places.give(self.connections.closed(indices), now_s)
+        self._free.release(self.connections.closed(indices), now_s)
 
     # The end
 
     def begin_closing(self) -> None:
-        """From now on nothing begins, and `transmit` closes what is established."""
+        """Begin nothing any more; from now on `transmit` closes what is established."""
         self._stopped = True
         self._drop(self.connections.in_state(State.HALF_OPEN))
         self._to_close.batches.clear()
         self._close(self.connections.in_state(*OPEN))
 
     def _close(self, indices: Indices) -> None:
-        """Their time is over: neither a hold that ends nor an invocation has them once more."""
+        """Queue FINs; the end of a hold or another invocation does not apply any more."""
         self.connections.engage(indices)
         self._to_close.add(indices)
 
     def is_closing(self) -> bool:
-        """Whether anything is still to be closed."""
+        """Whether connections are still to be closed."""
         return bool(self._to_close) or bool((self.connections.state == State.CLOSING).any())
 
     def abort(self) -> int:
-        """End all that is open or half-open, without courtesy; how many."""
+        """Drop all connections that are open or half-open; how many there were."""
         self._stopped = True
         indices = self.connections.in_state(State.SYN_SENT, State.HALF_OPEN, *OPEN, State.CLOSING)
         self._drop(indices)
@@ -373,11 +366,11 @@ class Client:
 
     def _drop(self, indices: Indices) -> None:
         for start in range(0, len(indices), BATCH):
-            self._medium.drop(indices[start : start + BATCH])
+            self._transport.drop(indices[start : start + BATCH])
 
 
 def _schedules(spec: BurstSpec, *, repeats: bool) -> Mapping[State, Sequence[float]]:
-    """When each request is repeated, and when it is given up; how long what waits for nothing lasts."""
+    """When each request is repeated and given up; how long a state lasts in which nothing is waited for."""
     deadline_s = spec.connect_timeout_s
     schedules: dict[State, Sequence[float]] = {
         State.ASKING: (*dns_retries(deadline_s), deadline_s),

@@ -1,7 +1,7 @@
-"""How fast requests may go out: windows on what is unanswered.
+"""Pacing of requests: a window limits how many are unanswered at a time.
 
-A lost SYN would blur the exact threshold that a burst is to show, so nothing may overflow on the way: neither
-a backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
+A SYN that is lost on the way would blur the exact threshold that a burst shows, so no queue may overflow: neither the
+backlog of 1,000 packets (net.core.netdev_max_backlog) nor a ring at the other end.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["Pace", "Window"]
 
 
 class Pace(NamedTuple):
-    """How many requests may be on their way, and when one that is not answered is taken for dropped."""
+    """How many requests may be unanswered at a time, and after how long one is taken for dropped."""
 
     at_once: int
     patience_s: float
 
 
 class Window:
-    """At most `size` requests on their way; those unanswered after `patience_s` are taken for dropped."""
+    """Unanswered requests, at most `pace.at_once`."""
 
     def __init__(self, connections: int, pace: Pace) -> None:
         self._size, self._patience_s = pace
@@ -36,31 +36,31 @@ class Window:
 
     @property
     def free(self) -> int:
-        """How many more requests may go out."""
+        """How many more requests may be sent."""
         return self._size - self._outstanding
 
     def sent(self, indices: Indices, now_s: float) -> None:
-        """Requests go out."""
+        """Requests are sent."""
         self._outstanding += len(indices) - int(np.count_nonzero(self._on_the_way[indices]))
         self._on_the_way[indices] = True
         self._sent.append((now_s + self._patience_s, indices))
 
     def answered(self, indices: Indices) -> None:
-        """Answers came, or are no longer waited for; each request counts once."""
+        """Answers came, or are not waited for any more; each request counts once."""
         if not self._outstanding:
             return
         counted = indices[self._on_the_way[indices]]
         if len(counted):
             places = np.arange(len(counted), dtype=np.uint32)
-            self._scratch[counted] = places  # of repetitions, one place stays
+            self._scratch[counted] = places  # an index that is there twice keeps one place
             self._outstanding -= int(np.count_nonzero(self._scratch[counted] == places))
             self._on_the_way[counted] = False
 
     def expire(self, now_s: float) -> None:
-        """Write off what has waited too long."""
+        """Take requests for dropped that were sent too long ago."""
         while self._sent and self._sent[0][0] <= now_s:
             self.answered(self._sent.popleft()[1])
 
     def next_expiry_s(self) -> float:
-        """When `expire` has something to do."""
+        """When `expire` has something to do again."""
         return self._sent[0][0] if self._sent else float("inf")

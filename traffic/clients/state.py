@@ -1,4 +1,4 @@
-"""What an engine remembers of each connection: arrays and transitions, no packets, sockets, clock or kernel.
+"""The state of each connection: arrays and transitions, without packets, sockets, clock or kernel.
 
     FREE → ASKING → ANSWERED → SYN_SENT → ESTABLISHED ⇄ REQUESTING → CLOSING → CLOSED
              ↓                  ↓  ↓  ↓       ⇅  IDLE       ↓            ↓
@@ -30,7 +30,7 @@ __all__ = ["GIVEN_UP", "IS_OPEN", "OPEN", "WAITING", "Connections", "Due", "Indi
 
 
 class State(IntEnum):
-    """Where a connection is in its life."""
+    """States of a connection."""
 
     FREE = 0
     ASKING = 1
@@ -64,10 +64,10 @@ GIVEN_UP: Final = {
     State.SYN_SENT: State.TIMED_OUT,
     State.REQUESTING: State.ESTABLISHED,  # the caller closes it
     State.CLOSING: State.ABANDONED,
-    State.ESTABLISHED: State.ESTABLISHED,  # the caller knows what follows
+    State.ESTABLISHED: State.ESTABLISHED,  # the caller decides what follows
     State.IDLE: State.IDLE,
 }
-"""Where waiting in vain leads."""
+"""The state after a deadline has passed."""
 
 IS_OPEN: Final = among(*OPEN)
 _HAS_BEGUN: Final = among(*OPEN, State.CLOSING)
@@ -87,13 +87,13 @@ Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Connections whose time in one state has reached a time of its schedule."""
+    """Connections whose time in a state has reached a time of the state's schedule."""
 
     state: State
     again: Indices
     """Those whose request is to be repeated."""
     given_up: Indices
-    """Those whose time is over; they have just changed to the state of `GIVEN_UP`."""
+    """Those whose deadline has passed; they are in the state of `GIVEN_UP` now."""
 
 
 class Connections:
@@ -103,7 +103,7 @@ class Connections:
     """
 
     def __init__(self, count: int, schedules_s: Mapping[State, Sequence[float]], requests: int | None = 0) -> None:
-        """A waiting state's schedule ends with the time when to give up; a state without one lasts."""
+        """The last time of a waiting state's schedule is its deadline; a state without a schedule lasts."""
         self.counts = Counts()
         self.state = np.zeros(count, np.uint8)
         self.tries = np.zeros(count, np.uint8)
@@ -111,7 +111,7 @@ class Connections:
         self.attempt = np.zeros(count, np.uint32)
         """Which attempt of the burst it is, in the order of first SYNs."""
         self.since_s = np.zeros(count)
-        """When it came into its state."""
+        """When it entered its state."""
         self.requests_left = np.zeros(count, np.uint16)
         self.left_before = np.zeros(count, np.uint32)
         """How many had ended, or begun to, when it was attempted."""
@@ -126,25 +126,20 @@ class Connections:
     def __len__(self) -> int:
         return len(self.state)
 
-    @property
-    def drop_threshold(self) -> int | None:
-        """Connections held when the first that was never answered was attempted, in the order of first SYNs."""
-        return self.threshold.value
-
     def in_state(self, *states: State) -> Indices:
         """Which connections are in one of these states."""
         return np.flatnonzero(among(*states)[self.state])
 
-    # Asking
+    # DNS
 
     def ask(self, indices: Indices, now_s: float) -> None:
-        """The first queries go out."""
+        """The first queries are sent."""
         self.counts.asked += len(indices)
         self.counts.questions += len(indices)
         self._begin(State.ASKING, indices, now_s)
 
     def answer(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> Indices:
-        """Answers came: remember the addresses; those that waited for them."""
+        """Answers came; returns the connections that waited for them, which now have an address."""
         asking = self.state[indices] == State.ASKING
         self.destination[indices[asking]] = addresses[asking]
         fresh = self._distinct(indices[asking])
@@ -155,12 +150,12 @@ class Connections:
         return fresh
 
     def know(self, indices: Indices, address: int) -> None:
-        """Nobody needs to ask."""
+        """The address is known without a query."""
         self.destination[indices] = address
         self._settle(indices, State.ANSWERED)
 
     def fail(self, indices: Indices) -> Indices:
-        """The resolver said no; those that waited for it."""
+        """The resolver answered without an address; returns the connections that waited for it."""
         fresh = self._distinct(indices[self.state[indices] == State.ASKING])
         self._settle(fresh, State.DNS_FAILED)
         self.counts.dns_failed += len(fresh)
@@ -168,10 +163,10 @@ class Connections:
         self.counts.answered_late += int((self.tries[fresh] > 1).sum())
         return fresh
 
-    # Calling
+    # Connecting
 
     def call(self, indices: Indices, now_s: float) -> None:
-        """The first SYNs go out."""
+        """The first SYNs are sent."""
         counts = self.counts
         self.number(indices, counts.attempted, counts.leaving, counts.open)
         self.requests_left[indices] = self._requests
@@ -182,18 +177,18 @@ class Connections:
         self._begin(State.SYN_SENT, indices, now_s)
 
     def number(self, indices: Indices, attempted: int, leaving: int, established: int) -> None:
-        """What came before these first SYNs; where a process has but a share of a burst, in all of them."""
+        """The counts before these first SYNs: of all processes, where each has a share of the burst."""
         self.attempt[indices] = attempted + np.arange(len(indices))
         self.left_before[indices] = leaving
         self.open_before[indices] = established
 
     def sent_again(self, indices: Indices, times: NDArray[np.int64]) -> None:
-        """Whose kernel repeated the SYN tells how often."""
+        """The kernel has repeated the SYNs so many times."""
         self.tries[indices] = 1 + times
         self.counts.syns += int(times.sum())
 
     def establish(self, indices: Indices, now_s: float) -> Indices:
-        """SYN-ACKs came; those that waited for one."""
+        """SYN-ACKs came; returns the connections that waited for one."""
         fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
         if len(fresh):
             counts = self.counts
@@ -206,22 +201,22 @@ class Connections:
         return fresh
 
     def half_open(self, indices: Indices, now_s: float) -> Indices:
-        """SYN-ACKs came that nobody is going to acknowledge; those that waited for one."""
+        """SYN-ACKs came that are not to be acknowledged; returns the connections that waited for one."""
         fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
         self.counts.half_open += len(fresh)
         self.counts.last_settled_s = now_s
         self._settle(fresh, State.HALF_OPEN)
         return fresh
 
-    # Requesting and staying
+    # Established
 
     def request(self, indices: Indices, now_s: float) -> None:
-        """Requests go out."""
+        """Requests are sent."""
         self.counts.requests += len(indices)
         self._begin(State.REQUESTING, indices, now_s)
 
     def respond(self, indices: Indices, now_s: float) -> Indices:
-        """Responses came; those that waited for one."""
+        """Responses came; returns the connections that waited for one."""
         fresh = self._distinct(indices[self.state[indices] == State.REQUESTING])
         self.counts.responses += len(fresh)
         self.counts.request.add(now_s - self.since_s[fresh])
@@ -230,11 +225,11 @@ class Connections:
         return fresh
 
     def engage(self, indices: Indices) -> None:
-        """Be established and in use: nothing ends that."""
+        """They are established and in use, which no schedule ends."""
         self._settle(indices, State.ESTABLISHED)
 
     def stay(self, state: State, indices: Indices, now_s: float) -> None:
-        """Be in a state that waits for nothing, for as long as its schedule says."""
+        """They are in a state that waits for nothing, for as long as its schedule says."""
         self.state[indices] = state
         self.since_s[indices] = now_s
         self._due_s[indices] = now_s + self._schedules_s[state][0] if state in self._schedules_s else _NEVER
@@ -242,7 +237,7 @@ class Connections:
     # Ending
 
     def reset(self, indices: Indices) -> tuple[Indices, Indices]:
-        """RSTs came: those that were refused, and those that were reset or were closing."""
+        """RSTs came; returns the connections that were refused, and those that were open or closing."""
         indices = self._distinct(indices)
         before = self.state[indices]
         after = _AFTER_RST[before]
@@ -260,12 +255,12 @@ class Connections:
         return refused, ended
 
     def close(self, indices: Indices, now_s: float) -> None:
-        """The first FINs go out."""
+        """The first FINs are sent."""
         self.counts.leaving += len(indices)
         self._begin(State.CLOSING, indices, now_s)
 
     def closed(self, indices: Indices) -> Indices:
-        """FINs were answered; those that waited for it."""
+        """FINs were answered; returns the connections that waited for that."""
         fresh = self._distinct(indices[self.state[indices] == State.CLOSING])
         self.counts.closed += len(fresh)
         self.counts.ended += len(fresh)
@@ -275,7 +270,7 @@ class Connections:
     # Time
 
     def repeated(self, state: State, indices: Indices) -> None:
-        """Requests went out again."""
+        """Requests were sent again."""
         self.tries[indices] += 1
         if state is State.SYN_SENT:
             self.counts.syns += len(indices)
@@ -284,7 +279,7 @@ class Connections:
         self._due_s[indices] = self.since_s[indices] + self._schedules_s[state][self.tries[indices] - 1]
 
     def due(self, now_s: float) -> list[Due]:
-        """Whose time has come by now; each is named once, until its request is repeated."""
+        """Connections with something due by now; each is returned once, until its request is repeated."""
         indices = np.flatnonzero(self._due_s <= now_s)
         self._due_s[indices] = _NEVER
         states = self.state[indices]
@@ -317,7 +312,7 @@ class Connections:
         self._due_s[indices] = _NEVER
 
     def _distinct(self, indices: Indices) -> Indices:
-        """The same indices without repetitions, in their order: one frame can come twice in a batch."""
+        """The same indices without repetitions, in their order: a frame can come twice in a batch."""
         places = np.arange(len(indices), dtype=np.uint32)
         self._scratch[indices] = places
         kept: Indices = indices[self._scratch[indices] == places]

@@ -1,4 +1,4 @@
-"""Where a burst began to lose connections: how many were held when the first that was never answered was attempted."""
+"""The drop threshold: how many connections were held when the first one that was never answered was attempted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Lost(NamedTuple):
 
 
 class Threshold:
-    """Hears of attempts, by their places in the order of first SYNs, that were refused or never answered."""
+    """Collects attempts that were refused or never answered; an attempt is its place in the order of first SYNs."""
 
     def __init__(self) -> None:
         self._first: _Lost | None = None
@@ -26,34 +26,36 @@ class Threshold:
 
     @property
     def value(self) -> int | None:
-        """Connections held at that moment, those on their way if they arrived; None if every attempt was answered.
+        """The threshold; None if every attempt was answered.
 
-        Once connections have begun to leave, who arrived may have done so much later: then those that were open count.
+        Connections attempted before the first lost one count as held, those under way included, for their SYNs are in
+        the network already. Once connections have begun to close that would count some that are gone: then those that
+        were established count.
         """
         if self._first is None:
             return None
         if self._first.left_before:
             return self._first.open_before
-        return self._first.attempt - sum(int((each < self._first.attempt).sum()) for each in self._refused)
+        return self._first.attempt - sum(int((refused < self._first.attempt).sum()) for refused in self._refused)
 
     def refused(self, attempts: NDArray[np.uint32]) -> None:
-        """These hold nothing."""
+        """These were refused, so they hold nothing."""
         if self._first is None and len(attempts):
             self._refused.append(attempts)
 
     def lost(
         self, attempts: NDArray[np.uint32], left_before: NDArray[np.uint32], open_before: NDArray[np.uint32]
     ) -> None:
-        """These were never answered; how many had left, or begun to, and were open when each was attempted.
+        """These were never answered; when each was attempted so many had left or were leaving, and so many were open.
 
-        Whoever came before the first of them has an outcome by now, for all are equally patient.
+        All have the same deadline, so every attempt before the first of these has an outcome by now.
         """
         if self._first is None and len(attempts):
             first = attempts.argmin()
             self._first = _Lost(int(attempts[first]), int(left_before[first]), int(open_before[first]))
-            self._refused = [each[each < attempts[first]] for each in self._refused]
+            self._refused = [refused[refused < attempts[first]] for refused in self._refused]
 
     def merge(self, other: Threshold) -> None:
-        """Another share of the same burst, when all its attempts have their outcome."""
+        """Add another process's share of the same burst, when all its attempts have their outcome."""
         self._refused += other._refused
-        self._first = min((each for each in (self._first, other._first) if each), default=None)
+        self._first = min((lost for lost in (self._first, other._first) if lost), default=None)

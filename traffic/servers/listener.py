@@ -1,4 +1,4 @@
-"""The remote server over TCP, for real clients: a small page, and room for everyone who connects and says nothing.
+"""The remote server over TCP, for real clients: a small page, and any number of idle connections.
 
 An idle connection is a descriptor in an epoll and nothing else: no object, no buffer, no coroutine. A burst's
 tens of thousands are accepted in batches.
@@ -12,7 +12,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from traffic.servers.web import page, take_turn
+from traffic.servers.web import answer, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,25 +29,25 @@ _RESERVED = 64
 
 
 class Listener:
-    """Accepts on `port` as long as there are descriptors: `work` when `fileno` is readable.
+    """Accepts on `port` as long as there are descriptors: call `work` when `fileno` is readable.
 
-    When there are none, `overflow` is called to see that another process accepts on the same port.
+    When there are none, it calls `full`, so that another process accepts on the same port.
     """
 
-    def __init__(self, port: socket.socket, spec: ServerSpec, overflow: Callable[[], None]) -> None:
-        self._port, self._spec, self._overflow = port, spec, overflow
-        self._room = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED, 1)
+    def __init__(self, port: socket.socket, spec: ServerSpec, full: Callable[[], None]) -> None:
+        self._port, self._spec, self._full = port, spec, full
+        self._free = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED, 1)
         self._partial: dict[int, bytes] = {}
         """Descriptor → a request that is not complete yet."""
         self._epoll = select.epoll()
-        self._open()
+        self._epoll.register(self._port, select.EPOLLIN)
 
     def fileno(self) -> int:
-        """A descriptor that is readable while there is work."""
+        """Readable while there is something to do."""
         return self._epoll.fileno()
 
     def work(self) -> None:
-        """Serve some of those who wait; the rest keep the descriptor readable."""
+        """Serve some of the clients that wait; the others keep the descriptor readable."""
         port = self._port.fileno()
         for descriptor, _ in self._epoll.poll(0, _EVENTS):
             if descriptor == port:
@@ -55,53 +55,50 @@ class Listener:
             else:
                 self._read(descriptor)
 
-    def _open(self) -> None:
-        self._epoll.register(self._port, select.EPOLLIN)
-
     def _accept(self) -> None:
         # socket.accept() does the same, and makes an object that costs as much as all the rest.
         accept = self._port._accept  # type: ignore[attr-defined]  # noqa: SLF001
         register = self._epoll.register
-        for _ in range(min(_ACCEPTS, self._room)):
+        for _ in range(min(_ACCEPTS, self._free)):
             try:
                 descriptor, _address = accept()
-            except OSError:  # nobody waits, or who waited has gone
+            except OSError:  # no client waits, or the one that waited has gone
                 return
             register(descriptor, select.EPOLLIN)
-            self._room -= 1
-        if not self._room:
+            self._free -= 1
+        if not self._free:
             self._epoll.unregister(self._port)
-            self._overflow()
+            self._full()
 
     def _read(self, descriptor: int) -> None:
         try:
-            data = os.read(descriptor, _READ_BYTES)  # does not block: epoll knows of something, and nobody else reads
+            data = os.read(descriptor, _READ_BYTES)  # does not block: epoll has reported it, and no other process reads
         except OSError:  # a RST
             data = b""
         if not data or not self._answer(descriptor, data):
             self._close(descriptor)
 
     def _answer(self, descriptor: int, data: bytes) -> bool:
-        """Whether the conversation goes on."""
+        """Whether the connection stays open."""
         client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)
         try:
             host, port = client.getpeername()
             body = page(self._spec.name, self._spec.hostname, f"{host}:{port}")
-            turn = take_turn(self._partial.pop(descriptor, b"") + data, body)
-            sent = client.send(turn.answer, socket.MSG_DONTWAIT) if turn.answer else 0
-        except OSError:  # it has gone, or asks and asks and reads no answer
+            answered = answer(self._partial.pop(descriptor, b"") + data, body)
+            sent = client.send(answered.response, socket.MSG_DONTWAIT) if answered.response else 0
+        except OSError:  # it has gone, or sends requests and reads no response
             return False
         finally:
             client.detach()
-        if turn.rest:
-            self._partial[descriptor] = turn.rest
-        return sent == len(turn.answer) and not turn.over
+        if answered.rest:
+            self._partial[descriptor] = answered.rest
+        return sent == len(answered.response) and not answered.is_last
 
     def _close(self, descriptor: int) -> None:
         # First out of the epoll: close() alone does not do it while a process that is being started holds a copy.
         self._epoll.unregister(descriptor)
         os.close(descriptor)
         self._partial.pop(descriptor, None)
-        self._room += 1
-        if self._room == 1:
-            self._open()
+        self._free += 1
+        if self._free == 1:
+            self._epoll.register(self._port, select.EPOLLIN)

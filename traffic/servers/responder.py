@@ -1,4 +1,4 @@
-"""The remote end for engine frames: a peer without memory, every reply derived from the frame it answers.
+"""The server for the engines' frames: it keeps no state, each reply follows from the frame that it answers.
 
 SYN            → SYN-ACK
 data           → ACK with a complete HTTP response
@@ -7,8 +7,7 @@ FIN            → FIN-ACK
 UDP            → the same datagram back
 ACK, RST       → nothing
 
-One segment is one request, whatever it says. All clients get the same response, for a peer without memory can
-only repeat.
+One segment is one request, whatever its data. All clients get the same response.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ class Replies:
 
 
 def response(name: str) -> bytes:
-    """What a client that sends data gets back: the name of the server that it reached, in a slot of a ring."""
+    """The response to data: the name of the server, short enough for a slot of a ring."""
     body = f"server: {name}\n".encode()
     return head(HTTPStatus.OK, len(body), last=False) + body
 
 
 def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int, reply: bytes) -> Iterator[Replies]:
-    """Replies to the frames that are for `address` and `port`; data gets `reply`, which `response` built once.
+    """Replies to the frames that are for `address` and `port`; the reply to data is `reply`, which `response` built.
 
-    Their order is each connection's order: a response goes before the FIN that follows it.
+    They are in each connection's order: a response goes before the FIN that follows it.
     """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return
@@ -100,14 +99,14 @@ def _fin_ack(fins: Batch, after: int = 0) -> Batch:
 
 
 def _end(segments: Batch) -> Numbers:
-    """The sequence number after each segment: its data, and its FIN, which counts as one (RFC 9293 section 3.4)."""
+    """The sequence number after each segment; a FIN counts as one byte (RFC 9293 section 3.4)."""
     payload = f.tcp_payload_lengths(segments).astype(np.uint32)
     fin = (segments[:, f.FLAGS] & f.FIN).astype(np.uint32)
     return u32(segments, f.SEQUENCE).astype(np.uint32) + payload + fin
 
 
 def _segments(received: Batch, flags: int, tail: bytes, header: int) -> Batch:
-    """Segments back to where `received` came from: numbers and checksums are still to be set."""
+    """Segments back to the source of `received`; numbers and checksums are still to be set."""
     width = f.TCP_OPTIONS + len(tail)
     reply = np.empty((len(received), width), np.uint8)
     reply[:, : f.TCP_OPTIONS] = turn_round(received[:, : f.TCP_OPTIONS])

@@ -1,4 +1,4 @@
-"""The long-running processes, resolver and server: each one asyncio loop over a ring and real sockets."""
+"""The long-running processes, resolver and server: one asyncio loop each, over a ring and real sockets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import logging
 import resource
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from traffic.dns import Answers, TcpService, UdpService, Zone
+from traffic import dns
+from traffic.dns import Answers, Zone
 from traffic.events import emit
 from traffic.ring import Ring
-from traffic.servers import overflow, responder
-from traffic.servers.echo import UdpEcho
+from traffic.servers import listeners, responder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from traffic.spec import ResolverSpec, ServerSpec
 
     Responder = Callable[[Batch, NDArray[np.uint32]], Iterable[Replies]]
-    Datagrams = Callable[[], asyncio.DatagramProtocol]
-    Streams = Callable[[], Awaitable[Callable[[], object]]]
+    UdpService = Callable[[], asyncio.DatagramProtocol]
+    TcpService = Callable[[], Awaitable[Callable[[], object]]]
     """Begins to listen, and returns what ends it."""
 
 __all__ = ["run_resolver", "run_server"]
@@ -43,48 +43,59 @@ _BATCHES = 8
 """How much of the ring is answered at a time: some milliseconds' work, then real sockets have their turn."""
 
 
+class UdpEcho(asyncio.DatagramProtocol):
+    """The server over UDP, for real clients: sends each datagram back."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the socket to answer on."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Send it back."""
+        self._transport.sendto(data, addr)
+
+
 def run_resolver(spec: ResolverSpec) -> None:
     """Serve DNS until SIGTERM."""
     zone = Zone(spec.records, spec.ttl_s)
     answers = Answers(zone, spec.records, int(spec.address), spec.port)
-    streams = partial(_serve_names, spec, zone)
-    asyncio.run(_serve(spec, answers.respond, partial(UdpService, zone), streams))
+    asyncio.run(_serve(spec, answers.respond, partial(dns.UdpService, zone), partial(_serve_names, spec, zone)))
 
 
 def run_server(spec: ServerSpec) -> None:
     """Answer as a remote server until SIGTERM."""
     reply = responder.response(spec.name)
     respond = partial(responder.respond, address=int(spec.address), port=spec.port, reply=reply)
-    _raise_descriptor_limit()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(_serve(spec, respond, UdpEcho, partial(_serve_pages, spec)))
 
 
 async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
-    protocol = partial(TcpService, zone)
-    server = await asyncio.get_running_loop().create_server(protocol, str(spec.address), spec.port, backlog=_BACKLOG)
+    server = await asyncio.start_server(partial(dns.serve_tcp, zone), str(spec.address), spec.port, backlog=_BACKLOG)
     return server.close
 
 
 async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
-    listener, loop = overflow.listen(spec), asyncio.get_running_loop()
+    listener, loop = listeners.listen(spec), asyncio.get_running_loop()
     loop.add_reader(listener.fileno(), listener.work)
     return lambda: loop.remove_reader(listener.fileno())
 
 
-async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, datagrams: Datagrams, streams: Streams) -> None:
+async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, udp: UdpService, tcp: TcpService) -> None:
     loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, over.set)
-    transport, _ = await loop.create_datagram_endpoint(datagrams, local_addr=(str(spec.address), spec.port))
+    terminated = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, terminated.set)
+    transport, _ = await loop.create_datagram_endpoint(udp, local_addr=(str(spec.address), spec.port))
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING_BYTES)
-    end_streams = await streams()
+    end_tcp = await tcp()
     with Ring(spec.interface) as ring:
         loop.add_reader(ring.fileno(), _drain, ring, respond)
         emit("ready")
-        await over.wait()
+        await terminated.wait()
         loop.remove_reader(ring.fileno())
         count = ring.count()
-    end_streams()
+    end_tcp()
     transport.close()
     if count.dropped:
         _log.warning("the ring on %s had no room for %d frames", spec.interface, count.dropped)
@@ -98,8 +109,3 @@ def _drain(ring: Ring, respond: Responder) -> None:
             return
         for replies in respond(batch, lengths):
             ring.send(replies.frames, replies.lengths)
-
-
-def _raise_descriptor_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,4 +2,4 @@
 
 from lab.nodes.kind import NodeKind, Shape
 
-KIND = NodeKind(name="egress", words="egress", plural="egresses", shape=Shape("enis"))
+KIND = NodeKind(name="egress", words="egress", plural="egresses", shape=Shape("enis", mermaid=("{{", "}}")))

@@ -16,7 +16,6 @@ from lab.plan.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
     EniPath,
-    File,
     FleetPlan,
     Neighbour,
     NodePlan,
@@ -44,14 +43,13 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for fleet in layout.fleets:
         yield from _fleet(layout, fleet)
         yield from _routes(layout, fleet)
-        yield from _name_service(layout, fleet)
         yield _fleet_plan(layout, fleet)
 
 
 def _fleet(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
     port = fleet.service.near
     segment = addressing.segment(layout.topology.service_vpc.cidr)
-    yield from parts.namespace(fleet.namespace)
+    yield from parts.namespace(fleet.namespace, name_server=layout.resolver.address)
     yield parts.veth(fleet.service)
     yield parts.own_address(port, fleet.address, segment.prefixlen)
     if layout.resolver.subnet is None:
@@ -77,13 +75,6 @@ def _routes(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
         yield Rule(port.namespace, _BY_PAIR + pair.index, pair.table, source=pair.network)
     first = layout.gateway(fleet.pairs[0].gateway)
     yield Route(port.namespace, parts.ANYWHERE, port.interface, first.service_address)
-
-
-def _name_service(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
-    # `ip netns exec` mounts these over /etc in the command's own mount namespace (ip-netns(8)).
-    etc = f"/etc/netns/{fleet.namespace}"
-    yield File(f"{etc}/resolv.conf", f"nameserver {layout.resolver.address}\n")
-    yield File(f"{etc}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
 
 def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitFigure, LimitState, LimitWords, connections, listed
+from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitState, LimitWords, connections, listed
 
 __all__ = ["LIMIT"]
 
@@ -26,11 +26,6 @@ LIMIT = LimitWords(
     mechanism="Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer.",
     remedies=_remedies,
     in_use="Hyperplane ENIs",
-    figure=LimitFigure(
-        "eni",
-        "The graph that AWS does not show you",
-        "Connections on each Hyperplane ENI, and its limit. No CloudWatch metric has them.",
-    ),
     each="an ENI",
     unmetered="No CloudWatch metric shows this limit; {others}.",
     blind_spot="The ENI's limit is in no metric: {healthy}, and {nodes} refused {connections}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.nodes.diagnosis import REUSE, LimitFigure, LimitState, LimitWords, listed
+from lab.nodes.diagnosis import REUSE, LimitState, LimitWords, listed
 
 __all__ = ["LIMIT"]
 
@@ -19,10 +19,5 @@ LIMIT = LimitWords(
     mechanism="The endpoint's load balancer has no port left towards its target, and drops SYNs without an answer.",
     remedies=_remedies,
     in_use="Interface endpoints",
-    figure=LimitFigure(
-        "endpoint",
-        "Through the interface endpoint",
-        "Connections of its load balancer to each target, and their limit.",
-    ),
     unmetered="The service's owner sees it in PortAllocationErrorCount; the VPC's owner has no metric of it.",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitFigure, LimitState, LimitWords, connections
+from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitState, LimitWords, connections
 from lab.schema.limits import NAT_EIPS
 
 __all__ = ["LIMIT"]
@@ -46,11 +46,6 @@ LIMIT = LimitWords(
     mechanism="Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
     remedies=_remedies,
     in_use="NAT gateway addresses",
-    figure=LimitFigure(
-        "eip",
-        "Connections of each Elastic IP",
-        "To each destination, and the limit. CloudWatch has only the sum of them all.",
-    ),
     each="an Elastic IP",
     metrics=(
         "ErrorPortAllocation",

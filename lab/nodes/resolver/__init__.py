@@ -2,4 +2,6 @@
 
 from lab.nodes.kind import NodeKind, Shape
 
-KIND = NodeKind(name="resolver", words="resolver", plural="resolvers", shape=Shape(dot="ellipse", mermaid=("([", "])")))
+KIND = NodeKind(
+    name="resolver", words="resolver", plural="resolvers", shape=Shape("aside", dot="ellipse", mermaid=("([", "])"))
+)

@@ -28,7 +28,7 @@ _FORGET_S = 2
 def plan(layout: Layout) -> Iterator[parts.Part]:
     """One resolver, its way back to those who ask, its quota, its process."""
     resolver = layout.resolver
-    yield from parts.namespace(resolver.namespace)
+    yield from parts.namespace(resolver.namespace, name_server=resolver.address)
     yield parts.veth(resolver.link)
     yield from _in_service_vpc(layout) if resolver.subnet is None else _in_subnet(resolver, resolver.subnet)
     yield parts.ring_owns_marked(resolver.namespace)

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import numpy as np
 import pytest
 
-from lab.burst.first_refusal import first_to_refuse
+from lab.burst.ports import first_to_refuse
 from tests.support.bursts import ENI_A, ENI_B, eips, reading
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath

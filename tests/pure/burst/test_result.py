@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
-from lab.burst.result import assemble
 from lab.capacity.predict import predict
+from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -34,11 +35,9 @@ def test_document() -> None:
     result = assemble(
         "two-subnets",
         Load(connections=140_000),
-        CLIENTS,
-        readings=AGREEING,
-        held_before=(),
-        prediction=predict(shipped("two_subnets"), 140_000),
-        first_to_refuse=AGREEING[0],
+        Resolver(),
+        predict(shipped("two_subnets"), 140_000),
+        Observation(clients=CLIENTS, readings=AGREEING, first_to_refuse=AGREEING[0]),
     )
     document = json.loads(json.dumps(result.to_json()))
     assert document["schema"] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 import pytest
 
@@ -13,6 +13,7 @@ from lab.capacity.predict import InUse, Prediction, predict
 from lab.errors import UsageError
 from lab.schema.names import node_name_of_nat_gateway
 from lab.topology import Topology, enis_of, scaled
+from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
@@ -110,7 +111,7 @@ def test_both_limits_in_one_burst() -> None:
 # ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     topologies(limits=st.integers(1, 12)),
     st.integers(1, 120),
@@ -130,7 +131,7 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(topologies(limits=st.integers(1, 40)), st.integers(1, 200))
 def test_monotonic(made: Topology, connections: int) -> None:
     """One connection more never establishes fewer, and never moves the threshold or the bottleneck."""
@@ -144,7 +145,7 @@ def test_monotonic(made: Topology, connections: int) -> None:
         assert some.bottleneck in (None, more.bottleneck)  # a limit may come after connections that lead nowhere
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(topologies(limits=st.integers(1, 40)), st.integers(1, 200))
 def test_threshold_is_the_largest_burst_without_a_drop(made: Topology, connections: int) -> None:
     """A burst as large as the threshold has no drop, and one connection more has one."""

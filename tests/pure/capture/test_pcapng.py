@@ -16,10 +16,10 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.capture import pcapng
-from lab.capture.ears import Kinds, every_place, limiter_node, places_of
 from lab.capture.recording import End, Limits, Outcome, Output, record
+from lab.capture.sources import PacketOptions, all_interfaces, node_interfaces, require_limiting
 from lab.errors import UsageError
-from lab.kernel.frames import Frames
+from lab.kernel.packets.frames import Frames
 from lab.nodes.build import build
 from lab.plan.objects import BridgePort, NodePlan, VethPair
 from lab.topology import load
@@ -56,14 +56,14 @@ PACKETS = st.builds(
 
 
 def frames(packets: Sequence[Packet]) -> Frames:
-    """These packets as they are heard, those of each interface together."""
-    heard = []
+    """These packets as they are captured, those of each interface together."""
+    of_interfaces = []
     for number in range(len(INTERFACES)):
         some = [each for each in packets if each.interface == number]
         lengths = [len(each.payload) + each.cut_off for each in some]
-        times, kinds = [each.at_ns for each in some], [each.kind for each in some]
-        heard.append(Frames.of([each.payload for each in some], lengths, times, kinds).at(number))
-    return Frames.merged(heard)
+        times, options = [each.at_ns for each in some], [each.kind for each in some]
+        of_interfaces.append(Frames.of([each.payload for each in some], lengths, times, options).at(number))
+    return Frames.merged(of_interfaces)
 
 
 def read(data: bytes) -> Iterator[tuple[bytes, Any]]:
@@ -98,18 +98,18 @@ def test_where_a_cut_file_ends(packets: list[Packet], data: st.DataObject) -> No
 
 def test_padding_is_zero() -> None:
     """What lies behind a packet in the buffer does not get into the file."""
-    heard = Frames.of([b"abcdefgh"], [8], [0], [0])
-    cut = Frames(heard.words, heard.start, heard.captured - 3, heard.original, heard.at_ns, heard.kind, heard.interface)
+    whole = Frames.of([b"abcdefgh"], [8], [0], [0])
+    cut = Frames(whole.words, whole.start, whole.captured - 3, whole.original, whole.at_ns, whole.kind, whole.interface)
     blocks = pcapng.packets(cut, KINDS).tobytes()
     assert b"abcde\0\0\0" in blocks
     assert b"f" not in blocks
 
 
-# ── A capture from ears that are not in the kernel ──────────────────────────────────────────────────────────
+# ── A capture from sources that are not in the kernel ──────────────────────────────────────────────────────────
 
 
 @dataclass
-class FakeEar:
+class FakeSource:
     """Hears what it is told to; one that has dropped packets says so."""
 
     described: pcapng.Interface
@@ -144,14 +144,14 @@ Capture = Callable[..., tuple[Outcome, bytes]]
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Capture:
-    """Record what these ears hear into a file; what came of it, and the file."""
+    """Record what these sources hear into a file; what came of it, and the file."""
 
-    def run(*ears: FakeEar, limits: Limits = Limits()) -> tuple[Outcome, bytes]:  # noqa: B008
+    def run(*sources: FakeSource, limits: Limits = Limits()) -> tuple[Outcome, bytes]:  # noqa: B008
         path = tmp_path / "file.pcapng"
         path.write_bytes(b"what was in it before" * 100)
         descriptor = os.open(path, os.O_WRONLY)
         try:
-            outcome = record(ears, Kinds(), Output(descriptor), limits, asked_to_end=lambda: True)
+            outcome = record(sources, PacketOptions(), Output(descriptor), limits, asked_to_end=lambda: True)
         finally:
             os.close(descriptor)
         return outcome, path.read_bytes()
@@ -159,7 +159,7 @@ def capture(tmp_path: Path) -> Capture:
     return run
 
 
-def heard(*times_ns: int) -> Frames:
+def at_times(*times_ns: int) -> Frames:
     """A packet at each of these times, with the time as its bytes."""
     return Frames.of([b"%d" % each for each in times_ns], [9] * len(times_ns), times_ns, [0] * len(times_ns))
 
@@ -167,25 +167,28 @@ def heard(*times_ns: int) -> Frames:
 def test_packets_of_all_interfaces_are_in_the_order_of_time(capture: Capture) -> None:
     """Whichever interface is read first, and in whichever turn: the file has packets as they went by."""
     first, second = (
-        FakeEar(each, turns) for each, turns in zip(INTERFACES, ([heard(1, 5)], [heard(2, 3, 4)]), strict=True)
+        FakeSource(each, turns) for each, turns in zip(INTERFACES, ([at_times(1, 5)], [at_times(2, 3, 4)]), strict=True)
     )
     outcome, data = capture(first, second)
     assert [payload for payload, _ in read(data)] == [b"1", b"2", b"3", b"4", b"5"]
-    assert [(each.name, each.packets) for each in outcome.heard] == [("eni-private-a:svc", 2), ("natgw (dropped)", 3)]
+    assert [(each.name, each.packets) for each in outcome.interfaces] == [
+        ("eni-private-a:svc", 2),
+        ("natgw (dropped)", 3),
+    ]
     assert (outcome.end, first.ended, second.ended) == (End.ASKED, True, True)
 
 
 def test_a_count_is_kept(capture: Capture) -> None:
     """`--count` packets are in the file, the first ones, and no more."""
-    outcome, data = capture(*(FakeEar(each, [heard(1, 3, 5)]) for each in INTERFACES), limits=Limits(packets=3))
+    outcome, data = capture(*(FakeSource(each, [at_times(1, 3, 5)]) for each in INTERFACES), limits=Limits(packets=3))
     assert [payload for payload, _ in read(data)] == [b"1", b"1", b"3"]
     assert (outcome.end, outcome.packets) == (End.COUNT, 3)
 
 
 def test_what_there_was_no_room_for_is_told(capture: Capture) -> None:
     """What was dropped is counted for its interface, in the outcome and in the file."""
-    outcome, data = capture(FakeEar(INTERFACES[0], [heard(1)], lost=0x1234), FakeEar(INTERFACES[1], []))
-    assert [each.dropped for each in outcome.heard] == [0x1234, 0]
+    outcome, data = capture(FakeSource(INTERFACES[0], [at_times(1)], lost=0x1234), FakeSource(INTERFACES[1], []))
+    assert [each.dropped for each in outcome.interfaces] == [0x1234, 0]
     assert outcome.dropped == 0x1234
     isb_ifdrop = 5
     assert data.count(struct.pack("=HHQ", isb_ifdrop, 8, 0x1234)) == 1
@@ -193,14 +196,14 @@ def test_what_there_was_no_room_for_is_told(capture: Capture) -> None:
 
 def test_nowhere_to_write() -> None:
     """A full disk ends a capture with its reason, and so does a reader that has gone."""
-    ear = FakeEar(INTERFACES[0], [heard(1)])
+    source = FakeSource(INTERFACES[0], [at_times(1)])
     full = os.open("/dev/full", os.O_WRONLY)
-    outcome = record([ear], Kinds(), Output(full), asked_to_end=lambda: False)
+    outcome = record([source], PacketOptions(), Output(full), asked_to_end=lambda: False)
     os.close(full)
     assert (outcome.end, outcome.packets) == (End.NO_ROOM, 0)
     reader, writer = os.pipe()
     os.close(reader)
-    outcome = record([ear], Kinds(), Output(writer), asked_to_end=lambda: False)
+    outcome = record([source], PacketOptions(), Output(writer), asked_to_end=lambda: False)
     os.close(writer)
     assert outcome.end is End.NOBODY_READS
 
@@ -215,7 +218,9 @@ def test_a_reader_that_goes_while_nothing_happens() -> None:
             os.close(readers.pop())
         return False
 
-    outcome = record([FakeEar(INTERFACES[0], [])], Kinds(), Output(writer), Limits(seconds=5), asked_to_end=leave)
+    outcome = record(
+        [FakeSource(INTERFACES[0], [])], PacketOptions(), Output(writer), Limits(seconds=5), asked_to_end=leave
+    )
     os.close(writer)
     assert outcome.end is End.NOBODY_READS
 
@@ -225,9 +230,9 @@ def test_a_reader_that_goes_while_nothing_happens() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_whole_path(path: Path) -> None:
-    """Without a node, each end of each link is heard once, but for those of the bridge in the service VPC."""
+    """Without a node, each end of each link is captured once, but for those of the bridge in the service VPC."""
     plan = build(load(path))
-    places = every_place(plan)
+    places = all_interfaces(plan)
     ends = {
         (end.namespace, end.interface)
         for each in plan.objects
@@ -243,13 +248,13 @@ def test_places_that_are_not_there() -> None:
     """An interface that a node has not, and a node that refuses nothing, are told with what there is instead."""
     plan = build(load(next(path for path in SHIPPED if path.stem == "tiny")))
     natgw, vpc = (next(node for node in plan.nodes if node.name == name) for name in ("natgw", "vpc"))
-    assert [each.interface for each in places_of(plan, natgw)] == ["vpc", "inet"]
-    assert [each.interface for each in places_of(plan, natgw, "inet")] == ["inet"]
+    assert [each.interface for each in node_interfaces(plan, natgw)] == ["vpc", "inet"]
+    assert [each.interface for each in node_interfaces(plan, natgw, "inet")] == ["inet"]
     with pytest.raises(UsageError, match=r"^no interface 'svc' in node natgw; known: vpc, inet$"):
-        places_of(plan, natgw, "svc")
-    assert limiter_node(plan, natgw) is natgw
+        node_interfaces(plan, natgw, "svc")
+    assert require_limiting(plan, natgw) is natgw
     with pytest.raises(UsageError, match=r"node vpc has no limit .*: eni-private-a, eni-private-b, natgw$"):
-        limiter_node(plan, vpc)
+        require_limiting(plan, vpc)
 
 
 @pytest.mark.parametrize(

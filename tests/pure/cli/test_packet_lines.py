@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lab.cli.packets import lines
-from traffic.sighting import Sighting
+from traffic.packet_record import PacketRecord
 
-SYN = Sighting(
+SYN = PacketRecord(
     t_s=1.087042,
     node="eni-private-a",
     interface="svc",

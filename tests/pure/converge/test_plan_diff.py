@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from hypothesis import given, settings
+from hypothesis import given
 import pytest
 
 from lab.converge.diff import Difference, difference, drained_by, elastic_ips, union
@@ -14,6 +14,7 @@ from lab.plan.objects import (
     Address,
     BridgePort,
     ConntrackMax,
+    File,
     KernelObject,
     Namespace,
     Neighbour,
@@ -27,6 +28,7 @@ from lab.plan.objects import (
 )
 from lab.slots.nft import sets_lost
 from lab.topology import Topology
+from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, server, topologies, topology
 
 ONE = topology({"private-a": "natgw"}, function("checkout", "private-a"))
@@ -79,7 +81,7 @@ def goes_with(item: KernelObject, other: KernelObject) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(topologies(), topologies())
 def test_a_difference_leads_from_one_plan_to_the_other(old: Topology, new: Topology) -> None:
     """Whatever two topologies are: adding, changing and removing gives the objects of the second, and no others."""
@@ -87,7 +89,7 @@ def test_a_difference_leads_from_one_plan_to_the_other(old: Topology, new: Topol
     assert applied(before, found) == set(after.objects)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(topologies(), topologies())
 def test_what_stays_of_a_union(old: Topology, new: Topology) -> None:
     """A plan of both has every namespace and file of each, so that `down` by it leaves nothing."""
@@ -98,7 +100,7 @@ def test_what_stays_of_a_union(old: Topology, new: Topology) -> None:
     assert sum(isinstance(each, ConntrackMax) for each in both.objects) == 1
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(topologies())
 def test_the_same_topology_is_no_change(made: Topology) -> None:
     """With what stood before, the same topology has the same plan."""
@@ -107,7 +109,7 @@ def test_the_same_topology_is_no_change(made: Topology) -> None:
     assert not found
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(topologies(), topologies())
 def test_there_and_back(old: Topology, new: Topology) -> None:
     """A lab that changes and changes back is made of the same kinds of objects in the same namespaces."""
@@ -134,11 +136,11 @@ def test_an_addition_touches_nothing_that_is_there(new: Topology) -> None:
 
 
 def test_a_node_goes_with_all_that_is_its_own() -> None:
-    """Of a server that goes, its link and its namespace are removed, and not one by one what goes with them."""
+    """Of a server that goes, its files, link and namespace are removed, and not one by one what goes with those."""
     _, _, found = step(MORE_SERVERS, ONE)
     store = "lab-t-srv-store"
     assert found.namespaces_gone == {store}
-    assert [type(each) for each in found.removed] == [VethPair, Namespace]
+    assert [type(item) for item in found.removed] == [File, File, VethPair, Namespace]
 
 
 def test_a_route_changes_in_place() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -12,6 +12,7 @@ from lab.capacity.predict import predict
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.errors import UsageError
 from lab.topology import Topology, load, load_text
+from tests.support.examples import examples
 from tests.support.topologies import each_shipped, function, nat_gateway, server, shipped, topologies, topology
 
 EIP, SUBNET = "Elastic IP for natgw", "one more private subnet for checkout, with a Hyperplane ENI of its own"
@@ -222,7 +223,7 @@ def test_remedies_can_be_brought_up(path: Path) -> None:
                 assert predict(each.topology, each.threshold_after).drop_threshold is None
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(topologies(), st.data())
 def test_order(made: Topology, data: st.DataObject) -> None:
     """Of any topology: what raises the threshold comes first and does raise it; what changes nothing does not."""

@@ -9,14 +9,16 @@ import subprocess
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from hypothesis import given, settings
+from hypothesis import given
 import pytest
 
 from lab.graph import Occupancy, draw, to_dot, to_mermaid, to_svg, to_text
-from lab.graph.placing import bands, place
+from lab.graph.bands import bands
+from lab.graph.placing import place
 from lab.graph.words import labelled
 from lab.topology import Topology
 from tests.support.cli import Run
+from tests.support.examples import examples
 from tests.support.topologies import (
     SHIPPED,
     each_shipped,
@@ -56,8 +58,8 @@ def interlaced(**more: Any) -> Topology:
 def test_dead_end() -> None:
     """An ENI whose subnet has no route leads nowhere, and a sentence says why."""
     drawing = draw(shipped("no_route"))
-    assert [each.name for each in drawing.enis if each.dead] == ["eni-private-b"]
-    assert drawing.routes == (("eni-private-a", "natgw"),)
+    assert [node.name for node in drawing.nodes if node.dead] == ["eni-private-b"]
+    assert drawing.into("exits") == (("eni-private-a", "natgw"),)
     assert drawing.remarks == ("eni-private-b: the subnet private-b has no route to cache",)
     assert "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}" in to_text(drawing)
 
@@ -65,30 +67,30 @@ def test_dead_end() -> None:
 def test_answers_that_do_not_come_back_are_no_dead_end() -> None:
     """Where a network ACL drops the answers, SYNs get through: the line goes on, the sentence is there."""
     drawing = draw(shipped("network_acl"))
-    assert not any(each.dead for each in drawing.enis)
-    assert ("eni-private-a", "natgw") in drawing.routes
+    assert not any(node.dead for node in drawing.nodes)
+    assert ("eni-private-a", "natgw") in drawing.into("exits")
     assert "ingress of the network ACL strict" in drawing.remarks[0]
 
 
 def test_endpoint_leaves_the_nat_gateway_idle() -> None:
     """A NAT gateway that no connection takes stands at the router, and leads to no server."""
     drawing = draw(shipped("privatelink"))
-    assert drawing.ways_out == (("vpce-cache", "srv-cache"),)
-    assert [each.lines for each in drawing.exits if each.name == "natgw"] == [("1 EIP", "idle")]
+    assert drawing.into("servers") == (("vpce-cache", "srv-cache"),)
+    assert [node.lines for node in drawing.nodes if node.name == "natgw"] == [("1 EIP", "idle")]
 
 
 def test_timeouts_that_are_not_the_default() -> None:
     """A node says what its file has set, and nothing of what is as always."""
     drawing = draw(shipped("idle_timeout"))
-    assert "idle 60 s" in drawing.enis[0].lines
-    assert "idle 5 s" in drawing.exits[0].lines
+    assert "idle 60 s" in drawing.column("enis")[0].lines
+    assert "idle 5 s" in drawing.column("exits")[0].lines
     assert not any("idle" in line for each in draw(shipped("tiny")).nodes for line in each.lines)
 
 
 def test_numbers_in_the_place_of_limits() -> None:
     """With what it holds a limiter says that, FULL at the limit and not one connection before."""
     almost = draw(shipped("tiny"), {"eni-private-a": Occupancy(19, 20, 0), "eni-private-b": Occupancy(20, 20, 3)})
-    assert [each.lines for each in almost.enis] == [("19 of 20",), ("20 of 20", "FULL, 3 refused")]
+    assert [node.lines for node in almost.column("enis")] == [("19 of 20",), ("20 of 20", "FULL, 3 refused")]
     text = to_text(almost)
     assert "■■■■■■■■■·" in text
     assert text.count("■■■■■■■■■■") == 1
@@ -100,7 +102,7 @@ def test_numbers_in_the_place_of_limits() -> None:
 def test_interlaced_routes_are_said_in_words() -> None:
     """Where no order keeps lines apart, each ENI says which NAT gateway its connections take."""
     drawing = labelled(draw(interlaced()))
-    said = {each.name: each.labels for each in drawing.enis}
+    said = {node.name: node.labels for node in drawing.column("enis")}
     assert said == {
         "eni-a1": ("→ nat-gwa",),
         "eni-b1": ("→ nat-gwb",),
@@ -114,7 +116,7 @@ def test_interlaced_routes_are_said_in_words() -> None:
 def test_partly_shared_enis_are_said_in_words() -> None:
     """Functions that share some ENIs and not all: each ENI says whose it is."""
     shared = topology({"a": "natgw", "b": "natgw"}, function("f", "a", "b"), function("g", "b"))
-    said = {each.name: each.labels for each in labelled(draw(shared)).enis}
+    said = {node.name: node.labels for node in labelled(draw(shared)).column("enis")}
     assert said == {"eni-a": ("of f",), "eni-b": ("of f, g",)}
 
 
@@ -125,34 +127,31 @@ def test_lines_suffice_for_what_ships(name: str) -> None:
     assert not any(each.labels for each in drawing.nodes)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(topologies(firewalls=True))
 def test_bands_stand_apart(any_one: Topology) -> None:
     """Every pair is in one band; where not all lead to all it is in words, too; the rows of two bands never overlap."""
     drawing = labelled(draw(any_one))
     found = bands(drawing)
-    placing = place(drawing, found, lambda node: 1 + len(node.lines) + len(node.labels), gap=2)
+    placing = place(drawing, found, lambda node: 1 + len(node.lines) + len(node.labels), gap=2, between=2)
     columns = (
-        (found.entries, tuple((eni, function) for function, eni in drawing.entries)),
-        (found.routes, drawing.routes),
-        (found.ways_out, drawing.ways_out),
+        (found.entries, tuple((eni, function) for function, eni in drawing.into("enis"))),
+        *((of, drawing.into(column)) for column, of in found.into.items()),
     )
     for of, pairs in columns:
-        assert sorted(
-            pair for band in of for pair in pairs if pair[0] in band.left and pair[1] in band.right
-        ) == sorted(pairs)
+        assert sorted(pair for band in of for pair in pairs if pair[0] in band.near and pair[1] in band.far) == sorted(
+            pairs
+        )
         ranges = sorted(
-            (min(rows), max(rows))
-            for band in of
-            if (rows := [placing.tops[each] for each in (*band.left, *band.right)])
+            (min(rows), max(rows)) for band in of if (rows := [placing.tops[name] for name in (*band.near, *band.far)])
         )
         assert all(end < begin for (_, end), (begin, _) in pairwise(ranges))
         for band in of:
-            whole = {(one, other) for one in band.left for other in band.right}
+            whole = {(one, other) for one in band.near for other in band.far}
             assert band.complete == (whole <= set(pairs))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(topologies(firewalls=True))
 def test_nothing_covers_anything(any_one: Topology) -> None:
     """Every name stands in the text once, with every one of its lines."""
@@ -161,7 +160,7 @@ def test_nothing_covers_anything(any_one: Topology) -> None:
     words = text.replace("│", " ").split()
     for node in drawing.nodes:
         assert node.title in words, node.title
-    for node in (*drawing.exits, *drawing.servers):
+    for node in drawing.column("exits", "servers"):
         assert all(line in text for line in node.lines)
 
 

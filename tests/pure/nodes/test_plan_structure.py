@@ -10,7 +10,7 @@ from pathlib import Path
 import re
 from typing import NamedTuple, TypeVar, get_args
 
-from hypothesis import given, settings
+from hypothesis import given
 import pytest
 
 from lab.nodes.build import build
@@ -35,6 +35,7 @@ from lab.plan.objects import (
     plan_to_json,
 )
 from lab.topology import Topology, load
+from tests.support.examples import examples
 from tests.support.topologies import each_shipped, shipped, topologies
 
 T = TypeVar("T")
@@ -176,7 +177,7 @@ def test_shipped(path: Path) -> None:
     assert faults(build(load(path))) == []
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies(firewalls=True))
 def test_any(made: Topology) -> None:
     """The plan of any topology holds together, is made in the order of its stages, and survives JSON."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from lab.kernel.namespaces import Namespaces
-from lab.kernel.nfnetlink import Counter
+from lab.kernel.netfilter.nftables import Counter
+from lab.kernel.netns import Namespaces
 from lab.observe.drops import dropped_packets
 from lab.plan.objects import DropCounter
 

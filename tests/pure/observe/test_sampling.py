@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.kernel.conntrack import Drops
 from lab.kernel.interfaces import InterfaceCount
-from lab.kernel.nfnetlink import Counter
+from lab.kernel.netfilter.conntrack import Drops
+from lab.kernel.netfilter.nftables import Counter
 from lab.observe.samples import NodeSample, Traffic
 from lab.observe.sampling import Sampler
 from lab.slots import counters as counting
@@ -29,10 +29,12 @@ class Kernel:
         self.lists = 0
         self.meanwhile: Callable[[], None] = lambda: None
         """What happens while the list is read."""
-        monkeypatch.setattr("lab.kernel.nfnetlink.counters", lambda _: self._counters())
-        monkeypatch.setattr("lab.kernel.nfnetlink.set_sizes", lambda _: {"eip1": 3, "refused": 7, "first_refused": 1})
-        monkeypatch.setattr("lab.kernel.conntrack.marked", lambda _: self._list())
-        monkeypatch.setattr("lab.kernel.conntrack.drops", lambda: Drops(5, 4))
+        monkeypatch.setattr("lab.kernel.netfilter.nftables.counters", lambda _: self._counters())
+        monkeypatch.setattr(
+            "lab.kernel.netfilter.nftables.set_sizes", lambda _: {"eip1": 3, "refused": 7, "first_refused": 1}
+        )
+        monkeypatch.setattr("lab.kernel.netfilter.conntrack.marked", lambda _: self._list())
+        monkeypatch.setattr("lab.kernel.netfilter.conntrack.drops", lambda: Drops(5, 4))
         interfaces = {"vpc": InterfaceCount(1, 2, 3, 4), "inet": InterfaceCount(5, 6, 7, 8)}
         monkeypatch.setattr("lab.observe.sampling.interface_counts", lambda: interfaces)
         self._sampler = Sampler((NODE,), lambda: self.now_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -13,6 +13,7 @@ from lab.nodes.build import build
 from lab.plan.leases import Leases
 from lab.plan.objects import Plan, Ruleset, Standing, plan_from_json, plan_to_json
 from lab.topology import Subnet, Topology
+from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, server, topologies, topology
 
 POOL = "addresses"
@@ -45,7 +46,7 @@ def test_no_number_left() -> None:
         leases.take(POOL, "new", 1)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies(firewalls=True))
 def test_a_plan_stands(made: Topology) -> None:
     """The same topology after itself is the same plan, also from its record."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -16,6 +16,7 @@ from lab.plan.layout import Layout, lay_out
 from lab.plan.objects import Address
 from lab.schema.limits import EIP_POOL
 from lab.topology import Topology
+from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, topologies, topology
 
 SERVICE_VPC = IPv4Network("100.64.0.0/10")
@@ -34,7 +35,7 @@ def addresses(layout: Layout) -> Iterator[IPv4Address]:
     yield addressing.INTERNET_ROUTER
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies())
 def test_no_address_twice(made: Topology) -> None:
     """No two nodes share an address, on an interface or in the layout."""
@@ -44,7 +45,7 @@ def test_no_address_twice(made: Topology) -> None:
     assert len({address for address, _ in held}) == len(held)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies())
 def test_environments_have_networks_of_their_own(made: Topology) -> None:
     """The networks of (function, ENI) pairs overlap neither each other nor the segment, and stay in the VPC."""
@@ -63,7 +64,7 @@ def test_halves_of_a_pair(cidr: IPv4Network, index: int) -> None:
     assert rings.supernet() == sockets.supernet()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies())
 def test_aws_keeps_its_addresses(made: Topology) -> None:
     """No ENI and no NAT gateway takes one of the five addresses that AWS keeps of each subnet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.nodes.build import build
@@ -10,6 +10,7 @@ from lab.plan import Plan
 from lab.plan.names import INTERFACE_NAME_MAX, interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, VethPair
 from lab.topology import Topology
+from tests.support.examples import examples
 from tests.support.topologies import shipped, topologies
 
 node_names = st.from_regex(r"[a-z]([a-z0-9-]{0,60}[a-z0-9])?", fullmatch=True)
@@ -53,7 +54,7 @@ def test_mac_addresses_are_private(namespace: str, interface: str) -> None:
     assert mac == mac_address(namespace, interface)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies())
 def test_mac_addresses_are_distinct(topology: Topology) -> None:
     """No two ports share a MAC address: within a lab, and between two labs of one topology."""
@@ -61,7 +62,7 @@ def test_mac_addresses_are_distinct(topology: Topology) -> None:
     assert len(set(macs)) == len(macs)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(topologies())
 def test_interfaces_are_distinct(topology: Topology) -> None:
     """No namespace has two interfaces of one name."""

@@ -28,8 +28,8 @@ from lab.schema.drops import DropCount
 from tests.support.bursts import burst_result, seen, with_tcp
 from tests.support.cli import Run as Command
 from tests.support.runs import ran
+from traffic.packet_record import PacketRecord
 from traffic.result import Sample as SeriesSample
-from traffic.sighting import Sighting
 
 BEGAN_S = 1_795_340_463.4
 RETRANSMITTED_S = (1.0, 3.0)
@@ -277,7 +277,7 @@ def test_faults_are_prominent(tiny: Run) -> None:
 
 def _scapy() -> Run:
     run = ran(load=Load(connections=40, engine="scapy"))
-    packet = Sighting(0.1, "resolver", "eth0", "in", 1, "100.64.0.1:1000", "100.64.0.2:53", "DNS", 60, "asks")
+    packet = PacketRecord(0.1, "resolver", "eth0", "in", 1, "100.64.0.1:1000", "100.64.0.2:53", "DNS", 60, "asks")
     return replace(run, result=replace(run.result, packets=(packet,)))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import platform
 import shlex
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -28,10 +28,11 @@ from lab.runs.series import Series
 from lab.topology import load_text, scaled
 from tests.support.bursts import burst_result, seen
 from tests.support.cli import Run as Lab
+from tests.support.examples import examples
 from tests.support.runs import ran, sample
 from tests.support.topologies import each_shipped
+from traffic.packet_record import PacketRecord
 from traffic.result import Latency, Percentiles
-from traffic.sighting import Sighting
 
 BEGAN_S = ran().began_s
 counts = st.integers(0, 2**63)
@@ -80,7 +81,7 @@ def test_round_trip(path: Path) -> None:
 
 
 @given(st.lists(samples, max_size=3), loads)
-@settings(max_examples=40)
+@examples(40)
 def test_round_trip_of_values(taken: list[Sample], load: Load) -> None:
     """Whatever was sampled, and whatever was asked for."""
     run = ran(load=load, samples=tuple(taken))
@@ -91,7 +92,7 @@ def test_round_trip_of_results() -> None:
     """Flows over UDP, the packets of the scapy engine, and latencies of every kind."""
     slow = Percentiles(3, 0.3, 0.8, 2.0, 4.0, 5.0)
     flows = burst_result(seen(10, 2), load=Load(connections=12, protocol="udp"))
-    seen_here = Sighting(0.1, "natgw", "outer", "out", 1, "10.0.0.1:1", "203.0.113.10:443", "SYN", 60, "a question")
+    seen_here = PacketRecord(0.1, "natgw", "outer", "out", 1, "10.0.0.1:1", "203.0.113.10:443", "SYN", 60, "a question")
     explained = replace(burst_result(seen(1), load=Load(connections=1, engine="scapy")), packets=(seen_here,))
     timed = replace(burst_result(seen(3)), latency=Latency(slow, slow, slow), drop_threshold=None)
     for result in (flows, explained, timed):
@@ -113,7 +114,7 @@ def test_result_is_the_document(tmp_path: Path) -> None:
 
 
 @given(st.integers(2, 9), st.lists(st.integers(0, 5), max_size=80))
-@settings(max_examples=60)
+@examples(60)
 def test_series(most: int, steps: list[int]) -> None:
     """However long a burst lasts its samples are no more than so many, in order, from the first to the last."""
     taken = [sample(at_s=float(sum(steps[: index + 1])), held=index) for index in range(len(steps))]
@@ -360,7 +361,7 @@ def test_burst_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.lab.Lab.find", lambda name: _Recording() if name == "tiny" else None)
 
     @given(loads)
-    @settings(max_examples=40)
+    @examples(40)
     def says_the_same(wanted: Load) -> None:
         _, _, *words = shlex.split(burst_command("tiny", wanted))
         with pytest.raises(_Asked) as asked:

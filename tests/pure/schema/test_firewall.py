@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 import re
 from typing import Any, Literal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
@@ -28,6 +28,7 @@ from lab.schema.firewall import (
     verdicts,
 )
 from lab.topology import Topology
+from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
 from traffic.spec import PortBlocks
 
@@ -175,7 +176,7 @@ def guarded(*, acls: list[dict[str, Any]] | None = None, groups: list[dict[str, 
     return Topology.model_validate(document)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(_entries, st.sampled_from(TRANSPORTS), st.sampled_from(list(_BLOCK)), st.sampled_from(_PORTS))
 def test_nft_decides_as_the_evaluation(
     entries: list[dict[str, Any]], transport: Transport, address: IPv4Address, port: int
@@ -368,7 +369,7 @@ def simulate(
     return established, threshold, bottleneck
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(_FORBIDS)), st.integers(0, 1)), min_size=1, max_size=4),
     st.tuples(st.integers(1, 12), st.integers(1, 25)),

@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 import pytest
 
 from lab.errors import TopologyError
 from lab.topology import Topology, load, load_text
+from tests.support.examples import examples
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 TWO_SUBNETS = (TOPOLOGIES / "two_subnets.yaml").read_text(encoding="utf-8")
@@ -191,14 +192,14 @@ values = st.recursive(
 
 
 @given(yaml_text | st.text())
-@settings(max_examples=300)
+@examples(300)
 def test_any_text(text: str) -> None:
     """Whatever the text, it is refused with TopologyError."""
     assert faults(text)
 
 
 @given(st.integers(0, len(TWO_SUBNETS)), st.integers(0, 30), yaml_text)
-@settings(max_examples=100)
+@examples(100)
 def test_any_edit(start: int, length: int, text: str) -> None:
     """A good file with a piece replaced by nonsense is a topology or a TopologyError."""
     with suppress(TopologyError):
@@ -224,7 +225,7 @@ WHOLE = load_text(TWO_SUBNETS).model_dump(mode="json")
 
 
 @given(st.sampled_from(places(WHOLE)), values)
-@settings(max_examples=100)
+@examples(100)
 def test_any_value_anywhere(path: tuple[str | int, ...], new: Any) -> None:
     """Any part may be any value: the result is a topology or a TopologyError, and the same each time."""
     text = json.dumps(replaced(WHOLE, path, new))

@@ -10,7 +10,8 @@ import pytest
 
 from lab.errors import UsageError
 from lab.impair.faults import Faults, Impairment
-from lab.kernel.entries import Endpoint, Entry, Flow, Socket
+from lab.kernel.netfilter.conntrack import Endpoint, Entry, Flow
+from lab.kernel.sockets import Socket
 from lab.nodes.build import build
 from lab.plan.objects import DropCounter
 from lab.slots.counters import NatNode

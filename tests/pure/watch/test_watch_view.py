@@ -41,9 +41,7 @@ def between(plan: Plan, *samples: Sample) -> View:
 def shown(of: View, any_topology: Topology, width: int = 80, height: int = 24) -> list[str]:
     """The lines of a terminal of that size."""
     drawing = draw(any_topology, of.nodes)
-    return [
-        "".join(span.text for span in each) for each in screen(of, drawing, width, height, lambda at_s: f"{at_s:.0f}")
-    ]
+    return [text.plain for text in screen(of, drawing, width, height, lambda at_s: f"{at_s:.0f}")]
 
 
 # ── What a node holds ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,163 @@
+"""Both accounts of a burst put together, its clients' and the kernel's, and where they differ. Pure.
+
+Each pair of numbers that is compared has one meaning, so on a machine that did its part they are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lab.burst.load import Load
+from lab.burst.result import BurstResult, LimitResult, PredictedResult
+from lab.capacity.predict import Prediction
+from lab.nodes.resolver.model import Resolver
+from lab.observe.readings import Reading
+from lab.observe.tracking import Tracking
+from lab.paths.dead_ends import DeadEnd
+from lab.plan.objects import DropCounter
+from lab.schema.drops import DropCount
+from traffic.packet_record import PacketRecord
+from traffic.result import EngineResult
+
+__all__ = ["Observation", "assemble", "drops_between"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is known of a burst when it is over: its clients' account, and the kernel's."""
+
+    clients: EngineResult
+    readings: Sequence[Reading]
+    """Of the limiters, when the last invocation had its outcome; refusals count from the start of the burst."""
+    readings_before: Sequence[Reading] = ()
+    first_to_refuse: Reading | None = None
+    stops: Sequence[DropCount] = ()
+    ports_not_found: Mapping[str, int] = field(default_factory=dict)
+    tracking: Sequence[Tracking] = ()
+    incidents: Sequence[str] = ()
+    packets: Sequence[PacketRecord] = ()
+
+
+def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
+    """Put both accounts of a burst together, and say where they differ."""
+    clients, first = observation.clients, observation.first_to_refuse
+    lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
+    return BurstResult(
+        lab=lab,
+        engine=load.engine,
+        protocol=load.protocol,
+        offered=clients.offered,
+        invocations=clients.invocations,
+        dns=clients.dns,
+        tcp=clients.tcp,
+        requests=clients.requests,
+        drop_threshold=clients.drop_threshold,
+        limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
+        stops=tuple(observation.stops),
+        # A SYN that was refused and then succeeded is a retransmission, not a drop.
+        bottleneck=first.limiter.kind if first and lost else None,
+        predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
+        latency=clients.latency,
+        timing=clients.timing,
+        series=clients.series,
+        tracking=tuple(observation.tracking),
+        incidents=tuple(observation.incidents),
+        disagreements=tuple(_disagreements(load, resolver, observation)),
+        resolver=resolver.location,
+        ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
+        packets=tuple(observation.packets),
+    )
+
+
+def drops_between(
+    dead_ends: Iterable[DeadEnd], before: Mapping[DropCounter, int], after: Mapping[DropCounter, int]
+) -> Iterator[DropCount]:
+    """What was dropped meanwhile whatever the limits, and the rule that would have let it pass.
+
+    Answers count where this burst's may end: a kernel repeats SYN-ACKs for a minute, so those of another may be dropped
+    meanwhile.
+    """
+    ends = {end.point: end for end in dead_ends}
+    for counter, packets in after.items():
+        dropped, end = packets - before.get(counter, 0), ends.get(counter.point)
+        if dropped > 0 and (end or not counter.answers):
+            yield counter.counted(dropped, end.cure if end else None)
+
+
+def _limit(reading: Reading) -> LimitResult:
+    limiter = reading.limiter
+    return LimitResult(
+        node=limiter.node,
+        kind=limiter.kind,
+        limit=limiter.limit,
+        peak=reading.in_use,
+        dropped_packets=reading.refused_packets,
+        dropped_connections=reading.refused_connections,
+        eip=limiter.eip,
+        destination=limiter.destination,
+    )
+
+
+# ── Where the clients' account and the kernel's differ ──────────────────────────────────────────────────────
+
+
+class _Pair(NamedTuple):
+    """A number that both accounts have."""
+
+    clients_call_it: str
+    clients: int
+    kernel_calls_it: str
+    kernel: int
+
+
+def _disagreements(load: Load, resolver: Resolver, observation: Observation) -> Iterator[str]:
+    for pair in _pairs(load, resolver, observation):
+        if pair.clients != pair.kernel:
+            yield (f"clients: {pair.clients:,} {pair.clients_call_it}; kernel: {pair.kernel:,} {pair.kernel_calls_it}")
+    if observation.clients.ring.dropped:
+        yield f"the generator's own ring lost {observation.clients.ring.dropped:,} frames"
+    for node in observation.tracking:
+        if node.difference:
+            yield f"{node.node}, when all was closed: {node.slots:,} slots, {node.conntrack:,} conntrack entries"
+
+
+def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator[_Pair]:
+    tcp, readings, stops = observation.clients.tcp, observation.readings, observation.stops
+    syns = "SYNs" if load.protocol == "tcp" else "first datagrams"
+    unanswered, ever_unanswered = tcp.unanswered_syns, tcp.ever_unanswered
+    if resolver.counts_sources:  # what was dropped may have been questions
+        syns = f"{syns} and questions"
+        unanswered += observation.clients.unanswered.questions
+        ever_unanswered += observation.clients.unanswered.invocations
+    ports_not_found = sum(observation.ports_not_found.values())
+    lost = sum(reading.refused_packets for reading in readings) + ports_not_found
+    lost += sum(stop.dropped_packets for stop in stops if not stop.answers)
+    answers = sum(stop.dropped_packets for stop in stops if stop.answers)
+    # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
+    # dropped some belong to no SYN of this burst.
+    dropped = min(max(unanswered, lost), lost + answers)
+    and_answers = " and answers" if answers else ""
+    yield _Pair(f"{syns} that were never answered", unanswered, f"{syns}{and_answers} dropped on the way", dropped)
+    # A port that is used again is the same connection to the kernel, and slots come and go.
+    if load.over_time:
+        return
+    if not stops:  # what a barrier stops is counted by packets only
+        refused = sum(reading.refused_connections for reading in readings)
+        # A SYN without a port is one of a connection that may, or may not, have been refused before.
+        refused = min(max(ever_unanswered, refused), refused + ports_not_found)
+        what = f"connections with {syns} that were never answered"
+        yield _Pair(what, ever_unanswered, "connections refused by a limiter", refused)
+    # Connections whose answers were dropped hold a slot, too.
+    if answers or not any(reading.limiter.kind == "nat_gateway" for reading in readings):
+        return
+    held = _held_by_nat_gateways(readings) - _held_by_nat_gateways(observation.readings_before)
+    established = tcp.established + tcp.half_open
+    # Slots of connections that were refused or reset are taken until the set's garbage collection.
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset)
+    yield _Pair("connections established", established, "connections that hold a NAT gateway's slot", held)
+
+
+def _held_by_nat_gateways(readings: Iterable[Reading]) -> int:
+    return sum(reading.in_use for reading in readings if reading.limiter.kind == "nat_gateway")

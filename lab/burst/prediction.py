@@ -1,0 +1,56 @@
+"""What arithmetic says of a burst beforehand, in a lab that holds connections already. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lab.burst.spec import Participants
+from lab.capacity.predict import InUse, Prediction, predict
+from lab.observe.readings import Reading
+
+__all__ = ["prediction"]
+
+
+def prediction(participants: Participants, before: Iterable[Reading]) -> Prediction:
+    """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
+    load = participants.load
+    holds_s = {limiter.port_hold_s for limiter in participants.limiters}
+    at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
+    if at_once is None:
+        return Prediction(load.connections, None, None, None, ())
+    predicted = predict(
+        participants.topology,
+        at_once,
+        function=participants.fleet.function,
+        server=participants.server.name,
+        protocol=load.protocol,
+        in_use=_in_use(before),
+        connect_timeout_s=load.connect_timeout_s,
+        questions=_questions(participants),
+        per_environment=load.connections_per_environment,
+    )
+    if not load.over_time or predicted.bottleneck is None:
+        established = predicted.established if at_once == load.connections or load.reuse else load.connections
+        return replace(predicted, offered=load.connections, established=established)
+    # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
+    threshold = None if any(holds_s) else predicted.drop_threshold
+    return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
+
+
+def _questions(participants: Participants) -> int:
+    """How many take slots or count for a quota; a port that is used again asks again, and takes no other slot."""
+    if participants.load.syn_only:
+        return 0
+    quota = participants.topology.service_vpc.resolver.packets_per_second
+    return participants.connections if quota is None else participants.load.connections
+
+
+def _in_use(readings: Iterable[Reading]) -> InUse:
+    """Slots taken at a node; an ENI that has appeared beside a full one gives it more than it had."""
+    used: Counter[str] = Counter()
+    for reading in readings:
+        if reading.appeared:
+            used[reading.limiter.place] += reading.in_use - (reading.limiter.limit if reading.limiter.of else 0)
+    return lambda node: used[node]

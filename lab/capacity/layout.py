@@ -1,0 +1,129 @@
+"""Which subnets and Elastic IPs carry a demand: `lab predict` turned round. Pure arithmetic.
+
+Connections take turns over a function's subnets, as in `lab.capacity.predict`, and go evenly to the servers. A
+Hyperplane ENI counts all of its connections; a NAT gateway counts those to each server apart, from the subnets that
+route to it. Which of the subnets takes the first turn is not known, so a gateway's share of an uneven rest is the
+larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from string import ascii_lowercase
+
+from lab.capacity.demand import Demand
+from lab.schema.limits import ENI_CONNECTIONS, FUNCTION_SUBNETS, NAT_CONNECTIONS_PER_DESTINATION, NAT_EIPS
+
+__all__ = ["Gateway", "Layout", "smallest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A NAT gateway: how many of the function's subnets route to it, and its Elastic IPs."""
+
+    subnets: int
+    elastic_ips: int
+
+    @property
+    def ports(self) -> int:
+        """Connections to one server that its Elastic IPs carry."""
+        return self.elastic_ips * NAT_CONNECTIONS_PER_DESTINATION
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One function's way out; the gateway that fills first is the first."""
+
+    gateways: tuple[Gateway, ...]
+
+    @property
+    def subnets(self) -> int:
+        """Private subnets of the function, a Hyperplane ENI each."""
+        return sum(gateway.subnets for gateway in self.gateways)
+
+    @property
+    def elastic_ips(self) -> int:
+        """All of them."""
+        return sum(gateway.elastic_ips for gateway in self.gateways)
+
+    @property
+    def most_elastic_ips(self) -> int:
+        """Of the NAT gateway that has most."""
+        return max(gateway.elastic_ips for gateway in self.gateways)
+
+    @property
+    def eni_capacity(self) -> int:
+        """Connections that the Hyperplane ENIs carry."""
+        return self.subnets * ENI_CONNECTIONS
+
+    def nat_capacity(self, servers: int) -> int:
+        """Connections that the NAT gateways carry, spread evenly over the subnets and the servers."""
+        return servers * min(_carries(gateway, self.subnets) for gateway in self.gateways)
+
+    def offered(self, gateway: Gateway, connections: int) -> int:
+        """The most that a NAT gateway sees of connections that take turns over all subnets."""
+        return _offered(connections, self.subnets, gateway.subnets)
+
+    @property
+    def gateway_names(self) -> tuple[str, ...]:
+        """What the NAT gateways are called in the topology: `natgw`, or `natgw-a` and so on."""
+        return self.lettered("natgw")
+
+    def lettered(self, name: str) -> tuple[str, ...]:
+        """A name for each NAT gateway, with a letter where there are several."""
+        count = len(self.gateways)
+        return (name,) if count == 1 else tuple(f"{name}-{letter}" for letter in ascii_lowercase[:count])
+
+    @property
+    def subnet_names(self) -> tuple[str, ...]:
+        """What the function's subnets are called in the topology."""
+        return tuple(f"private-{letter}" for letter in ascii_lowercase[: self.subnets])
+
+
+def _offered(connections: int, subnets: int, behind: int) -> int:
+    """The most that a NAT gateway behind some of the subnets sees of connections that take turns over all of them."""
+    rounds, rest = divmod(connections, subnets)
+    return rounds * behind + min(rest, behind)
+
+
+def _carries(gateway: Gateway, subnets: int) -> int:
+    """The largest number of which a gateway is offered no more than it has ports: the reverse of `_offered`."""
+    rounds, rest = divmod(gateway.ports, gateway.subnets)
+    return rounds * subnets + rest
+
+
+def smallest(demand: Demand, most_elastic_ips: int = NAT_EIPS) -> Layout | None:
+    """The layout with fewest NAT gateways, of these with fewest Elastic IPs, of these with fewest subnets.
+
+    In this order because AWS charges by the hour for the first two, and nothing for subnets and Hyperplane ENIs.
+    """
+    for gateways in range(demand.nat_gateways, FUNCTION_SUBNETS + 1):
+        if layouts := list(_layouts(demand, gateways, most_elastic_ips)):
+            return min(layouts, key=lambda layout: (layout.elastic_ips, layout.subnets, _unevenness(layout)))
+    return None
+
+
+def _layouts(demand: Demand, gateways: int, most_elastic_ips: int) -> Iterator[Layout]:
+    """Every layout with so many NAT gateways that carries the demand."""
+    per_eni, per_eip = demand.usable(ENI_CONNECTIONS), demand.usable(NAT_CONNECTIONS_PER_DESTINATION)
+    for subnets in range(max(gateways, -(-demand.connections // per_eni)), FUNCTION_SUBNETS + 1):
+        for parts in _parts(subnets, gateways):
+            made = [Gateway(part, -(-_offered(demand.to_one_server, subnets, part) // per_eip)) for part in parts]
+            if all(gateway.elastic_ips <= most_elastic_ips for gateway in made):
+                yield Layout(tuple(sorted(made, key=lambda gateway: _carries(gateway, subnets))))
+
+
+def _parts(total: int, count: int, most: int | None = None) -> Iterator[tuple[int, ...]]:
+    """Every way to divide subnets among NAT gateways, each with one or more, the largest part first."""
+    if count == 1:
+        if most is None or total <= most:
+            yield (total,)
+        return
+    for first in range(min(total - count + 1, most or total), 0, -1):
+        yield from ((first, *rest) for rest in _parts(total - first, count - 1, first))
+
+
+def _unevenness(layout: Layout) -> int:
+    sizes = [gateway.subnets for gateway in layout.gateways]
+    return max(sizes) - min(sizes)

@@ -1,0 +1,1 @@
+"""What netfilter says of itself over netlink: nftables' counters and sets, tracked connections, logged packets."""

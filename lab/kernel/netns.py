@@ -1,0 +1,260 @@
+"""Network namespaces: made, entered and removed.
+
+A `NamespaceThread` enters a namespace once and stays; everything that must happen inside is sent to it: netlink
+sockets, sysctls, child processes. The process's other threads stay in the host's own namespace. Creating a namespace
+is one `unshare` in its thread (0.4 ms) where `ip netns add` would be a process.
+
+A namespace that is entered costs no descriptor, and one once it is asked for its netlink socket: pyroute2 would take
+three more for an event loop of its own, so all threads of a `Namespaces` share one, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+import ctypes
+import os
+from pathlib import Path
+import threading
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from pyroute2 import IPRoute
+
+__all__ = [
+    "NETNS_DIRECTORY",
+    "NamespaceThread",
+    "Namespaces",
+    "call_in",
+    "exists",
+    "in_new_namespace",
+    "refusals",
+    "remove",
+]
+
+NETNS_DIRECTORY = Path("/run/netns")
+"""Where iproute2 keeps named namespaces (ip-netns(8))."""
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    _check(_libc.mount(source.encode(), target.encode(), b"none", flags, None), f"mount {target}")
+
+
+def _prepare_directory() -> None:
+    """Make the directory a shared mount, as `ip netns add` does, so that every mount namespace sees new names."""
+    NETNS_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory = str(NETNS_DIRECTORY)
+    try:
+        _mount("", directory, _MS_SHARED | _MS_REC)
+    except OSError:
+        _mount(directory, directory, _MS_BIND | _MS_REC)
+        _mount("", directory, _MS_SHARED | _MS_REC)
+
+
+def exists(name: str) -> bool:
+    """Whether a namespace of this name is there."""
+    return (NETNS_DIRECTORY / name).exists()
+
+
+def _setns(descriptor: int) -> None:
+    """Move the calling thread into an open namespace (setns(2))."""
+    _check(_libc.setns(descriptor, _CLONE_NEWNET), "setns")
+
+
+def remove(name: str) -> None:
+    """Take the name away; the kernel ends the namespace, and all in it, once no process is left inside."""
+    path = NETNS_DIRECTORY / name
+    if path.exists():
+        _libc.umount2(str(path).encode(), _MNT_DETACH)  # EINVAL: the mount was never made; the file still goes
+        path.unlink()
+
+
+def in_new_namespace(function: Callable[[], T]) -> T:
+    """Call a function in a new namespace without a name, which ends with the call."""
+
+    def inside() -> T:
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+        return function()
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(inside).result()
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What is raised for a step that the kernel refuses. An `except` clause asks only when something was raised."""
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415  # 0.1 s, and most commands change nothing
+
+    return OSError, NetlinkError
+
+
+def call_in(name: str, function: Callable[[], T]) -> T:
+    """Call a function inside a namespace, in the calling thread; FileNotFoundError when there is no such namespace.
+
+    Nothing is kept open afterwards, so a namespace that `lab up` or `lab down` removes is not kept alive.
+    """
+    with Path("/proc/thread-self/ns/net").open() as home, (NETNS_DIRECTORY / name).open() as namespace:
+        _setns(namespace.fileno())
+        try:
+            return function()
+        finally:
+            _setns(home.fileno())
+
+
+class _Netlink:
+    """The event loop that the netlink sockets of all namespaces share; one of them is used at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._loop: AbstractEventLoop | None = None
+
+    def open(self) -> IPRoute:
+        """A netlink socket of the calling thread's namespace; callers hold the lock."""
+        import asyncio  # noqa: PLC0415  # with pyroute2 0.1 s, and who only counts needs no links
+
+        from pyroute2 import IPRoute  # noqa: PLC0415
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return IPRoute(use_event_loop=self._loop)
+
+    def close(self) -> None:
+        """Let the sockets that were closed end, and give the loop's descriptors back."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+            self._loop = None
+
+
+class NamespaceThread:
+    """One namespace, and the thread that lives in it."""
+
+    def __init__(self, name: str, netlink: _Netlink) -> None:
+        self.name = name
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._netlink = netlink
+        self._ip: IPRoute | None = None
+
+    def create(self) -> None:
+        """Make the namespace, name it, and set its loopback interface up."""
+        _prepare_directory()
+        self.run(self._create)
+        self.ip(lambda ip: ip.link("set", index=1, state="up"))
+
+    def enter(self) -> None:
+        """Enter the namespace that bears this name."""
+        self.run(self._enter)
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function inside and return what it returns."""
+        return self._executor.submit(function, *args, **kwargs).result()
+
+    def ip(self, function: Callable[[IPRoute], T]) -> T:
+        """Call a function inside with the namespace's own netlink socket."""
+        return self.run(self._with_netlink, function)
+
+    def close(self) -> None:
+        """Leave the namespace; it stays as it is."""
+        if self._ip is not None:
+            self.run(self._close_netlink)
+        self._executor.shutdown()
+
+    def _create(self) -> None:
+        path = NETNS_DIRECTORY / self.name
+        path.touch(mode=0o444, exist_ok=False)
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+        _mount("/proc/thread-self/ns/net", str(path), _MS_BIND)
+        self._assert_not_in_hosts()
+
+    def _enter(self) -> None:
+        with (NETNS_DIRECTORY / self.name).open() as handle:
+            _setns(handle.fileno())
+        self._assert_not_in_hosts()
+
+    @staticmethod
+    def _assert_not_in_hosts() -> None:
+        """The last guard before anything is made: this thread must not be where the process is."""
+        if Path("/proc/thread-self/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+            raise RuntimeError("still in the host's own network namespace")
+
+    def _with_netlink(self, function: Callable[[IPRoute], T]) -> T:
+        with self._netlink.lock:
+            if self._ip is None:
+                self._ip = self._netlink.open()
+            return function(self._ip)
+
+    def _close_netlink(self) -> None:
+        with self._netlink.lock:
+            if self._ip is not None:
+                self._ip.close()
+                self._ip = None
+
+
+class Namespaces:
+    """All namespaces that one operation deals with; each is entered when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, NamespaceThread] = {}
+        self._netlink = _Netlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> NamespaceThread:
+        if name not in self._threads:
+            self._start(name, NamespaceThread.enter)
+        return self._threads[name]
+
+    def call(self, name: str, function: Callable[[], T]) -> T:
+        """Call a function inside a namespace and return what it returns."""
+        return self[name].run(function)
+
+    def create(self, name: str) -> None:
+        """Make a namespace and stay ready inside it."""
+        self._start(name, NamespaceThread.create)
+
+    def _start(self, name: str, begin: Callable[[NamespaceThread], None]) -> None:
+        thread = NamespaceThread(name, self._netlink)
+        try:
+            begin(thread)
+        except BaseException:  # it may still be in the host's own namespace: it must not be used
+            thread.close()
+            raise
+        self._threads[name] = thread
+
+    def delete(self, name: str) -> None:
+        """Leave a namespace and remove its name."""
+        thread = self._threads.pop(name, None)
+        if thread is not None:
+            thread.close()
+        remove(name)
+
+    def wait(self) -> None:
+        """Return when everything that was asked for is done, also what an interrupt left alone."""
+        for thread in self._threads.values():
+            thread.run(lambda: None)
+
+    def close(self) -> None:
+        """Leave them all."""
+        while self._threads:
+            self._threads.popitem()[1].close()
+        self._netlink.close()

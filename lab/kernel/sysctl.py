@@ -1,0 +1,96 @@
+"""Kernel settings: those of one namespace, and the single host-wide one that a large lab needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+import json
+from pathlib import Path
+from typing import TypedDict
+
+from lab.kernel.netns import Namespaces, in_new_namespace
+from lab.kernel.state import write_at_once
+from lab.plan.objects import Sysctl
+
+__all__ = ["ConntrackMaxKeeper", "reset_sysctl", "write_sysctl"]
+
+_SYSCTL = Path("/proc/sys")
+
+
+def write_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
+    """Write a setting of one namespace; `/proc/sys/net` follows the thread that opens it."""
+    path = _SYSCTL / sysctl.key.replace(".", "/")
+    namespaces[sysctl.namespace].run(_write, path, sysctl)
+
+
+def reset_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
+    """Give a setting the value that it has in a new namespace."""
+    path = _SYSCTL / sysctl.key.replace(".", "/")
+    if value := in_new_namespace(lambda: path.read_text() if path.exists() else ""):
+        namespaces[sysctl.namespace].run(_write, path, replace(sysctl, value=value))
+
+
+def _write(path: Path, sysctl: Sysctl) -> None:
+    if sysctl.optional and not path.exists():
+        return
+    path.write_text(sysctl.value)
+
+
+class _Known(TypedDict):
+    """What is remembered while the setting is raised."""
+
+    found: int
+    set: int
+    labs: dict[str, int]
+    """Lab → entries that it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConntrackMaxKeeper:
+    """Raises the host-wide `nf_conntrack_max` for labs that need more, and puts the old value back after the last.
+
+    `record` remembers the value found, the value set, and which labs need it. Callers hold the state lock.
+    """
+
+    record: Path
+    setting: Path = field(default=_SYSCTL / "net/netfilter/nf_conntrack_max")
+
+    def need(self, lab: str, entries: int) -> tuple[int, int] | None:
+        """Have room for `entries`; the old and the new value if the setting was raised."""
+        now = int(self.setting.read_text())
+        known = self._load(now)
+        if not known["labs"] and entries <= now:
+            return None
+        labs = known["labs"] | {lab: entries}
+        target = max(now, *labs.values())
+        # Somebody else has changed it since the last lab did: theirs is the value to put back.
+        found = known["found"] if now == known["set"] else now
+        self._save({"found": found, "set": target, "labs": labs})
+        if target == now:
+            return None
+        self.setting.write_text(str(target))
+        return now, target
+
+    def release(self, lab: str) -> tuple[int, int] | None:
+        """Forget a lab; the value undone and the value restored if it was the last one that needed it."""
+        now = int(self.setting.read_text())
+        known = self._load(now)
+        if known["labs"].pop(lab, None) is None:
+            return None
+        if known["labs"]:
+            self._save(known)
+            return None
+        self.record.unlink()
+        if now != known["set"] or now == known["found"]:
+            return None  # somebody else has changed it since: theirs stands
+        self.setting.write_text(str(known["found"]))
+        return now, known["found"]
+
+    def _load(self, now: int) -> _Known:
+        if not self.record.exists():
+            return {"found": now, "set": now, "labs": {}}
+        known: _Known = json.loads(self.record.read_text())
+        return known
+
+    def _save(self, known: _Known) -> None:
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        write_at_once(self.record, json.dumps(known))

@@ -1,0 +1,14 @@
+"""The functions in drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lab.nodes.drawing import Drawn
+from lab.schema.names import node_name_of_function
+from lab.topology import Topology
+
+
+def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
+    """By their names."""
+    return (Drawn(node_name_of_function(function.name), function.name) for function in topology.functions)

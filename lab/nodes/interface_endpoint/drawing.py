@@ -1,0 +1,18 @@
+"""The interface endpoints in drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lab.nodes.drawing import Drawn, timeouts
+from lab.topology import Topology
+
+
+def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
+    """With the server that each is for, and its load balancer's limit."""
+    for endpoint in topology.interface_endpoints:
+        server, limit = f"for {endpoint.server}", endpoint.connections_per_target
+        said = ("no limit" if limit is None else f"limit {limit:,}", *timeouts(endpoint))
+        lines = (server, *said) if endpoint.node in passed else (server, "idle")
+        brief = "" if limit is None else f"{limit:,}"
+        yield Drawn(endpoint.node, endpoint.node, lines, brief, (server,), endpoint.subnet)

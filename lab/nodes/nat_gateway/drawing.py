@@ -1,0 +1,27 @@
+"""The NAT gateways in drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lab.nodes.drawing import Drawn, timeouts
+from lab.topology import NatGateway, Topology
+
+
+def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
+    """With their Elastic IPs, and how many connections these carry to one server."""
+    for gateway in topology.nat_gateways:
+        lines = tuple(_lines(gateway, only_one_server=len(topology.servers) == 1))
+        if gateway.node not in passed:
+            lines = (lines[0], "idle")
+        yield Drawn(gateway.node, gateway.node, lines, f"{gateway.capacity:,}", lines[:1], gateway.subnet)
+
+
+def _lines(gateway: NatGateway, *, only_one_server: bool) -> Iterator[str]:
+    yield f"{gateway.elastic_ips} EIP{'s' if gateway.elastic_ips > 1 else ''}"
+    yield from (
+        (f"{gateway.capacity:,} to", "one server") if only_one_server else (f"{gateway.capacity:,}", "per server")
+    )
+    if not gateway.spill_over and gateway.elastic_ips > 1:
+        yield "no spill-over"
+    yield from timeouts(gateway)

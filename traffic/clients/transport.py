@@ -1,0 +1,74 @@
+"""The interface between clients and engines: a transport sends requests and calls back with the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from traffic.clients.state import Indices
+    from traffic.result import RingCount
+
+__all__ = ["Callbacks", "Transport"]
+
+
+class Callbacks(Protocol):
+    """What a transport has received; each method takes the indices of a batch, repeated and stray answers included."""
+
+    def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
+        """The resolver answered with the server's address."""
+
+    def unanswerable(self, indices: Indices, now_s: float) -> None:
+        """The resolver answered with an error, or without an address."""
+
+    def connected(self, indices: Indices, now_s: float) -> None:
+        """The server accepted: a SYN-ACK, or the first echo over UDP."""
+
+    def reset(self, indices: Indices, now_s: float) -> None:
+        """The server sent a RST, or closed first."""
+
+    def responded(self, indices: Indices, now_s: float) -> None:
+        """A response is complete."""
+
+    def closed(self, indices: Indices, now_s: float) -> None:
+        """The server answered a FIN with its own."""
+
+
+class Transport(Protocol):
+    """Sends what the clients decide to send."""
+
+    repeats: bool
+    """Whether the clients repeat unanswered requests; kernel TCP does it by itself."""
+    close_is_answered: bool
+    """Whether the server answers a close."""
+
+    def descriptors(self) -> Iterable[int]:
+        """Descriptors that are readable while `receive` has something to do."""
+
+    def ask(self, indices: Indices) -> None:
+        """Send DNS queries."""
+
+    def call(self, indices: Indices) -> None:
+        """Send SYNs, or the first datagrams of UDP flows."""
+
+    def request(self, indices: Indices) -> None:
+        """Send requests on established connections."""
+
+    def close(self, indices: Indices) -> None:
+        """Send FINs, or close in the way that the burst asks for; may be repeated."""
+
+    def drop(self, indices: Indices) -> None:
+        """End connections in any state at once, with a RST where the server knows of them."""
+
+    def forget(self, indices: Indices) -> None:
+        """Release what belongs to connections that were given up before they were established."""
+
+    def receive(self, callbacks: Callbacks, now_s: float) -> bool:
+        """Take in what has arrived; whether there was anything."""
+
+    def count(self) -> RingCount:
+        """Frames received, and frames lost because a ring was full."""

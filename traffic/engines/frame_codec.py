@@ -1,0 +1,222 @@
+"""The frames of a burst, a batch at a time: built by patching copies of templates, read into indices of connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traffic import frames as f
+from traffic.engines.payloads import DATAGRAM, request_text
+from traffic.fleet import Fleet
+from traffic.frames import Batch, pack_mac, seal, u16, u32
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traffic.clients.state import Indices
+    from traffic.spec import BurstSpec
+
+__all__ = ["Datagrams", "DnsAnswers", "FrameCodec", "Segments"]
+
+_DNS_PORT = 53
+_DNS_ID = f.UDP_PAYLOAD
+_DNS_FLAGS = f.UDP_PAYLOAD + 2
+_DNS_ANSWERS = f.UDP_PAYLOAD + 6
+_DNS_RESPONSE, _DNS_RCODE = 0x8000, 0x000F
+
+# An A record right after the question, named by a pointer to it: c00c, type A, class IN, (TTL,) four bytes.
+_RECORD_BYTES = 16
+_A_RECORD = np.frombuffer(bytes.fromhex("c00c00010001"), np.uint8)
+
+_ETHERTYPE_IPV4 = b"\x08\x00"
+_IP_HEADER = Struct("!BBHHHBBH4s4s")  # RFC 791 section 3.1
+_TCP_HEADER = Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
+_UDP_HEADER = Struct("!HHHH")  # RFC 768
+_DO_NOT_FRAGMENT = 0x4000
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAnswers:
+    """DNS answers of one batch."""
+
+    good: Indices
+    addresses: NDArray[np.uint32]
+    bad: Indices
+    """Connections whose query was answered with an error, or without an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """TCP segments of one batch, from the port that the connections called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
+    flags: NDArray[np.uint8]
+    sequence: NDArray[np.uint32]
+    acknowledgement: NDArray[np.uint32]
+    payload: NDArray[np.uint32]
+    """Bytes of data in each."""
+
+    def where(self, chosen: NDArray[np.bool_]) -> Segments:
+        """Some of them."""
+        return Segments(
+            self.indices[chosen],
+            self.source[chosen],
+            self.flags[chosen],
+            self.sequence[chosen],
+            self.acknowledgement[chosen],
+            self.payload[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Datagrams:
+    """UDP datagrams of one batch, from the port that the flows called."""
+
+    indices: Indices
+    source: NDArray[np.uint32]
+
+
+class FrameCodec:
+    """Builds and reads the frames of one burst.
+
+    Templates are complete but for addresses, numbers and checksums. They are packed here and not built by scapy, whose
+    import would cost each burst 0.3 s and 24 MB; a test compares them with scapy's.
+    """
+
+    def __init__(self, spec: BurstSpec, query: bytes) -> None:
+        self._fleet = Fleet(spec)
+        self._query_bytes = len(query)
+        self._first = spec.first_connection
+        self._resolver = int(spec.resolver_address)
+        self._port = spec.port
+        gateways = [path.gateway_mac for path in spec.paths]
+        self._macs = _macs(gateways)
+        self._resolver_macs = _macs([spec.resolver_mac or gateway for gateway in gateways])
+        self._query = _template(spec, f.UDP, _udp(_DNS_PORT, query))
+        self._syn = _template(spec, f.TCP, _tcp(spec.port, f.SYN, f.MSS_OPTION))
+        self._segment = _template(spec, f.TCP, _tcp(spec.port, f.ACK))
+        self._request = _template(spec, f.TCP, _tcp(spec.port, f.ACK) + request_text(spec.hostname))
+        self._datagram = _template(spec, f.UDP, _udp(spec.port, DATAGRAM))
+
+    def queries(self, indices: Indices) -> Batch:
+        """A DNS query of each connection, identified by the low bits of its number."""
+        batch = _copies(self._query, len(indices))
+        ends = self._fleet.endpoints(indices)
+        batch[:, 0:6] = self._resolver_macs[ends.path]
+        u32(batch, f.SOURCE)[:] = ends.address
+        u16(batch, f.SOURCE_PORT)[:] = ends.port
+        u16(batch, _DNS_ID)[:] = (indices + self._first) & 0xFFFF
+        return seal(batch, f.UDP)
+
+    def segments(
+        self,
+        indices: Indices,
+        destination: NDArray[np.uint32],
+        flags: int,
+        sequence: NDArray[np.uint32],
+        acknowledgement: NDArray[np.uint32] | None,
+    ) -> Batch:
+        """A segment of each connection; one with SYN offers an MSS, one with PSH carries a request."""
+        template = self._syn if flags & f.SYN else self._request if flags & f.PSH else self._segment
+        batch = self._addressed(template, indices, destination)
+        batch[:, f.FLAGS] = flags
+        u32(batch, f.SEQUENCE)[:] = sequence
+        if acknowledgement is not None:
+            u32(batch, f.ACKNOWLEDGEMENT)[:] = acknowledgement
+        return seal(batch, f.TCP)
+
+    def datagrams(self, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+        """A UDP datagram of each flow."""
+        return seal(self._addressed(self._datagram, indices, destination), f.UDP)
+
+    def _addressed(self, template: Batch, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
+        batch = _copies(template, len(indices))
+        ends = self._fleet.endpoints(indices)
+        batch[:, 0:6] = self._macs[ends.path]
+        u32(batch, f.SOURCE)[:] = ends.address
+        u32(batch, f.DESTINATION)[:] = destination
+        u16(batch, f.SOURCE_PORT)[:] = ends.port
+        return batch
+
+    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[DnsAnswers, Segments, Datagrams]:
+        """DNS answers, TCP segments and UDP datagrams for connections of the burst."""
+        if batch.shape[1] < f.UDP_PAYLOAD:
+            batch, lengths = np.zeros((0, f.TCP_OPTIONS), np.uint8), lengths[:0]
+        addresses, ports = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT)
+        indices = self._fleet.indices(addresses.astype(np.int64), ports.astype(np.int64))
+        protocol, source_port = batch[:, f.PROTOCOL], u16(batch, f.SOURCE_PORT)
+        ours = indices >= 0
+        tcp = ours & (protocol == f.TCP) & (source_port == self._port) & (lengths >= f.TCP_OPTIONS)
+        udp = ours & (protocol == f.UDP)
+        from_resolver = u32(batch, f.SOURCE) == self._resolver
+        dns = udp & from_resolver & (source_port == _DNS_PORT) & (lengths >= f.UDP_PAYLOAD + self._query_bytes)
+        udp &= (source_port == self._port) & ~from_resolver
+        return (
+            self._dns_answers(batch[dns], lengths[dns], indices[dns]),
+            _segments(batch[tcp], indices[tcp]),
+            Datagrams(indices[udp], u32(batch[udp], f.SOURCE).astype(np.uint32)),
+        )
+
+    def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> DnsAnswers:
+        if not len(batch):
+            return DnsAnswers(indices, np.zeros(0, np.uint32), indices)
+        flags = u16(batch, _DNS_FLAGS)
+        ours = (flags & _DNS_RESPONSE) != 0
+        ours &= u16(batch, _DNS_ID) == ((indices + self._first) & 0xFFFF)
+        good, addresses = self._addresses(batch, lengths)
+        good &= ours & ((flags & _DNS_RCODE) == 0)
+        return DnsAnswers(indices[good], addresses[good], indices[ours & ~good])
+
+    def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+        """Where an A record follows the question, and its address."""
+        start = f.UDP_PAYLOAD + self._query_bytes
+        end = start + _RECORD_BYTES
+        if batch.shape[1] < end:
+            return np.zeros(len(batch), np.bool_), np.zeros(len(batch), np.uint32)
+        record = (batch[:, start : start + len(_A_RECORD)] == _A_RECORD).all(axis=1)
+        good = record & (lengths >= end) & (u16(batch, _DNS_ANSWERS) > 0)
+        return good, u32(batch, end - 4).astype(np.uint32)
+
+
+def _segments(batch: Batch, indices: Indices) -> Segments:
+    return Segments(
+        indices=indices,
+        source=u32(batch, f.SOURCE).astype(np.uint32),
+        flags=batch[:, f.FLAGS] & np.uint8(f.SYN | f.FIN | f.RST | f.PSH | f.ACK),
+        sequence=u32(batch, f.SEQUENCE).astype(np.uint32),
+        acknowledgement=u32(batch, f.ACKNOWLEDGEMENT).astype(np.uint32),
+        payload=f.tcp_payload_lengths(batch).astype(np.uint32),
+    )
+
+
+def _macs(texts: list[str]) -> NDArray[np.uint8]:
+    return np.array([list(pack_mac(text)) for text in texts], np.uint8)
+
+
+def _copies(template: Batch, count: int) -> Batch:
+    batch = np.empty((count, len(template)), np.uint8)
+    batch[:] = template
+    return batch
+
+
+def _tcp(port: int, flags: int, options: bytes = b"") -> bytes:
+    words = (_TCP_HEADER.size + len(options)) // 4
+    return _TCP_HEADER.pack(0, port, 0, 0, words << 4, flags, f.FULL_WINDOW, 0, 0) + options
+
+
+def _udp(port: int, payload: bytes) -> bytes:
+    return _UDP_HEADER.pack(0, port, _UDP_HEADER.size + len(payload), 0) + payload
+
+
+def _template(spec: BurstSpec, protocol: int, payload: bytes) -> NDArray[np.uint8]:
+    ethernet = bytes(6) + pack_mac(spec.mac) + _ETHERTYPE_IPV4
+    length = _IP_HEADER.size + len(payload)
+    source, resolver = spec.paths[0].first_address.packed, spec.resolver_address.packed
+    header = _IP_HEADER.pack(
+        0x45, f.ENGINE_TOS, length, 1, _DO_NOT_FRAGMENT, f.INITIAL_TTL, protocol, 0, source, resolver
+    )
+    return np.frombuffer(ethernet + header + payload, np.uint8)

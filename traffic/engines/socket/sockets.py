@@ -1,0 +1,120 @@
+"""The sockets of a process, one for each connection that has one, and the epoll that watches them."""
+
+from __future__ import annotations
+
+import resource
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from traffic.clients.state import Indices
+    from traffic.fleet import Endpoints, Fleet
+
+__all__ = ["SocketTable", "Sources", "dotted"]
+
+_EVENTS = 512
+_UNASSIGNED = -1
+
+
+def dotted(address: int) -> str:
+    """An IPv4 address as text."""
+    return socket.inet_ntoa(address.to_bytes(4, "big"))
+
+
+class Sources:
+    """The numbers of a process's connections in the whole fleet, from which their addresses and ports follow."""
+
+    def __init__(self, fleet: Fleet, count: int) -> None:
+        """So many connections, none of which has a number yet."""
+        self._fleet = fleet
+        self._number = np.full(count, _UNASSIGNED, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def unassigned(self, indices: Indices) -> int:
+        """How many have no number yet."""
+        return int((self._number[indices] == _UNASSIGNED).sum())
+
+    def assign(self, indices: Indices, next_number: int) -> Endpoints:
+        """The address and port of each; those without a number get the next ones, for good."""
+        new = indices[self._number[indices] == _UNASSIGNED]
+        self._number[new] = next_number + np.arange(len(new))
+        return self._fleet.endpoints(self._number[indices])
+
+
+class SocketTable:
+    """Sockets by the index of their connection, each bound to its connection's address and port."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        kind: socket.SocketKind,
+        events: int,
+        options: Iterable[tuple[int, int, int]] = (),
+    ) -> None:
+        """Of this kind, watched for these events; an option is what setsockopt() takes: level, name and value."""
+        self.sources = sources
+        # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
+        self._options = ((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), *options)
+        self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
+        self._sockets: list[socket.socket | None] = [None] * len(sources)
+        self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
+        """Descriptor → index of its connection."""
+        self._epoll = select.epoll()
+
+    def __getitem__(self, index: int) -> socket.socket:
+        """A connection's socket; it must have one."""
+        client = self._sockets[index]
+        if client is None:
+            raise LookupError(f"connection {index} has no socket")
+        return client
+
+    def fileno(self) -> int:
+        """Readable when something has happened to a socket."""
+        return self._epoll.fileno()
+
+    def open(self, indices: Indices, next_number: int) -> list[socket.socket]:
+        """A bound socket for each; `next_number` as in `Sources.assign`."""
+        ends = self.sources.assign(indices, next_number)
+        rows = zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True)
+        return [self._open(*row) for row in rows]
+
+    def _open(self, index: int, address: int, port: int) -> socket.socket:
+        client = socket.socket(socket.AF_INET, self._kind)
+        for option in self._options:
+            client.setsockopt(*option)
+        client.bind((dotted(address), port))
+        self._sockets[index] = client
+        self._index[client.fileno()] = index
+        return client
+
+    def watch(self, sockets: list[socket.socket]) -> None:
+        """From now on `poll` reports these."""
+        register, events = self._epoll.register, self._events
+        for client in sockets:
+            register(client, events)
+
+    def poll(self) -> tuple[Indices, NDArray[np.uint32]]:
+        """Connections to whose sockets something has happened, and what: epoll(7)'s bits."""
+        happened = self._epoll.poll(0, _EVENTS)
+        if not happened:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint32)
+        descriptors, events = np.array(happened).T
+        return self._index[descriptors], events.astype(np.uint32)
+
+    def close(self, indices: Indices) -> None:
+        """Close those that are open; an epoll forgets what is closed."""
+        for index in indices.tolist():
+            client = self._sockets[index]
+            if client is not None:
+                self._sockets[index] = None
+                self._index[client.fileno()] = -1
+                client.close()
