@@ -7,7 +7,6 @@ KIND = NodeKind(
     words="interface endpoint",
     plural="interface endpoints",
     shape=Shape("exits", dot="hexagon", mermaid=("{{", "}}")),
-    refuses_translated=True,
     figure=Figure(
         "endpoint",
         "Through the interface endpoint",
