@@ -8,10 +8,12 @@ number (`DropCount`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from lab.schema.firewall import Direction
+__all__ = ["Direction", "DropCount", "DropPoint"]
 
-__all__ = ["DropCount", "DropPoint"]
+Direction = Literal["egress", "ingress"]
+"""Which entries of a network ACL: those for what leaves a subnet, or for what enters it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from lab.schema.base import NAME, Model, Whole
+from lab.schema.drops import Direction
 from lab.schema.faults import Fault, Path
 from lab.schema.limits import ACL_ENTRIES, ACL_RULE_NUMBERS, EPHEMERAL_PORTS
 from lab.schema.references import twice, unknown
@@ -49,7 +50,6 @@ __all__ = [
     "verdicts",
 ]
 
-Direction = Literal["egress", "ingress"]
 Transport = Literal["tcp", "udp"]
 Action = Literal["allow", "deny"]
 

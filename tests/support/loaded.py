@@ -18,17 +18,29 @@ _LIBRARIES = {
     *("typer", "click", "annotated_doc", "shellingham"),  # the command line
     *("rich", "pygments", "markdown_it", "mdurl", "linkify_it", "attr"),  # its tables
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),  # a plan's record
+    "msgspec",  # what the plan tells the lab's processes
     *("_distutils_hack", "setuptools"),  # the interpreter's own
 }
 _INSTALLED = {*packages_distributions(), "lab", "traffic"}
 """Top-level modules that are packages of somebody's; what else the interpreter names is the standard library's."""
 
 _COMMAND_LINE = {"lab", "lab.cli.*", "lab.errors", "lab.kernel", "lab.kernel.invoker"}
-_RECORD = {*_COMMAND_LINE, "lab.lab", "lab.kernel.*", "lab.plan.*", "lab.slots.*", "traffic", "traffic.*"}
+_OPTIONS_OF_A_BURST = {"lab.burst", "lab.burst.load", "lab.schema", "lab.schema.limits", "traffic", "traffic.*"}
+_RECORD = {
+    *_COMMAND_LINE,
+    "lab.lab",
+    "lab.kernel.*",
+    "lab.plan.*",
+    "lab.slots.*",
+    "lab.schema",
+    "lab.schema.drops",
+    "traffic",
+    "traffic.*",
+}
 """What reads the plan of a lab that is up. Whatever of it needs numpy or netlink fails by those names."""
 
 MAY_LOAD: dict[str, set[str]] = {
-    "--help": _COMMAND_LINE,
+    "--help": {*_COMMAND_LINE, *_OPTIONS_OF_A_BURST},
     "list": _RECORD,
     "exec": _RECORD,
     "status": {*_RECORD, "lab.observe.*", "lab.topology", "lab.topology.kinds"},
