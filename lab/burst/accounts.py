@@ -12,6 +12,8 @@ from typing import NamedTuple
 from lab.burst.load import Load
 from lab.burst.result import BurstResult, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
+from lab.nodes.kind import NodeKind
+from lab.nodes.registry import KINDS
 from lab.nodes.resolver.model import Resolver
 from lab.observe.drops import DroppedPackets
 from lab.observe.readings import Reading
@@ -148,14 +150,15 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         what = f"connections with {syns} that were never answered"
         yield _Pair(what, ever_unanswered, "connections refused by a limiter", refused)
     # Connections whose answers were dropped hold a slot, too.
-    if answers or not any(reading.limiter.kind == "nat_gateway" for reading in readings):
+    kind = next((kind for kind in KINDS if kind.one_slot_each), None)
+    if answers or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
-    held = _held_by_nat_gateways(readings) - _held_by_nat_gateways(observation.readings_before)
+    held = _held(readings, kind) - _held(observation.readings_before, kind)
     established = tcp.established + tcp.half_open
     # Slots of connections that were refused or reset are taken until the set's garbage collection.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset)
-    yield _Pair("connections established", established, "connections that hold a NAT gateway's slot", held)
+    yield _Pair("connections established", established, f"connections that hold {kind.one}'s slot", held)
 
 
-def _held_by_nat_gateways(readings: Iterable[Reading]) -> int:
-    return sum(reading.in_use for reading in readings if reading.limiter.kind == "nat_gateway")
+def _held(readings: Iterable[Reading], kind: NodeKind) -> int:
+    return sum(reading.in_use for reading in readings if reading.limiter.kind == kind.name)

@@ -206,11 +206,11 @@ def _limiters(
 
 def _in_order(turns: Sequence[_Turn]) -> list[str]:
     """The nodes that limit, in an order in which none comes before one that connections meet first."""
-    before: dict[str, set[str]] = {}
+    before: dict[str, dict[str, None]] = {}  # in the order of the paths: sets would make the order chance
     for turn in turns:
         nodes = [hop.node for hop in turn.path.limits]
         for position, node in enumerate(nodes):
-            before.setdefault(node, set()).update(nodes[:position])
+            before.setdefault(node, {}).update(dict.fromkeys(nodes[:position]))
     return list(TopologicalSorter(before).static_order())
 
 

@@ -17,10 +17,10 @@ from lab.kernel.packets.frames import Frames
 from lab.kernel.packets.ring import BLOCK_BYTES, PacketRing
 from lab.kernel.packets.sockets import NodeInterface
 from lab.kernel.preflight import available_memory_bytes, require_descriptors
+from lab.nodes.registry import kind_of
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import BridgePort, NodePlan, Plan
 from lab.slots.counters import REFUSED_GROUP
-from lab.topology.kinds import in_words
 
 __all__ = [
     "PacketOptions",
@@ -170,7 +170,7 @@ def refusal_sources(nodes: Sequence[NodePlan], options: PacketOptions, snap_byte
 
 
 def _description(node: NodePlan) -> str:
-    return " ".join((in_words(node.kind), *node.addresses))
+    return " ".join((kind_of(node.kind).words, *node.addresses))
 
 
 def _blocks_for(rings: int) -> int:

@@ -202,9 +202,9 @@ def _expectation(text: str) -> tuple[str, str]:
         allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
-        from lab.nodes.vpc.model import EXITS
+        from lab.nodes.registry import KINDS
 
-        known = ("hyperplane_eni", *(exit_.KIND for exit_ in EXITS.values()), *_NOTHING)
+        known = (*(kind.name for kind in KINDS if kind.figure), *_NOTHING)
         if value not in known:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value

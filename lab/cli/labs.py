@@ -164,7 +164,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     sudo lab status --lab two-subnets --json
     """
     from lab.lab import Lab
-    from lab.topology.kinds import in_words
+    from lab.nodes.registry import kind_of
 
     found = Lab.find(lab)
     if lost := found.lost():
@@ -176,7 +176,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     say(f"lab {found.name}", style="bold")
     table(
         ("node", "kind", "addresses"),
-        ((node.name, in_words(node.kind), " ".join(node.addresses)) for node in now.plan.nodes),
+        ((node.name, kind_of(node.kind).words, " ".join(node.addresses)) for node in now.plan.nodes),
     )
     say()
     table(

@@ -65,8 +65,8 @@ def predict(
     lab predict topologies/two_subnets.yaml -n 140000
     """
     from lab.capacity.predict import predict as predict_burst
+    from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
-    from lab.topology.kinds import in_words
 
     prediction = predict_burst(
         scaled(load(topology), scale),
@@ -82,7 +82,10 @@ def predict(
     if prediction.limiters:
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
-            ((each.node, in_words(each.kind), each.limit, each.offered, each.refused) for each in prediction.limiters),
+            (
+                (each.node, kind_of(each.kind).words, each.limit, each.offered, each.refused)
+                for each in prediction.limiters
+            ),
         )
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")
@@ -90,7 +93,7 @@ def predict(
 
 
 def _threshold(prediction: Prediction) -> str:
-    from lab.topology.kinds import one_of
+    from lab.nodes.registry import kind_of
 
     if prediction.unknown is not None:
         return prediction.unknown
@@ -99,7 +102,7 @@ def _threshold(prediction: Prediction) -> str:
     first = f"the first connection is dropped with {number(prediction.drop_threshold)} held"
     if prediction.bottleneck is None:
         return first
-    return f"{first}, by {one_of(prediction.bottleneck)}" if not prediction.dead_ends else first
+    return f"{first}, by {kind_of(prediction.bottleneck).one}" if not prediction.dead_ends else first
 
 
 def _document(prediction: Prediction) -> dict[str, Any]:

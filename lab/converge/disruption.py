@@ -15,7 +15,9 @@ from typing import NamedTuple
 from lab.converge.diff import Difference, elastic_ips
 from lab.nodes.registry import kind_of
 from lab.observe.readings import Reading
-from lab.paths.ways import DeadEnd, Way, ways
+from lab.paths.dead_ends import DeadEnd
+from lab.paths.path import Path
+from lab.paths.routes import paths
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
     LOCAL_TABLE,
@@ -97,7 +99,7 @@ class Held:
         if fleets := [fleet for fleet in self.plan.fleets if fleet.namespace == node.namespace]:
             enis = {path.eni for fleet in fleets for path in fleet.paths}
             return self.by_all(lambda each: each.node in enis)
-        if node.kind == "server":
+        if kind_of(node.kind).answers:
             return self._to_server(node.alias)
         if any(each.node == node.name for each in self.plan.limiters):
             return self.by_all(lambda each: each.node == node.name)
@@ -270,15 +272,15 @@ def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage
     functions = {each.name for each in before.functions} & {each.name for each in after.functions}
     servers = {each.name for each in before.servers} & {each.name for each in after.servers}
     for function, server, transport in product(sorted(functions), sorted(servers), _TRANSPORTS):
-        ends_before = {way.gateway: _dropped_by_acl(way) for way in ways(before, function, server, transport)}
-        for way in ways(after, function, server, transport):
-            end = _dropped_by_acl(way)
-            if end and way.gateway in ends_before and _is_worse(end, ends_before[way.gateway]):
-                yield Breakage(end.node, end.sentence, held.along(way.gateway, server, transport))
+        ends_before = {path.gateway: _dropped_by_acl(path) for path in paths(before, function, server, transport)}
+        for path in paths(after, function, server, transport):
+            end = _dropped_by_acl(path)
+            if end and path.gateway in ends_before and _is_worse(end, ends_before[path.gateway]):
+                yield Breakage(end.node, end.sentence, held.along(path.gateway, server, transport))
 
 
-def _dropped_by_acl(way: Way) -> DeadEnd | None:
-    end = way.dead_end or way.doubt
+def _dropped_by_acl(path: Path) -> DeadEnd | None:
+    end = path.dead_end or path.doubt
     return end if end and end.kind == "network_acl" else None
 
 

@@ -11,7 +11,6 @@ from lab.nodes.registry import kind_of
 from lab.plan.describe import describe_object
 from lab.plan.objects import ConntrackMax, NodePlan, Plan, Process, Ruleset, Sysctl
 from lab.slots.limiter import Limiter
-from lab.topology.kinds import in_words
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
@@ -72,7 +71,7 @@ def _in_full(found: Difference) -> list[str]:
 
 def _called(node: NodePlan) -> str:
     addresses = f" ({', '.join(node.addresses)})" if node.addresses else ""
-    return f"{in_words(node.kind)} {node.name}{addresses}"
+    return f"{kind_of(node.kind).words} {node.name}{addresses}"
 
 
 def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:

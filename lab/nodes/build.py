@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, cast, get_args
 from lab.nodes.hyperplane_eni.plan import most_connections
 from lab.nodes.parts import Part
 from lab.nodes.registry import KINDS
-from lab.paths.ways import exit_nodes
+from lab.paths.routes import exit_nodes
 from lab.plan.layout import Layout, lay_out
 from lab.plan.objects import (
     ConntrackMax,

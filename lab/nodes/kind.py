@@ -52,6 +52,10 @@ class NodeKind:
     """How many of its addresses, the first ones, no connection leaves with: a NAT gateway's address in its subnet."""
     refuses_translated: bool = False
     """Whether connections that it refuses have the server's own address already, whatever clients know it by."""
+    one_slot_each: bool = False
+    """Whether a connection through it holds just one slot of all such nodes, and questions to a name server none."""
+    answers: bool = False
+    """Whether packets end here: clients ask it, or connect to it."""
     has_cloudwatch: bool = False
     """Whether CloudWatch has metrics of it."""
     follows_others: bool = False

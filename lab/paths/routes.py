@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
 from lab.paths.dead_ends import Leg, dead_end
 from lab.paths.path import Hop, Path
 from lab.schema.names import EGRESS
@@ -29,12 +30,12 @@ def paths(topology: Topology, function: str, server: str, transport: Transport =
     """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(known for known in topology.servers if known.name == server)
     through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
-    return through_enis or (Path((Hop(EGRESS, "egress"),), None, None),)
+    return through_enis or (Path((Hop(EGRESS, egress.KIND.name),), None, None),)
 
 
 def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
     crossed = legs(topology, eni.subnet, server)
-    hops = (Hop(eni.name, "hyperplane_eni", topology.hyperplane_eni.limit), *_hops(crossed))
+    hops = (Hop(eni.name, hyperplane_eni.KIND.name, topology.hyperplane_eni.limit), *_hops(crossed))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
     if end is None or end.certain:
         return Path(hops, eni, exit_, dead_end=end)
@@ -43,9 +44,9 @@ def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) ->
 
 def _hops(crossed: tuple[Leg, ...]) -> Iterator[Hop]:
     for leg in crossed:
-        yield Hop(leg.vpc.node, "vpc")
+        yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
-            yield Hop(leg.transit_gateway.node, "transit_gateway")
+            yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
             yield Hop(leg.exit.node, leg.exit.KIND, leg.exit.limit)
 

@@ -42,7 +42,7 @@ FROM_TRAFFIC = {
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
 
-SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "parts", "proposals", "registry"}
+SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "metric", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")

@@ -43,7 +43,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "--help": {*_COMMAND_LINE, *_OPTIONS_OF_A_BURST},
     "list": _RECORD,
     "exec": _RECORD,
-    "status": {*_RECORD, "lab.observe.*", "lab.topology", "lab.topology.kinds"},
+    "status": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*"},
     "down": {*_RECORD, "lab.converge", "lab.converge.down", "pyroute2.*"},
 }
 """Command → the modules of the lab, and the libraries, that it may load beside the standard library; `.*` is a package

@@ -11,6 +11,7 @@ import socket
 from typing import NamedTuple
 
 from lab.kernel.netns import Namespaces
+from lab.nodes.registry import kind_of
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
 from traffic.spec import PacketSocket
@@ -40,8 +41,7 @@ def interfaces_on_path(
         if (
             node.namespace == fleet.namespace
             or node.name in between
-            or node.kind == "resolver"
-            or (node.kind == "server" and node.alias == server.name)
+            or (kind_of(node.kind).answers and node.alias in (None, server.name))
         ):
             yield from (NodeInterface(node, interface) for interface in interfaces_of(plan, node))
 

@@ -13,5 +13,6 @@ KIND = NodeKind(
         "To each destination, and the limit. CloudWatch has only the sum of them all.",
     ),
     own_addresses=1,
+    one_slot_each=True,
     has_cloudwatch=True,
 )

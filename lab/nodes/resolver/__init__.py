@@ -3,5 +3,9 @@
 from lab.nodes.kind import NodeKind, Shape
 
 KIND = NodeKind(
-    name="resolver", words="resolver", plural="resolvers", shape=Shape("aside", dot="ellipse", mermaid=("([", "])"))
+    name="resolver",
+    words="resolver",
+    plural="resolvers",
+    answers=True,
+    shape=Shape("aside", dot="ellipse", mermaid=("([", "])")),
 )

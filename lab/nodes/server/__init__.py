@@ -3,5 +3,9 @@
 from lab.nodes.kind import NodeKind, Shape
 
 KIND = NodeKind(
-    name="server", words="server", plural="servers", shape=Shape("servers", dot="cylinder", mermaid=("[(", ")]"))
+    name="server",
+    words="server",
+    plural="servers",
+    answers=True,
+    shape=Shape("servers", dot="cylinder", mermaid=("[(", ")]")),
 )

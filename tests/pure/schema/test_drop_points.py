@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.nodes.build import build
-from lab.paths.ways import ways
+from lab.paths.routes import paths
 from tests.support.topologies import shipped
 
 
@@ -13,7 +13,7 @@ def test_the_point_of_a_drop() -> None:
         made = shipped(name)
         counters = {counter.point: counter for counter in build(made).barriers}
         (end,) = {
-            way.dead_end for function in made.functions for way in ways(made, function.name, "cache") if way.dead_end
+            way.dead_end for function in made.functions for way in paths(made, function.name, "cache") if way.dead_end
         }
         counter = counters[end.point]
         assert counter.counted(7, end.cure).point == end.point

@@ -12,7 +12,9 @@ import pytest
 
 from lab.capacity.predict import predict
 from lab.nodes.build import build
-from lab.paths.ways import DeadEnd, Way, ways
+from lab.paths.dead_ends import DeadEnd
+from lab.paths.path import Path
+from lab.paths.routes import paths
 from lab.plan import Plan
 from lab.plan.objects import Ruleset
 from lab.schema.firewall import (
@@ -239,9 +241,9 @@ def test_a_packet_leaves_before_it_enters() -> None:
 # ── Dead ends ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def to_cache(made: Topology, transport: Transport = "tcp") -> Way:
+def to_cache(made: Topology, transport: Transport = "tcp") -> Path:
     """The first way of the function."""
-    return ways(made, "f", "cache", transport)[0]
+    return paths(made, "f", "cache", transport)[0]
 
 
 def the_end(made: Topology) -> DeadEnd:
@@ -277,7 +279,7 @@ def test_within_a_subnet_nothing_is_judged() -> None:
     shut = {"name": "strict", "subnets": ["p", "q"]}
     document = guarded(acls=[shut]).model_dump(mode="json", by_alias=True)
     document["vpc"]["interface_endpoints"] = [{"name": "cache", "subnet": "p", "server": "cache"}]
-    near, far = ways(Topology.model_validate(document), "f", "cache")
+    near, far = paths(Topology.model_validate(document), "f", "cache")
     assert near.dead_end is None
     assert far.dead_end is not None
 
