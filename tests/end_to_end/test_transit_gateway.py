@@ -1,0 +1,76 @@
+"""A central egress VPC: what all attached VPCs share is its NAT gateway; their ENIs have limits of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.labs import inside
+
+if TYPE_CHECKING:
+    from lab.lab import Lab
+    from lab.pytest_plugin import LabUp
+
+
+@pytest.fixture
+def small(lab_up: LabUp, topologies: Path) -> Lab:
+    """The topology with a hundredth of its limits: 650 connections for each ENI, 1,100 for all."""
+    return lab_up(topologies / "transit_gateway.yaml", scale=100)
+
+
+@pytest.mark.alone
+def test_all_vpcs_share_the_egress_vpcs_elastic_ips(lab_up: LabUp, topologies: Path) -> None:
+    """At full scale: 65,000 through one VPC's ENI leave 45,000 of 2 x 55,000 ports to the other VPC."""
+    lab = lab_up(topologies / "transit_gateway.yaml")
+    first = lab.burst(70_000, function="checkout", connect_timeout_s=3, leave_open=True)
+    assert (first.dns.failed, first.tcp.established, first.bottleneck) == (0, 65_000, "hyperplane_eni")
+    second = lab.burst(65_000, function="refunds", connect_timeout_s=3)
+    assert (second.dns.failed, second.tcp.established, second.tcp.timed_out) == (0, 45_000, 20_000)
+    assert (second.drop_threshold, second.bottleneck) == (45_000, "nat_gateway")
+    assert (second.predicted.established, second.predicted.drop_threshold) == (45_000, 45_000)
+    assert first.disagreements == second.disagreements == ()
+    (eni,) = (limit for limit in second.limits if limit.kind == "hyperplane_eni")
+    assert (eni.node, eni.peak, eni.dropped_packets) == ("eni-payments", 65_000, 0)
+
+
+def test_the_nat_gateway_is_named(small: Lab) -> None:
+    """The function of the VPC whose connections were refused is told which node, in which VPC, refused them."""
+    small.burst(650, function="checkout", connect_timeout_s=3, leave_open=True)
+    small.burst(650, function="refunds", connect_timeout_s=3)
+    found = small.why("refunds")
+    assert [account.limit.first.node for account in found.refusing] == ["natgw"]
+    assert (found.threshold.held, found.threshold.nodes) == (650, ("eni-payments",))
+    assert any(remedy.effect == "raises" for remedy in found.remedies)
+
+
+@pytest.mark.parametrize("engine", ["socket", "scapy"])
+def test_every_engine(small: Lab, *, engine: str) -> None:
+    """Real sockets and scapy cross the Transit Gateway, there and back, as well."""
+    result = small.burst(20, function="refunds", engine=engine, connect_timeout_s=3)  # type: ignore[arg-type]
+    assert (result.dns.answered, result.tcp.established, result.disagreements) == (20, 20, ())
+
+
+def test_real_clients(small: Lab) -> None:
+    """A page comes from the server; it sees an Elastic IP of the egress VPC, whichever VPC asks."""
+    for function in ("checkout", "refunds"):
+        page = inside(small, function, "curl -sS --max-time 3 http://cache.example.com:443/")
+        assert "client: 198.51.100." in page
+
+
+def test_a_transit_gateway_without_a_default_route(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
+    """Packets that it has no route for are dropped and counted there, and no limit is blamed."""
+    text = (topologies / "transit_gateway.yaml").read_text()
+    forgotten = text.replace("    default_route: egress\n", "")
+    assert forgotten != text
+    path = tmp_path / "forgotten.yaml"
+    path.write_text(forgotten)
+    lab = lab_up(path, scale=100)
+    result = lab.burst(20, connect_timeout_s=1.5)
+    assert (result.dns.answered, result.tcp.established, result.tcp.timed_out) == (20, 0, 20)
+    (drop,) = result.stops
+    assert (drop.node, drop.kind, drop.name, drop.dropped_packets) == ("tgw", "no_transit_route", "tgw", 40)
+    assert (result.bottleneck, result.disagreements) == (None, ())
+    assert result.predicted.established == 0
+    assert lab.why().headline.endswith("the Transit Gateway tgw leads nowhere")
