@@ -308,8 +308,12 @@ class Plan:
 
 
 def plan_to_json(plan: Plan) -> str:
-    """The plan as one JSON document; `plan_from_json` gives an equal plan back."""
-    return TypeAdapter(Plan).dump_json(plan, indent=1).decode()
+    """The plan as one JSON document, each ruleset with its text; `plan_from_json` gives an equal plan back."""
+    document = TypeAdapter(Plan).dump_python(plan, mode="json")
+    for item, written in zip(plan.objects, document["objects"], strict=True):
+        if isinstance(item, Ruleset):
+            written["text"] = item.text
+    return json.dumps(document, indent=1)
 
 
 def remains_from_json(text: str) -> Plan:
