@@ -35,7 +35,7 @@ def test_report_of_a_burst(small: Callable[..., Lab], tmp_path: Path) -> None:
     first, again = charts["syn"].panels[0].lines
     assert [sum(value for _, value in line.points) for line in (first, again)] == [3, 3]
     assert first.points[0] == (0, 3)
-    assert again.points[1] == (1, 3)
+    assert again.points[0] == (0, 0)  # a second later, or when the kernel was asked next
     (held,) = charts["eni"].panels[0].lines
     assert held.highest == 8
     active, attempts, errors = charts["nat-gateway"].panels
