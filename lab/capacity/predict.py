@@ -150,8 +150,11 @@ def predict(
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((known.name for known in topology.functions), function, "function")
     callee = choose((known.name for known in topology.servers), server, "server")
-    found = paths(topology, caller, callee, protocol)
-    turns = [_Turn(path, (place - first_connection) % len(found), len(found)) for place, path in enumerate(found)]
+    taking_turns = paths(topology, caller, callee, protocol)
+    turns = [
+        _Turn(path, (place - first_connection) % len(taking_turns), len(taking_turns))
+        for place, path in enumerate(taking_turns)
+    ]
     questions = connections if questions is None else questions
     limiters = tuple(_limiters(topology, turns, connections, in_use, questions))
     by_source = [min(turn.taking(questions), per_environment) for turn in turns]
