@@ -79,12 +79,12 @@ def header(application: str, system: str, interfaces: Iterable[Interface], said:
     return _block(_SECTION, section) + b"".join(map(_interface, interfaces))
 
 
-def _interface(each: Interface) -> bytes:
-    fixed = struct.pack("=HHI", each.link_type, 0, each.snap_bytes)
-    options = _option(_NAME, each.name.encode()) + _option(_DESCRIPTION, each.description.encode())
+def _interface(interface: Interface) -> bytes:
+    fixed = struct.pack("=HHI", interface.link_type, 0, interface.snap_bytes)
+    options = _option(_NAME, interface.name.encode()) + _option(_DESCRIPTION, interface.description.encode())
     options += _option(_RESOLUTION, _NANOSECONDS)
-    if each.filter is not None:
-        options += _option(_FILTER, _PCAP_FILTER + each.filter.encode())
+    if interface.filter is not None:
+        options += _option(_FILTER, _PCAP_FILTER + interface.filter.encode())
     return _block(_INTERFACE, fixed + options + _option(_END))
 
 
@@ -110,7 +110,7 @@ def comment(text: str) -> bytes:
 def packets(frames: Frames, options: Sequence[bytes]) -> NDArray[np.uint32]:
     """A block for each frame, in the same order; `options` has those of each kind of frame."""
     data_words = _words(frames.captured)
-    option_words = np.array([len(each) // WORD_BYTES for each in options], np.int64)
+    option_words = np.array([len(option) // WORD_BYTES for option in options], np.int64)
     own_options = option_words[frames.kind]
     sizes = _AROUND + data_words + own_options
     ends = np.cumsum(sizes)
@@ -140,13 +140,13 @@ def packets(frames: Frames, options: Sequence[bytes]) -> NDArray[np.uint32]:
 
 def whole_blocks(data: bytes) -> tuple[int, int]:
     """How many whole blocks there are at the beginning of these bytes, and how many bytes that is."""
-    found = at = 0
+    count = at = 0
     while at + 2 * WORD_BYTES <= len(data):
         (length,) = struct.unpack_from("=I", data, at + WORD_BYTES)
         if at + length > len(data):
             break
-        found, at = found + 1, at + length
-    return found, at
+        count, at = count + 1, at + length
+    return count, at
 
 
 _AROUND = 8
