@@ -199,7 +199,7 @@ _EXPECTABLE = ("established", "drop_threshold", "bottleneck")
 def _expectation(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or name not in _EXPECTABLE:
-        allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
+        allowed = ", ".join(f"{name}=…" for name in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
         from lab.nodes.registry import KINDS

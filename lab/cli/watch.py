@@ -62,15 +62,15 @@ def watch(
 
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
-    found = Lab.find(lab).require_complete()
-    with suppress(KeyboardInterrupt), found.watch(LastVerdict(found.name)) as watched:
+    live_lab = Lab.find(lab).require_complete()
+    with suppress(KeyboardInterrupt), live_lab.watch(LastVerdict(live_lab.name)) as watched:
         console = Console(highlight=False, emoji=False)
         if console.is_terminal and not console.is_dumb_terminal:
             _on_terminal(watched, console, interval or _ON_A_TERMINAL_S)
         else:
             _in_pipe(watched, interval or _IN_A_PIPE_S)
-    if found.gone:
-        notice(f"lab {found.name} has been taken down")
+    if live_lab.gone:
+        notice(f"lab {live_lab.name} has been taken down")
 
 
 # ── Beside the numbers ──────────────────────────────────────────────────────────────────────────────────────
