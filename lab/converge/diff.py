@@ -141,7 +141,7 @@ def union(old: Plan, new: Plan) -> Plan:
     stages = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
     return replace(
         new,
-        objects=tuple(sorted(both, key=lambda each: stages[type(each)])),
+        objects=tuple(sorted(both, key=lambda item: stages[type(item)])),
         nodes=_merged(old.nodes, new.nodes),
         limiters=_merged(old.limiters, new.limiters),
         nat_nodes=_merged(old.nat_nodes, new.nat_nodes),
@@ -154,7 +154,7 @@ T = TypeVar("T")
 
 
 def _merged(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[T, ...]:
-    return (*new, *(each for each in old if each not in new))
+    return (*new, *(item for item in old if item not in new))
 
 
 # ── Elastic IPs that are taken away ─────────────────────────────────────────────────────────────────────────
@@ -173,7 +173,7 @@ def drained_by(old: Plan, wanted: Topology, held: Callable[[Limiter], int], now_
     Those drain for their gateway's drain timeout; one that drains already keeps its end, and is let go after it.
     """
     numbers = elastic_ips(old)
-    gateways = {each.name: each for each in wanted.nat_gateways}
+    gateways = {gateway.name: gateway for gateway in wanted.nat_gateways}
     draining: dict[str, dict[int, int]] = {}
     for limiter in old.limiters:
         gateway, number = numbers.get(IPv4Address(limiter.eip), ("", 0)) if limiter.eip else ("", 0)
