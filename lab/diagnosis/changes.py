@@ -16,8 +16,8 @@ __all__ = ["proposals"]
 
 def proposals(case: Case) -> list[Proposal]:
     """A way through what drops packets whatever the limits, and what the node kinds propose."""
-    found = [*_way_through(case), *_more_room(case), *proposals_of_kinds(case)]
-    return sorted(found, key=lambda proposal: proposal.size)
+    proposed = [*_way_through(case), *_more_room(case), *proposals_of_kinds(case)]
+    return sorted(proposed, key=lambda proposal: proposal.size)
 
 
 def _way_through(case: Case) -> Iterator[Proposal]:
@@ -27,12 +27,12 @@ def _way_through(case: Case) -> Iterator[Proposal]:
         return
     topology, changes = case.topology, []
     for eni, end in ends.values():
-        found = opened(topology, eni, end)
-        if found is None:
+        passable = opened(topology, eni, end)
+        if passable is None:
             note = f"{end.sentence}, and no NAT gateway is there"
             yield Proposal("a way through", end.sentence, None, Size.RULE, note=note)
             return
-        topology, change = found
+        topology, change = passable
         changes.append(change)
     yield Proposal("a way through where connections end whatever the limits", " ".join(changes), topology, Size.RULE)
 
