@@ -180,13 +180,13 @@ class _Sheet:
 
     def _vpcs(self, zone: tuple[str, ...]) -> list[tuple[str, int]]:
         """The titles of the VPCs of a zone, and where each begins; the only one whether anything is in it or not."""
-        found = []
+        titles = []
         for vpc in self._drawing.clusters:
             tops = [self._tops[node.name] for node in self._drawing.column(*zone) if node.vpc == vpc.name]
             if tops or len(self._drawing.clusters) == 1:
-                found.append((vpc.title, min(tops, default=0) + 8))
-        found.sort(key=lambda vpc: vpc[1])
-        return [(title, top if number else 8) for number, (title, top) in enumerate(found)]
+                titles.append((vpc.title, min(tops, default=0) + 8))
+        titles.sort(key=lambda vpc: vpc[1])
+        return [(title, top if number else 8) for number, (title, top) in enumerate(titles)]
 
     def _routers(self) -> Iterator[str]:
         resolver = self._boxes[self._drawing.resolver.name]

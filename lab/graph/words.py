@@ -43,11 +43,11 @@ class _Unsaid(NamedTuple):
 
 def _left_open(drawing: Drawing) -> Iterator[_Unsaid]:
     """Nodes of bands in which not all lead to all."""
-    found = bands(drawing)
+    all_bands = bands(drawing)
     entries, servers = drawing.into("enis"), drawing.into("servers")
-    for eni in (name for band in found.entries if not band.complete for name in band.near):
+    for eni in (name for band in all_bands.entries if not band.complete for name in band.near):
         yield _Unsaid(eni, "of", [left for left, right in entries if right == eni])
-    for column, of in found.into.items():
+    for column, of in all_bands.into.items():
         incomplete = [band for band in of if not band.complete]
         if column == "servers":
             for server in (name for band in incomplete for name in band.far):
