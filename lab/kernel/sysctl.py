@@ -63,8 +63,8 @@ class ConntrackMaxKeeper:
         labs = known["labs"] | {lab: entries}
         target = max(now, *labs.values())
         # Somebody else has changed it since the last lab did: theirs is the value to put back.
-        found = known["found"] if now == known["set"] else now
-        self._save({"found": found, "set": target, "labs": labs})
+        before = known["found"] if now == known["set"] else now
+        self._save({"found": before, "set": target, "labs": labs})
         if target == now:
             return None
         self.setting.write_text(str(target))
