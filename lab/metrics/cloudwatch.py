@@ -22,8 +22,8 @@ def get_metric_data(series: Iterable[Series]) -> dict[str, Any]:
 
     What AWS does not report comes last, and its label says so.
     """
-    ordered = sorted(series, key=lambda each: not each.metric.reported)
-    return {"MetricDataResults": [_result(each) for each in ordered], "Messages": []}
+    ordered = sorted(series, key=lambda metric_series: not metric_series.metric.reported)
+    return {"MetricDataResults": [_result(metric_series) for metric_series in ordered], "Messages": []}
 
 
 def _result(series: Series) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _result(series: Series) -> dict[str, Any]:
         "Id": _id(series),
         "Label": _label(series),
         "Timestamps": list(map(_timestamp, reversed(series.points))),
-        "Values": [each.value for each in reversed(series.points)],
+        "Values": [point.value for point in reversed(series.points)],
         "StatusCode": "Complete",
     }
 

@@ -93,7 +93,7 @@ class _Collector(Collector):
 
     def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         """The families without values, by which a registry finds names that come twice."""
-        return [_family(each) for each in METRICS if each.name in _NAMES]
+        return [_family(metric) for metric in METRICS if metric.name in _NAMES]
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         """The families with values; whoever scrapes meanwhile waits."""
@@ -140,5 +140,5 @@ def _values(metric: Metric, seen: Observation) -> Iterator[tuple[str, float]]:
         if metric.name in COUNTS:
             yield node.node, float(COUNTS[metric.name](reading))
         else:
-            limiters = [each for each in seen.limiters if each.place == node.node]
+            limiters = [limiter for limiter in seen.limiters if limiter.place == node.node]
             yield node.node, float(LEVELS[metric.name](reading, limiters))

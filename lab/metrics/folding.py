@@ -53,15 +53,17 @@ def fold(
 
     A node that comes later is counted from its making. Without samples the series have no points.
     """
-    folding = [_Folding(each, [one for one in limiters if one.place == each.node], period_s) for each in nodes]
+    folding = [
+        _Folding(node, [limiter for limiter in limiters if limiter.place == node.node], period_s) for node in nodes
+    ]
     first, at_s = True, -float("inf")
     for sample in samples:
         at_s = max(at_s, sample.at_s)  # whoever sets the clock back makes a period longer
-        for each in folding:
-            if (reading := sample.nodes.get(each.node)) is not None:
-                each.add(at_s, reading, from_zero=not first)
+        for of_node in folding:
+            if (reading := sample.nodes.get(of_node.node)) is not None:
+                of_node.add(at_s, reading, from_zero=not first)
         first = False
-    return tuple(series for each in folding for series in each.series(at_s))
+    return tuple(series for of_node in folding for series in of_node.series(at_s))
 
 
 def fold_last(
@@ -106,13 +108,15 @@ class _Folding:
     def __init__(self, node: NatNode, limiters: Sequence[Limiter], period_s: float) -> None:
         self.node = node.node
         self._limiters, self._period_s = limiters, period_s
-        self._metrics = [each for each in METRICS if each.kind == node.kind]
+        self._metrics = [metric for metric in METRICS if metric.kind == node.kind]
         window_s = _PEAK_WINDOW_S if period_s % _PEAK_WINDOW_S == 0 else period_s
         self._windows = round(period_s / window_s)
-        names = [each.name for each in self._metrics]
+        names = [metric.name for metric in self._metrics]
         self._sums = {name: _Sums(COUNTS[name], period_s) for name in names if name in COUNTS}
         self._peaks = {name: _Sums(PEAKS[name], window_s) for name in names if name in PEAKS}
-        self._levels = {each.name: _Levels(_CHOICE[each.statistic]) for each in self._metrics if each.name in LEVELS}
+        self._levels = {
+            metric.name: _Levels(_CHOICE[metric.statistic]) for metric in self._metrics if metric.name in LEVELS
+        }
         self._begun_s = 0.0
         self._before: NodeSample | None = None
 
@@ -122,8 +126,8 @@ class _Folding:
             self._begun_s = at_s
             self._before = _NOTHING if from_zero else reading
         before = comparable(self._before, reading)
-        for each in (*self._sums.values(), *self._peaks.values()):
-            each.add(self._index(at_s, each.width_s), before, reading)
+        for counted in (*self._sums.values(), *self._peaks.values()):
+            counted.add(self._index(at_s, counted.width_s), before, reading)
         index = self._index(at_s, self._period_s)
         for name, levels in self._levels.items():
             levels.add(index, LEVELS[name](reading, self._limiters))
@@ -179,7 +183,7 @@ class _Sums:
         """The highest per second in periods of so many windows each."""
         per_window = self._grown
         return [
-            max(per_window.get(each, 0) for each in range(index * windows, (index + 1) * windows)) / self.width_s
+            max(per_window.get(window, 0) for window in range(index * windows, (index + 1) * windows)) / self.width_s
             for index in indices
         ]
 

@@ -24,4 +24,4 @@ def total(metric: str, nodes: Iterable[str], samples: Sequence[Sample]) -> int |
     """The same of several nodes, from the first sample to the last; None without samples."""
     if not samples:
         return None
-    return sum(grown(metric, each, samples[0], samples[-1]) for each in nodes)
+    return sum(grown(metric, node, samples[0], samples[-1]) for node in nodes)
