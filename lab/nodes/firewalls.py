@@ -122,21 +122,23 @@ class _Judge:
 
 def _judges(acls: Iterable[NetworkAcl]) -> Iterator[_Judge]:
     directions: tuple[Direction, ...] = ("egress", "ingress")
-    return starmap(_Judge, ((acl, each, late) for each in directions for acl in acls for late in (False, True)))
+    return starmap(
+        _Judge, ((acl, direction, late) for direction in directions for acl in acls for late in (False, True))
+    )
 
 
 def _borders(judge: _Judge, ports: Sequence[SubnetPort]) -> Iterator[str]:
     """Matches of what crosses the border of each of the ACL's subnets at the judged ports."""
     near, far = ("iifname", "oifname") if judge.direction == "egress" else ("oifname", "iifname")
     for subnet in judge.acl.subnets:
-        inside = [each for each in ports if each.subnet == subnet]
-        judged = [each for each in inside if each.clients is judge.at_clients]
+        inside = [port for port in ports if port.subnet == subnet]
+        judged = [port for port in inside if port.clients is judge.at_clients]
         if judged:
             yield f"{near} {_listed(judged)} {far} != {_listed(inside)}"
 
 
 def _listed(ports: Iterable[SubnetPort]) -> str:
-    quoted = ", ".join(f'"{each.interface}"' for each in ports)
+    quoted = ", ".join(f'"{port.interface}"' for port in ports)
     return f"{{ {quoted} }}"
 
 

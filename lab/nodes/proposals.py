@@ -138,8 +138,8 @@ def _proposers() -> Iterator[Proposer]:
 
 def more_room(topology: Topology, case: Case) -> list[Proposal]:
     """One more of what binds, of each kind that can have more."""
-    found = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
-    return sorted(found, key=lambda proposal: proposal.size)
+    proposed = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
+    return sorted(proposed, key=lambda proposal: proposal.size)
 
 
 def proposals_of_kinds(case: Case) -> Iterator[Proposal]:
