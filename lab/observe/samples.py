@@ -101,7 +101,7 @@ class NodeSample:
     def dropped_packets(self) -> int:
         """Packets that came in and were neither forwarded nor answered."""
         others = (counting.INVALID_PACKETS, counting.OTHER_PACKETS, counting.CONNTRACK_DROPS)
-        return self.refused_packets + sum(self.counters.get(each, 0) for each in others)
+        return self.refused_packets + sum(self.counters.get(counter, 0) for counter in others)
 
     def _refused(self, prefix: str, but: str = " ") -> int:
         return sum(n for name, n in self.counters.items() if name.startswith(prefix) and not name.endswith(but))
@@ -136,8 +136,8 @@ class Sample:
     def to_json(self) -> str:
         """One line."""
         nodes = {
-            name: [_counted(each.counters), _counted(each.held), each.active, each.inner, each.outer]
-            for name, each in self.nodes.items()
+            name: [_counted(reading.counters), _counted(reading.held), reading.active, reading.inner, reading.outer]
+            for name, reading in self.nodes.items()
         }
         return json.dumps([round(self.at_s, 3), nodes], separators=(",", ":"))
 
@@ -146,7 +146,7 @@ class Sample:
         """The sample that `to_json` wrote; ValueError for anything else."""
         try:
             at_s, nodes = json.loads(line)
-            return cls(_finite(at_s), {name: _node(*each) for name, each in nodes.items()})
+            return cls(_finite(at_s), {name: _node(*values) for name, values in nodes.items()})
         except (TypeError, AttributeError, OverflowError, RecursionError) as damaged:
             raise ValueError(f"no sample: {line[:80]!r}") from damaged
 
