@@ -27,7 +27,7 @@ class Leases:
         given, known = self._given.setdefault(pool, {}), self._known.get(pool, {})
         if owner not in given:
             taken = {*given.values(), *known.values()}
-            given[owner] = known.get(owner, next(each for each in count() if each not in taken))
+            given[owner] = known.get(owner, next(number for number in count() if number not in taken))
         if given[owner] >= room:
             raise UsageError(
                 f"{pool}: all {room:,} numbers are taken or were until now, none is left for {owner}; "

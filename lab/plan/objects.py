@@ -321,8 +321,8 @@ def remains_from_json(text: str) -> Plan:
     known = TypeAdapter(tuple[Annotated[Namespace | File | ConntrackMax, Field(discriminator="kind")], ...])
     document = json.loads(text)
     kinds = ("namespace", "file", "conntrack_max")
-    found = known.validate_python([each for each in document["objects"] if each["kind"] in kinds])
-    return Plan(document["lab"], found, (), (), (), ())
+    objects = known.validate_python([item for item in document["objects"] if item["kind"] in kinds])
+    return Plan(document["lab"], objects, (), (), (), ())
 
 
 def plan_from_json(text: str) -> Plan:
