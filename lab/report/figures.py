@@ -214,7 +214,9 @@ def _draw_time(axes: Axes, lasts_s: float, *, named: bool) -> None:
 
 
 def _whole_minutes(lasts_s: float) -> Locator:
-    apart_min = next((each for each in _MINUTES_APART if lasts_s / 60 / each <= _MOST_TIMES), _MINUTES_APART[-1])
+    apart_min = next(
+        (minutes for minutes in _MINUTES_APART if lasts_s / 60 / minutes <= _MOST_TIMES), _MINUTES_APART[-1]
+    )
     return MultipleLocator(apart_min * 60)
 
 
@@ -254,12 +256,12 @@ def _within_page(text: str, chart: Chart, key: str) -> str:
     for needless in (_METADATA, _STYLE, _FONT, _TURNED):
         text = needless.sub("", text)
     text = _OPENING.sub(
-        lambda found: f'<svg class="plot" role="img" aria-label="{escape(chart.words)}" viewBox="{found["box"]}">',
+        lambda opening: f'<svg class="plot" role="img" aria-label="{escape(chart.words)}" viewBox="{opening["box"]}">',
         text,
         count=1,
     )
     text = text.replace("xlink:href", "href")
-    text = _IDS.sub(lambda found: f"{found['before']}{key}-", text)
+    text = _IDS.sub(lambda reference: f"{reference['before']}{key}-", text)
     for name, sentinel in SENTINELS.items():
         text = text.replace(f'fill="{sentinel}"', f'style="fill: {sentinel}"')  # variables are for styles only
         text = text.replace(sentinel, f"var(--{name})")
