@@ -76,7 +76,9 @@ def _packages() -> dict[str, str]:
         required = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed
         return {}
-    names = [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in required if "extra ==" not in each]
+    names = [
+        re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in required if "extra ==" not in requirement
+    ]
     return {name: _version(name) for name in sorted(names)}
 
 
