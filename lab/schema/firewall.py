@@ -275,8 +275,8 @@ def verdicts(rules: Sequence[Rule], traffic: Traffic) -> frozenset[bool]:
 
     Nothing changes between one rule's edge and the next, so it is enough to ask at the edges.
     """
-    ports = _edges(traffic.first_port, traffic.last_port, ((each.first_port, each.last_port) for each in rules))
-    addresses = _edges(*_ends(traffic.block), (_ends(each.block) for each in rules))
+    ports = _edges(traffic.first_port, traffic.last_port, ((rule.first_port, rule.last_port) for rule in rules))
+    addresses = _edges(*_ends(traffic.block), (_ends(rule.block) for rule in rules))
     return frozenset(
         allowed(rules, traffic.protocol, IPv4Address(address), port) for address, port in product(addresses, ports)
     )
