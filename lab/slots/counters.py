@@ -87,9 +87,9 @@ class NatNode:
 
 def nodes_to_json(nodes: Iterable[NatNode]) -> str:
     """NAT nodes as an argument of a command line."""
-    return json.dumps([astuple(each) for each in nodes])
+    return json.dumps([astuple(node) for node in nodes])
 
 
 def nodes_from_json(text: str) -> tuple[NatNode, ...]:
     """The nodes that `nodes_to_json` wrote."""
-    return tuple(NatNode(*each) for each in json.loads(text))
+    return tuple(NatNode(*fields) for fields in json.loads(text))
