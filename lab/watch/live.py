@@ -86,7 +86,10 @@ class Watched:
 
     def _read_impairments(self) -> tuple[str, ...]:
         try:
-            return tuple(f"{each.node} {each.interface}: {each.faults}" for each in self._lab.impairments())
+            return tuple(
+                f"{impairment.node} {impairment.interface}: {impairment.faults}"
+                for impairment in self._lab.impairments()
+            )
         except (KernelError, OSError):  # the lab is changing, or going
             return ()
 
