@@ -20,7 +20,7 @@ from lab.schema.firewall import Transport
 from lab.schema.names import NO_ROUTE, node_name_of_server
 from lab.slots.counters import SLOT_MASK, NatNode
 from lab.topology import Eni, Topology, hyperplane_enis
-from lab.trace.conclusion import Found, conclude
+from lab.trace.conclusion import KnownConnection, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
 
@@ -50,8 +50,8 @@ def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace,
     starts = tuple(_starts(lab, end))
     if not starts:
         return (_unknown_end(lab, end),)
-    found = [trace for start in starts for trace in _traces(lab, start, to)]
-    return tuple(found) or tuple(_unseen(lab, start, to) for start in starts[:1])
+    traces = [trace for start in starts for trace in _traces(lab, start, to)]
+    return tuple(traces) or tuple(_unseen(lab, start, to) for start in starts[:1])
 
 
 # ── Where it comes from ─────────────────────────────────────────────────────────────────────────────────────
@@ -187,7 +187,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
     function = start.fleet.function if start.fleet else None
-    found = Found(
+    connection = KnownConnection(
         plan=lab.plan,
         around=lab.around,
         protocol=_TRANSPORTS[protocol],
@@ -196,7 +196,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
         path=path if server else None,
         hops=hops,
     )
-    outcome, died_at, conclusion = conclude(found)
+    outcome, died_at, conclusion = conclude(connection)
     name = None if server is None else server.name
     return Trace(protocol, start.source, destination, function, name, hops, outcome, died_at, conclusion)
 
@@ -272,8 +272,10 @@ def _at_fleet(lab: TracedLab, fleet: FleetPlan, flow: Flow, server: ServerPlan |
 
 
 def _socket(lab: TracedLab, namespace: str, local: Endpoint, remote: Endpoint) -> str | None:
-    found = (socket.state for socket in lab.view.sockets(namespace) if (socket.local, socket.remote) == (local, remote))
-    return next(found, None)
+    states = (
+        socket.state for socket in lab.view.sockets(namespace) if (socket.local, socket.remote) == (local, remote)
+    )
+    return next(states, None)
 
 
 def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:

@@ -24,12 +24,12 @@ def end_of(text: str) -> Endpoint:
     if not colon:
         raise UsageError(f"{how}; the port is missing")
     try:
-        found = IPv4Address(address)
+        ip = IPv4Address(address)
     except AddressValueError:
         raise UsageError(f"{how}; {address!r} is no IPv4 address") from None
     if not (port.isascii() and port.isdecimal()) or len(port) > len("65535") or int(port) not in _PORTS:
         raise UsageError(f"{how}; a port is 1 to 65535, not {port!r}")
-    return Endpoint(found, int(port))
+    return Endpoint(ip, int(port))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ class KernelView:
 
     def refused_ago_s(self, node: NatNode, flow: Flow) -> float | None:
         """When a node refused this tuple first; None if it has not, or has forgotten."""
-        found = self._namespaces[node.namespace].run(nftables.element, node.table, REFUSED, key_of(flow))
-        return None if found is None else REFUSED_TIMEOUT_S - found.expires_ms / _MS_PER_S
+        refusal = self._namespaces[node.namespace].run(nftables.element, node.table, REFUSED, key_of(flow))
+        return None if refusal is None else REFUSED_TIMEOUT_S - refusal.expires_ms / _MS_PER_S
 
     def sockets(self, namespace: str) -> Sequence[Socket]:
         """TCP sockets."""
