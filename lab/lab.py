@@ -424,8 +424,8 @@ class Lab:
         from lab.observe.drops import dropped_packets
 
         topology = self.topology
-        choose((each.name for each in topology.functions), function, "function")
-        choose((each.name for each in topology.servers), server, "server")
+        choose((known.name for known in topology.functions), function, "function")
+        choose((known.name for known in topology.servers), server, "server")
         with self._losses_named():
             self.resume_collecting(notice)
             with Namespaces() as namespaces:
