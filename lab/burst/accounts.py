@@ -32,7 +32,7 @@ class Observation:
 
     clients: EngineResult
     readings: Sequence[Reading]
-    """Of the limiters, when the last invocation had its outcome; refusals count from the start of the burst."""
+    """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
@@ -135,7 +135,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     lost = sum(reading.refused_packets for reading in readings) + ports_not_found
     lost += sum(stop.dropped_packets for stop in stops if not stop.answers)
     answers = sum(stop.dropped_packets for stop in stops if stop.answers)
-    # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
+    # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
     dropped = min(max(unanswered, lost), lost + answers)
     and_answers = " and answers" if answers else ""

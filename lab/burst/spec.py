@@ -93,7 +93,7 @@ class Participants:
 
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
-    """Who takes part in a load; UsageError for one that its fleet has too few ports for."""
+    """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
     function = choose((fleet.function for fleet in plan.fleets), load.function, "function")
     fleet = next(fleet for fleet in plan.fleets if fleet.function == function)
     name = choose((server.name for server in plan.servers), load.server, "server")
