@@ -50,7 +50,7 @@ class Demand:
     headroom_percent: int = HEADROOM_PERCENT
     """The share of each limit that is free at the peak."""
     nat_gateways: int = 1
-    """At least so many."""
+    """The fewest NAT gateways, such as one for each availability zone."""
     elastic_ips_quota: int = NAT_EIPS_QUOTA
     """The account's quota of Elastic IPs per NAT gateway."""
 

@@ -44,7 +44,7 @@ class Layout:
 
     @property
     def elastic_ips(self) -> int:
-        """All of them."""
+        """Elastic IPs of all NAT gateways together."""
         return sum(gateway.elastic_ips for gateway in self.gateways)
 
     @property

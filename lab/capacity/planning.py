@@ -118,7 +118,7 @@ class CapacityPlan:
 
     @property
     def quotas(self) -> tuple[Quota, ...]:
-        """All that it touches."""
+        """Every quota that the layout counts against, whether it has to be raised or not."""
         return _quotas(self.layout, self.demand)
 
     @property

@@ -27,9 +27,12 @@ from traffic.spec import PortBlocks, Protocol
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
 InUse = Callable[[str], int]
-"""Node → connections that hold one of its slots already; fewer than none where another ENI has come to its help."""
+"""Node → slots that are taken already.
+
+Negative where a further ENI has appeared beside the first: its whole limit is subtracted from what both hold.
+"""
 _CONNECT_TIMEOUT_S = 30.0
-"""A burst's own, unless it is told otherwise."""
+"""Used where `predict` gets no `connect_timeout_s`: the default of a burst."""
 
 
 def _nothing(_: str) -> int:
@@ -81,7 +84,7 @@ class _Turn:
         return (m - self.place + self.of - 1) // self.of if m > self.place else 0
 
     def passing(self, m: int) -> int:
-        """How many of those no limiter has refused so far."""
+        """How many of the first `m` connections take it and are refused by none of the limiters seen so far."""
         return self.taking(m if self.refused_from is None else min(m, self.refused_from))
 
 
@@ -118,7 +121,7 @@ class _Limiter:
 
     @property
     def refuses_questions(self) -> bool:
-        """Whether it refuses all of them, so that nobody ever gets to connect."""
+        """Whether it refuses every question, so that no client learns an address to connect to."""
         return bool(self.questions) and not self.free
 
     @property
@@ -240,7 +243,7 @@ def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int |
 
 
 def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int]) -> str | None:
-    """Why it is not known who learns the server's address, if it is not."""
+    """Why it is not known which clients learn the server's address; None where it is known."""
     quota = resolver.packets_per_second
     if any(limiter.is_chance for limiter in limiters):
         return (
