@@ -72,7 +72,7 @@ class Statistics:
 
 
 def header(application: str, system: str, interfaces: Iterable[Interface], said: str = "") -> bytes:
-    """How a file begins: who wrote it, and the interfaces, numbered from 0."""
+    """The beginning of a file: the program that writes it, and the interfaces, numbered from 0."""
     about = _option(_COMMENT, said.encode()) if said else b""
     about += _option(_SYSTEM, system.encode()) + _option(_APPLICATION, application.encode())
     section = struct.pack("=IHHq", _BYTE_ORDER, *_VERSION, _LENGTH_UNKNOWN) + about + _option(_END)
