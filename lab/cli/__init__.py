@@ -95,7 +95,7 @@ def main() -> None:
     except LabError as error:
         complain(str(error))
         sys.exit(error.exit_status)
-    except OSError as error:  # a full or read-only disk, a namespace that somebody else has removed
+    except OSError as error:  # a full or read-only disk, a namespace that another program has removed
         complain(f"the system refused: {error}")
         sys.exit(KernelError.exit_status)
     except RuntimeError as error:

@@ -182,7 +182,7 @@ def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
 
 
 def _require_writable(json_file: str | None) -> None:
-    """Better now than after the burst."""
+    """Refuse a file that cannot be written before the burst, whose result would otherwise be lost."""
     if json_file in (None, _STDOUT):
         return
     try:

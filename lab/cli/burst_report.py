@@ -19,7 +19,7 @@ __all__ = ["show", "show_side_by_side"]
 
 
 def show(result: BurstResult) -> None:
-    """One burst."""
+    """Print what one burst showed: outcomes, limits, verdict, and what helps."""
     invocations = "invocation" if result.offered == 1 else "invocations"
     say(f"{number(result.offered)} {invocations} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
     say()

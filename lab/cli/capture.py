@@ -91,7 +91,7 @@ def capture(
 
     live_lab = Lab.find(lab).require_complete()
     listening = live_lab.capture(*nodes or (), dropped=dropped, expression=expression, snap_bytes=snap_bytes)
-    # The file last: who cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
+    # The file is opened last: a capture that cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
     with listening as heard, _opened(file) as descriptor, _asked_to_end() as asked:
         notice(f"listening: {heard.what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:
@@ -168,7 +168,7 @@ def _name(file: str) -> str:
 
 
 def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
-    """What came of it; on standard error when the packets go to standard output."""
+    """Print how many packets were written; on standard error when the packets go to standard output."""
     from lab.capture.recording import End
 
     if as_json:

@@ -28,7 +28,7 @@ _MOST_POINTS = 1_440
 """How many a program gets of each metric: as many as one GetMetricStatistics call, a day of minutes."""
 _WIDTH_IN_A_PIPE = 120
 _GAP = 2
-"""Between two columns."""
+"""Blanks between two columns of the table."""
 _LOOK_EVERY_S = 0.5
 _PORTS = range(1, 1 << 16)
 

@@ -79,7 +79,7 @@ def runs_(
 
 
 def _is_of(recorded: Recorded, lab: str) -> bool:
-    """A damaged one is of the lab that its name has."""
+    """Whether a record is of this lab; a damaged record is told by its directory's name, which ends with the lab's."""
     if recorded.run is None:
         return recorded.id.endswith(f"-{lab}")
     return recorded.run.result.lab == lab
@@ -170,7 +170,7 @@ def compare(
 
 
 def _say(title: str, differences: Sequence[Difference]) -> None:
-    """A line for each: values may be long."""
+    """Print one line per difference: a table would cut off long values."""
     say()
     say(title if differences else f"{title}: the same in both", style="bold" if differences else None)
     for difference in differences:

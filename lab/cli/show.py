@@ -36,7 +36,7 @@ _WIDTH_IN_A_PIPE = 1000
 
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-"""Control characters as text: a name in somebody else's run record must not write to a terminal what it likes."""
+"""Control characters as text: a name in a run record from elsewhere must not send escape sequences to the terminal."""
 
 
 @cache

@@ -99,7 +99,7 @@ class LastVerdict:
 
 
 def _told(run: Run, now_s: float) -> str:
-    """When it was, with the day unless that is today, and what was seen."""
+    """When the burst began (with the day unless that is today), its connections, and the verdict's headline."""
     from lab.diagnosis.verdict import judge
 
     began, today = time.localtime(run.began_s), time.localtime(now_s)
@@ -172,7 +172,7 @@ def _in_pipe(watched: Watched, interval_s: float) -> None:
         try:
             sys.stdout.write(f"{line(seen.view, _moment)}\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         time.sleep(pace.rest_s())
