@@ -48,7 +48,7 @@ _GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a change has come."""
+    """What a change has made and changed so far, so that it can be taken back."""
 
     made: list[KernelObject] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
@@ -175,7 +175,7 @@ def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str,
 
 
 def _change_back(site: Site, change: Change) -> None:
-    """The last change may not have been made: changing back is the same then."""
+    """Undo one change. The last one may not have been made; changing back to what is there has no effect."""
     if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
         nft.restore_ruleset(site.namespaces, change.new, change.old)
     else:

@@ -69,11 +69,11 @@ class Breakage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Who holds how many connections in a lab as it is, and where they go along."""
+    """Connections that a lab holds now: how many slots of each limiter are taken, from where and to where."""
 
     plan: Plan
     readings: tuple[Reading, ...]
-    """Of the plan's limiters, and of those that are to come for sets that are there already."""
+    """Of the plan's limiters, and of new limiters whose sets exist already."""
     sources: Sources
     now_s: float
     destinations: Sources = tuple
@@ -114,7 +114,7 @@ class Held:
         return frozenset(process.namespace for process in processes if process.verb == "resolver")
 
     def along(self, gateway: str, server: str, transport: Transport) -> int:
-        """Connections over one protocol through an ENI to a server, as far as anybody counts: no more than either has.
+        """Connections over one protocol through an ENI to a server: the fewer of the ENI's and of all to the server.
 
         Those of an endpoint that counts none are taken for TCP.
         """
@@ -195,7 +195,7 @@ class Held:
                         yield far.namespace
 
     def _owners(self, address: IPv4Address) -> Iterator[str]:
-        """Who has an address; a router has one on each of its ports, of which none says more than another."""
+        """Namespaces that have this address on an interface; a router's comes once for each port that has it."""
         for item in self.plan.objects:
             if isinstance(item, Address) and item.address.ip == address:
                 yield item.namespace
@@ -218,7 +218,7 @@ class Held:
 
 
 def _networks(item: KernelObject) -> Iterator[IPv4Network]:
-    """The addresses that an object names."""
+    """The addresses that an object names, as networks."""
     match item:
         case Route():
             yield item.destination
@@ -240,7 +240,7 @@ def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
 
 
 def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
-    """Namespace and name of every set of a plan."""
+    """(namespace, set name) of every set in a plan's rulesets."""
     rulesets = (item for item in plan.objects if isinstance(item, Ruleset))
     return frozenset((ruleset.namespace, name) for ruleset in rulesets for name in ruleset.table.sets)
 
@@ -325,7 +325,7 @@ def _of_limits(new: Plan, change_set: Difference, held: Held) -> Iterator[Breaka
 
 
 def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
-    """Names of servers that go; they say for themselves what that breaks."""
+    """Names of servers that go. `_of_objects` reports the removal of their namespaces, so `_of_limits` skips them."""
     return frozenset(server.name for server in old.servers) - {server.name for server in new.servers}
 
 
@@ -343,7 +343,7 @@ def _of_objects(change_set: Difference, held: Held) -> Iterator[Breakage]:
     for item in change_set.removed:
         if isinstance(item, Ruleset) and not item.table.sets:
             continue  # it holds nothing: what it dropped passes
-        # What names a node that goes is no news beside that.
+        # The node's own removal is reported already.
         if isinstance(item, Namespace) or not gone & held.places_of(item):
             yield _breakage(item, "would go", held)
     for change in change_set.changed:

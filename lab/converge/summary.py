@@ -61,7 +61,7 @@ def to_json(plan: Plan, change: Convergence | None, clock: Callable[[int], str],
 
 
 def _in_full(change_set: Difference) -> list[str]:
-    """The objects themselves, for a change that shows in no node: a route, a setting."""
+    """The kernel objects of a difference that changes no node: a route, a setting."""
     signed = (("+", change_set.added), ("-", change_set.removed), ("~", [change.new for change in change_set.changed]))
     told = ((sign, item) for sign, items in signed for item in items if not isinstance(item, ConntrackMax))
     lines = [f"{sign} {describe_object(item).partition(chr(10))[0]}" for sign, item in told]
@@ -119,7 +119,7 @@ def _drains(node: str, plan: Plan) -> dict[str, bool]:
 
 
 def _other_changes(node: NodePlan, change_set: Difference, *, alone: bool) -> list[str]:
-    """Timeouts and processes; rules only where nothing else has been told that they follow from."""
+    """Timeouts and processes; rules only where no other line of the node explains them."""
     if kind_of(node.kind).follows_others:
         return []
     changed = [change.new for change in change_set.changed if isinstance(change.new, Sysctl | Process | Ruleset)]
