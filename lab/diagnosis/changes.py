@@ -21,7 +21,7 @@ def proposals(case: Case) -> list[Proposal]:
 
 
 def _way_through(case: Case) -> Iterator[Proposal]:
-    """Past missing routes and firewalls, all of them at a time."""
+    """One change that opens every missing route and every firewall rule on the paths."""
     ends = {path.dead_end.sentence: (path.eni, path.dead_end) for path in case.paths if path.eni and path.dead_end}
     if not ends:
         return
@@ -38,7 +38,7 @@ def _way_through(case: Case) -> Iterator[Proposal]:
 
 
 def _more_room(case: Case) -> Iterator[Proposal]:
-    """One more of what binds, of each kind that can have more, and of two kinds together."""
+    """One more node or address of the kind whose limit binds, of each such kind alone and of two kinds together."""
     for first in more_room(case.topology, case):
         yield first
         for second in more_room(first.topology, case) if first.topology else ():

@@ -20,7 +20,7 @@ __all__ = ["NodeMetrics", "blind_spot", "is_metered", "metrics"]
 
 @dataclass(frozen=True, slots=True)
 class NodeMetrics:
-    """One node."""
+    """One node's metrics under CloudWatch's names."""
 
     node: str
     kind: str
@@ -49,7 +49,7 @@ def _value(name: str, node: str, before: Sample | None, known: Sequence[Sample])
 
 
 def blind_spot(reached: Sequence[LimitState], shown: Sequence[NodeMetrics]) -> str:
-    """What no metric shows."""
+    """Sentences on the limits that no CloudWatch metric shows."""
     healthy = " and ".join(_health(shown))
     return " ".join(_unseen(reached, healthy))
 
@@ -65,7 +65,7 @@ def _unseen(reached: Sequence[LimitState], healthy: str) -> Iterator[str]:
 
 
 def _health(shown: Sequence[NodeMetrics]) -> Iterator[str]:
-    """What people see who look at CloudWatch."""
+    """For each kind with a metric of its limit: whether that metric is above 0, or that there is no such node."""
     for kind, words in limiting_kinds().items():
         values = [node.values for node in shown if node.kind == kind]
         if not words.metric:

@@ -21,7 +21,7 @@ __all__ = ["Measurement", "live", "of_drop", "of_impairment", "of_limit", "of_me
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a command shows."""
+    """A number, and the command that prints it."""
 
     node: str
     what: str
@@ -43,7 +43,7 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurem
 
 
 def live(limit: Limit) -> Measurement:
-    """Where what is refused can be watched."""
+    """The command that prints each refused SYN as it arrives."""
     command = f"{_inside(limit.first.namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
     return Measurement(limit.first.node, "each SYN as it is refused", None, command)
 
@@ -77,7 +77,7 @@ def of_drop(drop: DropCounter, packets: int) -> Measurement:
 
 
 def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Measurement:
-    """What somebody has set on an interface."""
+    """The fault that `lab impair` has set on an interface."""
     inside = _inside(namespaces[impairment.node])
     silence = f"{inside} nft list counters netdev"
     discipline = f"{inside} tc -s qdisc show dev {impairment.interface}"

@@ -21,17 +21,17 @@ class Evidence:
 
     limits: tuple[LimitState, ...]
     leading: tuple[LimitState, ...]
-    """Those that refused first, of one kind: what was lost is put down to them."""
+    """The limits that refused first, all of one kind: losses are attributed to them."""
     drops: tuple[DropCount, ...]
     """What was dropped whatever the limits."""
     clients: BurstResult | None = None
-    """The clients' account; None of a lab that is up, whose clients nobody asks."""
+    """The clients' account; None for a lab that is up, where no burst reports it."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
     impairments: tuple[Impairment, ...] = ()
-    """Faults that somebody has put on the way."""
+    """Faults that `lab impair` has set on the path."""
     lost_parts: tuple[str, ...] = ()
-    """What the lab should have and has not: a process, a namespace."""
+    """Processes and namespaces of the plan that no longer exist."""
 
     @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
@@ -50,7 +50,7 @@ class Evidence:
 
     @property
     def full(self) -> tuple[LimitState, ...]:
-        """Limits that refused something."""
+        """Limits that refused at least one connection or question."""
         return tuple(limit for limit in self.limits if limit.refused_packets)
 
     def of_kind(self, kind: str) -> tuple[LimitState, ...]:
@@ -63,7 +63,7 @@ class Evidence:
 
 
 def of_burst(result: BurstResult) -> Evidence:
-    """Both accounts of a burst."""
+    """The evidence of a burst: the clients' account and the kernel's."""
     groups: dict[tuple[str, str | None], list[LimitResult]] = {}
     for limit in result.limits:
         groups.setdefault((limit.node, limit.destination), []).append(limit)

@@ -41,7 +41,7 @@ def succeeded(result: BurstResult) -> str:
 
 
 def dropped(result: BurstResult) -> str:
-    """What limiters drop: SYNs and questions where both cross an ENI."""
+    """The word for what limiters drop: `packets` where questions to the name server cross the ENI, too."""
     if result.resolver == "vpc":
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"
