@@ -59,7 +59,7 @@ def to_svg(drawing: Drawing) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a node is."""
+    """The position and size of a node's box."""
 
     x: int
     y: int
@@ -68,7 +68,7 @@ class _Box:
 
 
 class _Columns(Columns):
-    """In pixels."""
+    """The columns of a drawing in pixels."""
 
     def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int]) -> None:
         super().__init__(drawing, bands, widths)
@@ -154,7 +154,7 @@ class _Sheet:
         return _Box(self._at.columns[node.column], y, self._widths[node.column], _height(node) - _GAP)
 
     def _aside(self, column: int, y: int) -> _Box:
-        """Below a router."""
+        """The box of the resolver, below the router on which it hangs."""
         width = _width((self._drawing.resolver,))
         return _Box(column + _RAIL // 2 - width // 2, y, width, _height(self._drawing.resolver) - _GAP)
 

@@ -111,7 +111,7 @@ class _Sheet:
         self._canvas = Canvas()
 
     def text(self) -> str:
-        """Draw everything."""
+        """Draw everything, and give it back as lines of text."""
         self._draw_wires()
         self._draw_nodes()
         self._draw_borders()

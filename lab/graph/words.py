@@ -34,7 +34,7 @@ def labelled(drawing: Drawing) -> Drawing:
 
 
 class _Unsaid(NamedTuple):
-    """What a node has to say: `→ natgw-a, natgw-b`."""
+    """Connections of a node that its lines leave open, as words: `→ natgw-a, natgw-b`."""
 
     name: str
     word: str
