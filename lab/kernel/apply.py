@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Notice = Callable[[str], None]
-"""Takes a sentence that the user should read."""
+"""Is called with a sentence for the user."""
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def _start(site: Site, item: Process) -> None:
 
 
 def _goes_with_its_namespace(_: Site, __: Any) -> None:
-    """Nothing to undo."""
+    """No undo: the kernel removes the object with its namespace."""
 
 
 def _in_namespaces(do: Callable[[Namespaces, Any], None]) -> Callable[[Site, Any], None]:

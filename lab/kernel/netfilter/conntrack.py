@@ -78,7 +78,7 @@ class Endpoint(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A tuple: who sends what to whom, in one direction."""
+    """A tuple of one direction: protocol, source and destination."""
 
     protocol: int
     source: Endpoint
@@ -86,7 +86,7 @@ class Flow(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A conntrack entry."""
+    """A connection that conntrack tracks."""
 
     original: Flow
     reply: Flow
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
     """Of TCP; for UDP whether it was answered."""
     answered: bool
     timeout_s: int
-    """What is left of it."""
+    """Seconds until the entry expires."""
     mark: int
 
 

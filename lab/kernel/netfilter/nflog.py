@@ -54,7 +54,7 @@ class Logged(NamedTuple):
 
 
 class LogGroup:
-    """The packets of a group in the calling thread's namespace, from now on; OSError when somebody else has the group.
+    """The packets of a group in the calling thread's namespace, from now on; OSError when another socket has the group.
 
     `snap_bytes` is how much of each is copied.
     """
@@ -79,7 +79,7 @@ class LogGroup:
         self._socket.settimeout(0)
 
     def read(self) -> Iterator[Logged]:
-        """All that waits."""
+        """All packets that wait in the socket."""
         while True:
             try:
                 datagram = self._socket.recv(2 * _MESSAGE_BYTES)
@@ -100,12 +100,12 @@ class LogGroup:
         return max(self._missing, int(self._overrun))
 
     def end(self) -> None:
-        """Leave the group to others; what the kernel has gathered can be read now (instance_destroy)."""
+        """Unbind from the group; what the kernel has gathered can be read now (instance_destroy)."""
         unbind = attribute(_COMMAND, struct.pack("B", _UNBIND))
         self._socket.send(request(Subsystem.LOG, _CONFIGURE, unbind, resource=self._group))
 
     def close(self) -> None:
-        """End it, and forget what was not read."""
+        """Close the socket; packets that were not read are lost."""
         self._socket.close()
 
     def _logged(self, body: memoryview) -> Logged:

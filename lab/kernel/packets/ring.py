@@ -99,7 +99,7 @@ class PacketRing:
         attach(self._socket, nothing)
 
     def close(self) -> None:
-        """Give the ring back."""
+        """Close the socket and unmap the ring."""
         self.count()
         self._blocks = np.zeros((0, 0), np.uint32)  # a mapping stays while there are views of it
         self._map.close()
