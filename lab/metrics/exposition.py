@@ -50,7 +50,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is there to tell of, and a sample of it."""
+    """The nodes and limiters of a lab, and a sample of them."""
 
     lab: str
     nodes: Sequence[NatNode]
@@ -68,7 +68,7 @@ class Serving:
         self.url = f"http://{_ADDRESS}:{self._server.server_port}/metrics"
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering, and close the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -83,7 +83,7 @@ def serve(observe: Callable[[], Observation | None], port: int) -> Serving:
 
 
 class _Collector(Collector):
-    """Asks at each scrape."""
+    """A prometheus_client collector that takes a sample at each scrape."""
 
     def __init__(self, observe: Callable[[], Observation | None]) -> None:
         self._observe, self._one_at_a_time = observe, Lock()
@@ -96,7 +96,7 @@ class _Collector(Collector):
         return [_family(metric) for metric in METRICS if metric.name in _NAMES]
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        """The families with values; whoever scrapes meanwhile waits."""
+        """The families with values; a lock lets one scrape at a time take a sample."""
         with self._one_at_a_time:
             return list(self._families())
 

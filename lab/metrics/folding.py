@@ -1,8 +1,8 @@
 """Folds samples to periods, as CloudWatch has them: aligned in Unix time, a point in each from the first sample on.
 
 A sample says what has come until it was taken, so what it has more than the one before belongs to the period that it
-ends in, and a sample at 10:03:00 closes the minute before. Between two samples nothing changed, or nobody looked:
-levels carry on, and sums are 0.
+ends in, and a sample at 10:03:00 closes the minute before. Where no sample was
+taken, levels carry on and sums are 0.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def fold(
     ]
     first, at_s = True, -float("inf")
     for sample in samples:
-        at_s = max(at_s, sample.at_s)  # whoever sets the clock back makes a period longer
+        at_s = max(at_s, sample.at_s)  # a clock that is set back makes a period longer
         for of_node in folding:
             if (reading := sample.nodes.get(of_node.node)) is not None:
                 of_node.add(at_s, reading, from_zero=not first)
@@ -121,7 +121,7 @@ class _Folding:
         self._before: NodeSample | None = None
 
     def add(self, at_s: float, reading: NodeSample, *, from_zero: bool) -> None:
-        """The next reading; the first one is counted from zero, or is the one to count from."""
+        """Take in the next reading; the first one is counted from zero, or is the one to count from."""
         if self._before is None:
             self._begun_s = at_s
             self._before = _NOTHING if from_zero else reading
@@ -165,7 +165,7 @@ class _Sums:
         self._grown: dict[int, int] = defaultdict(int)
 
     def add(self, index: int, before: NodeSample, now: NodeSample) -> None:
-        """What has come between two readings.
+        """Take in how much a count has grown between two readings.
 
         The kernel's counters are read one after the other while packets pass, so what is made of several of them may be
         short by a few for a moment. What is short comes with the next sample: no sum is negative, none is too large.
@@ -176,7 +176,7 @@ class _Sums:
             self._most = self._total
 
     def values(self, indices: Iterable[int]) -> list[float]:
-        """Of these periods."""
+        """The sums of these periods."""
         return [self._grown.get(index, 0) for index in indices]
 
     def rates(self, indices: Iterable[int], windows: int) -> list[float]:
@@ -197,12 +197,12 @@ class _Levels:
         self._last: dict[int, int] = {}
 
     def add(self, index: int, level: int) -> None:
-        """What it is now."""
+        """Take in the level of a reading."""
         self._chosen[index] = self._choose(self._chosen.get(index, level), level)
         self._last[index] = level
 
     def values(self, indices: Iterable[int]) -> Iterator[float]:
-        """Of these periods; where nothing was read it is as it was."""
+        """The levels of these periods; a period without a reading has the level of the one before."""
         level = 0
         for index in indices:
             yield self._chosen.get(index, level)

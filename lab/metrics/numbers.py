@@ -21,7 +21,7 @@ def _connections(reading: NodeSample, limiters: Sequence[Limiter]) -> int:
 
 
 def _headroom(reading: NodeSample, limiters: Iterable[Limiter]) -> int:
-    """ENIs that stand in for one another have their free slots together; of limits that do not, the least counts."""
+    """Free slots: summed over ENIs that share connections, and of limits for different destinations the smallest."""
     free: dict[tuple[str | None, str], int] = defaultdict(int)
     for limiter in limiters:
         if _has_appeared(reading, limiter):
@@ -66,4 +66,4 @@ LEVELS: Mapping[str, Level] = {
     "Connections": _connections,
     "Headroom": _headroom,
 }
-"""Metric → its level."""
+"""Metric → how its level is read from a sample."""
