@@ -1,4 +1,4 @@
-"""From a topology to its plan: every node kind says its parts, and the parts are put in the order of their making."""
+"""From a topology to its plan: every node kind lists its parts, and the parts are put in the order of their making."""
 
 from __future__ import annotations
 

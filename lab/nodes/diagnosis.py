@@ -36,9 +36,9 @@ class LimitState:
 
     node: str
     kind: str
-    """Of the node."""
+    """The node's kind."""
     limit: int
-    """Connections; with Elastic IPs, of each."""
+    """Connections that it allows; where Elastic IPs share the load, that each of them allows."""
     eips: int
     """Elastic IPs that share the load; 0 where the node has none."""
     destination: str | None

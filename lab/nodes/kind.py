@@ -28,7 +28,7 @@ class Figure:
     """The figure in a report that shows what the kind's limiters hold over time."""
 
     name: str
-    """Of its file."""
+    """The name of its file."""
     title: str
     note: str
     """What it shows, in a sentence."""

@@ -24,7 +24,7 @@ class Metric:
     statistic: Literal["Maximum", "Minimum", "Sum"]
     """Which statistic of a period its points are; of AWS's metrics the one that AWS calls the most useful."""
     kind: str
-    """Of its nodes."""
+    """The kind of the nodes that have it."""
     reported: bool
     """Whether AWS reports it."""
     meaning: str

@@ -41,7 +41,7 @@ class Size(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whose connections, and to which server."""
+    """A function, the server that it connects to, and the protocol."""
 
     function: str
     server: str
@@ -98,7 +98,7 @@ class Case:
 
     @property
     def subnets(self) -> tuple[str, ...]:
-        """The function's own."""
+        """The subnets that the function lists."""
         return next(function.subnets for function in self.topology.functions if function.name == self.question.function)
 
 
@@ -123,10 +123,10 @@ class Proposer(Protocol):
     """The module `lab.nodes.KIND.remedies` of a node kind."""
 
     def more_room(self, topology: Topology, case: Case) -> Iterable[Proposal]:
-        """One more of what binds the case, in its topology or in one where another kind has made more room already."""
+        """One more node or address of the kind, if its limit binds; `topology` may be another kind's proposal."""
 
     def proposals(self, case: Case) -> Iterable[Proposal]:
-        """What else could be changed."""
+        """The other changes that the kind proposes."""
 
 
 def _proposers() -> Iterator[Proposer]:
@@ -137,12 +137,12 @@ def _proposers() -> Iterator[Proposer]:
 
 
 def more_room(topology: Topology, case: Case) -> list[Proposal]:
-    """One more of what binds, of each kind that can have more."""
+    """One more node or address of the kind whose limit binds, as each such kind proposes it."""
     proposed = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
     return sorted(proposed, key=lambda proposal: proposal.size)
 
 
 def proposals_of_kinds(case: Case) -> Iterator[Proposal]:
-    """What else the kinds propose."""
+    """The other changes that the kinds propose."""
     for proposer in _proposers():
         yield from proposer.proposals(case)

@@ -54,7 +54,7 @@ class _Destination:
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All ENIs."""
+    """The parts of all Hyperplane ENIs."""
     limiters = _of_each_destination if layout.topology.hyperplane_eni.per_destination else _in_total
     for eni in layout.enis:
         yield from _ports(layout, eni)
@@ -209,7 +209,7 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
 
 
 def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
-    """What its security groups forbid."""
+    """The gate of its security groups; none where they allow everything."""
     inner = eni.service.near.interface
     return tuple(
         firewalls.security_groups(layout.topology.vpc_of(eni.eni.subnet.name), eni.eni, eni.namespace, TABLE, inner)

@@ -35,7 +35,7 @@ _Endpoint = ExitLayout[InterfaceEndpoint]
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All interface endpoints."""
+    """The parts of all interface endpoints."""
     for endpoint in layout.exits_of(InterfaceEndpoint):
         server = next(known for known in layout.topology.servers if known.name == endpoint.settings.server)
         yield from _ports(layout, endpoint)

@@ -55,7 +55,7 @@ class _Destination:
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All NAT gateways."""
+    """The parts of all NAT gateways."""
     for nat in layout.nat_gateways:
         yield from _ports(layout, nat)
         yield from _limiters(layout, nat)
@@ -71,8 +71,8 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     for cidr in (vpc.cidr, *(other.cidr for other, _ in layout.joined(vpc))):
         yield from parts.through(nat.vpc, cidr, subnet_router(nat.subnet.cidr))
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
-    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
-    # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.
+    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left is no
+    # answer, and is dropped and counted on its way back out. A blackhole would drop it uncounted.
     addresses = (str(nat.address), *(str(eip.address) for eip in nat.elastic_ips))
     yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
     outer, idle_timeout_s = nat.internet.near.interface, nat.gateway.idle_timeout_s

@@ -23,7 +23,7 @@ the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespa
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All remote servers."""
+    """The parts of all remote servers."""
     for laid_out in layout.servers:
         server = laid_out.server
         yield from parts.namespace(laid_out.namespace)
