@@ -1,4 +1,4 @@
-"""The limits of a lab as people think of them, and what samples say of each. Pure.
+"""The limits of a lab, each of one or several slot sets, and what samples say of them. Pure.
 
 A NAT gateway's Elastic IPs share a limit for each destination; every other slot set is a limit of its own.
 """
@@ -22,17 +22,17 @@ class Limit:
 
     @property
     def first(self) -> Limiter:
-        """What all of them have in common is in each."""
+        """The first slot set; node, destination and protocol are those of all of them."""
         return self.limiters[0]
 
     @property
     def size(self) -> int:
-        """Connections."""
+        """How many connections all its slot sets have room for."""
         return sum(limiter.limit for limiter in self.limiters)
 
     @property
     def drops(self) -> str:
-        """What it drops, in a word or three."""
+        """The kind of packets that it drops."""
         return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[self.first.protocol]
 
     @property
@@ -54,7 +54,7 @@ class Limit:
         return sum(counted.get(numbers(limiter), 0) for limiter in self.limiters)
 
     def packets(self, sample: Sample) -> int:
-        """Refused so far."""
+        """Packets refused so far."""
         return self.total(sample, lambda limiter: limiter.refused_packets)
 
     def held(self, sample: Sample) -> int:

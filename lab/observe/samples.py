@@ -37,7 +37,7 @@ class NodeSample:
     inner: InterfaceCount
     """At the clients' side: of a NAT gateway the VPC's."""
     outer: InterfaceCount
-    """At the servers' side."""
+    """Packets and bytes at the servers' side."""
     first_refusal: FirstRefusal | None = field(default=None, compare=False)
     """The first connection refused since the node last forgot, where that was read; a history does not keep it."""
     absent: frozenset[str] = field(default=frozenset(), compare=False)
@@ -112,7 +112,7 @@ class Sample:
     """All NAT nodes at one moment."""
 
     at_s: float
-    """Unix time."""
+    """When it was taken, in Unix time."""
     nodes: Mapping[str, NodeSample]
     """By the node's name; a node that is gone is left out."""
 
@@ -134,7 +134,7 @@ class Sample:
         )
 
     def to_json(self) -> str:
-        """One line."""
+        """The sample as one line of JSON."""
         nodes = {
             name: [_counted(reading.counters), _counted(reading.held), reading.active, reading.inner, reading.outer]
             for name, reading in self.nodes.items()

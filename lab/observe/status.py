@@ -17,7 +17,7 @@ __all__ = ["Status", "status"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A lab now."""
+    """Nodes, limits and connections of a lab at one moment."""
 
     plan: Plan
     complete: bool
