@@ -202,7 +202,7 @@ def _free_number(crossing: _Crossing) -> int | None:
 
 
 def _denies(rule: Rule, traffic: Traffic) -> bool:
-    """Whether a rule denies any of the traffic that comes as far."""
+    """Whether a rule is a denial that matches some of this traffic, ports and addresses taken by themselves."""
     return rule.action == "deny" and True in verdicts((replace(rule, action="allow"),), traffic)
 
 
