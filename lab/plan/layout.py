@@ -87,7 +87,7 @@ class Pair:
 
     @property
     def network(self) -> IPv4Network:
-        """Both halves in one."""
+        """Both blocks of addresses, for rings and for real sockets, as one network."""
         return self.rings.supernet()
 
     @property

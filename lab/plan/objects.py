@@ -141,7 +141,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: the lab knows every MAC address, so nobody asks (no ARP at the first SYN)."""
+    """A permanent neighbour entry: the lab knows every MAC address, so no ARP request precedes the first SYN."""
 
     namespace: str
     interface: str
@@ -248,7 +248,7 @@ class DropCounter(DropPoint):
     table: str
     counter: str
     family: Literal["ip", "netdev"] = "ip"
-    """Of its table."""
+    """The family of its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a lab that is up keeps when it changes: who has which number, and until when removed Elastic IPs drain."""
+    """What a lab that is up keeps when it changes: the numbers given out, and until when removed Elastic IPs drain."""
 
     leases: dict[str, dict[str, int]] = field(default_factory=dict)
     """Pool → owner → number (`lab.plan.leases`)."""
