@@ -30,7 +30,7 @@ class Line:
 
     @property
     def highest(self) -> float:
-        """0 where there are no points."""
+        """The highest value; 0 where there are no points."""
         return max((value for _, value in self.points), default=0.0)
 
 
@@ -68,7 +68,7 @@ class Chart:
 
     @property
     def words(self) -> str:
-        """The figure for those who cannot see it: the numbers that matter."""
+        """The figure's text alternative, for screen readers: the numbers that matter."""
         return f"{self.title}. " + " ".join(_said(panel) for panel in self.panels)
 
 

@@ -21,7 +21,7 @@ def topology_svg(run: Run) -> str:
 
 
 def _occupancy(run: Run) -> dict[str, Occupancy]:
-    """By node: all Elastic IPs of a NAT gateway together."""
+    """Node → what its limits held at the peak; all Elastic IPs of a NAT gateway together."""
 
     def node_of(limit: LimitResult) -> str:
         return limit.node

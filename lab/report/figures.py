@@ -36,7 +36,7 @@ _BAR_SHARE, _HALF_BAR_S = 0.8, 0.5
 _MINUTES_FROM_S = 600
 _MINUTES_APART = (2, 5, 10, 30, 60, 120, 240, 480, 960)
 _ROOM = 1.12
-"""Above the highest value."""
+"""Free height above the highest value."""
 _MOST_TIMES = 7
 _LEGEND_COLUMNS = ((9, 4), (11, 3), (22, 2))
 """Characters of the longest name, at most → how many of such names fit the width."""

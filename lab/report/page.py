@@ -44,7 +44,7 @@ class _Shown:
     tone: str
     drawing: Markup
     charts: dict[str, Chart]
-    """By their kind."""
+    """Kind of chart → the run's chart of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Figure:
     """One figure of the page."""
 
     name: str
-    """Whose it is."""
+    """The name of the run that it belongs to."""
     chart: Chart
     svg: Markup
 
@@ -62,7 +62,7 @@ class _Group:
     """The same figure of each run, side by side."""
 
     chart: Chart
-    """The first of them."""
+    """The title and sentence of all: the chart of the first run that has one."""
     figures: tuple[_Figure, ...]
 
 
