@@ -42,7 +42,7 @@ class Difference:
         return after - before
 
     def to_json(self) -> dict[str, Any]:
-        """With the difference."""
+        """Its part of the document of `lab compare --json`, with the change."""
         return {**asdict(self), "change": self.change}
 
 

@@ -21,7 +21,7 @@ _NFT_WITHIN_S = 5
 
 
 def read_environment() -> Environment:
-    """What the machine is now."""
+    """The machine and its versions as they are now."""
     return Environment(
         lab=_version(_DISTRIBUTION),
         kernel=platform.release(),

@@ -184,7 +184,7 @@ def _read(path: Path) -> Run:
 
 
 def _text(path: Path) -> str:
-    """A pipe would be waited for, and a device may never end."""
+    """The text of a regular file; OSError for a pipe, which would block, and for a device, which may never end."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "no regular file")
@@ -218,7 +218,7 @@ def newest_of(lab: str, directory: Path | None = None) -> Run | None:
 
 
 def _may_be_of(lab: str, name: str) -> bool:
-    """What is called as of another lab is not read: it may be long, and there may be many."""
+    """Whether a record may be of a lab, by its name: records of other labs are not read, which saves time."""
     own = re.compile(rf"\d{{8}}-\d{{6}}-{re.escape(lab)}(-\d+)?")
     return _ID.fullmatch(name) is None or own.fullmatch(name) is not None
 
@@ -257,7 +257,7 @@ def _paths(directory: Path) -> list[Path]:
 
 
 def _is_record(entry: os.DirEntry[str]) -> bool:
-    """Whether it is one, or was: somebody's own directory may have others beside them."""
+    """Whether a directory is a record, or a damaged one: the user's directory may have other things in it."""
     if entry.name.startswith(".") or not entry.is_dir():
         return False
     return _ID.fullmatch(entry.name) is not None or (Path(entry.path) / RUN_FILE).is_file()
