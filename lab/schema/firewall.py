@@ -73,7 +73,7 @@ class _Rule(Model):
 
     @property
     def first_and_last_port(self) -> tuple[int, int]:
-        """As numbers."""
+        """The ports as numbers, both included."""
         if self.ports == ALL_PORTS:
             return 0, LAST_PORT
         first, _, last = self.ports.partition("-")
@@ -154,7 +154,7 @@ class NetworkAcl(Model):
     )
 
     def entries(self, direction: Direction) -> tuple[EgressEntry | IngressEntry, ...]:
-        """Those of one direction, in the order in which they are tried."""
+        """The entries of one direction, in the order in which they are tried."""
         entries: tuple[EgressEntry | IngressEntry, ...] = self.egress if direction == "egress" else self.ingress
         return tuple(sorted(entries, key=lambda entry: entry.rule))
 
@@ -238,7 +238,7 @@ class Traffic:
 
 
 def group_rules(groups: Sequence[SecurityGroup], names: Iterable[str]) -> tuple[Rule, ...] | None:
-    """What a set of security groups allows together; None is everything, as of a group that nobody describes."""
+    """What a set of security groups allows together; None is everything, as of a group without a description."""
     described = {group.name: group for group in groups}
     wanted = tuple(names)
     if any(name not in described for name in wanted):
