@@ -39,7 +39,7 @@ CLOSED = "connections_closed"
 RESETS_SENT = "resets_sent"
 """Packets in the middle of a connection that is forgotten, each answered with an RST."""
 INVALID_PACKETS = "invalid_packets"
-"""Packets of no connection that nobody is told of."""
+"""Invalid packets that are dropped and not answered."""
 OTHER_PACKETS = "other_packets"
 """Packets that the node does not forward: not TCP or UDP, not asked for, or of an Elastic IP that is gone."""
 REFUSED_PACKETS = "refused_packets_"
@@ -62,7 +62,7 @@ FIRST_REFUSED = "first_refused"
 """A set of one element: the first tuple that was refused, and since when."""
 
 REFUSED_GROUP = 1
-"""The NFLOG group that gets a copy of every packet refused, while anybody listens: `tcpdump -i nflog:1` in the node."""
+"""The NFLOG group that gets a copy of every refused packet while a socket listens: `tcpdump -i nflog:1` in the node."""
 
 SLOT_MASK = 0xFFFF
 """The bits of a connection mark that name the slot set in which the connection holds a slot."""
