@@ -42,7 +42,7 @@ class KnownConnection:
 
     @property
     def tracking(self) -> tuple[Hop, ...]:
-        """Of the nodes that keep state, in their order."""
+        """The hops whose nodes track connections, in the order of the path."""
         names = {node.node for node in self.plan.nat_nodes}
         return tuple(hop for hop in self.hops if hop.node in names)
 
@@ -53,7 +53,7 @@ class KnownConnection:
 
 
 def conclude(connection: KnownConnection) -> Conclusion:
-    """The first case that holds."""
+    """The conclusion of the first case that holds."""
     return next(conclusion for case in _CASES if (conclusion := case(connection)) is not None)
 
 
@@ -75,7 +75,7 @@ def _refused(connection: KnownConnection) -> Conclusion | None:
 
 
 def _limit(connection: KnownConnection, node: str) -> Limit | None:
-    """The one that a connection to this server meets at a node."""
+    """The limit that a connection to this server meets at a node."""
     here = {
         limit.first.destination: limit
         for limit in limits_of(connection.plan.limiters)
@@ -85,7 +85,7 @@ def _limit(connection: KnownConnection, node: str) -> Limit | None:
 
 
 def _stopped(connection: KnownConnection) -> Conclusion | None:
-    """By a missing route or a firewall, as its counter proves."""
+    """Dropped by a missing route or a firewall, as the drop's counter proves."""
     dead_end = connection.dead_end
     if dead_end is None:
         return None
@@ -100,7 +100,7 @@ def _stopped(connection: KnownConnection) -> Conclusion | None:
 
 
 def _has_passed(connection: KnownConnection, dead_end: DeadEnd) -> bool:
-    """Whether it got further than the drop, which is newer then, or not even as far."""
+    """Whether the drop does not explain it: its entries lie beyond the drop, or it never came to the ENI."""
     tracking = connection.tracking
     if dead_end.node == connection.gateway:
         return any(hop.entry for hop in tracking)
@@ -111,7 +111,7 @@ def _has_passed(connection: KnownConnection, dead_end: DeadEnd) -> bool:
 
 
 def _never_left(connection: KnownConnection) -> bool:
-    """Whether it did not even come as far as the ENI."""
+    """Whether the first node that tracks connections has no entry of it."""
     return not connection.tracking or connection.tracking[0].entry is None
 
 
@@ -182,7 +182,7 @@ def _unanswered(connection: KnownConnection) -> Conclusion | None:
 
 
 def _faults(connection: KnownConnection) -> Iterator[Impairment]:
-    """What somebody has set on the nodes on its way, those first that lose packets."""
+    """Faults that `lab impair` has set on the nodes of its path, those that lose packets first."""
     on_the_way = {"svc", "inet", *(hop.node for hop in connection.hops)}
     here = [fault for fault in connection.around.impairments if fault.node in on_the_way]
     return iter(sorted(here, key=lambda fault: (not fault.faults.silence, not fault.faults.loss_percent)))

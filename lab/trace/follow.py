@@ -32,7 +32,7 @@ _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
 
 @dataclass(frozen=True, slots=True)
 class TracedLab:
-    """A lab, and who answers for its nodes."""
+    """A lab, and the view by which its nodes are read."""
 
     plan: Plan
     topology: Topology
@@ -41,7 +41,7 @@ class TracedLab:
 
 
 def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace, ...]:
-    """Every connection that has this end, to one server if told; one that nobody has seen is a trace, too.
+    """Every connection that has this end, to one server if told; one that no node has an entry of is a trace, too.
 
     UsageError for a server that the topology has not.
     """
@@ -64,7 +64,7 @@ class _Start:
     gateway: str
     fleet: FleetPlan | None = None
     source: Endpoint | None = None
-    """At the function."""
+    """Its address and port at the function."""
     behind: Endpoint | None = None
     """Behind the ENI, where nothing but that is known."""
 
@@ -144,7 +144,7 @@ def _traces(lab: TracedLab, start: _Start, to: str | None) -> Iterator[Trace]:
 
 
 def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endpoint]:
-    """Where anybody remembers that it went."""
+    """The destinations that conntrack entries, sets of refused tuples and sockets have for it."""
     nodes = {known.node: known for known in lab.plan.nat_nodes}
     # At the ENI the source is the environment's own; further on, what the ENI made of it.
     ends = ((start.gateway, start.source), *((node, start.behind) for node in _exits(lab, start.gateway)))
@@ -202,7 +202,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
 
 
 def _nowhere(start: _Start) -> Endpoint:
-    """Stands for a source that nobody remembers: no entry has it."""
+    """The end behind the ENI, in place of a source that no conntrack entry tells."""
     if start.behind is None:
         raise ValueError("a start has a source, or an end behind its ENI")
     return start.behind

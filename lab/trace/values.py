@@ -39,7 +39,7 @@ class Hop:
     node: str
     kind: str
     text: str
-    """One line."""
+    """The hop as one line of text."""
     entry: Entry | None = None
     slot: str | None = None
     """The slot set in which the entry has its slot."""
@@ -92,7 +92,7 @@ class Trace:
     died_at: str | None
     """The node that ended it, if one did."""
     conclusion: str
-    """One sentence."""
+    """The conclusion, one sentence."""
 
     def to_json(self) -> dict[str, Any]:
         """Its part of the document."""
