@@ -49,7 +49,7 @@ class UnansweredCount:
     """DNS queries without an answer."""
 
     questions: int = 0
-    """Repetitions included."""
+    """Queries that got no answer, repetitions included."""
     invocations: int = 0
     """Invocations with at least one such query, whether a later one was answered or not."""
 

@@ -133,7 +133,7 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from((_S.REQUESTING,), SERVER, "DATA", "response", _S.OPEN),
         _from((_S.OPEN,), SERVER, "DATA", "more of the response"),
         _from((_S.CLOSING,), SERVER, "DATA", "response"),
-        # Goodbyes
+        # Closing
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
         _from(_ALIVE, CLIENT, "DATA-FIN", "last request and goodbye in one: half-closed", _S.CLOSING),
         _from((_S.CLOSING,), CLIENT, "FIN DATA-FIN", f"goodbye {_AGAIN}"),
