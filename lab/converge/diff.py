@@ -63,20 +63,12 @@ class Difference:
         return bool(self.added or self.changed or self.removed)
 
 
-def _table_of(item: Ruleset) -> Hashable:
-    return item.namespace, item.table.family, item.table.name
-
-
-def _itself(item: KernelObject) -> Hashable:
-    return item
-
-
 _IDENTITY: dict[type, Callable[[Any], Hashable]] = {
     ConntrackMax: lambda _: "the one",
     Sysctl: lambda item: (item.namespace, item.key),
     Neighbour: lambda item: (item.namespace, item.interface, item.address),
     Route: lambda item: (item.namespace, item.table, item.destination),
-    Ruleset: _table_of,
+    Ruleset: lambda item: (item.namespace, item.table.family, item.table.name),
     File: lambda item: item.path,
     Process: lambda item: (item.namespace, item.verb),
 }
@@ -84,7 +76,8 @@ _IDENTITY: dict[type, Callable[[Any], Hashable]] = {
 
 
 def _identity(item: KernelObject) -> Hashable:
-    return type(item), _IDENTITY.get(type(item), _itself)(item)
+    known_by = _IDENTITY.get(type(item))
+    return type(item), known_by(item) if known_by else item
 
 
 def difference(old: Plan, new: Plan) -> Difference:
