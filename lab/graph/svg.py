@@ -239,10 +239,6 @@ def _zone(title: str, left: int, right: int, top: int, bottom: int) -> str:
     )
 
 
-def _has_gauge(node: Node) -> bool:
-    return node.occupancy is not None and node.occupancy.limit is not None
-
-
 def _gauge(occupancy: Occupancy, box: _Box, y: int) -> Iterator[str]:
     width = box.width - 2 * _PADDING
     filled = round(width * occupancy.share, 1)
@@ -260,7 +256,8 @@ def _wire(piece: Piece) -> str:
 
 def _height(node: Node) -> int:
     """Of its box and of the gap below."""
-    gauge = _GAUGE_HEIGHT + 5 if _has_gauge(node) else 0
+    has_limit = node.occupancy is not None and node.occupancy.limit is not None
+    gauge = _GAUGE_HEIGHT + 5 if has_limit else 0
     return 2 * _ANCHOR + gauge + _LINE_HEIGHT * len((*node.lines, *node.labels)) + _GAP - (4 if node.lines else 0)
 
 
