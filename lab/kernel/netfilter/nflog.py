@@ -115,7 +115,8 @@ class LogGroup:
         self._expected = (number + 1) % _NUMBERS
         payload = bytes(fields[_PAYLOAD])
         prefix = text_of(fields[_PREFIX]) if _PREFIX in fields else ""
-        return Logged(prefix, _time_ns(fields.get(_TIMESTAMP)), _total_length(payload), payload)
+        total_length = int.from_bytes(payload[2:4], "big")  # the IPv4 header's: the payload may be cut off
+        return Logged(prefix, _time_ns(fields.get(_TIMESTAMP)), max(len(payload), total_length), payload)
 
     def _configure(self, settings: bytes) -> None:
         acknowledged(self._socket, Subsystem.LOG, _CONFIGURE, settings, resource=self._group)
@@ -127,8 +128,3 @@ def _time_ns(stamp: memoryview | None) -> int:
         return time.time_ns()
     second, microsecond = struct.unpack(">QQ", stamp)
     return int(second * _NS + microsecond * _US)
-
-
-def _total_length(packet: bytes) -> int:
-    """How long an IPv4 packet was before it was cut off."""
-    return max(len(packet), int.from_bytes(packet[2:4], "big"))
