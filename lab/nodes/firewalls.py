@@ -3,8 +3,8 @@
 Each is a chain that returns what is allowed and drops the rest, in the order of `lab.schema.firewall`. A security
 group's is asked by its ENI for new connections only; what has a slot has passed it. A network ACL's is asked by the
 VPC's router, without memory, for every packet between the ports of two subnets. One that the topology does not
-describe has no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is no port of
-this router, and is not judged.
+describe has no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is
+no port of this router, and is not judged.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     """The parts of all Transit Gateways."""
     for at in layout.transit_gateways:
         yield from parts.router(at.namespace)
-        yield NodePlan(at.node, "transit_gateway", at.namespace, _addresses(at), alias=at.gateway.name)
+        addresses = tuple(str(port.address) for port in at.attachments)
+        yield NodePlan(at.node, "transit_gateway", at.namespace, addresses, alias=at.gateway.name)
         for port in at.attachments:
             yield parts.veth(port.link)
             yield parts.own_address(port.link.near, port.address)
@@ -33,10 +34,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
                 yield from parts.through(port.link, parts.ANYWHERE, subnet_router(port.subnet.cidr))
         if at.gateway.towards_the_internet is None:
             yield from _no_default_route(at)
-
-
-def _addresses(at: TransitGatewayLayout) -> tuple[str, ...]:
-    return tuple(str(port.address) for port in at.attachments)
 
 
 def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
