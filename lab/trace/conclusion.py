@@ -104,15 +104,10 @@ def _has_passed(connection: KnownConnection, dead_end: DeadEnd) -> bool:
     tracking = connection.tracking
     if dead_end.node == connection.gateway:
         return any(hop.entry for hop in tracking)
-    if _never_left(connection):
+    if not tracking or tracking[0].entry is None:  # it never came to the first node that tracks connections
         return True
     answered = bool(tracking[0].entry and tracking[0].entry.answered)
     return answered if dead_end.answers else answered or any(hop.entry for hop in tracking[1:])
-
-
-def _never_left(connection: KnownConnection) -> bool:
-    """Whether the first node that tracks connections has no entry of it."""
-    return not connection.tracking or connection.tracking[0].entry is None
 
 
 def _unseen(connection: KnownConnection) -> Conclusion | None:

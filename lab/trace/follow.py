@@ -83,10 +83,11 @@ def _translated_to(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
     for node in lab.plan.nodes:
         if not _leaves_with(lab, node, end.address):
             continue
-        entries = _entries_to(lab, node.namespace, end)
+        entries = [entry for protocol in _TRANSPORTS for entry in lab.view.entries_to(node.namespace, protocol, end)]
         for source in (entry.original.source for entry in entries if entry.original.source != end):
             if kind_of(node.kind).sees_environments:
-                yield from (_Start(node.name, fleet, source) for fleet in _fleets_of(lab, source.address))
+                fleets = (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, source.address) is not None)
+                yield from (_Start(node.name, fleet, source) for fleet in fleets)
             else:
                 yield from _translated_to(lab, source)
         if not entries and kind_of(node.kind).sees_environments:
@@ -107,14 +108,6 @@ def _gateway_of(lab: TracedLab, fleet: FleetPlan, address: IPv4Address) -> str |
             return path.eni
     own = next(known for known in lab.plan.nodes if known.namespace == fleet.namespace)
     return fleet.paths[0].eni if str(address) in own.addresses else None
-
-
-def _entries_to(lab: TracedLab, namespace: str, end: Endpoint) -> list[Entry]:
-    return [entry for protocol in _TRANSPORTS for entry in lab.view.entries_to(namespace, protocol, end)]
-
-
-def _fleets_of(lab: TracedLab, address: IPv4Address) -> Iterator[FleetPlan]:
-    return (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, address) is not None)
 
 
 def _ranges(fleet: FleetPlan) -> str:
