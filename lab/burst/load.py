@@ -48,7 +48,7 @@ class Option:
     help: str
     metavar: str | None = None
     panel: str | None = None
-    """Of the command's help; None: the first."""
+    """The panel of the command's help that lists it; None: the first."""
     parse: Callable[[str], Any] | None = None
     """Makes the value out of a word on the command line, where the field's type does not."""
     fits: Callable[[Any], bool] = lambda _: True
@@ -62,7 +62,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """As messages and recorded commands have it."""
+        """The field's name as messages and recorded commands have it."""
         return self.flag.split("/")[0]
 
     def by_default(self, default: T) -> T:

@@ -26,7 +26,7 @@ class StillTaken:
     """Slots of this burst that are not free when its connections are closed: half-open connections, and questions."""
 
     at_most: Mapping[Limiter, int] = field(default_factory=dict)
-    """By connections that a limiter let pass and that were never answered further on, and by questions; else none."""
+    """Limiter → at most so many slots, taken by unanswered connections that it let pass, and by questions."""
     in_enis: int | None = None
     """Where questions cross ENIs: of all ENIs together, what was there before included."""
 

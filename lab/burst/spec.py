@@ -36,7 +36,7 @@ class Participants:
 
     @property
     def nodes(self) -> frozenset[str]:
-        """Those that may limit connections, on whichever path."""
+        """The nodes that may limit connections, on whichever path."""
         return frozenset(node for path in self.paths for node in path.nodes)
 
     @property
@@ -51,7 +51,7 @@ class Participants:
 
     @property
     def limiters(self) -> tuple[Limiter, ...]:
-        """Those that may refuse a connection of this burst."""
+        """The limiters that may refuse a connection of this burst."""
         nodes = self.nodes
         return tuple(
             limiter
