@@ -76,7 +76,7 @@ class Demand:
 
     @property
     def to_one_server(self) -> int:
-        """Of these, the most that go to the same server."""
+        """The most connections of the peak that go to the same server."""
         return -(-self.connections // self.servers)
 
     def usable(self, limit: int) -> int:

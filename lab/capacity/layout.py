@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def most_elastic_ips(self) -> int:
-        """Of the NAT gateway that has most."""
+        """Elastic IPs of the NAT gateway that has most."""
         return max(gateway.elastic_ips for gateway in self.gateways)
 
     @property

@@ -35,7 +35,7 @@ class LimitAtPeak:
     limit: int
     held: int
     elastic_ips: int = 0
-    """Those that carry the limit together."""
+    """Elastic IPs that carry the limit together; 0 where there are none."""
 
     @property
     def free(self) -> int:
