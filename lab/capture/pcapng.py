@@ -42,7 +42,7 @@ _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11
 _FLAGS = 2
 _STARTED, _ENDED, _DROPPED, _DELIVERED = 2, 3, 5, 8
 _NANOSECONDS = b"\x09"
-"""As a power of ten: 10^-9."""
+"""The resolution of time stamps as a power of ten: 10^-9 s."""
 _PCAP_FILTER = b"\0"
 """Before the text of a filter: that it is one of libpcap's."""
 _LOW = 0xFFFFFFFF
@@ -66,9 +66,9 @@ class Statistics:
     from_ns: int
     to_ns: int
     packets: int
-    """Those that are in the file."""
+    """Packets that are in the file."""
     dropped: int
-    """Those that there was no room for."""
+    """Packets that were dropped because there was no room for them."""
 
 
 def header(application: str, system: str, interfaces: Iterable[Interface], said: str = "") -> bytes:
