@@ -149,7 +149,7 @@ def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
 
 
 def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
-    """The same load without reuse of connections and with it."""
+    """Print the same load without reuse of connections and with it."""
     say(f"{number(without.offered)} invocations in lab {without.lab}, twice", style="bold")
     say()
     columns = [_side_by_side(result) for result in (without, reused)]

@@ -85,7 +85,7 @@ class LastVerdict:
         self._said: str | None = None
 
     def __call__(self) -> str | None:
-        """In one line; None while there is none."""
+        """The verdict in one line; None while there is none."""
         from lab import runs
 
         try:
