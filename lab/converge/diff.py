@@ -48,11 +48,11 @@ class Difference:
     """What leads from one plan to another."""
 
     added: tuple[KernelObject, ...] = ()
-    """In the order of making."""
+    """Objects to make, in the order of making."""
     changed: tuple[Change, ...] = ()
-    """In the order of making."""
+    """Objects to change in place, in the order of making."""
     removed: tuple[KernelObject, ...] = ()
-    """In the reverse order of making; without what goes by itself with a namespace or a link."""
+    """Objects to remove, in the reverse order of making; without what goes with a namespace or a link."""
 
     @property
     def namespaces_gone(self) -> frozenset[str]:

@@ -73,7 +73,7 @@ class Held:
 
     plan: Plan
     readings: tuple[Reading, ...]
-    """Of the plan's limiters, and of new limiters whose sets exist already."""
+    """Readings of the plan's limiters, and of new limiters whose sets exist already."""
     sources: Sources
     now_s: float
     destinations: Sources = tuple
