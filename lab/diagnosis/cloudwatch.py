@@ -25,7 +25,7 @@ class NodeMetrics:
     node: str
     kind: str
     values: Mapping[str, int]
-    """By CloudWatch's names: sums since `up`, or of a run; of what is active, the most in the samples."""
+    """CloudWatch's name → the sum since `up`, or of a run; of active connections the most in the samples."""
 
 
 def is_metered(kind: str) -> bool:
@@ -34,7 +34,7 @@ def is_metered(kind: str) -> bool:
 
 
 def metrics(nodes: Sequence[NatNode], before: Sample | None, samples: Sequence[Sample]) -> Iterator[NodeMetrics]:
-    """Of each node that CloudWatch has metrics of; `before` is what does not count."""
+    """Metrics of each node that CloudWatch has metrics of; what was counted `before` is subtracted."""
     for node in nodes:
         known = [sample for sample in samples if node.node in sample.nodes]
         if is_metered(node.kind) and known:

@@ -27,7 +27,7 @@ class DropWords:
     remedy: str
 
     def of(self, drop: DropPoint) -> DropWords:
-        """The same with the name of what drops, and its direction if it has one."""
+        """These sentences with the name of what drops, and its direction if it has one."""
         texts = (self.headline, self.where, self.mechanism, self.remedy)
         return DropWords(*(text.format(name=drop.name, direction=drop.direction) for text in texts))
 

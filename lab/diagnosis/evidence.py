@@ -45,7 +45,7 @@ class Evidence:
 
     @property
     def refused_connections(self) -> int:
-        """By all limits, each connection once."""
+        """Connections that any limit refused, each counted once."""
         return sum(limit.refused_connections for limit in self.limits)
 
     @property
@@ -99,7 +99,7 @@ def of_live_lab(
     impairments: tuple[Impairment, ...],
     lost_parts: tuple[str, ...],
 ) -> Evidence:
-    """Of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
+    """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     return Evidence(
         limits=tuple(account.state for account in accounts),
         leading=tuple(account.state for account in leading(refusing)),

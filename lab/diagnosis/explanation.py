@@ -46,7 +46,7 @@ class Explanation:
     at_s: float
     """Unix time of the last numbers."""
     began_s: float | None
-    """Of a run: when it began."""
+    """When the run began; None for a lab that is up."""
     headline: str
     details: tuple[str, ...]
     """Further sentences below the headline."""

@@ -126,7 +126,7 @@ class LimitAccount:
 def of_readings(
     limits: Iterable[Limit], readings: Iterable[Reading], history: RefusalHistory
 ) -> tuple[LimitAccount, ...]:
-    """Of a lab that is up: what it holds and has refused is read now, when it refused is what samples tell."""
+    """Accounts of a lab that is up: the readings tell what is held and refused, the history when it was refused."""
     by_limiter = {reading.limiter: reading for reading in readings}
     accounts = []
     for limit in limits:
@@ -168,7 +168,7 @@ _CLOCKS_APART_S = 1.0
 
 
 def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequence[Sample]) -> tuple[LimitAccount, ...]:
-    """Of a run: its result has the numbers, its samples the times."""
+    """Accounts of a run: its result has the numbers, its samples the times."""
     of_protocol = [limiter for limiter in limiters if limiter.protocol in ("any", result.protocol)]
     by_limiter = dict(_matched(of_protocol, result.limits))
     limits = limits_of(by_limiter)
@@ -223,7 +223,7 @@ def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
 
 
 def leading(refused: Sequence[LimitAccount]) -> list[LimitAccount]:
-    """Of those in order: the first, and others of its kind that refuse at the same time."""
+    """The first limit in that order, and others of its kind that refuse at the same time."""
     newest_s = _newest_s(refused)
     return [
         account

@@ -30,9 +30,9 @@ class Remedy:
     """A change, and how many connections are held when the first is lost, before and after it."""
 
     what: str
-    """As a noun: `a second Elastic IP for natgw`."""
+    """The change as a noun: `a second Elastic IP for natgw`."""
     change: str
-    """The same in the topology's words."""
+    """The change in the topology's words."""
     threshold_before: int | None
     threshold_after: int | None
     """None: no limit is left, or it is not known, or it cannot be done; the effect tells which."""
