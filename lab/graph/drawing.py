@@ -48,14 +48,14 @@ class Occupancy:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """In a line for what is held and one for what is wrong, if anything is."""
+        """What is held, in one line, and what is wrong in another, if anything is."""
         held = f"{self.held:,} held" if self.limit is None else f"{self.held:,} of {self.limit:,}"
         wrong = (*(("FULL",) if self.full else ()), *((f"{self.refused:,} refused",) if self.refused else ()))
         return (held, *((", ".join(wrong),) if wrong else ()))
 
     @property
     def brief(self) -> str:
-        """In a word or two."""
+        """What is held or wrong, in a word or two."""
         return f"{self.held:,}{' FULL' if self.full else ''}"
 
 
@@ -123,13 +123,13 @@ class Drawing:
 
     @property
     def resolver(self) -> Node:
-        """In the service VPC, unless it has a subnet."""
+        """The name server's node: in the service VPC, unless it has a subnet."""
         (resolver,) = self.column("aside")
         return resolver
 
     @property
     def egress(self) -> Node | None:
-        """By which functions outside all VPCs reach servers."""
+        """The node by which functions outside all VPCs reach servers."""
         return next((node for node in self.column("enis") if node.vpc is None), None)
 
     @property

@@ -255,7 +255,7 @@ def _wire(piece: Piece) -> str:
 
 
 def _height(node: Node) -> int:
-    """Of its box and of the gap below."""
+    """The height of a node's box and of the gap below it."""
     has_limit = node.occupancy is not None and node.occupancy.limit is not None
     gauge = _GAUGE_HEIGHT + 5 if has_limit else 0
     return 2 * _ANCHOR + gauge + _LINE_HEIGHT * len((*node.lines, *node.labels)) + _GAP - (4 if node.lines else 0)

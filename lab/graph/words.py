@@ -72,7 +72,7 @@ def _titles(drawing: Drawing, name: str) -> Iterator[str]:
 
 
 def _with_routers(drawing: Drawing) -> Drawing:
-    """The same with a node for each router, so that every edge leads from a column to the next one."""
+    """The drawing with a node for each router, so that every edge leads from a column to the next one."""
     nodes = {node.name: node for node in drawing.nodes}
     steps = {edge: _routers(drawing, nodes[edge[0]], nodes[edge[1]]) for edge in drawing.edges}
     nodes |= {router.name: router for routers in steps.values() for router in routers}
