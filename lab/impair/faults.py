@@ -44,7 +44,7 @@ class Faults:
     loss_percent: float | None = None
     latency_s: float | None = None
     jitter_s: float | None = None
-    """By how much the latency varies, up and down."""
+    """Seconds by which the latency varies, up and down."""
     silence: bool = False
     """Whether everything that arrives is dropped."""
 
