@@ -40,7 +40,7 @@ _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
 _OURS = ("-m\0traffic\0", "-m\0lab.observe.collector\0")
-"""In the command line of every process that the lab starts."""
+"""An argument in the command line of every process that the lab starts, by which they are known."""
 
 
 class StartingProcess(NamedTuple):

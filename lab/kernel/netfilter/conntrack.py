@@ -62,7 +62,7 @@ _TCP_STATES = (
     "CLOSE",
     "SYN_SENT2",
 )
-"""Of conntrack (enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h)."""
+"""Names of conntrack's TCP states by number (enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h)."""
 
 _dump = partial(ask, Subsystem.CONNTRACK, dump=True, family=AF_INET)
 
@@ -91,7 +91,7 @@ class Entry(NamedTuple):
     original: Flow
     reply: Flow
     state: str
-    """Of TCP; for UDP whether it was answered."""
+    """The TCP state; for UDP whether the flow was answered."""
     answered: bool
     timeout_s: int
     """Seconds until the entry expires."""

@@ -36,7 +36,7 @@ _MESSAGE_BYTES = 1 << 17
 """The most that the kernel gathers (NFULNL_NLBUFSIZ_MAX)."""
 _MOST_GATHERED = 1000
 _TIMEOUT_CS = 5
-"""In hundredths of a second: how long a packet waits for others."""
+"""How long a packet waits for others, in hundredths of a second."""
 _RECEIVE_BYTES = 1 << 25
 _SO_RCVBUFFORCE = 33
 _NUMBERS = 1 << 32

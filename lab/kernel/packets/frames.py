@@ -83,7 +83,7 @@ class Frames:
         )
 
     def at(self, interface: int) -> Self:
-        """The same at an interface of that number."""
+        """These frames as those of the interface with that number."""
         return replace(self, interface=np.full(len(self), interface, np.uint32))
 
 
