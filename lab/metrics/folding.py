@@ -75,7 +75,7 @@ def fold_last(
     last: int,
     now_s: float,
 ) -> tuple[Series, ...]:
-    """The same, but only so many periods, of which the last one has `now_s`: what is older is not folded at all."""
+    """Fold only the last `last` periods, up to the one in which `now_s` is: older samples are not folded at all."""
     recent = since(samples, (now_s // period_s - last) * period_s)
     return tuple(replace(series, points=series.points[-last:]) for series in fold(recent, nodes, limiters, period_s))
 
