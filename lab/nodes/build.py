@@ -75,7 +75,7 @@ def _only(kind: type[T], parts: Iterable[Part]) -> Iterator[T]:
 
 
 def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
-    """By stage, and within a stage by node; an object that two pairs need is made once."""
+    """The objects by stage, and within a stage by node; one that two pairs need is made once."""
     objects = [part for part in parts if isinstance(part, get_args(KernelObject))]
     return sorted(dict.fromkeys(objects), key=lambda item: _STAGES[type(item)])
 

@@ -66,7 +66,7 @@ class LimitWords:
     remedies: Callable[[Sequence[LimitState], bool], Iterable[str]]
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
-    """Whose connections are counted where none is full: `Hyperplane ENIs`."""
+    """The nodes whose connections are counted, where none is full: `Hyperplane ENIs`."""
     each: str | None = None
     """With its article, what has the limit: `an ENI`; None where it is not told apart."""
     metrics: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class LimitWords:
     blind_spot: str = ""
     """What no metric shows where some are full, with `{healthy}`, `{nodes}` and `{connections}`."""
     no_blind_spot: str = ""
-    """The same where none is full."""
+    """What no metric shows where none is full."""
 
     @property
     def metric(self) -> str | None:

@@ -34,7 +34,7 @@ class Metric:
 
 @cache
 def metrics_of_all_kinds() -> tuple[Metric, ...]:
-    """Those that AWS reports first, each kind's in its own order."""
+    """All metrics: first those that AWS reports, each kind's in its own order."""
     modules = [f"lab.nodes.{kind.name}.metrics" for kind in KINDS]
     metrics: list[Metric] = [metric for name in modules if find_spec(name) for metric in import_module(name).METRICS]
     return tuple(sorted(metrics, key=lambda metric: not metric.reported))

@@ -23,7 +23,7 @@ from traffic.spec import Protocol as Transport
 __all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
 
 Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
-"""In the order in which remedies are told."""
+"""The effects of remedies, in the order in which they are told."""
 
 
 class Size(IntEnum):
@@ -55,7 +55,7 @@ class Threshold:
     held: int | None
     """None: none is ever lost, or it is not known."""
     kind: str | None = None
-    """Of the limiter that refuses it; None where connections end for another reason, or never."""
+    """The kind of the limiter that refuses it; None where connections end for another reason, or never."""
     nodes: tuple[str, ...] = ()
     """The limiters that refuse it or one of those just after it, since connections take turns."""
     unknown: str | None = None
@@ -79,7 +79,7 @@ class Case:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Those of the question's connections."""
+        """The paths of the question's connections."""
         return paths(self.topology, self.question.function, self.question.server, self.question.protocol)
 
     @property
@@ -88,12 +88,12 @@ class Case:
         return tuple({path.exit.node: path.exit for path in self.paths if path.exit}.values())
 
     def enis(self, through: Exit | None = None) -> list[Eni]:
-        """Those on its paths; of those through an exit if told."""
+        """The ENIs on its paths; with `through`, only on those through that exit."""
         return [path.eni for path in self.paths if path.eni and through in (None, path.exit)]
 
     @property
     def open_enis(self) -> list[Eni]:
-        """Those behind which no connection is dropped whatever the limits; all if there are none like that."""
+        """The ENIs behind which no connection is dropped whatever the limits; all if there are none like that."""
         return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
 
     @property
