@@ -30,7 +30,7 @@ _SHARE_OF_TIME = 0.05
 """What taking samples may take, at most: kernels before 6.16 count a set's elements by walking."""
 _MODULE = "lab.observe.collector"
 _ARGUMENTS = f"-m\0{_MODULE}"
-"""By which its command line is known, with zero bytes between arguments."""
+"""The arguments by which the collector's command line is known, with zero bytes between them."""
 
 
 def collect(directory: Path, nodes: Iterable[NatNode]) -> None:

@@ -71,7 +71,7 @@ class NodeSample:
 
     @property
     def closed(self) -> int:
-        """Those of them that ended by two FINs or an RST."""
+        """Established TCP connections that ended by two FINs or an RST."""
         return self.counters.get(counting.CLOSED, 0)
 
     @property
@@ -94,7 +94,7 @@ class NodeSample:
 
     @property
     def refused_connections(self) -> int:
-        """The same, each connection once."""
+        """Connections that found no slot, each counted once."""
         return self._refused(counting.REFUSED_CONNECTIONS)
 
     @property
@@ -114,7 +114,7 @@ class Sample:
     at_s: float
     """When it was taken, in Unix time."""
     nodes: Mapping[str, NodeSample]
-    """By the node's name; a node that is gone is left out."""
+    """Name of the node → its sample; a node that is gone is left out."""
 
     def readings(self, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
         """What each of these limiters holds and has refused; nothing where its node or its slot set is gone."""

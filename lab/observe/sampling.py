@@ -152,7 +152,7 @@ def _is_absent(limiter: Limiter) -> bool:
 
 
 def _holds_any(table: str, name: str) -> bool:
-    """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
+    """Whether a set has an element that has not expired: the kernel leaves expired ones out (nf_tables_api.c)."""
     return any(True for _ in nftables.elements(table, name))
 
 
@@ -173,7 +173,7 @@ class _Pause:
             self._over_s = now_s
 
     def lengthen(self, took_s: float) -> None:
-        """By so much that the list that was just read takes no more than its share of the time."""
+        """Lengthen the pause, so that the list that was just read takes no more than its share of the time."""
         self._over_s += took_s / _SHARE_OF_TIME
 
 

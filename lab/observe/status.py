@@ -22,7 +22,7 @@ class Status:
     plan: Plan
     complete: bool
     readings: tuple[Reading, ...] = ()
-    """Of every limiter that is there."""
+    """Readings of every limiter that is there."""
     connections: Mapping[str, NodeSample] = field(default_factory=dict)
     """NAT node with limits → its TCP connections since it was made, those without slots among them."""
 
