@@ -155,7 +155,7 @@ class EniLayout:
     """The private address in the subnet: what the customer's VPC sees as the source of every connection."""
     pairs: tuple[Pair, ...]
     further: tuple[FurtherEni, ...] = ()
-    """Those that may appear when this one is full, in the order of their appearance."""
+    """ENIs that may appear when this one is full, in the order of their appearance."""
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
@@ -480,7 +480,7 @@ class _Surveyor:
         )
 
     def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:
-        """Those that it has, then those that drain."""
+        """A NAT gateway's own Elastic IPs, then removed ones that drain."""
         draining = self._draining.get(gateway.name, {})
         for number in range(1, NAT_EIPS + 1):
             if number <= gateway.elastic_ips or number in draining:

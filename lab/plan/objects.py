@@ -224,7 +224,7 @@ KernelObject = (
     | Ruleset
     | File
 )
-"""In the order in which a plan lists them: processes start while routes and rulesets are still being made."""
+"""The kinds of objects in the order in which a plan lists them: processes start while routes are still being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ class ServerPlan:
     name: str
     hostname: str
     address: IPv4Address
-    """As the resolver has it."""
+    """The address that the resolver answers for its name."""
     port: int
 
 
