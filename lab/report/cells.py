@@ -34,7 +34,7 @@ class Table:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """Of its columns, for people."""
+        """The titles of its columns, for people."""
         return tuple(title.removeprefix("#") for title in self.columns)
 
 

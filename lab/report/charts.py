@@ -40,7 +40,7 @@ class Panel:
 
     title: str
     unit: str
-    """Of its values: the name of their axis."""
+    """The unit of its values: the name of their axis."""
     lines: tuple[Line, ...]
     limits: tuple[float, ...] = ()
     shape: Literal["lines", "bars", "stack"] = "lines"
@@ -107,7 +107,7 @@ def _said(panel: Panel) -> str:
 
 
 def _on_the_way(run: Run) -> list[Limiter]:
-    """Of the burst's function: the lab may have limiters of others."""
+    """The limiters of the burst's function: the lab may have limiters of others."""
     nodes = {limit.node for limit in run.result.limits}
     return [limiter for limiter in run.limiters if limiter.node in nodes]
 

@@ -57,7 +57,7 @@ class Frame:
 
 
 Frames = Mapping[tuple[str, int], Frame]
-"""By kind of chart and number of its panel."""
+"""(kind of chart, number of its panel) → the frame that all runs share."""
 
 
 def inline_svg(chart: Chart, frames: Frames, lasts_s: float, key: str) -> str:

@@ -129,7 +129,7 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
 
 
 def _remedies(run: Run) -> Table:
-    """Those whose threshold is another one, then those that people try in vain; how to make each is `lab why`'s."""
+    """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
     judged = remedies(run.topology, question.function, question.server, question.protocol)
     return Table(
