@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def change(self) -> int | float | None:
-        """By how much it has grown; None of what is no number."""
+        """By how much it has grown; None where it is no number."""
         before, after = self.before, self.after
         if isinstance(before, bool) or isinstance(after, bool):
             return None
@@ -112,7 +112,7 @@ def _sizes(topology: Topology) -> dict[str, Value]:
 
 
 def _topology(before: Topology, after: Topology) -> tuple[Difference, ...]:
-    """By the path in the file; entries of lists by their names, so that one more does not shift the others."""
+    """Differences by path in the file; entries of lists go by name, so that an added one does not shift the others."""
     dumps = (
         topology.model_dump(mode="json", by_alias=True, exclude={"version", "name"}) for topology in (before, after)
     )

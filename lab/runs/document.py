@@ -29,7 +29,7 @@ from lab.topology import Topology
 __all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "to_files"]
 
 SCHEMA = 1
-"""Of `run.json`; another number whenever a record of before could not be read any more."""
+"""The schema of `run.json`; raised whenever an earlier record could not be read any more."""
 
 RUN_FILE, RESULT_FILE, SAMPLES_FILE = "run.json", "result.json", "samples.jsonl"
 FILES = (RUN_FILE, RESULT_FILE, SAMPLES_FILE, TOPOLOGY_FILE)

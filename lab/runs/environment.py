@@ -58,7 +58,7 @@ def _entry(path: Path, name: str) -> str | None:
 
 
 def _nft() -> str:
-    """As `nft --version` says it: `nftables v1.0.6 (Lester Gooch #5)`."""
+    """The version as `nft --version` says it: `nftables v1.0.6 (Lester Gooch #5)`."""
     program = find("nft")
     if program is None:
         return _UNKNOWN

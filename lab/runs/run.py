@@ -44,7 +44,7 @@ class Run:
     topology_text: str
     """The topology file as it was written."""
     topology: Topology
-    """The same as applied, its limits scaled."""
+    """The topology as applied, its limits scaled."""
     load: Load
     result: BurstResult
     nodes: tuple[NatNode, ...]
