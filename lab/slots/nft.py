@@ -41,7 +41,7 @@ class Set:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The set's definition as nft writes it in a table."""
         flags = "dynamic" if self.timeout is None else "dynamic,timeout"
         words = [f"type {self.type}; size {self.size}; flags {flags};"]
         words += [f"timeout {self.timeout};"] if self.timeout is not None else []
@@ -63,7 +63,7 @@ class Counter:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The counter's definition as nft writes it in a table."""
         return f"counter {self.name} {{ }}"
 
 
@@ -84,7 +84,7 @@ class Chain:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The chain and its rules as nft writes them in a table."""
         lines = (self.hook, *self.rules) if self.hook else self.rules
         body = "\n".join(f"    {line}" for line in lines)
         return f"chain {self.name} {{\n{body}\n  }}"
