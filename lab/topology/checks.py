@@ -428,4 +428,4 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     *transit_gateway.CHECKS,
     *firewall.CHECKS,
 )
-"""In the order in which a reader meets the subjects; the loader sorts by position in the file."""
+"""The checks in the order in which a reader meets the subjects; the loader sorts faults by position in the file."""
