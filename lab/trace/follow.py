@@ -79,7 +79,7 @@ def _starts(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
 
 
 def _translated_to(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
-    """Of the connections that a node gave this source: back through one translation after the other."""
+    """Starts of the connections that a node gave this source, found back through one translation after the other."""
     for node in lab.plan.nodes:
         if not _leaves_with(lab, node, end.address):
             continue
@@ -204,7 +204,7 @@ def _nowhere(start: _Start) -> Endpoint:
 def _path(
     lab: TracedLab, start: _Start, server: ServerPlan | None, protocol: int, destination: Endpoint
 ) -> Path | None:
-    """As the topology has it; None through an egress to a destination that the topology does not name."""
+    """The path in the topology; None through an egress to a destination that the topology does not name."""
     topology, name = lab.topology, None if server is None else server.name
     if name is None:
         name = str(destination.address)
