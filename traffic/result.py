@@ -30,7 +30,7 @@ class InvocationCount:
     served: int
     failed: int
     reused: int
-    """Those that found a connection open from an earlier invocation."""
+    """Invocations that found a connection open from an earlier invocation."""
     waiting: int = 0
     """The most that were due at one time and had to wait for a free port."""
 

@@ -91,9 +91,9 @@ class Due:
 
     state: State
     again: Indices
-    """Those whose request is to be repeated."""
+    """Connections whose request is to be repeated."""
     given_up: Indices
-    """Those whose deadline has passed; they are in the state of `GIVEN_UP` now."""
+    """Connections whose deadline has passed; they are in the state of `GIVEN_UP` now."""
 
 
 class Connections:
