@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 else:
 
     def _takes_options(method):  # noqa: ANN001, ANN202 - what type checkers see is above
-        """The same, with the burst's room loaded when the first burst is asked for."""
+        """Gives a method the burst's options as keywords; the burst's room is loaded when the first burst is asked for."""
 
         @wraps(method)
         def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202
@@ -257,7 +257,7 @@ class Lab:
         return sample_now(self.plan.nat_nodes)
 
     def samples(self) -> Iterator[Sample]:
-        """Those of each second since `up`, as far as they are kept, and one of now."""
+        """Samples of each second since `up`, as far as they are kept, and one of now."""
         from lab.observe import history
 
         yield from history.read(self._record.path)
