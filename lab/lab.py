@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 else:
 
     def _takes_options(method):  # noqa: ANN001, ANN202 - what type checkers see is above
-        """Gives a method the burst's options as keywords; the burst's room is loaded when the first burst is asked for."""
+        """Give a method the burst's options as keywords; lab.burst is loaded when the method is called first."""
 
         @wraps(method)
         def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202

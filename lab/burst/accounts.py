@@ -143,7 +143,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
-    if not stops:  # what a barrier stops is counted by packets only
+    if not stops:  # what is dropped whatever the limits is counted by packets only
         refused = sum(reading.refused_connections for reading in readings)
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)

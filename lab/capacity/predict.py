@@ -212,7 +212,7 @@ def _limiters(
 
 def _in_order(turns: Sequence[_Turn]) -> list[str]:
     """The nodes that limit, in an order in which none comes before one that connections meet first."""
-    before: dict[str, dict[str, None]] = {}  # in the order of the paths: sets would make the order chance
+    before: dict[str, dict[str, None]] = {}  # in the order of the paths: the order of sets would differ from run to run
     for turn in turns:
         nodes = [hop.node for hop in turn.path.limits]
         for position, node in enumerate(nodes):

@@ -105,7 +105,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before typer was there to take it
         sys.exit(_INTERRUPTED)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the status is settled; leaving is not to be interrupted
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit status is known: another Ctrl-C must not change it
 
 
 def _as_interrupt(_: int, __: FrameType | None) -> None:

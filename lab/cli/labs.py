@@ -61,7 +61,7 @@ def up(
     except KeyboardInterrupt:
         complain("interrupted")
         raise
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: 130 would say that it is undone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is built: exit status 130 would say that it was undone
     if as_json:
         from lab.converge.summary import to_json
 

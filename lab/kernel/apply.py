@@ -232,7 +232,7 @@ def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[proce
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM while the block runs: half of an undo would be worse than none."""
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -217,7 +217,7 @@ def _gone(names: tuple[str, ...], ended: list[NamespaceProcess]) -> bool:
 def _all_processes() -> Iterator[tuple[int, tuple[int, int]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is a zombie, which lives nowhere
+            with suppress(OSError):  # it ended meanwhile, or is a zombie, which is in no namespace
                 yield int(entry.name), _identity(entry / "ns/net")
 
 

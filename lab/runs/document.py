@@ -134,7 +134,7 @@ def _samples(id_: str, text: str, written: int) -> tuple[Sample, ...]:
         _refuse(id_, SAMPLES_FILE, f"has {len(lines):,} samples, {written:,} were written")
     try:
         return tuple(Sample.from_json(line) for line in lines)
-    except ValueError as error:  # numbers that nothing counts up to
+    except ValueError as error:  # numbers larger than any counter's
         _refuse(id_, SAMPLES_FILE, str(error))
 
 

@@ -162,7 +162,7 @@ def track_chains(slots: SlotSet) -> Iterator[Chain]:
 
 
 def track_chains_without_slots(name: str) -> Iterator[Chain]:
-    """Chains for connections that hold no slot and that conntrack alone counts: they count openings and endings, too."""
+    """Chains for connections without slots, which conntrack alone counts: they count openings and endings, too."""
     yield Chain(f"{name}_track", (_directions(name),))
     for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
         yield Chain(f"{name}_{direction}", tuple(_track_rules(("tcp",), fin, "accept", "accept", "accept")))

@@ -67,7 +67,7 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
             nft.Set("interfaces", "ipv4_addr", _SOURCES, timeout=f"{_FORGET_S}s"),
             nft.chain(
                 "arriving",
-                # Frames of others come as well, as long as a bridge does not know where they belong.
+                # Frames for other stations come as well, as long as a bridge does not know their port.
                 f"ip daddr != {resolver.address} accept",
                 f"update @interfaces {{ ip saddr limit rate over {rate}/second burst {rate} packets }} "
                 "counter name over_quota drop",
