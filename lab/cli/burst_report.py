@@ -129,11 +129,11 @@ def _show_faults(result: BurstResult) -> None:
 
 def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
     peaks = {
-        f"most at a time in {words.each}": max(
+        f"most at a time in {words.one_node}": max(
             (limit.peak for limit in result.limits if limit.kind == kind), default=None
         )
         for kind, words in limiting_kinds().items()
-        if words.each
+        if words.one_node
     }
     return {
         "invocations": result.offered,

@@ -67,7 +67,7 @@ class LimitWords:
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
     """The nodes whose connections are counted, where none is full: `Hyperplane ENIs`."""
-    each: str | None = None
+    one_node: str | None = None
     """With its article, what has the limit: `an ENI`; None where it is not told apart."""
     metrics: tuple[str, ...] = ()
     """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
