@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 else:
 
     def _takes_options(method):  # noqa: ANN001, ANN202 - what type checkers see is above
-        """The same, with the burst's room loaded when the first burst is asked for."""
+        """Give a method the burst's options as keywords; lab.burst is loaded when the method is called first."""
 
         @wraps(method)
         def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202
@@ -60,7 +60,7 @@ else:
 
 
 def _ignore(_: object) -> None:
-    """Where nobody asked for notices or progress."""
+    """The default of `notice` and `progress`: ignores what it is called with."""
 
 
 class Lab:
@@ -71,7 +71,7 @@ class Lab:
         with Lab.up("topologies/two_subnets.yaml") as lab:
             assert lab.burst(140_000).bottleneck == "hyperplane_eni"
 
-    Every method may raise KernelError, when the kernel refuses a step or somebody has removed a part of the lab.
+    Every method may raise KernelError, when the kernel refuses a step or a part of the lab was removed.
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class Lab:
         raise UsageError(f"{problem} in lab {self.name}; known: {known}")
 
     def lost(self) -> list[str]:
-        """What it should have and has not: namespaces that somebody deleted, processes that ended."""
+        """What its plan has and this machine has not: namespaces that were deleted, processes that ended."""
         from lab.kernel.losses import lost
 
         return lost(self.plan) if self.complete else []
@@ -257,7 +257,7 @@ class Lab:
         return sample_now(self.plan.nat_nodes)
 
     def samples(self) -> Iterator[Sample]:
-        """Those of each second since `up`, as far as they are kept, and one of now."""
+        """Samples of each second since `up`, as far as they are kept, and one of now."""
         from lab.observe import history
 
         yield from history.read(self._record.path)
@@ -297,9 +297,9 @@ class Lab:
         return serve(observer(self), port)
 
     def resume_collecting(self, notice: Callable[[str], None] = _ignore) -> None:
-        """Start the process that takes samples again if somebody has ended it; `notice` is told what is missing.
+        """Start the process that takes samples again if it was ended; `notice` is told what is missing.
 
-        What was counted meanwhile is not lost, but nobody knows in which period it came.
+        What the kernel counted meanwhile is not lost, but which period it belongs to is not known.
         """
         from lab.observe.collector import resume
 
@@ -424,8 +424,8 @@ class Lab:
         from lab.observe.drops import dropped_packets
 
         topology = self.topology
-        choose((each.name for each in topology.functions), function, "function")
-        choose((each.name for each in topology.servers), server, "server")
+        choose((known.name for known in topology.functions), function, "function")
+        choose((known.name for known in topology.servers), server, "server")
         with self._losses_named():
             self.resume_collecting(notice)
             with Namespaces() as namespaces:
@@ -458,7 +458,7 @@ class Lab:
 
     @contextmanager
     def _losses_named(self) -> Iterator[None]:
-        """UsageError names a node that is gone, instead of what could not be read of it."""
+        """UsageError that names a node that is gone, in place of the error of the reading that failed."""
         try:
             yield
         except (OSError, KernelError) as refused:

@@ -167,7 +167,7 @@ def _datagrams(queries: Batch, payload: NDArray[np.uint8]) -> Batch:
 
 
 class UdpService(asyncio.DatagramProtocol):
-    """Real clients over UDP."""
+    """Answers real clients over UDP."""
 
     def __init__(self, zone: Zone) -> None:
         self._zone = zone
@@ -177,7 +177,7 @@ class UdpService(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer one message."""
+        """Answer one DNS message."""
         reply = self._zone.reply(data)
         if reply is not None:
             self._transport.sendto(reply, addr)

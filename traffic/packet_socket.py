@@ -80,7 +80,7 @@ class FrameCounter:
         self._received = self._dropped = 0
 
     def read(self) -> RingCount:
-        """The counts now."""
+        """Frames received and dropped up to now."""
         # The kernel counts drops among the packets, and resets both at each reading (packet_getsockopt).
         packets, drops = struct.unpack_from("II", self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
         self._received += packets - drops

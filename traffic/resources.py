@@ -37,13 +37,13 @@ class Resources:
 
     memory_bytes: int
     descriptors: int
-    """Of one process: its hard limit."""
+    """The hard limit of descriptors of one process."""
     files: int
     """Open files of the whole machine, beyond those that are open."""
 
     @classmethod
     def of(cls, meminfo: str, file_nr: str, descriptors: int) -> Self:
-        """As /proc/meminfo and /proc/sys/fs/file-nr have it, and RLIMIT_NOFILE."""
+        """The resources as /proc/meminfo, /proc/sys/fs/file-nr and RLIMIT_NOFILE have them."""
         available = re.search(r"^MemAvailable:\s*(\d+) kB$", meminfo, re.MULTILINE)
         if available is None:
             raise ValueError("/proc/meminfo has no MemAvailable")

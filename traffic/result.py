@@ -30,7 +30,7 @@ class InvocationCount:
     served: int
     failed: int
     reused: int
-    """Those that found a connection open from an earlier invocation."""
+    """Invocations that found a connection open from an earlier invocation."""
     waiting: int = 0
     """The most that were due at one time and had to wait for a free port."""
 
@@ -49,7 +49,7 @@ class UnansweredCount:
     """DNS queries without an answer."""
 
     questions: int = 0
-    """Repetitions included."""
+    """Queries that got no answer, repetitions included."""
     invocations: int = 0
     """Invocations with at least one such query, whether a later one was answered or not."""
 

@@ -32,7 +32,7 @@ class Observation:
 
     clients: EngineResult
     readings: Sequence[Reading]
-    """Of the limiters, when the last invocation had its outcome; refusals count from the start of the burst."""
+    """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
@@ -135,7 +135,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     lost = sum(reading.refused_packets for reading in readings) + ports_not_found
     lost += sum(stop.dropped_packets for stop in stops if not stop.answers)
     answers = sum(stop.dropped_packets for stop in stops if stop.answers)
-    # A kernel repeats SYN-ACKs that nobody acknowledges (tcp_synack_retries, ip-sysctl.rst), so of answers that are
+    # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
     dropped = min(max(unanswered, lost), lost + answers)
     and_answers = " and answers" if answers else ""
@@ -143,7 +143,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
-    if not stops:  # what a barrier stops is counted by packets only
+    if not stops:  # what is dropped whatever the limits is counted by packets only
         refused = sum(reading.refused_connections for reading in readings)
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)

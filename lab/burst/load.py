@@ -1,4 +1,4 @@
-"""What a burst is asked to be: who invokes what, how often, for how long. Pure; nonsense is refused.
+"""What a burst is asked to be: function, server, number, rate and duration of invocations. Pure; nonsense is refused.
 
 Without a rate all invocations come at once and their connections are held until the last one has its outcome. With a
 rate, a ramp or Lambda's own scaling the load goes on over time, and each connection is kept for its own `hold_s`.
@@ -48,7 +48,7 @@ class Option:
     help: str
     metavar: str | None = None
     panel: str | None = None
-    """Of the command's help; None: the first."""
+    """The panel of the command's help that lists it; None: the first."""
     parse: Callable[[str], Any] | None = None
     """Makes the value out of a word on the command line, where the field's type does not."""
     fits: Callable[[Any], bool] = lambda _: True
@@ -62,7 +62,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """As messages and recorded commands have it."""
+        """The field's name as messages and recorded commands have it."""
         return self.flag.split("/")[0]
 
     def by_default(self, default: T) -> T:
@@ -71,7 +71,7 @@ class Option:
 
     @property
     def metadata(self) -> dict[str, Option]:
-        """Of the field that is declared so."""
+        """The `metadata` argument of `dataclasses.field` for a field with this option."""
         return {_METADATA_KEY: self}
 
 
@@ -257,21 +257,21 @@ class Load:
     def over_time(self) -> bool:
         """Whether each connection ends by itself, so that one burst may use a port more than once.
 
-        SYNs alone leave connections half-open that nobody ends before the burst does.
+        SYNs alone leave connections half-open until the burst ends.
         """
         paced = self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
         return self.reuse or (paced and self.hold_s is not None and not self.syn_only)
 
     @property
     def arrivals(self) -> Arrivals:
-        """When invocations come."""
+        """The arrivals of invocations, as the generator is told them."""
         if self.ramp is not None:
             return Arrivals(self.ramp.from_per_s, self.ramp.to_per_s, self.ramp.seconds)
         return Arrivals(self.rate_per_s)
 
     @property
     def growth(self) -> Growth | None:
-        """How fast environments may come."""
+        """How many environments there may be at first, and how many more each second."""
         if not self.lambda_scaling:
             return None
         return Growth(SCALING_ENVIRONMENTS, SCALING_ENVIRONMENTS / SCALING_PERIOD_S)

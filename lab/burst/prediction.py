@@ -48,7 +48,7 @@ def _questions(participants: Participants) -> int:
 
 
 def _in_use(readings: Iterable[Reading]) -> InUse:
-    """Slots taken at a node; an ENI that has appeared beside a full one gives it more than it had."""
+    """Slots taken at a node; a further ENI that has appeared counts as so many free slots, so a sum may be negative."""
     used: Counter[str] = Counter()
     for reading in readings:
         if reading.appeared:

@@ -83,7 +83,7 @@ class BurstResult:
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
     packets: tuple[PacketRecord, ...] = ()
-    """Of the scapy engine: every packet at every place, in the order of time."""
+    """Every packet at every place, in the order of time; empty but with the scapy engine."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab burst --json`; flows over UDP are under `udp`, with the fields of `tcp`."""

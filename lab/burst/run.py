@@ -47,7 +47,7 @@ _SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
 Kernels before 6.16 count a set's elements by walking.
 """
 _PROGRESS_EVERY_S = 0.2
-"""While connections are held."""
+"""Seconds between two reports of progress while connections are held."""
 
 _NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
@@ -56,12 +56,12 @@ _NO_FREE_PORTS = (
 
 
 def _ignore(_: object) -> None:
-    """Of what nobody asked to be told."""
+    """The listener of a caller that gave none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told what while a burst goes on."""
+    """Functions that are called while a burst goes on."""
 
     progress: Callable[[Progress], None] = _ignore
     saw: Callable[[PacketRecord], None] = _ignore
@@ -72,7 +72,7 @@ class Listeners:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedLoad(Load):
-    """The arguments of `Lab.burst`: a load, and who is told of it while it goes on."""
+    """The arguments of `Lab.burst`: a load, and the functions that are called while it goes on."""
 
     progress: Callable[[Progress], None] = _ignore
     saw: Callable[[PacketRecord], None] = _ignore
@@ -200,7 +200,7 @@ class _Burst:
             pass
 
     def _events(self, running: Generator) -> Iterator[Event]:
-        """All but packets, which go to who listens and are kept for the result."""
+        """All events but packets; packets are passed to the listener and kept for the result."""
         for event in running.events():
             if isinstance(event, Packet):
                 self._packets.append(event.seen)
@@ -209,7 +209,7 @@ class _Burst:
                 yield event
 
     def _readings(self) -> list[Reading]:
-        """Of now, with the refusals of this burst."""
+        """Readings of the limiters now, with the refusals of this burst only."""
         now = read(self._namespaces, self._limiters)
         return [reading.since(earlier) for reading, earlier in zip(now, self._before, strict=True)]
 

@@ -26,7 +26,7 @@ class StillTaken:
     """Slots of this burst that are not free when its connections are closed: half-open connections, and questions."""
 
     at_most: Mapping[Limiter, int] = field(default_factory=dict)
-    """By connections that a limiter let pass and that were never answered further on, and by questions; else none."""
+    """Limiter → at most so many slots, taken by unanswered connections that it let pass, and by questions."""
     in_enis: int | None = None
     """Where questions cross ENIs: of all ENIs together, what was there before included."""
 
@@ -52,7 +52,7 @@ def await_free_slots(
 ) -> None:
     """Wait until what was closed is free, so that the next burst starts where this one did.
 
-    With a port hold that may take longer than anybody wants to wait for; the deadline is short.
+    The deadline is short: with a long port hold the slots stay taken long after the connections are closed.
     """
     allowed = {reading.limiter: reading.in_use + remaining.at_most.get(reading.limiter, 0) for reading in before}
     most_in_enis = float("inf") if remaining.in_enis is None else remaining.in_enis
@@ -67,7 +67,7 @@ def await_free_slots(
 
 
 def still_taken(participants: Participants, clients: EngineResult, readings: Sequence[Reading]) -> StillTaken:
-    """As far as both accounts tell; `readings` are of when the last invocation had its outcome."""
+    """What both accounts say is still taken; `readings` are those when the last invocation had its outcome."""
     held = _in_enis(participants, readings) - clients.tcp.open
     behind_eni = participants.topology.service_vpc.resolver.behind_eni
     return StillTaken(dict(_at_most(participants, clients, readings)), held if behind_eni else None)

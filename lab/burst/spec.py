@@ -36,7 +36,7 @@ class Participants:
 
     @property
     def nodes(self) -> frozenset[str]:
-        """Those that may limit connections, on whichever path."""
+        """The nodes that may limit connections, on whichever path."""
         return frozenset(node for path in self.paths for node in path.nodes)
 
     @property
@@ -51,7 +51,7 @@ class Participants:
 
     @property
     def limiters(self) -> tuple[Limiter, ...]:
-        """Those that may refuse a connection of this burst."""
+        """The limiters that may refuse a connection of this burst."""
         nodes = self.nodes
         return tuple(
             limiter
@@ -93,7 +93,7 @@ class Participants:
 
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
-    """Who takes part in a load; UsageError for one that its fleet has too few ports for."""
+    """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
     function = choose((fleet.function for fleet in plan.fleets), load.function, "function")
     fleet = next(fleet for fleet in plan.fleets if fleet.function == function)
     name = choose((server.name for server in plan.servers), load.server, "server")

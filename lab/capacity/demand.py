@@ -50,7 +50,7 @@ class Demand:
     headroom_percent: int = HEADROOM_PERCENT
     """The share of each limit that is free at the peak."""
     nat_gateways: int = 1
-    """At least so many."""
+    """The fewest NAT gateways, such as one for each availability zone."""
     elastic_ips_quota: int = NAT_EIPS_QUOTA
     """The account's quota of Elastic IPs per NAT gateway."""
 
@@ -76,7 +76,7 @@ class Demand:
 
     @property
     def to_one_server(self) -> int:
-        """Of these, the most that go to the same server."""
+        """The most connections of the peak that go to the same server."""
         return -(-self.connections // self.servers)
 
     def usable(self, limit: int) -> int:

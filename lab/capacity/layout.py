@@ -44,12 +44,12 @@ class Layout:
 
     @property
     def elastic_ips(self) -> int:
-        """All of them."""
+        """Elastic IPs of all NAT gateways together."""
         return sum(gateway.elastic_ips for gateway in self.gateways)
 
     @property
     def most_elastic_ips(self) -> int:
-        """Of the NAT gateway that has most."""
+        """Elastic IPs of the NAT gateway that has most."""
         return max(gateway.elastic_ips for gateway in self.gateways)
 
     @property

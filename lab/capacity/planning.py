@@ -35,7 +35,7 @@ class LimitAtPeak:
     limit: int
     held: int
     elastic_ips: int = 0
-    """Those that carry the limit together."""
+    """Elastic IPs that carry the limit together; 0 where there are none."""
 
     @property
     def free(self) -> int:
@@ -118,7 +118,7 @@ class CapacityPlan:
 
     @property
     def quotas(self) -> tuple[Quota, ...]:
-        """All that it touches."""
+        """Every quota that the layout counts against, whether it has to be raised or not."""
         return _quotas(self.layout, self.demand)
 
     @property

@@ -27,9 +27,12 @@ from traffic.spec import PortBlocks, Protocol
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
 InUse = Callable[[str], int]
-"""Node → connections that hold one of its slots already; fewer than none where another ENI has come to its help."""
+"""Node → slots that are taken already.
+
+Negative where a further ENI has appeared beside the first: its whole limit is subtracted from what both hold.
+"""
 _CONNECT_TIMEOUT_S = 30.0
-"""A burst's own, unless it is told otherwise."""
+"""Used where `predict` gets no `connect_timeout_s`: the default of a burst."""
 
 
 def _nothing(_: str) -> int:
@@ -81,7 +84,7 @@ class _Turn:
         return (m - self.place + self.of - 1) // self.of if m > self.place else 0
 
     def passing(self, m: int) -> int:
-        """How many of those no limiter has refused so far."""
+        """How many of the first `m` connections take it and are refused by none of the limiters seen so far."""
         return self.taking(m if self.refused_from is None else min(m, self.refused_from))
 
 
@@ -118,7 +121,7 @@ class _Limiter:
 
     @property
     def refuses_questions(self) -> bool:
-        """Whether it refuses all of them, so that nobody ever gets to connect."""
+        """Whether it refuses every question, so that no client learns an address to connect to."""
         return bool(self.questions) and not self.free
 
     @property
@@ -150,8 +153,11 @@ def predict(
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((known.name for known in topology.functions), function, "function")
     callee = choose((known.name for known in topology.servers), server, "server")
-    found = paths(topology, caller, callee, protocol)
-    turns = [_Turn(path, (place - first_connection) % len(found), len(found)) for place, path in enumerate(found)]
+    taking_turns = paths(topology, caller, callee, protocol)
+    turns = [
+        _Turn(path, (place - first_connection) % len(taking_turns), len(taking_turns))
+        for place, path in enumerate(taking_turns)
+    ]
     questions = connections if questions is None else questions
     limiters = tuple(_limiters(topology, turns, connections, in_use, questions))
     by_source = [min(turn.taking(questions), per_environment) for turn in turns]
@@ -206,7 +212,7 @@ def _limiters(
 
 def _in_order(turns: Sequence[_Turn]) -> list[str]:
     """The nodes that limit, in an order in which none comes before one that connections meet first."""
-    before: dict[str, dict[str, None]] = {}  # in the order of the paths: sets would make the order chance
+    before: dict[str, dict[str, None]] = {}  # in the order of the paths: the order of sets would differ from run to run
     for turn in turns:
         nodes = [hop.node for hop in turn.path.limits]
         for position, node in enumerate(nodes):
@@ -237,7 +243,7 @@ def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int |
 
 
 def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int]) -> str | None:
-    """Why it is not known who learns the server's address, if it is not."""
+    """Why it is not known which clients learn the server's address; None where it is known."""
     quota = resolver.packets_per_second
     if any(limiter.is_chance for limiter in limiters):
         return (

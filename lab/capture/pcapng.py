@@ -42,7 +42,7 @@ _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11
 _FLAGS = 2
 _STARTED, _ENDED, _DROPPED, _DELIVERED = 2, 3, 5, 8
 _NANOSECONDS = b"\x09"
-"""As a power of ten: 10^-9."""
+"""The resolution of time stamps as a power of ten: 10^-9 s."""
 _PCAP_FILTER = b"\0"
 """Before the text of a filter: that it is one of libpcap's."""
 _LOW = 0xFFFFFFFF
@@ -66,25 +66,25 @@ class Statistics:
     from_ns: int
     to_ns: int
     packets: int
-    """Those that are in the file."""
+    """Packets that are in the file."""
     dropped: int
-    """Those that there was no room for."""
+    """Packets that were dropped because there was no room for them."""
 
 
 def header(application: str, system: str, interfaces: Iterable[Interface], said: str = "") -> bytes:
-    """How a file begins: who wrote it, and the interfaces, numbered from 0."""
+    """The beginning of a file: the program that writes it, and the interfaces, numbered from 0."""
     about = _option(_COMMENT, said.encode()) if said else b""
     about += _option(_SYSTEM, system.encode()) + _option(_APPLICATION, application.encode())
     section = struct.pack("=IHHq", _BYTE_ORDER, *_VERSION, _LENGTH_UNKNOWN) + about + _option(_END)
     return _block(_SECTION, section) + b"".join(map(_interface, interfaces))
 
 
-def _interface(each: Interface) -> bytes:
-    fixed = struct.pack("=HHI", each.link_type, 0, each.snap_bytes)
-    options = _option(_NAME, each.name.encode()) + _option(_DESCRIPTION, each.description.encode())
+def _interface(interface: Interface) -> bytes:
+    fixed = struct.pack("=HHI", interface.link_type, 0, interface.snap_bytes)
+    options = _option(_NAME, interface.name.encode()) + _option(_DESCRIPTION, interface.description.encode())
     options += _option(_RESOLUTION, _NANOSECONDS)
-    if each.filter is not None:
-        options += _option(_FILTER, _PCAP_FILTER + each.filter.encode())
+    if interface.filter is not None:
+        options += _option(_FILTER, _PCAP_FILTER + interface.filter.encode())
     return _block(_INTERFACE, fixed + options + _option(_END))
 
 
@@ -110,7 +110,7 @@ def comment(text: str) -> bytes:
 def packets(frames: Frames, options: Sequence[bytes]) -> NDArray[np.uint32]:
     """A block for each frame, in the same order; `options` has those of each kind of frame."""
     data_words = _words(frames.captured)
-    option_words = np.array([len(each) // WORD_BYTES for each in options], np.int64)
+    option_words = np.array([len(option) // WORD_BYTES for option in options], np.int64)
     own_options = option_words[frames.kind]
     sizes = _AROUND + data_words + own_options
     ends = np.cumsum(sizes)
@@ -140,13 +140,13 @@ def packets(frames: Frames, options: Sequence[bytes]) -> NDArray[np.uint32]:
 
 def whole_blocks(data: bytes) -> tuple[int, int]:
     """How many whole blocks there are at the beginning of these bytes, and how many bytes that is."""
-    found = at = 0
+    count = at = 0
     while at + 2 * WORD_BYTES <= len(data):
         (length,) = struct.unpack_from("=I", data, at + WORD_BYTES)
         if at + length > len(data):
             break
-        found, at = found + 1, at + length
-    return found, at
+        count, at = count + 1, at + length
+    return count, at
 
 
 _AROUND = 8

@@ -60,9 +60,9 @@ class InterfaceOutcome(NamedTuple):
     kind: str
     name: str
     packets: int
-    """In the file."""
+    """Packets of this interface in the file."""
     dropped: int
-    """For which there was no room between the kernel and the file."""
+    """Packets that the kernel dropped because the ring had no room for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Output:
             os.ftruncate(self._descriptor, 0)
 
     def is_abandoned(self) -> bool:
-        """Whether it is a pipe that nobody reads any more (poll(2), POLLERR)."""
+        """Whether it is a pipe whose reading end is closed (poll(2), POLLERR)."""
         poll = select.poll()
         poll.register(self._descriptor, 0)
         return any(happened & select.POLLERR for _, happened in poll.poll(0))

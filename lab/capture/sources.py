@@ -87,7 +87,7 @@ class PacketSource(Protocol):
 
     node: NodePlan
     described: pcapng.Interface
-    """What the file says of it."""
+    """The interface block that stands for it in the file."""
 
     def read(self) -> Iterator[Frames]:
         """The packets since the last call."""
@@ -102,7 +102,7 @@ class PacketSource(Protocol):
         """How many packets there was no room for, as far as is known."""
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
 
 
 class PacketOptions:
@@ -224,7 +224,7 @@ class _RefusalSource:
         self.group.end()
 
     def complete(self) -> bool:
-        return True  # what the kernel had gathered was there when the group was left
+        return True  # the kernel delivers what it has gathered when the group is left
 
     def dropped(self) -> int:
         return self.group.dropped

@@ -95,7 +95,7 @@ def main() -> None:
     except LabError as error:
         complain(str(error))
         sys.exit(error.exit_status)
-    except OSError as error:  # a full or read-only disk, a namespace that somebody else has removed
+    except OSError as error:  # a full or read-only disk, a namespace that another program has removed
         complain(f"the system refused: {error}")
         sys.exit(KernelError.exit_status)
     except RuntimeError as error:
@@ -105,7 +105,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before typer was there to take it
         sys.exit(_INTERRUPTED)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the status is settled; leaving is not to be interrupted
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit status is known: another Ctrl-C must not change it
 
 
 def _as_interrupt(_: int, __: FrameType | None) -> None:

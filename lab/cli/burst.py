@@ -182,7 +182,7 @@ def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
 
 
 def _require_writable(json_file: str | None) -> None:
-    """Better now than after the burst."""
+    """Refuse a file that cannot be written before the burst, whose result would otherwise be lost."""
     if json_file in (None, _STDOUT):
         return
     try:
@@ -199,7 +199,7 @@ _EXPECTABLE = ("established", "drop_threshold", "bottleneck")
 def _expectation(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or name not in _EXPECTABLE:
-        allowed = ", ".join(f"{each}=…" for each in _EXPECTABLE)
+        allowed = ", ".join(f"{name}=…" for name in _EXPECTABLE)
         raise UsageError(f"--expect {text}: not an expectation; known: {allowed}")
     if name == "bottleneck":
         from lab.nodes.registry import KINDS

@@ -19,7 +19,7 @@ __all__ = ["show", "show_side_by_side"]
 
 
 def show(result: BurstResult) -> None:
-    """One burst."""
+    """Print what one burst showed: outcomes, limits, verdict, and what helps."""
     invocations = "invocation" if result.offered == 1 else "invocations"
     say(f"{number(result.offered)} {invocations} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
     say()
@@ -129,11 +129,11 @@ def _show_faults(result: BurstResult) -> None:
 
 def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
     peaks = {
-        f"most at a time in {words.each}": max(
+        f"most at a time in {words.one_node}": max(
             (limit.peak for limit in result.limits if limit.kind == kind), default=None
         )
         for kind, words in limiting_kinds().items()
-        if words.each
+        if words.one_node
     }
     return {
         "invocations": result.offered,
@@ -149,7 +149,7 @@ def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
 
 
 def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
-    """The same load without reuse of connections and with it."""
+    """Print the same load without reuse of connections and with it."""
     say(f"{number(without.offered)} invocations in lab {without.lab}, twice", style="bold")
     say()
     columns = [_side_by_side(result) for result in (without, reused)]

@@ -89,9 +89,9 @@ def capture(
     _require_sense(file, dropped=dropped, expression=expression, seconds=seconds, as_json=as_json)
     from lab.lab import Lab
 
-    found = Lab.find(lab).require_complete()
-    listening = found.capture(*nodes or (), dropped=dropped, expression=expression, snap_bytes=snap_bytes)
-    # The file last: who cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
+    live_lab = Lab.find(lab).require_complete()
+    listening = live_lab.capture(*nodes or (), dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+    # The file is opened last: a capture that cannot listen leaves none, and Ctrl-C ends the wait for a pipe's reader.
     with listening as heard, _opened(file) as descriptor, _asked_to_end() as asked:
         notice(f"listening: {heard.what}, into {_name(file)}; Ctrl-C ends it")
         with _progress() as progress:
@@ -168,7 +168,7 @@ def _name(file: str) -> str:
 
 
 def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
-    """What came of it; on standard error when the packets go to standard output."""
+    """Print how many packets were written; on standard error when the packets go to standard output."""
     from lab.capture.recording import End
 
     if as_json:
@@ -182,7 +182,7 @@ def _tell(outcome: Outcome, file: str, *, as_json: bool) -> None:
 def _say(outcome: Outcome, file: str) -> None:
     from lab.capture.recording import End
 
-    rows = [(each.name, each.packets, each.dropped) for each in outcome.interfaces]
+    rows = [(interface.name, interface.packets, interface.dropped) for interface in outcome.interfaces]
     lost = f", {number(outcome.dropped)} more there was no room for" if outcome.dropped else ""
     if outcome.gone and outcome.end is not End.GONE:
         notice(f"taken away meanwhile: {', '.join(outcome.gone)}")

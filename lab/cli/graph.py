@@ -86,9 +86,9 @@ def _drawing(topology: Path | None, lab: str | None, scale: int) -> Drawing:
     from lab.lab import Lab
     from lab.watch import occupancies
 
-    found = Lab.find(lab).require_complete()
-    plan = found.plan
-    return draw(found.topology, occupancies(plan, found.sample()))
+    live_lab = Lab.find(lab).require_complete()
+    plan = live_lab.plan
+    return draw(live_lab.topology, occupancies(plan, live_lab.sample()))
 
 
 def _written(drawing: Drawing, form: Format) -> str:

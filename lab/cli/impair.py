@@ -80,13 +80,13 @@ def impair(
         "silence": silence,
     }
     _require_sense(node, interface, Faults.of(**options), clear=clear)
-    found = Lab.find(lab)
+    live_lab = Lab.find(lab)
     if clear:
-        _report(found.clear_impairments(node, interface=interface), "cleared", as_json=as_json)
+        _report(live_lab.clear_impairments(node, interface=interface), "cleared", as_json=as_json)
     elif node is not None:
-        _report(found.impair(node, interface=interface, **options), "set", as_json=as_json)
+        _report(live_lab.impair(node, interface=interface, **options), "set", as_json=as_json)
     else:
-        _list(found.impairments(), as_json=as_json)
+        _list(live_lab.impairments(), as_json=as_json)
 
 
 _SETTING = "--rate, --loss, --latency, --silence"
@@ -119,7 +119,10 @@ def _list(impairments: Sequence[Impairment], *, as_json: bool) -> None:
     elif impairments:
         table(
             ("node", "interface", "set", "#dropped"),
-            ((each.node, each.interface, str(each.faults), each.dropped_packets) for each in impairments),
+            (
+                (impairment.node, impairment.interface, str(impairment.faults), impairment.dropped_packets)
+                for impairment in impairments
+            ),
         )
     else:
         say("nothing is set")

@@ -61,7 +61,7 @@ def up(
     except KeyboardInterrupt:
         complain("interrupted")
         raise
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: 130 would say that it is undone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is built: exit status 130 would say that it was undone
     if as_json:
         from lab.converge.summary import to_json
 
@@ -128,9 +128,9 @@ def down(
     from lab.lab import Lab
 
     labs = Lab.all(to_take_down=True) if everything else [Lab.find(lab)]
-    for found in labs:
-        ended = found.down(notice)
-        say(f"lab {found.name} is gone")
+    for live_lab in labs:
+        ended = live_lab.down(notice)
+        say(f"lab {live_lab.name} is gone")
         for resident in ended:
             notice(f"ended with it: {resident.command} ({resident.pid}) in {resident.namespace}")
     if not labs:
@@ -166,14 +166,14 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     from lab.lab import Lab
     from lab.nodes.registry import kind_of
 
-    found = Lab.find(lab)
-    if lost := found.lost():
-        notice(f"lab {found.name} has lost {', '.join(lost)}; take it down, then up again")
-    now = found.status()
+    live_lab = Lab.find(lab)
+    if lost := live_lab.lost():
+        notice(f"lab {live_lab.name} has lost {', '.join(lost)}; take it down, then up again")
+    now = live_lab.status()
     if as_json:
         print_json(now.to_json())
         return
-    say(f"lab {found.name}", style="bold")
+    say(f"lab {live_lab.name}", style="bold")
     table(
         ("node", "kind", "addresses"),
         ((node.name, kind_of(node.kind).words, " ".join(node.addresses)) for node in now.plan.nodes),

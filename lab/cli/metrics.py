@@ -28,7 +28,7 @@ _MOST_POINTS = 1_440
 """How many a program gets of each metric: as many as one GetMetricStatistics call, a day of minutes."""
 _WIDTH_IN_A_PIPE = 120
 _GAP = 2
-"""Between two columns."""
+"""Blanks between two columns of the table."""
 _LOOK_EVERY_S = 0.5
 _PORTS = range(1, 1 << 16)
 
@@ -83,18 +83,18 @@ def metrics(
     _require_sense(last, prometheus, as_json=as_json)
     if prometheus is not None:
         _require_prometheus_client()
-    found = Lab.find(lab).require_complete()
+    live_lab = Lab.find(lab).require_complete()
     if prometheus is not None:
-        _serve(found, prometheus)
+        _serve(live_lab, prometheus)
         return
-    found.resume_collecting(notice)
+    live_lab.resume_collecting(notice)
     period_s = int(period)
     if as_json:
         from lab.metrics.cloudwatch import get_metric_data
 
-        print_json(get_metric_data(found.metrics(period_s, last=last or _MOST_POINTS)))
+        print_json(get_metric_data(live_lab.metrics(period_s, last=last or _MOST_POINTS)))
         return
-    _show(found.name, found.metrics(period_s, last=last or _SOME_COLUMNS), period_s, last)
+    _show(live_lab.name, live_lab.metrics(period_s, last=last or _SOME_COLUMNS), period_s, last)
 
 
 def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -> None:
@@ -115,24 +115,26 @@ def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -
 def _show(name: str, series: Sequence[Series], period_s: int, last: int | None) -> None:
     what = "minute" if period_s == _MINUTE_S else "second" if period_s == 1 else f"{period_s} s"
     say(f"lab {name} by the {what}; a column begins at the time above it ({time.strftime('%Z')})")
-    fit = min((_fitting(each, period_s) for each in _by_node(series)), default=1)
-    _show_nodes([each for each in series if each.metric.reported], period_s, fit, last or fit)
-    hidden = [each for each in series if not each.metric.reported]
+    fit = min((_fitting(of_node, period_s) for of_node in _by_node(series)), default=1)
+    _show_nodes(
+        [metric_series for metric_series in series if metric_series.metric.reported], period_s, fit, last or fit
+    )
+    hidden = [metric_series for metric_series in series if not metric_series.metric.reported]
     if hidden:
         from lab.metrics import NOT_REPORTED
 
         say()
         say(NOT_REPORTED, style="bold")
         _show_nodes(hidden, period_s, fit, last or fit)
-    starts = [each.points[-1].start_s for each in series if each.points]
+    starts = [metric_series.points[-1].start_s for metric_series in series if metric_series.points]
     if starts:
         say()
         say(f"{_time(max(starts), period_s)} is not over yet", style="dim")
 
 
 def _by_node(series: Sequence[Series]) -> list[list[Series]]:
-    names = dict.fromkeys(each.node for each in series)
-    return [[each for each in series if each.node == name] for name in names]
+    names = dict.fromkeys(metric_series.node for metric_series in series)
+    return [[metric_series for metric_series in series if metric_series.node == name] for name in names]
 
 
 def _show_nodes(series: Sequence[Series], period_s: int, fit: int, last: int) -> None:
@@ -144,14 +146,14 @@ def _show_nodes(series: Sequence[Series], period_s: int, fit: int, last: int) ->
             block = slice(max(end - fit, 0), end)
             say()
             table(
-                (mine[0].node, "", *(f"#{_time(each.start_s, period_s)}" for each in points[block])),
+                (mine[0].node, "", *(f"#{_time(point.start_s, period_s)}" for point in points[block])),
                 (
                     (
-                        each.metric.name,
-                        each.metric.statistic.lower(),
-                        *(_value(point.value) for point in each.points[-last:][block]),
+                        metric_series.metric.name,
+                        metric_series.metric.statistic.lower(),
+                        *(_value(point.value) for point in metric_series.points[-last:][block]),
                     )
-                    for each in mine
+                    for metric_series in mine
                 ),
             )
 
@@ -159,9 +161,9 @@ def _show_nodes(series: Sequence[Series], period_s: int, fit: int, last: int) ->
 def _fitting(series: Sequence[Series], period_s: int) -> int:
     """How many columns of numbers a line has room for."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
-    names = max(len(series[0].node), *(len(each.metric.name) for each in series))
-    statistics = max(len(each.metric.statistic) for each in series)
-    values = (len(_value(point.value)) for each in series for point in each.points)
+    names = max(len(series[0].node), *(len(metric_series.metric.name) for metric_series in series))
+    statistics = max(len(metric_series.metric.statistic) for metric_series in series)
+    values = (len(_value(point.value)) for metric_series in series for point in metric_series.points)
     column = max(len(_time(0, period_s)), *values, 0)
     return max(1, (width - names - _GAP - statistics) // (_GAP + column))
 

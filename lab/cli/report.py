@@ -66,19 +66,19 @@ def report(
     from lab.runs import load
 
     with as_invoker():
-        found = [load(each) for each in runs or [_LAST]]
+        recorded = [load(run) for run in runs or [_LAST]]
     require_matplotlib()
-    page, files = _drawn(found, plots=plots is not None)
+    page, files = _drawn(recorded, plots=plots is not None)
     if output == _STDOUT:
         typer.echo(page, nl=False)
-    path = Path(f"{found[0].id}.html" if output is None else output)
+    path = Path(f"{recorded[0].id}.html" if output is None else output)
     with as_invoker():
         if output != _STDOUT:
             _write("-o", path, page.encode())
         if plots is not None:
             _write_plots(Path(plots), files)
     if output != _STDOUT:
-        _tell(path, found, len(page))
+        _tell(path, recorded, len(page))
         if plots is not None:
             say(f"{plots}: {len(files)} files, each figure as PNG and as SVG")
 
@@ -95,8 +95,8 @@ def _write_plots(directory: Path, files: Iterable[Picture]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--plots {directory}: cannot be made: {error.strerror}; give another directory") from None
-    for each in files:
-        _write("--plots", directory / each.name, each.content)
+    for file in files:
+        _write("--plots", directory / file.name, file.content)
 
 
 def _write(option: str, path: Path, content: bytes) -> None:

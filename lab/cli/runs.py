@@ -61,11 +61,11 @@ def runs_(
     from lab import runs
 
     directory = directory or runs.default_directory()
-    found = (each for each in runs.all_runs(directory) if lab is None or _is_of(each, lab))
+    matching = (recorded for recorded in runs.all_runs(directory) if lab is None or _is_of(recorded, lab))
     if keep is not None:
-        _remove(list(found)[keep:], as_json=as_json)
+        _remove(list(matching)[keep:], as_json=as_json)
         return
-    listed = list(islice(found, most))
+    listed = list(islice(matching, most))
     if as_json:
         print_json([recorded.to_json() for recorded in listed])
         return
@@ -73,13 +73,13 @@ def runs_(
         say(f"no run{f' in lab {lab}' if lab else ''} is recorded in {directory}; sudo lab burst leaves one")
         return
     _list(listed)
-    for each in listed:
-        if each.fault:
-            notice(each.fault)
+    for recorded in listed:
+        if recorded.fault:
+            notice(recorded.fault)
 
 
 def _is_of(recorded: Recorded, lab: str) -> bool:
-    """A damaged one is of the lab that its name has."""
+    """Whether a record is of this lab; a damaged record is told by its directory's name, which ends with the lab's."""
     if recorded.run is None:
         return recorded.id.endswith(f"-{lab}")
     return recorded.run.result.lab == lab
@@ -88,7 +88,7 @@ def _is_of(recorded: Recorded, lab: str) -> bool:
 def _list(listed: Iterable[Recorded]) -> None:
     """A table; a narrow terminal gets no more than it can show, for the name of a run has its time (UTC) and lab."""
     columns = ("run", "when", "topology", "#offered", "#established", "#timed out", "#threshold", "bottleneck")
-    rows = [_row(each) for each in listed]
+    rows = [_row(recorded) for recorded in listed]
     names = max(len(run) + len(topology) for run, _, topology, *_ in rows)
     narrow = sys.stdout.isatty() and get_terminal_size().columns < _BESIDE_NAMES + names
     shown = [not (narrow and column in _LEFT_OUT) for column in columns]
@@ -116,7 +116,7 @@ def _remove(old: list[Recorded], *, as_json: bool) -> None:
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be removed: {error.strerror}") from None
     if as_json:
-        print_json({"removed": [each.id for each in old]})
+        print_json({"removed": [recorded.id for recorded in old]})
     else:
         say(f"{number(len(old))} run{'' if len(old) == 1 else 's'} removed")
 
@@ -140,39 +140,42 @@ def compare(
     from lab.runs.compare import TIMING_VARIES
     from lab.runs.compare import compare as compared
 
-    one, other = (runs.load(each, directory) for each in (before, after))
-    found = compared(one, other)
+    one, other = (runs.load(run, directory) for run in (before, after))
+    comparison = compared(one, other)
     if as_json:
-        print_json(_comparison(one, other, found))
+        print_json(_comparison(one, other, comparison))
         return
-    say(found.headline, style="bold")
+    say(comparison.headline, style="bold")
     say()
     table(
         ("", "run", "when", "topology"),
         ((letter, run.id, _when(run), run.topology.name) for letter, run in (("A", one), ("B", other))),
     )
     for title, differences in (
-        ("topology", found.topology),
-        ("load", found.load),
-        ("machine and versions", found.environment),
+        ("topology", comparison.topology),
+        ("load", comparison.load),
+        ("machine and versions", comparison.environment),
     ):
         _say(title, differences)
-    for title, differences in (("result", found.result), ("timing", found.timing)):
+    for title, differences in (("result", comparison.result), ("timing", comparison.timing)):
         say()
         table(
             (title, "#A", "#B", "#change"),
-            ((each.what, _value(each.before), _value(each.after), _change(each)) for each in differences),
+            (
+                (difference.what, _value(difference.before), _value(difference.after), _change(difference))
+                for difference in differences
+            ),
         )
     say(TIMING_VARIES, style="dim")
 
 
 def _say(title: str, differences: Sequence[Difference]) -> None:
-    """A line for each: values may be long."""
+    """Print one line per difference: a table would cut off long values."""
     say()
     say(title if differences else f"{title}: the same in both", style="bold" if differences else None)
-    for each in differences:
-        change = "" if each.change is None else f"  ({_change(each)})"
-        say(f"  {each.what}: {_value(each.before)} → {_value(each.after)}{change}")
+    for difference in differences:
+        change = "" if difference.change is None else f"  ({_change(difference)})"
+        say(f"  {difference.what}: {_value(difference.before)} → {_value(difference.after)}{change}")
 
 
 def _value(value: object) -> str:
@@ -185,22 +188,22 @@ def _value(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _change(each: Difference) -> str:
-    if _value(each.before) == _value(each.after):
+def _change(difference: Difference) -> str:
+    if _value(difference.before) == _value(difference.after):
         return "="
-    if each.change is None:
+    if difference.change is None:
         return "changed"
-    return f"{'↑' if each.change > 0 else '↓'} {_value(abs(each.change))}"
+    return f"{'↑' if difference.change > 0 else '↓'} {_value(abs(difference.change))}"
 
 
-def _comparison(before: Run, after: Run, found: Comparison) -> dict[str, Any]:
+def _comparison(before: Run, after: Run, comparison: Comparison) -> dict[str, Any]:
     from lab.runs.compare import TIMING_VARIES
 
     parts = ("topology", "load", "environment", "result", "timing")
     return {
         "before": before.id,
         "after": after.id,
-        "headline": found.headline,
-        **{part: [each.to_json() for each in getattr(found, part)] for part in parts},
+        "headline": comparison.headline,
+        **{part: [difference.to_json() for difference in getattr(comparison, part)] for part in parts},
         "note": TIMING_VARIES,
     }

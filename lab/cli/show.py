@@ -36,7 +36,7 @@ _WIDTH_IN_A_PIPE = 1000
 
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-"""Control characters as text: a name in somebody else's run record must not write to a terminal what it likes."""
+"""Control characters as text: a name in a run record from elsewhere must not send escape sequences to the terminal."""
 
 
 @cache
@@ -95,7 +95,7 @@ def number(value: int | None) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
     """A table; columns of numbers are those whose title opens with `#`: a narrow terminal cuts names before numbers."""
-    texts = [[each if isinstance(each, str) else number(each) for each in row] for row in rows]
+    texts = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows]
     shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for index, title in enumerate(columns):
         if title.startswith("#"):
@@ -104,7 +104,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) ->
         else:
             shown.add_column(title, no_wrap=True)
     for row in texts:
-        shown.add_row(*(escape(each.translate(_VISIBLE)) for each in row))
+        shown.add_row(*(escape(text.translate(_VISIBLE)) for text in row))
     _console(stderr=False).print(shown)
 
 

@@ -83,8 +83,8 @@ def predict(
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
-                (each.node, kind_of(each.kind).words, each.limit, each.offered, each.refused)
-                for each in prediction.limiters
+                (limiter.node, kind_of(limiter.kind).words, limiter.limit, limiter.offered, limiter.refused)
+                for limiter in prediction.limiters
             ),
         )
     for why in prediction.dead_ends:
@@ -116,13 +116,13 @@ def _document(prediction: Prediction) -> dict[str, Any]:
         "unknown": prediction.unknown,
         "limits": [
             {
-                "node": each.node,
-                "kind": each.kind,
-                "limit": each.limit,
-                "peak": each.admitted,
-                "dropped_connections": each.refused,
+                "node": limiter.node,
+                "kind": limiter.kind,
+                "limit": limiter.limit,
+                "peak": limiter.admitted,
+                "dropped_connections": limiter.refused,
             }
-            for each in prediction.limiters
+            for limiter in prediction.limiters
         ],
     }
 

@@ -62,15 +62,15 @@ def watch(
 
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
-    found = Lab.find(lab).require_complete()
-    with suppress(KeyboardInterrupt), found.watch(LastVerdict(found.name)) as watched:
+    live_lab = Lab.find(lab).require_complete()
+    with suppress(KeyboardInterrupt), live_lab.watch(LastVerdict(live_lab.name)) as watched:
         console = Console(highlight=False, emoji=False)
         if console.is_terminal and not console.is_dumb_terminal:
             _on_terminal(watched, console, interval or _ON_A_TERMINAL_S)
         else:
             _in_pipe(watched, interval or _IN_A_PIPE_S)
-    if found.gone:
-        notice(f"lab {found.name} has been taken down")
+    if live_lab.gone:
+        notice(f"lab {live_lab.name} has been taken down")
 
 
 # ── Beside the numbers ──────────────────────────────────────────────────────────────────────────────────────
@@ -85,7 +85,7 @@ class LastVerdict:
         self._said: str | None = None
 
     def __call__(self) -> str | None:
-        """In one line; None while there is none."""
+        """The verdict in one line; None while there is none."""
         from lab import runs
 
         try:
@@ -99,7 +99,7 @@ class LastVerdict:
 
 
 def _told(run: Run, now_s: float) -> str:
-    """When it was, with the day unless that is today, and what was seen."""
+    """When the burst began (with the day unless that is today), its connections, and the verdict's headline."""
     from lab.diagnosis.verdict import judge
 
     began, today = time.localtime(run.began_s), time.localtime(now_s)
@@ -172,7 +172,7 @@ def _in_pipe(watched: Watched, interval_s: float) -> None:
         try:
             sys.stdout.write(f"{line(seen.view, _moment)}\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         time.sleep(pace.rest_s())

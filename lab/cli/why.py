@@ -105,18 +105,18 @@ def _of_lab(name: str | None, function: str | None, server: str | None) -> Expla
     return Lab.find(name).require_complete().why(function, server, notice=notice)
 
 
-def _explain(found: Explanation, *, as_json: bool) -> None:
+def _explain(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(explanation.to_json())
         return
-    say(found.headline, style="bold red" if found.refusing or found.drops else "bold green")
-    for text in found.details:
+    say(explanation.headline, style="bold red" if explanation.refusing or explanation.drops else "bold green")
+    for text in explanation.details:
         say(text)
-    _show_refusals(found)
-    _show_headroom(found.others)
-    _show_evidence(found)
-    _show_cloudwatch(found)
-    _show_remedies(found)
+    _show_refusals(explanation)
+    _show_headroom(explanation.others)
+    _show_evidence(explanation)
+    _show_cloudwatch(explanation)
+    _show_remedies(explanation)
 
 
 def _title(text: str) -> None:
@@ -124,36 +124,36 @@ def _title(text: str) -> None:
     say(text, style="bold")
 
 
-def _show_refusals(found: Explanation) -> None:
-    for account in found.refusing:
+def _show_refusals(explanation: Explanation) -> None:
+    for account in explanation.refusing:
         size = account.limit.size
         say()
         say(
             f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {account.limit.drops}; "
             + (
                 f"it held {account.held:,} of {size:,}."
-                if found.run
+                if explanation.run
                 else f"it holds {account.held:,} of {size:,} now, and at most {account.most_held:,} when sampled."
             )
         )
-        say(_since(found, account))
+        say(_since(explanation, account))
 
 
-def _since(found: Explanation, account: LimitAccount) -> str:
+def _since(explanation: Explanation, account: LimitAccount) -> str:
     from lab.diagnosis.limits import RECENT_S
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:
         return "When it began is not on record."
-    if found.began_s is not None:
-        until = "" if last_s is None else f", the last one at {max(0.0, last_s - found.began_s):.1f} s"
-        return f"The first refusal was {max(0.0, began_s - found.began_s):.1f} s after the run began{until}."
-    began = f"It began at {clock(began_s)}, {_duration(found.at_s - began_s)} ago"
+    if explanation.began_s is not None:
+        until = "" if last_s is None else f", the last one at {max(0.0, last_s - explanation.began_s):.1f} s"
+        return f"The first refusal was {max(0.0, began_s - explanation.began_s):.1f} s after the run began{until}."
+    began = f"It began at {clock(began_s)}, {_duration(explanation.at_s - began_s)} ago"
     if account.recent_packets:
         return f"{began}, and goes on: {account.recent_packets:,} packets refused in the last {RECENT_S:.0f} s."
     if last_s is None:
         return f"{began}, and is over."
-    return f"{began}, and is over: the last refusal was {_duration(found.at_s - last_s)} ago."
+    return f"{began}, and is over: the last refusal was {_duration(explanation.at_s - last_s)} ago."
 
 
 def _duration(seconds: float) -> str:
@@ -183,12 +183,12 @@ def _show_headroom(others: Iterable[LimitAccount]) -> None:
         table(("limiter", "#limit", "#held", "#free"), rows)
 
 
-def _show_evidence(found: Explanation) -> None:
-    if not found.evidence:
+def _show_evidence(explanation: Explanation) -> None:
+    if not explanation.evidence:
         return
-    _title("The evidence:" if found.run is None else "The evidence, as the commands show it in that lab:")
-    alike = _alike(found)
-    for measurement in found.evidence:
+    _title("The evidence:" if explanation.run is None else "The evidence, as the commands show it in that lab:")
+    alike = _alike(explanation)
+    for measurement in explanation.evidence:
         if measurement.node not in alike:
             value = "" if measurement.value is None else f": {measurement.value:,}"
             say(f"{measurement.node}, {measurement.what}{value}")
@@ -197,41 +197,43 @@ def _show_evidence(found: Explanation) -> None:
         say(f"The same commands show it of {', '.join(alike)}; --json has them all.")
 
 
-def _alike(found: Explanation) -> list[str]:
+def _alike(explanation: Explanation) -> list[str]:
     """Nodes whose evidence looks like that of one of their kind before them: seven ENIs would fill two screens."""
     kinds: dict[str, str] = {}
-    told = {measurement.node for measurement in found.evidence}
-    nodes = {account.limit.first.place: account.limit.first.kind for account in (*found.refusing, *found.others)}
+    told = {measurement.node for measurement in explanation.evidence}
+    nodes = {
+        account.limit.first.place: account.limit.first.kind for account in (*explanation.refusing, *explanation.others)
+    }
     for node, kind in nodes.items():
         if node in told:
             kinds.setdefault(kind, node)
     return [node for node, kind in nodes.items() if node in told and kinds[kind] != node]
 
 
-def _show_cloudwatch(found: Explanation) -> None:
-    _title("CloudWatch would show" + (" since `lab up`:" if found.run is None else " of the run:"))
-    if found.metrics:
+def _show_cloudwatch(explanation: Explanation) -> None:
+    _title("CloudWatch would show" + (" since `lab up`:" if explanation.run is None else " of the run:"))
+    if explanation.metrics:
         table(
-            ("metric", *(f"#{shown.node}" for shown in found.metrics)),
-            ((name, *(shown.values[name] for shown in found.metrics)) for name in found.metrics[0].values),
+            ("metric", *(f"#{shown.node}" for shown in explanation.metrics)),
+            ((name, *(shown.values[name] for shown in explanation.metrics)) for name in explanation.metrics[0].values),
         )
-    say(found.blind_spot)
+    say(explanation.blind_spot)
 
 
-def _show_remedies(found: Explanation) -> None:
-    question = found.question
+def _show_remedies(explanation: Explanation) -> None:
+    question = explanation.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
-    say(_threshold(found))
-    for remedy in found.remedies:
+    say(_threshold(explanation))
+    for remedy in explanation.remedies:
         bullet(remedy.sentence)
         if remedy.effect == "raises":
             verbatim(f"      {remedy.change}")
 
 
-def _threshold(found: Explanation) -> str:
+def _threshold(explanation: Explanation) -> str:
     from lab.nodes.registry import kind_of
 
-    threshold = found.threshold
+    threshold = explanation.threshold
     if threshold.unknown:
         return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:

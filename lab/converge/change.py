@@ -31,7 +31,7 @@ class Wanted:
     topology: Topology
     text: str
     plan: Plan
-    """Of a lab that is made from nothing."""
+    """The plan for a lab that is not up; for one that is up `convergence` makes another, which keeps its numbers."""
 
     @classmethod
     def read(cls, path: str | PathLike[str], name: str | None, scale: int) -> Self:

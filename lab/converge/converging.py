@@ -48,7 +48,7 @@ _GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a change has come."""
+    """What a change has made and changed so far, so that it can be taken back."""
 
     made: list[KernelObject] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
@@ -92,19 +92,19 @@ def _half_changed_unless_done(site: Site, lab: str) -> Iterator[None]:
         raise
 
 
-def _make(site: Site, found: Difference, progress: _Progress) -> None:
-    for item in found.added:
+def _make(site: Site, change_set: Difference, progress: _Progress) -> None:
+    for item in change_set.added:
         progress.made.append(item)
         with refusal_of(item):
             STEPS[type(item)][0](site, item)
-    linked = {port.namespace for item in found.added if isinstance(item, VethPair) for port in (item.a, item.b)}
+    linked = {port.namespace for item in change_set.added if isinstance(item, VethPair) for port in (item.a, item.b)}
     with refusal_of("every interface up"):
         rtnl.wait_until_up(site.namespaces, sorted(linked))
     site.await_processes()
 
 
-def _change(site: Site, found: Difference, progress: _Progress, rebuilt: Mapping[str, frozenset[str]]) -> None:
-    for change in found.changed:
+def _change(site: Site, change_set: Difference, progress: _Progress, rebuilt: Mapping[str, frozenset[str]]) -> None:
+    for change in change_set.changed:
         progress.changed.append(change)
         with refusal_of(change.new):
             _replace(site, change, rebuilt)
@@ -145,10 +145,10 @@ def _is_gone(refused: Exception) -> bool:
 
 def _remove_veth(site: Site, pair: VethPair, gone: set[str]) -> None:
     port = kept_port(pair, gone)
-    for each in (pair.a, pair.b):
-        if each.namespace not in gone:
+    for end in (pair.a, pair.b):
+        if end.namespace not in gone:
             with suppress(KernelError):  # it only tidies up
-                impair.forget(site.namespaces, each.namespace, each.interface)
+                impair.forget(site.namespaces, end.namespace, end.interface)
     if port is not None:
         rtnl.remove_veth(site.namespaces, port)
 
@@ -169,13 +169,13 @@ def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str,
     except KernelError as refused:
         site.notice(str(refused))
         return
-    forgot = any(_forgets(each, rebuilt) for each in progress.changed)  # sets are made again, but empty
+    forgot = any(_forgets(change, rebuilt) for change in progress.changed)  # sets are made again, but empty
     but = ", but for connections that the change had to break" if forgot else ""
     site.notice(f"what was changed is changed back: lab {lab} is as it was{but}")
 
 
 def _change_back(site: Site, change: Change) -> None:
-    """The last change may not have been made: changing back is the same then."""
+    """Undo one change. The last one may not have been made; changing back to what is there has no effect."""
     if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset):
         nft.restore_ruleset(site.namespaces, change.new, change.old)
     else:

@@ -48,11 +48,11 @@ class Difference:
     """What leads from one plan to another."""
 
     added: tuple[KernelObject, ...] = ()
-    """In the order of making."""
+    """Objects to make, in the order of making."""
     changed: tuple[Change, ...] = ()
-    """In the order of making."""
+    """Objects to change in place, in the order of making."""
     removed: tuple[KernelObject, ...] = ()
-    """In the reverse order of making; without what goes by itself with a namespace or a link."""
+    """Objects to remove, in the reverse order of making; without what goes with a namespace or a link."""
 
     @property
     def namespaces_gone(self) -> frozenset[str]:
@@ -63,20 +63,12 @@ class Difference:
         return bool(self.added or self.changed or self.removed)
 
 
-def _table_of(item: Ruleset) -> Hashable:
-    return item.namespace, item.table.family, item.table.name
-
-
-def _itself(item: KernelObject) -> Hashable:
-    return item
-
-
 _IDENTITY: dict[type, Callable[[Any], Hashable]] = {
     ConntrackMax: lambda _: "the one",
     Sysctl: lambda item: (item.namespace, item.key),
     Neighbour: lambda item: (item.namespace, item.interface, item.address),
     Route: lambda item: (item.namespace, item.table, item.destination),
-    Ruleset: _table_of,
+    Ruleset: lambda item: (item.namespace, item.table.family, item.table.name),
     File: lambda item: item.path,
     Process: lambda item: (item.namespace, item.verb),
 }
@@ -84,7 +76,8 @@ _IDENTITY: dict[type, Callable[[Any], Hashable]] = {
 
 
 def _identity(item: KernelObject) -> Hashable:
-    return type(item), _IDENTITY.get(type(item), _itself)(item)
+    known_by = _IDENTITY.get(type(item))
+    return type(item), known_by(item) if known_by else item
 
 
 def difference(old: Plan, new: Plan) -> Difference:
@@ -141,7 +134,7 @@ def union(old: Plan, new: Plan) -> Plan:
     stages = {kind: stage for stage, kind in enumerate(get_args(KernelObject))}
     return replace(
         new,
-        objects=tuple(sorted(both, key=lambda each: stages[type(each)])),
+        objects=tuple(sorted(both, key=lambda item: stages[type(item)])),
         nodes=_merged(old.nodes, new.nodes),
         limiters=_merged(old.limiters, new.limiters),
         nat_nodes=_merged(old.nat_nodes, new.nat_nodes),
@@ -154,7 +147,7 @@ T = TypeVar("T")
 
 
 def _merged(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[T, ...]:
-    return (*new, *(each for each in old if each not in new))
+    return (*new, *(item for item in old if item not in new))
 
 
 # ── Elastic IPs that are taken away ─────────────────────────────────────────────────────────────────────────
@@ -173,7 +166,7 @@ def drained_by(old: Plan, wanted: Topology, held: Callable[[Limiter], int], now_
     Those drain for their gateway's drain timeout; one that drains already keeps its end, and is let go after it.
     """
     numbers = elastic_ips(old)
-    gateways = {each.name: each for each in wanted.nat_gateways}
+    gateways = {gateway.name: gateway for gateway in wanted.nat_gateways}
     draining: dict[str, dict[int, int]] = {}
     for limiter in old.limiters:
         gateway, number = numbers.get(IPv4Address(limiter.eip), ("", 0)) if limiter.eip else ("", 0)

@@ -69,11 +69,11 @@ class Breakage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Who holds how many connections in a lab as it is, and where they go along."""
+    """Connections that a lab holds now: how many slots of each limiter are taken, from where and to where."""
 
     plan: Plan
     readings: tuple[Reading, ...]
-    """Of the plan's limiters, and of those that are to come for sets that are there already."""
+    """Readings of the plan's limiters, and of new limiters whose sets exist already."""
     sources: Sources
     now_s: float
     destinations: Sources = tuple
@@ -86,11 +86,11 @@ class Held:
             ends = self.plan.standing.draining.get(gateway, {}).get(number)
             if ends is not None and ends <= self.now_s:
                 return 0
-        return sum(each.in_use for each in self.readings if each.limiter == limiter)
+        return sum(reading.in_use for reading in self.readings if reading.limiter == limiter)
 
     def by_all(self, chosen: Callable[[Limiter], bool]) -> int:
         """Connections that hold slots of these limiters."""
-        return sum(self.by(each) for each in self.plan.limiters if chosen(each))
+        return sum(self.by(limiter) for limiter in self.plan.limiters if chosen(limiter))
 
     def through(self, node: NodePlan) -> int:
         """Connections on whose way a node is."""
@@ -98,14 +98,14 @@ class Held:
             return 0
         if fleets := [fleet for fleet in self.plan.fleets if fleet.namespace == node.namespace]:
             enis = {path.eni for fleet in fleets for path in fleet.paths}
-            return self.by_all(lambda each: each.node in enis)
+            return self.by_all(lambda limiter: limiter.node in enis)
         if kind_of(node.kind).answers:
             return self._to_server(node.alias)
-        if any(each.node == node.name for each in self.plan.limiters):
-            return self.by_all(lambda each: each.node == node.name)
+        if any(limiter.node == node.name for limiter in self.plan.limiters):
+            return self.by_all(lambda limiter: limiter.node == node.name)
         held: dict[str, int] = {}
-        for each in self.plan.limiters:
-            held[each.kind] = held.get(each.kind, 0) + self.by(each)
+        for limiter in self.plan.limiters:
+            held[limiter.kind] = held.get(limiter.kind, 0) + self.by(limiter)
         return max(held.values(), default=0)
 
     def _resolvers(self) -> frozenset[str]:
@@ -114,31 +114,37 @@ class Held:
         return frozenset(process.namespace for process in processes if process.verb == "resolver")
 
     def along(self, gateway: str, server: str, transport: Transport) -> int:
-        """Connections over one protocol through an ENI to a server, as far as anybody counts: no more than either has.
+        """Connections over one protocol through an ENI to a server: the fewer of the ENI's and of all to the server.
 
         Those of an endpoint that counts none are taken for TCP.
         """
         kinds = ("any", transport)
         through = self.by_all(
-            lambda each: each.place == gateway and each.destination in (None, server) and each.protocol in kinds
+            lambda limiter: (
+                limiter.place == gateway and limiter.destination in (None, server) and limiter.protocol in kinds
+            )
         )
         return min(through, self._to_server(server, kinds))
 
     def _to_server(self, server: str | None, kinds: Collection[str] = _PROTOCOLS) -> int:
         """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
-        mine = [each for each in self.plan.limiters if each.destination == server and each.protocol in kinds]
-        in_enis = [kind_of(each.kind).sees_environments for each in mine]
-        inner = sum(self.by(each) for each in compress(mine, in_enis))
-        outer = sum(self.by(each) for each in mine) - inner
+        mine = [
+            limiter for limiter in self.plan.limiters if limiter.destination == server and limiter.protocol in kinds
+        ]
+        in_enis = [kind_of(limiter.kind).sees_environments for limiter in mine]
+        inner = sum(self.by(limiter) for limiter in compress(mine, in_enis))
+        outer = sum(self.by(limiter) for limiter in mine) - inner
         uncounted = self._uncounted(server) if "tcp" in kinds else ()
         return max(inner, outer + sum(map(self.destinations().count, uncounted)))
 
     def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
         """The address of a server's interface endpoint, if that has no limit, and so no limiter."""
-        uncounting = {each.node for each in self.plan.nat_nodes} - {each.node for each in self.plan.limiters}
+        uncounting = {nat_node.node for nat_node in self.plan.nat_nodes} - {
+            limiter.node for limiter in self.plan.limiters
+        }
         endpoints = {address for node in self.plan.nodes if node.name in uncounting for address in node.addresses}
         yield from (
-            each.address for each in self.plan.servers if each.name == server and str(each.address) in endpoints
+            known.address for known in self.plan.servers if known.name == server and str(known.address) in endpoints
         )
 
     def on_the_way(self, item: KernelObject) -> int:
@@ -156,18 +162,18 @@ class Held:
                 yield self._from(network)
             if network.prefixlen == network.max_prefixlen:
                 eip = str(network.network_address)
-                if any(each.eip == eip for each in self.plan.limiters):
-                    yield sum(self.by(each) for each in self.plan.limiters if each.eip == eip)
+                if any(limiter.eip == eip for limiter in self.plan.limiters):
+                    yield sum(self.by(limiter) for limiter in self.plan.limiters if limiter.eip == eip)
         if isinstance(item, Route):
             yield from self._in_table(item)
 
     def _in_table(self, route: Route) -> Iterator[int]:
         """Of the rules that lead to a route's table; what no rule takes elsewhere is sent by a fleet's own address."""
-        here = [each for each in self.plan.objects if getattr(each, "namespace", None) == route.namespace]
+        here = [item for item in self.plan.objects if getattr(item, "namespace", None) == route.namespace]
         if route.table not in (MAIN_TABLE, LOCAL_TABLE):
-            yield sum(self.on_the_way(each) for each in here if isinstance(each, Rule) and each.table == route.table)
+            yield sum(self.on_the_way(item) for item in here if isinstance(item, Rule) and item.table == route.table)
         elif route.destination == _ANYWHERE and route.namespace in {fleet.namespace for fleet in self.plan.fleets}:
-            yield sum(self._from(IPv4Network(each.address.ip)) for each in here if isinstance(each, Address))
+            yield sum(self._from(IPv4Network(item.address.ip)) for item in here if isinstance(item, Address))
 
     def _places(self, item: KernelObject) -> Iterator[str]:
         yield from _namespaces(item)
@@ -179,7 +185,7 @@ class Held:
             if network.prefixlen == network.max_prefixlen:
                 yield from self._owners(network.network_address)
             enis = {path.eni for path in self._paths_in(network)}
-            yield from (each.namespace for each in self.plan.nodes if len(enis) == 1 and each.name in enis)
+            yield from (node.namespace for node in self.plan.nodes if len(enis) == 1 and node.name in enis)
 
     def _far_end(self, namespace: str, interface: str | None) -> Iterator[str]:
         for pair in self.plan.objects:
@@ -189,37 +195,37 @@ class Held:
                         yield far.namespace
 
     def _owners(self, address: IPv4Address) -> Iterator[str]:
-        """Who has an address; a router has one on each of its ports, of which none says more than another."""
-        for each in self.plan.objects:
-            if isinstance(each, Address) and each.address.ip == address:
-                yield each.namespace
+        """Namespaces that have this address on an interface; a router's comes once for each port that has it."""
+        for item in self.plan.objects:
+            if isinstance(item, Address) and item.address.ip == address:
+                yield item.namespace
 
     def _paths_in(self, network: IPv4Network) -> list[EniPath]:
         """The paths whose execution environments, or whose real sockets, have these addresses."""
         paths = (path for fleet in self.plan.fleets for path in fleet.paths)
         if network == _ANYWHERE:
             return []
-        return [each for each in paths if each.first_address in network or each.sockets.first_address in network]
+        return [path for path in paths if path.first_address in network or path.sockets.first_address in network]
 
     def _from(self, network: IPv4Network) -> int:
-        return sum(each in network for each in self.sources())
+        return sum(source in network for source in self.sources())
 
     def _through_namespace(self, namespace: str) -> int:
         return self.through(self._node_of(namespace))
 
     def _node_of(self, namespace: str) -> NodePlan:
-        return next(each for each in self.plan.nodes if each.namespace == namespace)
+        return next(node for node in self.plan.nodes if node.namespace == namespace)
 
 
 def _networks(item: KernelObject) -> Iterator[IPv4Network]:
-    """The addresses that an object names."""
+    """The addresses that an object names, as networks."""
     match item:
         case Route():
             yield item.destination
             if item.via is not None:
                 yield IPv4Network(item.via)
         case Rule():
-            yield from (each for each in (item.source, item.destination) if each is not None)
+            yield from (network for network in (item.source, item.destination) if network is not None)
         case Neighbour():
             yield IPv4Network(item.address)
         case Address():
@@ -228,15 +234,15 @@ def _networks(item: KernelObject) -> Iterator[IPv4Network]:
 
 def newly_limited(old: Plan, new: Plan) -> tuple[Limiter, ...]:
     """The new plan's limiters of sets that are there already and have no limit: the old plan does not read them."""
-    known = {(each.namespace, each.slots) for each in old.limiters}
+    known = {(limiter.namespace, limiter.slots) for limiter in old.limiters}
     there = _sets(old) - known
-    return tuple(each for each in new.limiters if (each.namespace, each.slots) in there)
+    return tuple(limiter for limiter in new.limiters if (limiter.namespace, limiter.slots) in there)
 
 
 def _sets(plan: Plan) -> frozenset[tuple[str, str]]:
-    """Namespace and name of every set of a plan."""
-    rulesets = (each for each in plan.objects if isinstance(each, Ruleset))
-    return frozenset((each.namespace, name) for each in rulesets for name in each.table.sets)
+    """(namespace, set name) of every set in a plan's rulesets."""
+    rulesets = (item for item in plan.objects if isinstance(item, Ruleset))
+    return frozenset((ruleset.namespace, name) for ruleset in rulesets for name in ruleset.table.sets)
 
 
 def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
@@ -244,33 +250,33 @@ def sets_to_rebuild(new: Plan, held: Held) -> dict[str, frozenset[str]]:
 
     The kernel compares what a set holds with its size for equality (nft_dynset.c, atomic_add_unless).
     """
-    places = {(each.namespace, each.slots): each.limit for each in new.limiters}
-    found: dict[str, set[str]] = {}
-    for each in held.readings:
-        place = each.limiter.namespace, each.limiter.slots
-        if each.in_use > places.get(place, each.in_use):
-            found.setdefault(place[0], set()).add(place[1])
-    return {namespace: frozenset(sets) for namespace, sets in found.items()}
+    places = {(limiter.namespace, limiter.slots): limiter.limit for limiter in new.limiters}
+    too_full: dict[str, set[str]] = {}
+    for reading in held.readings:
+        place = reading.limiter.namespace, reading.limiter.slots
+        if reading.in_use > places.get(place, reading.in_use):
+            too_full.setdefault(place[0], set()).add(place[1])
+    return {namespace: frozenset(sets) for namespace, sets in too_full.items()}
 
 
-def breakages(new: Plan, found: Difference, held: Held) -> tuple[Breakage, ...]:
+def breakages(new: Plan, change_set: Difference, held: Held) -> tuple[Breakage, ...]:
     """What the difference would break: of each node the change that breaks most, and how many others there are."""
     by_node: dict[str, list[Breakage]] = {}
-    for each in (*_of_limits(new, found, held), *_of_objects(found, held)):
-        if each.connections:
-            by_node.setdefault(each.node, []).append(each)
-    return tuple(_as_one(each) for each in by_node.values())
+    for breakage in (*_of_limits(new, change_set, held), *_of_objects(change_set, held)):
+        if breakage.connections:
+            by_node.setdefault(breakage.node, []).append(breakage)
+    return tuple(_as_one(of_a_node) for of_a_node in by_node.values())
 
 
 def cut_off(before: Topology, after: Topology, held: Held) -> tuple[Breakage, ...]:
     """Connections whose packets a network ACL would drop: it is stateless. A security group judges new ones only."""
-    causes = [each for each in _cut_off(before, after, held) if each.connections]
+    causes = [breakage for breakage in _cut_off(before, after, held) if breakage.connections]
     return (_as_one(causes),) if causes else ()
 
 
 def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage]:
-    functions = {each.name for each in before.functions} & {each.name for each in after.functions}
-    servers = {each.name for each in before.servers} & {each.name for each in after.servers}
+    functions = {function.name for function in before.functions} & {function.name for function in after.functions}
+    servers = {server.name for server in before.servers} & {server.name for server in after.servers}
     for function, server, transport in product(sorted(functions), sorted(servers), _TRANSPORTS):
         ends_before = {path.gateway: _dropped_by_acl(path) for path in paths(before, function, server, transport)}
         for path in paths(after, function, server, transport):
@@ -291,22 +297,22 @@ def _is_worse(end: DeadEnd, before: DeadEnd | None) -> bool:
 
 def _as_one(causes: list[Breakage]) -> Breakage:
     of_a_node = list(dict.fromkeys(causes))
-    worst, more = max(of_a_node, key=lambda each: each.connections), len(of_a_node) - 1
+    worst, more = max(of_a_node, key=lambda breakage: breakage.connections), len(of_a_node) - 1
     return worst._replace(what=f"{worst.what} (and {more} more)") if more else worst
 
 
-def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
+def _of_limits(new: Plan, change_set: Difference, held: Held) -> Iterator[Breakage]:
     """Sets that go, are made anew, or are too small for what they hold."""
-    wanted = {(each.namespace, each.table, each.slots): each for each in new.limiters}
-    gone = found.namespaces_gone | _servers_gone(new, held.plan)
+    wanted = {(limiter.namespace, limiter.table, limiter.slots): limiter for limiter in new.limiters}
+    gone = change_set.namespaces_gone | _servers_gone(new, held.plan)
     lost = {
         (change.old.namespace, name)
-        for change in found.changed
+        for change in change_set.changed
         if isinstance(change.old, Ruleset) and isinstance(change.new, Ruleset)
         for name in sets_lost(change.old.table, change.new.table)
     }
     kept = _sets(new)
-    for limiter in dict.fromkeys((*held.plan.limiters, *(each.limiter for each in held.readings))):
+    for limiter in dict.fromkeys((*held.plan.limiters, *(reading.limiter for reading in held.readings))):
         now = wanted.get((limiter.namespace, limiter.table, limiter.slots))
         if limiter.namespace in gone or limiter.destination in gone:
             continue
@@ -319,8 +325,8 @@ def _of_limits(new: Plan, found: Difference, held: Held) -> Iterator[Breakage]:
 
 
 def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
-    """Names of servers that go; they say for themselves what that breaks."""
-    return frozenset(each.name for each in old.servers) - {each.name for each in new.servers}
+    """Names of servers that go. `_of_objects` reports the removal of their namespaces, so `_of_limits` skips them."""
+    return frozenset(server.name for server in old.servers) - {server.name for server in new.servers}
 
 
 def _of(limiter: Limiter) -> str:
@@ -332,22 +338,22 @@ def _of(limiter: Limiter) -> str:
     return " ".join(words)
 
 
-def _of_objects(found: Difference, held: Held) -> Iterator[Breakage]:
-    gone = found.namespaces_gone
-    for item in found.removed:
+def _of_objects(change_set: Difference, held: Held) -> Iterator[Breakage]:
+    gone = change_set.namespaces_gone
+    for item in change_set.removed:
         if isinstance(item, Ruleset) and not item.table.sets:
             continue  # it holds nothing: what it dropped passes
-        # What names a node that goes is no news beside that.
+        # The node's own removal is reported already.
         if isinstance(item, Namespace) or not gone & held.places_of(item):
             yield _breakage(item, "would go", held)
-    for change in found.changed:
+    for change in change_set.changed:
         if not isinstance(change.old, Ruleset) and _matters(change.old, change.new):
             yield _breakage(change.old, "would be shorter" if _is_timeout(change.old) else "would change", held)
 
 
 def _breakage(item: KernelObject, verb: str, held: Held) -> Breakage:
     namespaces = _namespaces(item)
-    node = next((each for each in held.plan.nodes if each.namespace in namespaces), None)
+    node = next((node for node in held.plan.nodes if node.namespace in namespaces), None)
     name = "the lab" if node is None else node.name
     what = "it" if isinstance(item, Namespace) else _short(item, namespaces)
     return Breakage(name, f"{what} {verb}", held.on_the_way(item))
@@ -372,8 +378,8 @@ def _short(item: KernelObject, namespaces: Iterable[str]) -> str:
     if _is_timeout(item):
         return "its timeouts"
     text = describe_object(item).partition("\n")[0]
-    for each in namespaces:
-        text = text.removeprefix(f"{each}: ")
+    for namespace in namespaces:
+        text = text.removeprefix(f"{namespace}: ")
     return text
 
 

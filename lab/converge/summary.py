@@ -31,19 +31,19 @@ def nodes_removed(old: Plan, new: Plan) -> tuple[NodePlan, ...]:
 
 
 def _without(nodes: tuple[NodePlan, ...], others: tuple[NodePlan, ...]) -> tuple[NodePlan, ...]:
-    names = {each.name for each in others}
-    return tuple(each for each in nodes if each.name not in names)
+    names = {node.name for node in others}
+    return tuple(node for node in nodes if node.name not in names)
 
 
-def summary(old: Plan, new: Plan, found: Difference, clock: Callable[[int], str]) -> tuple[str, ...]:
+def summary(old: Plan, new: Plan, change_set: Difference, clock: Callable[[int], str]) -> tuple[str, ...]:
     """Lines with `+` for what is new, `-` for what is gone, `~` for what is different; `clock` writes a Unix time."""
-    kept = {each.name for each in new.nodes} & {each.name for each in old.nodes}
-    lines = [f"+ {_called(each)}" for each in nodes_added(old, new)]
-    lines += [f"- {_called(each)}" for each in nodes_removed(old, new)]
+    kept = {node.name for node in new.nodes} & {node.name for node in old.nodes}
+    lines = [f"+ {_called(node)}" for node in nodes_added(old, new)]
+    lines += [f"- {_called(node)}" for node in nodes_removed(old, new)]
     told = {node: tuple(_of_node(node, old, new, clock)) for node in sorted(kept)}
-    for node in (each for each in new.nodes if each.name in kept):
-        lines += told[node.name] or _other_changes(node, found, alone=not lines)
-    return tuple(lines or _in_full(found))
+    for node in (kept_node for kept_node in new.nodes if kept_node.name in kept):
+        lines += told[node.name] or _other_changes(node, change_set, alone=not lines)
+    return tuple(lines or _in_full(change_set))
 
 
 def to_json(plan: Plan, change: Convergence | None, clock: Callable[[int], str], *, changed: bool) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def to_json(plan: Plan, change: Convergence | None, clock: Callable[[int], str],
     }
 
 
-def _in_full(found: Difference) -> list[str]:
-    """The objects themselves, for a change that shows in no node: a route, a setting."""
-    signed = (("+", found.added), ("-", found.removed), ("~", [each.new for each in found.changed]))
+def _in_full(change_set: Difference) -> list[str]:
+    """The kernel objects of a difference that changes no node: a route, a setting."""
+    signed = (("+", change_set.added), ("-", change_set.removed), ("~", [change.new for change in change_set.changed]))
     told = ((sign, item) for sign, items in signed for item in items if not isinstance(item, ConntrackMax))
     lines = [f"{sign} {describe_object(item).partition(chr(10))[0]}" for sign, item in told]
     more = len(lines) - _IN_FULL
@@ -75,7 +75,7 @@ def _called(node: NodePlan) -> str:
 
 
 def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:
-    was, now = (next(each for each in plan.nodes if each.name == node).addresses for plan in (old, new))
+    was, now = (next(known for known in plan.nodes if known.name == node).addresses for plan in (old, new))
     if was[:1] != now[:1]:
         yield f"~ {node}: {was[0]} → {now[0]}"
     yield from _elastic_ips(node, old, new, clock)
@@ -91,8 +91,8 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
 
 def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:
     """What a limit is for → the limit; all Elastic IPs of a NAT gateway have one."""
-    found = (each for each in limiters if each.node == node and not each.drains)
-    return {" per Elastic IP and destination" if each.eip else "": each.limit for each in found}
+    of_node = (limiter for limiter in limiters if limiter.node == node and not limiter.drains)
+    return {" per Elastic IP and destination" if limiter.eip else "": limiter.limit for limiter in of_node}
 
 
 def _elastic_ips(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:
@@ -115,20 +115,20 @@ def _elastic_ips(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -
 
 def _drains(node: str, plan: Plan) -> dict[str, bool]:
     """Elastic IP of a node → whether it drains."""
-    return {each.eip: each.drains for each in plan.limiters if each.node == node and each.eip}
+    return {limiter.eip: limiter.drains for limiter in plan.limiters if limiter.node == node and limiter.eip}
 
 
-def _other_changes(node: NodePlan, found: Difference, *, alone: bool) -> list[str]:
-    """Timeouts and processes; rules only where nothing else has been told that they follow from."""
+def _other_changes(node: NodePlan, change_set: Difference, *, alone: bool) -> list[str]:
+    """Timeouts and processes; rules only where no other line of the node explains them."""
     if kind_of(node.kind).follows_others:
         return []
-    changed = [each.new for each in found.changed if isinstance(each.new, Sysctl | Process | Ruleset)]
-    mine = [each for each in changed if each.namespace == node.namespace]
+    changed = [change.new for change in change_set.changed if isinstance(change.new, Sysctl | Process | Ruleset)]
+    mine = [item for item in changed if item.namespace == node.namespace]
     words = []
-    if any(isinstance(each, Sysctl) and "timeout" in each.key for each in mine):
+    if any(isinstance(item, Sysctl) and "timeout" in item.key for item in mine):
         words.append("timeouts")
-    elif alone and any(isinstance(each, Ruleset) for each in mine):
+    elif alone and any(isinstance(item, Ruleset) for item in mine):
         words.append("rules")
-    if verbs := {each.verb for each in mine if isinstance(each, Process)}:
+    if verbs := {item.verb for item in mine if isinstance(item, Process)}:
         words.append("restarted, DNS paused for a moment" if "resolver" in verbs else "restarted")
     return [f"~ {node.name}: {', '.join(words)}"] if words else []

@@ -73,7 +73,7 @@ def _record_of_a_lab_that_is_up(state: State, wanted: Wanted) -> Record | None:
 
 
 def _change_of(record: Record, wanted: Wanted) -> Convergence:
-    """The kernel is the only truth: of a lab that says it is up and has lost something, UsageError says what."""
+    """The change of a recorded lab; UsageError names what it has lost, because the kernel lacks what the plan has."""
     plan = record.plan()
     if missing := lost(plan):
         raise UsageError(
@@ -101,7 +101,7 @@ def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
 
 
 def _undo(state: State, record: Record, plan: Plan, notice: Notice) -> None:
-    """Undo what failed; that something could not be undone is said beside the cause, not instead of it."""
+    """Undo what was made before a failure; what cannot be undone is a notice, the original error is still raised."""
     try:
         take_down(state, record, plan, notice)
     except KernelError as left:

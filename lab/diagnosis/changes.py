@@ -16,29 +16,29 @@ __all__ = ["proposals"]
 
 def proposals(case: Case) -> list[Proposal]:
     """A way through what drops packets whatever the limits, and what the node kinds propose."""
-    found = [*_way_through(case), *_more_room(case), *proposals_of_kinds(case)]
-    return sorted(found, key=lambda proposal: proposal.size)
+    proposed = [*_way_through(case), *_more_room(case), *proposals_of_kinds(case)]
+    return sorted(proposed, key=lambda proposal: proposal.size)
 
 
 def _way_through(case: Case) -> Iterator[Proposal]:
-    """Past missing routes and firewalls, all of them at a time."""
+    """One change that opens every missing route and every firewall rule on the paths."""
     ends = {path.dead_end.sentence: (path.eni, path.dead_end) for path in case.paths if path.eni and path.dead_end}
     if not ends:
         return
     topology, changes = case.topology, []
     for eni, end in ends.values():
-        found = opened(topology, eni, end)
-        if found is None:
+        passable = opened(topology, eni, end)
+        if passable is None:
             note = f"{end.sentence}, and no NAT gateway is there"
             yield Proposal("a way through", end.sentence, None, Size.RULE, note=note)
             return
-        topology, change = found
+        topology, change = passable
         changes.append(change)
     yield Proposal("a way through where connections end whatever the limits", " ".join(changes), topology, Size.RULE)
 
 
 def _more_room(case: Case) -> Iterator[Proposal]:
-    """One more of what binds, of each kind that can have more, and of two kinds together."""
+    """One more node or address of the kind whose limit binds, of each such kind alone and of two kinds together."""
     for first in more_room(case.topology, case):
         yield first
         for second in more_room(first.topology, case) if first.topology else ():

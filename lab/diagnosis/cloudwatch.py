@@ -20,12 +20,12 @@ __all__ = ["NodeMetrics", "blind_spot", "is_metered", "metrics"]
 
 @dataclass(frozen=True, slots=True)
 class NodeMetrics:
-    """One node."""
+    """One node's metrics under CloudWatch's names."""
 
     node: str
     kind: str
     values: Mapping[str, int]
-    """By CloudWatch's names: sums since `up`, or of a run; of what is active, the most in the samples."""
+    """CloudWatch's name → the sum since `up`, or of a run; of active connections the most in the samples."""
 
 
 def is_metered(kind: str) -> bool:
@@ -34,7 +34,7 @@ def is_metered(kind: str) -> bool:
 
 
 def metrics(nodes: Sequence[NatNode], before: Sample | None, samples: Sequence[Sample]) -> Iterator[NodeMetrics]:
-    """Of each node that CloudWatch has metrics of; `before` is what does not count."""
+    """Metrics of each node that CloudWatch has metrics of; what was counted `before` is subtracted."""
     for node in nodes:
         known = [sample for sample in samples if node.node in sample.nodes]
         if is_metered(node.kind) and known:
@@ -49,7 +49,7 @@ def _value(name: str, node: str, before: Sample | None, known: Sequence[Sample])
 
 
 def blind_spot(reached: Sequence[LimitState], shown: Sequence[NodeMetrics]) -> str:
-    """What no metric shows."""
+    """Sentences on the limits that no CloudWatch metric shows."""
     healthy = " and ".join(_health(shown))
     return " ".join(_unseen(reached, healthy))
 
@@ -65,7 +65,7 @@ def _unseen(reached: Sequence[LimitState], healthy: str) -> Iterator[str]:
 
 
 def _health(shown: Sequence[NodeMetrics]) -> Iterator[str]:
-    """What people see who look at CloudWatch."""
+    """For each kind with a metric of its limit: whether that metric is above 0, or that there is no such node."""
     for kind, words in limiting_kinds().items():
         values = [node.values for node in shown if node.kind == kind]
         if not words.metric:

@@ -21,7 +21,7 @@ __all__ = ["Measurement", "live", "of_drop", "of_impairment", "of_limit", "of_me
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a command shows."""
+    """A number, and the command that prints it."""
 
     node: str
     what: str
@@ -43,7 +43,7 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurem
 
 
 def live(limit: Limit) -> Measurement:
-    """Where what is refused can be watched."""
+    """The command that prints each refused SYN as it arrives."""
     command = f"{_inside(limit.first.namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
     return Measurement(limit.first.node, "each SYN as it is refused", None, command)
 
@@ -52,9 +52,9 @@ def of_packets(node: NatNode, sample: Sample) -> Iterator[Measurement]:
     """What came in at the clients' side of a node and left at the servers'."""
     if node.node not in sample.nodes:
         return
-    found = sample.nodes[node.node]
-    yield Measurement(node.node, "packets from clients", found.inner.packets_in, _interface(node, node.inner))
-    yield Measurement(node.node, "packets to servers", found.outer.packets_out, _interface(node, node.outer))
+    reading = sample.nodes[node.node]
+    yield Measurement(node.node, "packets from clients", reading.inner.packets_in, _interface(node, node.inner))
+    yield Measurement(node.node, "packets to servers", reading.outer.packets_out, _interface(node, node.outer))
 
 
 def of_metered_node(node: NatNode, sample: Sample) -> Iterator[Measurement]:
@@ -62,9 +62,9 @@ def of_metered_node(node: NatNode, sample: Sample) -> Iterator[Measurement]:
     if node.node not in sample.nodes:
         return
     active = f"{_inside(node.namespace)} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
-    found = sample.nodes[node.node]
-    yield Measurement(node.node, "active connections", found.active, active)
-    if lost := found.counters.get(PORTS_NOT_FOUND, 0):
+    reading = sample.nodes[node.node]
+    yield Measurement(node.node, "active connections", reading.active, active)
+    if lost := reading.counters.get(PORTS_NOT_FOUND, 0):
         added = "conntrack -S | grep -o 'insert_failed=[0-9]*' | awk -F= '{ n += $2 } END { print n }'"
         what = "SYNs that found a slot, and no free port in the kernel's search"
         yield Measurement(node.node, what, lost, f"{_inside(node.namespace)} {added}")
@@ -77,7 +77,7 @@ def of_drop(drop: DropCounter, packets: int) -> Measurement:
 
 
 def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Measurement:
-    """What somebody has set on an interface."""
+    """The fault that `lab impair` has set on an interface."""
     inside = _inside(namespaces[impairment.node])
     silence = f"{inside} nft list counters netdev"
     discipline = f"{inside} tc -s qdisc show dev {impairment.interface}"

@@ -19,7 +19,7 @@ __all__ = ["CAUSES", "DropWords", "cause_in_words", "cure_of", "drop_words", "dr
 
 @dataclass(frozen=True, slots=True)
 class DropWords:
-    """How one drop is told."""
+    """The sentences about one drop."""
 
     headline: str
     where: str
@@ -27,7 +27,7 @@ class DropWords:
     remedy: str
 
     def of(self, drop: DropPoint) -> DropWords:
-        """The same with the name of what drops, and its direction if it has one."""
+        """These sentences with the name of what drops, and its direction if it has one."""
         texts = (self.headline, self.where, self.mechanism, self.remedy)
         return DropWords(*(text.format(name=drop.name, direction=drop.direction) for text in texts))
 
@@ -39,7 +39,7 @@ Opened = Callable[[Topology, Eni, DeadEnd], tuple[Topology, str] | None]
 @dataclass(frozen=True, slots=True)
 class _Cause:
     words: str
-    """What it is called."""
+    """Its name in sentences: `network ACL`."""
     told: DropWords
     of_answers: DropWords | None = None
     """Where it is servers' answers that are dropped."""
@@ -49,13 +49,13 @@ class _Cause:
 
 
 def drop_words(drop: DropPoint) -> DropWords:
-    """The drop in words."""
+    """The sentences about a drop, with the name of what drops."""
     cause = CAUSES[drop.kind]
     return (cause.of_answers if drop.answers and cause.of_answers else cause.told).of(drop)
 
 
 def cause_in_words(drop: DropPoint) -> str:
-    """Its cause: `network ACL`."""
+    """The drop's cause as a noun: `network ACL`."""
     return CAUSES[drop.kind].words
 
 

@@ -21,17 +21,17 @@ class Evidence:
 
     limits: tuple[LimitState, ...]
     leading: tuple[LimitState, ...]
-    """Those that refused first, of one kind: what was lost is put down to them."""
+    """The limits that refused first, all of one kind: losses are attributed to them."""
     drops: tuple[DropCount, ...]
     """What was dropped whatever the limits."""
     clients: BurstResult | None = None
-    """The clients' account; None of a lab that is up, whose clients nobody asks."""
+    """The clients' account; None for a lab that is up, where no burst reports it."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
     impairments: tuple[Impairment, ...] = ()
-    """Faults that somebody has put on the way."""
+    """Faults that `lab impair` has set on the path."""
     lost_parts: tuple[str, ...] = ()
-    """What the lab should have and has not: a process, a namespace."""
+    """Processes and namespaces of the plan that no longer exist."""
 
     @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
@@ -45,12 +45,12 @@ class Evidence:
 
     @property
     def refused_connections(self) -> int:
-        """By all limits, each connection once."""
+        """Connections that any limit refused, each counted once."""
         return sum(limit.refused_connections for limit in self.limits)
 
     @property
     def full(self) -> tuple[LimitState, ...]:
-        """Limits that refused something."""
+        """Limits that refused at least one connection or question."""
         return tuple(limit for limit in self.limits if limit.refused_packets)
 
     def of_kind(self, kind: str) -> tuple[LimitState, ...]:
@@ -63,7 +63,7 @@ class Evidence:
 
 
 def of_burst(result: BurstResult) -> Evidence:
-    """Both accounts of a burst."""
+    """The evidence of a burst: the clients' account and the kernel's."""
     groups: dict[tuple[str, str | None], list[LimitResult]] = {}
     for limit in result.limits:
         groups.setdefault((limit.node, limit.destination), []).append(limit)
@@ -99,7 +99,7 @@ def of_live_lab(
     impairments: tuple[Impairment, ...],
     lost_parts: tuple[str, ...],
 ) -> Evidence:
-    """Of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
+    """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     return Evidence(
         limits=tuple(account.state for account in accounts),
         leading=tuple(account.state for account in leading(refusing)),

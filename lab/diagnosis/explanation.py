@@ -46,23 +46,23 @@ class Explanation:
     at_s: float
     """Unix time of the last numbers."""
     began_s: float | None
-    """Of a run: when it began."""
+    """When the run began; None for a lab that is up."""
     headline: str
     details: tuple[str, ...]
-    """A sentence each."""
+    """Further sentences below the headline."""
     refusing: tuple[LimitAccount, ...]
     """Limits that refused, the first one first."""
     others: tuple[LimitAccount, ...]
-    """Those that did not: the headroom elsewhere."""
+    """Limits that refused nothing, whose free slots are reported as headroom."""
     drops: tuple[DropCount, ...]
     """What was dropped whatever the limits."""
     impairments: tuple[Impairment, ...]
     evidence: tuple[Measurement, ...]
     metrics: tuple[NodeMetrics, ...]
-    """What CloudWatch would show."""
+    """CloudWatch's metrics of the nodes that it has metrics of."""
     blind_spot: str
     question: Question
-    """Whose connections the remedies are for."""
+    """The function and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
 
@@ -131,7 +131,7 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class LabNow:
-    """All that is known of a lab that is up; `samples` are those since `up`, the last one of now."""
+    """All that is known of a lab that is up; `samples` are those since `up`, the last one taken now."""
 
     plan: Plan
     topology: Topology
@@ -140,7 +140,7 @@ class LabNow:
     dropped: Mapping[DropCounter, int]
     impairments: tuple[Impairment, ...] = ()
     lost: tuple[str, ...] = ()
-    """What it should have and has not."""
+    """Processes and namespaces of the plan that no longer exist."""
 
 
 def of_lab(now: LabNow, function: str | None = None, server: str | None = None) -> Explanation:
@@ -194,7 +194,7 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | Non
 
 
 def _function_of(now: LabNow, node: str) -> str | None:
-    """Whose connection a node refused first, if it saw the environment's own address, as an ENI does."""
+    """The function whose connection a node refused first; None if there is none, or its source was translated."""
     firsts = (reading.first_refusal for reading in now.readings if reading.limiter.place == node)
     source = next((first.source for first in firsts if first), None)
     for fleet in now.plan.fleets:
@@ -222,7 +222,7 @@ def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
 def _measured(
     now: LabNow, refusing: Sequence[LimitAccount], accounts: Sequence[LimitAccount], last: Sample
 ) -> Iterator[Measurement]:
-    """Of what refused, or else of all that did not."""
+    """Measurements of the limits that refused, or of all limits where none did."""
     nodes = {node.node: node for node in now.plan.nat_nodes}
     for account in refusing or accounts:
         yield from commands.of_limit(account, None)
@@ -282,7 +282,7 @@ def of_run(
 
 
 def question_of(load: Load, topology: Topology) -> Question:
-    """Whose connections a burst was made of."""
+    """The function and server of a burst."""
     function, server = load.function or topology.functions[0].name, load.server or topology.servers[0].name
     return Question(function, server, load.protocol)
 

@@ -21,10 +21,10 @@ class Finding:
     """Why connections were lost, or that none were."""
 
     cause: str
-    """One of `CAUSES`."""
+    """A key of `CAUSES`."""
     evidence: Evidence
     limits: tuple[LimitState, ...] = ()
-    """Those that were reached."""
+    """The limits that were reached."""
     drops: tuple[DropCount, ...] = ()
     """What dropped packets whatever the limits."""
 
@@ -42,7 +42,7 @@ class Finding:
 
 
 def find(evidence: Evidence) -> Finding:
-    """The first cause that holds leads."""
+    """The finding of the first cause in `CAUSES` whose condition holds."""
     return next(
         Finding(name, evidence, cause.limits(evidence), cause.drops(evidence))
         for name, cause in CAUSES.items()
@@ -92,4 +92,4 @@ CAUSES = {
     "impaired": _Cause(lambda evidence: evidence.impairments),
     "no_limit": _Cause(lambda _: True),
 }
-"""The first cause that holds leads."""
+"""Cause → its condition; the first one that holds is the finding."""

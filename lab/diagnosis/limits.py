@@ -16,9 +16,9 @@ from lab.slots.limiter import Limiter
 __all__ = ["RECENT_S", "LimitAccount", "RefusalHistory", "in_order", "leading", "of_readings", "of_results"]
 
 RECENT_S = 10.0
-"""What was refused so lately goes on: a SYN comes again after 1, 2, 4 and 8 s (classic schedule)."""
+"""A refusal is taken to go on if the last was within this time: SYNs are repeated after 1, 2, 4 and 8 s (classic)."""
 _PAUSE_S = 90.0
-"""Who has refused nothing for longer has begun anew: a client's last two SYNs are 64 s apart (ip-sysctl.rst)."""
+"""After a longer pause a refusal counts as a new beginning: a client's last two SYNs are 64 s apart (ip-sysctl.rst)."""
 
 
 # ── Over time ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -26,12 +26,12 @@ _PAUSE_S = 90.0
 
 @dataclass(slots=True)
 class _Refusals:
-    """Of one limit, up to the last sample seen."""
+    """When one limit refused, up to the last sample seen."""
 
     packets: int
     began_s: float | None = None
     quiet_s: float | None = None
-    """The last sample before it began: long before, if nobody took samples meanwhile; None if there is none."""
+    """The last sample before it began: long before, if no samples were taken meanwhile; None if there is none."""
     last_s: float | None = None
     most_held: int = 0
     lately: deque[tuple[float, int]] = field(default_factory=deque)
@@ -60,13 +60,13 @@ class RefusalHistory:
         self.last: Sample | None = before
 
     def see(self, sample: Sample) -> None:
-        """The next sample."""
+        """Take in the next sample."""
         self.last = sample
         for limit, refusals in self._refusals.items():
             refusals.see(sample.at_s, limit.packets(sample), limit.held(sample))
 
     def of(self, limit: Limit) -> _Refusals:
-        """One limit's."""
+        """The refusals of one limit."""
         return self._refusals[limit]
 
 
@@ -81,7 +81,7 @@ class LimitAccount:
     held: int
     """Now; of a run, at its peak."""
     connections: int
-    """Refused, each counted once."""
+    """Connections refused, each counted once."""
     packets: int
     """Refused SYNs and datagrams, repetitions included."""
     most_held: int
@@ -94,12 +94,12 @@ class LimitAccount:
 
     @property
     def refused(self) -> bool:
-        """Whether it refused anything."""
+        """Whether it refused any packet."""
         return self.packets > 0
 
     @property
     def free(self) -> int:
-        """Slots that are left."""
+        """Slots that no connection holds."""
         return max(0, self.limit.size - self.held)
 
     @property
@@ -109,7 +109,7 @@ class LimitAccount:
 
     @property
     def state(self) -> LimitState:
-        """The same without times."""
+        """The same without times, for the sentences of its node kind."""
         first = self.limit.first
         return LimitState(
             node=first.node,
@@ -126,7 +126,7 @@ class LimitAccount:
 def of_readings(
     limits: Iterable[Limit], readings: Iterable[Reading], history: RefusalHistory
 ) -> tuple[LimitAccount, ...]:
-    """Of a lab that is up: what it holds and has refused is read now, when it refused is what samples tell."""
+    """Accounts of a lab that is up: the readings tell what is held and refused, the history when it was refused."""
     by_limiter = {reading.limiter: reading for reading in readings}
     accounts = []
     for limit in limits:
@@ -168,7 +168,7 @@ _CLOCKS_APART_S = 1.0
 
 
 def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequence[Sample]) -> tuple[LimitAccount, ...]:
-    """Of a run: its result has the numbers, its samples the times."""
+    """Accounts of a run: its result has the numbers, its samples the times."""
     of_protocol = [limiter for limiter in limiters if limiter.protocol in ("any", result.protocol)]
     by_limiter = dict(_matched(of_protocol, result.limits))
     limits = limits_of(by_limiter)
@@ -223,7 +223,7 @@ def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
 
 
 def leading(refused: Sequence[LimitAccount]) -> list[LimitAccount]:
-    """Of those in order: the first, and others of its kind that refuse at the same time."""
+    """The first limit in that order, and others of its kind that refuse at the same time."""
     newest_s = _newest_s(refused)
     return [
         account

@@ -12,7 +12,7 @@ __all__ = ["Outcome", "dropped", "outcomes", "succeeded"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one thing: how many there were, and how they ended."""
+    """How many questions, connections, requests or invocations there were, and how they ended."""
 
     what: str
     offered: int
@@ -24,7 +24,7 @@ class Outcome:
 
 
 def outcomes(result: BurstResult) -> Iterator[Outcome]:
-    """In the order in which an invocation does them, then invocations as a whole."""
+    """The outcomes of each step of an invocation, in their order, then of invocations as a whole."""
     dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
     if dns.asked:
         yield Outcome("DNS", dns.asked, dns.answered, dns.failed)
@@ -41,7 +41,7 @@ def succeeded(result: BurstResult) -> str:
 
 
 def dropped(result: BurstResult) -> str:
-    """What limiters drop: SYNs and questions where both cross an ENI."""
+    """The word for what limiters drop: `packets` where questions to the name server cross the ENI, too."""
     if result.resolver == "vpc":
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"

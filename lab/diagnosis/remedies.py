@@ -30,9 +30,9 @@ class Remedy:
     """A change, and how many connections are held when the first is lost, before and after it."""
 
     what: str
-    """As a noun: `a second Elastic IP for natgw`."""
+    """The change as a noun: `a second Elastic IP for natgw`."""
     change: str
-    """The same in the topology's words."""
+    """The change in the topology's words."""
     threshold_before: int | None
     threshold_after: int | None
     """None: no limit is left, or it is not known, or it cannot be done; the effect tells which."""
@@ -46,11 +46,11 @@ class Remedy:
     meanwhile: str = ""
     """What other functions do, before and after."""
     topology: Topology | None = None
-    """The changed one."""
+    """The changed topology; None where the change cannot be made in one."""
 
     @property
     def sentence(self) -> str:
-        """The remedy and its effect."""
+        """One sentence: the remedy and its effect."""
         return _SENTENCES[self.effect](self)
 
 
@@ -118,7 +118,7 @@ def _fault(topology: Topology) -> str:
 
 
 def _without_useless_pairs(judged: list[tuple[Remedy, Size]]) -> Iterator[Remedy]:
-    """Two changes at a time are told where they come further than any alone."""
+    """Without pairs of changes whose threshold is no higher than that of one change alone."""
     alone = (remedy.threshold_after or 0 for remedy, size in judged if size != Size.TWO_CHANGES)
     furthest = max(alone, default=0)
     for remedy, size in judged:
@@ -153,7 +153,7 @@ def _binds(remedy: Remedy) -> str:
 
 
 def _opening(remedy: Remedy) -> str:
-    """A name keeps its small letter."""
+    """The remedy as the beginning of a sentence: an article gets a capital letter, a node's name keeps its spelling."""
     return remedy.what[0].upper() + remedy.what[1:] if remedy.what.split()[0] in _ARTICLES else remedy.what
 
 

@@ -21,15 +21,15 @@ def _nothing(_: str) -> int:
 
 def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) -> Threshold:
     """The threshold of a burst without end, as `lab.capacity.predict` has it."""
-    found = _predicted(topology, question, _ENDLESS, in_use)
-    if found.unknown or found.drop_threshold is None:
-        return Threshold(None, unknown=found.unknown)
-    at = found.drop_threshold
+    endless = _predicted(topology, question, _ENDLESS, in_use)
+    if endless.unknown or endless.drop_threshold is None:
+        return Threshold(None, unknown=endless.unknown)
+    at = endless.drop_threshold
     turns = len(paths(topology, question.function, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck
     soon = _predicted(topology, question, at + turns, in_use)
     nodes = tuple(load.node for load in soon.limiters if load.refused and load.kind == kind)
-    return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(found.dead_ends), None))
+    return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(endless.dead_ends), None))
 
 
 def shared_threshold(topology: Topology, question: Question, others: Sequence[str]) -> Threshold:
@@ -46,12 +46,12 @@ def shared_threshold(topology: Topology, question: Question, others: Sequence[st
     return Threshold(low, beside.kind, beside.nodes, beside.unknown, beside.dead_end)
 
 
-def _held_by(topology: Topology, question: Question, others: Sequence[str], each: int) -> InUse:
+def _held_by(topology: Topology, question: Question, others: Sequence[str], connections: int) -> InUse:
     """What these functions hold of each limiter with so many connections each."""
     held: dict[str, int] = {}
-    for function in others if each else ():
-        found = _predicted(topology, Question(function, question.server, question.protocol), each, _nothing)
-        for load in found.limiters:
+    for function in others if connections else ():
+        prediction = _predicted(topology, Question(function, question.server, question.protocol), connections, _nothing)
+        for load in prediction.limiters:
             held[load.node] = held.get(load.node, 0) + load.admitted
     return lambda node: held.get(node, 0)
 

@@ -30,7 +30,7 @@ def explanation(finding: Finding) -> tuple[str, ...]:
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
-    """What to do."""
+    """Sentences that say what to do against the finding."""
     return tuple(WORDS[finding.cause].remedies(finding))
 
 
@@ -286,7 +286,7 @@ WORDS = {
 
 
 def circumstances(evidence: Evidence) -> Iterator[str]:
-    """What else is so in a lab that is up: every drop with its cure, every fault, what it has lost."""
+    """Sentences on a lab that is up: every drop with its cure, every fault, what it has lost."""
     for drop in evidence.drops:
         words = drop_words(drop)
         yield f"{words.headline}: {drop.dropped_packets:,} packets dropped."

@@ -2,7 +2,7 @@
 
 Nodes that lead to one another form a band. ENIs stand in two bands at once, with functions and with what leads out of
 the VPC, so they come in an order that keeps the first ones together; of the others, those that would interlace become
-one. Where a line does not say who leads to whom, because not all of a band lead to all, the nodes say it in words.
+one. Where lines do not show which node leads to which, because not all of a band lead to all, texts in the nodes do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Bands:
     order: Mapping[str, tuple[str, ...]]
     """Column → those of its nodes that edges lead to."""
     idle: Mapping[str, tuple[str, ...]]
-    """Column → the others."""
+    """Column → those of its nodes that no edge leads to."""
 
 
 def bands(drawing: Drawing) -> Bands:

@@ -6,7 +6,7 @@ __all__ = ["Canvas"]
 
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _CHARACTERS = " │││─┘┐┤─└┌├─┴┬┼"
-"""By the sum of the directions; a line's end looks like the line."""
+"""Sum of the directions of a cell's lines → its character; a line's end looks like the line."""
 _DASHED = "╌"
 
 

@@ -1,4 +1,4 @@
-"""What is drawn of a topology: nodes in columns from left to right, who leads to whom, what each says. Values only."""
+"""What is drawn of a topology: nodes in columns from left to right, edges between them, texts. Values only."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Occupancy:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """In a line for what is held and one for what is wrong, if anything is."""
+        """What is held, in one line, and what is wrong in another, if anything is."""
         held = f"{self.held:,} held" if self.limit is None else f"{self.held:,} of {self.limit:,}"
         wrong = (*(("FULL",) if self.full else ()), *((f"{self.refused:,} refused",) if self.refused else ()))
         return (held, *((", ".join(wrong),) if wrong else ()))
 
     @property
     def brief(self) -> str:
-        """In a word or two."""
+        """What is held or wrong, in a word or two."""
         return f"{self.held:,}{' FULL' if self.full else ''}"
 
 
@@ -64,25 +64,25 @@ class Node:
     """One node of a drawing."""
 
     name: str
-    """As in the plan."""
+    """The node's name in the plan."""
     column: str
     """One of `COLUMNS`."""
     shape: Shape
     title: str
-    """What people call it."""
+    """The name in the box."""
     lines: tuple[str, ...] = ()
     """What is said below the title."""
     brief: str = ""
     """The same in a word or two, for where there are many of its kind."""
     labels: tuple[str, ...] = ()
-    """Who leads to whom, where lines do not say it."""
+    """Which nodes it leads to, in words, where lines do not show it."""
     subnet: str | None = None
-    """In which it is."""
+    """The subnet that it is in."""
     vpc: str | None = None
     """The name of the VPC that it is in."""
     occupancy: Occupancy | None = None
     later: bool = False
-    """Whether it is not there from the beginning."""
+    """Whether it appears only once another node is full."""
     dead: bool = False
     """Whether no connection gets any further."""
 
@@ -93,7 +93,7 @@ class Cluster:
 
     name: str
     title: str
-    """With its address range."""
+    """The VPC's name with its address range."""
     router: str
     """The node of its router."""
     subnets: tuple[Subnet, ...]
@@ -123,29 +123,29 @@ class Drawing:
 
     @property
     def resolver(self) -> Node:
-        """In the service VPC, unless it has a subnet."""
+        """The name server's node: in the service VPC, unless it has a subnet."""
         (resolver,) = self.column("aside")
         return resolver
 
     @property
     def egress(self) -> Node | None:
-        """By which functions outside all VPCs reach servers."""
+        """The node by which functions outside all VPCs reach servers."""
         return next((node for node in self.column("enis") if node.vpc is None), None)
 
     @property
     def questions(self) -> Pairs:
-        """Who asks the resolver, which no other edge leads to."""
+        """Edges from the nodes that send questions to the resolver; no other edge leads to it."""
         column = "functions" if self.resolver.vpc is None else "enis"
         return tuple((node.name, self.resolver.name) for node in self.column(column) if node is not self.egress)
 
     @property
     def in_service_vpc(self) -> tuple[Node, ...]:
-        """What is in none of the customer's VPCs, and not on the internet."""
+        """Nodes in none of the customer's VPCs, and not on the internet."""
         egress = () if self.egress is None else (self.egress,)
         return (*self.column("functions"), *egress, *(() if self.resolver.vpc else (self.resolver,)))
 
     def in_subnet(self, subnet: str) -> tuple[Node, ...]:
-        """What is in a subnet, the resolver last."""
+        """Nodes in a subnet, the resolver last."""
         inside = (node for node in self.nodes if node.subnet == subnet)
         return tuple(sorted(inside, key=lambda node: node.column == "aside"))
 

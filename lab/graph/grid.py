@@ -20,7 +20,7 @@ class Gap(NamedTuple):
     parted: int
     """The same as `joined` where there is no router between."""
     router: int | None = None
-    """Where the router begins."""
+    """Where the VPC's router begins, if there is one between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Columns(ABC):
         self.router = 0
 
     def grid(self) -> Grid:
-        """Place all of them."""
+        """Place all columns of the drawing."""
         functions, gap, left, enis = self.functions()
         columns, gaps, zones = {"functions": functions, "enis": enis}, {"enis": gap}, []
         before, end = "enis", enis + self.widths["enis"]

@@ -25,12 +25,12 @@ class Placing:
     """The first row below all that is in VPCs."""
 
 
-def place(drawing: Drawing, found: Bands, height: Callable[[Node], int], gap: int, between: int) -> Placing:
+def place(drawing: Drawing, all_bands: Bands, height: Callable[[Node], int], gap: int, between: int) -> Placing:
     """Rows for all nodes but the resolver.
 
     `gap` is what the end of VPCs takes where something lies below it, `between` what lies between two of them.
     """
-    placer = _Placer(drawing, found, height, between)
+    placer = _Placer(drawing, all_bands, height, between)
     placer.place_vpcs()
     bottom = placer.bottom()
     if drawing.egress is not None:
@@ -49,13 +49,13 @@ def zones(drawing: Drawing) -> tuple[tuple[str, ...], ...]:
 class _Placer:
     """Columns of nodes, each below the one before it."""
 
-    def __init__(self, drawing: Drawing, found: Bands, height: Callable[[Node], int], between: int) -> None:
-        self._found, self._between = found, between
+    def __init__(self, drawing: Drawing, all_bands: Bands, height: Callable[[Node], int], between: int) -> None:
+        self._bands, self._between = all_bands, between
         self._nodes = {node.name: node for node in drawing.nodes}
         self._heights = {node.name: height(node) for node in drawing.nodes}
-        self._begins_entry = {band.near[0]: band for band in found.entries}
-        self._begins = {column: {band.near[0]: band for band in of} for column, of in found.into.items()}
-        self._columns = ["enis", *found.into]
+        self._begins_entry = {band.near[0]: band for band in all_bands.entries}
+        self._begins = {column: {band.near[0]: band for band in of} for column, of in all_bands.into.items()}
+        self._columns = ["enis", *all_bands.into]
         self._zones = {column: zone for zone in zones(drawing) for column in zone}
         self._vpc_of_zone: dict[tuple[str, ...], str | None] = {}
         self._ends: defaultdict[str, int] = defaultdict(int)
@@ -65,7 +65,7 @@ class _Placer:
 
     def place_vpcs(self) -> None:
         """ENI by ENI with all that it is the first to lead to, then each node in the middle of what leads to it."""
-        for name in self._found.order["enis"]:
+        for name in self._bands.order["enis"]:
             if self._nodes[name].vpc is None:
                 continue
             band = self._begins_entry.get(name)
@@ -75,8 +75,8 @@ class _Placer:
             self._lead_on(name, "enis", at)
             self._stack((name,), at)
         for number, column in enumerate(self._columns[1:-1], 1):
-            self._centre(self._found.into[column], self._columns[number + 1 :])
-        for column, names in self._found.idle.items():
+            self._centre(self._bands.into[column], self._columns[number + 1 :])
+        for column, names in self._bands.idle.items():
             for name in names if column != "servers" else ():
                 self._stack_idle(name)
 
@@ -95,9 +95,9 @@ class _Placer:
 
     def place_what_is_left(self) -> None:
         """Functions and servers each in the middle of where lines lead; below them servers that nothing leads to."""
-        self._centre(self._found.entries)
-        self._centre(self._found.into.get("servers", ()))
-        self._stack(self._found.idle.get("servers", ()), self._end_of(self._found.order.get("servers", ())))
+        self._centre(self._bands.entries)
+        self._centre(self._bands.into.get("servers", ()))
+        self._stack(self._bands.idle.get("servers", ()), self._end_of(self._bands.order.get("servers", ())))
 
     # ── One node ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,7 +118,7 @@ class _Placer:
             return
         self._ends[following] = max(self._ends[following], at)
         band = self._begins[following][name]
-        for far in (far for far in self._found.order[following] if far in band.far):
+        for far in (far for far in self._bands.order[following] if far in band.far):
             row = self._in_its_vpc(far, self._beside(far, following))
             self._stack((far,), row)
             self._lead_on(far, following, row)
@@ -133,7 +133,7 @@ class _Placer:
         if before == node.vpc:
             return row
         self._vpc_of_zone[zone] = node.vpc
-        idle = [name for column in zone for name in self._found.idle.get(column, ()) if self._nodes[name].vpc == before]
+        idle = [name for column in zone for name in self._bands.idle.get(column, ()) if self._nodes[name].vpc == before]
         ends = max(self._ends[column] for column in zone)
         return max(row, ends + sum(self._heights[name] for name in idle) + self._between)
 
@@ -183,7 +183,7 @@ class _Placer:
         """Column by column, the nodes that these are the first to lead to."""
         led = []
         for column in following:
-            names = tuple(far for band in self._found.into[column] if band.near[0] in names for far in band.far)
+            names = tuple(far for band in self._bands.into[column] if band.near[0] in names for far in band.far)
             led.append(names)
         return led
 

@@ -59,7 +59,7 @@ def to_svg(drawing: Drawing) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a node is."""
+    """The position and size of a node's box."""
 
     x: int
     y: int
@@ -68,7 +68,7 @@ class _Box:
 
 
 class _Columns(Columns):
-    """In pixels."""
+    """The columns of a drawing in pixels."""
 
     def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int]) -> None:
         super().__init__(drawing, bands, widths)
@@ -154,7 +154,7 @@ class _Sheet:
         return _Box(self._at.columns[node.column], y, self._widths[node.column], _height(node) - _GAP)
 
     def _aside(self, column: int, y: int) -> _Box:
-        """Below a router."""
+        """The box of the resolver, below the router on which it hangs."""
         width = _width((self._drawing.resolver,))
         return _Box(column + _RAIL // 2 - width // 2, y, width, _height(self._drawing.resolver) - _GAP)
 
@@ -180,13 +180,13 @@ class _Sheet:
 
     def _vpcs(self, zone: tuple[str, ...]) -> list[tuple[str, int]]:
         """The titles of the VPCs of a zone, and where each begins; the only one whether anything is in it or not."""
-        found = []
+        titles = []
         for vpc in self._drawing.clusters:
             tops = [self._tops[node.name] for node in self._drawing.column(*zone) if node.vpc == vpc.name]
             if tops or len(self._drawing.clusters) == 1:
-                found.append((vpc.title, min(tops, default=0) + 8))
-        found.sort(key=lambda vpc: vpc[1])
-        return [(title, top if number else 8) for number, (title, top) in enumerate(found)]
+                titles.append((vpc.title, min(tops, default=0) + 8))
+        titles.sort(key=lambda vpc: vpc[1])
+        return [(title, top if number else 8) for number, (title, top) in enumerate(titles)]
 
     def _routers(self) -> Iterator[str]:
         resolver = self._boxes[self._drawing.resolver.name]
@@ -239,10 +239,6 @@ def _zone(title: str, left: int, right: int, top: int, bottom: int) -> str:
     )
 
 
-def _has_gauge(node: Node) -> bool:
-    return node.occupancy is not None and node.occupancy.limit is not None
-
-
 def _gauge(occupancy: Occupancy, box: _Box, y: int) -> Iterator[str]:
     width = box.width - 2 * _PADDING
     filled = round(width * occupancy.share, 1)
@@ -259,8 +255,9 @@ def _wire(piece: Piece) -> str:
 
 
 def _height(node: Node) -> int:
-    """Of its box and of the gap below."""
-    gauge = _GAUGE_HEIGHT + 5 if _has_gauge(node) else 0
+    """The height of a node's box and of the gap below it."""
+    has_limit = node.occupancy is not None and node.occupancy.limit is not None
+    gauge = _GAUGE_HEIGHT + 5 if has_limit else 0
     return 2 * _ANCHOR + gauge + _LINE_HEIGHT * len((*node.lines, *node.labels)) + _GAP - (4 if node.lines else 0)
 
 

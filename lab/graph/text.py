@@ -50,7 +50,7 @@ def _width(nodes: Iterable[Node]) -> int:
 
 
 class _Columns(Columns):
-    """In characters; where lines fan out there is one more for the corner."""
+    """The columns of a drawing in characters; where lines fan out there is one more for the corner."""
 
     def __init__(self, drawing: Drawing, bands: Bands, widths: Mapping[str, int], *, compact: bool) -> None:
         super().__init__(drawing, bands, widths)
@@ -111,7 +111,7 @@ class _Sheet:
         self._canvas = Canvas()
 
     def text(self) -> str:
-        """Draw everything."""
+        """Draw everything, and give it back as lines of text."""
         self._draw_wires()
         self._draw_nodes()
         self._draw_borders()

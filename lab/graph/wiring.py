@@ -46,7 +46,7 @@ class Wiring:
     """How far from the line that joins ENIs a line that leads nowhere ends."""
 
     def pieces(self) -> Iterator[Piece]:
-        """All of them, but for the two routers' own."""
+        """The pieces of all lines except those of the two routers."""
         for band in self.bands.entries:
             yield from self._crossing("enis", band.far, band.near, self._middle(band))
         for column, bands in self.bands.into.items():

@@ -34,7 +34,7 @@ def labelled(drawing: Drawing) -> Drawing:
 
 
 class _Unsaid(NamedTuple):
-    """What a node has to say: `→ natgw-a, natgw-b`."""
+    """Connections of a node that its lines leave open, as words: `→ natgw-a, natgw-b`."""
 
     name: str
     word: str
@@ -43,11 +43,11 @@ class _Unsaid(NamedTuple):
 
 def _left_open(drawing: Drawing) -> Iterator[_Unsaid]:
     """Nodes of bands in which not all lead to all."""
-    found = bands(drawing)
+    all_bands = bands(drawing)
     entries, servers = drawing.into("enis"), drawing.into("servers")
-    for eni in (name for band in found.entries if not band.complete for name in band.near):
+    for eni in (name for band in all_bands.entries if not band.complete for name in band.near):
         yield _Unsaid(eni, "of", [left for left, right in entries if right == eni])
-    for column, of in found.into.items():
+    for column, of in all_bands.into.items():
         incomplete = [band for band in of if not band.complete]
         if column == "servers":
             for server in (name for band in incomplete for name in band.far):
@@ -72,7 +72,7 @@ def _titles(drawing: Drawing, name: str) -> Iterator[str]:
 
 
 def _with_routers(drawing: Drawing) -> Drawing:
-    """The same with a node for each router, so that every edge leads from a column to the next one."""
+    """The drawing with a node for each router, so that every edge leads from a column to the next one."""
     nodes = {node.name: node for node in drawing.nodes}
     steps = {edge: _routers(drawing, nodes[edge[0]], nodes[edge[1]]) for edge in drawing.edges}
     nodes |= {router.name: router for routers in steps.values() for router in routers}

@@ -1,11 +1,11 @@
 """Faults on the way, live: a queueing discipline for what an interface sends, an nftables table for what arrives at it.
 
-Both are in the node's namespace, go with it, and are the only memory of themselves: a root qdisc with one of two
+Both are in the node's namespace, go with it, and are the only record of what is set: a root qdisc with one of two
 handles, and a table with the interface's name, are what this module made. What others have set is left alone.
 
 Silence is a drop at netdev ingress, because nothing behind that hook misses it: a bridge takes its frames there (its
 rx_handler), the IP layer after it, and so does an AF_PACKET socket bound to IPv4 alone, as the packet engine's rings
-are (net/core/dev.c, __netif_receive_skb_core). A tap on all protocols is before it: tcpdump shows what nobody answers.
+are (net/core/dev.c, __netif_receive_skb_core). A tap on all protocols is before it: tcpdump shows what is dropped.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _refusal(namespace: str) -> Iterator[None]:
 
 
 def _roots(inside: NamespaceThread, interfaces: Iterable[str]) -> dict[str, Any]:
-    """Interface → its root qdisc's message, where somebody has set one: the kernel's own default has no handle."""
+    """Interface → its root qdisc's message, where one was set: the kernel's own default has no handle."""
     return inside.ip(lambda ip: _roots_here(ip, interfaces))
 
 
@@ -141,7 +141,7 @@ def _major(root: Mapping[str, int]) -> int:
 
 
 def _require_vacant(namespaces: Namespaces, node: NodePlan, interfaces: Sequence[str]) -> None:
-    """Refuse where somebody has set a qdisc with other means: it would be lost."""
+    """Refuse where another program has set a qdisc: it would be lost."""
     with _refusal(node.namespace):
         roots = _roots(namespaces[node.namespace], interfaces)
     for interface, root in roots.items():

@@ -29,7 +29,7 @@ class FaultOptions(TypedDict, total=False):
     """Faults as they are asked for; None, as what is left out, is none of that kind."""
 
     rate: str | None
-    """Like `10mbit`."""
+    """A rate as it is written on the command line: `10mbit`."""
     loss_percent: float | None
     latency_s: float | None
     jitter_s: float | None
@@ -44,7 +44,7 @@ class Faults:
     loss_percent: float | None = None
     latency_s: float | None = None
     jitter_s: float | None = None
-    """By how much the latency varies, up and down."""
+    """Seconds by which the latency varies, up and down."""
     silence: bool = False
     """Whether everything that arrives is dropped."""
 
@@ -62,7 +62,7 @@ class Faults:
 
     @classmethod
     def of(cls, **options: Unpack[FaultOptions]) -> Self:
-        """The faults that somebody asks for; UsageError says what is wrong with them."""
+        """The faults of these options; UsageError says what is wrong with them."""
         rate = options.get("rate")
         return cls(
             rate_bit_per_s=None if rate is None else rate_of(rate),

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Notice = Callable[[str], None]
-"""Takes a sentence that the user should read."""
+"""Is called with a sentence for the user."""
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def _start(site: Site, item: Process) -> None:
 
 
 def _goes_with_its_namespace(_: Site, __: Any) -> None:
-    """Nothing to undo."""
+    """No undo: the kernel removes the object with its namespace."""
 
 
 def _in_namespaces(do: Callable[[Namespaces, Any], None]) -> Callable[[Site, Any], None]:
@@ -232,7 +232,7 @@ def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[proce
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM while the block runs: half of an undo would be worse than none."""
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -15,7 +15,7 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def become(namespace: str, command: Sequence[str]) -> NoReturn:
-    """Execute a command in a namespace (execve(2)): its exit status is what whoever waits for this process gets.
+    """Execute a command in a namespace (execve(2)): its exit status is this process's.
 
     PreflightError when there is no such program.
     """

@@ -29,13 +29,13 @@ class Generator:
         self._log = log
 
     def events(self) -> Iterator[Event]:
-        """What it tells, as it tells it, until it ends; KernelError if it fails."""
+        """Its events as they arrive, until it ends; KernelError if it fails."""
         yield from map(event_of, self._events)
         if self._process.wait() != 0:
             raise KernelError(self._how_it_ended())
 
     def require_alive(self) -> None:
-        """KernelError if it has ended before it was told to."""
+        """KernelError if it has ended without a command to do so."""
         if self._process.poll() is not None:
             raise KernelError(self._how_it_ended())
 
@@ -49,7 +49,7 @@ class Generator:
 
     def tell(self, command: str) -> None:
         """Send it a command: `close`, `leave` or `abort`."""
-        with suppress(BrokenPipeError):  # it has ended already; `events` says how
+        with suppress(BrokenPipeError):  # it has ended already, and `events` raises its error
             self._commands.write(f"{command}\n")
             self._commands.flush()
 

@@ -16,7 +16,7 @@ __all__ = ["Connected", "Ended", "Event", "Failed", "Packet", "Progress", "event
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a burst is."""
+    """The counts of a burst so far."""
 
     t_s: float
     offered: int
@@ -46,7 +46,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It cannot go on."""
+    """The generator has failed, with its error as text."""
 
     message: str
 
@@ -60,7 +60,7 @@ Event: TypeAlias = Progress | Packet | Connected | Failed | Ended
 
 
 def event_of(line: str) -> Event:
-    """The event of one line."""
+    """The event that one JSON line of the generator stands for."""
     event: dict[str, Any] = json.loads(line)
     match event["event"]:
         case "progress":

@@ -36,7 +36,7 @@ def invoker() -> User:
 
 
 def _id_from(variable: str, otherwise: int) -> int:
-    """The last of the 32 bit numbers is nobody's: it means "leave it as it is" (setresuid(2))."""
+    """The last of the 32 bit numbers is no user's: it means "leave it as it is" (setresuid(2))."""
     text = os.environ.get(variable, "")
     return int(text) if text.isdecimal() and int(text) < (1 << 32) - 1 else otherwise
 

@@ -10,7 +10,7 @@ __all__ = ["lost"]
 
 
 def lost(plan: Plan) -> list[str]:
-    """What a lab that is up should have and has not: namespaces that were deleted, processes that ended."""
+    """What the plan of a lab has and this machine has not: namespaces that were deleted, processes that ended."""
     gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
     running = {process.namespace for process in processes_in(plan.namespaces) if process.ours}
     started = [item for item in plan.objects if isinstance(item, Process)]

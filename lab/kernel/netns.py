@@ -126,7 +126,7 @@ class _Netlink:
 
     def open(self) -> IPRoute:
         """A netlink socket of the calling thread's namespace; callers hold the lock."""
-        import asyncio  # noqa: PLC0415  # with pyroute2 0.1 s, and who only counts needs no links
+        import asyncio  # noqa: PLC0415  # with pyroute2 0.1 s, which commands that only read counters save
 
         from pyroute2 import IPRoute  # noqa: PLC0415
 
@@ -189,7 +189,7 @@ class NamespaceThread:
 
     @staticmethod
     def _assert_not_in_hosts() -> None:
-        """The last guard before anything is made: this thread must not be where the process is."""
+        """Raise if this thread is still in the process's own namespace: what it makes would be made on the host."""
         if Path("/proc/thread-self/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
             raise RuntimeError("still in the host's own network namespace")
 
@@ -254,7 +254,7 @@ class Namespaces:
             thread.run(lambda: None)
 
     def close(self) -> None:
-        """Leave them all."""
+        """End the threads of all namespaces; the namespaces stay."""
         while self._threads:
             self._threads.popitem()[1].close()
         self._netlink.close()

@@ -65,7 +65,7 @@ def require_root() -> None:
 
 
 def require_everything() -> None:
-    """Everything that `up` needs."""
+    """PreflightError unless this machine has everything that `up` needs."""
     if sys.platform != "linux":
         raise PreflightError("the lab needs Linux; run it in a virtual machine: vagrant up")
     require_root()
@@ -78,7 +78,7 @@ def require_everything() -> None:
 
 
 def require_program(program: str) -> None:
-    """A program that somebody wants to run in a node: there it is the machine's own."""
+    """PreflightError unless this machine has the program, so that it can run in a node."""
     if find(program) is None:
         raise PreflightError(f"no program {program!r} on this machine; {_remedy(program)}")
 
@@ -126,7 +126,7 @@ def require_descriptors(count: int, of_what: str) -> None:
 
 
 def find(program: str) -> str | None:
-    """Where a program is."""
+    """The path of a program; None where there is none."""
     return shutil.which(program, path=search_path())
 
 

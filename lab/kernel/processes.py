@@ -40,7 +40,7 @@ _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
 _OURS = ("-m\0traffic\0", "-m\0lab.observe.collector\0")
-"""In the command line of every process that the lab starts."""
+"""An argument in the command line of every process that the lab starts, by which they are known."""
 
 
 class StartingProcess(NamedTuple):
@@ -84,7 +84,7 @@ def command(verb: str, spec: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Its environment: without numpy's threads, which would only take memory and time to start."""
+    """A traffic process's environment: without numpy's threads, which would only take memory and time to start."""
     return os.environ | {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -128,7 +128,7 @@ def spawn(arguments: list[str], log: Path, output: int) -> int:
 def _inherited() -> Iterator[int]:
     """Descriptors that a child would get; Python's own are not inheritable (PEP 446)."""
     for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        with suppress(OSError):  # the listing's own is gone by now
+        with suppress(OSError):  # the descriptor of the listing itself is closed by now
             if descriptor > _STANDARD_ERROR and os.get_inheritable(descriptor):
                 yield descriptor
 
@@ -146,7 +146,9 @@ class NamespaceProcess(NamedTuple):
 def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
     names = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
-    names.pop(_hosts_own(), None)  # a name that leads there must not end everything on this machine
+    names.pop(
+        _hosts_own(), None
+    )  # a name that leads to the host's own namespace must not end every process of this machine
     return [
         NamespaceProcess(
             pid, _read(pid, "comm"), names[namespace], any(words in _read(pid, "cmdline") for words in _OURS)
@@ -215,7 +217,7 @@ def _gone(names: tuple[str, ...], ended: list[NamespaceProcess]) -> bool:
 def _all_processes() -> Iterator[tuple[int, tuple[int, int]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is a zombie, which lives nowhere
+            with suppress(OSError):  # it ended meanwhile, or is a zombie, which is in no namespace
                 yield int(entry.name), _identity(entry / "ns/net")
 
 

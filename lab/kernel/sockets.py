@@ -27,7 +27,7 @@ _STATES = (
     "CLOSING",
     "NEW_SYN_RECV",
 )
-"""By number (include/net/tcp_states.h)."""
+"""Number of a TCP state → its name (include/net/tcp_states.h)."""
 _SOCKETS = Path("/proc/thread-self/net/tcp")
 
 

@@ -28,7 +28,7 @@ Phase = Literal["building", "up"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One lab's directory."""
+    """The directory in which one lab is remembered."""
 
     path: Path
 
@@ -49,7 +49,7 @@ class Record:
         write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         self.set_phase("building")
         (self.path / "identity").write_text(secrets.token_hex(16))
-        # The plan comes last: a record that was killed on its way is none.
+        # The plan is written last: without it a record that was interrupted does not count as one.
         write_at_once(self.path / "plan.json", plan_to_json(plan))
 
     def begin_change(self, both: Plan) -> None:
@@ -67,11 +67,11 @@ class Record:
         self.set_phase("up")
 
     def set_phase(self, phase: Phase) -> None:
-        """Say how far the lab is."""
+        """Record how far the lab is."""
         write_at_once(self.path / "phase", phase)
 
     def phase(self) -> Phase:
-        """How far the lab got."""
+        """`up` once the whole plan is applied; `building` while it is made or changed, and after an interruption."""
         path = self.path / "phase"
         return "up" if path.exists() and path.read_text() == "up" else "building"
 
@@ -164,7 +164,7 @@ class State:
         return Record(self.root / lab)
 
     def records(self) -> list[Record]:
-        """Every lab, by name."""
+        """The records of all labs, by the labs' names."""
         return [Record(path.parent) for path in sorted(self.root.glob("*/plan.json"))]
 
     @contextmanager
@@ -177,7 +177,7 @@ class State:
 
 
 def write_at_once(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
+    """Write a file under another name and rename it, so that a reader never sees half of it."""
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.write_text(text, encoding="utf-8", newline="")  # whatever the locale: what is read is what was given
     unfinished.replace(path)

@@ -62,9 +62,9 @@ class ConntrackMaxKeeper:
             return None
         labs = known["labs"] | {lab: entries}
         target = max(now, *labs.values())
-        # Somebody else has changed it since the last lab did: theirs is the value to put back.
-        found = known["found"] if now == known["set"] else now
-        self._save({"found": found, "set": target, "labs": labs})
+        # Another program has changed it since the last lab did: its value is the one to put back.
+        before = known["found"] if now == known["set"] else now
+        self._save({"found": before, "set": target, "labs": labs})
         if target == now:
             return None
         self.setting.write_text(str(target))
@@ -81,7 +81,7 @@ class ConntrackMaxKeeper:
             return None
         self.record.unlink()
         if now != known["set"] or now == known["found"]:
-            return None  # somebody else has changed it since: theirs stands
+            return None  # another program has changed it since: its value stays
         self.setting.write_text(str(known["found"]))
         return now, known["found"]
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import re
 from typing import Any
 
-from lab.metrics.folding import Point, Series
+from lab.metrics.folding import Series
 from lab.metrics.table import NOT_REPORTED
 
 __all__ = ["get_metric_data"]
@@ -22,16 +22,16 @@ def get_metric_data(series: Iterable[Series]) -> dict[str, Any]:
 
     What AWS does not report comes last, and its label says so.
     """
-    ordered = sorted(series, key=lambda each: not each.metric.reported)
-    return {"MetricDataResults": [_result(each) for each in ordered], "Messages": []}
+    ordered = sorted(series, key=lambda metric_series: not metric_series.metric.reported)
+    return {"MetricDataResults": [_result(metric_series) for metric_series in ordered], "Messages": []}
 
 
 def _result(series: Series) -> dict[str, Any]:
     return {
         "Id": _id(series),
         "Label": _label(series),
-        "Timestamps": list(map(_timestamp, reversed(series.points))),
-        "Values": [each.value for each in reversed(series.points)],
+        "Timestamps": [datetime.fromtimestamp(point.start_s, UTC).isoformat() for point in reversed(series.points)],
+        "Values": [point.value for point in reversed(series.points)],
         "StatusCode": "Complete",
     }
 
@@ -45,7 +45,3 @@ def _id(series: Series) -> str:
 def _label(series: Series) -> str:
     label = f"{series.node} {series.metric.name}"
     return label if series.metric.reported else f"{label} ({NOT_REPORTED})"
-
-
-def _timestamp(point: Point) -> str:
-    return datetime.fromtimestamp(point.start_s, UTC).isoformat()

@@ -50,7 +50,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is there to tell of, and a sample of it."""
+    """The nodes and limiters of a lab, and a sample of them."""
 
     lab: str
     nodes: Sequence[NatNode]
@@ -68,7 +68,7 @@ class Serving:
         self.url = f"http://{_ADDRESS}:{self._server.server_port}/metrics"
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering, and close the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -83,7 +83,7 @@ def serve(observe: Callable[[], Observation | None], port: int) -> Serving:
 
 
 class _Collector(Collector):
-    """Asks at each scrape."""
+    """A prometheus_client collector that takes a sample at each scrape."""
 
     def __init__(self, observe: Callable[[], Observation | None]) -> None:
         self._observe, self._one_at_a_time = observe, Lock()
@@ -93,10 +93,10 @@ class _Collector(Collector):
 
     def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         """The families without values, by which a registry finds names that come twice."""
-        return [_family(each) for each in METRICS if each.name in _NAMES]
+        return [_family(metric) for metric in METRICS if metric.name in _NAMES]
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        """The families with values; whoever scrapes meanwhile waits."""
+        """The families with values; a lock lets one scrape at a time take a sample."""
         with self._one_at_a_time:
             return list(self._families())
 
@@ -140,5 +140,5 @@ def _values(metric: Metric, seen: Observation) -> Iterator[tuple[str, float]]:
         if metric.name in COUNTS:
             yield node.node, float(COUNTS[metric.name](reading))
         else:
-            limiters = [each for each in seen.limiters if each.place == node.node]
+            limiters = [limiter for limiter in seen.limiters if limiter.place == node.node]
             yield node.node, float(LEVELS[metric.name](reading, limiters))

@@ -1,8 +1,8 @@
 """Folds samples to periods, as CloudWatch has them: aligned in Unix time, a point in each from the first sample on.
 
 A sample says what has come until it was taken, so what it has more than the one before belongs to the period that it
-ends in, and a sample at 10:03:00 closes the minute before. Between two samples nothing changed, or nobody looked:
-levels carry on, and sums are 0.
+ends in, and a sample at 10:03:00 closes the minute before. Where no sample was
+taken, levels carry on and sums are 0.
 """
 
 from __future__ import annotations
@@ -53,15 +53,17 @@ def fold(
 
     A node that comes later is counted from its making. Without samples the series have no points.
     """
-    folding = [_Folding(each, [one for one in limiters if one.place == each.node], period_s) for each in nodes]
+    folding = [
+        _Folding(node, [limiter for limiter in limiters if limiter.place == node.node], period_s) for node in nodes
+    ]
     first, at_s = True, -float("inf")
     for sample in samples:
-        at_s = max(at_s, sample.at_s)  # whoever sets the clock back makes a period longer
-        for each in folding:
-            if (reading := sample.nodes.get(each.node)) is not None:
-                each.add(at_s, reading, from_zero=not first)
+        at_s = max(at_s, sample.at_s)  # a clock that is set back makes a period longer
+        for of_node in folding:
+            if (reading := sample.nodes.get(of_node.node)) is not None:
+                of_node.add(at_s, reading, from_zero=not first)
         first = False
-    return tuple(series for each in folding for series in each.series(at_s))
+    return tuple(series for of_node in folding for series in of_node.series(at_s))
 
 
 def fold_last(
@@ -73,7 +75,7 @@ def fold_last(
     last: int,
     now_s: float,
 ) -> tuple[Series, ...]:
-    """The same, but only so many periods, of which the last one has `now_s`: what is older is not folded at all."""
+    """Fold only the last `last` periods, up to the one in which `now_s` is: older samples are not folded at all."""
     recent = since(samples, (now_s // period_s - last) * period_s)
     return tuple(replace(series, points=series.points[-last:]) for series in fold(recent, nodes, limiters, period_s))
 
@@ -106,24 +108,26 @@ class _Folding:
     def __init__(self, node: NatNode, limiters: Sequence[Limiter], period_s: float) -> None:
         self.node = node.node
         self._limiters, self._period_s = limiters, period_s
-        self._metrics = [each for each in METRICS if each.kind == node.kind]
+        self._metrics = [metric for metric in METRICS if metric.kind == node.kind]
         window_s = _PEAK_WINDOW_S if period_s % _PEAK_WINDOW_S == 0 else period_s
         self._windows = round(period_s / window_s)
-        names = [each.name for each in self._metrics]
+        names = [metric.name for metric in self._metrics]
         self._sums = {name: _Sums(COUNTS[name], period_s) for name in names if name in COUNTS}
         self._peaks = {name: _Sums(PEAKS[name], window_s) for name in names if name in PEAKS}
-        self._levels = {each.name: _Levels(_CHOICE[each.statistic]) for each in self._metrics if each.name in LEVELS}
+        self._levels = {
+            metric.name: _Levels(_CHOICE[metric.statistic]) for metric in self._metrics if metric.name in LEVELS
+        }
         self._begun_s = 0.0
         self._before: NodeSample | None = None
 
     def add(self, at_s: float, reading: NodeSample, *, from_zero: bool) -> None:
-        """The next reading; the first one is counted from zero, or is the one to count from."""
+        """Take in the next reading; the first one is counted from zero, or is the one to count from."""
         if self._before is None:
             self._begun_s = at_s
             self._before = _NOTHING if from_zero else reading
         before = comparable(self._before, reading)
-        for each in (*self._sums.values(), *self._peaks.values()):
-            each.add(self._index(at_s, each.width_s), before, reading)
+        for counted in (*self._sums.values(), *self._peaks.values()):
+            counted.add(self._index(at_s, counted.width_s), before, reading)
         index = self._index(at_s, self._period_s)
         for name, levels in self._levels.items():
             levels.add(index, LEVELS[name](reading, self._limiters))
@@ -161,7 +165,7 @@ class _Sums:
         self._grown: dict[int, int] = defaultdict(int)
 
     def add(self, index: int, before: NodeSample, now: NodeSample) -> None:
-        """What has come between two readings.
+        """Take in how much a count has grown between two readings.
 
         The kernel's counters are read one after the other while packets pass, so what is made of several of them may be
         short by a few for a moment. What is short comes with the next sample: no sum is negative, none is too large.
@@ -172,14 +176,14 @@ class _Sums:
             self._most = self._total
 
     def values(self, indices: Iterable[int]) -> list[float]:
-        """Of these periods."""
+        """The sums of these periods."""
         return [self._grown.get(index, 0) for index in indices]
 
     def rates(self, indices: Iterable[int], windows: int) -> list[float]:
         """The highest per second in periods of so many windows each."""
         per_window = self._grown
         return [
-            max(per_window.get(each, 0) for each in range(index * windows, (index + 1) * windows)) / self.width_s
+            max(per_window.get(window, 0) for window in range(index * windows, (index + 1) * windows)) / self.width_s
             for index in indices
         ]
 
@@ -193,12 +197,12 @@ class _Levels:
         self._last: dict[int, int] = {}
 
     def add(self, index: int, level: int) -> None:
-        """What it is now."""
+        """Take in the level of a reading."""
         self._chosen[index] = self._choose(self._chosen.get(index, level), level)
         self._last[index] = level
 
     def values(self, indices: Iterable[int]) -> Iterator[float]:
-        """Of these periods; where nothing was read it is as it was."""
+        """The levels of these periods; a period without a reading has the level of the one before."""
         level = 0
         for index in indices:
             yield self._chosen.get(index, level)

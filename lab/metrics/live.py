@@ -1,4 +1,4 @@
-"""Samples for whoever asks at any time, of a lab that `lab up` may change and `lab down` may remove meanwhile."""
+"""Samples on demand, from any thread, of a lab that `lab up` may change and `lab down` may remove meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["observer"]
 class _Lab(Protocol):
     @property
     def plan(self) -> Plan:
-        """Its plan now."""
+        """The plan that is applied now; `lab up` may replace it."""
 
     @property
     def gone(self) -> bool:
@@ -25,7 +25,7 @@ class _Lab(Protocol):
 
 
 def observer(lab: _Lab) -> Callable[[], Observation | None]:
-    """What takes a sample when it is called, from whichever thread; None when the lab is gone, or is going.
+    """A function that takes a sample, from whichever thread; it returns None when the lab is gone, or being taken down.
 
     The sampler is kept, for a new one reads the whole list of conntrack entries; namespaces are not, for they would
     outlive their lab.

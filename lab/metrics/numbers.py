@@ -17,15 +17,15 @@ Level = Callable[[NodeSample, Sequence[Limiter]], int]
 
 
 def _connections(reading: NodeSample, limiters: Sequence[Limiter]) -> int:
-    return sum(reading.held.get(each.slots, 0) for each in limiters)
+    return sum(reading.held.get(limiter.slots, 0) for limiter in limiters)
 
 
 def _headroom(reading: NodeSample, limiters: Iterable[Limiter]) -> int:
-    """ENIs that stand in for one another have their free slots together; of limits that do not, the least counts."""
+    """Free slots: summed over ENIs that share connections, and of limits for different destinations the smallest."""
     free: dict[tuple[str | None, str], int] = defaultdict(int)
-    for each in limiters:
-        if _has_appeared(reading, each):
-            free[each.destination, each.protocol] += each.limit - reading.held.get(each.slots, 0)
+    for limiter in limiters:
+        if _has_appeared(reading, limiter):
+            free[limiter.destination, limiter.protocol] += limiter.limit - reading.held.get(limiter.slots, 0)
     return min(free.values(), default=0)
 
 
@@ -66,4 +66,4 @@ LEVELS: Mapping[str, Level] = {
     "Connections": _connections,
     "Headroom": _headroom,
 }
-"""Metric → its level."""
+"""Metric → how its level is read from a sample."""

@@ -11,7 +11,7 @@ from lab.nodes.metric import Metric, metrics_of_all_kinds
 __all__ = ["METRICS", "NOT_REPORTED", "Metric"]
 
 NOT_REPORTED = "not reported by AWS"
-"""What is said beside the lab's own metrics, wherever they are shown."""
+"""The note beside the lab's own metrics, wherever they are shown."""
 
 METRICS = metrics_of_all_kinds()
 """All of them, in the order in which they are shown."""

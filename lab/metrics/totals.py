@@ -21,7 +21,7 @@ def grown(metric: str, node: str, before: Sample | None, after: Sample) -> int:
 
 
 def total(metric: str, nodes: Iterable[str], samples: Sequence[Sample]) -> int | None:
-    """The same of several nodes, from the first sample to the last; None without samples."""
+    """What several nodes have counted of a metric, from the first sample to the last; None without samples."""
     if not samples:
         return None
-    return sum(grown(metric, each, samples[0], samples[-1]) for each in nodes)
+    return sum(grown(metric, node, samples[0], samples[-1]) for node in nodes)

@@ -1,4 +1,4 @@
-"""From a topology to its plan: every node kind says its parts, and the parts are put in the order of their making."""
+"""From a topology to its plan: every node kind lists its parts, and the parts are put in the order of their making."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _only(kind: type[T], parts: Iterable[Part]) -> Iterator[T]:
 
 
 def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
-    """By stage, and within a stage by node; an object that two pairs need is made once."""
+    """The objects by stage, and within a stage by node; one that two pairs need is made once."""
     objects = [part for part in parts if isinstance(part, get_args(KernelObject))]
-    return sorted(dict.fromkeys(objects), key=lambda each: _STAGES[type(each)])
+    return sorted(dict.fromkeys(objects), key=lambda item: _STAGES[type(item)])
 
 
 def _conntrack_entries(layout: Layout) -> int:

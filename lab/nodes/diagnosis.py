@@ -36,9 +36,9 @@ class LimitState:
 
     node: str
     kind: str
-    """Of the node."""
+    """The node's kind."""
     limit: int
-    """Connections; with Elastic IPs, of each."""
+    """Connections that it allows; where Elastic IPs share the load, that each of them allows."""
     eips: int
     """Elastic IPs that share the load; 0 where the node has none."""
     destination: str | None
@@ -66,8 +66,8 @@ class LimitWords:
     remedies: Callable[[Sequence[LimitState], bool], Iterable[str]]
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
-    """Whose connections are counted where none is full: `Hyperplane ENIs`."""
-    each: str | None = None
+    """The nodes whose connections are counted, where none is full: `Hyperplane ENIs`."""
+    one_node: str | None = None
     """With its article, what has the limit: `an ENI`; None where it is not told apart."""
     metrics: tuple[str, ...] = ()
     """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
@@ -77,7 +77,7 @@ class LimitWords:
     blind_spot: str = ""
     """What no metric shows where some are full, with `{healthy}`, `{nodes}` and `{connections}`."""
     no_blind_spot: str = ""
-    """The same where none is full."""
+    """What no metric shows where none is full."""
 
     @property
     def metric(self) -> str | None:

@@ -19,17 +19,17 @@ class Drawn:
     """One node of a drawing, and what it says."""
 
     name: str
-    """As in the plan."""
+    """The node's name in the plan."""
     title: str
-    """What people call it."""
+    """The name in the box."""
     lines: tuple[str, ...] = ()
-    """Below the title."""
+    """Lines below the title."""
     brief: str = ""
     """The same in a word or two, for where there are many of its kind."""
     beside_numbers: tuple[str, ...] = ()
-    """Those lines that stay when what a limiter holds now takes the place of its limit."""
+    """The lines that stay when what a limiter holds now takes the place of its limit."""
     subnet: str | None = None
-    """In which it is; None outside all VPCs, or in no subnet."""
+    """The subnet that it is in; None outside all VPCs, or in no subnet."""
     beside: str | None = None
     """The node beside which it appears, leading where that leads; None for what is there from the beginning."""
 
@@ -49,7 +49,7 @@ def drawn(kind: NodeKind, topology: Topology, passed: Collection[str]) -> tuple[
 
 
 def timeouts(settings: Model) -> Iterator[str]:
-    """Those of a node's timeouts that differ from the default."""
+    """A node's timeouts that differ from the default."""
     words = (("idle_timeout_s", "idle"), ("half_open_timeout_s", "half-open"), ("port_hold_s", "held"))
     for field, said in words:
         value = getattr(settings, field)

@@ -2,9 +2,9 @@
 
 Each is a chain that returns what is allowed and drops the rest, in the order of `lab.schema.firewall`. A security
 group's is asked by its ENI for new connections only; what has a slot has passed it. A network ACL's is asked by the
-VPC's router, without memory, for every packet between the ports of two subnets. Where nobody describes one, there is
-no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is no port of this
-router, and is not judged.
+VPC's router, without memory, for every packet between the ports of two subnets. One that the topology does not
+describe has no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is
+no port of this router, and is not judged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ALL_PORTS = (0, LAST_PORT)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The nft text of something that drops packets: what a table defines for it, the rules that lead there."""
+    """The nft text of something that drops packets: what a table defines for it, and the rules that jump to it."""
 
     definitions: tuple[nft.Part, ...]
     rules: tuple[str, ...]
@@ -111,32 +111,34 @@ class _Judge:
 
     @property
     def name(self) -> str:
-        """Of its chain, and its counter."""
+        """The name of its chain and of its counter."""
         return f"acl_{slots.identifier(self.acl.name)}_{self.direction}_{'answers' if self.answers else 'requests'}"
 
     @property
     def at_clients(self) -> bool:
-        """Whether it stands at the ports of clients; what leaves there is no answer, what enters is one."""
+        """Whether it judges at the ports of clients: what leaves their subnets are requests, what enters answers."""
         return (self.direction == "egress") is not self.answers
 
 
 def _judges(acls: Iterable[NetworkAcl]) -> Iterator[_Judge]:
     directions: tuple[Direction, ...] = ("egress", "ingress")
-    return starmap(_Judge, ((acl, each, late) for each in directions for acl in acls for late in (False, True)))
+    return starmap(
+        _Judge, ((acl, direction, late) for direction in directions for acl in acls for late in (False, True))
+    )
 
 
 def _borders(judge: _Judge, ports: Sequence[SubnetPort]) -> Iterator[str]:
     """Matches of what crosses the border of each of the ACL's subnets at the judged ports."""
     near, far = ("iifname", "oifname") if judge.direction == "egress" else ("oifname", "iifname")
     for subnet in judge.acl.subnets:
-        inside = [each for each in ports if each.subnet == subnet]
-        judged = [each for each in inside if each.clients is judge.at_clients]
+        inside = [port for port in ports if port.subnet == subnet]
+        judged = [port for port in inside if port.clients is judge.at_clients]
         if judged:
             yield f"{near} {_listed(judged)} {far} != {_listed(inside)}"
 
 
 def _listed(ports: Iterable[SubnetPort]) -> str:
-    quoted = ", ".join(f'"{each.interface}"' for each in ports)
+    quoted = ", ".join(f'"{port.interface}"' for port in ports)
     return f"{{ {quoted} }}"
 
 

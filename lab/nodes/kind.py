@@ -28,7 +28,7 @@ class Figure:
     """The figure in a report that shows what the kind's limiters hold over time."""
 
     name: str
-    """Of its file."""
+    """The name of its file."""
     title: str
     note: str
     """What it shows, in a sentence."""
@@ -39,9 +39,9 @@ class NodeKind:
     """A kind of node."""
 
     name: str
-    """As plans, JSON documents and module names have it: `nat_gateway`."""
+    """The name in plans, JSON documents and module names: `nat_gateway`."""
     words: str
-    """As sentences have it: `NAT gateway`."""
+    """The name in sentences: `NAT gateway`."""
     plural: str
     shape: Shape = Shape()
     sees_environments: bool = False

@@ -24,7 +24,7 @@ class Metric:
     statistic: Literal["Maximum", "Minimum", "Sum"]
     """Which statistic of a period its points are; of AWS's metrics the one that AWS calls the most useful."""
     kind: str
-    """Of its nodes."""
+    """The kind of the nodes that have it."""
     reported: bool
     """Whether AWS reports it."""
     meaning: str
@@ -34,7 +34,7 @@ class Metric:
 
 @cache
 def metrics_of_all_kinds() -> tuple[Metric, ...]:
-    """Those that AWS reports first, each kind's in its own order."""
+    """All metrics: first those that AWS reports, each kind's in its own order."""
     modules = [f"lab.nodes.{kind.name}.metrics" for kind in KINDS]
     metrics: list[Metric] = [metric for name in modules if find_spec(name) for metric in import_module(name).METRICS]
     return tuple(sorted(metrics, key=lambda metric: not metric.reported))

@@ -46,10 +46,10 @@ Part = KernelObject | NodePlan | NatNode | Limiter | DropCounter | FleetPlan | S
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
 _NO_NAME_SERVER = IPv4Address("127.0.0.1")
-"""Nobody listens there, and the kernel says so at once with an ICMP error."""
+"""The address of a name server that does not exist: the kernel answers at once with an ICMP error."""
 
 _QUIET = (
-    # The lab is IPv4; IPv6's own chatter (DAD, MLD, router solicitations) would only blur captures and counters.
+    # The lab is IPv4; IPv6's own packets (DAD, MLD, router solicitations) would be in captures and counters.
     ("net.ipv6.conf.all.disable_ipv6", "1", True),
     ("net.ipv6.conf.default.disable_ipv6", "1", True),
     # Replies take another table than requests do, so a reverse path check would drop them (ip-sysctl.rst).
@@ -66,7 +66,7 @@ _FORWARDING = (
 
 
 def namespace(name: str, name_server: IPv4Address = _NO_NAME_SERVER) -> Iterator[Part]:
-    """A namespace that only does what it is told: no IPv6, no reverse path check, and a name server of its own.
+    """A namespace without IPv6 and reverse path check, and with a name server of its own.
 
     `ip netns exec` mounts the two files over /etc in the command's own mount namespace (ip-netns(8)); without them a
     program would ask the host's name servers, which it cannot reach, and wait for each.

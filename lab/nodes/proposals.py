@@ -23,7 +23,7 @@ from traffic.spec import Protocol as Transport
 __all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
 
 Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
-"""In the order in which remedies are told."""
+"""The effects of remedies, in the order in which they are told."""
 
 
 class Size(IntEnum):
@@ -41,7 +41,7 @@ class Size(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whose connections, and to which server."""
+    """A function, the server that it connects to, and the protocol."""
 
     function: str
     server: str
@@ -55,7 +55,7 @@ class Threshold:
     held: int | None
     """None: none is ever lost, or it is not known."""
     kind: str | None = None
-    """Of the limiter that refuses it; None where connections end for another reason, or never."""
+    """The kind of the limiter that refuses it; None where connections end for another reason, or never."""
     nodes: tuple[str, ...] = ()
     """The limiters that refuse it or one of those just after it, since connections take turns."""
     unknown: str | None = None
@@ -79,7 +79,7 @@ class Case:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Those of the question's connections."""
+        """The paths of the question's connections."""
         return paths(self.topology, self.question.function, self.question.server, self.question.protocol)
 
     @property
@@ -88,17 +88,17 @@ class Case:
         return tuple({path.exit.node: path.exit for path in self.paths if path.exit}.values())
 
     def enis(self, through: Exit | None = None) -> list[Eni]:
-        """Those on its paths; of those through an exit if told."""
+        """The ENIs on its paths; with `through`, only on those through that exit."""
         return [path.eni for path in self.paths if path.eni and through in (None, path.exit)]
 
     @property
     def open_enis(self) -> list[Eni]:
-        """Those behind which no connection is dropped whatever the limits; all if there are none like that."""
+        """The ENIs behind which no connection is dropped whatever the limits; all if there are none like that."""
         return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
 
     @property
     def subnets(self) -> tuple[str, ...]:
-        """The function's own."""
+        """The subnets that the function lists."""
         return next(function.subnets for function in self.topology.functions if function.name == self.question.function)
 
 
@@ -123,10 +123,10 @@ class Proposer(Protocol):
     """The module `lab.nodes.KIND.remedies` of a node kind."""
 
     def more_room(self, topology: Topology, case: Case) -> Iterable[Proposal]:
-        """One more of what binds the case, in its topology or in one where another kind has made more room already."""
+        """One more node or address of the kind, if its limit binds; `topology` may be another kind's proposal."""
 
     def proposals(self, case: Case) -> Iterable[Proposal]:
-        """What else could be changed."""
+        """The other changes that the kind proposes."""
 
 
 def _proposers() -> Iterator[Proposer]:
@@ -137,12 +137,12 @@ def _proposers() -> Iterator[Proposer]:
 
 
 def more_room(topology: Topology, case: Case) -> list[Proposal]:
-    """One more of what binds, of each kind that can have more."""
-    found = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
-    return sorted(found, key=lambda proposal: proposal.size)
+    """One more node or address of the kind whose limit binds, as each such kind proposes it."""
+    proposed = [proposal for proposer in _proposers() for proposal in proposer.more_room(topology, case)]
+    return sorted(proposed, key=lambda proposal: proposal.size)
 
 
 def proposals_of_kinds(case: Case) -> Iterator[Proposal]:
-    """What else the kinds propose."""
+    """The other changes that the kinds propose."""
     for proposer in _proposers():
         yield from proposer.proposals(case)

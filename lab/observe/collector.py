@@ -30,7 +30,7 @@ _SHARE_OF_TIME = 0.05
 """What taking samples may take, at most: kernels before 6.16 count a set's elements by walking."""
 _MODULE = "lab.observe.collector"
 _ARGUMENTS = f"-m\0{_MODULE}"
-"""By which its command line is known, with zero bytes between arguments."""
+"""The arguments by which the collector's command line is known, with zero bytes between them."""
 
 
 def collect(directory: Path, nodes: Iterable[NatNode]) -> None:
@@ -54,7 +54,7 @@ def _rest_s(begun_s: float, now_s: float) -> float:
 
 
 def start_collecting(record: Record, plan: Plan) -> None:
-    """Start the collector where none runs; it needs no more of this process, and nobody waits for it."""
+    """Start the collector where none runs; it goes on when this process ends, and is not waited for."""
     from lab.kernel.netns import Namespaces
     from lab.kernel.processes import spawn
 
@@ -71,7 +71,7 @@ def stop_collecting(plan: Plan) -> None:
 
 
 def resume(record: Record, plan: Plan, up_since_s: float, notice: Callable[[str], None]) -> None:
-    """Start it anew if somebody has ended it, and tell since when samples are missing. The caller holds the lock."""
+    """Start it anew if its process has ended, and tell since when samples are missing. The caller holds the lock."""
     from lab.kernel.processes import running
 
     if running(plan.namespaces, _ARGUMENTS):

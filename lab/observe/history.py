@@ -1,7 +1,7 @@
 """The samples of a lab as its collector keeps them: one JSON line each, in a few files of bounded size.
 
 A sample that says the same as the one before is not written until something changes: then it is, as the moment up to
-which nothing had. So a lab where nothing happens takes no room, and differences of samples miss nothing.
+which nothing had. So a lab without traffic takes no room, and differences of samples miss nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILE_BYTES = 16 << 20
 
 
 class History:
-    """Where a collector writes."""
+    """The files in the directory that a collector writes to."""
 
     def __init__(self, directory: Path, file_bytes: int = _FILE_BYTES) -> None:
         self._directory, self._file_bytes = directory, file_bytes
@@ -32,7 +32,7 @@ class History:
         """Whether the last one is still to be written, once something has changed."""
 
     def add(self, sample: Sample) -> None:
-        """The next one. OSError when there is no room for it, or the directory is gone."""
+        """Write the next sample. OSError when there is no room for it, or the directory is gone."""
         if self._last is not None and sample.nodes == self._last.nodes:
             self._last, self._unwritten = sample, True
             return
@@ -45,7 +45,7 @@ class History:
         self._last, self._unwritten = sample, False
 
     def _write(self, text: bytes) -> bool:
-        """Whether the file is full then. All at once: whoever is ended, or finds no room, leaves whole lines."""
+        """Whether the file is full then. One write: a process that is ended, or finds no room, leaves whole lines."""
         with _file(self._directory, 0).open("ab", buffering=0) as newest:
             before = newest.tell()
             if newest.write(text) < len(text):

@@ -1,4 +1,4 @@
-"""The limits of a lab as people think of them, and what samples say of each. Pure.
+"""The limits of a lab, each of one or several slot sets, and what samples say of them. Pure.
 
 A NAT gateway's Elastic IPs share a limit for each destination; every other slot set is a limit of its own.
 """
@@ -22,17 +22,17 @@ class Limit:
 
     @property
     def first(self) -> Limiter:
-        """What all of them have in common is in each."""
+        """The first slot set; node, destination and protocol are those of all of them."""
         return self.limiters[0]
 
     @property
     def size(self) -> int:
-        """Connections."""
-        return sum(each.limit for each in self.limiters)
+        """How many connections all its slot sets have room for."""
+        return sum(limiter.limit for limiter in self.limiters)
 
     @property
     def drops(self) -> str:
-        """What it drops, in a word or three."""
+        """The kind of packets that it drops."""
         return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[self.first.protocol]
 
     @property
@@ -51,20 +51,20 @@ class Limit:
         if node is None:
             return 0
         counted = node.held if held else node.counters
-        return sum(counted.get(numbers(each), 0) for each in self.limiters)
+        return sum(counted.get(numbers(limiter), 0) for limiter in self.limiters)
 
     def packets(self, sample: Sample) -> int:
-        """Refused so far."""
-        return self.total(sample, lambda each: each.refused_packets)
+        """Packets refused so far."""
+        return self.total(sample, lambda limiter: limiter.refused_packets)
 
     def held(self, sample: Sample) -> int:
         """Slots taken at that moment."""
-        return self.total(sample, lambda each: each.slots, held=True)
+        return self.total(sample, lambda limiter: limiter.slots, held=True)
 
 
 def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
     """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
-    found: dict[tuple[str, str | None, str], list[Limiter]] = {}
-    for each in (each for each in limiters if not each.drains):
-        found.setdefault((each.node, each.destination, each.protocol), []).append(each)
-    return tuple(Limit(tuple(group)) for group in found.values())
+    groups: dict[tuple[str, str | None, str], list[Limiter]] = {}
+    for limiter in (limiter for limiter in limiters if not limiter.drains):
+        groups.setdefault((limiter.node, limiter.destination, limiter.protocol), []).append(limiter)
+    return tuple(Limit(tuple(group)) for group in groups.values())

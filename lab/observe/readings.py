@@ -13,7 +13,7 @@ __all__ = ["FirstRefusal", "Reading"]
 
 @dataclass(frozen=True, slots=True)
 class FirstRefusal:
-    """When a node refused its first connection, and whose it was, as the node saw it."""
+    """When a node refused its first connection, and the source address and port that the node saw."""
 
     age_s: float
     source: IPv4Address
@@ -34,11 +34,11 @@ class Reading:
     """Whether it is there: a further ENI comes some time after the one before it was full."""
 
     def with_peak(self, most: int) -> Reading:
-        """The same, with the most that was ever held if that is more."""
+        """The reading with the most that was ever held in place of what is held, if that is more."""
         return replace(self, in_use=max(self.in_use, most))
 
     def since(self, before: Self) -> Reading:
-        """The same moment, with refusals counted from an earlier one; what has gone meanwhile has refused none."""
+        """The reading with refusals counted from an earlier one; a counter that has begun anew counts as 0."""
         return replace(
             self,
             refused_packets=max(0, self.refused_packets - before.refused_packets),

@@ -37,7 +37,7 @@ class NodeSample:
     inner: InterfaceCount
     """At the clients' side: of a NAT gateway the VPC's."""
     outer: InterfaceCount
-    """At the servers' side."""
+    """Packets and bytes at the servers' side."""
     first_refusal: FirstRefusal | None = field(default=None, compare=False)
     """The first connection refused since the node last forgot, where that was read; a history does not keep it."""
     absent: frozenset[str] = field(default=frozenset(), compare=False)
@@ -71,7 +71,7 @@ class NodeSample:
 
     @property
     def closed(self) -> int:
-        """Those of them that ended by two FINs or an RST."""
+        """Established TCP connections that ended by two FINs or an RST."""
         return self.counters.get(counting.CLOSED, 0)
 
     @property
@@ -94,14 +94,14 @@ class NodeSample:
 
     @property
     def refused_connections(self) -> int:
-        """The same, each connection once."""
+        """Connections that found no slot, each counted once."""
         return self._refused(counting.REFUSED_CONNECTIONS)
 
     @property
     def dropped_packets(self) -> int:
         """Packets that came in and were neither forwarded nor answered."""
         others = (counting.INVALID_PACKETS, counting.OTHER_PACKETS, counting.CONNTRACK_DROPS)
-        return self.refused_packets + sum(self.counters.get(each, 0) for each in others)
+        return self.refused_packets + sum(self.counters.get(counter, 0) for counter in others)
 
     def _refused(self, prefix: str, but: str = " ") -> int:
         return sum(n for name, n in self.counters.items() if name.startswith(prefix) and not name.endswith(but))
@@ -112,9 +112,9 @@ class Sample:
     """All NAT nodes at one moment."""
 
     at_s: float
-    """Unix time."""
+    """When it was taken, in Unix time."""
     nodes: Mapping[str, NodeSample]
-    """By the node's name; a node that is gone is left out."""
+    """Name of the node → its sample; a node that is gone is left out."""
 
     def readings(self, limiters: Iterable[Limiter]) -> tuple[Reading, ...]:
         """What each of these limiters holds and has refused; nothing where its node or its slot set is gone."""
@@ -134,10 +134,10 @@ class Sample:
         )
 
     def to_json(self) -> str:
-        """One line."""
+        """The sample as one line of JSON."""
         nodes = {
-            name: [_counted(each.counters), _counted(each.held), each.active, each.inner, each.outer]
-            for name, each in self.nodes.items()
+            name: [_counted(reading.counters), _counted(reading.held), reading.active, reading.inner, reading.outer]
+            for name, reading in self.nodes.items()
         }
         return json.dumps([round(self.at_s, 3), nodes], separators=(",", ":"))
 
@@ -146,7 +146,7 @@ class Sample:
         """The sample that `to_json` wrote; ValueError for anything else."""
         try:
             at_s, nodes = json.loads(line)
-            return cls(_finite(at_s), {name: _node(*each) for name, each in nodes.items()})
+            return cls(_finite(at_s), {name: _node(*values) for name, values in nodes.items()})
         except (TypeError, AttributeError, OverflowError, RecursionError) as damaged:
             raise ValueError(f"no sample: {line[:80]!r}") from damaged
 

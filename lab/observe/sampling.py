@@ -38,7 +38,7 @@ _SHARE_OF_TIME = 0.02
 _MOMENTS = 16
 """How finely is remembered what was established how long ago: in parts of the idle timeout."""
 _NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED)
-"""Sets that hold something else."""
+"""Sets that do not hold connections."""
 _NOTHING = InterfaceCount(0, 0, 0, 0)
 _MS_PER_S = 1000
 _SOURCE = Struct("!4sH")
@@ -77,7 +77,7 @@ def sample_now(nodes: Iterable[NatNode]) -> Sample:
 
 
 def sample_slots(namespaces: Namespaces, limiters: Iterable[Limiter], *, entries: bool = False) -> Sample:
-    """What the nodes of these limiters hold and have refused, who was refused first, and which ENIs are not there yet.
+    """What the nodes of these limiters hold and have refused, which connection first, and which ENIs are not there yet.
 
     Other slot sets of these nodes are left out, packets are not counted, and no list of connections is read unless
     conntrack `entries` are asked for.
@@ -129,7 +129,7 @@ def _held_in(table: str) -> dict[str, int]:
 
 
 def _held_by(limiters: Sequence[Limiter], counters: Mapping[str, int]) -> dict[str, int]:
-    """Only of these limiters, which takes half the time; one whose counters are gone has no slot set any more."""
+    """Slots held of these limiters only, in half the time of all sets; a limiter without counters has no set."""
     there = (limiter for limiter in limiters if limiter.refused_packets in counters)
     return {limiter.slots: nftables.set_size(limiter.table, limiter.slots) for limiter in there}
 
@@ -152,7 +152,7 @@ def _is_absent(limiter: Limiter) -> bool:
 
 
 def _holds_any(table: str, name: str) -> bool:
-    """Of what has expired the kernel says nothing, collected or not (nf_tables_api.c, nf_tables_dump_setelem)."""
+    """Whether a set has an element that has not expired: the kernel leaves expired ones out (nf_tables_api.c)."""
     return any(True for _ in nftables.elements(table, name))
 
 
@@ -173,7 +173,7 @@ class _Pause:
             self._over_s = now_s
 
     def lengthen(self, took_s: float) -> None:
-        """By so much that the list that was just read takes no more than its share of the time."""
+        """Lengthen the pause, so that the list that was just read takes no more than its share of the time."""
         self._over_s += took_s / _SHARE_OF_TIME
 
 

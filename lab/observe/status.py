@@ -17,12 +17,12 @@ __all__ = ["Status", "status"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A lab now."""
+    """Nodes, limits and connections of a lab at one moment."""
 
     plan: Plan
     complete: bool
     readings: tuple[Reading, ...] = ()
-    """Of every limiter that is there."""
+    """Readings of every limiter that is there."""
     connections: Mapping[str, NodeSample] = field(default_factory=dict)
     """NAT node with limits → its TCP connections since it was made, those without slots among them."""
 

@@ -85,8 +85,8 @@ def _dead_ends(
 ) -> Iterator[DeadEnd]:
     requests = Traffic(transport, _destination(legs[-1], server), server.port, server.port)
     home = topology.vpc_of(eni.subnet.name)
-    if found := _security_group(home, eni, requests, server):
-        yield found
+    if dead_end := _security_group(home, eni, requests, server):
+        yield dead_end
     back: list[_Crossing] = []
     for leg in legs:
         if leg.far is None:
@@ -114,16 +114,16 @@ def _destination(last: Leg, server: Server) -> IPv4Network:
 
 def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> DeadEnd | None:
     rules = group_rules(vpc.security_groups, eni.security_groups)
-    if rules is None or (found := verdicts(rules, traffic)) == {True}:
+    if rules is None or (passing := verdicts(rules, traffic)) == {True}:
         return None
     names = ", ".join(eni.security_groups)
-    extent = "does not allow" if True not in found else "allows a part of"
+    extent = "does not allow" if True not in passing else "allows a part of"
     return DeadEnd(
         node=eni.name,
         kind="security_group",
         name=names,
         sentence=f"egress of the security-group set {names} {extent} {_to(traffic, server)}",
-        certain=True not in found,
+        certain=True not in passing,
         cure=f"Add to egress of the security group {eni.security_groups[0]}: {{{_what(traffic)}, to: {traffic.block}}}",
     )
 
@@ -155,12 +155,12 @@ def _crossings(
 
 
 def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
-    found = verdicts(crossing.rules, crossing.traffic)
-    if found == {True}:
+    passing = verdicts(crossing.rules, crossing.traffic)
+    if passing == {True}:
         return None
     acl, traffic = crossing.acl, crossing.traffic
     what = f"the answers of {server.name}" if crossing.answers else _to(traffic, server)
-    extent = "forbids" if True not in found else "forbids a part of"
+    extent = "forbids" if True not in passing else "forbids a part of"
     return DeadEnd(
         node=crossing.node,
         kind="network_acl",
@@ -168,7 +168,7 @@ def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
         sentence=f"{crossing.direction} of the network ACL {acl.name} {extent} {what}",
         direction=crossing.direction,
         answers=crossing.answers,
-        certain=True not in found,
+        certain=True not in passing,
         cure=_entry(crossing),
     )
 
@@ -202,7 +202,7 @@ def _free_number(crossing: _Crossing) -> int | None:
 
 
 def _denies(rule: Rule, traffic: Traffic) -> bool:
-    """Whether a rule denies any of the traffic that comes as far."""
+    """Whether a rule is a denial that matches some of this traffic, ports and addresses taken by themselves."""
     return rule.action == "deny" and True in verdicts((replace(rule, action="allow"),), traffic)
 
 

@@ -59,7 +59,7 @@ def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:
 def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
     subnets = {known.name: known for known in topology.subnets}
     entered: set[str] = set()
-    while subnet.name not in entered:  # a packet that comes by a subnet again goes round for ever
+    while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
         exits = (exit_ for exit_ in vpc.exits if exit_.takes(subnet.default_route, server.name))

@@ -1,4 +1,4 @@
-"""Who gets which address: pure functions from a topology's networks to addresses, in file order.
+"""Addresses of all nodes: pure functions from a topology's networks to addresses, in file order.
 
 Service VPC (default 100.64.0.0/10), one L2 segment of /22 for what is plugged into it, and blocks behind the fleets:
 

@@ -36,7 +36,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"# plan of lab {plan.lab}: {len(plan.namespaces)} namespaces, {len(plan.objects)} objects"
     for _, group in groupby(plan.objects, key=type):
         yield ""
-        yield from (describe_object(each) for each in group)
+        yield from (describe_object(item) for item in group)
 
 
 @singledispatch

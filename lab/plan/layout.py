@@ -87,7 +87,7 @@ class Pair:
 
     @property
     def network(self) -> IPv4Network:
-        """Both halves in one."""
+        """Both blocks of addresses, for rings and for real sockets, as one network."""
         return self.rings.supernet()
 
     @property
@@ -155,12 +155,12 @@ class EniLayout:
     """The private address in the subnet: what the customer's VPC sees as the source of every connection."""
     pairs: tuple[Pair, ...]
     further: tuple[FurtherEni, ...] = ()
-    """Those that may appear when this one is full, in the order of their appearance."""
+    """ENIs that may appear when this one is full, in the order of their appearance."""
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
         """The private addresses of this ENI and of those that may appear beside it."""
-        return (self.address, *(each.address for each in self.further))
+        return (self.address, *(eip.address for eip in self.further))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,11 +280,11 @@ class Layout:
     def gateway(self, node: str) -> EniLayout | EgressLayout:
         """The way out of the service VPC that bears this name."""
         gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
-        return next(each for each in gateways if each.node == node)
+        return next(gateway for gateway in gateways if gateway.node == node)
 
     def exits_of(self, kind: type[E]) -> Iterator[ExitLayout[E]]:
         """The ways out of one kind."""
-        return (cast("ExitLayout[E]", each) for each in self.exits if isinstance(each.settings, kind))
+        return (cast("ExitLayout[E]", way_out) for way_out in self.exits if isinstance(way_out.settings, kind))
 
     def address_of(self, server: Server) -> IPv4Address:
         """What the resolver answers for a server's name: the server's own address, or that of what stands for it."""
@@ -364,13 +364,13 @@ class _Surveyor:
             internet=self._namespace(INTERNET),
             vpcs=tuple(VpcLayout(vpc, vpc.node, self._namespace(vpc.node)) for vpc in topology.vpcs),
             resolver=self._resolver(),
-            fleets=tuple(self._fleet(each) for each in topology.functions),
+            fleets=tuple(self._fleet(function) for function in topology.functions),
             egress=tuple(self._egress()),
-            enis=tuple(self._eni(each) for each in self._enis),
-            nat_gateways=tuple(self._nat_gateway(each) for each in topology.nat_gateways),
-            exits=tuple(self._exit(each) for each in topology.exits),
+            enis=tuple(self._eni(eni) for eni in self._enis),
+            nat_gateways=tuple(self._nat_gateway(gateway) for gateway in topology.nat_gateways),
+            exits=tuple(self._exit(way_out) for way_out in topology.exits),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
-            servers=tuple(self._server(each) for each in topology.servers),
+            servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
         )
 
@@ -390,7 +390,7 @@ class _Surveyor:
     def _all_pairs(self) -> Iterator[Pair]:
         for eni in self._enis:
             yield from (self._pair(function, eni.name) for function in eni.functions)
-        yield from (self._pair(each.name, EGRESS) for each in self._topology.functions if not each.subnets)
+        yield from (self._pair(function.name, EGRESS) for function in self._topology.functions if not function.subnets)
 
     def _pair(self, function: str, gateway: str) -> Pair:
         room = (self._service_vpc.num_addresses - SERVICE_VPC_HEAD) // ENVIRONMENT_BLOCK
@@ -480,7 +480,7 @@ class _Surveyor:
         )
 
     def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:
-        """Those that it has, then those that drain."""
+        """A NAT gateway's own Elastic IPs, then removed ones that drain."""
         draining = self._draining.get(gateway.name, {})
         for number in range(1, NAT_EIPS + 1):
             if number <= gateway.elastic_ips or number in draining:

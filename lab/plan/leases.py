@@ -1,7 +1,7 @@
 """Numbers that stay with their owners: when a lab changes, what stays is never renumbered.
 
 Addresses, marks and routing tables follow from numbers, given out in file order. A lab that is up and gets another
-subnet must not move the ENIs that it has, so a plan remembers who had which number (`Standing`), and the next plan
+subnet must not move the ENIs that it has, so a plan records the number of each owner (`Standing`), and the next plan
 begins with that.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["Leases"]
 
 
 class Leases:
-    """Gives each owner of a pool the number that it had, or the lowest that nobody has or had."""
+    """Gives each owner of a pool the number that it had, or the lowest that no owner has or had."""
 
     def __init__(self, known: Mapping[str, Mapping[str, int]]) -> None:
         self._known = known
@@ -27,7 +27,7 @@ class Leases:
         given, known = self._given.setdefault(pool, {}), self._known.get(pool, {})
         if owner not in given:
             taken = {*given.values(), *known.values()}
-            given[owner] = known.get(owner, next(each for each in count() if each not in taken))
+            given[owner] = known.get(owner, next(number for number in count() if number not in taken))
         if given[owner] >= room:
             raise UsageError(
                 f"{pool}: all {room:,} numbers are taken or were until now, none is left for {owner}; "
@@ -36,5 +36,5 @@ class Leases:
         return given[owner]
 
     def given(self) -> dict[str, dict[str, int]]:
-        """Who has which number now."""
+        """Pool → owner → number, of all that were taken."""
         return {pool: dict(owners) for pool, owners in self._given.items()}

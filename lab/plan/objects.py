@@ -141,7 +141,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: the lab knows every MAC address, so nobody asks (no ARP at the first SYN)."""
+    """A permanent neighbour entry: the lab knows every MAC address, so no ARP request precedes the first SYN."""
 
     namespace: str
     interface: str
@@ -224,7 +224,7 @@ KernelObject = (
     | Ruleset
     | File
 )
-"""In the order in which a plan lists them: processes start while routes and rulesets are still being made."""
+"""The kinds of objects in the order in which a plan lists them: processes start while routes are still being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class DropCounter(DropPoint):
     table: str
     counter: str
     family: Literal["ip", "netdev"] = "ip"
-    """Of its table."""
+    """The family of its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +273,13 @@ class ServerPlan:
     name: str
     hostname: str
     address: IPv4Address
-    """As the resolver has it."""
+    """The address that the resolver answers for its name."""
     port: int
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a lab that is up keeps when it changes: who has which number, and until when removed Elastic IPs drain."""
+    """What a lab that is up keeps when it changes: the numbers given out, and until when removed Elastic IPs drain."""
 
     leases: dict[str, dict[str, int]] = field(default_factory=dict)
     """Pool → owner → number (`lab.plan.leases`)."""
@@ -321,8 +321,8 @@ def remains_from_json(text: str) -> Plan:
     known = TypeAdapter(tuple[Annotated[Namespace | File | ConntrackMax, Field(discriminator="kind")], ...])
     document = json.loads(text)
     kinds = ("namespace", "file", "conntrack_max")
-    found = known.validate_python([each for each in document["objects"] if each["kind"] in kinds])
-    return Plan(document["lab"], found, (), (), (), ())
+    objects = known.validate_python([item for item in document["objects"] if item["kind"] in kinds])
+    return Plan(document["lab"], objects, (), (), (), ())
 
 
 def plan_from_json(text: str) -> Plan:

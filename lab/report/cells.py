@@ -34,8 +34,8 @@ class Table:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """Of its columns, for people."""
-        return tuple(each.removeprefix("#") for each in self.columns)
+        """The titles of its columns, for people."""
+        return tuple(title.removeprefix("#") for title in self.columns)
 
 
 def number(value: int | None, tone: str = "") -> Cell:
@@ -46,5 +46,5 @@ def number(value: int | None, tone: str = "") -> Cell:
 def row(*cells: Cell | str | int | None) -> tuple[Cell, ...]:
     """One row; counts and texts become cells."""
     return tuple(
-        each if isinstance(each, Cell) else Cell(each) if isinstance(each, str) else number(each) for each in cells
+        cell if isinstance(cell, Cell) else Cell(cell) if isinstance(cell, str) else number(cell) for cell in cells
     )

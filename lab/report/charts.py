@@ -30,7 +30,7 @@ class Line:
 
     @property
     def highest(self) -> float:
-        """0 where there are no points."""
+        """The highest value; 0 where there are no points."""
         return max((value for _, value in self.points), default=0.0)
 
 
@@ -40,7 +40,7 @@ class Panel:
 
     title: str
     unit: str
-    """Of its values: the name of their axis."""
+    """The unit of its values: the name of their axis."""
     lines: tuple[Line, ...]
     limits: tuple[float, ...] = ()
     shape: Literal["lines", "bars", "stack"] = "lines"
@@ -68,7 +68,7 @@ class Chart:
 
     @property
     def words(self) -> str:
-        """The figure for those who cannot see it: the numbers that matter."""
+        """The figure's text alternative, for screen readers: the numbers that matter."""
         return f"{self.title}. " + " ".join(_said(panel) for panel in self.panels)
 
 
@@ -107,7 +107,7 @@ def _said(panel: Panel) -> str:
 
 
 def _on_the_way(run: Run) -> list[Limiter]:
-    """Of the burst's function: the lab may have limiters of others."""
+    """The limiters of the burst's function: the lab may have limiters of others."""
     nodes = {limit.node for limit in run.result.limits}
     return [limiter for limiter in run.limiters if limiter.node in nodes]
 

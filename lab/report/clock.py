@@ -15,7 +15,7 @@ from lab.runs import Run
 __all__ = ["Clock", "bar_width_s", "clock_of", "per_bar"]
 
 _FEWEST = 2
-"""Moments between which there is something."""
+"""Moments that a series of bars needs at least."""
 _MOST_BARS = 120
 _WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
 

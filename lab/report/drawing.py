@@ -15,13 +15,13 @@ __all__ = ["topology_svg"]
 def topology_svg(run: Run) -> str:
     """An SVG element that says in words, too, what it shows."""
     at_peak = _occupancy(run)
-    held = (f"{node}: {', '.join(each.words)}" for node, each in at_peak.items())
+    held = (f"{node}: {', '.join(occupancy.words)}" for node, occupancy in at_peak.items())
     words = f"Topology of lab {run.result.lab} at the peak. {'; '.join(held)}."
     return to_svg(draw(run.topology, at_peak)).replace('role="img"', f'role="img" aria-label="{escape(words)}"', 1)
 
 
 def _occupancy(run: Run) -> dict[str, Occupancy]:
-    """By node: all Elastic IPs of a NAT gateway together."""
+    """Node → what its limits held at the peak; all Elastic IPs of a NAT gateway together."""
 
     def node_of(limit: LimitResult) -> str:
         return limit.node
@@ -32,7 +32,7 @@ def _occupancy(run: Run) -> dict[str, Occupancy]:
 
 def _together(limits: list[LimitResult]) -> Occupancy:
     return Occupancy(
-        held=sum(each.peak for each in limits),
-        limit=sum(each.limit for each in limits),
-        refused=sum(each.dropped_connections for each in limits),
+        held=sum(limit.peak for limit in limits),
+        limit=sum(limit.limit for limit in limits),
+        refused=sum(limit.dropped_connections for limit in limits),
     )

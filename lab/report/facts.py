@@ -20,7 +20,7 @@ _GIB = 1 << 30
 
 
 def tone(result: BurstResult) -> str:
-    """Whether the verdict is `good`, `bad`, or `warn`: refused at first, and nobody failed."""
+    """Whether the verdict is `good`, `bad`, or `warn`: some were refused at first, and none failed."""
     tcp = result.tcp
     failed = tcp.timed_out or tcp.refused or tcp.reset or result.dns.failed
     if result.bottleneck or failed or result.requests.answered < result.requests.sent:
@@ -34,7 +34,7 @@ def bottleneck(kind: str | None) -> str:
 
 
 def began(run: Run) -> str:
-    """When, in UTC."""
+    """When the run began, in UTC."""
     return datetime.fromtimestamp(run.began_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -66,7 +66,7 @@ def _compared(run: Run) -> Iterator[tuple[str, Cell]]:
 
 
 def cloudwatch(run: Run) -> tuple[str, str]:
-    """What somebody learns of this failure from the NAT gateway's metrics, and the tone of that."""
+    """What the NAT gateways' metrics show of this failure, and the tone of that."""
     errors, failed = _error_port_allocation(run), run.result.tcp.timed_out
     if errors is None:
         return ("nothing: no NAT gateway is on the way", "bad" if failed else "")
@@ -103,7 +103,7 @@ def _most_active(run: Run) -> int | None:
 
 
 def environment(environment: Environment) -> tuple[tuple[str, str], ...]:
-    """Names and values."""
+    """What is known of the machine and its versions, as names and values."""
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
     return (
         ("lab", environment.lab),

@@ -36,7 +36,7 @@ _BAR_SHARE, _HALF_BAR_S = 0.8, 0.5
 _MINUTES_FROM_S = 600
 _MINUTES_APART = (2, 5, 10, 30, 60, 120, 240, 480, 960)
 _ROOM = 1.12
-"""Above the highest value."""
+"""Free height above the highest value."""
 _MOST_TIMES = 7
 _LEGEND_COLUMNS = ((9, 4), (11, 3), (22, 2))
 """Characters of the longest name, at most → how many of such names fit the width."""
@@ -57,7 +57,7 @@ class Frame:
 
 
 Frames = Mapping[tuple[str, int], Frame]
-"""By kind of chart and number of its panel."""
+"""(kind of chart, number of its panel) → the frame that all runs share."""
 
 
 def inline_svg(chart: Chart, frames: Frames, lasts_s: float, key: str) -> str:
@@ -214,7 +214,9 @@ def _draw_time(axes: Axes, lasts_s: float, *, named: bool) -> None:
 
 
 def _whole_minutes(lasts_s: float) -> Locator:
-    apart_min = next((each for each in _MINUTES_APART if lasts_s / 60 / each <= _MOST_TIMES), _MINUTES_APART[-1])
+    apart_min = next(
+        (minutes for minutes in _MINUTES_APART if lasts_s / 60 / minutes <= _MOST_TIMES), _MINUTES_APART[-1]
+    )
     return MultipleLocator(apart_min * 60)
 
 
@@ -254,12 +256,12 @@ def _within_page(text: str, chart: Chart, key: str) -> str:
     for needless in (_METADATA, _STYLE, _FONT, _TURNED):
         text = needless.sub("", text)
     text = _OPENING.sub(
-        lambda found: f'<svg class="plot" role="img" aria-label="{escape(chart.words)}" viewBox="{found["box"]}">',
+        lambda opening: f'<svg class="plot" role="img" aria-label="{escape(chart.words)}" viewBox="{opening["box"]}">',
         text,
         count=1,
     )
     text = text.replace("xlink:href", "href")
-    text = _IDS.sub(lambda found: f"{found['before']}{key}-", text)
+    text = _IDS.sub(lambda reference: f"{reference['before']}{key}-", text)
     for name, sentinel in SENTINELS.items():
         text = text.replace(f'fill="{sentinel}"', f'style="fill: {sentinel}"')  # variables are for styles only
         text = text.replace(sentinel, f"var(--{name})")

@@ -20,7 +20,7 @@ def require_matplotlib() -> None:
     """
     if os.geteuid() == 0 and "SUDO_UID" in os.environ:
         os.environ.setdefault("MPLCONFIGDIR", str(Path(pwd.getpwuid(0).pw_dir) / ".cache" / "matplotlib"))
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that there is no room for that directory is no fault
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without room for that directory matplotlib works, too
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError as missing:

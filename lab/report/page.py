@@ -44,7 +44,7 @@ class _Shown:
     tone: str
     drawing: Markup
     charts: dict[str, Chart]
-    """By their kind."""
+    """Kind of chart → the run's chart of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Figure:
     """One figure of the page."""
 
     name: str
-    """Whose it is."""
+    """The name of the run that it belongs to."""
     chart: Chart
     svg: Markup
 
@@ -62,7 +62,7 @@ class _Group:
     """The same figure of each run, side by side."""
 
     chart: Chart
-    """The first of them."""
+    """The title and sentence of all: the chart of the first run that has one."""
     figures: tuple[_Figure, ...]
 
 
@@ -108,11 +108,11 @@ def pictures(runs: Sequence[Run]) -> Iterator[Picture]:
     """Every figure as PNG and as SVG, with a title, its axes as on the page."""
     shown = _shown(runs)
     frames, until_s = _frames(shown), _until_s(shown)
-    for each in shown:
-        for chart in each.charts.values():
+    for shown_run in shown:
+        for chart in shown_run.charts.values():
             for suffix in ("png", "svg"):
-                content = picture(chart, frames, until_s, f"{chart.title}: {each.name}", suffix)
-                yield Picture(f"{each.run.id}-{chart.kind}.{suffix}", content)
+                content = picture(chart, frames, until_s, f"{chart.title}: {shown_run.name}", suffix)
+                yield Picture(f"{shown_run.run.id}-{chart.kind}.{suffix}", content)
 
 
 def _shown(runs: Sequence[Run]) -> tuple[_Shown, ...]:
@@ -143,24 +143,24 @@ def _title(shown: Sequence[_Shown]) -> str:
 
 def _groups(shown: Sequence[_Shown]) -> Iterator[_Group]:
     frames, until_s = _frames(shown), _until_s(shown)
-    for kind in dict.fromkeys(kind for each in shown for kind in each.charts):
+    for kind in dict.fromkeys(kind for shown_run in shown for kind in shown_run.charts):
         drawn = [
-            (each.name, chart, inline_svg(chart, frames, until_s, f"{each.key}-{kind}"))
-            for each in shown
-            if (chart := each.charts.get(kind))
+            (shown_run.name, chart, inline_svg(chart, frames, until_s, f"{shown_run.key}-{kind}"))
+            for shown_run in shown
+            if (chart := shown_run.charts.get(kind))
         ]
         # matplotlib escapes texts in its SVG.
         yield _Group(drawn[0][1], tuple(_Figure(name, chart, Markup(svg)) for name, chart, svg in drawn))  # noqa: S704
 
 
 def _until_s(shown: Sequence[_Shown]) -> float:
-    return max((lasts_s(each.charts.values()) for each in shown), default=0.0)
+    return max((lasts_s(shown_run.charts.values()) for shown_run in shown), default=0.0)
 
 
 def _frames(shown: Sequence[_Shown]) -> Frames:
     frames: dict[tuple[str, int], Frame] = {}
-    for each in shown:
-        for kind, chart in each.charts.items():
+    for shown_run in shown:
+        for kind, chart in shown_run.charts.items():
             for index, panel in enumerate(chart.panels):
                 frames[kind, index] = frames.get((kind, index), Frame()).around(panel)
     return frames

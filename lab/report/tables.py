@@ -129,13 +129,13 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
 
 
 def _remedies(run: Run) -> Table:
-    """Those whose threshold is another one, then those that people try in vain; how to make each is `lab why`'s."""
+    """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
-    found = remedies(run.topology, question.function, question.server, question.protocol)
+    judged = remedies(run.topology, question.function, question.server, question.protocol)
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
-        tuple(_remedy(remedy) for remedy in found if remedy.effect in _TOLD),
+        tuple(_remedy(remedy) for remedy in judged if remedy.effect in _TOLD),
         "How many connections are held when the first is lost, with all slots free: predicted for the changed "
         "topology. lab why has each change in the topology's words.",
         wide=True,

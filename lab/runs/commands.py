@@ -13,7 +13,7 @@ from lab.topology import Topology, load_text, scaled
 __all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "scale_of"]
 
 TOPOLOGY_FILE = "topology.yaml"
-"""In a record's directory."""
+"""The topology file in a record's directory."""
 
 
 def commands(lab: str, topology_text: str, topology: Topology, load: Load) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def change(self) -> int | float | None:
-        """By how much it has grown; None of what is no number."""
+        """By how much it has grown; None where it is no number."""
         before, after = self.before, self.after
         if isinstance(before, bool) or isinstance(after, bool):
             return None
@@ -42,7 +42,7 @@ class Difference:
         return after - before
 
     def to_json(self) -> dict[str, Any]:
-        """With the difference."""
+        """Its part of the document of `lab compare --json`, with the change."""
         return {**asdict(self), "change": self.change}
 
 
@@ -107,13 +107,15 @@ def _moved(before: str | None, after: str | None) -> str:
 def _sizes(topology: Topology) -> dict[str, Value]:
     return {
         "Hyperplane ENIs": len(hyperplane_enis(topology)),
-        "Elastic IPs": sum(each.elastic_ips for each in topology.nat_gateways),
+        "Elastic IPs": sum(gateway.elastic_ips for gateway in topology.nat_gateways),
     }
 
 
 def _topology(before: Topology, after: Topology) -> tuple[Difference, ...]:
-    """By the path in the file; entries of lists by their names, so that one more does not shift the others."""
-    dumps = (each.model_dump(mode="json", by_alias=True, exclude={"version", "name"}) for each in (before, after))
+    """Differences by path in the file; entries of lists go by name, so that an added one does not shift the others."""
+    dumps = (
+        topology.model_dump(mode="json", by_alias=True, exclude={"version", "name"}) for topology in (before, after)
+    )
     return tuple(_between("", *dumps))
 
 
@@ -133,8 +135,8 @@ def _entries(value: Any) -> Mapping[str, Any] | None:
     """The parts of a mapping, or of a list of mappings; None of what has none."""
     if isinstance(value, dict):
         return value
-    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        return {f"[{each.get('name', index)}]": each for index, each in enumerate(value)}
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return {f"[{item.get('name', index)}]": item for index, item in enumerate(value)}
     return None
 
 
@@ -143,9 +145,9 @@ def _shown(value: Any) -> Value:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, dict):
-        parts = (f"{name}: {_shown(each)}" for name, each in value.items() if each not in (None, [], {}))
+        parts = (f"{name}: {_shown(part)}" for name, part in value.items() if part not in (None, [], {}))
         return f"{{{', '.join(parts)}}}"
-    return f"[{', '.join(str(_shown(each)) for each in value)}]"
+    return f"[{', '.join(str(_shown(item)) for item in value)}]"
 
 
 def _load(before: Load, after: Load) -> Iterator[Difference]:
@@ -165,9 +167,9 @@ def _machine(environment: Environment) -> dict[str, Value]:
 
 
 def _result(before: Run, after: Run) -> Iterator[Difference]:
-    for each in _both(_counts(before), _counts(after)):
-        if each.what in _ALWAYS or each.before or each.after:
-            yield each
+    for difference in _both(_counts(before), _counts(after)):
+        if difference.what in _ALWAYS or difference.before or difference.after:
+            yield difference
 
 
 _ALWAYS = ("offered", "established", "timed out", "drop threshold", "bottleneck", "ErrorPortAllocation")
@@ -193,25 +195,25 @@ def _counts(run: Run) -> dict[str, Value]:
             if words.metric
         },
         "SYNs whose port search failed": sum(result.ports_not_found.values()),
-        "dropped for other reasons": sum(each.dropped_packets for each in result.stops),
+        "dropped for other reasons": sum(drop.dropped_packets for drop in result.stops),
         "SYN retransmissions": tcp.syn_retransmissions,
     }
 
 
 def _refused(result: BurstResult, kind: str) -> int:
-    return sum(each.dropped_connections for each in result.limits if each.kind == kind)
+    return sum(limit.dropped_connections for limit in result.limits if limit.kind == kind)
 
 
 def _timing(result: BurstResult) -> dict[str, Value]:
     timing, latency = result.timing, result.latency
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "duration, s": timing.duration_s,
         "handshakes/s": timing.handshakes_per_s,
         "invocations/s": timing.invocations_per_s,
     }
-    for name, each in (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request)):
-        found |= _percentiles(name, each)
-    return found
+    for name, percentiles in (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request)):
+        values |= _percentiles(name, percentiles)
+    return values
 
 
 def _percentiles(name: str, latency: Percentiles | None) -> dict[str, Value]:
@@ -225,4 +227,4 @@ def _both(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[Diff
 
 
 def _differing(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[Difference, ...]:
-    return tuple(each for each in _both(before, after) if each.before != each.after)
+    return tuple(difference for difference in _both(before, after) if difference.before != difference.after)

@@ -29,7 +29,7 @@ from lab.topology import Topology
 __all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "to_files"]
 
 SCHEMA = 1
-"""Of `run.json`; another number whenever a record of before could not be read any more."""
+"""The schema of `run.json`; raised whenever an earlier record could not be read any more."""
 
 RUN_FILE, RESULT_FILE, SAMPLES_FILE = "run.json", "result.json", "samples.jsonl"
 FILES = (RUN_FILE, RESULT_FILE, SAMPLES_FILE, TOPOLOGY_FILE)
@@ -82,7 +82,7 @@ def to_files(run: Run) -> dict[str, str]:
     return {
         RUN_FILE: f"{{\n{lines}\n}}\n",
         RESULT_FILE: json.dumps(run.result.to_json(), indent=2) + "\n",
-        SAMPLES_FILE: "".join(f"{each.to_json()}\n" for each in run.samples),
+        SAMPLES_FILE: "".join(f"{sample.to_json()}\n" for sample in run.samples),
         TOPOLOGY_FILE: run.topology_text,
     }
 
@@ -134,7 +134,7 @@ def _samples(id_: str, text: str, written: int) -> tuple[Sample, ...]:
         _refuse(id_, SAMPLES_FILE, f"has {len(lines):,} samples, {written:,} were written")
     try:
         return tuple(Sample.from_json(line) for line in lines)
-    except ValueError as error:  # numbers that nothing counts up to
+    except ValueError as error:  # numbers larger than any counter's
         _refuse(id_, SAMPLES_FILE, str(error))
 
 
@@ -142,11 +142,13 @@ def _require_sense(id_: str, rest: _Rest, samples: tuple[Sample, ...]) -> None:
     """Refuse what is of the right form, and yet cannot be."""
     if not 0 <= rest.began_s < _LATEST_S:
         _refuse(id_, RUN_FILE, f"began_s: {rest.began_s:g} is no time")
-    if missing := {each.place for each in rest.limiters} - {each.node for each in rest.nodes}:
+    if missing := {limiter.place for limiter in rest.limiters} - {node.node for node in rest.nodes}:
         _refuse(id_, RUN_FILE, f"nodes: {min(missing)} is missing, which limiters has")
-    for number, each in enumerate(samples, start=1):
-        if abs(each.at_s - rest.began_s) > _LONGEST_S:
-            _refuse(id_, SAMPLES_FILE, f"line {number}: {each.at_s:.17g} is more than 30 days from the run's beginning")
+    for number, sample in enumerate(samples, start=1):
+        if abs(sample.at_s - rest.began_s) > _LONGEST_S:
+            _refuse(
+                id_, SAMPLES_FILE, f"line {number}: {sample.at_s:.17g} is more than 30 days from the run's beginning"
+            )
 
 
 def _object(id_: str, file: str, text: str) -> dict[str, Any]:
@@ -162,12 +164,12 @@ def _object(id_: str, file: str, text: str) -> dict[str, Any]:
 
 
 def _require_schema(id_: str, file: str, document: Mapping[str, Any], known: int) -> None:
-    found = document.get("schema")
-    if not isinstance(found, int) or isinstance(found, bool):
+    schema = document.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool):
         _refuse(id_, file, "has no schema number")
-    if found != known:
+    if schema != known:
         raise UsageError(
-            f"run {id_} was recorded by another version of the lab ({file} has schema {found}, this is {known}); "
+            f"run {id_} was recorded by another version of the lab ({file} has schema {schema}, this is {known}); "
             f"read it with that version, or make it again with the commands in its run.json"
         )
 

@@ -21,7 +21,7 @@ _NFT_WITHIN_S = 5
 
 
 def read_environment() -> Environment:
-    """What the machine is now."""
+    """The machine and its versions as they are now."""
     return Environment(
         lab=_version(_DISTRIBUTION),
         kernel=platform.release(),
@@ -58,7 +58,7 @@ def _entry(path: Path, name: str) -> str | None:
 
 
 def _nft() -> str:
-    """As `nft --version` says it: `nftables v1.0.6 (Lester Gooch #5)`."""
+    """The version as `nft --version` says it: `nftables v1.0.6 (Lester Gooch #5)`."""
     program = find("nft")
     if program is None:
         return _UNKNOWN
@@ -76,7 +76,9 @@ def _packages() -> dict[str, str]:
         required = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed
         return {}
-    names = [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in required if "extra ==" not in each]
+    names = [
+        re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in required if "extra ==" not in requirement
+    ]
     return {name: _version(name) for name in sorted(names)}
 
 

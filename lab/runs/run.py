@@ -38,17 +38,17 @@ class Run:
     id: str
     """Its directory's name: when it began and in which lab, `20261122-094103-two-subnets`."""
     began_s: float
-    """Unix time."""
+    """When the burst began, in Unix time."""
     commands: tuple[str, ...]
     """What makes it again: `sudo lab up …`, `sudo lab burst …`."""
     topology_text: str
     """The topology file as it was written."""
     topology: Topology
-    """The same as applied, its limits scaled."""
+    """The topology as applied, its limits scaled."""
     load: Load
     result: BurstResult
     nodes: tuple[NatNode, ...]
-    """Where samples were taken."""
+    """The nodes that samples were taken of."""
     limiters: tuple[Limiter, ...]
     """All limits of the lab."""
     samples: tuple[Sample, ...]

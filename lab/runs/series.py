@@ -22,7 +22,7 @@ class Series:
         """The latest, if it is not among those kept."""
 
     def add(self, sample: Sample) -> None:
-        """The next one; when there are too many, every other one goes, and as many of those to come."""
+        """Take the next sample; when there are too many, every other one is dropped, and as many of those to come."""
         if self._kept and sample.at_s < self._kept[-1].at_s + self._every_s:
             self._last = sample
             return

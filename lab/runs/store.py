@@ -77,7 +77,7 @@ def _belongs_to(user: User, path: Path) -> bool:
     """Whether a directory from the environment is the user's own, not one that root's own profile names."""
     if user.uid == os.geteuid():
         return True
-    there = next(each for each in (path, *path.parents) if each.exists())
+    there = next(ancestor for ancestor in (path, *path.parents) if ancestor.exists())
     return there.stat().st_uid == user.uid
 
 
@@ -125,12 +125,12 @@ def find(run: str | os.PathLike[str], directory: Path | None = None) -> Path:
     paths = _paths(directory)
     if last := _LAST.fullmatch(text):
         return _last(paths, int(last[1] or 0), directory, text)
-    found = [each for each in paths if each.name == text]
-    found = found or [each for each in paths if text and each.name.startswith(text)]
-    if len(found) == 1:
-        return found[0]
-    if len(found) > 1:
-        raise UsageError(f"run {text!r} could be several; write more of it: {_names(found)}")
+    matching = [path for path in paths if path.name == text]
+    matching = matching or [path for path in paths if text and path.name.startswith(text)]
+    if len(matching) == 1:
+        return matching[0]
+    if len(matching) > 1:
+        raise UsageError(f"run {text!r} could be several; write more of it: {_names(matching)}")
     if text and Path(text).exists():
         return _at(Path(text))
     raise UsageError(f"no run {text!r} in {directory}; {_known(paths)}")
@@ -184,7 +184,7 @@ def _read(path: Path) -> Run:
 
 
 def _text(path: Path) -> str:
-    """A pipe would be waited for, and a device may never end."""
+    """The text of a regular file; OSError for a pipe, which would block, and for a device, which may never end."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "no regular file")
@@ -218,7 +218,7 @@ def newest_of(lab: str, directory: Path | None = None) -> Run | None:
 
 
 def _may_be_of(lab: str, name: str) -> bool:
-    """What is called as of another lab is not read: it may be long, and there may be many."""
+    """Whether a record may be of a lab, by its name: records of other labs are not read, which saves time."""
     own = re.compile(rf"\d{{8}}-\d{{6}}-{re.escape(lab)}(-\d+)?")
     return _ID.fullmatch(name) is None or own.fullmatch(name) is not None
 
@@ -230,11 +230,11 @@ def forget(records: Iterable[Recorded]) -> None:
     """
     refusals = []
     with as_invoker():
-        for each in records:
+        for record in records:
             try:
                 for name in FILES:
-                    (each.path / name).unlink(missing_ok=True)
-                each.path.rmdir()
+                    (record.path / name).unlink(missing_ok=True)
+                record.path.rmdir()
             except OSError as refused:
                 refusals.append(refused)
     if refusals:
@@ -243,21 +243,21 @@ def forget(records: Iterable[Recorded]) -> None:
 
 def _paths(directory: Path) -> list[Path]:
     """The directories of records, the newest first: names begin with the time, in UTC, and times of files tell more."""
-    found = []
+    dated = []
     try:
         with os.scandir(directory) as entries:
-            for each in entries:
+            for entry in entries:
                 with suppress(FileNotFoundError):  # removed since it was listed
-                    found += [(_order(each), Path(each.path))] if _is_record(each) else []
+                    dated += [(_order(entry), Path(entry.path))] if _is_record(entry) else []
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise UsageError(f"{directory}: cannot be read: {error.strerror}") from None
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in sorted(dated, reverse=True)]
 
 
 def _is_record(entry: os.DirEntry[str]) -> bool:
-    """Whether it is one, or was: somebody's own directory may have others beside them."""
+    """Whether a directory is a record, or a damaged one: the user's directory may have other things in it."""
     if entry.name.startswith(".") or not entry.is_dir():
         return False
     return _ID.fullmatch(entry.name) is not None or (Path(entry.path) / RUN_FILE).is_file()

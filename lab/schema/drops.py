@@ -37,7 +37,7 @@ class DropPoint:
         return DropPoint(self.node, self.kind, self.name, self.direction, self.answers)
 
     def counted(self, packets: int, cure: str | None = None) -> DropCount:
-        """The same with how many packets it has dropped."""
+        """The drop with the number of packets that it has dropped."""
         return DropCount(
             self.node, self.kind, self.name, self.direction, self.answers, dropped_packets=packets, cure=cure
         )

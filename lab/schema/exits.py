@@ -33,7 +33,7 @@ class Exit(Model):
 
     @property
     def limit(self) -> ConnectionLimit | None:
-        """The same as a path meets it."""
+        """The capacity as the limit that a path meets."""
         return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
 
     def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose

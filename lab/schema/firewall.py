@@ -73,7 +73,7 @@ class _Rule(Model):
 
     @property
     def first_and_last_port(self) -> tuple[int, int]:
-        """As numbers."""
+        """The ports as numbers, both included."""
         if self.ports == ALL_PORTS:
             return 0, LAST_PORT
         first, _, last = self.ports.partition("-")
@@ -154,7 +154,7 @@ class NetworkAcl(Model):
     )
 
     def entries(self, direction: Direction) -> tuple[EgressEntry | IngressEntry, ...]:
-        """Those of one direction, in the order in which they are tried."""
+        """The entries of one direction, in the order in which they are tried."""
         entries: tuple[EgressEntry | IngressEntry, ...] = self.egress if direction == "egress" else self.ingress
         return tuple(sorted(entries, key=lambda entry: entry.rule))
 
@@ -238,7 +238,7 @@ class Traffic:
 
 
 def group_rules(groups: Sequence[SecurityGroup], names: Iterable[str]) -> tuple[Rule, ...] | None:
-    """What a set of security groups allows together; None is everything, as of a group that nobody describes."""
+    """What a set of security groups allows together; None is everything, as of a group without a description."""
     described = {group.name: group for group in groups}
     wanted = tuple(names)
     if any(name not in described for name in wanted):
@@ -275,8 +275,8 @@ def verdicts(rules: Sequence[Rule], traffic: Traffic) -> frozenset[bool]:
 
     Nothing changes between one rule's edge and the next, so it is enough to ask at the edges.
     """
-    ports = _edges(traffic.first_port, traffic.last_port, ((each.first_port, each.last_port) for each in rules))
-    addresses = _edges(*_ends(traffic.block), (_ends(each.block) for each in rules))
+    ports = _edges(traffic.first_port, traffic.last_port, ((rule.first_port, rule.last_port) for rule in rules))
+    addresses = _edges(*_ends(traffic.block), (_ends(rule.block) for rule in rules))
     return frozenset(
         allowed(rules, traffic.protocol, IPv4Address(address), port) for address, port in product(addresses, ports)
     )

@@ -9,7 +9,7 @@ __all__ = ["ConnectionLimit", "always_certain"]
 
 
 def always_certain(_: int) -> int | None:
-    """Of a limit that does not depend on what its node chooses."""
+    """The `certain` of a limit that does not depend on chance: None, so all free slots count."""
     return None
 
 

@@ -1,4 +1,4 @@
-"""Checks of names that many kinds of things need: doubled ones, and ones that nothing bears."""
+"""Checks of names that many kinds of things need: names given twice, and names that nothing has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def twice(key: str, owner: str, items: Iterable[tuple[Path, object]]) -> Iterato
 
 
 def unknown(kind: str, name: str, known: Sequence[str] | None, path: Path) -> Iterator[Fault]:
-    """A name that nothing of this kind bears; None where nobody can say."""
+    """The fault of a name that nothing of this kind has; none where the file's names cannot be read."""
     if known is not None and name not in known:
         yield Fault(path, _no_such(kind, name, known))
 

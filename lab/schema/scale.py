@@ -32,5 +32,5 @@ def _scaled(value: Any, n: int, *, limit: bool) -> Any:
     if isinstance(value, BaseModel):
         return scaled(value, n)
     if isinstance(value, tuple):
-        return tuple(_scaled(each, n, limit=False) for each in value)
+        return tuple(_scaled(item, n, limit=False) for item in value)
     return value

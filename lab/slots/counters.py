@@ -31,21 +31,21 @@ __all__ = [
 ADMITTED = "connections_admitted"
 """TCP connections that were given a slot."""
 ADMITTED_LATE = "connections_admitted_late"
-"""Those of them that had been refused, until their SYN came again."""
+"""TCP connections that were given a slot after an earlier SYN of theirs had been refused."""
 ESTABLISHED = "connections_established"
-"""Those whose handshake was completed: they became active."""
+"""TCP connections whose handshake was completed: they became active."""
 CLOSED = "connections_closed"
-"""Those that were active and ended by two FINs or an RST."""
+"""Active TCP connections that ended by two FINs or an RST."""
 RESETS_SENT = "resets_sent"
 """Packets in the middle of a connection that is forgotten, each answered with an RST."""
 INVALID_PACKETS = "invalid_packets"
-"""Packets of no connection that nobody is told of."""
+"""Invalid packets that are dropped and not answered."""
 OTHER_PACKETS = "other_packets"
 """Packets that the node does not forward: not TCP or UDP, not asked for, or of an Elastic IP that is gone."""
 REFUSED_PACKETS = "refused_packets_"
 """With the name of a slot set: packets that found no slot."""
 REFUSED_CONNECTIONS = "refused_connections_"
-"""The same, each connection once."""
+"""With the name of a slot set: connections that found no slot, each counted once."""
 
 PORTS_NOT_FOUND = "ports_not_found"
 """Packets of new connections that were admitted, and for which the kernel found no free port then.
@@ -62,7 +62,7 @@ FIRST_REFUSED = "first_refused"
 """A set of one element: the first tuple that was refused, and since when."""
 
 REFUSED_GROUP = 1
-"""The NFLOG group that gets a copy of every packet refused, while anybody listens: `tcpdump -i nflog:1` in the node."""
+"""The NFLOG group that gets a copy of every refused packet while a socket listens: `tcpdump -i nflog:1` in the node."""
 
 SLOT_MASK = 0xFFFF
 """The bits of a connection mark that name the slot set in which the connection holds a slot."""
@@ -87,9 +87,9 @@ class NatNode:
 
 def nodes_to_json(nodes: Iterable[NatNode]) -> str:
     """NAT nodes as an argument of a command line."""
-    return json.dumps([astuple(each) for each in nodes])
+    return json.dumps([astuple(node) for node in nodes])
 
 
 def nodes_from_json(text: str) -> tuple[NatNode, ...]:
     """The nodes that `nodes_to_json` wrote."""
-    return tuple(NatNode(*each) for each in json.loads(text))
+    return tuple(NatNode(*fields) for fields in json.loads(text))

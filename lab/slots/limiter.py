@@ -17,7 +17,7 @@ class Limiter:
 
     node: str
     kind: str
-    """Of its node: `hyperplane_eni`, `nat_gateway` …"""
+    """The kind of its node: `hyperplane_eni`, `nat_gateway` …"""
     namespace: str
     table: str
     slots: str

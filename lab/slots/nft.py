@@ -1,7 +1,7 @@
 """A table of nftables as typed parts (sets, counters, chains), their text, and the change from one table to another.
 
 Text is what the kernel gets (`nft -f -`), since nft's JSON loses the `dynamic` flag (nft 1.0.6); the parts are what the
-lab reads back: which sets there are, how large, and whose mark is whose.
+lab reads back: which sets there are, how large, and which mark belongs to which set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Set:
     gc_interval: str | None = None
     """How often the kernel frees the elements that have expired; its own choice is once in a second."""
     mark: int | None = None
-    """Of a set of connection slots: the connection mark of those who hold one."""
+    """Of a set of connection slots: the mark of connections that hold one."""
     kind: Literal["set"] = "set"
 
     @property
@@ -41,7 +41,7 @@ class Set:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The set's definition as nft writes it in a table."""
         flags = "dynamic" if self.timeout is None else "dynamic,timeout"
         words = [f"type {self.type}; size {self.size}; flags {flags};"]
         words += [f"timeout {self.timeout};"] if self.timeout is not None else []
@@ -63,7 +63,7 @@ class Counter:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The counter's definition as nft writes it in a table."""
         return f"counter {self.name} {{ }}"
 
 
@@ -84,7 +84,7 @@ class Chain:
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The chain and its rules as nft writes them in a table."""
         lines = (self.hook, *self.rules) if self.hook else self.rules
         body = "\n".join(f"    {line}" for line in lines)
         return f"chain {self.name} {{\n{body}\n  }}"
@@ -106,12 +106,12 @@ class Table:
 
     @property
     def sets(self) -> dict[str, Set]:
-        """Its sets by name."""
+        """Set name → set."""
         return {part.name: part for part in self.parts if isinstance(part, Set)}
 
     @property
     def marks(self) -> dict[str, int]:
-        """Slot set → the connection mark of those who hold a slot in it."""
+        """Slot set → the mark of connections that hold a slot in it."""
         return {part.name: part.mark for part in self.sets.values() if part.mark is not None}
 
     @property

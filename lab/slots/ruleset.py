@@ -12,7 +12,7 @@ An element lives as long as conntrack keeps the entry, because both are given th
     anything else, first FIN      ESTABLISHED, *_WAIT            idle
     second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
 
-The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), who has closed, and
+The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), which side has closed, and
 whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
 counted. An entry that expires while active runs no rule, so what is active in the counters and no more in conntrack
 are the idle timeouts (`lab.observe.sampling`).
@@ -91,12 +91,12 @@ _ANSWERED = 0x80000
 """A SYN-ACK has passed, and the ACK that completes the handshake has not."""
 
 _ANSWER = f"tcp flags & (syn|ack) == (syn|ack) ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0"
-"""The first SYN-ACK."""
+"""Matches the first SYN-ACK of a connection."""
 _COMPLETES = (
     f"ct mark & {_ANSWERED | _RST:#x} == {_ANSWERED:#x} "
     f"counter name {ESTABLISHED} ct mark set ct mark ^ {_ANSWERED | ACTIVE:#x}"
 )
-"""The first packet after it from who has asked, counted; from then on the connection is active."""
+"""The client's first packet after it: it is counted, and from then on the connection is active."""
 
 _GC_INTERVAL = "250ms"
 """How soon a slot that has expired can be taken again: the set's garbage collector walks at this pace.
@@ -142,7 +142,7 @@ class SlotSet:
             yield f"meta l4proto {protocol} {admitted} {counted}ct mark set {self.mark:#x} {verdict}"
 
     def definition(self) -> Set:
-        """The set itself."""
+        """The nftables set that holds the slots."""
         return Set(self.name, self.key.type, self.size, f"{self.idle_s}s", _GC_INTERVAL, self.mark)
 
 
@@ -162,7 +162,7 @@ def track_chains(slots: SlotSet) -> Iterator[Chain]:
 
 
 def track_chains_without_slots(name: str) -> Iterator[Chain]:
-    """The same for connections that conntrack alone counts: how their lives go is counted all the same."""
+    """Chains for connections without slots, which conntrack alone counts: they count openings and endings, too."""
     yield Chain(f"{name}_track", (_directions(name),))
     for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
         yield Chain(f"{name}_{direction}", tuple(_track_rules(("tcp",), fin, "accept", "accept", "accept")))
@@ -207,13 +207,13 @@ def definitions(sets: Sequence[SlotSet]) -> Iterator[Part]:
 
 
 def refusal_counters(name: str) -> Iterator[Counter]:
-    """What `refusal_chain` counts."""
+    """The counters that the rules of `refusal_chain` name."""
     yield Counter(f"{REFUSED_PACKETS}{name}")
     yield Counter(f"{REFUSED_CONNECTIONS}{name}")
 
 
 def refusal_chain(name: str) -> Chain:
-    """The end of a connection without a slot: counted, then dropped without a word, as on AWS.
+    """The end of a connection without a slot: counted, then dropped without an answer, as on AWS.
 
     A tuple that was refused before is a retransmission: a packet more, the same connection.
     """

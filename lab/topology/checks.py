@@ -371,7 +371,7 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
     """More ENIs and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count."""
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
-    attachments = [each.subnet for item in draft.transit_gateways for each in item.value.attachments]
+    attachments = [attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments]
     taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits] + attachments)
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
         taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
@@ -428,4 +428,4 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     *transit_gateway.CHECKS,
     *firewall.CHECKS,
 )
-"""In the order in which a reader meets the subjects; the loader sorts by position in the file."""
+"""The checks in the order in which a reader meets the subjects; the loader sorts faults by position in the file."""

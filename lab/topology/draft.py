@@ -58,7 +58,7 @@ class DraftVpc:
 class Draft:
     """The valid parts, and every name in the file: a reference to a faulty item is not a second fault.
 
-    Where an item's name cannot be read the names are None: nobody can say what is missing.
+    Where an item's name cannot be read the names are None, and no reference is checked.
     """
 
     service_vpc_cidr: IPv4Network | None
@@ -81,7 +81,7 @@ class Draft:
 
     @property
     def subnets(self) -> tuple[Item[Subnet], ...]:
-        """Those of all VPCs."""
+        """The valid subnets of all VPCs."""
         return tuple(item for vpc in self.vpcs for item in vpc.subnets)
 
     @property
@@ -91,16 +91,16 @@ class Draft:
 
     @property
     def security_groups(self) -> tuple[Item[SecurityGroup], ...]:
-        """Those of all VPCs."""
+        """The valid security groups of all VPCs."""
         return tuple(item for vpc in self.vpcs for item in vpc.security_groups)
 
     @property
     def network_acls(self) -> tuple[Item[NetworkAcl], ...]:
-        """Those of all VPCs."""
+        """The valid network ACLs of all VPCs."""
         return tuple(item for vpc in self.vpcs for item in vpc.network_acls)
 
     def vpc_of_subnet(self, subnet: str) -> str | None:
-        """The name of the VPC that a subnet is in; None where nobody can say."""
+        """The name of the VPC that a subnet is in; None where the file does not tell."""
         homes = (vpc.name for vpc in self.vpcs for item in vpc.subnets if item.value.name == subnet)
         return next(homes, None)
 
@@ -110,7 +110,7 @@ class Draft:
 
     @property
     def nat_gateways(self) -> tuple[Item[NatGateway], ...]:
-        """All NAT gateways."""
+        """The valid NAT gateways of all VPCs."""
         return self.exits_of(NatGateway)
 
     @property

@@ -1,4 +1,4 @@
-"""A topology with something changed: the same values otherwise, to be checked before anybody uses it."""
+"""A topology with something changed: the same values otherwise, to be checked before it is used."""
 
 from __future__ import annotations
 

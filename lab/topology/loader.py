@@ -42,7 +42,8 @@ def text_of(path: str | PathLike[str]) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise _error(name, _place_of_byte(content, error.start), "file", _not_utf_8(content, error)) from None
+        text = f"the byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise _error(name, _place_of_byte(content, error.start), "file", text) from None
 
 
 def load_text(text: str, name: str = "topology.yaml") -> Topology:
@@ -74,10 +75,6 @@ def _judge(value: Value) -> tuple[Topology | None, tuple[Fault, ...]]:
 def _place_of_byte(content: bytes, offset: int) -> Place:
     before = content[:offset]
     return Place(before.count(b"\n") + 1, offset - before.rfind(b"\n"))
-
-
-def _not_utf_8(content: bytes, error: UnicodeDecodeError) -> str:
-    return f"the byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
 
 
 def _error(name: str, place: Place, path: str, text: str) -> TopologyError:

@@ -69,17 +69,17 @@ class Topology(Model):
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:
-        """Those of all VPCs."""
+        """The subnets of all VPCs."""
         return tuple(subnet for vpc in self.vpcs for subnet in vpc.subnets)
 
     @property
     def nat_gateways(self) -> tuple[NatGateway, ...]:
-        """Those of all VPCs."""
+        """The NAT gateways of all VPCs."""
         return tuple(gateway for vpc in self.vpcs for gateway in vpc.nat_gateways)
 
     @property
     def interface_endpoints(self) -> tuple[InterfaceEndpoint, ...]:
-        """Those of all VPCs."""
+        """The interface endpoints of all VPCs."""
         return tuple(endpoint for vpc in self.vpcs for endpoint in vpc.interface_endpoints)
 
     @property
@@ -89,12 +89,12 @@ class Topology(Model):
 
     @property
     def security_groups(self) -> tuple[SecurityGroup, ...]:
-        """Those of all VPCs."""
+        """The security groups of all VPCs."""
         return tuple(group for vpc in self.vpcs for group in vpc.security_groups)
 
     @property
     def network_acls(self) -> tuple[NetworkAcl, ...]:
-        """Those of all VPCs."""
+        """The network ACLs of all VPCs."""
         return tuple(acl for vpc in self.vpcs for acl in vpc.network_acls)
 
     def vpc_of(self, subnet: str) -> Vpc:

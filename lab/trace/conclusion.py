@@ -18,7 +18,7 @@ from lab.slots.ruleset import REFUSED_TIMEOUT_S
 from lab.trace.values import Hop, Outcome
 from lab.trace.view import Surroundings
 
-__all__ = ["Conclusion", "Found", "conclude"]
+__all__ = ["Conclusion", "KnownConnection", "conclude"]
 
 Conclusion = tuple[Outcome, str | None, str]
 """The outcome, the node that ended it, and the sentence."""
@@ -28,8 +28,8 @@ _HALF_OPEN = ("SYN_RECV", "SYN_SENT", "SYN_SENT2")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is known of one connection."""
+class KnownConnection:
+    """What is known of one connection: its path as the topology has it, and what the kernel holds of it at each hop."""
 
     plan: Plan
     around: Surroundings
@@ -42,7 +42,7 @@ class Found:
 
     @property
     def tracking(self) -> tuple[Hop, ...]:
-        """Of the nodes that keep state, in their order."""
+        """The hops whose nodes track connections, in the order of the path."""
         names = {node.node for node in self.plan.nat_nodes}
         return tuple(hop for hop in self.hops if hop.node in names)
 
@@ -52,16 +52,16 @@ class Found:
         return self.path.dead_end if self.path else None
 
 
-def conclude(found: Found) -> Conclusion:
-    """The first case that holds."""
-    return next(conclusion for case in _CASES if (conclusion := case(found)) is not None)
+def conclude(connection: KnownConnection) -> Conclusion:
+    """The conclusion of the first case that holds."""
+    return next(conclusion for case in _CASES if (conclusion := case(connection)) is not None)
 
 
-def _refused(found: Found) -> Conclusion | None:
-    hop = next((hop for hop in found.tracking if hop.refused_ago_s is not None), None)
+def _refused(connection: KnownConnection) -> Conclusion | None:
+    hop = next((hop for hop in connection.tracking if hop.refused_ago_s is not None), None)
     if hop is None:
         return None
-    limit = _limit(found, hop.node)
+    limit = _limit(connection, hop.node)
     held = (
         f"its {connections(limit.size)}{limit.to}{limit.of_eips} {'was' if limit.size == 1 else 'were'} taken"
         if limit
@@ -74,75 +74,71 @@ def _refused(found: Found) -> Conclusion | None:
     return "refused", hop.node, sentence
 
 
-def _limit(found: Found, node: str) -> Limit | None:
-    """The one that a connection to this server meets at a node."""
+def _limit(connection: KnownConnection, node: str) -> Limit | None:
+    """The limit that a connection to this server meets at a node."""
     here = {
         limit.first.destination: limit
-        for limit in limits_of(found.plan.limiters)
-        if limit.first.node == node and limit.first.protocol in ("any", found.protocol)
+        for limit in limits_of(connection.plan.limiters)
+        if limit.first.node == node and limit.first.protocol in ("any", connection.protocol)
     }
-    return here.get(found.server) or here.get(None) or here.get(OTHER_DESTINATIONS)
+    return here.get(connection.server) or here.get(None) or here.get(OTHER_DESTINATIONS)
 
 
-def _stopped(found: Found) -> Conclusion | None:
-    """By a missing route or a firewall, as its counter proves."""
-    dead_end = found.dead_end
+def _stopped(connection: KnownConnection) -> Conclusion | None:
+    """Dropped by a missing route or a firewall, as the drop's counter proves."""
+    dead_end = connection.dead_end
     if dead_end is None:
         return None
-    packets = sum(packets for drop, packets in found.around.dropped.items() if drop.point == dead_end.point)
-    if not packets or _has_passed(found, dead_end):
+    packets = sum(packets for drop, packets in connection.around.dropped.items() if drop.point == dead_end.point)
+    if not packets or _has_passed(connection, dead_end):
         return None
     what = "answers" if dead_end.answers else "packets"
-    known = any(hop.entry or hop.socket for hop in found.hops)
+    known = any(hop.entry or hop.socket for hop in connection.hops)
     it = "It died" if known else "Nothing is known of it; if it was tried, it died"
     sentence = f"{it} at {dead_end.node}: {dead_end.sentence}, and {packets:,} {what} have been dropped there in all."
     return "stopped", dead_end.node, sentence
 
 
-def _has_passed(found: Found, dead_end: DeadEnd) -> bool:
-    """Whether it got further than the drop, which is newer then, or not even as far."""
-    tracking = found.tracking
-    if dead_end.node == found.gateway:
+def _has_passed(connection: KnownConnection, dead_end: DeadEnd) -> bool:
+    """Whether the drop does not explain it: its entries lie beyond the drop, or it never came to the ENI."""
+    tracking = connection.tracking
+    if dead_end.node == connection.gateway:
         return any(hop.entry for hop in tracking)
-    if _never_left(found):
+    if not tracking or tracking[0].entry is None:  # it never came to the first node that tracks connections
         return True
     answered = bool(tracking[0].entry and tracking[0].entry.answered)
     return answered if dead_end.answers else answered or any(hop.entry for hop in tracking[1:])
 
 
-def _never_left(found: Found) -> bool:
-    """Whether it did not even come as far as the ENI."""
-    return not found.tracking or found.tracking[0].entry is None
-
-
-def _unseen(found: Found) -> Conclusion | None:
-    if any(hop.entry for hop in found.tracking):
+def _unseen(connection: KnownConnection) -> Conclusion | None:
+    if any(hop.entry for hop in connection.tracking):
         return None
-    if not found.tracking:
-        socket = next((hop.socket for hop in found.hops if hop.socket), None)
+    if not connection.tracking:
+        socket = next((hop.socket for hop in connection.hops if hop.socket), None)
         live = f"its socket is {socket}" if socket else "no socket has it now"
         outcome: Outcome = "established" if socket == "ESTABLISHED" else "never_seen"
         return outcome, None, f"Nothing tracks it: no ENI and no NAT gateway is on its way; {live}."
-    if any(hop.socket == "ESTABLISHED" for hop in found.hops[:1]):
+    if any(hop.socket == "ESTABLISHED" for hop in connection.hops[:1]):
         sentence = (
-            f"{_names(found.tracking)} forgot it: its socket is still open, so it was idle for longer than "
-            f"{_idle(found, found.tracking[0].node)}; its next packet is answered with a RST."
+            f"{_names(connection.tracking)} forgot it: its socket is still open, so it was idle for longer than "
+            f"{_idle(connection, connection.tracking[0].node)}; its next packet is answered with a RST."
         )
-        return "forgotten", found.tracking[0].node, sentence
-    dead_end = found.dead_end
+        return "forgotten", connection.tracking[0].node, sentence
+    dead_end = connection.dead_end
     but = f" It would not get through: {dead_end.sentence}." if dead_end else ""
     sentence = (
-        f"{_names(found.tracking)} {'has' if len(found.tracking) == 1 else 'have'} nothing of it: it was never tried, "
-        f"or is closed or forgotten by now (a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
-        f"{_idle(found, found.tracking[0].node)}).{but}"
+        f"{_names(connection.tracking)} {'has' if len(connection.tracking) == 1 else 'have'} nothing of it: "
+        "it was never tried, or is closed or forgotten by now "
+        f"(a refusal after {REFUSED_TIMEOUT_S} s, an idle connection after "
+        f"{_idle(connection, connection.tracking[0].node)}).{but}"
     )
     return "never_seen", None, sentence
 
 
-def _lost_between(found: Found) -> Conclusion | None:
+def _lost_between(connection: KnownConnection) -> Conclusion | None:
     """One node has it and another has not."""
-    without = [hop for hop in found.tracking if hop.entry is None]
-    having = [hop for hop in found.tracking if hop.entry is not None]
+    without = [hop for hop in connection.tracking if hop.entry is None]
+    having = [hop for hop in connection.tracking if hop.entry is not None]
     if not without or not having:
         return None
     entry, hop = having[0].entry, without[0]
@@ -154,34 +150,36 @@ def _lost_between(found: Found) -> Conclusion | None:
     if entry is not None and entry.state not in ("SYN_SENT", "unanswered"):
         sentence = (
             f"{hop.node} has forgotten it, and {_names(having)} has not: it was idle for longer than "
-            f"{_idle(found, hop.node)} there; its next packet is answered with a RST."
+            f"{_idle(connection, hop.node)} there; its next packet is answered with a RST."
         )
         return "forgotten", hop.node, sentence
-    if faults := list(_faults(found)):
+    if faults := list(_faults(connection)):
         return "silent", faults[0].node, f"It left {having[-1].node} and did not reach {hop.node}: {_told(faults)}."
-    doubt = found.path.doubt.sentence if found.path and found.path.doubt else "nothing on the way says why"
+    doubt = (
+        connection.path.doubt.sentence if connection.path and connection.path.doubt else "nothing on the way says why"
+    )
     return "silent", None, f"It left {having[-1].node}, and {hop.node} has nothing of it: {doubt}."
 
 
-def _unanswered(found: Found) -> Conclusion | None:
+def _unanswered(connection: KnownConnection) -> Conclusion | None:
     """All nodes have it, and no answer came back to the first."""
-    first = next((hop.entry for hop in found.tracking), None)
+    first = next((hop.entry for hop in connection.tracking), None)
     if first is None or first.answered:
         return None
-    last = found.tracking[-1]
+    last = connection.tracking[-1]
     if last.entry is not None and last.entry.answered:
-        where = f"The server answered {last.node}, and the answer did not reach {found.gateway}"
+        where = f"The server answered {last.node}, and the answer did not reach {connection.gateway}"
     else:
         where = f"It left {last.node}, and no answer has come back"
-    faults = list(_faults(found))
+    faults = list(_faults(connection))
     why = _told(faults) if faults else "nothing on the way says why; see whether the server listens: ss -lnt"
     return "silent", faults[0].node if faults else None, f"{where}: {why}."
 
 
-def _faults(found: Found) -> Iterator[Impairment]:
-    """What somebody has set on the nodes on its way, those first that lose packets."""
-    on_the_way = {"svc", "inet", *(hop.node for hop in found.hops)}
-    here = [fault for fault in found.around.impairments if fault.node in on_the_way]
+def _faults(connection: KnownConnection) -> Iterator[Impairment]:
+    """Faults that `lab impair` has set on the nodes of its path, those that lose packets first."""
+    on_the_way = {"svc", "inet", *(hop.node for hop in connection.hops)}
+    here = [fault for fault in connection.around.impairments if fault.node in on_the_way]
     return iter(sorted(here, key=lambda fault: (not fault.faults.silence, not fault.faults.loss_percent)))
 
 
@@ -189,34 +187,34 @@ def _told(faults: list[Impairment]) -> str:
     return "; ".join(f"{fault.node} {fault.interface} is set to {fault.faults} (lab impair)" for fault in faults)
 
 
-def _alive(found: Found) -> Conclusion:
+def _alive(connection: KnownConnection) -> Conclusion:
     """All nodes have it, and it was answered."""
-    states = [hop.entry.state for hop in found.tracking if hop.entry]
-    ends = _ends(found)
+    states = [hop.entry.state for hop in connection.tracking if hop.entry]
+    ends = _ends(connection)
     if all(state in _ALIVE for state in states):
         return "established", None, f"It is established{ends}."
     if any(state in _HALF_OPEN for state in states):
         return "half_open", None, f"It is half-open: answered, and its handshake is not complete{ends}."
-    left_s = max(hop.entry.timeout_s for hop in found.tracking if hop.entry)
+    left_s = max(hop.entry.timeout_s for hop in connection.tracking if hop.entry)
     return "closing", None, f"It is being closed ({', '.join(states)}) and keeps its slots for {left_s} s at most."
 
 
-def _ends(found: Found) -> str:
+def _ends(connection: KnownConnection) -> str:
     """`, and the server sees it as 198.51.100.1:2785`."""
-    seen = next((hop.leaves_as for hop in reversed(found.tracking) if hop.leaves_as), None)
-    return f"; {found.server or 'the server'} sees it as {seen}" if seen else ""
+    seen = next((hop.leaves_as for hop in reversed(connection.tracking) if hop.leaves_as), None)
+    return f"; {connection.server or 'the server'} sees it as {seen}" if seen else ""
 
 
 def _names(hops: tuple[Hop, ...] | list[Hop]) -> str:
     return " and ".join(hop.node for hop in hops)
 
 
-def _idle(found: Found, node: str) -> str:
-    timeout_s = next(known.idle_timeout_s for known in found.plan.nat_nodes if known.node == node)
+def _idle(connection: KnownConnection, node: str) -> str:
+    timeout_s = next(known.idle_timeout_s for known in connection.plan.nat_nodes if known.node == node)
     return f"{timeout_s} s"
 
 
-_CASES: tuple[Callable[[Found], Conclusion | None], ...] = (
+_CASES: tuple[Callable[[KnownConnection], Conclusion | None], ...] = (
     _refused,
     _stopped,
     _unseen,

@@ -20,7 +20,7 @@ from lab.schema.firewall import Transport
 from lab.schema.names import NO_ROUTE, node_name_of_server
 from lab.slots.counters import SLOT_MASK, NatNode
 from lab.topology import Eni, Topology, hyperplane_enis
-from lab.trace.conclusion import Found, conclude
+from lab.trace.conclusion import KnownConnection, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
 
@@ -32,7 +32,7 @@ _TRANSPORTS: dict[int, Transport] = {_TCP: "tcp", _UDP: "udp"}
 
 @dataclass(frozen=True, slots=True)
 class TracedLab:
-    """A lab, and who answers for its nodes."""
+    """A lab, and the view by which its nodes are read."""
 
     plan: Plan
     topology: Topology
@@ -41,7 +41,7 @@ class TracedLab:
 
 
 def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace, ...]:
-    """Every connection that has this end, to one server if told; one that nobody has seen is a trace, too.
+    """Every connection that has this end, to one server if told; one that no node has an entry of is a trace, too.
 
     UsageError for a server that the topology has not.
     """
@@ -50,8 +50,8 @@ def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace,
     starts = tuple(_starts(lab, end))
     if not starts:
         return (_unknown_end(lab, end),)
-    found = [trace for start in starts for trace in _traces(lab, start, to)]
-    return tuple(found) or tuple(_unseen(lab, start, to) for start in starts[:1])
+    traces = [trace for start in starts for trace in _traces(lab, start, to)]
+    return tuple(traces) or tuple(_unseen(lab, start, to) for start in starts[:1])
 
 
 # ── Where it comes from ─────────────────────────────────────────────────────────────────────────────────────
@@ -64,7 +64,7 @@ class _Start:
     gateway: str
     fleet: FleetPlan | None = None
     source: Endpoint | None = None
-    """At the function."""
+    """Its address and port at the function."""
     behind: Endpoint | None = None
     """Behind the ENI, where nothing but that is known."""
 
@@ -79,14 +79,15 @@ def _starts(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
 
 
 def _translated_to(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
-    """Of the connections that a node gave this source: back through one translation after the other."""
+    """Starts of the connections that a node gave this source, found back through one translation after the other."""
     for node in lab.plan.nodes:
         if not _leaves_with(lab, node, end.address):
             continue
-        entries = _entries_to(lab, node.namespace, end)
+        entries = [entry for protocol in _TRANSPORTS for entry in lab.view.entries_to(node.namespace, protocol, end)]
         for source in (entry.original.source for entry in entries if entry.original.source != end):
             if kind_of(node.kind).sees_environments:
-                yield from (_Start(node.name, fleet, source) for fleet in _fleets_of(lab, source.address))
+                fleets = (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, source.address) is not None)
+                yield from (_Start(node.name, fleet, source) for fleet in fleets)
             else:
                 yield from _translated_to(lab, source)
         if not entries and kind_of(node.kind).sees_environments:
@@ -107,14 +108,6 @@ def _gateway_of(lab: TracedLab, fleet: FleetPlan, address: IPv4Address) -> str |
             return path.eni
     own = next(known for known in lab.plan.nodes if known.namespace == fleet.namespace)
     return fleet.paths[0].eni if str(address) in own.addresses else None
-
-
-def _entries_to(lab: TracedLab, namespace: str, end: Endpoint) -> list[Entry]:
-    return [entry for protocol in _TRANSPORTS for entry in lab.view.entries_to(namespace, protocol, end)]
-
-
-def _fleets_of(lab: TracedLab, address: IPv4Address) -> Iterator[FleetPlan]:
-    return (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, address) is not None)
 
 
 def _ranges(fleet: FleetPlan) -> str:
@@ -144,7 +137,7 @@ def _traces(lab: TracedLab, start: _Start, to: str | None) -> Iterator[Trace]:
 
 
 def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endpoint]:
-    """Where anybody remembers that it went."""
+    """The destinations that conntrack entries, sets of refused tuples and sockets have for it."""
     nodes = {known.node: known for known in lab.plan.nat_nodes}
     # At the ENI the source is the environment's own; further on, what the ENI made of it.
     ends = ((start.gateway, start.source), *((node, start.behind) for node in _exits(lab, start.gateway)))
@@ -187,7 +180,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
     function = start.fleet.function if start.fleet else None
-    found = Found(
+    connection = KnownConnection(
         plan=lab.plan,
         around=lab.around,
         protocol=_TRANSPORTS[protocol],
@@ -196,13 +189,13 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
         path=path if server else None,
         hops=hops,
     )
-    outcome, died_at, conclusion = conclude(found)
+    outcome, died_at, conclusion = conclude(connection)
     name = None if server is None else server.name
     return Trace(protocol, start.source, destination, function, name, hops, outcome, died_at, conclusion)
 
 
 def _nowhere(start: _Start) -> Endpoint:
-    """Stands for a source that nobody remembers: no entry has it."""
+    """The end behind the ENI, in place of a source that no conntrack entry tells."""
     if start.behind is None:
         raise ValueError("a start has a source, or an end behind its ENI")
     return start.behind
@@ -211,7 +204,7 @@ def _nowhere(start: _Start) -> Endpoint:
 def _path(
     lab: TracedLab, start: _Start, server: ServerPlan | None, protocol: int, destination: Endpoint
 ) -> Path | None:
-    """As the topology has it; None through an egress to a destination that the topology does not name."""
+    """The path in the topology; None through an egress to a destination that the topology does not name."""
     topology, name = lab.topology, None if server is None else server.name
     if name is None:
         name = str(destination.address)
@@ -272,8 +265,10 @@ def _at_fleet(lab: TracedLab, fleet: FleetPlan, flow: Flow, server: ServerPlan |
 
 
 def _socket(lab: TracedLab, namespace: str, local: Endpoint, remote: Endpoint) -> str | None:
-    found = (socket.state for socket in lab.view.sockets(namespace) if (socket.local, socket.remote) == (local, remote))
-    return next(found, None)
+    states = (
+        socket.state for socket in lab.view.sockets(namespace) if (socket.local, socket.remote) == (local, remote)
+    )
+    return next(states, None)
 
 
 def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:

@@ -24,12 +24,12 @@ def end_of(text: str) -> Endpoint:
     if not colon:
         raise UsageError(f"{how}; the port is missing")
     try:
-        found = IPv4Address(address)
+        ip = IPv4Address(address)
     except AddressValueError:
         raise UsageError(f"{how}; {address!r} is no IPv4 address") from None
     if not (port.isascii() and port.isdecimal()) or len(port) > len("65535") or int(port) not in _PORTS:
         raise UsageError(f"{how}; a port is 1 to 65535, not {port!r}")
-    return Endpoint(found, int(port))
+    return Endpoint(ip, int(port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Hop:
     node: str
     kind: str
     text: str
-    """One line."""
+    """The hop as one line of text."""
     entry: Entry | None = None
     slot: str | None = None
     """The slot set in which the entry has its slot."""
@@ -92,7 +92,7 @@ class Trace:
     died_at: str | None
     """The node that ended it, if one did."""
     conclusion: str
-    """One sentence."""
+    """The conclusion, one sentence."""
 
     def to_json(self) -> dict[str, Any]:
         """Its part of the document."""

@@ -1,4 +1,4 @@
-"""What a trace asks the kernel, node by node; a test can answer instead."""
+"""What a trace reads from the kernel, node by node; tests give another `View`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class View(Protocol):
     """What the nodes know of single connections."""
 
     def entries_from(self, namespace: str, protocol: int, source: Endpoint) -> Sequence[Entry]:
-        """Conntrack entries by who began."""
+        """Conntrack entries by the source of the original direction."""
 
     def entries_to(self, namespace: str, protocol: int, translated: Endpoint) -> Sequence[Entry]:
         """Conntrack entries by the source that translation gave."""
@@ -33,17 +33,17 @@ class View(Protocol):
         """When a node refused this tuple first; None if it has not, or has forgotten."""
 
     def sockets(self, namespace: str) -> Sequence[Socket]:
-        """TCP sockets."""
+        """The TCP sockets of a namespace."""
 
 
 class KernelView:
-    """The kernel's own answers."""
+    """A `View` that reads the kernel, inside each node's namespace."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
 
     def entries_from(self, namespace: str, protocol: int, source: Endpoint) -> Sequence[Entry]:
-        """Conntrack entries by who began."""
+        """Conntrack entries by the source of the original direction."""
         return self._namespaces[namespace].run(entries_from, protocol, source)
 
     def entries_to(self, namespace: str, protocol: int, translated: Endpoint) -> Sequence[Entry]:
@@ -52,17 +52,17 @@ class KernelView:
 
     def refused_ago_s(self, node: NatNode, flow: Flow) -> float | None:
         """When a node refused this tuple first; None if it has not, or has forgotten."""
-        found = self._namespaces[node.namespace].run(nftables.element, node.table, REFUSED, key_of(flow))
-        return None if found is None else REFUSED_TIMEOUT_S - found.expires_ms / _MS_PER_S
+        refusal = self._namespaces[node.namespace].run(nftables.element, node.table, REFUSED, key_of(flow))
+        return None if refusal is None else REFUSED_TIMEOUT_S - refusal.expires_ms / _MS_PER_S
 
     def sockets(self, namespace: str) -> Sequence[Socket]:
-        """TCP sockets."""
+        """The TCP sockets of a namespace."""
         return self._namespaces[namespace].run(lambda: list(sockets()))
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What may have stopped a connection besides limits."""
+    """Drops and faults of a lab, which may have stopped a connection besides limits."""
 
     dropped: Mapping[DropCounter, int]
     """Counter → packets that were dropped there."""

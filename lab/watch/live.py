@@ -28,18 +28,18 @@ _VERDICT_S = 1.0
 class _Lab(Protocol):
     @property
     def plan(self) -> Plan:
-        """Its plan now."""
+        """The plan that is applied now."""
 
     @property
     def topology(self) -> Topology:
-        """Its topology now."""
+        """The topology that is applied now."""
 
     @property
     def gone(self) -> bool:
         """Whether it has been taken down."""
 
     def impairments(self) -> Sequence[Impairment]:
-        """What is set on its links."""
+        """The faults that `lab impair` has set."""
 
 
 class Seen(NamedTuple):
@@ -63,7 +63,7 @@ class Watched:
         """What is to be seen now; None when the lab has been taken down."""
         try:
             return None if self._lab.gone else self._look()
-        except FileNotFoundError:  # its record goes at this very moment
+        except FileNotFoundError:  # its record is being removed
             if self._lab.gone:
                 return None
             raise
@@ -86,7 +86,10 @@ class Watched:
 
     def _read_impairments(self) -> tuple[str, ...]:
         try:
-            return tuple(f"{each.node} {each.interface}: {each.faults}" for each in self._lab.impairments())
+            return tuple(
+                f"{impairment.node} {impairment.interface}: {impairment.faults}"
+                for impairment in self._lab.impairments()
+            )
         except (KernelError, OSError):  # the lab is changing, or going
             return ()
 

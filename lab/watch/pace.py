@@ -1,4 +1,4 @@
-"""How often to look: not more often than wanted, nor than it may cost. Clocks are arguments."""
+"""How often a lab is sampled: at the wanted interval, or less often where that costs too much. Clocks are arguments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["Pace", "Seldom"]
 T = TypeVar("T")
 
 Clock = Callable[[], float]
-"""Seconds that only ever grow."""
+"""Returns seconds that never decrease."""
 
 
 class Pace:
-    """How long to wait until the next look: the interval, or longer where looking takes more than its share."""
+    """How long to wait until the next sample: the interval, or longer where sampling takes more than its share."""
 
     def __init__(self, interval_s: float, share: float, now: Clock, used: Clock) -> None:
         """At most `share` of a processor, whose time `used` tells."""
@@ -22,17 +22,17 @@ class Pace:
         self.begin()
 
     def begin(self) -> None:
-        """An interval begins."""
+        """Begin an interval."""
         self._began_s, self._used_s = self._now(), self._used()
 
     def rest_s(self) -> float:
-        """What is left of it, now that one has looked."""
+        """Seconds until the interval ends, to be asked after the sample was taken."""
         took_s, used_s = self._now() - self._began_s, self._used() - self._used_s
         return max(0.0, max(self._interval_s, used_s / self._share) - took_s)
 
 
 class Seldom(Generic[T]):
-    """What a function says, which is asked again only after some time."""
+    """A function's result, kept for `every_s` seconds before the function is called again."""
 
     def __init__(self, ask: Callable[[], T], every_s: float, now: Clock) -> None:
         self._ask, self._every_s, self._now = ask, every_s, now
@@ -40,7 +40,7 @@ class Seldom(Generic[T]):
         self._said: T
 
     def __call__(self) -> T:
-        """What it has said last, or says now if that is too long ago."""
+        """The kept result, or a new one if that is too old."""
         now_s = self._now()
         if now_s >= self._again_s:
             self._said, self._again_s = self._ask(), now_s + self._every_s

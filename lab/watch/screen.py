@@ -125,12 +125,12 @@ class _Table:
         return width - sum(self._numbers) - _FULL - 2
 
     def titles(self) -> Text:
-        """The line above."""
+        """The line of column titles above the gauges."""
         numbers = "".join(f"{title:>{wide}}" for title, wide in zip(_COLUMNS, self._numbers, strict=False))
         return Text(f"{'':{self._label}} {'':{self._bar}} {'':{_FULL}}{numbers}", _SOFT)
 
     def lines(self) -> list[Text]:
-        """One for each gauge."""
+        """One line of text for each gauge."""
         return [self._line(shown) for shown in self._gauges]
 
     def _line(self, shown: Gauge) -> Text:

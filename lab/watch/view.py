@@ -16,7 +16,7 @@ from lab.watch.occupancy import Level, levels, occupancies
 __all__ = ["Gauge", "Rates", "View", "Window", "view"]
 
 _RATES_OVER_S = 1.0
-"""Shorter than that, a rate is noise."""
+"""Samples closer together than this give no rate: it would be noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class View:
 
     lab: str
     at_s: float
-    """Unix time."""
+    """When the newest sample was taken, in Unix time."""
     rates: Rates
     """New connections through all ENIs, and what was refused anywhere."""
     gauges: tuple[Gauge, ...]
     nodes: dict[str, Occupancy] = field(default_factory=dict)
-    """For the drawing."""
+    """Node → what it holds, for the drawing."""
     verdict: str | None = None
-    """Of the last burst."""
+    """The verdict on the last burst, in one line."""
     impairments: tuple[str, ...] = ()
 
 
@@ -75,7 +75,7 @@ class Window:
 
     @property
     def now(self) -> Sample:
-        """The newest one."""
+        """The newest sample."""
         return self._samples[-1]
 
 

@@ -270,19 +270,19 @@ class Client:
     # Callbacks
 
     def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
-        """Next comes the SYN."""
+        """The address is known: queue the SYN."""
         self._exchanges[State.ASKING].window.answered(indices)
         self._to_call.add(self.connections.answer(indices, addresses, now_s))
 
     def unanswerable(self, indices: Indices, now_s: float) -> None:
-        """The invocations have failed."""
+        """The resolver knows no address: the invocations have failed."""
         self._exchanges[State.ASKING].window.answered(indices)
         failed = self.connections.fail(indices)
         self._free.release(failed, now_s)
         self._settle(failed, served=False)
 
     def connected(self, indices: Indices, now_s: float) -> None:
-        """Next come the requests, if there are any."""
+        """The connection is established: queue its first request, if it makes any."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
         if self._spec.destination is not None:
             self._settle(self.connections.half_open(indices, now_s), served=True)
@@ -294,7 +294,7 @@ class Client:
             self._to_request.add(fresh)
 
     def responded(self, indices: Indices, now_s: float) -> None:
-        """Next comes another request, or the invocation is served."""
+        """A response is complete: queue the next request, or the invocation is served."""
         self._exchanges[State.REQUESTING].window.answered(indices)
         fresh = self.connections.respond(indices, now_s)
         if self._spec.reuse:
@@ -335,7 +335,7 @@ class Client:
         self._free.release(over, now_s)
 
     def closed(self, indices: Indices, now_s: float) -> None:
-        """The connections have ended."""
+        """FINs were answered: the connections have ended."""
         self._exchanges[State.CLOSING].window.answered(indices)
         self._free.release(self.connections.closed(indices), now_s)
 

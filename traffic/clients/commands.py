@@ -35,7 +35,7 @@ class Commands:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def set(self, command: Command) -> None:
-        """A command that did not come by the descriptor."""
+        """Set a command that did not come by the descriptor."""
         if self.current is not Command.ABORT:
             self.current = command
 

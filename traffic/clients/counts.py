@@ -32,7 +32,7 @@ class Latencies:
         self.largest_s = 0.0
 
     def add(self, seconds: NDArray[np.float64]) -> None:
-        """Count these."""
+        """Count these latencies."""
         if len(seconds):
             octaves = np.log2(np.maximum(seconds, _SMALLEST_S) / _SMALLEST_S)
             bins = np.minimum((octaves * _BINS_PER_OCTAVE).astype(np.int64), _BINS - 1)
@@ -98,7 +98,7 @@ class Counts:
     """Events so far; a connection that is used again counts again."""
 
     begun: int = 0
-    """Invocations."""
+    """Invocations that have begun."""
     settled: int = 0
     """Invocations that have their outcome."""
     served: int = 0
@@ -109,7 +109,7 @@ class Counts:
     """The most invocations that were due at one time and had to wait for a free connection."""
     asked: int = 0
     questions: int = 0
-    """With their repetitions."""
+    """DNS queries sent, repetitions included."""
     answered: int = 0
     answered_late: int = 0
     """Invocations whose answer, of whatever kind, came after a repeated query."""
@@ -118,7 +118,7 @@ class Counts:
     """Failures that the resolver answered."""
     attempted: int = 0
     syns: int = 0
-    """With their retransmissions."""
+    """SYNs sent, retransmissions included."""
     established: int = 0
     half_open: int = 0
     timed_out: int = 0

@@ -40,7 +40,7 @@ class Window:
         return self._size - self._outstanding
 
     def sent(self, indices: Indices, now_s: float) -> None:
-        """Requests are sent."""
+        """Count these requests as unanswered from now on."""
         self._outstanding += len(indices) - int(np.count_nonzero(self._on_the_way[indices]))
         self._on_the_way[indices] = True
         self._sent.append((now_s + self._patience_s, indices))

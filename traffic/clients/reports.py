@@ -76,7 +76,7 @@ class EventReporter:
             self._series.append(_sample(counts, now_s))
 
     def result(self, counts: Counts, threshold: Threshold, ring: RingCount, now_s: float) -> None:
-        """The event `connected`."""
+        """Emit the event `connected`, with the result and its series."""
         series = (*self._series, _sample(counts, now_s))
         whole = result(
             counts, self._offered, drop_threshold=threshold.value, duration_s=now_s, series=series, ring=ring

@@ -91,9 +91,9 @@ class Due:
 
     state: State
     again: Indices
-    """Those whose request is to be repeated."""
+    """Connections whose request is to be repeated."""
     given_up: Indices
-    """Those whose deadline has passed; they are in the state of `GIVEN_UP` now."""
+    """Connections whose deadline has passed; they are in the state of `GIVEN_UP` now."""
 
 
 class Connections:
@@ -211,7 +211,7 @@ class Connections:
     # Established
 
     def request(self, indices: Indices, now_s: float) -> None:
-        """Requests are sent."""
+        """ESTABLISHED → REQUESTING: requests are sent."""
         self.counts.requests += len(indices)
         self._begin(State.REQUESTING, indices, now_s)
 
@@ -270,7 +270,7 @@ class Connections:
     # Time
 
     def repeated(self, state: State, indices: Indices) -> None:
-        """Requests were sent again."""
+        """Requests were sent again: wait for their schedule's next time."""
         self.tries[indices] += 1
         if state is State.SYN_SENT:
             self.counts.syns += len(indices)

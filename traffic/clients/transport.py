@@ -50,7 +50,7 @@ class Transport(Protocol):
         """Descriptors that are readable while `receive` has something to do."""
 
     def ask(self, indices: Indices) -> None:
-        """Send DNS queries."""
+        """Send a DNS query for each connection."""
 
     def call(self, indices: Indices) -> None:
         """Send SYNs, or the first datagrams of UDP flows."""

@@ -61,7 +61,7 @@ class Segments:
     """Bytes of data in each."""
 
     def where(self, chosen: NDArray[np.bool_]) -> Segments:
-        """Some of them."""
+        """The segments of these places in the batch."""
         return Segments(
             self.indices[chosen],
             self.source[chosen],

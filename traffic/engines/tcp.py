@@ -58,17 +58,17 @@ class FrameTransport:
         """Whether the last request may not have arrived: then it is sent again, also with a FIN."""
 
     def descriptors(self) -> Iterable[int]:
-        """The ring's."""
+        """The ring's descriptor and nothing else."""
         return (self._ring.fileno(),)
 
     def count(self) -> RingCount:
-        """The ring's."""
+        """Frames received and lost, by the ring's own count."""
         return self._ring.count()
 
     # Sending
 
     def ask(self, indices: Indices) -> None:
-        """DNS queries."""
+        """Send a DNS query for each connection."""
         self._ring.send(self._codec.queries(indices))
 
     def call(self, indices: Indices) -> None:
@@ -112,7 +112,7 @@ class FrameTransport:
         self._send(others, f.FIN | f.ACK, self._snd_nxt[others] - one)
 
     def _first_tries(self, indices: Indices) -> Indices:
-        """Those whose request is not a repetition."""
+        """The connections whose request is not a repetition."""
         fresh: Indices = indices[self._connections.tries[indices] == 1]
         return fresh
 

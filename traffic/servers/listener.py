@@ -62,7 +62,7 @@ class Listener:
         for _ in range(min(_ACCEPTS, self._free)):
             try:
                 descriptor, _address = accept()
-            except OSError:  # no client waits, or the one that waited has gone
+            except OSError:  # no client waits, or the waiting one has disconnected
                 return
             register(descriptor, select.EPOLLIN)
             self._free -= 1
@@ -86,7 +86,7 @@ class Listener:
             body = page(self._spec.name, self._spec.hostname, f"{host}:{port}")
             answered = answer(self._partial.pop(descriptor, b"") + data, body)
             sent = client.send(answered.response, socket.MSG_DONTWAIT) if answered.response else 0
-        except OSError:  # it has gone, or sends requests and reads no response
+        except OSError:  # it has disconnected, or sends requests and reads no response
             return False
         finally:
             client.detach()

@@ -51,7 +51,7 @@ def _listener(port: socket.socket, spec: ServerSpec) -> Listener:
     next_pid: int | None = None
 
     def start_next() -> None:
-        """Unless it runs already."""
+        """Start the next process, unless it runs already."""
         nonlocal next_pid
         if next_pid is None or os.waitpid(next_pid, os.WNOHANG) != (0, 0):
             next_pid = _start(port, spec)

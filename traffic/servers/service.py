@@ -51,7 +51,7 @@ class UdpEcho(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Send it back."""
+        """Send one datagram back to its source."""
         self._transport.sendto(data, addr)
 
 

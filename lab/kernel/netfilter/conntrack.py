@@ -62,7 +62,7 @@ _TCP_STATES = (
     "CLOSE",
     "SYN_SENT2",
 )
-"""Of conntrack (enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h)."""
+"""Names of conntrack's TCP states by number (enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h)."""
 
 _dump = partial(ask, Subsystem.CONNTRACK, dump=True, family=AF_INET)
 
@@ -78,7 +78,7 @@ class Endpoint(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A tuple: who sends what to whom, in one direction."""
+    """A tuple of one direction: protocol, source and destination."""
 
     protocol: int
     source: Endpoint
@@ -86,15 +86,15 @@ class Flow(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A conntrack entry."""
+    """A connection that conntrack tracks."""
 
     original: Flow
     reply: Flow
     state: str
-    """Of TCP; for UDP whether it was answered."""
+    """The TCP state; for UDP whether the flow was answered."""
     answered: bool
     timeout_s: int
-    """What is left of it."""
+    """Seconds until the entry expires."""
     mark: int
 
 

@@ -47,7 +47,7 @@ _RECEIVE_BYTES = 1 << 18
 
 
 class Subsystem(IntEnum):
-    """Who is asked (NFNL_SUBSYS_*, linux/netfilter/nftables.h)."""
+    """A netfilter subsystem (NFNL_SUBSYS_*, linux/netfilter/nftables.h)."""
 
     CONNTRACK = 1
     LOG = 4
@@ -55,7 +55,7 @@ class Subsystem(IntEnum):
 
 
 _REFUSED_BY = {Subsystem.TABLES: "nf_tables: ", Subsystem.CONNTRACK: "conntrack: "}
-"""How a refusal's text begins; that of packet logging is put into a sentence by who asked."""
+"""How a refusal's text begins; packet logging has none, and its callers put a text before it."""
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -139,7 +139,7 @@ def ask(subsystem: Subsystem, kind: int, wanted: bytes, *, dump: bool, family: i
 
 
 def order(subsystem: Subsystem, kind: int, wanted: bytes) -> None:
-    """Have a subsystem do something; OSError if it has refused."""
+    """Send a request that has no answer but its acknowledgement; OSError if the subsystem refuses it."""
     with netfilter_socket() as netlink:
         acknowledged(netlink, subsystem, kind, wanted)
 

@@ -36,7 +36,7 @@ _MESSAGE_BYTES = 1 << 17
 """The most that the kernel gathers (NFULNL_NLBUFSIZ_MAX)."""
 _MOST_GATHERED = 1000
 _TIMEOUT_CS = 5
-"""In hundredths of a second: how long a packet waits for others."""
+"""How long a packet waits for others, in hundredths of a second."""
 _RECEIVE_BYTES = 1 << 25
 _SO_RCVBUFFORCE = 33
 _NUMBERS = 1 << 32
@@ -54,7 +54,7 @@ class Logged(NamedTuple):
 
 
 class LogGroup:
-    """The packets of a group in the calling thread's namespace, from now on; OSError when somebody else has the group.
+    """The packets of a group in the calling thread's namespace, from now on; OSError when another socket has the group.
 
     `snap_bytes` is how much of each is copied.
     """
@@ -79,7 +79,7 @@ class LogGroup:
         self._socket.settimeout(0)
 
     def read(self) -> Iterator[Logged]:
-        """All that waits."""
+        """All packets that wait in the socket."""
         while True:
             try:
                 datagram = self._socket.recv(2 * _MESSAGE_BYTES)
@@ -100,12 +100,12 @@ class LogGroup:
         return max(self._missing, int(self._overrun))
 
     def end(self) -> None:
-        """Leave the group to others; what the kernel has gathered can be read now (instance_destroy)."""
+        """Unbind from the group; what the kernel has gathered can be read now (instance_destroy)."""
         unbind = attribute(_COMMAND, struct.pack("B", _UNBIND))
         self._socket.send(request(Subsystem.LOG, _CONFIGURE, unbind, resource=self._group))
 
     def close(self) -> None:
-        """End it, and forget what was not read."""
+        """Close the socket; packets that were not read are lost."""
         self._socket.close()
 
     def _logged(self, body: memoryview) -> Logged:
@@ -115,7 +115,8 @@ class LogGroup:
         self._expected = (number + 1) % _NUMBERS
         payload = bytes(fields[_PAYLOAD])
         prefix = text_of(fields[_PREFIX]) if _PREFIX in fields else ""
-        return Logged(prefix, _time_ns(fields.get(_TIMESTAMP)), _total_length(payload), payload)
+        total_length = int.from_bytes(payload[2:4], "big")  # the IPv4 header's: the payload may be cut off
+        return Logged(prefix, _time_ns(fields.get(_TIMESTAMP)), max(len(payload), total_length), payload)
 
     def _configure(self, settings: bytes) -> None:
         acknowledged(self._socket, Subsystem.LOG, _CONFIGURE, settings, resource=self._group)
@@ -127,8 +128,3 @@ def _time_ns(stamp: memoryview | None) -> int:
         return time.time_ns()
     second, microsecond = struct.unpack(">QQ", stamp)
     return int(second * _NS + microsecond * _US)
-
-
-def _total_length(packet: bytes) -> int:
-    """How long an IPv4 packet was before it was cut off."""
-    return max(len(packet), int.from_bytes(packet[2:4], "big"))

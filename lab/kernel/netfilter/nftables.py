@@ -43,7 +43,7 @@ _ask = partial(ask, Subsystem.TABLES)
 
 
 class Counter(NamedTuple):
-    """A named counter's reading."""
+    """Packets and bytes that a named counter has counted."""
 
     packets: int
     bytes: int

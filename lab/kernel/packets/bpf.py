@@ -28,12 +28,12 @@ _OTHERHOST = 3
 
 
 def everything(snap_bytes: int) -> Program:
-    """Any packet, and so much of it."""
+    """A program that accepts every packet, and keeps so many bytes of it."""
     return ((_RETURN, 0, 0, snap_bytes),)
 
 
 nothing: Program = everything(0)
-"""No packet."""
+"""A program that accepts no packet."""
 
 
 def without_others(program: Program) -> Program:

@@ -29,11 +29,11 @@ class Frames:
     original: NDArray[np.uint32]
     """How many bytes it had on the wire."""
     at_ns: NDArray[np.uint64]
-    """Unix time."""
+    """When each frame passed, in Unix time."""
     kind: NDArray[np.uint16]
     """What its source says of it, as a number: its packet type, or why it was dropped."""
     interface: NDArray[np.uint32]
-    """Number of the interface."""
+    """Number of the interface of each frame."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -83,7 +83,7 @@ class Frames:
         )
 
     def at(self, interface: int) -> Self:
-        """The same at an interface of that number."""
+        """These frames as those of the interface with that number."""
         return replace(self, interface=np.full(len(self), interface, np.uint32))
 
 

@@ -34,7 +34,7 @@ _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_RESERVE = 5, 6, 10
 _TPACKET_V3 = 2
 _MAP_POPULATE = 0x8000
 _SMALLEST_FRAME = 2048
-"""Only to divide a block; a frame may be longer."""
+"""The kernel asks for it, to divide a block; a frame may be longer."""
 _RESERVE = 2
 """Bytes before a frame, after which its 14 bytes of Ethernet header begin on a word's first byte (tpacket_rcv)."""
 
@@ -99,7 +99,7 @@ class PacketRing:
         attach(self._socket, nothing)
 
     def close(self) -> None:
-        """Give the ring back."""
+        """Close the socket and unmap the ring."""
         self.count()
         self._blocks = np.zeros((0, 0), np.uint32)  # a mapping stays while there are views of it
         self._map.close()

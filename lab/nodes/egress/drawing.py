@@ -10,6 +10,6 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """Where a function is outside the VPC."""
+    """The egress, if a function is outside the VPC."""
     if any(not function.subnets for function in topology.functions):
         yield Drawn(EGRESS, EGRESS, ("no limit",), "no limit")

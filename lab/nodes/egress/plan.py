@@ -44,6 +44,6 @@ def _internet_side(layout: Layout, egress: EgressLayout) -> Iterator[parts.Part]
     yield parts.own_address(far, addressing.INTERNET_ROUTER)
     yield Neighbour(far.namespace, far.interface, egress.address, egress.internet.near.mac)
     for pair in egress.pairs:
-        # Execution environments, and the fleet's own address, from which programs call that people run there.
+        # Execution environments, and the fleet's own address, from which programs of `lab exec` connect.
         for network in (pair.network, parts.host(layout.fleet(pair.function).address)):
             yield Route(far.namespace, network, far.interface, egress.address)

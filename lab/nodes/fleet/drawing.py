@@ -10,5 +10,5 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """By their names."""
+    """The functions by their names."""
     return (Drawn(node_name_of_function(function.name), function.name) for function in topology.functions)

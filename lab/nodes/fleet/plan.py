@@ -39,7 +39,7 @@ _REAL_SOCKETS = {
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All fleets."""
+    """The parts of all fleets."""
     for fleet in layout.fleets:
         yield from _fleet(layout, fleet)
         yield from _routes(layout, fleet)

@@ -12,12 +12,12 @@ __all__ = ["more_room", "proposals"]
 
 
 def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
-    """A fleet has no limit of connections."""
+    """None: a fleet has no limit of connections."""
     return ()
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """Both, whatever binds."""
+    """A function outside the VPC, and fewer connections by reuse; both whichever limit binds."""
     function = case.question.function
     yield Proposal(
         f"{function} outside the VPC",

@@ -10,7 +10,7 @@ from lab.topology import Eni, Topology, hyperplane_enis
 
 
 def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
-    """With their limit, and with what is set otherwise than by default; after each, those that may appear beside it."""
+    """The ENIs with their limit and settings that are not the default; after each, those that may appear beside it."""
     settings = topology.hyperplane_eni
     limit = f"{settings.connection_limit:,}"
     for eni in hyperplane_enis(topology):

@@ -35,7 +35,7 @@ __all__ = ["TABLE", "most_connections", "plan"]
 TABLE = "hyperplane_eni"
 _PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
 _OTHERS_MARK = 0xF000
-"""Of destinations that the topology does not name; those that it names have less."""
+"""The connection mark of destinations that the topology does not name; those that it names have smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class _Destination:
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All ENIs."""
+    """The parts of all Hyperplane ENIs."""
     limiters = _of_each_destination if layout.topology.hyperplane_eni.per_destination else _in_total
     for eni in layout.enis:
         yield from _ports(layout, eni)
@@ -83,7 +83,7 @@ def _ports(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]:
         yield Neighbour(inner.namespace, inner.interface, fleet.address, fleet.service.near.mac)
         yield Route(inner.namespace, pair.network, inner.interface, fleet.address)
     # One node, however many ENIs it may come to: a node is a namespace, where commands run and faults are set.
-    yield NodePlan(eni.node, "hyperplane_eni", eni.namespace, tuple(str(each) for each in eni.addresses))
+    yield NodePlan(eni.node, "hyperplane_eni", eni.namespace, tuple(str(address) for address in eni.addresses))
     idle_timeout_s = layout.topology.hyperplane_eni.idle_timeout_s
     outer = eni.vpc.near.interface
     yield NatNode(eni.node, "hyperplane_eni", eni.namespace, TABLE, inner.interface, outer, idle_timeout_s)
@@ -147,11 +147,11 @@ def _of_each_destination(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]
     settings = layout.topology.hyperplane_eni
     destinations = tuple(_destinations(layout))
     others = _slot_set(settings, "to_others", _OTHERS_MARK)
-    sets = (*(each.slot_set for each in destinations), others)
+    sets = (*(destination.slot_set for destination in destinations), others)
     yield from parts.conntrack_sysctls(eni.namespace, others)
     yield Ruleset(eni.namespace, _ruleset(layout, eni, sets, *_choice(destinations, others)))
-    for each in destinations:
-        yield _limiter(eni, each.slot_set, each.server.name)
+    for destination in destinations:
+        yield _limiter(eni, destination.slot_set, destination.server.name)
     yield _limiter(eni, others, OTHER_DESTINATIONS)
 
 
@@ -166,10 +166,10 @@ def _destinations(layout: Layout) -> Iterator[_Destination]:
 
 def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[nft.Part]:
     """What a new connection's destination has room for."""
-    for each in destinations:
-        name = each.slot_set.name
-        yield nft.chain(f"admit_{name}", *each.slot_set.admit(), f"goto refuse_{name}")
-    targets = ", ".join(f"{each.match} : goto admit_{each.slot_set.name}" for each in destinations)
+    for destination in destinations:
+        name = destination.slot_set.name
+        yield nft.chain(f"admit_{name}", *destination.slot_set.admit(), f"goto refuse_{name}")
+    targets = ", ".join(f"{destination.match} : goto admit_{destination.slot_set.name}" for destination in destinations)
     yield nft.chain(
         "admit",
         f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}",
@@ -209,7 +209,7 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
 
 
 def _gates(layout: Layout, eni: EniLayout) -> tuple[firewalls.Gate, ...]:
-    """What its security groups forbid."""
+    """The gate of its security groups; none where they allow everything."""
     inner = eni.service.near.interface
     return tuple(
         firewalls.security_groups(layout.topology.vpc_of(eni.eni.subnet.name), eni.eni, eni.namespace, TABLE, inner)

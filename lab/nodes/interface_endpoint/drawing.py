@@ -9,7 +9,7 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
-    """With the server that each is for, and its load balancer's limit."""
+    """The endpoints with the server that each is for, and its load balancer's limit."""
     for endpoint in topology.interface_endpoints:
         server, limit = f"for {endpoint.server}", endpoint.connections_per_target
         said = ("no limit" if limit is None else f"limit {limit:,}", *timeouts(endpoint))

@@ -35,9 +35,9 @@ _Endpoint = ExitLayout[InterfaceEndpoint]
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All interface endpoints."""
+    """The parts of all interface endpoints."""
     for endpoint in layout.exits_of(InterfaceEndpoint):
-        server = next(each for each in layout.topology.servers if each.name == endpoint.settings.server)
+        server = next(known for known in layout.topology.servers if known.name == endpoint.settings.server)
         yield from _ports(layout, endpoint)
         yield from _way_back(layout, endpoint, server)
         yield from _translation(endpoint, server)

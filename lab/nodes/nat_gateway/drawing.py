@@ -9,7 +9,7 @@ from lab.topology import NatGateway, Topology
 
 
 def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
-    """With their Elastic IPs, and how many connections these carry to one server."""
+    """The NAT gateways with their Elastic IPs, and how many connections these carry to one server."""
     for gateway in topology.nat_gateways:
         lines = tuple(_lines(gateway, only_one_server=len(topology.servers) == 1))
         if gateway.node not in passed:

@@ -55,7 +55,7 @@ class _Destination:
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All NAT gateways."""
+    """The parts of all NAT gateways."""
     for nat in layout.nat_gateways:
         yield from _ports(layout, nat)
         yield from _limiters(layout, nat)
@@ -71,9 +71,9 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     for cidr in (vpc.cidr, *(other.cidr for other, _ in layout.joined(vpc))):
         yield from parts.through(nat.vpc, cidr, subnet_router(nat.subnet.cidr))
     yield from parts.through(nat.internet, parts.ANYWHERE, INTERNET_ROUTER)
-    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left, which
-    # nobody asked for, is dropped and counted on its way back out. A blackhole would drop it uncounted.
-    addresses = (str(nat.address), *(str(each.address) for each in nat.elastic_ips))
+    # An Elastic IP has no route of its own: replies are translated back before they are routed, and what is left is no
+    # answer, and is dropped and counted on its way back out. A blackhole would drop it uncounted.
+    addresses = (str(nat.address), *(str(eip.address) for eip in nat.elastic_ips))
     yield NodePlan(nat.node, "nat_gateway", nat.namespace, addresses, alias=nat.gateway.name)
     outer, idle_timeout_s = nat.internet.near.interface, nat.gateway.idle_timeout_s
     yield NatNode(nat.node, "nat_gateway", nat.namespace, TABLE, inner.interface, outer, idle_timeout_s)
@@ -123,7 +123,7 @@ def _slot_set(
 def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Table:
     sets = tuple(slot_set for destination in destinations for slot_set in destination.sets)
     chains = (chain for destination in destinations for chain in _choice(nat.gateway, destination))
-    targets = ", ".join(f"{each.match} : goto choose_{each.label}" for each in destinations)
+    targets = ", ".join(f"{destination.match} : goto choose_{destination.label}" for destination in destinations)
     return nft.table(
         TABLE,
         *slots.definitions(sets),
@@ -198,9 +198,9 @@ def _fallback(nat: NatLayout) -> Iterator[nft.Part]:
 
 def _fallback_marks(nat: NatLayout) -> Iterator[tuple[int, str]]:
     """Mark → the name of the chains that track it."""
-    for each in nat.elastic_ips:
-        name = "undeclared" if each.drains_until is None else f"eip{each.number}_undeclared"
-        yield _FIRST_FALLBACK_MARK + each.number, name
+    for eip in nat.elastic_ips:
+        name = "undeclared" if eip.drains_until is None else f"eip{eip.number}_undeclared"
+        yield _FIRST_FALLBACK_MARK + eip.number, name
 
 
 def _translations(nat: NatLayout, destinations: tuple[_Destination, ...]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """With its subnet, if it is behind the ENIs, and its quota."""
+    """The name server with its subnet, if it is behind the ENIs, and its quota."""
     resolver = topology.service_vpc.resolver
     subnet = (resolver.subnet or topology.subnets[0].name) if resolver.behind_eni else None
     quota = resolver.packets_per_second

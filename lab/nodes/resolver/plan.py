@@ -22,11 +22,11 @@ TABLE = "resolver"
 _SOURCES = 1_048_576
 """More network interfaces than a lab has execution environments."""
 _FORGET_S = 2
-"""Who has asked nothing for a second has all of the second's packets again."""
+"""A source that has asked nothing for a second may send a whole second's packets again."""
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """One resolver, its way back to those who ask, its quota, its process."""
+    """One resolver, its routes back to its clients, its quota, its process."""
     resolver = layout.resolver
     yield from parts.namespace(resolver.namespace, name_server=resolver.address)
     yield parts.veth(resolver.link)
@@ -67,7 +67,7 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
             nft.Set("interfaces", "ipv4_addr", _SOURCES, timeout=f"{_FORGET_S}s"),
             nft.chain(
                 "arriving",
-                # Frames of others come as well, as long as a bridge does not know where they belong.
+                # Frames for other stations come as well, as long as a bridge does not know their port.
                 f"ip daddr != {resolver.address} accept",
                 f"update @interfaces {{ ip saddr limit rate over {rate}/second burst {rate} packets }} "
                 "counter name over_quota drop",

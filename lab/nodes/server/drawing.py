@@ -10,7 +10,7 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """With their addresses, and whether the lab's own server answers there."""
+    """The servers with their addresses, and whether the lab's own server answers there."""
     for server in topology.servers:
         lines = (f"{server.address}:{server.port}", *(() if server.embedded else ("a real program",)))
         yield Drawn(node_name_of_server(server.name), server.hostname, lines)

@@ -23,22 +23,22 @@ the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespa
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All remote servers."""
-    for each in layout.servers:
-        server = each.server
-        yield from parts.namespace(each.namespace)
-        yield parts.veth(each.internet)
-        yield parts.own_address(each.internet.near, server.address)
-        yield from parts.through(each.internet, parts.ANYWHERE, INTERNET_ROUTER)
-        yield Sysctl(each.namespace, "net.core.somaxconn", str(_WAITING))
-        yield from _embedded(each) if server.embedded else _real_program(each.namespace)
-        yield NodePlan(each.node, "server", each.namespace, (str(server.address),), alias=server.name)
+    """The parts of all remote servers."""
+    for laid_out in layout.servers:
+        server = laid_out.server
+        yield from parts.namespace(laid_out.namespace)
+        yield parts.veth(laid_out.internet)
+        yield parts.own_address(laid_out.internet.near, server.address)
+        yield from parts.through(laid_out.internet, parts.ANYWHERE, INTERNET_ROUTER)
+        yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
+        yield from _embedded(laid_out) if server.embedded else _real_program(laid_out.namespace)
+        yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
 
 
-def _embedded(each: ServerLayout) -> Iterator[parts.Part]:
-    yield parts.ring_owns_marked(each.namespace)
-    yield Process(each.namespace, "server", _spec(each).to_json())
+def _embedded(laid_out: ServerLayout) -> Iterator[parts.Part]:
+    yield parts.ring_owns_marked(laid_out.namespace)
+    yield Process(laid_out.namespace, "server", _spec(laid_out).to_json())
 
 
 def _real_program(namespace: str) -> Iterator[parts.Part]:
@@ -47,11 +47,11 @@ def _real_program(namespace: str) -> Iterator[parts.Part]:
     yield Sysctl(namespace, "net.ipv4.tcp_reflect_tos", "1")
 
 
-def _spec(each: ServerLayout) -> ServerSpec:
+def _spec(laid_out: ServerLayout) -> ServerSpec:
     return ServerSpec(
-        interface=each.internet.near.interface,
-        address=each.server.address,
-        port=each.server.port,
-        name=each.server.name,
-        hostname=each.server.hostname,
+        interface=laid_out.internet.near.interface,
+        address=laid_out.server.address,
+        port=laid_out.server.port,
+        name=laid_out.server.name,
+        hostname=laid_out.server.hostname,
     )

@@ -1,7 +1,7 @@
 """The service VPC: a bridge that joins fleets, the resolver if it is here, and the Hyperplane ENIs' inner ports.
 
-The bridge is told who is behind each port. One that still has to learn sends frames to every port: thousands of a
-burst's first questions would be copied to every ENI, and captures there would show what is not theirs.
+The bridge is told the MAC address behind each port. One that still has to learn sends frames to every port:
+thousands of a burst's first questions would be copied to every ENI, and captures there would show what is not theirs.
 """
 
 from __future__ import annotations

@@ -9,5 +9,5 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """Between the VPCs; they limit nothing."""
+    """The Transit Gateways, between the VPCs; they limit nothing."""
     return (Drawn(gateway.node, gateway.node, ("no limit",), "no limit") for gateway in topology.transit_gateways)

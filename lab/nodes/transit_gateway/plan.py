@@ -21,10 +21,11 @@ TABLE = "transit_gateway"
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """All Transit Gateways."""
+    """The parts of all Transit Gateways."""
     for at in layout.transit_gateways:
         yield from parts.router(at.namespace)
-        yield NodePlan(at.node, "transit_gateway", at.namespace, _addresses(at), alias=at.gateway.name)
+        addresses = tuple(str(port.address) for port in at.attachments)
+        yield NodePlan(at.node, "transit_gateway", at.namespace, addresses, alias=at.gateway.name)
         for port in at.attachments:
             yield parts.veth(port.link)
             yield parts.own_address(port.link.near, port.address)
@@ -35,12 +36,8 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
             yield from _no_default_route(at)
 
 
-def _addresses(at: TransitGatewayLayout) -> tuple[str, ...]:
-    return tuple(str(port.address) for port in at.attachments)
-
-
 def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
-    """What the attached VPCs send elsewhere is counted and dropped, without a word."""
+    """What the attached VPCs send elsewhere is counted and dropped, without an ICMP error."""
     interfaces = [port.link.near.interface for port in at.attachments]
     inside = [port.vpc.cidr for port in at.attachments]
     drop = DropPoint(at.node, "no_transit_route", at.gateway.name)

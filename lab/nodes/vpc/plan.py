@@ -37,7 +37,7 @@ def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
     yield from parts.router(at.namespace)
     yield NodePlan(at.node, "vpc", at.namespace, (str(cidr),))
     yield Rule(at.namespace, _WITHIN_VPC, MAIN_TABLE, destination=cidr)
-    # What no route table knows is dropped without a word, as in a VPC: no ICMP goes back.
+    # What no route table knows is dropped without an ICMP error, as in a VPC.
     yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
     interfaces = tuple(layout.interfaces(at.vpc))
     for interface in interfaces:

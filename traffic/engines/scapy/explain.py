@@ -97,7 +97,7 @@ _AGAIN = "again, {later} later: nobody answered"
 def _from(
     stages: Iterable[Stage], side: Side, acts: str, meaning: str, then: Stage | None = None
 ) -> Iterator[tuple[_Key, Line]]:
-    """The same line for several stages and acts; `then` is the same stage unless there is another."""
+    """One line for several stages and acts; `then` is the same stage unless there is another."""
     for stage in stages:
         for act in acts.split():
             yield (side, act, stage), Line(meaning, then or stage)
@@ -133,7 +133,7 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from((_S.REQUESTING,), SERVER, "DATA", "response", _S.OPEN),
         _from((_S.OPEN,), SERVER, "DATA", "more of the response"),
         _from((_S.CLOSING,), SERVER, "DATA", "response"),
-        # Goodbyes
+        # Closing
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
         _from(_ALIVE, CLIENT, "DATA-FIN", "last request and goodbye in one: half-closed", _S.CLOSING),
         _from((_S.CLOSING,), CLIENT, "FIN DATA-FIN", f"goodbye {_AGAIN}"),
@@ -157,7 +157,7 @@ _TRANSLATED: Final[Mapping[Side, str]] = {
     "client": "translated to {here} by {name}",
     "server": "translated back to {here} by {name}",
 }
-"""By the side that has sent the packet."""
+"""Side that has sent the packet → what a translating node does with it."""
 
 _LOST: Final[Mapping[tuple[bool, bool], str]] = {
     (False, False): "last seen entering {node}; it never left: dropped there",
@@ -165,7 +165,7 @@ _LOST: Final[Mapping[tuple[bool, bool], str]] = {
     (True, False): "last seen arriving at {node}; nobody there answered",
     (True, True): "last seen leaving {node}; nobody got it: lost on the link",
 }
-"""By whether the node is an end of the connection, and by whether the packet was leaving it."""
+"""(whether the node is an end of the connection, whether the packet was leaving it) → where it was lost."""
 
 
 @dataclass(slots=True)
@@ -175,9 +175,9 @@ class Explainer:
     last: Observation | None = None
     _stage: Stage = Stage.NEW
     _entered: dict[str, Observation] = field(default_factory=dict)
-    """By node, the packet as it came in."""
+    """Node → the packet as it came in."""
     _sent_s: dict[tuple[Side, str], float] = field(default_factory=dict)
-    """By side and act, when it was sent last."""
+    """Side and act → when it was sent last."""
     _end: int | None = None
     """The sequence number after the server's FIN."""
 

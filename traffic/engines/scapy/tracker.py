@@ -30,7 +30,7 @@ SETTLED_AFTER_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A packet at an interface; whose it is, is not known yet."""
+    """A packet at an interface, not yet assigned to a connection."""
 
     t_s: float
     interface: NodeInterface
@@ -62,11 +62,11 @@ class Tracker:
     _explainers: defaultdict[int, Explainer] = field(default_factory=lambda: defaultdict(Explainer))
 
     def sent(self, connection: int, packet: Packet) -> None:
-        """The engine sends this."""
+        """Remember a packet that the engine sends, to recognise it at interfaces."""
         self._sent[_mark(packet)] = connection
 
     def captured(self, captured: Captured) -> None:
-        """An interface saw a packet."""
+        """Take in a packet that an interface saw."""
         heapq.heappush(self._waiting, (captured.t_s, next(self._order), captured))
 
     def lost(self, connection: int, t_s: float) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _QUESTIONS = Pace(1024, 0.05)
-"""Of all processes: what a name server in Python answers within the clients' patience."""
+"""Unanswered queries of all processes: what a name server in Python answers within the clients' patience."""
 _CALLS_AT_ONCE = 640
 _TIMERS_S = ((4.0, 0.28), (0.0, 0.1))
 """How coarse the kernel's timers of such a length are, and a little more (at 250 Hz, kernel/time/timer.c): SYNs that

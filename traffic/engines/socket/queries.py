@@ -36,7 +36,7 @@ _LARGEST_BYTES = 1232
 _RECEIVE_BYTES = 4 << 20
 """Room for the answers to a whole window: the default of 212,992 is 277 small datagrams, as the kernel counts them."""
 _SO_RCVBUFFORCE = 33
-"""As SO_RCVBUF, beyond net.core.rmem_max (socket(7)); Python does not name it."""
+"""Like SO_RCVBUF, but beyond net.core.rmem_max (socket(7)); Python does not name it."""
 
 
 class SharedQueries:

@@ -63,11 +63,11 @@ class _SocketTransport:
         return (self._table.fileno(), self._queries.fileno())
 
     def count(self) -> RingCount:
-        """There is no ring."""
+        """None received and none lost: there is no ring."""
         return RingCount(received=0, dropped=0)
 
     def ask(self, indices: Indices) -> None:
-        """DNS queries."""
+        """Send a DNS query for each connection."""
         self._queries.ask(indices)
 
     def call(self, indices: Indices) -> None:
@@ -84,7 +84,7 @@ class _SocketTransport:
         self._table.watch(opened)
 
     def _called(self, indices: Indices) -> None:
-        """Send what connect() does not."""
+        """Send what connect() does not send: the first datagram of UDP flows."""
 
     def forget(self, indices: Indices) -> None:
         """Close the sockets, and expect no DNS answers any more."""
@@ -142,7 +142,7 @@ class UdpTransport(_SocketTransport):
             callbacks.reset(indices[~echoed], now_s)
 
     def _receive_echo(self, index: int) -> bool:
-        """False if there is an ICMP message instead of a datagram: nobody listens there."""
+        """False if there is an ICMP message instead of a datagram: no program listens there."""
         try:
             self._table[index].recv(_LARGEST_DATAGRAM_BYTES)
         except ConnectionError:

@@ -54,7 +54,7 @@ class Turns:
         """A turn to send this many first SYNs, `new` of them by connections that have no number yet.
 
         The other processes learn how many connections of this one have left and how many are open. A process that is
-        killed keeps nobody waiting: its lock ends with it (fcntl(2)).
+        killed does not block the others: its lock ends with it (fcntl(2)).
         """
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
         try:

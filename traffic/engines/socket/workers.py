@@ -56,8 +56,8 @@ class Worker:
     """That event's values."""
 
     def send(self, command: Command) -> None:
-        """Pass a command on."""
-        with suppress(BrokenPipeError):  # it has ended; `receive` says how
+        """Write a command to the worker's pipe."""
+        with suppress(BrokenPipeError):  # it has ended, and `receive` raises its error
             os.write(self.commands, f"{command.value}\n".encode())
 
     def receive(self) -> None:
@@ -105,7 +105,7 @@ class Parent:
             self._events.send((event, values))
 
     def stay(self) -> None:
-        """Keep every socket open until this process is ended from outside; nobody waits for its events."""
+        """Keep every socket open until this process is ended from outside; its events are not read any more."""
         self._events.close()
         os.close(self.commands)
         _redirect_to_null(2)
@@ -137,7 +137,7 @@ def start_worker(workers: list[Worker]) -> Parent | None:
 
 
 def _redirect_to_null(*descriptors: int) -> None:
-    """Close the pipes behind these, so that nobody who reads them waits for this process."""
+    """Close the pipes behind these, so that a reader of them does not wait for this process."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(null, descriptor)
@@ -158,7 +158,7 @@ class PipeReporter:
             self._emit("progress", counts=replace(counts, marks=Marks()))
 
     def result(self, counts: Counts, threshold: Threshold, _ring: RingCount, _now_s: float) -> None:
-        """All counts."""
+        """Send all counts, marks included."""
         self._emit("connected", counts=counts, threshold=threshold)
 
 
