@@ -145,6 +145,15 @@ class EniPath(_Spec):
         """The same path from the block of addresses that follows this one, which is local to the fleet's kernel."""
         return replace(self, first_address=self.first_address + self.environments)
 
+    @property
+    def last_address(self) -> IPv4Address:
+        """The last one of both blocks."""
+        return self.first_address + (2 * self.environments - 1)
+
+    def has(self, address: IPv4Address) -> bool:
+        """Whether an execution environment of this path has the address, in either block."""
+        return self.first_address <= address <= self.last_address
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:

@@ -194,13 +194,15 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | Non
 
 
 def _function_of(now: LabNow, node: str) -> str | None:
-    """The function whose connection a node refused first; None if there is none, or its source was translated."""
+    """The function whose connection a node refused first: by the environment's address, or by its ENI's."""
     firsts = (reading.first_refusal for reading in now.readings if reading.limiter.place == node)
     source = next((first.source for first in firsts if first), None)
+    if source is None:
+        return None
+    enis = {known.name for known in now.plan.nodes if str(source) in known.addresses}
     for fleet in now.plan.fleets:
-        for path in fleet.paths:
-            if source and path.first_address <= source < path.first_address + 2 * path.environments:
-                return fleet.function
+        if any(path.has(source) or path.eni in enis for path in fleet.paths):
+            return fleet.function
     return None
 
 

@@ -103,15 +103,14 @@ def _leaves_with(lab: TracedLab, node: NodePlan, address: IPv4Address) -> bool:
 def _gateway_of(lab: TracedLab, fleet: FleetPlan, address: IPv4Address) -> str | None:
     """The ENI or egress by which this address of a fleet leaves; None if it is not the fleet's."""
     for path in fleet.paths:
-        # Behind the environments of the rings are as many for real sockets (`lab.plan.addressing`).
-        if path.first_address <= address < path.first_address + 2 * path.environments:
+        if path.has(address):
             return path.eni
     own = next(known for known in lab.plan.nodes if known.namespace == fleet.namespace)
     return fleet.paths[0].eni if str(address) in own.addresses else None
 
 
 def _ranges(fleet: FleetPlan) -> str:
-    spans = (f"{path.first_address} to {path.first_address + (2 * path.environments - 1)}" for path in fleet.paths)
+    spans = (f"{path.first_address} to {path.last_address}" for path in fleet.paths)
     return " and ".join(spans)
 
 

@@ -39,7 +39,8 @@ def test_the_nat_gateway_is_named(small: Lab) -> None:
     """The function of the VPC whose connections were refused is told which node, in which VPC, refused them."""
     small.burst(650, function="checkout", connect_timeout_s=3, leave_open=True)
     small.burst(650, function="refunds", connect_timeout_s=3)
-    found = small.why("refunds")
+    found = small.why()
+    assert found.question.function == "refunds"
     assert [account.limit.first.node for account in found.refusing] == ["natgw"]
     assert (found.threshold.held, found.threshold.nodes) == (650, ("eni-payments",))
     assert any(remedy.effect == "raises" for remedy in found.remedies)
