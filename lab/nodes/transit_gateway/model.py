@@ -96,7 +96,7 @@ def _routes(draft: Draft) -> Iterator[Fault]:
                 "nowhere; give it a NAT gateway as default_route, or none"
             )
             yield Fault((*item.path, "default_route"), text)
-        if egress is not None and subnet is not None and subnet.default_route == gateway.name:
+        if egress is not None and _leads_back(draft, gateway):
             text = (
                 f"the subnet {egress.subnet} leads back to {gateway.name}, which leads to {egress.subnet}: packets "
                 "would go round; give it a NAT gateway as default_route, or none"
@@ -110,6 +110,19 @@ def _routes(draft: Draft) -> Iterator[Fault]:
                         f"{', '.join(attached)}"
                     )
                     yield Fault((*routed.path, "default_route"), text)
+
+
+def _leads_back(draft: Draft, gateway: TransitGateway) -> bool:
+    """Whether its packets come to it again, by one subnet or by other Transit Gateways."""
+    gateways = {item.value.name: item.value for item in draft.transit_gateways}
+    passed: set[str] = set()
+    following: TransitGateway | None = gateway
+    while following is not None and following.name not in passed:
+        passed.add(following.name)
+        onward = following.towards_the_internet
+        subnet = None if onward is None else draft.subnets_by_name.get(onward.subnet)
+        following = None if subnet is None else gateways.get(subnet.default_route or "")
+    return following is not None and following.name == gateway.name
 
 
 CHECKS = (_names, _attachments, _routes)
