@@ -103,10 +103,19 @@ class Held:
             return self._to_server(node.alias)
         if any(limiter.node == node.name for limiter in self.plan.limiters):
             return self.by_all(lambda limiter: limiter.node == node.name)
+        # A node that limits nothing forwards what the limiting nodes beside it hold; far from those, it may be all.
+        beside = self._linked_to(node.namespace)
+        nearest = [limiter for limiter in self.plan.limiters if limiter.namespace in beside]
         held: dict[str, int] = {}
-        for limiter in self.plan.limiters:
+        for limiter in nearest or self.plan.limiters:
             held[limiter.kind] = held.get(limiter.kind, 0) + self.by(limiter)
         return max(held.values(), default=0)
+
+    def _linked_to(self, namespace: str) -> frozenset[str]:
+        """Namespaces that a veth pair joins to this one."""
+        pairs = (item for item in self.plan.objects if isinstance(item, VethPair))
+        ends = ((pair.a.namespace, pair.b.namespace) for pair in pairs)
+        return frozenset(far for pair in ends for near, far in (pair, pair[::-1]) if near == namespace)
 
     def _resolvers(self) -> frozenset[str]:
         """Namespaces of name servers, on the way of no connection that is counted."""
@@ -160,12 +169,23 @@ class Held:
         for network in _networks(item):
             if self._paths_in(network):
                 yield self._from(network)
+            elif any(str(network) in node.addresses for node in self.plan.nodes):
+                yield self._of_enis_in(network)
             if network.prefixlen == network.max_prefixlen:
                 eip = str(network.network_address)
                 if any(limiter.eip == eip for limiter in self.plan.limiters):
                     yield sum(self.by(limiter) for limiter in self.plan.limiters if limiter.eip == eip)
         if isinstance(item, Route):
             yield from self._in_table(item)
+
+    def _of_enis_in(self, vpc: IPv4Network) -> int:
+        """Connections of the ENIs whose addresses are in a VPC's range."""
+        enis = {
+            node.name
+            for node in self.plan.nodes
+            if kind_of(node.kind).sees_environments and any(IPv4Address(address) in vpc for address in node.addresses)
+        }
+        return self.by_all(lambda limiter: limiter.place in enis)
 
     def _in_table(self, route: Route) -> Iterator[int]:
         """Of the rules that lead to a route's table; what no rule takes elsewhere is sent by a fleet's own address."""

@@ -6,6 +6,7 @@ is asked to make (`lab.plan.nodes`). Node modules read this layout and never eac
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -311,11 +312,32 @@ class Layout:
         return (port for port in ports if port.vpc == vpc)
 
     def joined(self, vpc: Vpc) -> Iterator[tuple[Vpc, AttachmentLayout]]:
-        """The other VPCs that Transit Gateways join with a VPC, each with the port that leads there."""
+        """The other VPCs to which Transit Gateways lead from a VPC, each with the port in it that leads there.
+
+        A route table has one route to a range: of several Transit Gateways the first in the file has it.
+        """
+        return self._onwards([(vpc, None)])
+
+    def beyond(self, gateway: TransitGatewayLayout) -> Iterator[tuple[Vpc, AttachmentLayout]]:
+        """The VPCs that are behind others of a Transit Gateway's, each with its port that leads there."""
+        return self._onwards([(port.vpc, port) for port in gateway.attachments])
+
+    def _onwards(self, starts: list[tuple[Vpc, AttachmentLayout | None]]) -> Iterator[tuple[Vpc, AttachmentLayout]]:
+        """The VPCs behind these, the nearest first, each with its start's port, or the port that leaves the start."""
+        reached, waiting = {vpc.name for vpc, _ in starts}, deque(starts)
+        while waiting:
+            vpc, first = waiting.popleft()
+            for port in self.attachments(vpc):
+                for other in self._attached_beside(port):
+                    if other.name not in reached:
+                        reached.add(other.name)
+                        waiting.append((other, first or port))
+                        yield other, first or port
+
+    def _attached_beside(self, port: AttachmentLayout) -> Iterator[Vpc]:
         for gateway in self.transit_gateways:
-            for port in gateway.attachments:
-                if port.vpc == vpc:
-                    yield from ((other.vpc, port) for other in gateway.attachments if other.vpc != vpc)
+            if port in gateway.attachments:
+                yield from (other.vpc for other in gateway.attachments)
 
     def next_hop(self, subnet: Subnet) -> tuple[Link, IPv4Address] | None:
         """Where the default route of a subnet leads: the link and address of a NAT gateway or a Transit Gateway."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "DEFAULT_SECURITY_GROUPS",
     "EGRESS",
     "INTERNET",
     "NO_ROUTE",
@@ -38,6 +39,7 @@ NO_ROUTE = "none"
 """What stands for a NAT gateway where a private subnet has no default route."""
 
 DEFAULT_SECURITY_GROUPS = ("default",)
+"""What a function has that names none: every VPC has one of this name."""
 
 
 def node_name_of_function(function: str) -> str:

@@ -21,6 +21,7 @@ from lab.schema.limits import (
     TOTAL_EIPS,
 )
 from lab.schema.names import (
+    DEFAULT_SECURITY_GROUPS,
     NO_ROUTE,
     RESERVED_NODE_NAMES,
     VPC,
@@ -209,11 +210,16 @@ def which_vpcs(draft: Draft) -> Iterator[Fault]:
     """VPCs without names of their own, and what belongs to two of them at once."""
     yield from twice("name", "VPC", [(vpc.path, vpc.name) for vpc in draft.vpcs])
     homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
+    groups = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.security_groups}
     for function in draft.functions:
         vpcs = dict.fromkeys(homes[subnet] for subnet in function.value.subnets if subnet in homes)
         if len(vpcs) > 1:
             text = f"these subnets are in the VPCs {' and '.join(vpcs)}; a function is in one VPC"
             yield Fault((*function.path, "subnets"), text)
+        for index, group in enumerate(function.value.security_groups):
+            if group not in DEFAULT_SECURITY_GROUPS and len(vpcs) == 1 and groups.get(group, *vpcs) not in vpcs:
+                text = f"{shown(group)} is in the VPC {groups[group]}; a function has security groups of its own VPC"
+                yield Fault((*function.path, "security_groups", index), text)
     for vpc in draft.vpcs:
         for item in vpc.exits:
             home = homes.get(item.value.subnet)

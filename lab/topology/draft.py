@@ -135,7 +135,7 @@ def draft(value: Value) -> Draft:
         transit_gateways=_items(value, ("transit_gateways",), _mended, TransitGateway),
         functions=_items(value, ("functions",), _mended, Function),
         servers=_items(value, ("servers",), _mended, Server),
-        vpc_names=_names([_at(value, *vpc.path) for vpc in vpcs]) if paths[0] != ("vpc",) else (VPC,),
+        vpc_names=_names([_at(value, *vpc.path) for vpc in vpcs]) if paths[0] != ("vpc",) else (vpcs[0].name,),
         subnet_names=_names(*(_at(value, *path, "subnets") for path in paths)),
         route_targets=_names(*(_at(value, *path, "nat_gateways") for path in paths), _at(value, "transit_gateways")),
         server_names=_names(_at(value, "servers")),

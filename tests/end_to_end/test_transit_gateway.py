@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from lab.lab import Lab
     from lab.pytest_plugin import LabUp
 
+HUBS_SUBNET = "payments, cidr: 10.2.1.0/24, default_route: hub"
+HUB = """    default_route: payments
+  - name: hub
+    attachments:
+      - {vpc: payments, subnet: payments}
+      - {vpc: egress, subnet: egress-tgw}
+    default_route: egress"""
+
 
 @pytest.fixture
 def small(lab_up: LabUp, topologies: Path) -> Lab:
@@ -75,3 +83,14 @@ def test_a_transit_gateway_without_a_default_route(lab_up: LabUp, topologies: Pa
     assert (result.bottleneck, result.disagreements) == (None, ())
     assert result.predicted.established == 0
     assert lab.why().headline.endswith("the Transit Gateway tgw leads nowhere")
+
+
+def test_two_transit_gateways_in_a_row(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
+    """Packets go from one through a VPC to the next, and answers come back by both."""
+    text = (topologies / "transit_gateway.yaml").read_text()
+    text = text.replace("payments-tgw, cidr: 10.2.255.0/28", "payments-tgw, cidr: 10.2.255.0/28, default_route: hub")
+    text = text.replace("      - {vpc: egress, subnet: egress-tgw}\n    default_route: egress", HUB)
+    path = tmp_path / "in_a_row.yaml"
+    path.write_text(text.replace("payments, cidr: 10.2.1.0/24, default_route: tgw", HUBS_SUBNET))
+    result = lab_up(path, scale=100).burst(650, connect_timeout_s=3)
+    assert (result.tcp.established, result.predicted.established, result.disagreements) == (650, 650, ())

@@ -82,7 +82,7 @@ def _attachments(draft: Draft) -> Iterator[Fault]:
 
 
 def _routes(draft: Draft) -> Iterator[Fault]:
-    """A default route to a VPC that is not attached, or from the egress VPC back; a subnet's to one not attached."""
+    """A default route to a VPC that is not attached, or one that leads back; a subnet's to what is not attached."""
     for item in draft.transit_gateways:
         gateway, attached = item.value, [attachment.vpc for attachment in item.value.attachments]
         if gateway.default_route is not None and gateway.default_route not in attached:
@@ -96,7 +96,7 @@ def _routes(draft: Draft) -> Iterator[Fault]:
                 "nowhere; give it a NAT gateway as default_route, or none"
             )
             yield Fault((*item.path, "default_route"), text)
-        if egress is not None and subnet is not None and subnet.default_route == gateway.name:
+        if egress is not None and _leads_back(draft, gateway):
             text = (
                 f"the subnet {egress.subnet} leads back to {gateway.name}, which leads to {egress.subnet}: packets "
                 "would go round; give it a NAT gateway as default_route, or none"
@@ -110,6 +110,30 @@ def _routes(draft: Draft) -> Iterator[Fault]:
                         f"{', '.join(attached)}"
                     )
                     yield Fault((*routed.path, "default_route"), text)
+                elif (
+                    routed.value.default_route == gateway.name
+                    and egress is not None
+                    and vpc.name == egress.vpc
+                    and routed.value.name != egress.subnet  # that one is told above
+                ):
+                    text = (
+                        f"{gateway.name} leads back into the VPC {vpc.name} by its own default_route; give the subnet "
+                        "one of the NAT gateways there"
+                    )
+                    yield Fault((*routed.path, "default_route"), text)
+
+
+def _leads_back(draft: Draft, gateway: TransitGateway) -> bool:
+    """Whether its packets come to it again, by one subnet or by other Transit Gateways."""
+    gateways = {item.value.name: item.value for item in draft.transit_gateways}
+    passed: set[str] = set()
+    following: TransitGateway | None = gateway
+    while following is not None and following.name not in passed:
+        passed.add(following.name)
+        onward = following.towards_the_internet
+        subnet = None if onward is None else draft.subnets_by_name.get(onward.subnet)
+        following = None if subnet is None else gateways.get(subnet.default_route or "")
+    return following is not None and following.name == gateway.name
 
 
 CHECKS = (_names, _attachments, _routes)

@@ -32,14 +32,16 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
             yield from parts.through(port.link, port.vpc.cidr, subnet_router(port.subnet.cidr))
             if port.is_egress:
                 yield from parts.through(port.link, parts.ANYWHERE, subnet_router(port.subnet.cidr))
+        for vpc, port in layout.beyond(at):
+            yield from parts.through(port.link, vpc.cidr, subnet_router(port.subnet.cidr))
         if at.gateway.towards_the_internet is None:
-            yield from _no_default_route(at)
+            yield from _no_default_route(layout, at)
 
 
-def _no_default_route(at: TransitGatewayLayout) -> Iterator[parts.Part]:
+def _no_default_route(layout: Layout, at: TransitGatewayLayout) -> Iterator[parts.Part]:
     """What the attached VPCs send elsewhere is counted and dropped, without an ICMP error."""
     interfaces = [port.link.near.interface for port in at.attachments]
-    inside = [port.vpc.cidr for port in at.attachments]
+    inside = [*(port.vpc.cidr for port in at.attachments), *(vpc.cidr for vpc, _ in layout.beyond(at))]
     drop = DropPoint(at.node, "no_transit_route", at.gateway.name)
     gate = firewalls.missing_route(drop, interfaces, inside, namespace=at.namespace, table=TABLE)
     hook = "type filter hook prerouting priority filter; policy accept;"

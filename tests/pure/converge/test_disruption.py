@@ -16,7 +16,7 @@ from lab.plan.objects import Plan, Standing
 from lab.schema.firewall import NetworkAcl
 from lab.slots.limiter import Limiter
 from lab.topology import NatGateway, Topology
-from tests.support.topologies import function, nat_gateway, server, topology
+from tests.support.topologies import function, nat_gateway, server, shipped, topology
 
 TWO = {"private-a": "natgw", "private-b": "natgw"}
 CHECKOUT = function("checkout", "private-a", "private-b")
@@ -141,6 +141,27 @@ def test_a_function_that_shares_its_eni() -> None:
     """Of two functions on one ENI, the one that goes breaks its own connections: it holds none here."""
     old = changed(functions=(CHECKOUT, function("search", "private-a")))
     assert broken(BASE, old, lambda each: HELD if each.node == "eni-private-a" else 0) == {"fn-search": HELD}
+
+
+def test_a_vpc_that_goes_breaks_what_comes_from_it() -> None:
+    """Of several VPCs behind a Transit Gateway, the one that goes takes its own ENIs' connections, and no other's."""
+    both = shipped("transit_gateway")
+    orders, _, egress = both.vpcs
+    (gateway,) = both.transit_gateways
+    attachments = tuple(attachment for attachment in gateway.attachments if attachment.vpc != "payments")
+    parts = {
+        "listed_vpcs": (orders, egress),
+        "transit_gateways": (gateway.model_copy(update={"attachments": attachments}),),
+        "functions": both.functions[:1],
+    }
+
+    def held_by(node: str) -> Callable[[Limiter], int]:
+        return lambda limiter: HELD if limiter.node == node else 0
+
+    assert broken(both.model_copy(update=parts), both, held_by("eni-orders")) == {}
+    gone = broken(both.model_copy(update=parts), both, held_by("eni-payments"))
+    assert gone["eni-payments"] == gone["vpc-payments"] == HELD
+    assert "eni-orders" not in gone
 
 
 def test_an_elastic_ip_after_its_end_breaks_nothing() -> None:

@@ -12,6 +12,8 @@ from lab.plan import Plan
 from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Sysctl
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
+from lab.topology.checks import check
+from lab.topology.draft import draft
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
 
 KERNELS_OWN_CONNTRACK_MAX = 262_144
@@ -55,6 +57,90 @@ def fleet(plan: Plan, name: str) -> FleetPlan:
 def one_gateway(**settings: Any) -> Topology:
     """One function behind one NAT gateway with these settings."""
     return topology({"p": "natgw"}, function("f", "p"), nat_gateways=(nat_gateway(**settings),))
+
+
+def several_vpcs(*functions: dict[str, Any], vpcs: list[dict[str, Any]], gateways: list[dict[str, Any]]) -> Plan:
+    """The plan of several VPCs, one of them `egress`: the NAT gateway `natgw` is the way out of the subnet `out`."""
+    subnets = [
+        {"name": "public", "cidr": "10.0.0.0/24"},
+        {"name": "out", "cidr": "10.0.1.0/24", "default_route": "natgw"},
+    ]
+    nat_gateways = [{"name": "natgw", "subnet": "public"}]
+    egress = {"name": "egress", "cidr": "10.0.0.0/16", "subnets": subnets, "nat_gateways": nat_gateways}
+    document: dict[str, Any] = {"version": 1, "name": "made", "vpcs": [*vpcs, egress], "transit_gateways": gateways}
+    document |= {"functions": list(functions), "servers": [server()]}
+    assert check(draft(document)) == ()
+    return build(Topology.model_validate(document))
+
+
+def spoke(number: int, **routes: str) -> dict[str, Any]:
+    """The VPC 10.NUMBER.0.0/16: its subnets, each with its default route."""
+    subnets = [
+        {"name": name, "cidr": f"10.{number}.{index}.0/24", "default_route": route}
+        for index, (name, route) in enumerate(routes.items())
+    ]
+    return {"name": f"spoke{number}", "cidr": f"10.{number}.0.0/16", "subnets": subnets}
+
+
+def attached(vpc: str, subnet: str) -> dict[str, str]:
+    """An attachment."""
+    return {"vpc": vpc, "subnet": subnet}
+
+
+def to_vpcs(plan: Plan, node: str) -> dict[str, str]:
+    """A node's routes to the ranges of VPCs: range → interface; each range has one."""
+    (namespace,) = (each.namespace for each in plan.nodes if each.name == node)
+    routes = [each for each in plan.objects if isinstance(each, Route) and each.namespace == namespace]
+    found = [(str(each.destination), each.interface or "") for each in routes if each.destination.prefixlen == 16]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+# ── Transit Gateways ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_transit_gateways_between_the_same_vpcs() -> None:
+    """A subnet for each; a range has one route in a router all the same, for which the kernel has no second place."""
+    plan = several_vpcs(
+        function("f", "a", "b"),
+        vpcs=[spoke(1, a="tgw-a", b="tgw-b")],
+        gateways=[
+            {
+                "name": name,
+                "attachments": [attached("spoke1", "a"), attached("egress", "out")],
+                "default_route": "egress",
+            }
+            for name in ("tgw-a", "tgw-b")
+        ],
+    )
+    assert to_vpcs(plan, "vpc-egress") == {"10.1.0.0/16": "tgw-a"}
+    assert to_vpcs(plan, "vpc-spoke1") == {"10.0.0.0/16": "tgw-a"}
+    assert to_vpcs(plan, "natgw") == {"10.0.0.0/16": "vpc-egress", "10.1.0.0/16": "vpc-egress"}
+
+
+def test_two_transit_gateways_in_a_row() -> None:
+    """Answers find the way back to a VPC that is not attached to the Transit Gateway of the egress VPC."""
+    plan = several_vpcs(
+        function("f", "a"),
+        vpcs=[spoke(1, a="tgw-a"), spoke(2, b="tgw-b")],
+        gateways=[
+            {
+                "name": "tgw-a",
+                "attachments": [attached("spoke1", "a"), attached("spoke2", "b")],
+                "default_route": "spoke2",
+            },
+            {
+                "name": "tgw-b",
+                "attachments": [attached("spoke2", "b"), attached("egress", "out")],
+                "default_route": "egress",
+            },
+        ],
+    )
+    assert to_vpcs(plan, "natgw")["10.1.0.0/16"] == "vpc-egress"
+    assert to_vpcs(plan, "vpc-egress")["10.1.0.0/16"] == "tgw-b"
+    assert to_vpcs(plan, "tgw-b")["10.1.0.0/16"] == "vpc-spoke2"
+    assert to_vpcs(plan, "vpc-spoke2")["10.1.0.0/16"] == "tgw-a"
+    assert to_vpcs(plan, "tgw-a")["10.1.0.0/16"] == "vpc-spoke1"
 
 
 # ── Hyperplane ENIs ─────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,21 @@ def test_a_faulty_item_is_still_known_by_name() -> None:
     assert "vpc.subnets[1].cidr" in fault
 
 
+def test_the_only_vpc_may_have_a_name() -> None:
+    """An attachment names it as the file does, under `vpc` as under `vpcs`."""
+    text = """version: 1
+name: named
+vpc:
+  name: orders
+  cidr: 10.1.0.0/16
+  subnets: [{name: a, cidr: 10.1.1.0/24, default_route: tgw}]
+transit_gateways: [{name: tgw, attachments: [{vpc: orders, subnet: a}]}]
+functions: [{name: checkout, subnets: [a]}]
+servers: [{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}]
+"""
+    assert load_text(text, "t.yaml").vpcs[0].name == "orders"
+
+
 def test_a_misspelt_route_is_one_fault() -> None:
     """A subnet whose route is misspelt is not said to have none."""
     (fault,) = faults(SMALLEST.replace("default_route", "default_rout"))
