@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,7 +87,7 @@ def test_names_in_a_node_without_a_name_server(lab: Lab) -> None:
     asking = "import socket; socket.gethostbyaddr('203.0.113.10')"
     ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "dig", "+tries=1", "cache.example.com")
     assert "connection refused" in ended.stdout
-    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", "python3", "-c", asking)
+    ended = run_lab("exec", "--lab", lab.name, "srv-cache", "--", sys.executable, "-c", asking)
     assert "gaierror" in ended.stderr or "herror" in ended.stderr
 
 
