@@ -41,9 +41,9 @@ _REMEMBERED = 4096
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
 
-def encode_query(hostname: str) -> bytes:
-    """A query for `hostname`'s A record with identifier 0: what the packet engine asks."""
-    return dns.message.make_query(hostname, dns.rdatatype.A, id=0).to_wire()
+def encode_query(hostname: str, kind: str = "A") -> bytes:
+    """A query for a record of `hostname` with identifier 0: what the engines ask."""
+    return dns.message.make_query(hostname, kind, id=0).to_wire()
 
 
 class Zone:
@@ -113,7 +113,9 @@ class Answers:
 
     def __init__(self, zone: Zone, hostnames: Mapping[str, str], address: int, port: int) -> None:
         self._zone, self._address, self._port = zone, address, port
-        self._expected = [_ExpectedQuery(zone, encode_query(hostname)) for hostname in hostnames]
+        self._expected = [
+            _ExpectedQuery(zone, encode_query(hostname, kind)) for hostname in hostnames for kind in ("A", "AAAA")
+        ]
 
     def respond(self, batch: Batch, lengths: NDArray[np.uint32]) -> Iterator[Replies]:
         """Replies to the queries among the frames."""

@@ -167,6 +167,8 @@ class EngineResult:
     series: tuple[Sample, ...]
     ring: RingCount
     unanswered: UnansweredCount = UnansweredCount()
+    questions: int = 0
+    """DNS queries sent, those for AAAA and repetitions included."""
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""

@@ -68,6 +68,8 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         incidents=tuple(observation.incidents),
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
+        questions=clients.questions,
+        questions_each=load.look_up.questions,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
         packets=tuple(observation.packets),
     )

@@ -117,7 +117,8 @@ CAUSES = {
         DropWords(
             headline="The resolver's quota reached: {name}",
             where="by the resolver's quota of {name}",
-            mechanism="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it.",
+            mechanism="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it. "
+            "It counts packets: glibc and musl, and so Python and Node, ask for A and AAAA at once, two for a look-up.",
             remedy="Keep DNS answers for as long as their TTL allows, and spread questions over more interfaces: more "
             "subnets, more ENIs.",
         ),

@@ -72,6 +72,7 @@ def _questions_explanation(finding: Finding) -> Iterator[str]:
     outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
     yield f"DNS {outcome} of {dns.asked:,} invocations; {_over_quota(quota)}"
     yield drop_words(quota).mechanism
+    yield from _look_ups_within(finding, quota)
     if _questions_cross_enis(finding):
         yield "All of a Hyperplane ENI's environments share its interface."
 
@@ -222,6 +223,16 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 def _over_quota(quota: DropCount) -> str:
     return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+
+
+def _look_ups_within(finding: Finding, quota: DropCount) -> Iterator[str]:
+    """How many look-ups a quota of packets is, where each of them takes more than one."""
+    clients = finding.clients
+    if clients.questions_each > 1:
+        yield (
+            f"{clients.dns.asked:,} look-ups sent {clients.questions:,} questions, for each of them asks for A and "
+            f"AAAA at once: {quota.name} are half as many look-ups."
+        )
 
 
 def _invocations(number: int) -> str:

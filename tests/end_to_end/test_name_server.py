@@ -212,3 +212,31 @@ def test_each_environment_has_its_own_quota(made: MakeLab, engine: Any) -> None:
     crowded = lab.burst(100, engine=engine, connect_timeout_s=0.9, connections_per_environment=100)
     assert 10 <= crowded.dns.answered <= 10 + 10 * crowded.timing.duration_s + 1
     assert result.disagreements == crowded.disagreements == ()
+
+
+# ── Look-ups of two packets ─────────────────────────────────────────────────────────────────────────────────
+
+
+@each_engine
+def test_half_the_quota_in_look_ups(made: MakeLab, engine: Any) -> None:
+    """20 packets a second are 10 look-ups of A and AAAA, each by one port, which is one connection of the ENI."""
+    lab = made("in: vpc, packets_per_second: 20")
+    result = lab.burst(10, engine=engine, connect_timeout_s=1.5, resolver_schedule="glibc", leave_open=True)
+    assert result.tcp.established == result.predicted.established == 10
+    assert (result.questions, result.stops, result.disagreements) == (20, (), ())
+    assert slots(lab, "eni-private") == 20
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_look_ups_over_the_quota(made: MakeLab, engine: Any) -> None:
+    """Every packet that the kernel drops is a question that the clients miss, and the verdict tells of both packets."""
+    lab = made("in: vpc, packets_per_second: 10")
+    result = lab.burst(50, engine=engine, connect_timeout_s=1.5, resolver_schedule="musl")
+    assert 5 <= result.dns.answered <= 5 + 5 * result.timing.duration_s + 1
+    assert (result.questions, result.predicted.established, result.disagreements) == (100, None, ())
+    verdict = judge(result)
+    assert verdict.headline == "The resolver's quota reached: 10 packets/s per interface"
+    assert (
+        "50 look-ups sent 100 questions, for each of them asks for A and AAAA at once: 10 packets/s per interface are "
+        "half as many look-ups."
+    ) in verdict.explanation

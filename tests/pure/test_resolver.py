@@ -113,7 +113,7 @@ def test_nothing_left() -> None:
 
 def test_syns_alone_ask_nothing() -> None:
     """A load without questions has all of the ENI for its connections."""
-    assert predict(two_enis(**{"in": "vpc"}), 200, questions=0).established == 200
+    assert predict(two_enis(**{"in": "vpc"}), 200, look_ups=0).established == 200
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,14 @@ def test_more_questions_than_the_quota(resolver: dict[str, Any], connections: in
     found = predict(two_enis(**resolver), connections)
     assert (found.established == connections) == known
     assert known or "quota" in (found.unknown or "")
+
+
+@pytest.mark.parametrize(("look_ups", "known"), [(20, True), (21, False)])
+def test_a_look_up_of_two_packets(look_ups: int, known: bool) -> None:  # noqa: FBT001
+    """With A and AAAA at once the quota is half as many look-ups, and each takes one connection of the ENI still."""
+    found = predict(two_enis(**{"in": "vpc", "packets_per_second": 40}), 2 * look_ups, questions_each=2)
+    assert found.established == (2 * look_ups if known else None)
+    assert known or "42 questions (A and AAAA of 21 look-ups)" in (found.unknown or "")
 
 
 # ── The accounts ────────────────────────────────────────────────────────────────────────────────────────────

@@ -102,7 +102,8 @@ def _work(  # noqa: PLR0917 -- all that a worker has
     try:
         connections = connections_of(spec, repeats=spec.protocol == "udp")
         sources = Sources(fleet, len(connections))
-        queries = OwnQueries(spec, connections, sources, turns) if spec.questions_apart else SharedQueries(spec)
+        apart = spec.questions_apart
+        queries = OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections)
         kind = UdpTransport if spec.protocol == "udp" else TcpTransport
         transport = kind(spec, connections, sources, queries, turns)
         client = Client(spec, connections, transport, questions=questions, calls=calls)

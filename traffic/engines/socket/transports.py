@@ -13,7 +13,7 @@ import numpy as np
 
 from traffic.clients.state import IS_OPEN, State, among
 from traffic.engines.payloads import DATAGRAM, is_complete, request_text
-from traffic.engines.socket.sockets import SocketTable, dotted
+from traffic.engines.socket.sockets import SocketTable, dotted, retransmissions
 from traffic.result import RingCount
 from traffic.schedule import syn_count
 
@@ -44,8 +44,6 @@ _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 """A RST in answer to a SYN; one that follows the SYN-ACK before the handshake is noticed."""
-_TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
-"""`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h): by then only SYNs can have been repeated."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
 
 
@@ -60,14 +58,14 @@ class _SocketTransport:
 
     def descriptors(self) -> Iterable[int]:
         """The sockets' epoll and the DNS answers."""
-        return (self._table.fileno(), self._queries.fileno())
+        return (self._table.fileno(), *self._queries.descriptors())
 
     def count(self) -> RingCount:
         """None received and none lost: there is no ring."""
         return RingCount(received=0, dropped=0)
 
     def ask(self, indices: Indices) -> None:
-        """Send a DNS query for each connection."""
+        """Send each connection's DNS queries that have no answer yet."""
         self._queries.ask(indices)
 
     def call(self, indices: Indices) -> None:
@@ -225,9 +223,8 @@ class TcpTransport(_SocketTransport):
             callbacks.reset(indices[failed][np.isin(errors, _REFUSED)], now_s)
 
     def _count_syns(self, indices: Indices) -> None:
-        size, read = _TOTAL_RETRANSMISSIONS.size, _TOTAL_RETRANSMISSIONS.unpack
-        infos = (self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size) for index in indices.tolist())
-        self._connections.sent_again(indices, np.array([read(info)[0] for info in infos], np.int64))
+        again = [retransmissions(self._table[index]) for index in indices.tolist()]
+        self._connections.sent_again(indices, np.array(again, np.int64))
 
     def _read_all(self, indices: Indices, to_the_end: NDArray[np.bool_], callbacks: Callbacks, now_s: float) -> None:
         """Read everything there is: responses, the server's FINs, its RSTs."""
