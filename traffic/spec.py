@@ -78,6 +78,8 @@ class ResolverSpec(_Spec):
     """Host name → IPv4 address, as text."""
     ttl_s: int = 60
     port: int = 53
+    truncate: bool = False
+    """Whether answers over UDP are truncated, so that clients ask again over TCP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
     dropped = min(max(unanswered, lost), lost + answers)
+    if resolver.truncate and any(stop.kind == "dns_quota" for stop in stops):
+        return  # of a connection over TCP the quota may drop any segment, and TCP repeats it by itself
     and_answers = " and answers" if answers else ""
     yield _Pair(f"{syns} that were never answered", unanswered, f"{syns}{and_answers} dropped on the way", dropped)
     # A port that is used again is the same connection to the kernel, and slots come and go.

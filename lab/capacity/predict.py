@@ -187,7 +187,8 @@ def _limiters(
     topology: Topology, turns: Sequence[_Turn], connections: int, in_use: InUse, questions: int
 ) -> Iterator[_Limiter]:
     """Each limiter after all that come before it on any path; what it refuses does not come to those after it."""
-    behind_eni = topology.service_vpc.resolver.behind_eni
+    resolver = topology.service_vpc.resolver
+    flows = (2 if resolver.truncate else 1) if resolver.behind_eni else 0  # over UDP, and then over TCP
     for node in _in_order(turns):
         crossing = [turn for turn in turns if any(hop.node == node for hop in turn.path.limits)]
         kind, limit = next(
@@ -201,7 +202,7 @@ def _limiters(
             limit=limit,
             in_use=in_use(node),
             offered=sum(turn.passing(connections) for turn in crossing),
-            questions=sum(turn.taking(questions) for turn in crossing) if behind_eni and first_on_path else 0,
+            questions=flows * sum(turn.taking(questions) for turn in crossing) if first_on_path else 0,
             first_refused=first_refused,
             takes=partial(_taken, crossing),
         )
@@ -253,7 +254,8 @@ def _unknown_names(
             "the name server is behind the ENI, so each invocation takes two of its connections, one for the question: "
             "chance decides which of them get the last ones"
         )
-    by_interface = [limiter.questions for limiter in limiters] if resolver.behind_eni else by_source
+    flows = 2 if resolver.truncate else 1
+    by_interface = [limiter.questions // flows for limiter in limiters] if resolver.behind_eni else by_source
     look_ups = max(by_interface, default=0)
     most = look_ups * questions_each
     if quota is not None and most > quota:
@@ -261,6 +263,12 @@ def _unknown_names(
         return (
             f"one interface may have {most:,} questions{both}, more than the name server's quota of {quota:,} "
             "packets/s: what becomes of them depends on how fast they come"
+        )
+    most_by_tcp = resolver.tcp_connections
+    if resolver.truncate and most_by_tcp is not None and look_ups > most_by_tcp:
+        return (
+            f"one interface may have {look_ups:,} look-ups over TCP at a time, more than the {most_by_tcp:,} that the "
+            "name server takes: what becomes of them depends on how fast they come"
         )
     return None
 

@@ -14,7 +14,16 @@ from lab.schema.drops import DropCount, DropPoint
 from lab.topology import Eni, Topology, Vpc
 from lab.topology.edit import rerouted, with_vpcs
 
-__all__ = ["CAUSES", "DropWords", "cause_in_words", "cure_of", "drop_words", "drops_questions", "opened"]
+__all__ = [
+    "CAUSES",
+    "DropWords",
+    "cause_in_words",
+    "cure_of",
+    "drop_words",
+    "drops_questions",
+    "opened",
+    "questions_in_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,8 @@ class _Cause:
     """Where it is servers' answers that are dropped."""
     questions: bool = False
     """Whether it drops questions to the name server, and no packet of a connection."""
+    packets: str = "questions"
+    """What its dropped packets are, where they are questions."""
     opened: Opened | None = None
 
 
@@ -62,6 +73,11 @@ def cause_in_words(drop: DropPoint) -> str:
 def drops_questions(drop: DropPoint) -> bool:
     """Whether it drops questions to the name server, and no packet of a connection."""
     return CAUSES[drop.kind].questions
+
+
+def questions_in_words(drop: DropPoint) -> str:
+    """What its dropped packets are: `questions`."""
+    return CAUSES[drop.kind].packets
 
 
 def cure_of(drop: DropCount) -> str:
@@ -123,6 +139,19 @@ CAUSES = {
             "subnets, more ENIs.",
         ),
         questions=True,
+    ),
+    "dns_tcp": _Cause(
+        "limit of DNS over TCP",
+        DropWords(
+            headline="The resolver's limit of DNS over TCP reached: {name}",
+            where="by the resolver's limit of {name}",
+            mechanism="An answer that is too long for a datagram is truncated, and the client asks again over TCP. The "
+            "resolver takes {name} and drops the SYNs of more without a word; no metric of the function shows it.",
+            remedy="Keep answers short enough for a datagram: fewer records for the name, no DNSSEC records, EDNS in "
+            "the client. Keep them for as long as their TTL allows.",
+        ),
+        questions=True,
+        packets="SYNs of look-ups over TCP",
     ),
     "no_route": _Cause(
         "no route",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis.drops import cure_of, drop_words
+from lab.diagnosis.drops import cure_of, drop_words, questions_in_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, words_of
@@ -222,13 +222,14 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 
 def _over_quota(quota: DropCount) -> str:
-    return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+    packets = questions_in_words(quota)
+    return f"{quota.dropped_packets:,} {packets}, with their repetitions, were dropped: more than {quota.name}."
 
 
 def _look_ups_within(finding: Finding, quota: DropCount) -> Iterator[str]:
     """How many look-ups a quota of packets is, where each of them takes more than one."""
     clients = finding.clients
-    if clients.questions_each > 1:
+    if clients.questions_each > 1 and quota.kind == "dns_quota":
         yield (
             f"{clients.dns.asked:,} look-ups sent {clients.questions:,} questions, for each of them asks for A and "
             f"AAAA at once: {quota.name} are half as many look-ups."

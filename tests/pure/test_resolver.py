@@ -140,6 +140,21 @@ def test_a_look_up_of_two_packets(look_ups: int, known: bool) -> None:  # noqa: 
     assert known or "42 questions (A and AAAA of 21 look-ups)" in (found.unknown or "")
 
 
+@pytest.mark.parametrize(("connections", "known"), [(20, True), (21, True), (41, False)])
+def test_look_ups_over_tcp(connections: int, known: bool) -> None:  # noqa: FBT001
+    """Beyond the name server's connections of one interface nobody knows; each of two ENIs has its own."""
+    found = predict(two_enis(**{"in": "vpc", "truncate": True, "tcp_connections": 20}), connections)
+    assert found.established == (connections if known else None)
+    assert known or "21 look-ups over TCP" in (found.unknown or "")
+
+
+def test_a_look_up_over_tcp_takes_two_connections() -> None:
+    """Of 100 connections of an ENI a datagram, a connection to the name server and one to the server are three each."""
+    topology = two_enis(**{"in": "vpc", "truncate": True})
+    assert predict(topology, 66).established == 66
+    assert predict(topology, 67).established is None
+
+
 # ── The accounts ────────────────────────────────────────────────────────────────────────────────────────────
 
 
