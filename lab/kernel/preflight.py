@@ -95,7 +95,7 @@ def _remedy(program: str) -> str:
 def require_resources(engine: Engine, connections: int) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
+    resources = Resources.of(_MEMORY.read_text(encoding="utf-8"), _OPEN_FILES.read_text(encoding="utf-8"), descriptors)
     most = most_connections(engine, resources)
     if connections > most:
         raise PreflightError(
@@ -108,7 +108,7 @@ def require_resources(engine: Engine, connections: int) -> None:
 
 def available_memory_bytes() -> int:
     """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
-    return Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
+    return Resources.of(_MEMORY.read_text(encoding="utf-8"), _OPEN_FILES.read_text(encoding="utf-8"), 0).memory_bytes
 
 
 def require_descriptors(count: int, of_what: str) -> None:

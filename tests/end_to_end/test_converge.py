@@ -542,7 +542,7 @@ def test_down_after_changes_leaves_nothing(lab_name: str, write: Write) -> None:
 def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: Path, tmp_path: Path) -> None:
     """A lab that grows raises the host's maximum then, and the last `down` restores it."""
     setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record
-    found = int(setting.read_text())
+    found = int(setting.read_text(encoding="utf-8"))
     if record.exists() or found > 300_000:
         pytest.skip(f"net.netfilter.nf_conntrack_max is {found:,} already: there is nothing to raise")
     path = tmp_path / "growing.yaml"
@@ -550,12 +550,12 @@ def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: P
     subnets = text[text.index("subnets: [") :].partition("]")[0] + "]"
     path.write_text(text.replace(subnets, subnets.partition(",")[0] + "]"))
     lab = Lab.up(path, name=lab_name)
-    assert int(setting.read_text()) == found
+    assert int(setting.read_text(encoding="utf-8")) == found
     path.write_text(text)
     Lab.up(path, name=lab_name)
-    assert int(setting.read_text()) > 800_000
+    assert int(setting.read_text(encoding="utf-8")) > 800_000
     lab.down()
-    assert int(setting.read_text()) == found
+    assert int(setting.read_text(encoding="utf-8")) == found
 
 
 def test_a_dry_run_says_what_up_then_does(lab_name: str, write: Write, clients: MakeClients) -> None:

@@ -6,7 +6,6 @@ from ipaddress import IPv4Address
 import struct
 from typing import TYPE_CHECKING
 
-import dns.edns
 import dns.flags
 import dns.message
 import dns.opcode

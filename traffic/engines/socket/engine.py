@@ -74,7 +74,7 @@ def _calls(spec: BurstSpec) -> Pace:
 def _set_schedule(schedule: SynSchedule) -> None:
     """A setting of the network namespace; before Linux 6.5 there is only the classic schedule, and no setting."""
     try:
-        _SETTING.write_text(str(LINEAR_TIMEOUTS[schedule]))
+        _SETTING.write_text(str(LINEAR_TIMEOUTS[schedule]), encoding="utf-8")
     except FileNotFoundError:
         if schedule != "classic":
             raise OSError(
