@@ -399,6 +399,7 @@ def _look_ups(load: Load) -> str | None:
     if load.resolver_schedule == "single" or load.syn_only:
         return None
     times_s = load.look_up.times_s
-    again = ", ".join(f"{time_s:g} s" for time_s in times_s[:-1])
+    attempts = min(load.look_up.attempts or len(times_s), len(times_s))
+    again = ", ".join(f"{time_s:g} s" for time_s in times_s[: attempts - 1])
     asks = f"A and AAAA at once, as {load.resolver_schedule}"
     return f"{asks}, again after {again}" if again else asks

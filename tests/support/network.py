@@ -148,7 +148,7 @@ class Network:
             to_resolver = u16(batch, f.DESTINATION_PORT)[0] == 53
             (self.questions if to_resolver else self.datagrams).extend((self.now_s, key) for key in keys)
             unheard = batch[:, -4:-2] == (0, _TYPE_AAAA) if to_resolver and self.hears_no_aaaa else np.zeros((1, 2))
-            return batch[[not self.loses() for _ in batch] & ~unheard.all(axis=1)]
+            return batch[np.array([not self.loses() for _ in batch], np.bool_) & ~unheard.all(axis=1)]
         passing = []
         for segment in map(Segment.of, batch):
             self.segments.append((self.now_s, segment))

@@ -172,7 +172,7 @@ class Connections:
         waiting = self._distinct(indices[(self.missing[indices] & question) != 0])
         self.counts.replies += int(np.count_nonzero(~self._by_tcp[waiting]))
         self.missing[waiting] ^= question
-        fresh = waiting[self.missing[waiting] == 0]
+        fresh: Indices = waiting[self.missing[waiting] == 0]
         self._know_names(fresh, now_s)
         return fresh
 
