@@ -242,16 +242,18 @@ def _invocations(number: int) -> str:
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
+_QUESTIONS_DROPPED = _CauseWords(
+    lambda finding: drop_words(finding.drops[0]).headline,
+    _questions_explanation,
+    lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
+)
 _SEE_FAULTS = "See whether somebody has put faults on the way: lab impair."
 
 WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
-    "questions_dropped": _CauseWords(
-        lambda finding: drop_words(finding.drops[0]).headline,
-        _questions_explanation,
-        lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
-    ),
+    "questions_dropped": _QUESTIONS_DROPPED,
+    "dns_tcp_limit": _QUESTIONS_DROPPED,
     "silence": _CauseWords(
         lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
         _silence_explanation,

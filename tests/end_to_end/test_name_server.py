@@ -236,7 +236,7 @@ def test_look_ups_over_the_quota(made: MakeLab, engine: Any) -> None:
     assert 5 <= result.dns.answered <= 5 + 5 * result.timing.duration_s + 1
     assert (result.questions, result.predicted.established, result.disagreements) == (100, None, ())
     verdict = judge(result)
-    assert verdict.headline == "The resolver's quota reached: 10 packets/s per interface"
+    assert verdict.cause == "questions_dropped"
     assert (
         "50 look-ups sent 100 questions, for each of them asks for A and AAAA at once: 10 packets/s per interface are "
         "half as many look-ups."
@@ -274,7 +274,7 @@ def test_too_many_connections_to_the_name_server(made: MakeLab) -> None:
         (stop,) = result.stops
         assert (stop.kind, stop.name, stop.dropped_packets) == ("dns_tcp", "10 TCP connections per interface", 5)
         headline = "The resolver's limit of DNS over TCP reached: 10 TCP connections per interface"
-        assert judge(result).headline == headline
+        assert (judge(result).cause, judge(result).headline) == ("dns_tcp_limit", headline)
         assert headline in run_lab("why", "--lab", lab.name).stdout
 
 
