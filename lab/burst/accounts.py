@@ -149,9 +149,10 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)
         what = f"connections with {syns} that were never answered"
         yield _Pair(what, ever_unanswered, "connections refused by a limiter", refused)
-    # Connections whose answers were dropped hold a slot, too.
+    # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
     kind = next((kind for kind in KINDS if kind.one_slot_each), None)
-    if answers or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
+    unseen = answers or any(stop.far_side for stop in stops)
+    if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
     established = tcp.established + tcp.half_open

@@ -194,7 +194,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 def _owners(state: State) -> Iterator[tuple[str, str]]:
     """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
     for record in state.records():
-        with suppress(KernelError):
+        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down meanwhile
             yield from ((name, record.lab) for name in record.plan().namespaces)
 
 
