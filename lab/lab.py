@@ -119,6 +119,8 @@ class Lab:
         from lab.kernel.preflight import require_everything
 
         wanted = Wanted.read(topology, name, scale)
+        for line in wanted.without_effect:
+            notice(line)
         require_everything()
         state = State()
         with state.locked():

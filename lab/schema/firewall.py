@@ -175,6 +175,10 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         for index, name in enumerate(item.value.subnets):
             path = (*item.path, "subnets", index)
             yield from unknown("subnet", name, draft.subnet_names, path)
+            home, own = draft.vpc_of_subnet(name), draft.vpc_at(item.path)
+            if home not in (None, own):
+                text = f"{shown(name)} is in the VPC {home}; the network ACL {item.value.name} is in {own}"
+                yield Fault(path, text)
             if name in taken:
                 yield Fault(path, f"{shown(name)} has the network ACL {taken[name]} already; a subnet has one")
             taken.setdefault(name, item.value.name)
