@@ -19,9 +19,10 @@ from lab.schema.firewall import (
     verdicts,
 )
 from lab.schema.limits import ACL_RULE_NUMBERS, EPHEMERAL_PORTS
+from lab.topology.joined import way_between
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from lab.nodes.server.model import Server
     from lab.nodes.transit_gateway.model import TransitGateway
@@ -97,19 +98,17 @@ def _way(
 ) -> tuple[list[_Crossing], DeadEnd | None]:
     """The borders of subnets on the way there and back, and where a route is missing; there is no way back then."""
     there: list[_Crossing] = []
-    back: list[_Crossing] = []
     for leg in legs:
         if leg.far is None:
             sentence = f"the subnet {leg.near.name} has no route to {server.name}"
             return there, DeadEnd(leg.vpc.node, "no_route", leg.near.name, sentence=sentence)
-        requested, answers = _crossings(leg, leg.far, eni, topology.vpc_of(eni.subnet.name), requests)
-        there += requested
-        back = [*answers, *back]
-    last = legs[-1].transit_gateway
-    if last is not None:
-        sentence = f"the Transit Gateway {last.name} has no route to {server.name}"
-        return there, DeadEnd(last.node, "no_transit_route", last.name, sentence=sentence)
-    return [*there, *back], None
+        there += _towards_server(leg, leg.far, eni, topology.vpc_of(eni.subnet.name), requests)
+    last = legs[-1]
+    if last.transit_gateway is not None:
+        gateway = last.transit_gateway
+        sentence = f"the Transit Gateway {gateway.name} has no route to {server.name}"
+        return there, DeadEnd(gateway.node, "no_transit_route", gateway.name, sentence=sentence)
+    return [*there, *_back(topology, eni, last, requests)], None
 
 
 def _destination(last: Leg, server: Server) -> IPv4Network:
@@ -139,29 +138,42 @@ def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> Dea
 # ── Network ACLs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _crossings(
-    leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic
-) -> tuple[list[_Crossing], list[_Crossing]]:
-    """The borders of subnets on the way through a VPC, there and back; within a subnet there is none."""
-    near, node = leg.near, leg.vpc.node
-    acls = {subnet: acl for acl in leg.vpc.network_acls for subnet in acl.subnets}
-    ports = CLIENT_PORTS[0], CLIENT_PORTS[-1]
-    back = Traffic(requests.protocol, requests.block, *ports)
-    inwards = Traffic(requests.protocol, eni.subnet.cidr, requests.first_port, requests.last_port)
-    outwards = Traffic(requests.protocol, eni.subnet.cidr, *ports)
-    there, answers = [], []
-    if (acl := acls.get(near.name)) and near != far:
-        there.append(_Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block))
-        answers.append(_Crossing(node, acl, "ingress", answers=True, traffic=back, cure=requests.block))
-    if (acl := acls.get(far.name)) and near != far:
-        there.append(_Crossing(node, acl, "ingress", answers=False, traffic=inwards, cure=home.cidr))
-        answers.insert(0, _Crossing(node, acl, "egress", answers=True, traffic=outwards, cure=home.cidr))
+def _towards_server(leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic) -> Iterator[_Crossing]:
+    """The borders of subnets on the way through a VPC; within a subnet there is none."""
+    node, acls = leg.vpc.node, _acls(leg.vpc)
+    if (acl := acls.get(leg.near.name)) and leg.near != far:
+        yield _Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block)
+    if (acl := acls.get(far.name)) and leg.near != far:
+        traffic = replace(requests, block=eni.subnet.cidr)
+        yield _Crossing(node, acl, "ingress", answers=False, traffic=traffic, cure=home.cidr)
     if (acl := acls.get(far.name)) and leg.exit and leg.exit.SENDS_THROUGH_SUBNET:
-        crossing = _Crossing(leg.exit.node, acl, "egress", False, requests, requests.block, far_side=True)  # noqa: FBT003
-        there.append(crossing)
-        to_exit = replace(requests, first_port=EPHEMERAL_PORTS[0], last_port=EPHEMERAL_PORTS[-1])
-        answers.insert(0, replace(crossing, direction="ingress", answers=True, traffic=to_exit))
-    return there, answers
+        node = leg.exit.node
+        yield _Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block, far_side=True)
+
+
+def _back(topology: Topology, eni: Eni, last: Leg, requests: Traffic) -> Iterator[_Crossing]:
+    """The borders of subnets on the way of answers, by the routes that lead back."""
+    if last.exit is None or last.far is None:
+        return
+    answers = replace(requests, first_port=CLIENT_PORTS[0], last_port=CLIENT_PORTS[-1])
+    acls = _acls(last.vpc)
+    if (acl := acls.get(last.far.name)) and last.exit.SENDS_THROUGH_SUBNET:
+        traffic = replace(requests, first_port=EPHEMERAL_PORTS[0], last_port=EPHEMERAL_PORTS[-1])
+        node = last.exit.node
+        yield _Crossing(node, acl, "ingress", answers=True, traffic=traffic, cure=requests.block, far_side=True)
+    home = topology.vpc_of(eni.subnet.name)
+    for vpc, entered, left in way_between(topology, last.far, eni.subnet):
+        acls = _acls(vpc)
+        if (acl := acls.get(entered.name)) and entered != left:
+            traffic = replace(answers, block=eni.subnet.cidr)
+            yield _Crossing(vpc.node, acl, "egress", answers=True, traffic=traffic, cure=home.cidr)
+        if (acl := acls.get(left.name)) and entered != left:
+            yield _Crossing(vpc.node, acl, "ingress", answers=True, traffic=answers, cure=requests.block)
+
+
+def _acls(vpc: Vpc) -> dict[str, NetworkAcl]:
+    """Subnet → its network ACL."""
+    return {subnet: acl for acl in vpc.network_acls for subnet in acl.subnets}
 
 
 def _network_acl(failing: Sequence[_Crossing], server: Server) -> DeadEnd:
