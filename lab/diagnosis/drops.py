@@ -118,6 +118,11 @@ def _without_acl(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, st
     return with_vpcs(topology, without), end.cure or ""
 
 
+_METRICS = (
+    "CloudWatch shows more in {node}'s ConnectionAttemptCount than in its ConnectionEstablishedCount, and no "
+    "ErrorPortAllocation unless its ports run out as well."
+)
+
 CAUSES = {
     "dns_quota": _Cause(
         "DNS quota",
@@ -185,7 +190,7 @@ CAUSES = {
             where="by {direction} of the network ACL {name} between {node} and the internet",
             mechanism="{node} took a port for each connection and sent the SYNs on; the network ACL of its own subnet "
             "has no entry that allows them out to the server. Until the half-open timeout each connection holds its "
-            "ports on the way.",
+            "ports on the way. " + _METRICS,
             remedy="Add an entry for the server to {direction} of the network ACL {name}.",
         ),
         far_side_answers=DropWords(
@@ -193,7 +198,7 @@ CAUSES = {
             where="by {direction} of the network ACL {name} between {node} and the internet",
             mechanism="The server answered {node}, and its answers were dropped where they enter the subnet of {node}: "
             "a network ACL is stateless, so answers need an entry of their own, for the ports that a NAT gateway uses "
-            "(1024-65535). Until the half-open timeout each connection holds its ports on the way.",
+            "(1024-65535). Until the half-open timeout each connection holds its ports on the way. " + _METRICS,
             remedy="Add an entry for the ports 1024-65535 to {direction} of the network ACL {name}.",
         ),
         opened=_without_acl,

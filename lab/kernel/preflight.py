@@ -68,7 +68,7 @@ def require_root() -> None:
     if os.geteuid() != 0:
         command = shlex.join([Path(sys.argv[0]).name or "lab", *sys.argv[1:]])
         raise PreflightError(f"the lab makes network namespaces, which needs root; run: sudo {command}")
-    held = int(re.search(r"^CapEff:\s*(\w+)", _STATUS.read_text(), re.MULTILINE)[1], 16)
+    (held,) = (int(mask, 16) for mask in re.findall(r"^CapEff:\s*(\w+)", _STATUS.read_text(), re.MULTILINE))
     if lacking := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
         raise PreflightError(f"this process is root without {', '.join(lacking)}, {_CONTAINER}")
 

@@ -58,13 +58,15 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
     """NAT gateways and Transit Gateways to which no route leads, endpoints where nobody asks for them."""
     sending = _sending_subnets(draft)
     routes = {item.value.default_route for item in draft.subnets if item.value.name in sending}
-    for item in (*draft.nat_gateways, *draft.transit_gateways):
-        if item.value.name not in routes:
+    nat_gateways = [(item.path, item.value.name) for item in draft.nat_gateways]
+    transit_gateways = [(item.path, item.value.name) for item in draft.transit_gateways]
+    for path, name in (*nat_gateways, *transit_gateways):
+        if name not in routes:
             text = (
-                f"{item.value.name} has no effect: no subnet from which connections come has it as default_route; name "
-                "it there, or leave it out"
+                f"{name} has no effect: no subnet from which connections come has it as default_route; name it there, "
+                "or leave it out"
             )
-            yield Fault((*item.path, "name"), text)
+            yield Fault((*path, "name"), text)
     functions = _subnets_with_functions(draft)
     for vpc in draft.vpcs:
         if not functions & {item.value.name for item in vpc.subnets}:

@@ -229,7 +229,7 @@ def test_a_nat_gateway_whose_acl_keeps_it_from_the_internet(with_acl: WithAcl) -
 def test_a_nat_gateway_whose_acl_forgets_the_ports_of_answers(with_acl: WithAcl) -> None:
     """The server answers the NAT gateway's port, the ACL of its subnet drops that, and every node holds the slot."""
     lab = with_acl("public", ingress="{rule: 100, action: allow, from: 10.0.0.0/16}")
-    for engine, protocol in (("packet", "tcp"), ("socket", "udp")):
+    for engine, protocol in zip(ENGINES, PROTOCOLS, strict=True):
         result = lab.burst(100, engine=engine, protocol=protocol, connect_timeout_s=1.5)
         require_as_predicted(result)
         assert (result.tcp.established, result.tcp.timed_out, result.bottleneck) == (0, 100, None)

@@ -27,7 +27,7 @@ def made(**changes: Any) -> Topology:
     return topology(parts.pop("private"), *parts.pop("functions"), **parts)
 
 
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an ENI's settings without ENIs": (
         {"functions": (function("f"),), "private": {}, "hyperplane_eni": {"connection_limit": 7}},
         ("hyperplane_eni: has no effect: no function has subnets, so there is no Hyperplane ENI",),
