@@ -194,7 +194,7 @@ CAUSES = {
             remedy="Add an entry for the server to {direction} of the network ACL {name}.",
         ),
         far_side_answers=DropWords(
-            headline="Network ACL forbids the answers: {direction} of {name} has no entry for the ports of {node}",
+            headline="Network ACL forbids the answers: {direction} of {name} does not allow all ports of {node}",
             where="by {direction} of the network ACL {name} between {node} and the internet",
             mechanism="The server answered {node}, and its answers were dropped where they enter the subnet of {node}: "
             "a network ACL is stateless, so answers need an entry of their own, for the ports that a NAT gateway uses "

@@ -238,7 +238,7 @@ def test_a_nat_gateway_whose_acl_forgets_the_ports_of_answers(with_acl: WithAcl)
         assert (stop.node, stop.direction, stop.answers, stop.far_side) == ("natgw", "ingress", True, True)
         verdict = judge(result)
         assert verdict.headline == (
-            "Network ACL forbids the answers: ingress of strict has no entry for the ports of natgw"
+            "Network ACL forbids the answers: ingress of strict does not allow all ports of natgw"
         )
         entry = f"{{rule: 110, action: allow, protocol: {protocol}, ports: 1024-65535, from: 203.0.113.10/32}}"
         assert verdict.remedies == (f"Add to ingress of the network ACL strict: {entry}",)
