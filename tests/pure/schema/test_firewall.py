@@ -300,6 +300,20 @@ def test_the_end_behind_a_nat_gateway() -> None:
     assert (end.node, end.direction, end.answers) == ("natgw", "ingress", True)
 
 
+def test_the_public_subnet_of_an_egress_vpc() -> None:
+    """From another VPC as well: what its ACL lacks for requests, at both borders, is one cure with that VPC's range."""
+    document = shipped("transit_gateway").model_dump(mode="json", by_alias=True, exclude_none=True)
+    egress = next(vpc for vpc in document["vpcs"] if vpc["name"] == "egress")
+    egress["network_acls"] = [{"name": "public", "subnets": ["public"], "ingress": [EVERYTHING]}]
+    (way,) = paths(Topology.model_validate(document), "refunds", "cache")
+    assert way.dead_end is not None
+    assert (way.dead_end.node, way.dead_end.direction, way.dead_end.far_side) == ("natgw", "egress", True)
+    assert way.dead_end.cure == (
+        "Add to egress of the network ACL public: {rule: 100, action: allow, protocol: tcp, ports: 443, "
+        "to: 203.0.113.10/32}, {rule: 110, action: allow, protocol: tcp, ports: 1024-65535, to: 10.2.0.0/16}"
+    )
+
+
 def test_no_entry_for_a_part_of_a_nat_gateways_ports() -> None:
     """Ports 32768-61000, as clients elsewhere have them, are a part of those of a NAT gateway; 1024-65535 are all."""
     entries = ({"rule": 100, "action": "allow", "from": "10.0.0.0/16"}, {"rule": 110, "action": "allow"})
