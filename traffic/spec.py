@@ -87,6 +87,8 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
+    certificate: str | None = None
+    """File with its key and certificate; without one it speaks no TLS."""
 
 
 @dataclass(frozen=True, slots=True)
