@@ -5,12 +5,14 @@ The server and the clients of the socket engine keep their sockets as they are w
 
 from __future__ import annotations
 
+from contextlib import suppress
 import ssl
 
-__all__ = ["NOT_TLS", "Session"]
+from traffic.result import NOT_TLS
+
+__all__ = ["Session"]
 
 _READ_BYTES = 16 << 10  # a record has no more (RFC 8446 section 5.1)
-NOT_TLS = "the answer is not TLS"
 _NO_RECORDS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 """What OpenSSL says of bytes that are no TLS records; text has its version number at the wrong place."""
 
@@ -53,10 +55,8 @@ class Session:
 
     def close(self) -> None:
         """Say that nothing follows (close_notify), without waiting for the other end to say the same."""
-        try:
+        with suppress(ssl.SSLError):  # the other end has not said so yet, or the handshake is not complete
             self._tls.unwrap()
-        except ssl.SSLError:  # the other end has not said so yet, or the handshake is not complete
-            pass
 
     def records(self) -> bytes:
         """What is to be sent to the other end."""

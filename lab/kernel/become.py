@@ -15,7 +15,7 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def become(namespace: str, command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
-    """Execute a command in a namespace (execve(2)), with these environment variables: its exit status is this process's.
+    """Execute a command in a namespace (execve(2)) with these variables set: its exit status is this process's.
 
     PreflightError when there is no such program.
     """

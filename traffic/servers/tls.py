@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ HELLO_BYTES = len(_CLIENT_HELLO)
 
 def begins_hello(start: bytes) -> bool:
     """Whether the first bytes of a connection can be those of a ClientHello; none are not."""
-    return bool(start) and all(
-        low <= byte <= high for byte, (low, high) in zip(start, _CLIENT_HELLO, strict=False)
-    )
+    return bool(start) and all(low <= byte <= high for byte, (low, high) in zip(start, _CLIENT_HELLO, strict=False))
 
 
 class Certificate:
@@ -48,7 +46,7 @@ class Certificate:
     def _current(self) -> ssl.SSLContext | None:
         if self._path is None:
             return None
-        status = os.stat(self._path)
+        status = Path(self._path).stat()
         version = status.st_ino, status.st_mtime_ns
         if self._context is None or version != self._version:
             self._context, self._version = _context(self._path), version
