@@ -18,8 +18,8 @@ _MECHANISMS = {
     HELLO_LOST: "The ClientHello was retransmitted until the clients gave up: it, or its acknowledgement, is dropped "
     "on the way, after the connection was established.",
     NOT_TLS: "The server answered the ClientHello in another protocol, as a plain HTTP server does.",
-    CONNECTION_ENDED: "A FIN or RST came in place of an answer, as from a server that expects another protocol or turns "
-    "clients away.",
+    CONNECTION_ENDED: "A FIN or RST came in place of an answer, as from a server that expects another protocol or "
+    "turns clients away.",
 }
 _REMEDIES = {
     HELLO_IGNORED: "See what the server speaks on its port: lab exec FUNCTION -- curl -v https://HOSTNAME:PORT/; "

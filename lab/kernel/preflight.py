@@ -38,6 +38,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "ping": "iputils-ping",
     "redis-benchmark": "redis-tools",
     "redis-cli": "redis-tools",
