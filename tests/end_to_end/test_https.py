@@ -45,8 +45,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
-def _run(lab: Lab, *command: object, **variables: str) -> Ended:
-    return run_lab("exec", "--lab", lab.name, "checkout", "--", *command, **variables)
+def _run(lab: Lab, *command: object) -> Ended:
+    return run_lab("exec", "--lab", lab.name, "checkout", "--", *command)
 
 
 _PROGRAMS = {

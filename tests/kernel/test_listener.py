@@ -261,7 +261,7 @@ def _secured(client: socket.socket, hostname: str = HOSTNAME) -> ssl.SSLSocket:
 
 
 def test_https_beside_http(secure: Site, undo: ExitStack) -> None:
-    """On one port a client that speaks TLS gets its pages over TLS, one after another, and others get theirs without."""
+    """On one port a client that speaks TLS gets its pages over TLS, one after another, and another without."""
     client, plain = undo.enter_context(_secured(secure.connect())), secure.connect()
     for _ in range(2):
         for each in (client, plain):
