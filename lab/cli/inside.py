@@ -36,8 +36,8 @@ def exec_(
     """Run a command in a node; its exit status is the command's.
 
     It is any program of this machine, and ends with the lab. In a function's fleet, names resolve through the service
-    VPC's resolver, with nothing of the host's touched, and programs trust the lab's servers over HTTPS (SSL_CERT_FILE and
-    its like). In a server with `embedded: false` it may listen on the port.
+    VPC's resolver, with nothing of the host's touched, and programs trust the lab's servers over HTTPS (SSL_CERT_FILE
+    and its like). In a server with `embedded: false` it may listen on the port.
 
     \b
     sudo lab exec checkout -- dig +short cache.example.com

@@ -51,6 +51,8 @@ class TlsTransport(TcpTransport):
     def begin(self, indices: Indices) -> None:
         """Send a ClientHello on each connection; if the server has ended it meanwhile, epoll reports that."""
         for index in indices.tolist():
+            # As TLS clients do: the first request follows on the handshake's end, which the server does not answer.
+            self._table[index].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = self._sessions[index] = self._new(self._context, self._hostname)
             session.receive(b"")
             self._send_records(index, session)
