@@ -69,6 +69,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
+        tls=clients.tls,
         packets=tuple(observation.packets),
     )
 
@@ -156,6 +157,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
     established = tcp.established + tcp.half_open
+    if tls := observation.clients.tls:  # what failed was closed at once, and its slot may be free again
+        held += min(max(established - held, 0), tls.failed)
     # Slots of connections that were refused or reset are taken until the set's garbage collection.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset)
     yield _Pair("connections established", established, f"connections that hold {kind.one}'s slot", held)

@@ -40,6 +40,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "ping": "iputils-ping",
     "redis-benchmark": "redis-tools",
     "redis-cli": "redis-tools",
@@ -110,16 +111,16 @@ def _remedy(program: str) -> str:
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
 
 
-def require_resources(engine: Engine, connections: int) -> None:
+def require_resources(engine: Engine, connections: int, *, tls: bool = False) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
-    most = most_connections(engine, resources)
+    most = most_connections(engine, resources, tls=tls)
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are available, "
-            f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
+            f"engine{' and TLS' if tls else ''}: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are "
+            f"available, {resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
 

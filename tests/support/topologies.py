@@ -52,7 +52,7 @@ def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
 def server(name: str = "cache", number: int = 10, port: int = 443, **settings: Any) -> dict[str, Any]:
     """A server at 203.0.113.NUMBER."""
     place = {"hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
-    return {"name": name, **place, **settings}
+    return {"name": name, **place} | settings
 
 
 def topology(
