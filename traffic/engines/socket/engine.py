@@ -20,6 +20,7 @@ from traffic.clients.pacing import Pace
 from traffic.engines.socket.queries import OwnQueries, SharedQueries
 from traffic.engines.socket.shares import shares
 from traffic.engines.socket.sockets import Sources
+from traffic.engines.socket.tls import TlsTransport
 from traffic.engines.socket.transports import TcpTransport, UdpTransport
 from traffic.engines.socket.turns import Turns
 from traffic.engines.socket.workers import Coordinator, Parent, PipeReporter, Worker, start_worker
@@ -93,6 +94,12 @@ def _most_connections() -> int:
     return most
 
 
+def _transport_of(spec: BurstSpec) -> type[UdpTransport | TcpTransport]:
+    if spec.protocol == "udp":
+        return UdpTransport
+    return TcpTransport if spec.authority is None else TlsTransport
+
+
 def _work(  # noqa: PLR0917 -- all that a worker has
     spec: BurstSpec, fleet: Fleet, turns: Turns, questions: Pace, calls: Pace, epoch_s: float, parent: Parent
 ) -> None:
@@ -104,9 +111,9 @@ def _work(  # noqa: PLR0917 -- all that a worker has
         sources = Sources(fleet, len(connections))
         apart = spec.questions_apart
         queries = OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections)
-        kind = UdpTransport if spec.protocol == "udp" else TcpTransport
-        transport = kind(spec, connections, sources, queries, turns)
-        client = Client(spec, connections, transport, questions=questions, calls=calls)
+        transport = _transport_of(spec)(spec, connections, sources, queries, turns)
+        handshakes = transport if isinstance(transport, TlsTransport) else None
+        client = Client(spec, connections, transport, handshakes=handshakes, questions=questions, calls=calls)
         Burst(spec, client, transport, commands, epoch_s=epoch_s, emit=parent.emit, reporter=PipeReporter(parent)).run()
     except (OSError, ValueError) as error:
         parent.emit("error", message=str(error))
