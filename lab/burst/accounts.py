@@ -20,6 +20,7 @@ from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
 
@@ -45,6 +46,7 @@ class Observation:
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
     clients, first = observation.clients, observation.first_to_refuse
+    before = {reading.limiter: reading.fill for reading in observation.readings_before}
     lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
@@ -56,7 +58,9 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         tcp=clients.tcp,
         requests=clients.requests,
         drop_threshold=clients.drop_threshold,
-        limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
+        limits=tuple(
+            _limit(reading, before.get(reading.limiter)) for reading in observation.readings if reading.appeared
+        ),
         stops=tuple(observation.stops),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
@@ -86,7 +90,7 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading) -> LimitResult:
+def _limit(reading: Reading, before: Fill | None) -> LimitResult:
     limiter = reading.limiter
     return LimitResult(
         node=limiter.node,
@@ -97,6 +101,8 @@ def _limit(reading: Reading) -> LimitResult:
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
         destination=limiter.destination,
+        fill=reading.fill,
+        before=before,
     )
 
 

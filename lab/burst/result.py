@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -37,6 +38,10 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    fill: Fill | None = None
+    """What held its slots then; None in records of earlier versions."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
 
 
 @dataclass(frozen=True, slots=True)

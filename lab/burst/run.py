@@ -14,7 +14,7 @@ from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
 from lab.burst.result import BurstResult
-from lab.burst.settling import StillTaken, await_free_slots, settle, still_taken
+from lab.burst.settling import await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import lost
@@ -26,6 +26,7 @@ from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
+from lab.observe.fills import half_open_tuples, read_with_fills
 from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -98,10 +99,11 @@ class _Burst:
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
-        self._most_held = [0] * len(self._limiters)
         self._lost_before = lost(self._plan)
         _forget_refusals(namespaces, self._limiters)
-        self._before = read(namespaces, self._limiters)
+        self._earlier = half_open_tuples(namespaces, self._limiters)
+        self._before = self._read_with_fills()
+        self._fullest = list(self._before) if self._load.over_time else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
         self._not_found_before = ports_not_found(namespaces, self._limiters)
 
@@ -115,7 +117,7 @@ class _Burst:
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
-            await_free_slots(self._namespaces, self._participants, self._before, StillTaken())
+            await_free_slots(self._namespaces, self._participants, self._before)
             raise
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
@@ -123,6 +125,8 @@ class _Burst:
         if not self._load.leave_open:
             remaining = still_taken(self._participants, clients, readings)
             tracking = settle(self._namespaces, self._participants, self._before, remaining)
+        if self._load.over_time:
+            readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
         return Observation(
             clients=clients,
@@ -143,7 +147,7 @@ class _Burst:
         """The clients' account, and what the limiters held when the last invocation had its outcome."""
         watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
         if self._load.over_time:
-            watch.append(_Throttled(self._note_most_held, _PEAKS_EVERY_S, _PEAKS_SHARE))
+            watch.append(_Throttled(self._note_fullest, _PEAKS_EVERY_S, _PEAKS_SHARE))
 
         def tell(progress: Progress) -> None:
             for look in watch:
@@ -156,7 +160,7 @@ class _Burst:
             self._sample()
             self._hold(running, clients, tell)
             self._close(running, clients, tell)
-        return clients, [reading.with_peak(most) for reading, most in zip(readings, self._most_held, strict=True)]
+        return clients, readings
 
     @contextmanager
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
@@ -210,12 +214,17 @@ class _Burst:
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""
-        now = read(self._namespaces, self._limiters)
-        return [reading.since(earlier) for reading, earlier in zip(now, self._before, strict=True)]
+        now = self._read_with_fills()
+        return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
-    def _note_most_held(self) -> None:
-        held = (reading.in_use for reading in read(self._namespaces, self._limiters))
-        self._most_held = [max(pair) for pair in zip(self._most_held, held, strict=True)]
+    def _read_with_fills(self) -> tuple[Reading, ...]:
+        return read_with_fills(self._namespaces, self._limiters, self._plan.servers, self._earlier)
+
+    def _note_fullest(self) -> None:
+        now = read(self._namespaces, self._limiters)
+        if any(reading.in_use > most.in_use for reading, most in zip(now, self._fullest, strict=True)):
+            filled = self._read_with_fills()
+            self._fullest = [now.with_peak(most) for now, most in zip(filled, self._fullest, strict=True)]
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:

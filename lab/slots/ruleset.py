@@ -302,6 +302,8 @@ def limiter(
         eip=eip,
         destination=destination,
         port_hold_s=slots.port_hold_s,
+        half_open_s=slots.half_open_s,
+        mark=slots.mark,
         drains=slots.ends is not None,
         of=of,
         asked=asked,
