@@ -17,6 +17,7 @@ from lab.kernel.state import Record, State
 
 if TYPE_CHECKING:
     from lab.burst.load import Load
+    from lab.burst.reset import Forgotten
     from lab.burst.result import BurstResult
     from lab.burst.run import Progress
     from lab.capture.listening import Capture
@@ -271,6 +272,17 @@ class Lab:
         with Namespaces() as namespaces:
             return read(namespaces, self.plan.limiters)
 
+    def readings_with_fills(self) -> tuple[Reading, ...]:
+        """The same, with what holds the slots: established, half-open (to whom, until when) and closing connections.
+
+        It takes some 15 us for each connection that is not established.
+        """
+        from lab.kernel.netns import Namespaces
+        from lab.observe.fills import read_with_fills
+
+        with Namespaces() as namespaces:
+            return read_with_fills(namespaces, self.plan.limiters, self.plan.servers)
+
     def status(self) -> Status:
         """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""
         from lab.observe.status import status
@@ -341,6 +353,17 @@ class Lab:
 
         self.require_complete()
         return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
+
+    def reset(self) -> Forgotten:
+        """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.
+
+        What holds such a connection gets an RST when it goes on. UsageError while a burst runs in it.
+        """
+        from lab.burst.reset import reset
+
+        self.require_complete()
+        with self._losses_named(), self._state.locked():
+            return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
@@ -433,7 +456,7 @@ class Lab:
             now = LabNow(
                 plan=self.plan,
                 topology=topology,
-                readings=self.readings(),
+                readings=self.readings_with_fills(),
                 samples=self.samples(),
                 dropped=dropped,
                 impairments=self.impairments(),

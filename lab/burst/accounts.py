@@ -20,7 +20,6 @@ from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount
-from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
 
@@ -46,7 +45,7 @@ class Observation:
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
     clients, first = observation.clients, observation.first_to_refuse
-    before = {reading.limiter: reading.fill for reading in observation.readings_before}
+    before = {reading.limiter: reading for reading in observation.readings_before}
     lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
@@ -90,7 +89,7 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading, before: Fill | None) -> LimitResult:
+def _limit(reading: Reading, before: Reading | None) -> LimitResult:
     limiter = reading.limiter
     return LimitResult(
         node=limiter.node,
@@ -102,7 +101,8 @@ def _limit(reading: Reading, before: Fill | None) -> LimitResult:
         eip=limiter.eip,
         destination=limiter.destination,
         fill=reading.fill,
-        before=before,
+        before=before.fill if before else None,
+        refused_before=before.refused_connections if before else 0,
     )
 
 

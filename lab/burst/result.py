@@ -42,6 +42,8 @@ class LimitResult:
     """What held its slots then; None in records of earlier versions."""
     before: Fill | None = None
     """What held slots when the burst began."""
+    refused_before: int = 0
+    """Connections that it had refused since `lab up` when the burst began."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from lab.burst.accounts import Observation, assemble, drops_between
 from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
+from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
 from lab.burst.settling import await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
-from lab.errors import KernelError, UsageError
+from lab.errors import KernelError
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
@@ -52,7 +53,7 @@ _PROGRESS_EVERY_S = 0.2
 
 _NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
-    "as earlier ones and take no slot of their own; wait until those are free, or take the lab down and up"
+    "as earlier ones and take no slot of their own; wait until those are free, or forget them: --fresh, or lab reset"
 )
 
 
@@ -84,8 +85,9 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     participants = participants_of(plan, topology, load)
     require_resources(load.engine, participants.connections)
     with record.alone() as alone, Namespaces() as namespaces:
-        if not alone:
-            raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
+        require_alone(plan.lab, alone=alone)
+        if load.fresh:
+            forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
     predicted = prediction(participants, observation.readings_before)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)

@@ -13,7 +13,7 @@ import typer
 from lab.burst.load import OPTIONS, WHAT_EACH_DOES, Load
 from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
-from lab.cli.show import burst_progress, complain, print_json
+from lab.cli.show import burst_progress, complain, held_line, notice, print_json
 from lab.errors import ExpectationError, UsageError
 from lab.kernel.invoker import as_invoker
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lab.burst.result import BurstResult
+    from lab.lab import Lab
 
 __all__ = ["register"]
 
@@ -149,7 +150,8 @@ def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_pac
     from lab.cli.packets import packet_table
     from lab.lab import Lab
 
-    up = Lab.find(lab)
+    up = Lab.find(lab).require_complete()
+    _tell_what_is_held(up, fresh=loads[0].fresh)
     try:
         if with_packets:
             with packet_table() as saw:
@@ -159,6 +161,18 @@ def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_pac
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise
+
+
+def _tell_what_is_held(up: Lab, *, fresh: bool) -> None:
+    """What earlier bursts, and other programs, have left in the lab's limiters."""
+    held = [reading for reading in up.readings_with_fills() if reading.in_use]
+    if not held:
+        return
+    notice("forgotten before the burst (--fresh):" if fresh else "held from before:")
+    for reading in held:
+        notice(f"  {held_line(reading)}")
+    if not fresh:
+        notice(f"  to forget them: lab burst --fresh, or lab reset --lab {up.name}", style="dim")
 
 
 def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:

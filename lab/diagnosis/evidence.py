@@ -11,6 +11,7 @@ from lab.diagnosis.limits import LimitAccount, leading
 from lab.impair.faults import Impairment
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 
 __all__ = ["Evidence", "of_burst", "of_live_lab"]
 
@@ -89,6 +90,10 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
+        fill=Fill.sum(limit.fill for limit in results),
+        before=Fill.sum(limit.before for limit in results),
+        unserved=sum(limit.dropped_connections for limit in results),
+        refused_before=sum(limit.refused_before for limit in results),
     )
 
 

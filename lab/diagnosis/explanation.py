@@ -11,7 +11,7 @@ from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, words
 from lab.diagnosis.cloudwatch import NodeMetrics
 from lab.diagnosis.commands import Measurement
-from lab.diagnosis.evidence import of_live_lab
+from lab.diagnosis.evidence import of_burst, of_live_lab
 from lab.diagnosis.findings import find
 from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, of_readings, of_results
 from lab.diagnosis.remedies import Remedy, remedies
@@ -65,6 +65,8 @@ class Explanation:
     """The function and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
+    advice: tuple[str, ...] = ()
+    """What helps where no change of the topology does; it is told in place of the remedies then."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab why --json`."""
@@ -91,6 +93,7 @@ class Explanation:
             "server": self.question.server,
             "threshold": asdict(self.threshold),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
+            "advice": list(self.advice),
         }
 
 
@@ -104,6 +107,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,
         "held": account.held,
+        "fill": asdict(account.fill) if account.fill else None,
         "free": account.free,
         "most_held": account.most_held,
         "refused_connections": account.connections,
@@ -153,6 +157,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
     seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
+    finding = find(seen)
     last = history.last or Sample(0.0, {})
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
@@ -160,8 +165,8 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         run=None,
         at_s=last.at_s,
         began_s=None,
-        headline=words.headline(find(seen)),
-        details=tuple(words.circumstances(seen)),
+        headline=words.headline(finding),
+        details=(*words.of_limits_now(finding), *words.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=seen.drops,
@@ -172,6 +177,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         question=question,
         threshold=threshold(now.topology, question),
         remedies=remedies(now.topology, question.function, question.server, question.protocol),
+        advice=words.advice(finding),
     )
 
 
@@ -258,7 +264,7 @@ def of_run(
 
     `nodes` and `limiters` are those of the lab, `samples` those from just before the burst until it was over.
     """
-    verdict = judge(result)
+    verdict, finding = judge(result), find(of_burst(result))
     accounts = [account for account in of_results(limiters, result, samples) if account.counts]
     refusing = tuple(in_order(accounts))
     question = question_of(load, topology)
@@ -280,6 +286,7 @@ def of_run(
         question=question,
         threshold=threshold(topology, question),
         remedies=remedies(topology, question.function, question.server, question.protocol),
+        advice=words.advice(finding),
     )
 
 

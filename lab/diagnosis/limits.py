@@ -11,6 +11,7 @@ from lab.nodes.diagnosis import LimitState
 from lab.observe.limits import Limit, limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
+from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
 
 __all__ = ["RECENT_S", "LimitAccount", "RefusalHistory", "in_order", "leading", "of_readings", "of_results"]
@@ -91,6 +92,10 @@ class LimitAccount:
     """Unix time of the last one."""
     recent_packets: int = 0
     """Refused within `RECENT_S` before the last sample."""
+    fill: Fill | None = None
+    """What holds its slots now; of a run, what did at its peak."""
+    unserved: int = 0
+    """Connections that found no slot while it was filled so."""
 
     @property
     def refused(self) -> bool:
@@ -120,6 +125,8 @@ class LimitAccount:
             held=self.held,
             refused_packets=self.packets,
             refused_connections=self.connections,
+            fill=self.fill,
+            unserved=self.unserved,
         )
 
 
@@ -145,6 +152,8 @@ def of_readings(
                 began_s=_began_s(read, refusals, now_s),
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(reading.fill for reading in read),
+                unserved=max(reading.refused_lately for reading in read),
             )
         )
     return tuple(accounts)
@@ -189,6 +198,8 @@ def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequen
                 began_s=refusals.began_s,
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(one.fill for one in results),
+                unserved=sum(one.dropped_connections for one in results),
             )
         )
     return tuple(accounts)

@@ -100,7 +100,9 @@ def _with_fill(reading: Reading, inside: _Inside, names: _Names, earlier: Collec
     if not reading.appeared:
         return reading
     refused = sum(_is_for(limiter, key, names) for key in inside.refused)
-    return replace(reading, fill=fill_of(reading, inside.waiting, inside.active, names, earlier), refused_lately=refused)
+    return replace(
+        reading, fill=fill_of(reading, inside.waiting, inside.active, names, earlier), refused_lately=refused
+    )
 
 
 def fill_of(

@@ -36,7 +36,7 @@ class Reading:
     fill: Fill | None = None
     """What is held by the state of connections, where that was read."""
     refused_lately: int = 0
-    """With a fill: connections that its node remembers to have refused, at most 140 s ago (`REFUSED_TIMEOUT_S`)."""
+    """With a fill: connections refused in the last 140 s (`REFUSED_TIMEOUT_S`), of all Elastic IPs together."""
 
     def with_peak(self, fullest: Reading) -> Reading:
         """The reading with the most that was ever held in place of what is held, if that is more."""

@@ -46,6 +46,7 @@ LIMIT = LimitWords(
     mechanism="Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
     remedies=_remedies,
     in_use="NAT gateway addresses",
+    more_room="another Elastic IP",
     one_node="an Elastic IP",
     metrics=(
         "ErrorPortAllocation",
