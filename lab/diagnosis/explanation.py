@@ -234,6 +234,7 @@ def _measured(
     nodes = {node.node: node for node in now.plan.nat_nodes}
     for account in refusing or accounts:
         yield from commands.of_limit(account, None)
+        yield from commands.of_half_open(account)
     for place in dict.fromkeys(account.limit.first.place for account in refusing):
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:

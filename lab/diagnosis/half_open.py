@@ -25,7 +25,8 @@ def explanation(finding: Finding) -> Iterator[str]:
     limits, fill = finding.limits, _fill(finding.limits)
     unserved = sum(limit.unserved for limit in limits)
     slots = fill.half_open_slots
-    yield f"{', '.join(finding.nodes)} refused {connections(unserved)}, and with {_those(slots)} free would have refused none."
+    nodes = ", ".join(finding.nodes)
+    yield f"{nodes} refused {connections(unserved)}, and with {_those(slots)} free would have refused none."
     if finding.evidence.clients:
         yield _whose(fill)
     yield f"{_they_are(slots)} free again within {_free_s(fill):,} s, if no further SYN comes."

@@ -47,7 +47,7 @@ class _Inside:
     waiting: Sequence[Waiting]
     """Entries whose connections are not active: half-open, closed, or flows over UDP."""
     active: Mapping[int, int] | None
-    """Slot mark → active connections; None where nothing is closed, so that all other slots are those of active ones."""
+    """Slot mark → active connections; None where nothing is closed: what is not half-open is established then."""
     refused: Sequence[bytes]
     """Keys of the connections that the node remembers to have refused."""
 
@@ -58,7 +58,7 @@ def read_with_fills(
     servers: Iterable[ServerPlan],
     earlier: Collection[Tuple] = (),
 ) -> tuple[Reading, ...]:
-    """Readings of these limiters with their fills, in which half-open connections that were there `earlier` are counted.
+    """Readings of these limiters with their fills, which count half-open connections that were there `earlier`.
 
     FileNotFoundError when a node is gone.
     """
@@ -100,9 +100,8 @@ def _with_fill(reading: Reading, inside: _Inside, names: _Names, earlier: Collec
     if not reading.appeared:
         return reading
     refused = sum(_is_for(limiter, key, names) for key in inside.refused)
-    return replace(
-        reading, fill=fill_of(reading, inside.waiting, inside.active, names, earlier), refused_lately=refused
-    )
+    fill = fill_of(reading, inside.waiting, inside.active, names, earlier)
+    return replace(reading, fill=fill, refused_lately=refused)
 
 
 def fill_of(

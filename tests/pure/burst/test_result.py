@@ -78,6 +78,9 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "fill": None,
+        "before": None,
+        "refused_before": 0,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

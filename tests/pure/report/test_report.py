@@ -25,6 +25,7 @@ from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT, SENTINELS
 from lab.runs import Run
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from tests.support.bursts import burst_result, seen, with_tcp
 from tests.support.cli import Run as Command
 from tests.support.runs import ran
@@ -78,7 +79,8 @@ def limits(run: Run) -> Iterator[LimitResult]:
     for each in run.limiters:
         if each.protocol in ("any", run.load.protocol):
             unused = LimitResult(each.node, each.kind, each.limit, 0, 0, 0, each.eip, each.destination)
-            yield known.get((each.node, each.eip, each.destination), unused)
+            limit = known.get((each.node, each.eip, each.destination), unused)
+            yield replace(limit, fill=Fill(limit.peak - limit.peak // 3, closing=limit.peak // 3))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,9 @@ def test_every_number(tiny: Run, tiny_page: str) -> None:
     """Limits, outcomes, prediction, latencies, environment, topology file and commands are on the page."""
     text = Read(tiny_page).text
     for limit in tiny.result.limits:
-        numbers = (limit.limit, limit.peak, limit.dropped_connections, limit.dropped_packets)
+        assert limit.fill is not None
+        states = (limit.fill.established, limit.fill.half_open_slots, limit.fill.closing)
+        numbers = (limit.limit, limit.peak, *states, limit.dropped_connections, limit.dropped_packets)
         assert " ".join((limit.node, *filter(None, [limit.eip]), *(f"{each:,}" for each in numbers))) in text
     assert "Connections 40 30 10 0 0" in text
     assert "Bottleneck none NAT gateway" in text
