@@ -34,6 +34,8 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    took_s: float = 0.0
+    """Between the two."""
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
@@ -58,7 +60,9 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         requests=clients.requests,
         drop_threshold=clients.drop_threshold,
         limits=tuple(
-            _limit(reading, before.get(reading.limiter)) for reading in observation.readings if reading.appeared
+            _limit(reading, before.get(reading.limiter), observation.took_s)
+            for reading in observation.readings
+            if reading.appeared
         ),
         stops=tuple(observation.stops),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
@@ -89,8 +93,8 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading, before: Reading | None) -> LimitResult:
-    limiter = reading.limiter
+def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResult:
+    limiter, first = reading.limiter, reading.first_refusal
     return LimitResult(
         node=limiter.node,
         kind=limiter.kind,
@@ -103,6 +107,7 @@ def _limit(reading: Reading, before: Reading | None) -> LimitResult:
         fill=reading.fill,
         before=before.fill if before else None,
         refused_before=before.refused_connections if before else 0,
+        first_refusal_s=round(took_s - first.age_s, 3) if first and reading.refused_packets else None,
     )
 
 

@@ -44,6 +44,8 @@ class LimitResult:
     """What held slots when the burst began."""
     refused_before: int = 0
     """Connections that it had refused since `lab up` when the burst began."""
+    first_refusal_s: float | None = None
+    """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class _Burst:
         self._lost_before = lost(self._plan)
         _forget_refusals(namespaces, self._limiters)
         self._earlier = half_open_tuples(namespaces, self._limiters)
-        self._before = self._read_with_fills()
+        self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
         self._fullest = list(self._before) if self._load.over_time else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
         self._not_found_before = ports_not_found(namespaces, self._limiters)
@@ -134,6 +134,7 @@ class _Burst:
             clients=clients,
             readings=readings,
             readings_before=self._before,
+            took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             ports_not_found=not_found,
@@ -216,7 +217,7 @@ class _Burst:
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""
-        now = self._read_with_fills()
+        now, self._took_s = self._read_with_fills(), time.monotonic() - self._began_s
         return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
     def _read_with_fills(self) -> tuple[Reading, ...]:

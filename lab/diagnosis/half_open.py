@@ -29,7 +29,10 @@ def explanation(finding: Finding) -> Iterator[str]:
     yield f"{nodes} refused {connections(unserved)}, and with {_those(slots)} free would have refused none."
     if finding.evidence.clients:
         yield _whose(fill)
-    yield f"{_they_are(slots)} free again within {_free_s(fill):,} s, if no further SYN comes."
+    if free_s := _free_s(fill):
+        yield f"{_they_are(slots)} free again within {free_s:,} s, if no further SYN comes."
+    else:
+        yield "Their slots have become free since."
     yield (
         f"A connection whose SYN is not answered keeps its slot for {_timeout_s(fill)} after its last SYN, and a full "
         f"{kind_of(limits[0].kind).words} drops SYNs to {'every server' if limits[0].destination is None else 'it'}."

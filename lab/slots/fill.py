@@ -25,6 +25,11 @@ class HalfOpen:
     earlier: int = 0
     """Of a burst: those that held a slot before it began."""
 
+    @property
+    def sure_s(self) -> int:
+        """For so many seconds all of them keep their slots."""
+        return max(0, self.timeout_s - self.oldest_s - 1)
+
     def and_(self, other: Self) -> Self:
         """Both together, of one destination."""
         return replace(

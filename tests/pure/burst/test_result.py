@@ -81,6 +81,7 @@ def test_limits() -> None:
         "fill": None,
         "before": None,
         "refused_before": 0,
+        "first_refusal_s": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

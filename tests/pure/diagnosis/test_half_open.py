@@ -83,6 +83,33 @@ def test_syns_alone(earlier: int, is_it: str) -> None:
     assert cause(refusing(SMALL_A, 5, 20, earlier), clients=clients) == is_it
 
 
+@pytest.mark.parametrize(
+    ("first_refusal_s", "is_it"), [(0.1, "half_open_slots"), (106.9, "half_open_slots"), (107, "limit")]
+)
+def test_expired_since(first_refusal_s: float, is_it: str) -> None:
+    """Those that were there at the first refusal count, also if they expired while clients still waited.
+
+    Their last SYN was 12 to 13 s ago and the timeout is 120 s: for 107 s after the reading all of them are there.
+    """
+    result = burst_result(seen(10, 5), reading(SMALL_A, 20, 5, 5), first=reading(SMALL_A, 20, 5, 5))
+    limits = [
+        replace(limit, fill=Fill(20), before=Fill(0, half_open(5, 5)), first_refusal_s=first_refusal_s)
+        for limit in result.limits
+    ]
+    assert find(of_burst(replace(result, limits=tuple(limits)))).cause == is_it
+
+
+def test_expired_in_part() -> None:
+    """Of five that were there, two are still: all five count, and none twice."""
+    result = burst_result(seen(10, 5), reading(SMALL_A, 20, 5, 5), first=reading(SMALL_A, 20, 5, 5))
+    limit = replace(
+        result.limits[0], fill=Fill(18, half_open(2, 2)), before=Fill(0, half_open(5, 5)), first_refusal_s=0
+    )
+    (state,) = of_burst(replace(result, limits=(limit,))).limits
+    assert state.fill is not None
+    assert (state.fill.half_open_slots, state.fill.half_open_earlier) == (5, 5)
+
+
 def test_a_record_without_fills() -> None:
     """A record of an earlier version does not tell them apart, and so the limit is the cause."""
     assert cause(reading(SMALL_A, 20, 5, 5)) == "limit"
