@@ -343,16 +343,17 @@ class Lab:
         progress: Callable[[Progress], None] = _ignore,
         saw: Callable[[PacketRecord], None] = _ignore,
         sampled: Callable[[Sample], None] | None = None,
+        found: Callable[[Sequence[Reading]], None] = _ignore,
     ) -> BurstResult:
         """Run the burst that a `Load` describes, as `burst` does.
 
         `progress` is called several times a second, `saw` with each packet of the scapy engine, `sampled` several times
-        a second with what NAT nodes count.
+        a second with what NAT nodes count, `found` once with what limiters hold before.
         """
         from lab.burst.run import Listeners, run_burst
 
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled, found))
 
     def reset(self) -> Forgotten:
         """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.

@@ -70,6 +70,8 @@ class Listeners:
     """Called with each packet of the scapy engine."""
     sampled: Callable[[Sample], None] | None = None
     """Called several times a second with what NAT nodes count, before the first packet and after the last."""
+    found: Callable[[Sequence[Reading]], None] = _ignore
+    """Called with what limiters hold before the first packet; of a load that is `fresh`, before that is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     with record.alone() as alone, Namespaces() as namespaces:
         require_alone(plan.lab, alone=alone)
         if load.fresh:
+            listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
     predicted = prediction(participants, observation.readings_before)
@@ -113,6 +116,8 @@ class _Burst:
         """From the first packet until what was closed is free."""
         first = _first_free_turn(self._namespaces, self._participants, self._before)
         spec = spec_of(self._participants, first or 0)
+        if not self._load.fresh:
+            self._listeners.found(self._before)
         self._sample()
         try:
             clients, readings = self._generate(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, replace
+from functools import partial
 from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lab.burst.result import BurstResult
-    from lab.lab import Lab
+    from lab.observe.readings import Reading
 
 __all__ = ["register"]
 
@@ -150,29 +151,29 @@ def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_pac
     from lab.cli.packets import packet_table
     from lab.lab import Lab
 
-    up = Lab.find(lab).require_complete()
-    _tell_what_is_held(up, fresh=loads[0].fresh)
+    up = Lab.find(lab)
+    found = partial(_tell_what_is_held, lab=lab, fresh=loads[0].fresh)
     try:
         if with_packets:
             with packet_table() as saw:
-                return [recorder.carry(up, load, saw=saw) for load in loads]
+                return [recorder.carry(up, load, saw=saw, found=found) for load in loads]
         with burst_progress() as progress:
-            return [recorder.carry(up, load, progress=progress) for load in loads]
+            return [recorder.carry(up, load, progress=progress, found=found) for load in loads]
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise
 
 
-def _tell_what_is_held(up: Lab, *, fresh: bool) -> None:
+def _tell_what_is_held(readings: Sequence[Reading], *, lab: str | None, fresh: bool) -> None:
     """What earlier bursts, and other programs, have left in the lab's limiters."""
-    held = [reading for reading in up.readings_with_fills() if reading.in_use]
-    if not held:
-        return
-    notice("forgotten before the burst (--fresh):" if fresh else "held from before:")
+    held = [reading for reading in readings if reading.in_use]
+    if held:
+        notice("forgotten before the burst (--fresh):" if fresh else "held from before:")
     for reading in held:
         notice(f"  {held_line(reading)}")
-    if not fresh:
-        notice(f"  to forget them: lab burst --fresh, or lab reset --lab {up.name}", style="dim")
+    if held and not fresh:
+        named = f" --lab {lab}" if lab else ""
+        notice(f"  to forget them: lab burst --fresh, or lab reset{named}", style="dim")
 
 
 def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:

@@ -7,7 +7,7 @@ which the kernel leaves out of the list, so a reading takes long (some 15 us an 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,8 +46,8 @@ class _Inside:
 
     waiting: Sequence[Waiting]
     """Entries whose connections are not active: half-open, closed, or flows over UDP."""
-    active: Mapping[int, int] | None
-    """Slot mark → active connections; None where nothing is closed: what is not half-open is established then."""
+    active: Mapping[int, int]
+    """Slot mark → active connections, where some are closed; elsewhere what is not half-open is established."""
     refused: Sequence[bytes]
     """Keys of the connections that the node remembers to have refused."""
 
@@ -64,8 +64,10 @@ def read_with_fills(
     """
     wanted = tuple(limiters)
     names = {(server.address.packed, server.port): server.name for server in servers}
-    places = {(limiter.namespace, limiter.table, limiter.refused) for limiter in wanted}
-    inside = {place[:2]: namespaces.call(place[0], partial(_look, *place[1:])) for place in places}
+    places: dict[tuple[str, str], list[Limiter]] = {}
+    for limiter in wanted:
+        places.setdefault((limiter.namespace, limiter.table), []).append(limiter)
+    inside = {place: namespaces.call(place[0], partial(_look, limiters)) for place, limiters in places.items()}
     return tuple(
         _with_fill(reading, inside[reading.limiter.namespace, reading.limiter.table], names, earlier)
         for reading in read(namespaces, wanted)
@@ -87,12 +89,13 @@ def _waiting() -> list[Waiting]:
     return list(conntrack.without(ACTIVE))
 
 
-def _look(table: str, refused: str) -> _Inside:
+def _look(limiters: Sequence[Limiter]) -> _Inside:
     """Runs inside the node's namespace."""
     waiting = _waiting()
-    closed = any(entry.state in _CLOSED for entry in waiting)
-    active = Counter(mark & SLOT_MASK for mark in conntrack.marks(ACTIVE)) if closed else None
-    return _Inside(waiting, active, [element.key for element in nftables.elements(table, refused)])
+    closed = {entry.mark & SLOT_MASK for entry in waiting if entry.state in _CLOSED}
+    active = {mark: conntrack.marked(mark | ACTIVE, SLOT_MASK | ACTIVE) for mark in closed}
+    refused = nftables.elements(limiters[0].table, limiters[0].refused)
+    return _Inside(waiting, active, [element.key for element in refused])
 
 
 def _with_fill(reading: Reading, inside: _Inside, names: _Names, earlier: Collection[Tuple]) -> Reading:
@@ -107,14 +110,14 @@ def _with_fill(reading: Reading, inside: _Inside, names: _Names, earlier: Collec
 def fill_of(
     reading: Reading,
     waiting: Iterable[Waiting],
-    active: Mapping[int, int] | None,
+    active: Mapping[int, int],
     names: _Names,
     earlier: Collection[Tuple] = (),
 ) -> Fill:
     """The fill of a limiter that holds so many slots, by its node's entries of connections that are not active.
 
-    `active` is by slot mark; None is all that are left. What is closed may have given its slot back already: without a
-    port hold conntrack keeps its entry for longer.
+    `active` is by slot mark; a mark that it has not has no closed connections. What is closed may have given its slot
+    back already: without a port hold conntrack keeps its entry for longer.
     """
     limiter = reading.limiter
     mine = [entry for entry in waiting if entry.mark & SLOT_MASK == limiter.mark]
@@ -125,9 +128,9 @@ def fill_of(
     half_open = most_first(_half_open(limiter, to, entries, earlier) for to, entries in by_destination.items())
     half_open_slots = sum(each.slots for each in half_open)
     established = reading.in_use - half_open_slots
-    if active is not None:
+    if limiter.mark in active:
         flows = sum(entry.state is None for entry in mine)
-        established = min(established, active.get(limiter.mark, 0) + flows)
+        established = min(established, active[limiter.mark] + flows)
     closed_s = [entry.timeout_s for entry in mine if entry.state in _CLOSED]
     established = max(0, established)
     closing = max(0, reading.in_use - half_open_slots - established)

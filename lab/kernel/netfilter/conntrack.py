@@ -31,7 +31,6 @@ __all__ = [
     "forget",
     "key_of",
     "marked",
-    "marks",
     "tracked",
     "without",
 ]
@@ -150,15 +149,12 @@ def tracked() -> int:
         return sum(1 for _ in lines)
 
 
-def marked(bit: int) -> int:
-    """Entries that have not expired and whose mark has this bit; the kernel picks them out (ctnetlink_filter_match)."""
-    return sum(1 for _ in _dump(_GET, _by_mark(bit, bit)))
+def marked(bits: int, mask: int | None = None) -> int:
+    """Entries that have not expired and whose mark has these bits, and no others of the mask.
 
-
-def marks(bit: int) -> Iterator[int]:
-    """The marks of those entries."""
-    for message in _dump(_GET, _by_mark(bit, bit)):
-        yield int.from_bytes(fields_of(message)[_MARK], "big")
+    The kernel picks them out (ctnetlink_filter_match).
+    """
+    return sum(1 for _ in _dump(_GET, _by_mark(bits, bits if mask is None else mask)))
 
 
 def without(bit: int) -> Iterator[Waiting]:

@@ -23,7 +23,7 @@ def entry(state: str | None, port: int, to: tuple[bytes, int] = CACHE, left_s: i
 def test_half_open() -> None:
     """They are told by destination, the most slots first; how old they are and when they end is the extremes."""
     entries = [entry("SYN_SENT", 1, STORE, 33), entry("SYN_SENT", 2, left_s=110), entry("SYN_RECV", 3, left_s=90)]
-    assert fill_of(reading(ENI, 10), entries, None, NAMES) == Fill(
+    assert fill_of(reading(ENI, 10), entries, {}, NAMES) == Fill(
         7,
         (
             HalfOpen("cache", 2, oldest_s=29, free_s=111, timeout_s=120),
@@ -36,14 +36,14 @@ def test_half_open_before() -> None:
     """A connection counts as earlier if its node had it half-open before: its source and destination tell."""
     entries = [entry("SYN_SENT", port) for port in (1, 2, 3)]
     earlier = {(ENI.place, entries[0].source, CACHE), (ENI.place, entries[1].source, STORE)}
-    (half_open,) = fill_of(reading(ENI, 3), entries, None, NAMES, earlier).half_open
+    (half_open,) = fill_of(reading(ENI, 3), entries, {}, NAMES, earlier).half_open
     assert (half_open.slots, half_open.earlier) == (3, 1)
 
 
 def test_of_another_slot_set() -> None:
     """The mark tells whose slot it is; bits above the low 16 are the connection's state."""
     entries = [entry("SYN_SENT", 1, mark=8), entry("SYN_SENT", 2, mark=0x80007)]
-    assert fill_of(reading(ENI, 4), entries, None, NAMES).half_open_slots == 1
+    assert fill_of(reading(ENI, 4), entries, {}, NAMES).half_open_slots == 1
 
 
 def test_port_hold() -> None:
@@ -63,5 +63,5 @@ def test_closed_without_a_port_hold() -> None:
 def test_destination_of_the_limit() -> None:
     """Where a limit is for one server, its half-open connections are to that one."""
     eip = replace(limiter("natgw"), mark=7, half_open_s=120)
-    (half_open,) = fill_of(reading(eip, 1), [entry("SYN_SENT", 1, STORE)], None, NAMES).half_open
+    (half_open,) = fill_of(reading(eip, 1), [entry("SYN_SENT", 1, STORE)], {}, NAMES).half_open
     assert half_open.to == "cache"

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 import platform
 import shlex
-from typing import Self
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +20,6 @@ from lab.burst.result import BurstResult
 from lab.cli import app
 from lab.errors import UsageError
 from lab.kernel.invoker import invoker
-from lab.observe.readings import Reading
 from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.runs.commands import burst_command, commands, scale_of
 from lab.runs.document import FILES, from_files, to_files
@@ -349,19 +347,7 @@ class _Asked(Exception):  # noqa: N818 -- it is what the test wants
     """What a lab was asked to carry."""
 
 
-class _Empty:
-    """A lab that is up and holds nothing."""
-
-    def require_complete(self) -> Self:
-        """It is."""
-        return self
-
-    def readings_with_fills(self) -> tuple[Reading, ...]:
-        """No connection is left from before."""
-        return ()
-
-
-class _Recording(_Empty):
+class _Recording:
     """A lab that only listens."""
 
     @staticmethod
@@ -422,7 +408,7 @@ def test_environment() -> None:
 # ── On the command line ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Carrying(_Empty):
+class _Carrying:
     """A lab in which every burst ends like the recorded one."""
 
     def __init__(self, run: runs.Run) -> None:
