@@ -11,7 +11,7 @@ from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, words
 from lab.diagnosis.cloudwatch import NodeMetrics
 from lab.diagnosis.commands import Measurement
-from lab.diagnosis.evidence import of_burst, of_live_lab
+from lab.diagnosis.evidence import of_live_lab
 from lab.diagnosis.findings import find
 from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, of_readings, of_results
 from lab.diagnosis.remedies import Remedy, remedies
@@ -47,6 +47,8 @@ class Explanation:
     """Unix time of the last numbers."""
     began_s: float | None
     """When the run began; None for a lab that is up."""
+    cause: str
+    """A key of `lab.diagnosis.findings.CAUSES`."""
     headline: str
     details: tuple[str, ...]
     """Further sentences below the headline."""
@@ -75,6 +77,7 @@ class Explanation:
             "lab": self.lab,
             "run": self.run,
             "at_s": self.at_s,
+            "cause": self.cause,
             "headline": self.headline,
             "details": list(self.details),
             "limits": [_limit(account) for account in (*self.refusing, *self.others)],
@@ -165,6 +168,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         run=None,
         at_s=last.at_s,
         began_s=None,
+        cause=finding.cause,
         headline=words.headline(finding),
         details=(*words.of_limits_now(finding), *words.circumstances(seen)),
         refusing=refusing,
@@ -177,7 +181,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         question=question,
         threshold=threshold(now.topology, question),
         remedies=remedies(now.topology, question.function, question.server, question.protocol),
-        advice=words.advice(finding),
+        advice=words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else (),
     )
 
 
@@ -265,7 +269,7 @@ def of_run(
 
     `nodes` and `limiters` are those of the lab, `samples` those from just before the burst until it was over.
     """
-    verdict, finding = judge(result), find(of_burst(result))
+    verdict = judge(result)
     accounts = [account for account in of_results(limiters, result, samples) if account.counts]
     refusing = tuple(in_order(accounts))
     question = question_of(load, topology)
@@ -275,6 +279,7 @@ def of_run(
         run=run,
         at_s=samples[-1].at_s if samples else began_s + result.timing.duration_s,
         began_s=began_s,
+        cause=verdict.cause,
         headline=verdict.headline,
         details=verdict.explanation,
         refusing=refusing,
@@ -287,7 +292,7 @@ def of_run(
         question=question,
         threshold=threshold(topology, question),
         remedies=remedies(topology, question.function, question.server, question.protocol),
-        advice=words.advice(finding),
+        advice=verdict.remedies if verdict.cause in words.NO_ROOM_HELPS else (),
     )
 
 

@@ -17,7 +17,7 @@ from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, 
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["WORDS", "advice", "circumstances", "explanation", "headline", "of_limits_now", "remedies"]
+__all__ = ["NO_ROOM_HELPS", "WORDS", "circumstances", "explanation", "headline", "of_limits_now", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -297,13 +297,8 @@ WORDS = {
 """Cause → its words."""
 
 
-_NO_ROOM_HELPS = ("half_open_slots",)
-"""Causes against which more room in a limit does not help."""
-
-
-def advice(finding: Finding) -> tuple[str, ...]:
-    """What helps where no change of the topology does; nothing for other causes."""
-    return remedies(finding) if finding.cause in _NO_ROOM_HELPS else ()
+NO_ROOM_HELPS = ("half_open_slots",)
+"""Causes against which no change of the topology helps."""
 
 
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────

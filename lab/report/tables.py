@@ -9,6 +9,8 @@ from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
 from lab.diagnosis.outcomes import Outcome, dropped, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
+from lab.diagnosis.verdict import judge
+from lab.diagnosis.words import NO_ROOM_HELPS
 from lab.report.cells import DASH, Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
@@ -143,7 +145,8 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
 def _remedies(run: Run) -> Table:
     """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
-    judged = remedies(run.topology, question.function, question.server, question.protocol)
+    told = judge(run.result).cause not in NO_ROOM_HELPS
+    judged = remedies(run.topology, question.function, question.server, question.protocol) if told else ()
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),

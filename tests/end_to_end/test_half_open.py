@@ -91,7 +91,7 @@ def test_the_same_burst_twice(lab_up: LabUp, topologies: Path) -> None:
     assert states(lab.readings_with_fills()) == left
     second = burst(lab)
     assert (first.bottleneck, first.tcp.established) == ("nat_gateway", 30)
-    assert judge(first).headline.startswith("NAT gateway port exhaustion")
+    assert judge(first).cause == "limit"
     assert (second.bottleneck, second.tcp.established) == ("hyperplane_eni", 30)
     assert [limit.dropped_connections for limit in second.limits] == [5, 5, 0, 0]
     assert [limit.fill.half_open_earlier for limit in second.limits if limit.fill] == [5, 5, 0, 0]
