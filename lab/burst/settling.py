@@ -67,10 +67,13 @@ def await_free_slots(
 
 
 def still_taken(participants: Participants, clients: EngineResult, readings: Sequence[Reading]) -> StillTaken:
-    """What the kernel says is still taken; `readings` are those when the last invocation had its outcome."""
+    """What is still taken; `readings` are those when the last invocation had its outcome.
+
+    Half-open connections that clients were answered (`syn_only`) are closed with the others.
+    """
     behind_eni = participants.topology.service_vpc.resolver.behind_eni
     at_most = {
-        reading.limiter: sum(each.slots - each.earlier for each in reading.fill.half_open)
+        reading.limiter: min(reading.fill.half_open_slots - reading.fill.half_open_earlier, clients.tcp.timed_out)
         + (clients.dns.asked if behind_eni and reading.limiter.place in participants.gateways else 0)
         for reading in readings
         if reading.fill

@@ -25,7 +25,7 @@ from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT, SENTINELS
 from lab.runs import Run
 from lab.schema.drops import DropCount
-from lab.slots.fill import Fill
+from lab.slots.fill import Fill, HalfOpen
 from tests.support.bursts import burst_result, seen, with_tcp
 from tests.support.cli import Run as Command
 from tests.support.runs import ran
@@ -436,6 +436,14 @@ def test_what_would_help_has_thresholds() -> None:
     assert rows[outside] == ("65,000", "no limit", "no limit is on the way")
     unlimited = ran("outside_vpc", result=burst_result(seen(40)), load=Load(connections=40, function="outside"))
     assert not any(each.title.startswith("What would help") for each in tables(unlimited))
+
+
+def test_half_open_slots_and_more_room() -> None:
+    """Against a pile-up of half-open connections no subnet is offered, and so there is no table of thresholds."""
+    run = ran("one_subnet_two_eips", 65_000, 5_000, bottleneck="hyperplane_eni")
+    fill = Fill(60_000, (HalfOpen("cache", 5_000, 1, 119, 120),))
+    result = replace(run.result, limits=tuple(replace(limit, fill=fill) for limit in run.result.limits))
+    assert not any(each.title.startswith("What would help") for each in tables(replace(run, result=result)))
 
 
 def _quiet(sample: Sample) -> dict[str, NodeSample]:
