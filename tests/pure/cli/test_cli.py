@@ -60,6 +60,16 @@ def test_validate(run: Run) -> None:
     assert out.splitlines() == [f"{TINY}: valid", f"{TWO_SUBNETS}: valid"]
 
 
+def test_validate_tells_what_has_no_effect(run: Run, tmp_path: Path) -> None:
+    """A file with parts that nothing uses is valid; each is a line on standard error."""
+    path = tmp_path / "idle.yaml"
+    text = Path(TINY).read_text(encoding="utf-8")
+    path.write_text(text.replace("  subnets:\n", "  subnets:\n    - {name: spare, cidr: 10.0.9.0/24}\n"))
+    status, out, err = run("validate", str(path))
+    assert (status, out) == (0, f"{path}: valid\n")
+    assert "vpc.subnets[0].name: the subnet 'spare' has no effect" in err
+
+
 def test_validate_lists_all_faults(run: Run, tmp_path: Path) -> None:
     """Faults of all files are listed, a line each, and the valid files are still named."""
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
@@ -262,7 +272,7 @@ def test_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lab.topology.load", interrupted)
+    monkeypatch.setattr("lab.topology.text_of", interrupted)
     status, _, err = run("validate", TINY)
     assert status == 130
     assert "Traceback" not in err
