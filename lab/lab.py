@@ -121,7 +121,7 @@ class Lab:
         wanted = Wanted.read(topology, name, scale)
         require_everything()
         state = State()
-        with state.locked():
+        with state.changing(wanted.plan.lab):
             done = bring_up(state, wanted, notice, disruptive=disruptive)
             return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
 
@@ -186,7 +186,7 @@ class Lab:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         from lab.converge.down import take_down
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
 
     # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
@@ -303,7 +303,7 @@ class Lab:
         """
         from lab.observe.collector import resume
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             if not self.gone:
                 resume(self._record, self.plan, self._revision[1] / 1e9, notice)
 
