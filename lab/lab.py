@@ -202,7 +202,7 @@ class Lab:
     @property
     def name(self) -> str:
         """The lab's name."""
-        return self.plan.lab
+        return self._record.lab
 
     @property
     def complete(self) -> bool:
