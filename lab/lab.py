@@ -124,7 +124,7 @@ class Lab:
             notice(line)
         require_everything()
         state = State()
-        with state.locked():
+        with state.changing(wanted.plan.lab):
             done = bring_up(state, wanted, notice, disruptive=disruptive)
             return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
 
@@ -189,7 +189,7 @@ class Lab:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         from lab.converge.down import take_down
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
 
     # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
@@ -205,7 +205,7 @@ class Lab:
     @property
     def name(self) -> str:
         """The lab's name."""
-        return self.plan.lab
+        return self._record.lab
 
     @property
     def complete(self) -> bool:
@@ -317,7 +317,7 @@ class Lab:
         """
         from lab.observe.collector import resume
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             if not self.gone:
                 resume(self._record, self.plan, self._revision[1] / 1e9, notice)
 

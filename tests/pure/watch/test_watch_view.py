@@ -236,6 +236,20 @@ def test_line_in_a_pipe() -> None:
     assert line(seen(shipped("two_subnets"), full=True), lambda _: "now").endswith(" FULL=eni-private-a")
 
 
+@pytest.mark.parametrize(("took_s", "told"), [(1.0, "3"), (2.0, "2"), (8.0, "0.4"), (3600.0, "0.0008")])
+def test_rates_that_are_not_0(took_s: float, told: str) -> None:
+    """3 connections that were made or refused between two samples are never told as 0, however long that was."""
+    plan = build(shipped("tiny"))
+    refused = f"{counting.REFUSED_CONNECTIONS}eip1_cache_tcp"
+    before, now = (
+        sample(plan, 0, {}),
+        sample(plan, took_s, {}, **{"eni-private-a": {counting.ADMITTED: 3}, "natgw": {refused: 3}}),
+    )
+    seen_now = between(plan, before, now)
+    assert line(seen_now, lambda _: "now").startswith(f"now new/s={told} refused/s={told} ")
+    assert f" {told} new/s  {told} refused/s " in shown(seen_now, shipped("tiny"))[0]
+
+
 # ── The last burst ──────────────────────────────────────────────────────────────────────────────────────────
 
 
