@@ -122,6 +122,8 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
         "threshold_before": remedy.threshold_before,
         "threshold_after": remedy.threshold_after,
         "binds_after": remedy.binds_after,
+        "sharers": list(remedy.sharers),
+        "sharers_hold": remedy.sharers_hold,
         "sentence": remedy.sentence,
     }
 
