@@ -97,6 +97,7 @@ def _limit(reading: Reading) -> LimitResult:
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
         destination=limiter.destination,
+        spills_over=limiter.spills_over,
     )
 
 

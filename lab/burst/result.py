@@ -37,6 +37,8 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
 
 
 @dataclass(frozen=True, slots=True)

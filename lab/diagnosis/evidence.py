@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
-from lab.diagnosis.limits import LimitAccount, leading
+from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
@@ -89,6 +89,7 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
+        full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
     )
 
 

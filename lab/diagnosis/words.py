@@ -12,11 +12,12 @@ from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, words_of
+from lab.diagnosis.limits import RECENT_S, LimitAccount
+from lab.nodes.diagnosis import REUSE, LimitState, connections, counted, limiting_kinds, words_of
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["WORDS", "circumstances", "explanation", "headline", "remedies"]
+__all__ = ["WORDS", "circumstances", "course", "duration", "explanation", "headline", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -88,7 +89,7 @@ def _limit_explanation(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
     words = words_of(kind)
     yield from _dns_outcome(finding)
-    yield words.mechanism
+    yield words.mechanism(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
@@ -297,3 +298,30 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."
+
+
+def course(account: LimitAccount, now_s: float) -> str:
+    """Whether a limit of a lab that is up still refuses: by the last refusal, and by the slots that are free now."""
+    if account.last_s is None:
+        return "it is full" if account.full else "it is over"
+    ago, size = duration(now_s - account.last_s), account.limit.size
+    if not account.full:
+        free = f"{account.free:,} of {size:,} slots {'is' if account.free == 1 else 'are'} free"
+        return f"it is over for now: the last refusal was {ago} ago, and {free}"
+    if account.recent_packets:
+        packets = counted(account.recent_packets, "packet")
+        return f"it is still full: {packets} refused in the last {RECENT_S:.0f} s, the last one {ago} ago"
+    return f"it is still full, and nothing has come for {ago}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `5 min 3 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+
+
+_MINUTE_S, _HOUR_S = 60, 3_600

@@ -35,6 +35,8 @@ class Limiter:
     """Name of the server that this limit is for; None counts all destinations together."""
     port_hold_s: int = 0
     """For how long a closed connection keeps its slot."""
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
     drains: bool = False
     """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
     of: str | None = None

@@ -78,6 +78,7 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "spills_over": True,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 
