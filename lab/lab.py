@@ -364,21 +364,28 @@ class Lab:
         They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
         which drops everything that arrives at it. PreflightError when this kernel lacks what they need.
         """
-        from lab.impair import apply
+        from lab.impair import apply, ledger
         from lab.impair.faults import Faults
         from lab.kernel.netns import Namespaces
 
+        target, wanted = self.node(node), Faults.of(**faults)
         with Namespaces() as namespaces:
-            return apply.impair(namespaces, self.plan, self.node(node), interface, Faults.of(**faults))
+            before = apply.read(namespaces, self.plan, [target])
+            made = apply.impair(namespaces, self.plan, target, interface, wanted)
+        interfaces = {each.interface for each in made}
+        ledger.note(self._record.path, [each for each in before if each.interface in interfaces])
+        return made
 
     def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
         """Take back what `impair` has set on a node, or anywhere in the lab; what that was."""
-        from lab.impair import apply
+        from lab.impair import apply, ledger
         from lab.kernel.netns import Namespaces
 
         nodes = self.plan.nodes if node is None else (self.node(node),)
         with Namespaces() as namespaces:
-            return apply.clear(namespaces, self.plan, nodes, interface)
+            cleared = apply.clear(namespaces, self.plan, nodes, interface)
+        ledger.note(self._record.path, cleared)
+        return cleared
 
     def impairments(self) -> tuple[Impairment, ...]:
         """What `impair` has set, and how many packets each has dropped, from the kernel, now."""

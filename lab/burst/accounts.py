@@ -12,6 +12,7 @@ from typing import NamedTuple
 from lab.burst.load import Load
 from lab.burst.result import BurstResult, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
+from lab.impair.faults import Impairment
 from lab.nodes.kind import NodeKind
 from lab.nodes.registry import KINDS
 from lab.nodes.resolver.model import Resolver
@@ -36,6 +37,8 @@ class Observation:
     readings_before: Sequence[Reading] = ()
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
+    impairments: Sequence[Impairment] = ()
+    """The faults that dropped packets meanwhile, each with how many."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     tracking: Sequence[Tracking] = ()
     incidents: Sequence[str] = ()
@@ -58,6 +61,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         drop_threshold=clients.drop_threshold,
         limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
         stops=tuple(observation.stops),
+        impairments=tuple(observation.impairments),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
@@ -114,13 +118,15 @@ class _Pair(NamedTuple):
 
 
 def _disagreements(load: Load, resolver: Resolver, observation: Observation) -> Iterator[str]:
+    # Of what a fault drops neither account tells what it was: a SYN, an answer, a FIN. The verdict tells of the fault.
+    by_faults = sum(fault.dropped_packets for fault in observation.impairments)
     for pair in _pairs(load, resolver, observation):
-        if pair.clients != pair.kernel:
+        if abs(pair.clients - pair.kernel) > by_faults:
             yield (f"clients: {pair.clients:,} {pair.clients_call_it}; kernel: {pair.kernel:,} {pair.kernel_calls_it}")
     if observation.clients.ring.dropped:
         yield f"the generator's own ring lost {observation.clients.ring.dropped:,} frames"
     for node in observation.tracking:
-        if node.difference:
+        if abs(node.difference) > by_faults:
             yield f"{node.node}, when all was closed: {node.slots:,} slots, {node.conntrack:,} conntrack entries"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from pathlib import Path
 import time
 
 from lab.burst.accounts import Observation, assemble, drops_between
@@ -17,6 +17,8 @@ from lab.burst.result import BurstResult
 from lab.burst.settling import StillTaken, await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
 from lab.errors import KernelError, UsageError
+from lab.impair.faults import Impairment
+from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
@@ -85,7 +87,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
+        observation = _Burst(namespaces, participants, listeners, record).observe()
     predicted = prediction(participants, observation.readings_before)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
@@ -93,8 +95,11 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
 class _Burst:
     """A burst under way, and what is read of the kernel meanwhile."""
 
-    def __init__(self, namespaces: Namespaces, participants: Participants, listeners: Listeners, log: Path) -> None:
-        self._namespaces, self._participants, self._listeners, self._log = namespaces, participants, listeners, log
+    def __init__(
+        self, namespaces: Namespaces, participants: Participants, listeners: Listeners, record: Record
+    ) -> None:
+        self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
+        self._record = record
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
@@ -103,6 +108,7 @@ class _Burst:
         _forget_refusals(namespaces, self._limiters)
         self._before = read(namespaces, self._limiters)
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
 
     def observe(self) -> Observation:
@@ -130,6 +136,7 @@ class _Burst:
             readings_before=self._before,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
+            impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
             ports_not_found=not_found,
             tracking=tracking,
             incidents=(
@@ -167,7 +174,7 @@ class _Burst:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._log, descriptors
+                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
             ) as running:
                 yield running
 
@@ -212,6 +219,9 @@ class _Burst:
         """Readings of the limiters now, with the refusals of this burst only."""
         now = read(self._namespaces, self._limiters)
         return [reading.since(earlier) for reading, earlier in zip(now, self._before, strict=True)]
+
+    def _dropped_by_faults(self) -> Counter[Impairment]:
+        return dropped_so_far(self._namespaces, self._plan, self._record.path)
 
     def _note_most_held(self) -> None:
         held = (reading.in_use for reading in read(self._namespaces, self._limiters))

@@ -29,7 +29,7 @@ class Evidence:
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
     impairments: tuple[Impairment, ...] = ()
-    """Faults that `lab impair` has set on the path."""
+    """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
 
@@ -42,6 +42,11 @@ class Evidence:
     def dropped_questions(self) -> tuple[DropCount, ...]:
         """Drops of questions to the name server."""
         return tuple(drop for drop in self.drops if drops_questions(drop))
+
+    @property
+    def dropped_by_faults(self) -> int:
+        """Packets that faults dropped."""
+        return sum(fault.dropped_packets for fault in self.impairments)
 
     @property
     def refused_connections(self) -> int:
@@ -74,6 +79,7 @@ def of_burst(result: BurstResult) -> Evidence:
         drops=result.stops,
         clients=result,
         ports_not_found=result.ports_not_found,
+        impairments=result.impairments,
     )
 
 

@@ -275,7 +275,7 @@ def of_run(
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=result.stops,
-        impairments=(),
+        impairments=result.impairments,
         evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),

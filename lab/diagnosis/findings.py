@@ -73,6 +73,11 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
+def _unanswered(evidence: Evidence) -> int:
+    """Each has lost a packet at least, so that fewer lost packets are no explanation."""
+    return _timed_out(evidence) + _dns_failed(evidence)
+
+
 CAUSES = {
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
@@ -83,6 +88,7 @@ CAUSES = {
         lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
         drops=lambda evidence: evidence.dropped_questions,
     ),
+    "faults": _Cause(lambda evidence: 0 < _unanswered(evidence) <= evidence.dropped_by_faults),
     "silence": _Cause(_timed_out),
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
     "half_open": _Cause(_half_open),

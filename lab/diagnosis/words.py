@@ -27,7 +27,10 @@ def headline(finding: Finding) -> str:
 
 def explanation(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, of a burst; a sentence or two each."""
-    return tuple(WORDS[finding.cause].explanation(finding))
+    evidence, sentences = finding.evidence, tuple(WORDS[finding.cause].explanation(finding))
+    if not evidence.impairments or finding.cause in _TELL_OF_FAULTS:
+        return sentences
+    return (*sentences, f"Besides, {_by_faults(evidence)}.")
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
@@ -159,6 +162,35 @@ def _failures(finding: Finding) -> Iterator[str]:
         yield f"{missing:,} of {requests.sent:,} requests had no answer."
 
 
+# ── Faults that lab impair has set ──────────────────────────────────────────────────────────────────────────
+
+
+def _unanswered(finding: Finding) -> str:
+    timed_out, dns = finding.clients.tcp.timed_out, finding.clients.dns
+    if timed_out:
+        return f"{connections(timed_out)} timed out"
+    return f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}"
+
+
+def _by_faults(evidence: Evidence) -> str:
+    where = ", ".join(f"{fault.node} {fault.interface}, {fault.faults}" for fault in evidence.impairments)
+    return f"lab impair's faults dropped {counted(evidence.dropped_by_faults, 'packet')}: {where}"
+
+
+def _faults_explanation(finding: Finding) -> Iterator[str]:
+    refused = finding.evidence.refused_connections
+    yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused them."
+    yield "What a fault drops no limiter counts, so the clients' account and the kernel's may differ by that much."
+
+
+def _impaired_headline(finding: Finding) -> str:
+    evidence = finding.evidence
+    if evidence.clients:
+        return f"No limit reached, and {_by_faults(evidence)}"
+    nodes = ", ".join(dict.fromkeys(fault.node for fault in evidence.impairments))
+    return f"No limit reached, and lab impair has set faults on the way: {nodes}"
+
+
 # ── Nothing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -231,7 +263,8 @@ def _invocations(number: int) -> str:
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
-_SEE_FAULTS = "See whether somebody has put faults on the way: lab impair."
+_SEE_FAULTS = "See which faults are set on the way: lab impair."
+_TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
@@ -240,6 +273,11 @@ WORDS = {
         lambda finding: drop_words(finding.drops[0]).headline,
         _questions_explanation,
         lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
+    ),
+    "faults": _CauseWords(
+        lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",
+        _faults_explanation,
+        lambda _: ("To clear what lab impair has set: lab impair --clear.",),
     ),
     "silence": _CauseWords(
         lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
@@ -272,12 +310,7 @@ WORDS = {
     "lost_parts": _CauseWords(
         lambda finding: f"No limit reached, and the lab has lost {', '.join(finding.evidence.lost_parts)}"
     ),
-    "impaired": _CauseWords(
-        lambda finding: (
-            "No limit reached, and somebody has put faults on the way: "
-            + ", ".join(dict.fromkeys(fault.node for fault in finding.evidence.impairments))
-        )
-    ),
+    "impaired": _CauseWords(_impaired_headline),
     "no_limit": _CauseWords(_no_limit_headline, _headroom),
 }
 """Cause → its words."""

@@ -10,6 +10,7 @@ import pytest
 from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
 from lab.capacity.predict import predict
+from lab.impair.faults import Faults, Impairment
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
@@ -344,3 +345,11 @@ def test_slots_are_compared_where_requests_are_dropped() -> None:
     stop = DropCount("vpc", "network_acl", "strict", "egress", dropped_packets=1_000)
     result = burst_result(seen(500, 1_000), reading(ENI_A, 1_500), reading(FIRST, 501), stops=(stop,))
     assert "501 connections that hold a NAT gateway's slot" in result.disagreements[0]
+
+
+@pytest.mark.parametrize(("dropped", "differ"), [(4, False), (3, True)])
+def test_what_a_fault_drops_is_no_difference(dropped: int, *, differ: bool) -> None:
+    """Accounts differ by what lab impair's faults dropped, and by no more."""
+    fault = Impairment("srv-cache", "inet", Faults(silence=True), dropped)
+    result = burst_result(seen(10, 4), reading(FIRST, 14), impairments=(fault,))
+    assert bool(result.disagreements) is differ
