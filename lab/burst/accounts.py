@@ -39,6 +39,8 @@ class Observation:
     stops: Sequence[DropCount] = ()
     impairments: Sequence[Impairment] = ()
     """The faults that dropped packets meanwhile, each with how many."""
+    refused_twice: int = 0
+    """Connections that an ENI refused and let in later, and that a limit behind it refused then."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     tracking: Sequence[Tracking] = ()
     incidents: Sequence[str] = ()
@@ -151,7 +153,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     if load.over_time:
         return
     if not stops:  # what is dropped whatever the limits is counted by packets only
-        refused = sum(reading.refused_connections for reading in readings)
+        refused = sum(reading.refused_connections for reading in readings) - observation.refused_twice
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)
         what = f"connections with {syns} that were never answered"

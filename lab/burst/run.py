@@ -28,7 +28,7 @@ from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
-from lab.observe.limiters import held_sources, read
+from lab.observe.limiters import held_sources, read, refused_by_both
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
@@ -137,6 +137,7 @@ class _Burst:
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
+            refused_twice=self._refused_twice(readings),
             ports_not_found=not_found,
             tracking=tracking,
             incidents=(
@@ -222,6 +223,16 @@ class _Burst:
 
     def _dropped_by_faults(self) -> Counter[Impairment]:
         return dropped_so_far(self._namespaces, self._plan, self._record.path)
+
+    def _refused_twice(self, readings: Iterable[Reading]) -> int:
+        """Connections that an ENI refused until there was room, and a limit behind it then."""
+        refusing = {reading.limiter.place: reading.limiter for reading in readings if reading.refused_connections}
+        addresses = self._participants.eni_addresses
+        enis = [limiter for place, limiter in refusing.items() if place in addresses]
+        behind = [limiter for place, limiter in refusing.items() if place not in addresses]
+        return sum(
+            refused_by_both(self._namespaces, eni, other, addresses[eni.place]) for eni in enis for other in behind
+        )
 
     def _note_most_held(self) -> None:
         held = (reading.in_use for reading in read(self._namespaces, self._limiters))
