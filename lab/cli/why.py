@@ -125,11 +125,13 @@ def _title(text: str) -> None:
 
 
 def _show_refusals(explanation: Explanation) -> None:
+    from lab.nodes.diagnosis import connections
+
     for account in explanation.refusing:
         size = account.limit.size
         say()
         say(
-            f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {account.limit.drops}; "
+            f"{_name(account)} refused {connections(account.connections)}, {account.limit.dropped(account.packets)}; "
             + (
                 f"it held {account.held:,} of {size:,}."
                 if explanation.run

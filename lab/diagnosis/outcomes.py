@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.nodes.diagnosis import connections
 
-__all__ = ["Outcome", "dropped", "outcomes", "succeeded"]
+__all__ = ["Outcome", "dropped", "established_by_one", "outcomes", "succeeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,8 @@ def dropped(result: BurstResult) -> str:
     if result.resolver == "vpc":
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"
+
+
+def established_by_one(late: int) -> str:
+    """How many connections a retransmitted SYN established."""
+    return f"{connections(late)} {'was' if late == 1 else 'were'} established by one"

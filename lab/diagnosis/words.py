@@ -61,7 +61,8 @@ def _dropped_explanation(finding: Finding) -> Iterator[str]:
     dropped = sum(drop.dropped_packets for drop in finding.drops)
     places = dict.fromkeys(drop_words(drop).where for drop in finding.drops)
     timed_out = connections(finding.clients.tcp.timed_out)
-    yield f"{timed_out} timed out; {dropped:,} of their packets were dropped {' and '.join(places)}."
+    were = "was" if dropped == 1 else "were"
+    yield f"{timed_out} timed out; {dropped:,} of their packets {were} dropped {' and '.join(places)}."
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit was reached."
     yield from dict.fromkeys(drop_words(drop).mechanism for drop in finding.drops)
     yield from _dns_outcome(finding)
@@ -74,7 +75,7 @@ def _dropped_remedies(finding: Finding) -> Iterable[str]:
 def _questions_explanation(finding: Finding) -> Iterator[str]:
     quota, dns = finding.drops[0], finding.clients.dns
     outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
-    yield f"DNS {outcome} of {dns.asked:,} invocations; {_over_quota(quota)}"
+    yield f"DNS {outcome} of {_invocations(dns.asked)}; {_over_quota(quota)}"
     yield drop_words(quota).mechanism
     if _questions_cross_enis(finding):
         yield "All of a Hyperplane ENI's environments share its interface."
@@ -124,7 +125,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    yield "Nobody timed out, because connections were closed before the patience of those that waited ended."
+    yield "No connection timed out: others were closed before the patience of those that waited ended."
 
 
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +151,7 @@ def _failed_headline(finding: Finding) -> str:
 def _failures(finding: Finding) -> Iterator[str]:
     dns, tcp, requests = finding.clients.dns, finding.clients.tcp, finding.clients.requests
     if dns.failed:
-        yield f"The resolver left {dns.failed:,} question{'' if dns.failed == 1 else 's'} unanswered."
+        yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
     if tcp.refused:
         yield (
             f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
@@ -159,7 +160,7 @@ def _failures(finding: Finding) -> Iterator[str]:
     if tcp.reset:
         yield f"The server reset {connections(tcp.reset)} after they were established."
     if missing := requests.sent - requests.answered:
-        yield f"{missing:,} of {requests.sent:,} requests had no answer."
+        yield f"{missing:,} of {counted(requests.sent, 'request')} had no answer."
 
 
 # ── Faults that lab impair has set ──────────────────────────────────────────────────────────────────────────
@@ -254,11 +255,13 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 
 def _over_quota(quota: DropCount) -> str:
-    return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+    were = "was" if quota.dropped_packets == 1 else "were"
+    questions = counted(quota.dropped_packets, "question")
+    return f"{questions}, with their repetitions, {were} dropped: more than {quota.name}."
 
 
 def _invocations(number: int) -> str:
-    return f"{number:,} invocation{'' if number == 1 else 's'}"
+    return counted(number, "invocation")
 
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +292,9 @@ WORDS = {
     ),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
-        lambda finding: f"No limit reached: {finding.clients.tcp.half_open:,} SYNs answered, and left half-open",
+        lambda finding: (
+            f"No limit reached: {counted(finding.clients.tcp.half_open, 'SYN')} answered, and left half-open"
+        ),
         _headroom,
     ),
     "dns_failed": _CauseWords(
@@ -323,11 +328,11 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
     """Sentences on a lab that is up: every drop with its cure, every fault, what it has lost."""
     for drop in evidence.drops:
         words = drop_words(drop)
-        yield f"{words.headline}: {drop.dropped_packets:,} packets dropped."
+        yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
         yield words.mechanism
         yield cure_of(drop)
     for fault in evidence.impairments:
-        dropped = f"{fault.dropped_packets:,} packets dropped"
+        dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."

@@ -56,8 +56,8 @@ def _more_addresses(state: LimitState) -> str:
             "second NAT gateway, or spread the load over more destination addresses or ports."
         )
     return (
-        f"Associate a secondary Elastic IP with {state.node}: room there for {state.limit:,} more "
-        f"connection{'' if state.limit == 1 else 's'} to each destination (up to {NAT_EIPS} addresses; AWS's default "
+        f"Associate a secondary Elastic IP with {state.node}: room there for "
+        f"{counted(state.limit, 'more connection')} to each destination (up to {NAT_EIPS} addresses; AWS's default "
         "quota is 2)."
     )
 

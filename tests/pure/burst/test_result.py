@@ -118,7 +118,7 @@ def test_timeouts_that_nobody_caused() -> None:
 def test_lost_syns() -> None:
     """SYNs that got no answer although no limiter refused them are a disagreement."""
     found = burst_result(seen(10, retransmissions=1), reading(ENI_A, 10), reading(FIRST, 10))
-    assert found.disagreements == ("clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way",)
+    assert found.disagreements == ("clients: 1 SYN that was never answered; kernel: 0 SYNs dropped on the way",)
 
 
 def test_syns_without_a_port_are_the_kernels() -> None:
@@ -127,8 +127,8 @@ def test_syns_without_a_port_are_the_kernels() -> None:
     readings = reading(ENI_A, 10), reading(FIRST, 10)
     assert burst_result(clients, *readings, ports_not_found=2).disagreements == ()
     assert burst_result(clients, *readings, ports_not_found=1).disagreements == (
-        "clients: 2 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
-        "clients: 2 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+        "clients: 2 SYNs that were never answered; kernel: 1 SYN dropped on the way",
+        "clients: 2 connections with SYNs that were never answered; kernel: 1 connection refused by a limiter",
     )
     assert len(burst_result(seen(10), *readings, ports_not_found=1).disagreements) == 1
 
@@ -192,8 +192,8 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         None,
         (reading(ENI_A, 10, 1, 1), reading(FIRST, 10)),
         [
-            "clients: 0 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
-            "clients: 0 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+            "clients: 0 SYNs that were never answered; kernel: 1 SYN dropped on the way",
+            "clients: 0 connections with SYNs that were never answered; kernel: 1 connection refused by a limiter",
         ],
     ),
     (
@@ -223,7 +223,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         seen(10, retransmissions=1),
         _OVER_TIME,
         _OK,
-        ["clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way"],
+        ["clients: 1 SYN that was never answered; kernel: 0 SYNs dropped on the way"],
     ),
     (
         "flows have no SYNs but first datagrams",
