@@ -101,12 +101,13 @@ class Lab:
         topology: str | PathLike[str],
         *,
         name: str | None = None,
-        scale: int = 1,
+        scale: int | None = None,
         disruptive: bool = False,
         notice: Callable[[str], None] = _ignore,
     ) -> Self:
         """Build the lab of a topology file, every limit divided by `scale`; one that is up becomes what the file has.
 
+        Without a `scale` a lab that is up keeps the one it has, and `notice` is told.
         A lab that is up as wanted stays as it is; one that differs is changed, and connections that the change does not
         touch stay. ExpectationError when it would break connections that are held, unless it may be `disruptive`.
         `notice` gets sentences for the user, such as that a host-wide setting was raised.
@@ -118,15 +119,21 @@ class Lab:
         from lab.converge.up import bring_up
         from lab.kernel.preflight import require_everything
 
-        wanted = Wanted.read(topology, name, scale)
-        require_everything()
         state = State()
+        wanted = Wanted.read(topology, name, scale, state)
+        require_everything()
         with state.locked():
             done = bring_up(state, wanted, notice, disruptive=disruptive)
-            return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
+        if scale is None and wanted.scale > 1:
+            notice(
+                f"lab {done.plan.lab} keeps its limits divided by {wanted.scale:,}; --scale 1 has them as the file has"
+            )
+        return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
 
     @staticmethod
-    def dry_run(topology: str | PathLike[str], *, name: str | None = None, scale: int = 1) -> Plan | Convergence:
+    def dry_run(
+        topology: str | PathLike[str], *, name: str | None = None, scale: int | None = None
+    ) -> Plan | Convergence:
         """What `up` would do: the plan of a lab that is not up, or the change of one that is. Does nothing.
 
         A change depends on which connections are held, and reading that needs root (PreflightError); a plan does not.
@@ -135,7 +142,8 @@ class Lab:
         from lab.converge.change import Wanted
         from lab.converge.up import foresee
 
-        return foresee(State(), Wanted.read(topology, name, scale))
+        state = State()
+        return foresee(state, Wanted.read(topology, name, scale, state))
 
     @classmethod
     def find(cls, name: str | None = None) -> Self:

@@ -88,7 +88,7 @@ def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
     apply.require_vacant(state, plan)
     record = state.new_record(plan.lab)
     try:
-        record.write(plan, wanted.topology, wanted.text)
+        record.write(plan, wanted.topology, wanted.text, wanted.scale)
         apply.apply(state, record, plan, notice)
         with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
             History(record.path).add(sample_now(plan.nat_nodes))
