@@ -181,8 +181,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
     established = tcp.established + tcp.half_open
-    # Slots of connections that were refused or reset are taken until the set's garbage collection.
-    held -= min(max(held - established, 0), tcp.refused + tcp.reset)
+    # Slots of connections that were refused or reset, on either side, are taken until the set's garbage collection.
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns)
     yield _Pair("connection{s} established", established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
 

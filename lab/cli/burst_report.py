@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, say, table
-from lab.diagnosis.outcomes import dropped, established_by_one, outcomes, succeeded
+from lab.diagnosis.outcomes import challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.verdict import judge
 from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
@@ -90,6 +90,8 @@ def _measured(result: BurstResult) -> Iterator[str]:
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
         yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {established_by_one(late)}"
+    if tcp.challenged_syns:
+        yield challenged(tcp.challenged_syns)
     for kind, syns in result.ports_not_found.items():
         words = limit_words(kind)
         were, them = ("was", "it") if syns == 1 else ("were", "them")

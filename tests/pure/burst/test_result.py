@@ -54,6 +54,8 @@ def test_document() -> None:
         "established_at_syn": [130_000],
         "half_open": 0,
         "open": 130_000,
+        "challenged_syns": 0,
+        "challenged": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
@@ -293,6 +295,7 @@ def test_packets_are_the_scapy_engine_s(engine: Engine) -> None:
         (TcpCount(10, 9, 0, 0, 1, 3, (8, 2)), 10, 3, 2),  # one was reset after it had been established
         (TcpCount(10, 0, 0, 10, 0, 0), 10, 0, 0),  # a RST is an answer
         (TcpCount(10, 0, 2, 0, 0, 2, (), 8), 8, 4, 2),
+        (TcpCount(10, 10, 0, 0, 0, 4, (7, 2, 1), challenged_syns=3, challenged=2), 10, 1, 1),  # TIME_WAIT answered 3
     ],
 )
 def test_what_syns_came_to(tcp: TcpCount, answered: int, unanswered_syns: int, ever_unanswered: int) -> None:
