@@ -114,14 +114,16 @@ def _judged(topology: Topology, question: Question, alone: Threshold, proposal: 
     after = _threshold(proposal.topology, question, proposal.sharers)
     if after.unlimited:
         return replace(remedy, effect="unlimited")
-    if before.held is None or after.held is None:
-        return replace(remedy, threshold_after=after.held, effect="unknown", note=after.unknown or before.unknown or "")
-    effect: Effect = "raises" if after.held > before.held else "nothing"
-    note = note or (after.dead_end or "" if effect == "nothing" else "")
-    hold = after.sharers_hold if proposal.sharers else None
-    return replace(
-        remedy, threshold_after=after.held, binds_after=after.kind, effect=effect, note=note, sharers_hold=hold
+    remedy = replace(
+        remedy,
+        threshold_after=after.held,
+        binds_after=after.kind,
+        sharers_hold=after.sharers_hold if proposal.sharers and after.held is not None else None,
     )
+    if before.held is None or after.held is None:
+        return replace(remedy, effect="unknown", note=after.unknown or before.unknown or "")
+    effect: Effect = "raises" if after.held > before.held else "nothing"
+    return replace(remedy, effect=effect, note=note or (after.dead_end or "" if effect == "nothing" else ""))
 
 
 def _threshold(topology: Topology, question: Question, sharers: tuple[str, ...]) -> Threshold:
@@ -159,6 +161,15 @@ def _nothing(remedy: Remedy) -> str:
     return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
 
 
+def _unknown(remedy: Remedy) -> str:
+    if remedy.threshold_after is None:
+        return f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}."
+    numbers = _meanwhile(connections(remedy.threshold_after), remedy)
+    return (
+        f"{_conditional(remedy)}: {numbers}; then {_binds(remedy)}. Without it, how many is not known: {remedy.note}."
+    )
+
+
 def _meanwhile(words: str, remedy: Remedy) -> str:
     return ", ".join(filter(None, (words, remedy.meanwhile)))
 
@@ -183,7 +194,7 @@ _SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
     "raises": _raises,
     "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",
     "saves": lambda remedy: f"{_opening(remedy)}: {remedy.note}.",
-    "unknown": lambda remedy: f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}.",
+    "unknown": _unknown,
     "nothing": _nothing,
     "impossible": lambda remedy: f"{_opening(remedy)}: not possible; {remedy.note}.",
 }

@@ -59,6 +59,8 @@ def promised(made: Topology, question: Question, remedy: Remedy) -> Iterator[Pro
     if remedy.sharers and after is not None:
         before = shared_threshold(made, question, remedy.sharers)
         assert before.held == remedy.threshold_before
+        if before.held is None:
+            return
         yield Promise(made, question, before.held, before.kind, remedy.sharers, before.sharers_hold)
 
 

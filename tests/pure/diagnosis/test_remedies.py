@@ -123,6 +123,18 @@ def test_sharers_hold_what_their_enis_hold() -> None:
     )
 
 
+def test_known_only_afterwards() -> None:
+    """Where chance decides before the change and not after it, what comes after is told."""
+    made = topology(
+        {"p": "natgw"},
+        function("api", "p"),
+        nat_gateways=(nat_gateway(elastic_ips=2, spill_over=False, eip_selection="hash"),),
+    )
+    endpoint = found(made, "an interface endpoint (PrivateLink) for cache")
+    assert (endpoint.effect, numbers(endpoint)) == ("unknown", (None, 65_000, "hyperplane_eni"))
+    assert "65,000 connections; then the Hyperplane ENI binds. Without it, how many is not known" in endpoint.sentence
+
+
 def test_sharers_where_chance_decides() -> None:
     """Without spill-over it is not known which Elastic IP is full first once others hold connections."""
     gateway = nat_gateway(elastic_ips=2, spill_over=False)
