@@ -17,6 +17,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult"]
@@ -87,6 +88,8 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
+    tls: TlsCount | None = None
+    """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

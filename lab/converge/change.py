@@ -19,7 +19,7 @@ from lab.nodes.build import build
 from lab.nodes.registry import kind_of
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.plan.objects import Plan
-from lab.topology import Topology, load_text, scaled, text_of
+from lab.topology import Topology, loaded, scaled, text_of
 
 __all__ = ["Convergence", "Wanted", "convergence"]
 
@@ -34,6 +34,8 @@ class Wanted:
     """The plan for a lab that is not up; for one that is up `convergence` makes another, which keeps its numbers."""
     scale: int = 1
     """What the file's limits were divided by."""
+    without_effect: tuple[str, ...] = ()
+    """What in the file has no effect, a line each."""
 
     @classmethod
     def read(cls, path: str | PathLike[str], name: str | None, scale: int | None, state: State) -> Self:
@@ -42,12 +44,12 @@ class Wanted:
         TopologyError lists all its faults.
         """
         text = text_of(path)
-        topology = load_text(text, str(path))
+        found = loaded(text, str(path))
         if scale is None:
-            record = state.record(name or topology.name)
+            record = state.record(name or found.topology.name)
             scale = record.scale() if record is not None and record.phase() == "up" else 1
-        topology = scaled(topology, scale)
-        return cls(topology, text, build(topology, name), scale)
+        topology = scaled(found.topology, scale)
+        return cls(topology, text, build(topology, name), scale, found.without_effect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Remedy:
     """The kind of the limiter that refuses first then."""
     effect: Effect
     note: str = ""
-    """Why there is no number, or no effect."""
+    """Why there is no number, before or after, or no effect."""
     condition: str = ""
     """What it takes that no topology tells."""
     sharers: tuple[str, ...] = ()
@@ -165,9 +165,7 @@ def _unknown(remedy: Remedy) -> str:
     if remedy.threshold_after is None:
         return f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}."
     numbers = _meanwhile(connections(remedy.threshold_after), remedy)
-    return (
-        f"{_conditional(remedy)}: {numbers}; then {_binds(remedy)}. Without it, how many is not known: {remedy.note}."
-    )
+    return f"{_conditional(remedy)}: {numbers}; then {_binds(remedy)}."
 
 
 def _meanwhile(words: str, remedy: Remedy) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.diagnosis import tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -28,9 +29,11 @@ def headline(finding: Finding) -> str:
 def explanation(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, of a burst; a sentence or two each."""
     evidence, sentences = finding.evidence, tuple(WORDS[finding.cause].explanation(finding))
-    if not evidence.impairments or finding.cause in _TELL_OF_FAULTS:
-        return sentences
-    return (*sentences, f"Besides, {_by_faults(evidence)}.")
+    if finding.cause != "tls" and tls.failed(evidence.clients):
+        sentences += tuple(tls.summary(finding.clients))
+    if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
+        sentences += (f"Besides, {_by_faults(evidence)}.",)
+    return sentences
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
@@ -289,6 +292,11 @@ WORDS = {
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
             _SEE_FAULTS,
         ),
+    ),
+    "tls": _CauseWords(
+        lambda finding: tls.headline(finding.clients),
+        lambda finding: tls.explanation(finding.clients),
+        lambda finding: tls.remedies(finding.clients),
     ),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
