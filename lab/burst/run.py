@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from pathlib import Path
 import time
 
 from lab.burst.accounts import Observation, assemble, drops_between
@@ -18,6 +18,8 @@ from lab.burst.result import BurstResult
 from lab.burst.settling import await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
 from lab.errors import KernelError
+from lab.impair.faults import Impairment
+from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
@@ -28,7 +30,7 @@ from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
-from lab.observe.limiters import held_sources, read
+from lab.observe.limiters import held_sources, read, refused_by_both
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
@@ -91,7 +93,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
         if load.fresh:
             listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
             forget_connections(namespaces, plan)
-        observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
+        observation = _Burst(namespaces, participants, listeners, record).observe()
     predicted = prediction(participants, observation.readings_before)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
@@ -99,8 +101,11 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
 class _Burst:
     """A burst under way, and what is read of the kernel meanwhile."""
 
-    def __init__(self, namespaces: Namespaces, participants: Participants, listeners: Listeners, log: Path) -> None:
-        self._namespaces, self._participants, self._listeners, self._log = namespaces, participants, listeners, log
+    def __init__(
+        self, namespaces: Namespaces, participants: Participants, listeners: Listeners, record: Record
+    ) -> None:
+        self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
+        self._record = record
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
@@ -110,6 +115,7 @@ class _Burst:
         self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
         self._fullest = list(self._before) if self._load.over_time else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
 
     def observe(self) -> Observation:
@@ -142,6 +148,8 @@ class _Burst:
             took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
+            impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
+            refused_twice=self._refused_twice(readings),
             ports_not_found=not_found,
             tracking=tracking,
             incidents=(
@@ -179,7 +187,7 @@ class _Burst:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._log, descriptors
+                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
             ) as running:
                 yield running
 
@@ -233,6 +241,19 @@ class _Burst:
         if any(reading.in_use > most.in_use for reading, most in zip(now, self._fullest, strict=True)):
             filled = self._read_with_fills()
             self._fullest = [now.with_peak(most) for now, most in zip(filled, self._fullest, strict=True)]
+
+    def _dropped_by_faults(self) -> Counter[Impairment]:
+        return dropped_so_far(self._namespaces, self._plan, self._record.path)
+
+    def _refused_twice(self, readings: Iterable[Reading]) -> int:
+        """Connections that an ENI refused until there was room, and a limit behind it then."""
+        refusing = {reading.limiter.place: reading.limiter for reading in readings if reading.refused_connections}
+        addresses = self._participants.eni_addresses
+        enis = [limiter for place, limiter in refusing.items() if place in addresses]
+        behind = [limiter for place, limiter in refusing.items() if place not in addresses]
+        return sum(
+            refused_by_both(self._namespaces, eni, other, addresses[eni.place]) for eni in enis for other in behind
+        )
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:

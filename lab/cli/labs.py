@@ -13,6 +13,7 @@ from lab.cli.show import STATES, clock, complain, held_line, notice, print_json,
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
+    from lab.lab import Lab
 
 __all__ = ["register"]
 
@@ -29,7 +30,12 @@ def up(
     name: Annotated[
         str | None, typer.Option(help="Another name than the topology's: several labs run side by side.")
     ] = None,
-    scale: Annotated[int, typer.Option(help="Divide every limit: 65,000 is 650 at 100.", metavar="N")] = 1,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Divide every limit: 65,000 is 650 at 100; unless given, 1, or what a lab that is up has.", metavar="N"
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -75,9 +81,25 @@ def up(
         return
     say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
     say(
-        f"next: sudo lab burst --lab {lab.name} -n 1000; sudo lab status; sudo lab down --lab {lab.name}",
+        f"next: sudo lab burst --lab {lab.name} {_burst(lab)}; sudo lab status; sudo lab down --lab {lab.name}",
         style="dim",
     )
+
+
+def _burst(lab: Lab) -> str:
+    """The options of a burst that goes a tenth beyond the first limit, in two digits, where there is one."""
+    from math import ceil, log10
+
+    from lab.diagnosis.thresholds import threshold
+    from lab.nodes.proposals import Question
+
+    topology = lab.topology
+    held = threshold(topology, Question(topology.functions[0].name, topology.servers[0].name)).held
+    if not held:
+        return "-n 1000"
+    beyond = held + ceil(held / 10)
+    unit = 10 ** max(0, int(log10(beyond)) - 1)
+    return f"-n {ceil(beyond / unit) * unit} --connect-timeout 3"
 
 
 def _say_change(headline: str, change: Convergence, broken: str) -> None:
@@ -94,7 +116,7 @@ def _say_unchanged(name: str, topology: Path) -> None:
     say(f"lab {name} is up already, just as {topology} has it")
 
 
-def _dry_run(topology: Path, name: str | None, scale: int, *, as_json: bool) -> None:
+def _dry_run(topology: Path, name: str | None, scale: int | None, *, as_json: bool) -> None:
     from lab.converge.change import Convergence
     from lab.converge.summary import to_json
     from lab.lab import Lab

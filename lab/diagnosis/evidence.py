@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
-from lab.diagnosis.limits import LimitAccount, leading
+from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
@@ -30,7 +30,7 @@ class Evidence:
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
     impairments: tuple[Impairment, ...] = ()
-    """Faults that `lab impair` has set on the path."""
+    """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
 
@@ -43,6 +43,11 @@ class Evidence:
     def dropped_questions(self) -> tuple[DropCount, ...]:
         """Drops of questions to the name server."""
         return tuple(drop for drop in self.drops if drops_questions(drop))
+
+    @property
+    def dropped_by_faults(self) -> int:
+        """Packets that faults dropped."""
+        return sum(fault.dropped_packets for fault in self.impairments)
 
     @property
     def refused_connections(self) -> int:
@@ -75,6 +80,7 @@ def of_burst(result: BurstResult) -> Evidence:
         drops=result.stops,
         clients=result,
         ports_not_found=result.ports_not_found,
+        impairments=result.impairments,
     )
 
 
@@ -94,6 +100,7 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         before=Fill.sum(limit.before for limit in results),
         unserved=sum(limit.dropped_connections for limit in results),
         refused_before=sum(limit.refused_before for limit in results),
+        full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
     )
 
 

@@ -129,6 +129,8 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
         "threshold_before": remedy.threshold_before,
         "threshold_after": remedy.threshold_after,
         "binds_after": remedy.binds_after,
+        "sharers": list(remedy.sharers),
+        "sharers_hold": remedy.sharers_hold,
         "sentence": remedy.sentence,
     }
 
@@ -285,7 +287,7 @@ def of_run(
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=result.stops,
-        impairments=(),
+        impairments=result.impairments,
         evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),

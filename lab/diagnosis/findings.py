@@ -83,6 +83,11 @@ def _for_half_open(evidence: Evidence) -> bool:
     return bool(evidence.leading) and all(limit.refused_for_half_open(earlier_only=alone) for limit in evidence.leading)
 
 
+def _unanswered(evidence: Evidence) -> int:
+    """Each has lost a packet at least, so that fewer lost packets are no explanation."""
+    return _timed_out(evidence) + _dns_failed(evidence)
+
+
 CAUSES = {
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
@@ -94,6 +99,7 @@ CAUSES = {
         lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
         drops=lambda evidence: evidence.dropped_questions,
     ),
+    "faults": _Cause(lambda evidence: 0 < _unanswered(evidence) <= evidence.dropped_by_faults),
     "silence": _Cause(_timed_out),
     "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),

@@ -192,7 +192,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
         if exists(name):
             raise KernelError(
                 f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
-                f"or, if nobody needs it, remove it: sudo ip netns del {name}"
+                f"or, if it is not needed, remove it: sudo ip netns del {name}"
             )
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):

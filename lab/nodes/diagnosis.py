@@ -21,6 +21,7 @@ __all__ = [
     "LimitState",
     "LimitWords",
     "connections",
+    "counted",
     "limit_words",
     "limiting_kinds",
     "listed",
@@ -55,6 +56,8 @@ class LimitState:
     """Connections that found no slot while it was filled so; of a lab that is up, those refused lately."""
     refused_before: int = 0
     """Connections refused since `lab up`, before the burst began."""
+    full_eips: tuple[str, ...] = ()
+    """The Elastic IPs that refused, where others did not: without spill-over one is full while others have room."""
 
     @property
     def size(self) -> int:
@@ -80,8 +83,8 @@ class LimitWords:
     """Begins the headline where it is reached."""
     named: Callable[[Sequence[LimitState]], str]
     """Which ones are full, and how large they are: ends the headline."""
-    mechanism: str
-    """What a full one does to a connection."""
+    mechanism: Callable[[Sequence[LimitState]], str]
+    """What these full ones do to a connection."""
     remedies: Callable[[Sequence[LimitState], bool], Iterable[str]]
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
@@ -132,9 +135,14 @@ def limiting_kinds() -> dict[str, LimitWords]:
 # ── Sentences that several kinds share ──────────────────────────────────────────────────────────────────────
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 packet`, `1,000 packets`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def connections(number: int) -> str:
     """`1 connection`, `65,000 connections`."""
-    return f"{number:,} connection{'' if number == 1 else 's'}"
+    return counted(number, "connection")
 
 
 def listed(full: Sequence[LimitState]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
-from lab.diagnosis.outcomes import Outcome, dropped, outcomes, succeeded
+from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import NO_ROOM_HELPS
+from lab.nodes.diagnosis import counted
 from lab.report.cells import DASH, Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
@@ -73,10 +74,12 @@ def _measured(result: BurstResult) -> Iterator[str]:
     )
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
-        by_one = f"{late:,} connections were established by one" if late else "none was answered"
-        yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {by_one}."
+        by_one = established_by_one(late) if late else "none was answered"
+        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {by_one}."
+    if tcp.challenged_syns:
+        yield f"{challenged(tcp.challenged_syns)}."
     if invocations.reused:
-        yield f"{invocations.reused:,} invocations found a connection open."
+        yield f"{counted(invocations.reused, 'invocation')} found a connection open."
 
 
 def _limits(result: BurstResult) -> Table:
@@ -175,5 +178,5 @@ def _tracking(result: BurstResult) -> Table:
         "Left when all was closed",
         ("node", "#slots", "#conntrack entries"),
         tuple(row(tracking.node, tracking.slots, tracking.conntrack) for tracking in left),
-        "Connections that nobody closes, such as half-open ones, hold their slot until a timeout.",
+        "Connections that are never closed, such as half-open ones, hold their slot until a timeout.",
     )
