@@ -22,7 +22,7 @@ __all__ = [
     "drop_words",
     "drops_questions",
     "opened",
-    "questions_in_words",
+    "packet_in_words",
 ]
 
 
@@ -57,8 +57,8 @@ class _Cause:
     far_side_answers: DropWords | None = None
     questions: bool = False
     """Whether it drops questions to the name server, and no packet of a connection."""
-    packets: str = "questions"
-    """What its dropped packets are, where they are questions."""
+    packet: str = "question"
+    """What one of its dropped packets is, where they are questions."""
     opened: Opened | None = None
 
 
@@ -83,9 +83,9 @@ def drops_questions(drop: DropPoint) -> bool:
     return CAUSES[drop.kind].questions
 
 
-def questions_in_words(drop: DropPoint) -> str:
-    """What its dropped packets are: `questions`."""
-    return CAUSES[drop.kind].packets
+def packet_in_words(drop: DropPoint) -> str:
+    """What one of its dropped packets is: `question`."""
+    return CAUSES[drop.kind].packet
 
 
 def cure_of(drop: DropCount) -> str:
@@ -163,7 +163,7 @@ CAUSES = {
             "the client. Keep them for as long as their TTL allows.",
         ),
         questions=True,
-        packets="SYNs of look-ups over TCP",
+        packet="DNS-over-TCP SYN",
     ),
     "no_route": _Cause(
         "no route",
