@@ -208,6 +208,7 @@ def _faults_explanation(finding: Finding) -> Iterator[str]:
     refused = finding.evidence.refused_connections
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused them."
     yield "What a fault drops no limiter counts, so the clients' account and the kernel's may differ by that much."
+    yield from half_open.left_by_silence(finding)
 
 
 def _impaired_headline(finding: Finding) -> str:
