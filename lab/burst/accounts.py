@@ -206,4 +206,9 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:
-    return sum(reading.in_use for reading in readings if reading.limiter.kind == kind.name)
+    """Without half-open connections from before the burst, which may expire while it goes on."""
+    return sum(
+        reading.in_use - (reading.fill.half_open_earlier if reading.fill else 0)
+        for reading in readings
+        if reading.limiter.kind == kind.name
+    )

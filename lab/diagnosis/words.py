@@ -151,7 +151,12 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    yield "No connection timed out: others were closed before the patience of those that waited ended."
+    forgotten = any(limit.before and limit.before.half_open for limit in finding.limits)
+    others = (
+        "others were closed, or half-open ones from before this burst forgotten," if forgotten else "others were closed"
+    )
+    yield f"No connection timed out: {others} before the patience of those that waited ended."
+    yield from half_open.held_before(finding.limits)
 
 
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
@@ -209,6 +214,7 @@ def _faults_explanation(finding: Finding) -> Iterator[str]:
     refused = finding.evidence.refused_connections
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused them."
     yield "What a fault drops no limiter counts, so the clients' account and the kernel's may differ by that much."
+    yield from half_open.left_by_silence(finding)
 
 
 def _impaired_headline(finding: Finding) -> str:
