@@ -17,6 +17,7 @@ from lab.kernel.state import Record, State
 
 if TYPE_CHECKING:
     from lab.burst.load import Load
+    from lab.burst.reset import Forgotten
     from lab.burst.result import BurstResult
     from lab.burst.run import Progress
     from lab.capture.listening import Capture
@@ -124,7 +125,7 @@ class Lab:
         for line in wanted.without_effect:
             notice(line)
         require_everything()
-        with state.locked():
+        with state.changing(wanted.plan.lab):
             done = bring_up(state, wanted, notice, disruptive=disruptive)
         if scale is None and wanted.scale > 1:
             notice(
@@ -196,7 +197,7 @@ class Lab:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         from lab.converge.down import take_down
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
 
     # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +213,7 @@ class Lab:
     @property
     def name(self) -> str:
         """The lab's name."""
-        return self.plan.lab
+        return self._record.lab
 
     @property
     def complete(self) -> bool:
@@ -281,6 +282,17 @@ class Lab:
         with Namespaces() as namespaces:
             return read(namespaces, self.plan.limiters)
 
+    def readings_with_fills(self) -> tuple[Reading, ...]:
+        """The same, with what holds the slots: established, half-open (to whom, until when) and closing connections.
+
+        It takes some 15 us for each connection that is not established.
+        """
+        from lab.kernel.netns import Namespaces
+        from lab.observe.fills import read_with_fills
+
+        with Namespaces() as namespaces:
+            return read_with_fills(namespaces, self.plan.limiters, self.plan.servers)
+
     def status(self) -> Status:
         """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""
         from lab.observe.status import status
@@ -313,7 +325,7 @@ class Lab:
         """
         from lab.observe.collector import resume
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             if not self.gone:
                 resume(self._record, self.plan, self._revision[1] / 1e9, notice)
 
@@ -341,16 +353,28 @@ class Lab:
         progress: Callable[[Progress], None] = _ignore,
         saw: Callable[[PacketRecord], None] = _ignore,
         sampled: Callable[[Sample], None] | None = None,
+        found: Callable[[Sequence[Reading]], None] = _ignore,
     ) -> BurstResult:
         """Run the burst that a `Load` describes, as `burst` does.
 
         `progress` is called several times a second, `saw` with each packet of the scapy engine, `sampled` several times
-        a second with what NAT nodes count.
+        a second with what NAT nodes count, `found` once with what limiters hold before.
         """
         from lab.burst.run import Listeners, run_burst
 
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled, found))
+
+    def reset(self) -> Forgotten:
+        """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.
+
+        What holds such a connection gets an RST when it goes on. UsageError while a burst runs in it.
+        """
+        from lab.burst.reset import reset
+
+        self.require_complete()
+        with self._losses_named(), self._state.locked():
+            return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
@@ -454,7 +478,7 @@ class Lab:
             now = LabNow(
                 plan=self.plan,
                 topology=topology,
-                readings=self.readings(),
+                readings=self.readings_with_fills(),
                 samples=self.samples(),
                 dropped=dropped,
                 impairments=self.impairments(),

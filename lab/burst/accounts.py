@@ -36,6 +36,8 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    took_s: float = 0.0
+    """Between the two."""
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
     impairments: Sequence[Impairment] = ()
@@ -51,6 +53,7 @@ class Observation:
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
     clients, first = observation.clients, observation.first_to_refuse
+    before = {reading.limiter: reading for reading in observation.readings_before}
     lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
@@ -62,7 +65,11 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         tcp=clients.tcp,
         requests=clients.requests,
         drop_threshold=clients.drop_threshold,
-        limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
+        limits=tuple(
+            _limit(reading, before.get(reading.limiter), observation.took_s)
+            for reading in observation.readings
+            if reading.appeared
+        ),
         stops=tuple(observation.stops),
         impairments=tuple(observation.impairments),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
@@ -94,8 +101,8 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading) -> LimitResult:
-    limiter = reading.limiter
+def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResult:
+    limiter, first = reading.limiter, reading.first_refusal
     return LimitResult(
         node=limiter.node,
         kind=limiter.kind,
@@ -105,6 +112,10 @@ def _limit(reading: Reading) -> LimitResult:
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
         destination=limiter.destination,
+        fill=reading.fill,
+        before=before.fill if before else None,
+        refused_before=before.refused_connections if before else 0,
+        first_refusal_s=round(took_s - first.age_s, 3) if first and reading.refused_packets else None,
         spills_over=limiter.spills_over,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -39,6 +40,14 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    fill: Fill | None = None
+    """What held its slots then; None in records of earlier versions."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
+    refused_before: int = 0
+    """Connections that it had refused since `lab up` when the burst began."""
+    first_refusal_s: float | None = None
+    """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
     spills_over: bool = True
     """Whether a connection that finds it full is offered to those beside it."""
 

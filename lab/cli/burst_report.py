@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.cli.show import bullet, complain, say, table
+from lab.cli.show import STATES, bullet, complain, say, states, table
 from lab.diagnosis.outcomes import challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.verdict import judge
 from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
@@ -54,13 +54,23 @@ def _show_limits(result: BurstResult) -> None:
     if not result.limits:
         say("no limiter is on the way")
         return
+    # Where nothing is half-open or closing, whatever held a slot was established.
+    apart = any(limit.fill and limit.fill.taken > limit.fill.established for limit in result.limits)
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
+        (
+            "limiter",
+            "#limit",
+            "#peak",
+            *(STATES if apart else ()),
+            "#dropped connections",
+            f"#dropped {dropped(result)}",
+        ),
         (
             (
                 " ".join(filter(None, (limit.node, limit.eip))),
                 limit.limit,
                 limit.peak,
+                *(states(limit.fill) if apart else ()),
                 limit.dropped_connections,
                 limit.dropped_packets,
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
-from lab.cli.show import clock, complain, notice, print_json, say, table
+from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
@@ -20,7 +20,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    for command in (up, down, list_, status):
+    for command in (up, down, reset, list_, status):
         app.command(command.__name__.rstrip("_"))(command)
 
 
@@ -159,6 +159,27 @@ def down(
         say("no lab is up")
 
 
+def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
+    """Forget all connections of a lab that is up, as if it had just been made; counters and metrics go on.
+
+    A program that holds such a connection gets an RST when it goes on.
+
+    \b
+    sudo lab reset
+    sudo lab reset --lab two-subnets --json
+    """
+    from lab.lab import Lab
+
+    forgotten = Lab.find(lab).reset()
+    if as_json:
+        print_json(forgotten.to_json())
+        return
+    number_of = forgotten.connections
+    say(f"lab {forgotten.lab} has forgotten {number_of:,} connection{'' if number_of == 1 else 's'}")
+    for reading in forgotten.readings:
+        say(f"  {held_line(reading)}")
+
+
 def list_(*, as_json: AsJson = False) -> None:
     """Every lab on this machine.
 
@@ -202,7 +223,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     )
     say()
     table(
-        ("limiter", "for", "#limit", "#connections", "#refused", "#SYNs refused"),
+        ("limiter", "for", "#limit", "#connections", *STATES, "#refused", "#SYNs refused"),
         (
             (
                 " ".join(filter(None, (reading.limiter.node, reading.limiter.eip))),
@@ -211,17 +232,21 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
                 else "everything",
                 reading.limiter.limit,
                 reading.in_use,
+                *states(reading.fill),
                 reading.refused_connections,
                 reading.refused_packets,
             )
             for reading in now.readings
         ),
     )
+    for reading in now.readings:
+        if reading.fill and reading.fill.half_open:
+            say(f"{held_line(reading)}")
     say()
     table(
-        ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#resets sent"),
+        ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#forgotten", "#resets sent"),
         (
-            (name, node.admitted, node.established, node.closed, node.idle_timeouts, node.resets_sent)
+            (name, node.admitted, node.established, node.closed, node.idle_timeouts, node.forgotten, node.resets_sent)
             for name, node in now.connections.items()
         ),
     )

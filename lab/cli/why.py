@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, clock, notice, number, print_json, say, table, verbatim
+from lab.cli.show import STATES, bullet, clock, notice, number, print_json, say, states, table, verbatim
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def _show_refusals(explanation: Explanation) -> None:
                 else f"it holds {account.held:,} of {size:,} now, and at most {account.most_held:,} when sampled."
             )
         )
+        if account.fill and account.fill.text:
+            say(f"{'Those are' if explanation.run is None else 'Those were'} {account.fill.text}.")
         say(_since(explanation, account))
 
 
@@ -162,10 +164,12 @@ def _name(account: LimitAccount) -> str:
 
 
 def _show_headroom(others: Iterable[LimitAccount]) -> None:
-    rows = [(_name(account), account.limit.size, account.held, account.free) for account in others]
+    rows = [
+        (_name(account), account.limit.size, account.held, *states(account.fill), account.free) for account in others
+    ]
     if rows:
         _title("Refused nothing:")
-        table(("limiter", "#limit", "#held", "#free"), rows)
+        table(("limiter", "#limit", "#held", *STATES, "#free"), rows)
 
 
 def _show_evidence(explanation: Explanation) -> None:
@@ -208,6 +212,10 @@ def _show_cloudwatch(explanation: Explanation) -> None:
 def _show_remedies(explanation: Explanation) -> None:
     question = explanation.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
+    if explanation.advice:
+        for text in explanation.advice:
+            bullet(text)
+        return
     say(_threshold(explanation))
     for remedy in explanation.remedies:
         bullet(remedy.sentence)

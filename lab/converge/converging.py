@@ -62,17 +62,22 @@ def converge(
     wanted: Wanted,
     notice: Notice,
 ) -> None:
-    """Change the lab of a record, and record its new plan and topology. Callers hold the state's lock.
+    """Change the lab of a record, and record its new plan and topology. Callers hold the lab's lock.
 
     KernelError when the kernel refuses a step; the lab is then as it was, or half built, and `notice` is told which.
     """
     old, new = change.old, change.new
-    require_vacant(state, new, new_to=old)
     require_descriptors(new)
+    with state.locked():
+        require_vacant(state, new, new_to=old)
+        try:
+            record.begin_change(union(old, new))
+        except BaseException:
+            record.settle(old)
+            raise
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:
-            record.begin_change(union(old, new))
             _make(site, change.difference, progress)
             _change(site, change.difference, progress, change.rebuilt)
         except BaseException:

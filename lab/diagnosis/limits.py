@@ -11,6 +11,7 @@ from lab.nodes.diagnosis import LimitState
 from lab.observe.limits import Limit, limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
+from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
 
 __all__ = [
@@ -100,6 +101,10 @@ class LimitAccount:
     """Unix time of the last one."""
     recent_packets: int = 0
     """Refused within `RECENT_S` before the last sample."""
+    fill: Fill | None = None
+    """What holds its slots now; of a run, what did at its peak."""
+    unserved: int = 0
+    """Connections that found no slot while it was filled so."""
     full: bool = False
     """Whether it has no slot for some connection or other now; of a run it is not known."""
     full_eips: tuple[str, ...] = ()
@@ -133,6 +138,8 @@ class LimitAccount:
             held=self.held,
             refused_packets=self.packets,
             refused_connections=self.connections,
+            fill=self.fill,
+            unserved=self.unserved,
             full_eips=self.full_eips,
         )
 
@@ -169,6 +176,8 @@ def of_readings(
                 began_s=_began_s(read, refusals, now_s),
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(reading.fill for reading in read),
+                unserved=max(reading.refused_lately for reading in read),
                 full=_is_full(read),
                 full_eips=full_eips(
                     (reading.limiter.eip, reading.limiter.spills_over, reading.refused_packets) for reading in read
@@ -222,6 +231,8 @@ def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequen
                 began_s=refusals.began_s,
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(one.fill for one in results),
+                unserved=sum(one.dropped_connections for one in results),
                 full_eips=full_eips((one.eip, one.spills_over, one.dropped_packets) for one in results),
             )
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import tls
+from lab.diagnosis import half_open, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -18,7 +18,17 @@ from lab.nodes.diagnosis import REUSE, LimitState, connections, counted, limitin
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["WORDS", "circumstances", "course", "duration", "explanation", "headline", "remedies"]
+__all__ = [
+    "NO_ROOM_HELPS",
+    "WORDS",
+    "circumstances",
+    "course",
+    "duration",
+    "explanation",
+    "headline",
+    "of_limits_now",
+    "remedies",
+]
 
 
 def headline(finding: Finding) -> str:
@@ -93,10 +103,15 @@ def _limit_headline(finding: Finding) -> str:
 
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
+    yield from _dns_outcome(finding)
+    yield words_of(finding.limits[0].kind).mechanism(finding.limits)
+    yield from _shown_by_cloudwatch(finding)
+    yield from half_open.beside_a_limit(finding)
+
+
+def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
     words = words_of(kind)
-    yield from _dns_outcome(finding)
-    yield words.mechanism(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
@@ -118,6 +133,13 @@ def _limit_remedies(finding: Finding) -> Iterable[str]:
     return words_of(finding.limits[0].kind).remedies(finding.limits, _questions_cross_enis(finding))
 
 
+def _half_open_slots_explanation(finding: Finding) -> Iterator[str]:
+    if finding.evidence.clients:
+        yield from _dns_outcome(finding)
+    yield from half_open.explanation(finding)
+    yield from _shown_by_cloudwatch(finding)
+
+
 def _waited_out_headline(finding: Finding) -> str:
     return f"Limit reached and waited out: {', '.join(finding.nodes)} refused SYNs, and later ones succeeded"
 
@@ -137,6 +159,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
 def _silence_explanation(finding: Finding) -> Iterator[str]:
     dns = finding.clients.dns
     yield "Their SYNs were lost on the way, or not answered in time."
+    yield from half_open.left_by_silence(finding)
     if dns.failed:
         yield f"DNS failed for {_invocations(dns.failed)}, too."
 
@@ -274,6 +297,7 @@ _TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
+    "half_open_slots": _CauseWords(half_open.headline, _half_open_slots_explanation, half_open.remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
     "questions_dropped": _CauseWords(
         lambda finding: drop_words(finding.drops[0]).headline,
@@ -329,7 +353,19 @@ WORDS = {
 """Cause → its words."""
 
 
+NO_ROOM_HELPS = ("half_open_slots",)
+"""Causes against which no change of the topology helps."""
+
+
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_limits_now(finding: Finding) -> Iterator[str]:
+    """Sentences on the slots of the limits of a lab that is up."""
+    if finding.cause == "half_open_slots":
+        yield from half_open.explanation(finding)
+    elif finding.cause == "limit":
+        yield from half_open.beside_a_limit(finding)
 
 
 def circumstances(evidence: Evidence) -> Iterator[str]:

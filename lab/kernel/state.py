@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 import fcntl
+import os
 from pathlib import Path
 import secrets
 import shutil
@@ -182,8 +183,27 @@ class State:
         return [Record(path.parent) for path in sorted(self.root.glob("*/plan.json"))]
 
     @contextmanager
+    def changing(self, lab: str) -> Iterator[None]:
+        """One `up` or `down` of a lab at a time; those of other labs go on meanwhile.
+
+        The lock's file is removed by whoever has the lock, so whoever gets the lock of a removed file asks again.
+        """
+        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path = self.root / f".{lab}.lock"
+        while True:
+            with path.open("w") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if not os.fstat(handle.fileno()).st_nlink:
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink()
+                return
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
-        """One `up` or `down` at a time on this machine."""
+        """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time."""
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)

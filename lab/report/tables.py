@@ -9,11 +9,14 @@ from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
 from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
+from lab.diagnosis.verdict import judge
+from lab.diagnosis.words import NO_ROOM_HELPS
 from lab.nodes.diagnosis import counted
-from lab.report.cells import Cell, Table, number, row
+from lab.report.cells import DASH, Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.result import Percentiles
 
 __all__ = ["tables"]
@@ -86,6 +89,7 @@ def _limits(result: BurstResult) -> Table:
             " ".join(filter(None, (limit.node, limit.eip, f"to {limit.destination}" if several else None))),
             limit.limit,
             number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
+            *_states(limit.fill),
             number(limit.dropped_connections, "bad"),
             number(limit.dropped_packets, "bad"),
         )
@@ -93,10 +97,20 @@ def _limits(result: BurstResult) -> Table:
     )
     return Table(
         "Limits",
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
+        (
+            *("limiter", "#limit", "#peak", "#established", "#half-open", "#closing"),
+            *("#dropped connections", f"#dropped {dropped(result)}"),
+        ),
         tuple(rows),
-        "The kernel's numbers: slots held at most, and what found no slot.",
+        "The kernel's numbers: slots held at most, what held them then, and what found no slot.",
     )
+
+
+def _states(fill: Fill | None) -> tuple[Cell, ...]:
+    """What held slots; dashes in a record of an earlier version."""
+    if fill is None:
+        return (Cell(DASH), Cell(DASH), Cell(DASH))
+    return number(fill.established), number(fill.half_open_slots, "bad"), number(fill.closing)
 
 
 def _latencies(result: BurstResult) -> Table:
@@ -134,7 +148,8 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
 def _remedies(run: Run) -> Table:
     """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
-    judged = remedies(run.topology, question.function, question.server, question.protocol)
+    told = judge(run.result).cause not in NO_ROOM_HELPS
+    judged = remedies(run.topology, question.function, question.server, question.protocol) if told else ()
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),

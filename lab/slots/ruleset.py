@@ -303,6 +303,8 @@ def limiter(
         eip=eip,
         destination=destination,
         port_hold_s=slots.port_hold_s,
+        half_open_s=slots.half_open_s,
+        mark=slots.mark,
         spills_over=spills_over,
         drains=slots.ends is not None,
         of=of,

@@ -113,16 +113,15 @@ def test_a_security_group_that_forbids_the_server(
     assert (other.tcp.established, other.stops) == (200, ())
 
 
-@pytest.mark.alone
-def test_a_security_group_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
-    """What is forbidden takes nothing of a limit: the other function still has all 55,000."""
-    lab = lab_up(topologies / "security_group.yaml")
-    forbidden = lab.burst(60_000, connect_timeout_s=3)
+def test_what_a_security_group_forbids_takes_nothing_of_a_limit(lab_up: LabUp, topologies: Path) -> None:
+    """More than the NAT gateway's ports are forbidden, and the other function still has all of them."""
+    lab = lab_up(topologies / "security_group.yaml", scale=100)
+    forbidden = lab.burst(600, connect_timeout_s=3)
     require_as_predicted(forbidden)
-    assert (forbidden.tcp.established, forbidden.stops[0].dropped_packets) == (0, 120_000)
-    allowed = lab.burst(60_000, function="reports", connect_timeout_s=3)
+    assert (forbidden.tcp.established, forbidden.stops[0].dropped_packets) == (0, 1_200)
+    allowed = lab.burst(600, function="reports", connect_timeout_s=3)
     require_as_predicted(allowed)
-    assert (allowed.tcp.established, allowed.bottleneck) == (55_000, "nat_gateway")
+    assert (allowed.tcp.established, allowed.bottleneck) == (550, "nat_gateway")
 
 
 def test_the_cure_of_a_security_group(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
@@ -307,13 +306,12 @@ def test_answers_to_an_earlier_burst_are_not_this_ones(with_acl: WithAcl) -> Non
     assert (udp.tcp.established, udp.stops) == (100, ())
 
 
-@pytest.mark.alone
-def test_the_classic_mistake_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
-    """Half of 60,000 connections waste half of the NAT gateway's 55,000 ports."""
-    result = lab_up(topologies / "network_acl.yaml").burst(60_000, connect_timeout_s=3)
+def test_the_classic_mistake_wastes_ports(lab_up: LabUp, topologies: Path) -> None:
+    """Half of 600 connections waste half of the NAT gateway's 550 ports."""
+    result = lab_up(topologies / "network_acl.yaml", scale=100).burst(600, connect_timeout_s=3)
     assert result.disagreements == ()
-    assert (result.tcp.established, result.tcp.timed_out, result.drop_threshold) == (27_500, 32_500, 0)
-    assert (result.predicted.established, result.predicted.drop_threshold) == (27_500, 0)
+    assert (result.tcp.established, result.tcp.timed_out, result.drop_threshold) == (275, 325, 0)
+    assert (result.predicted.established, result.predicted.drop_threshold) == (275, 0)
     assert result.bottleneck == result.predicted.bottleneck == "nat_gateway"
 
 

@@ -68,6 +68,7 @@ LIMIT = LimitWords(
     mechanism=_mechanism,
     remedies=_remedies,
     in_use="NAT gateway addresses",
+    more_room="another Elastic IP",
     one_node="an Elastic IP",
     metrics=(
         "ErrorPortAllocation",

@@ -81,6 +81,10 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "fill": None,
+        "before": None,
+        "refused_before": 0,
+        "first_refusal_s": None,
         "spills_over": True,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
