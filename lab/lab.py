@@ -119,6 +119,8 @@ class Lab:
         from lab.kernel.preflight import require_everything
 
         wanted = Wanted.read(topology, name, scale)
+        for line in wanted.without_effect:
+            notice(line)
         require_everything()
         state = State()
         with state.changing(wanted.plan.lab):
@@ -391,11 +393,15 @@ class Lab:
     def exec(self, node: str, command: Sequence[str]) -> NoReturn:
         """Become a program in a node, as os.execv does: this process is that program's from here on.
 
+        It trusts the certificates of the lab's servers, by the environment variables that say so to programs.
+
         PreflightError when this machine has no such program.
         """
+        from lab.kernel.authority import trusting
         from lab.kernel.become import become
+        from lab.plan.names import authority_file
 
-        become(self.node(node).namespace, command)
+        become(self.node(node).namespace, command, trusting(authority_file(self.name)))
 
     def capture(
         self, *places: str, dropped: bool = False, expression: str | None = None, snap_bytes: int | None = None

@@ -8,6 +8,10 @@ from typing import Any, Self
 import msgspec
 
 __all__ = [
+    "CONNECTION_ENDED",
+    "HELLO_IGNORED",
+    "HELLO_LOST",
+    "NOT_TLS",
     "DnsCount",
     "EngineResult",
     "InvocationCount",
@@ -18,8 +22,17 @@ __all__ = [
     "Sample",
     "TcpCount",
     "Timing",
+    "TlsCount",
     "UnansweredCount",
 ]
+
+
+CONNECTION_ENDED = "the connection was ended before the handshake was complete"
+NOT_TLS = "the server's answer is not TLS"
+HELLO_IGNORED = "the server received the ClientHello and did not answer in time"
+"""Its kernel has acknowledged it, so its program did not answer."""
+HELLO_LOST = "no acknowledgement of the ClientHello came"
+"""Why TLS handshakes fail, beside what OpenSSL says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,18 @@ class TcpCount:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsCount:
+    """TLS handshakes on established connections, by outcome."""
+
+    attempted: int
+    completed: int
+    """Those in which the server's certificate was accepted."""
+    failed: int
+    failures: dict[str, int]
+    """Why → how many, the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCount:
     """Requests on established connections."""
 
@@ -114,6 +139,7 @@ class Latency:
     dns: Percentiles | None
     connect: Percentiles | None
     request: Percentiles | None
+    tls: Percentiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +193,8 @@ class EngineResult:
     series: tuple[Sample, ...]
     ring: RingCount
     unanswered: UnansweredCount = UnansweredCount()
+    tls: TlsCount | None = None
+    """None where clients speak no TLS."""
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""

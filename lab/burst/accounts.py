@@ -69,6 +69,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
+        tls=clients.tls,
         packets=tuple(observation.packets),
     )
 
@@ -149,12 +150,15 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)
         what = f"connections with {syns} that were never answered"
         yield _Pair(what, ever_unanswered, "connections refused by a limiter", refused)
-    # Connections whose answers were dropped hold a slot, too.
+    # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
     kind = next((kind for kind in KINDS if kind.one_slot_each), None)
-    if answers or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
+    unseen = answers or any(stop.far_side for stop in stops)
+    if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
     established = tcp.established + tcp.half_open
+    if tls := observation.clients.tls:  # what failed was closed at once, and its slot may be free again
+        held += min(max(established - held, 0), tls.failed)
     # Slots of connections that were refused or reset are taken until the set's garbage collection.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset)
     yield _Pair("connections established", established, f"connections that hold {kind.one}'s slot", held)

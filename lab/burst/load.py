@@ -225,6 +225,12 @@ class Load:
         for_generator=True,
         fact=lambda load: _retransmissions(load) if load.protocol == "tcp" else None,
     ).by_default("classic")
+    tls: bool = Option(
+        "--tls",
+        "A TLS handshake on each connection, the server's certificate verified; the socket engine's.",
+        panel=HOW_CLIENTS_BEHAVE,
+        fact=lambda load: "TLS" if load.tls else None,
+    ).by_default(False)
     close: Close = Option(
         "--close",
         "FIN, FIN with a last request (answered while half-closed), or RST.",
@@ -346,6 +352,9 @@ def _of_the_engine(load: Load) -> Iterator[str]:
     if load.syn_only and any(others.values()):
         unfit = ", ".join(name for name, given in others.items() if given)
         yield f"--syn-only sends SYNs and nothing else, with the packet engine; without {unfit}"
+    if load.tls and (load.protocol == "udp" or load.engine != "socket"):
+        unfit = "--protocol udp" if load.protocol == "udp" else f"the {load.engine} engine"
+        yield f"--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with {unfit}"
     if load.engine == "scapy" and load.connections > _SCAPY_INVOCATIONS:
         yield (
             f"-n {load.connections}: the scapy engine explains each packet, one invocation after the other; "

@@ -16,6 +16,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult"]
@@ -82,6 +83,8 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
+    tls: TlsCount | None = None
+    """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

@@ -81,7 +81,7 @@ class WatchedLoad(Load):
 def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listeners: Listeners) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     participants = participants_of(plan, topology, load)
-    require_resources(load.engine, participants.connections)
+    require_resources(load.engine, participants.connections, tls=load.tls)
     with record.alone() as alone, Namespaces() as namespaces:
         if not alone:
             raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, asdict, replace
 from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ def burst(
     expect: Annotated[
         list[str] | None,
         typer.Option(
-            help="established=N, drop_threshold=N or bottleneck=KIND; exit 1 if it is not so.",
+            help="established=N, drop_threshold=N, bottleneck=KIND or cause=CAUSE; exit 1 if it is not so.",
             metavar="NAME=VALUE",
             rich_help_panel=_WHAT_IS_TOLD,
         ),
@@ -177,7 +177,9 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
-    documents = [result.to_json() for result in reversed(results)]
+    from lab.diagnosis.verdict import judge
+
+    documents = [result.to_json() | {"verdict": asdict(judge(result))} for result in reversed(results)]
     return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
 
 
@@ -193,7 +195,7 @@ def _require_writable(json_file: str | None) -> None:
 
 
 _NOTHING = ("none", "null")
-_EXPECTABLE = ("established", "drop_threshold", "bottleneck")
+_EXPECTABLE = ("established", "drop_threshold", "bottleneck", "cause")
 
 
 def _expectation(text: str) -> tuple[str, str]:
@@ -208,6 +210,12 @@ def _expectation(text: str) -> tuple[str, str]:
         if value not in known:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value
+    if name == "cause":
+        from lab.diagnosis.findings import CAUSES
+
+        if value not in CAUSES:
+            raise UsageError(f"--expect {text}: no cause; known: {', '.join(CAUSES)}")
+        return name, value
     count = value.replace(",", "").replace("_", "")
     if not count.isdecimal() and (value not in _NOTHING or name == "established"):
         raise UsageError(f"--expect {text}: not a number of connections")
@@ -215,10 +223,15 @@ def _expectation(text: str) -> tuple[str, str]:
 
 
 def _compare(result: BurstResult, expectations: list[tuple[str, str]]) -> None:
+    if not expectations:
+        return
+    from lab.diagnosis.verdict import judge
+
     seen = {
         "established": str(result.tcp.established),
         "drop_threshold": str(result.drop_threshold).lower(),
         "bottleneck": str(result.bottleneck).lower(),
+        "cause": judge(result).cause,
     }
     unmet = [f"expected {name}={value}, saw {name}={seen[name]}" for name, value in expectations if value != seen[name]]
     if unmet:

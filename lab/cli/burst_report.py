@@ -36,7 +36,7 @@ def show(result: BurstResult) -> None:
 
 
 def _show_outcomes(result: BurstResult) -> None:
-    invocations_differ = bool(result.requests.sent or result.invocations.reused)
+    invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
     table(
         ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
         (
@@ -85,7 +85,7 @@ def _measured(result: BurstResult) -> Iterator[str]:
     timing, tcp, invocations = result.timing, result.tcp, result.invocations
     yield f"{timing.invocations_per_s:,.0f} invocations/s while connecting ({timing.connect_phase_s:.1f} s)"
     latency = result.latency
-    latencies = (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request))
+    latencies = (("DNS", latency.dns), ("connect", latency.connect), ("TLS", latency.tls), ("request", latency.request))
     if known := [_percentiles(name, measured) for name, measured in latencies if measured]:
         yield f"latency, half of them within, 99 % within: {'; '.join(known)}"
     if tcp.syn_retransmissions:

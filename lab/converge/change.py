@@ -19,7 +19,7 @@ from lab.nodes.build import build
 from lab.nodes.registry import kind_of
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.plan.objects import Plan
-from lab.topology import Topology, load_text, scaled, text_of
+from lab.topology import Topology, loaded, scaled, text_of
 
 __all__ = ["Convergence", "Wanted", "convergence"]
 
@@ -32,13 +32,16 @@ class Wanted:
     text: str
     plan: Plan
     """The plan for a lab that is not up; for one that is up `convergence` makes another, which keeps its numbers."""
+    without_effect: tuple[str, ...] = ()
+    """What in the file has no effect, a line each."""
 
     @classmethod
     def read(cls, path: str | PathLike[str], name: str | None, scale: int) -> Self:
         """Read the file; its limits are divided by `scale`. TopologyError lists all its faults."""
         text = text_of(path)
-        topology = scaled(load_text(text, str(path)), scale)
-        return cls(topology, text, build(topology, name))
+        found = loaded(text, str(path))
+        topology = scaled(found.topology, scale)
+        return cls(topology, text, build(topology, name), found.without_effect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -206,6 +207,7 @@ _REPLACE: dict[type, Callable[[Site, Any, Any], None]] = {
     Neighbour: lambda site, _, new: rtnl.replace_neighbour(site.namespaces, new),
     Route: lambda site, _, new: rtnl.replace_route(site.namespaces, new),
     File: lambda site, _, new: STEPS[File][0](site, new),
+    Certificate: lambda site, _, new: STEPS[Certificate][0](site, new),
 }
 """Kinds of objects that can change in place, but for rulesets → how."""
 
@@ -221,5 +223,6 @@ _REMOVE: dict[type, Callable[[Site, Any], None]] = {
     Rule: lambda site, item: rtnl.remove_rule(site.namespaces, item),
     Ruleset: lambda site, item: nft.remove_ruleset(site.namespaces, item),
     File: STEPS[File][1],
+    Certificate: STEPS[Certificate][1],
 }
 """Kinds of objects, but for links → how they are removed from a lab that stays up."""

@@ -47,6 +47,8 @@ class Explanation:
     """Unix time of the last numbers."""
     began_s: float | None
     """When the run began; None for a lab that is up."""
+    cause: str
+    """A key of `lab.diagnosis.findings.CAUSES`."""
     headline: str
     details: tuple[str, ...]
     """Further sentences below the headline."""
@@ -73,6 +75,7 @@ class Explanation:
             "lab": self.lab,
             "run": self.run,
             "at_s": self.at_s,
+            "cause": self.cause,
             "headline": self.headline,
             "details": list(self.details),
             "limits": [_limit(account) for account in (*self.refusing, *self.others)],
@@ -153,6 +156,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
     seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
+    finding = find(seen)
     last = history.last or Sample(0.0, {})
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
@@ -160,7 +164,8 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         run=None,
         at_s=last.at_s,
         began_s=None,
-        headline=words.headline(find(seen)),
+        cause=finding.cause,
+        headline=words.headline(finding),
         details=tuple(words.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
@@ -268,6 +273,7 @@ def of_run(
         run=run,
         at_s=samples[-1].at_s if samples else began_s + result.timing.duration_s,
         began_s=began_s,
+        cause=verdict.cause,
         headline=verdict.headline,
         details=verdict.explanation,
         refusing=refusing,

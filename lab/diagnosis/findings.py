@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.diagnosis import tls
 from lab.diagnosis.evidence import Evidence
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
@@ -84,6 +85,7 @@ CAUSES = {
         drops=lambda evidence: evidence.dropped_questions,
     ),
     "silence": _Cause(_timed_out),
+    "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),

@@ -18,7 +18,7 @@ class Outcome:
     offered: int
     answered: int
     failed: int
-    """Without an answer; of invocations, for whatever reason."""
+    """Without an answer; of invocations and TLS handshakes, for whatever reason."""
     refused: int | None = None
     reset: int | None = None
 
@@ -30,6 +30,8 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
         yield Outcome("DNS", dns.asked, dns.answered, dns.failed)
     what = "connections" if result.protocol == "tcp" else "UDP flows"
     yield Outcome(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset)
+    if handshakes := result.tls:
+        yield Outcome("TLS handshakes", handshakes.attempted, handshakes.completed, handshakes.failed)
     if requests.sent:
         yield Outcome("requests", requests.sent, requests.answered, requests.sent - requests.answered)
     yield Outcome("invocations", invocations.offered, invocations.served, invocations.failed)

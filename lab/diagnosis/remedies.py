@@ -40,7 +40,7 @@ class Remedy:
     """The kind of the limiter that refuses first then."""
     effect: Effect
     note: str = ""
-    """Why there is no number, or no effect."""
+    """Why there is no number, before or after, or no effect."""
     condition: str = ""
     """What it takes that no topology tells."""
     meanwhile: str = ""
@@ -105,7 +105,8 @@ def _judged(topology: Topology, question: Question, alone: Threshold, proposal: 
     if after.unlimited:
         return replace(remedy, effect="unlimited")
     if before.held is None or after.held is None:
-        return replace(remedy, threshold_after=after.held, effect="unknown", note=after.unknown or before.unknown or "")
+        note = after.unknown or before.unknown or ""
+        return replace(remedy, threshold_after=after.held, binds_after=after.kind, effect="unknown", note=note)
     effect: Effect = "raises" if after.held > before.held else "nothing"
     note = note or (after.dead_end or "" if effect == "nothing" else "")
     return replace(remedy, threshold_after=after.held, binds_after=after.kind, effect=effect, note=note)
@@ -142,6 +143,12 @@ def _nothing(remedy: Remedy) -> str:
     return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
 
 
+def _unknown(remedy: Remedy) -> str:
+    if remedy.threshold_after is None:
+        return f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}."
+    return f"{_conditional(remedy)}: {connections(remedy.threshold_after)}; then {_binds(remedy)}."
+
+
 def _meanwhile(words: str, remedy: Remedy) -> str:
     return ", ".join(filter(None, (words, remedy.meanwhile)))
 
@@ -166,7 +173,7 @@ _SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
     "raises": _raises,
     "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",
     "saves": lambda remedy: f"{_opening(remedy)}: {remedy.note}.",
-    "unknown": lambda remedy: f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}.",
+    "unknown": _unknown,
     "nothing": _nothing,
     "impossible": lambda remedy: f"{_opening(remedy)}: not possible; {remedy.note}.",
 }

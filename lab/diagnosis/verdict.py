@@ -16,6 +16,8 @@ __all__ = ["Verdict", "judge"]
 class Verdict:
     """What was found, why it looks as it does, and what to do; one sentence or two each."""
 
+    cause: str
+    """A key of `lab.diagnosis.findings.CAUSES`."""
     headline: str
     explanation: tuple[str, ...]
     remedies: tuple[str, ...]
@@ -24,4 +26,4 @@ class Verdict:
 def judge(result: BurstResult) -> Verdict:
     """The verdict on a burst."""
     finding = find(of_burst(result))
-    return Verdict(headline(finding), explanation(finding), remedies(finding))
+    return Verdict(finding.cause, headline(finding), explanation(finding), remedies(finding))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.diagnosis import tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -26,7 +27,8 @@ def headline(finding: Finding) -> str:
 
 def explanation(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, of a burst; a sentence or two each."""
-    return tuple(WORDS[finding.cause].explanation(finding))
+    beside = tls.summary(finding.clients) if finding.cause != "tls" and tls.failed(finding.evidence.clients) else ()
+    return (*WORDS[finding.cause].explanation(finding), *beside)
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
@@ -247,6 +249,11 @@ WORDS = {
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
             _SEE_FAULTS,
         ),
+    ),
+    "tls": _CauseWords(
+        lambda finding: tls.headline(finding.clients),
+        lambda finding: tls.explanation(finding.clients),
+        lambda finding: tls.remedies(finding.clients),
     ),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(

@@ -16,7 +16,7 @@ import threading
 from typing import Any, Self
 
 from lab.errors import KernelError
-from lab.kernel import nft, preflight, processes, rtnl, sysctl
+from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
 from lab.kernel.losses import lost
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
 from lab.kernel.state import Record, State
@@ -25,6 +25,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -151,6 +152,7 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
     Ruleset: (_in_namespaces(nft.apply_ruleset), _goes_with_its_namespace),
     File: (_write_file, _remove_file),
     Process: (_start, _goes_with_its_namespace),
+    Certificate: (lambda _, item: authority.issue(item), lambda _, item: Path(item.path).unlink(missing_ok=True)),
 }
 """Kind of object → (do, undo). Undoing what was never done is allowed: `down` works on half-built labs."""
 
@@ -200,7 +202,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 def _owners(state: State) -> Iterator[tuple[str, str]]:
     """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
     for record in state.records():
-        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down since they were listed
+        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down meanwhile
             yield from ((name, record.lab) for name in record.plan().namespaces)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "call_in",
     "exists",
     "in_new_namespace",
+    "prepare_directory",
     "refusals",
     "remove",
 ]
@@ -58,7 +59,7 @@ def _mount(source: str, target: str, flags: int) -> None:
     _check(_libc.mount(source.encode(), target.encode(), b"none", flags, None), f"mount {target}")
 
 
-def _prepare_directory() -> None:
+def prepare_directory() -> None:
     """Make the directory a shared mount, as `ip netns add` does, so that every mount namespace sees new names."""
     NETNS_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
     directory = str(NETNS_DIRECTORY)
@@ -159,7 +160,7 @@ class NamespaceThread:
 
     def create(self) -> None:
         """Make the namespace, name it, and set its loopback interface up."""
-        _prepare_directory()
+        prepare_directory()
         self.run(self._create)
         self.ip(lambda ip: ip.link("set", index=1, state="up"))
 

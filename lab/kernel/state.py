@@ -17,6 +17,7 @@ import shutil
 from typing import TYPE_CHECKING, Literal
 
 from lab.errors import KernelError
+from lab.plan.names import RECORDS
 from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Record:
 class State:
     """All labs of this machine."""
 
-    root: Path = Path("/run/lab")
+    root: Path = RECORDS
 
     @property
     def conntrack_max_record(self) -> Path:

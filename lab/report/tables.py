@@ -98,7 +98,7 @@ def _limits(result: BurstResult) -> Table:
 
 def _latencies(result: BurstResult) -> Table:
     latency = result.latency
-    known = (("DNS", latency.dns), ("Connect", latency.connect), ("Request", latency.request))
+    known = (("DNS", latency.dns), ("Connect", latency.connect), ("TLS", latency.tls), ("Request", latency.request))
     return Table(
         "Latencies",
         ("", "#half within", "#90 % within", "#99 % within", "#99.9 % within", "#at most"),

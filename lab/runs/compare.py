@@ -185,6 +185,7 @@ def _counts(run: Run) -> dict[str, Value]:
         "timed out": tcp.timed_out,
         "refused": tcp.refused,
         "reset": tcp.reset,
+        "TLS handshakes failed": result.tls.failed if result.tls else 0,
         "reused": result.invocations.reused,
         "drop threshold": result.drop_threshold,
         "bottleneck": result.bottleneck,
@@ -211,7 +212,12 @@ def _timing(result: BurstResult) -> dict[str, Value]:
         "handshakes/s": timing.handshakes_per_s,
         "invocations/s": timing.invocations_per_s,
     }
-    for name, percentiles in (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request)):
+    for name, percentiles in (
+        ("DNS", latency.dns),
+        ("connect", latency.connect),
+        ("TLS", latency.tls),
+        ("request", latency.request),
+    ):
         values |= _percentiles(name, percentiles)
     return values
 

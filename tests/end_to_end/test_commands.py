@@ -285,11 +285,15 @@ def test_expectations(lab: Run) -> None:
     alone = ("--json", "-", "--no-record")
     met = lab("burst", "-n", 10, "--expect", "established=10", "--expect", "bottleneck=none", *alone)
     assert (met.status, met.stderr) == (0, "")
-    unmet = lab("burst", "-n", 10, "--expect", "established=11", "--expect", "bottleneck=nat_gateway", *alone)
+    assert met.json["verdict"]["cause"] == "no_limit"
+    expected = ("established=11", "bottleneck=nat_gateway", "cause=limit")
+    unmet = lab("burst", "-n", 10, *(word for text in expected for word in ("--expect", text)), *alone)
     assert unmet.status == 1
     assert unmet.json["tcp"]["established"] == 10
     assert unmet.stderr == (
-        "expected established=11, saw established=10\nexpected bottleneck=nat_gateway, saw bottleneck=none\n"
+        "expected established=11, saw established=10\n"
+        "expected bottleneck=nat_gateway, saw bottleneck=none\n"
+        "expected cause=limit, saw cause=no_limit\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -28,9 +29,10 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
-__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen", "with_tcp"]
+__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen", "with_tcp", "with_tls"]
 
 TWO_SUBNETS = build(shipped("two_subnets"))
 ENI_A, ENI_B = (each for each in TWO_SUBNETS.limiters if each.kind == "hyperplane_eni")
@@ -91,6 +93,14 @@ def seen(
 def with_tcp(clients: EngineResult, **counts: Any) -> EngineResult:
     """The same, with other counts of connections."""
     return replace(clients, tcp=replace(clients.tcp, **counts))
+
+
+def with_tls(clients: EngineResult, failures: Mapping[str, int]) -> EngineResult:
+    """The same with a TLS handshake on each established connection, of which so many failed for each reason."""
+    attempted, failed = clients.tcp.established, sum(failures.values())
+    invocations = replace(clients.invocations, served=attempted - failed, failed=clients.invocations.failed + failed)
+    tls = TlsCount(attempted, attempted - failed, failed, dict(failures))
+    return replace(clients, invocations=invocations, tls=tls)
 
 
 def burst_result(

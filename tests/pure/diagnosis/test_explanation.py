@@ -161,7 +161,7 @@ def test_the_protocol_that_was_refused() -> None:
 def test_document() -> None:
     """The document has the whole explanation, in JSON's own types."""
     document = explained(reading(limiters("natgw")[0], 15, 3)).to_json()
-    assert list(document)[:5] == ["schema", "lab", "run", "at_s", "headline"]
+    assert list(document)[:6] == ["schema", "lab", "run", "at_s", "cause", "headline"]
     assert document["limits"][0]["eips"] == ["198.51.100.1", "198.51.100.2"]
     assert document["threshold"]["kind"] == "nat_gateway"
     assert {"what", "change", "threshold_before", "threshold_after", "binds_after"} < set(document["remedies"][0])

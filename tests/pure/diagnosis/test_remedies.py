@@ -251,3 +251,25 @@ def test_servers_and_gateways_by_name() -> None:
         servers=(server(), server("store", 20)),
     )
     assert any(each.what == "an interface endpoint (PrivateLink) for store" for each in remedies(made, server="store"))
+
+
+def test_an_acl_that_forbids_a_part_of_a_nat_gateways_ports() -> None:
+    """How many connections end is not known, but how many are held with the entry that the ACL lacks."""
+    public = {
+        "name": "public",
+        "subnets": ["pub-natgw"],
+        "egress": [{"rule": 100, "action": "allow"}],
+        "ingress": [
+            {"rule": 100, "action": "allow", "from": "10.0.0.0/16"},
+            {"rule": 110, "action": "allow", "protocol": "tcp", "ports": "32768-60999"},
+        ],
+    }
+    made = topology({"p": "natgw"}, function("f", "p"), firewalls={"network_acls": [public]})
+    cured = found(made, "a way through where connections end whatever the limits")
+    assert cured.change == (
+        "Add to ingress of the network ACL public: {rule: 120, action: allow, protocol: tcp, ports: 1024-65535, "
+        "from: 203.0.113.10/32}"
+    )
+    assert cured.sentence == (
+        "A way through where connections end whatever the limits: 55,000 connections; then the NAT gateway binds."
+    )

@@ -174,7 +174,11 @@ class TcpTransport(_SocketTransport):
         """HTTP requests; if the server has closed the connection meanwhile, epoll reports that."""
         for index in indices.tolist():
             with suppress(ConnectionError):
-                self._table[index].send(self._request)
+                self._table[index].send(self._encoded(index, self._request))
+
+    def _encoded(self, _index: int, request: bytes) -> bytes:
+        """A request as it is sent."""
+        return request
 
     def close(self, indices: Indices) -> None:
         """FINs, or as the burst says: after a last request, or RSTs; a socket is kept until the server's FIN."""
@@ -243,7 +247,21 @@ class TcpTransport(_SocketTransport):
 
     def _read(self, index: int, to_the_end: bool) -> tuple[bool, bool, bool]:  # noqa: FBT001 -- a row of a batch
         """Whether a response is complete, whether the server has closed, and whether it has reset the connection."""
-        client, received, ended = self._table[index], self._partial.pop(index, b""), False
+        data, ended, broken = self._receive(index, to_the_end=to_the_end)
+        received = self._partial.pop(index, b"") + self._decoded(index, data)
+        waits = self._connections.state[index] == State.REQUESTING
+        complete = not broken and waits and is_complete(received)
+        if waits and received and not complete:
+            self._partial[index] = received
+        return complete, ended, broken
+
+    def _decoded(self, _index: int, data: bytes) -> bytes:
+        """What was received, as it was meant."""
+        return data
+
+    def _receive(self, index: int, *, to_the_end: bool) -> tuple[bytes, bool, bool]:
+        """All that has been received, whether the server has closed, and whether it has reset the connection."""
+        client, received, ended = self._table[index], b"", False
         try:
             while not ended:
                 data = client.recv(_READ_BYTES)
@@ -254,12 +272,8 @@ class TcpTransport(_SocketTransport):
         except BlockingIOError:
             pass
         except ConnectionError:
-            return False, False, True
-        waits = self._connections.state[index] == State.REQUESTING
-        complete = waits and is_complete(received)
-        if waits and received and not complete:
-            self._partial[index] = received
-        return complete, ended, False
+            return b"", False, True
+        return received, ended, False
 
 
 def _connect(client: socket.socket, server: str, port: int) -> None:
