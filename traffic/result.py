@@ -83,6 +83,10 @@ class TcpCount:
     """Connections whose SYN-ACK was deliberately not acknowledged (`destination` of the spec)."""
     open: int = 0
     """Connections that are established when the last invocation has its outcome."""
+    challenged_syns: int = 0
+    """SYNs answered by a challenge ACK: the server has an earlier connection of the same port in TIME_WAIT."""
+    challenged: int = 0
+    """Connections established by a later SYN, all of whose earlier ones were answered so."""
 
     @property
     def answered(self) -> int:
@@ -92,12 +96,12 @@ class TcpCount:
     @property
     def unanswered_syns(self) -> int:
         """SYNs without an answer, retransmissions included."""
-        return self.attempted + self.syn_retransmissions - self.answered
+        return self.attempted + self.syn_retransmissions - self.answered - self.challenged_syns
 
     @property
     def ever_unanswered(self) -> int:
         """Connections with at least one unanswered SYN."""
-        return self.timed_out + sum(self.established_at_syn[1:])
+        return self.timed_out + sum(self.established_at_syn[1:]) - self.challenged
 
 
 @dataclass(frozen=True, slots=True)

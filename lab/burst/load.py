@@ -237,6 +237,11 @@ class Load:
         panel=HOW_CLIENTS_BEHAVE,
         for_generator=True,
     ).by_default("fin")
+    fresh: bool = Option(
+        "--fresh",
+        "Forget all connections of the lab before, as `lab reset`.",
+        fact=lambda load: "in a lab that was reset" if load.fresh else None,
+    ).by_default(False)
     leave_open: bool = Option(
         "--leave-open",
         "End without closing the connections.",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -38,6 +40,16 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    fill: Fill | None = None
+    """What held its slots then; None in records of earlier versions."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
+    refused_before: int = 0
+    """Connections that it had refused since `lab up` when the burst began."""
+    first_refusal_s: float | None = None
+    """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,8 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    impairments: tuple[Impairment, ...] = ()
+    """Faults set by `lab impair` that dropped packets meanwhile, each with how many."""
     ports_not_found: dict[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port (nf_nat_core.c).
 

@@ -23,6 +23,7 @@ _INTERRUPTED = 130
 _MODULES = {
     "up": "labs",
     "down": "labs",
+    "reset": "labs",
     "list": "labs",
     "status": "labs",
     "burst": "burst",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, replace
+from functools import partial
 from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from lab.burst.load import OPTIONS, WHAT_EACH_DOES, Load
 from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
-from lab.cli.show import burst_progress, complain, print_json
+from lab.cli.show import burst_progress, complain, held_line, notice, print_json
 from lab.errors import ExpectationError, UsageError
 from lab.kernel.invoker import as_invoker
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lab.burst.result import BurstResult
+    from lab.observe.readings import Reading
 
 __all__ = ["register"]
 
@@ -150,15 +152,28 @@ def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_pac
     from lab.lab import Lab
 
     up = Lab.find(lab)
+    found = partial(_tell_what_is_held, lab=lab, fresh=loads[0].fresh)
     try:
         if with_packets:
             with packet_table() as saw:
-                return [recorder.carry(up, load, saw=saw) for load in loads]
+                return [recorder.carry(up, load, saw=saw, found=found) for load in loads]
         with burst_progress() as progress:
-            return [recorder.carry(up, load, progress=progress) for load in loads]
+            return [recorder.carry(up, load, progress=progress, found=found) for load in loads]
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise
+
+
+def _tell_what_is_held(readings: Sequence[Reading], *, lab: str | None, fresh: bool) -> None:
+    """What earlier bursts, and other programs, have left in the lab's limiters."""
+    held = [reading for reading in readings if reading.in_use]
+    if held:
+        notice("forgotten before the burst (--fresh):" if fresh else "held from before:")
+    for reading in held:
+        notice(f"  {held_line(reading)}")
+    if held and not fresh:
+        named = f" --lab {lab}" if lab else ""
+        notice(f"  to forget them: lab burst --fresh, or lab reset{named}", style="dim")
 
 
 def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:

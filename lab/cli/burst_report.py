@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.cli.show import bullet, complain, number, say, table
-from lab.diagnosis.outcomes import dropped, outcomes, succeeded
+from lab.cli.show import STATES, bullet, complain, say, states, table
+from lab.diagnosis.outcomes import challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.verdict import judge
-from lab.nodes.diagnosis import limit_words, limiting_kinds
+from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ __all__ = ["show", "show_side_by_side"]
 
 def show(result: BurstResult) -> None:
     """Print what one burst showed: outcomes, limits, verdict, and what helps."""
-    invocations = "invocation" if result.offered == 1 else "invocations"
-    say(f"{number(result.offered)} {invocations} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
+    say(f"{counted(result.offered, 'invocation')} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
     say()
     _show_outcomes(result)
     say()
@@ -55,13 +54,23 @@ def _show_limits(result: BurstResult) -> None:
     if not result.limits:
         say("no limiter is on the way")
         return
+    # Where nothing is half-open or closing, whatever held a slot was established.
+    apart = any(limit.fill and limit.fill.taken > limit.fill.established for limit in result.limits)
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
+        (
+            "limiter",
+            "#limit",
+            "#peak",
+            *(STATES if apart else ()),
+            "#dropped connections",
+            f"#dropped {dropped(result)}",
+        ),
         (
             (
                 " ".join(filter(None, (limit.node, limit.eip))),
                 limit.limit,
                 limit.peak,
+                *(states(limit.fill) if apart else ()),
                 limit.dropped_connections,
                 limit.dropped_packets,
             )
@@ -90,16 +99,20 @@ def _measured(result: BurstResult) -> Iterator[str]:
         yield f"latency, half of them within, 99 % within: {'; '.join(known)}"
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
-        yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {late:,} connections were established by one"
+        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {established_by_one(late)}"
+    if tcp.challenged_syns:
+        yield challenged(tcp.challenged_syns)
     for kind, syns in result.ports_not_found.items():
         words = limit_words(kind)
-        counted = f": its {words.metric} counts them, too" if words and words.metric else ""
-        yield f"{syns:,} SYNs were lost where the kernel's search found no free port in {kind_of(kind).one}{counted}"
+        were, them = ("was", "it") if syns == 1 else ("were", "them")
+        in_metric = f": its {words.metric} counts {them}, too" if words and words.metric else ""
+        where = f"where the kernel's search found no free port in {kind_of(kind).one}"
+        yield f"{counted(syns, 'SYN')} {were} lost {where}{in_metric}"
     if invocations.reused:
-        yield f"{invocations.reused:,} invocations found a connection open, {result.dns.asked:,} made one"
+        yield f"{counted(invocations.reused, 'invocation')} found a connection open, {result.dns.asked:,} made one"
     if invocations.waiting:
         yield (
-            f"up to {invocations.waiting:,} invocations had come and found no port free, and came late: "
+            f"up to {counted(invocations.waiting, 'invocation')} had come and found no port free, and came late: "
             "an ENI has 65,000 ports; --scale 2 leaves some over"
         )
 
@@ -150,7 +163,7 @@ def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
 
 def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
     """Print the same load without reuse of connections and with it."""
-    say(f"{number(without.offered)} invocations in lab {without.lab}, twice", style="bold")
+    say(f"{counted(without.offered, 'invocation')} in lab {without.lab}, twice", style="bold")
     say()
     columns = [_side_by_side(result) for result in (without, reused)]
     table(

@@ -86,7 +86,7 @@ def converge(
             raise
         with uninterrupted(), _half_changed_unless_done(site, old.lab):
             _remove(site, change.difference.removed)
-            record.settle(new, wanted.topology, wanted.text)
+            record.settle(new, wanted.topology, wanted.text, wanted.scale)
 
 
 @contextmanager

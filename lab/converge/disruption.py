@@ -13,6 +13,7 @@ from itertools import compress, product
 from typing import NamedTuple
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.observe.readings import Reading
 from lab.paths.dead_ends import DeadEnd
@@ -64,8 +65,7 @@ class Breakage(NamedTuple):
     connections: int
 
     def __str__(self) -> str:
-        plural = "" if self.connections == 1 else "s"
-        return f"{self.node}: {self.what}: {self.connections:,} connection{plural} held"
+        return f"{self.node}: {self.what}: {connections(self.connections)} held"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
     with state.locked():
         apply.require_vacant(state, plan)
         try:
-            record.write(plan, wanted.topology, wanted.text)
+            record.write(plan, wanted.topology, wanted.text, wanted.scale)
         except BaseException:
             record.forget()
             raise

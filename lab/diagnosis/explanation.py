@@ -67,6 +67,8 @@ class Explanation:
     """The function and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
+    advice: tuple[str, ...] = ()
+    """What helps where no change of the topology does; it is told in place of the remedies then."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab why --json`."""
@@ -94,6 +96,7 @@ class Explanation:
             "server": self.question.server,
             "threshold": asdict(self.threshold),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
+            "advice": list(self.advice),
         }
 
 
@@ -107,6 +110,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,
         "held": account.held,
+        "fill": asdict(account.fill) if account.fill else None,
         "free": account.free,
         "most_held": account.most_held,
         "refused_connections": account.connections,
@@ -125,6 +129,8 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
         "threshold_before": remedy.threshold_before,
         "threshold_after": remedy.threshold_after,
         "binds_after": remedy.binds_after,
+        "sharers": list(remedy.sharers),
+        "sharers_hold": remedy.sharers_hold,
         "sentence": remedy.sentence,
     }
 
@@ -166,7 +172,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         began_s=None,
         cause=finding.cause,
         headline=words.headline(finding),
-        details=tuple(words.circumstances(seen)),
+        details=(*words.of_limits_now(finding), *words.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=seen.drops,
@@ -177,6 +183,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         question=question,
         threshold=threshold(now.topology, question),
         remedies=remedies(now.topology, question.function, question.server, question.protocol),
+        advice=words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else (),
     )
 
 
@@ -233,6 +240,7 @@ def _measured(
     nodes = {node.node: node for node in now.plan.nat_nodes}
     for account in refusing or accounts:
         yield from commands.of_limit(account, None)
+        yield from commands.of_half_open(account)
     for place in dict.fromkeys(account.limit.first.place for account in refusing):
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
@@ -279,13 +287,14 @@ def of_run(
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=result.stops,
-        impairments=(),
+        impairments=result.impairments,
         evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
         question=question,
         threshold=threshold(topology, question),
         remedies=remedies(topology, question.function, question.server, question.protocol),
+        advice=verdict.remedies if verdict.cause in words.NO_ROOM_HELPS else (),
     )
 
 

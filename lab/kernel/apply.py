@@ -192,7 +192,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
         if exists(name):
             raise KernelError(
                 f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
-                f"or, if nobody needs it, remove it: sudo ip netns del {name}"
+                f"or, if it is not needed, remove it: sudo ip netns del {name}"
             )
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):
@@ -202,7 +202,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 def _owners(state: State) -> Iterator[tuple[str, str]]:
     """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
     for record in state.records():
-        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down meanwhile
+        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down since they were listed
             yield from ((name, record.lab) for name in record.plan().namespaces)
 
 

@@ -44,9 +44,13 @@ class Record:
         """Where the traffic processes' standard error goes."""
         return self.path / "log"
 
-    def write(self, plan: Plan, topology: Topology, text: str) -> None:
-        """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written."""
+    def write(self, plan: Plan, topology: Topology, text: str, scale: int = 1) -> None:
+        """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written.
+
+        The limits of the file were divided by `scale`.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
+        write_at_once(self.path / "scale", str(scale))
         write_at_once(self.path / "topology.yaml", text)
         write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         self.set_phase("building")
@@ -59,8 +63,12 @@ class Record:
         self.set_phase("building")
         write_at_once(self.path / "plan.json", plan_to_json(both))
 
-    def settle(self, plan: Plan, topology: Topology | None = None, text: str | None = None) -> None:
+    def settle(
+        self, plan: Plan, topology: Topology | None = None, text: str | None = None, scale: int | None = None
+    ) -> None:
         """Remember what is there now; without a topology it is the one that was."""
+        if scale is not None:
+            write_at_once(self.path / "scale", str(scale))
         if topology is not None:
             write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         if text is not None:
@@ -124,6 +132,11 @@ class Record:
         from lab.topology import Topology  # noqa: PLC0415  # 0.1 s, and `lab list` needs no topology
 
         return Topology.model_validate_json((self.path / "topology.json").read_text(encoding="utf-8"), by_alias=True)
+
+    def scale(self) -> int:
+        """What its limits were divided by."""
+        path = self.path / "scale"
+        return int(path.read_text(encoding="utf-8")) if path.exists() else 1
 
     def topology_text(self) -> str:
         """Its file, as it was then."""

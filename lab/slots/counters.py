@@ -14,6 +14,7 @@ __all__ = [
     "CONNTRACK_DROPS",
     "ESTABLISHED",
     "FIRST_REFUSED",
+    "FORGOTTEN",
     "INVALID_PACKETS",
     "OTHER_PACKETS",
     "PORTS_NOT_FOUND",
@@ -36,6 +37,8 @@ ESTABLISHED = "connections_established"
 """TCP connections whose handshake was completed: they became active."""
 CLOSED = "connections_closed"
 """Active TCP connections that ended by two FINs or an RST."""
+FORGOTTEN = "connections_forgotten"
+"""Active TCP connections that `lab reset` has removed; no rule counts them, and the first reset makes the counter."""
 RESETS_SENT = "resets_sent"
 """Packets in the middle of a connection that is forgotten, each answered with an RST."""
 INVALID_PACKETS = "invalid_packets"

@@ -358,7 +358,7 @@ def one_reading_of_the_eni_limit(draft: Draft) -> Iterator[Fault]:
     settings = draft.hyperplane_eni
     if settings.per_destination and settings.eni_scaling:
         text = (
-            "per_destination and eni_scaling cannot both be on: nobody has published whether an ENI that is full for "
+            "per_destination and eni_scaling cannot both be on: AWS does not publish whether an ENI that is full for "
             "one destination calls for another; leave one of them out"
         )
         yield Fault(("hyperplane_eni", "eni_scaling"), text)

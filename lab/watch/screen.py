@@ -29,7 +29,7 @@ _SHORTEST_LABEL = 12
 def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callable[[float], str]) -> list[Text]:
     """At most `height` lines of at most `width` characters; `clock` writes a Unix time."""
     head = [_title(shown, clock, width)]
-    foot = [*_verdict(shown, width), *_impairments(shown)]
+    foot = [*_states(shown), *_verdict(shown, width), *_impairments(shown)]
     picture = _picture(drawing, width)
     table = _Table(shown.gauges, width)
     gauges = table.lines()
@@ -49,11 +49,13 @@ def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callab
 def line(shown: View, clock: Callable[[float], str]) -> str:
     """One line for a program to read: words with `=`, numbers without commas, `FULL=` last and only if any is."""
     full = ",".join(name for name, occupancy in shown.nodes.items() if occupancy.full)
+    half_open = [f"{name.replace(' ', '/')}:{fill.half_open_slots}" for name, fill in shown.states if fill.half_open]
     words = (
         clock(shown.at_s),
         f"new/s={_rate(shown.rates.new_per_s or 0)}",
         f"refused/s={_rate(shown.rates.refused_per_s)}",
         *(f"{name}={held.held}/{'-' if held.limit is None else held.limit}" for name, held in shown.nodes.items()),
+        *((f"half-open={','.join(half_open)}",) if half_open else ()),
         *((f"FULL={full}",) if full else ()),
     )
     return " ".join(words)
@@ -78,6 +80,15 @@ def _title(shown: View, clock: Callable[[float], str], width: int) -> Text:
     )
     room = width - len(title)
     return title.append(f"{_HELP:>{room}}", _SOFT) if room > len(_HELP) else title
+
+
+def _states(shown: View) -> Iterator[Text]:
+    """What is held and not established, of the first limiter, and how many more there are."""
+    if shown.states:
+        (name, fill), *more = shown.states
+        others = f" … and {len(more)} more" if more else ""
+        yield Text()
+        yield Text.assemble((f"{name}: ", _SOFT), (f"{fill.text}{others}", _BOLD))
 
 
 def _verdict(shown: View, width: int) -> Iterator[Text]:

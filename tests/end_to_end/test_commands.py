@@ -40,7 +40,8 @@ def tiny() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(tiny: Lab) -> Run:
-    """Run a command on that lab."""
+    """Run a command on that lab, which holds no connection of an earlier test."""
+    tiny.reset()
 
     def run(verb: str, *arguments: object, **options: Any) -> Ended:
         return run_lab(verb, "--lab", tiny.name, *arguments, **options)
@@ -99,6 +100,7 @@ def test_a_command_loads_what_it_needs(small_file: SmallFile, lab_name: str) -> 
         ("list",),
         ("exec", "--lab", lab_name, "cache", "--", "true"),
         ("status", "--lab", lab_name),
+        ("reset", "--lab", lab_name),
         ("down", "--lab", lab_name),
     )
     for command in commands:
@@ -123,6 +125,7 @@ def test_status_for_programs(lab: Run, tiny: Lab) -> None:
         "protocol": "any",
         "limit": 20,
         "connections": 0,
+        "fill": {"established": 0, "half_open": [], "closing": 0, "closing_free_s": 0},
         "refused_connections": eni["refused_connections"],
         "refused_packets": eni["refused_packets"],
     }

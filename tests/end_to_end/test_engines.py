@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 import os
 from pathlib import Path
 import signal
+import socket
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lab.errors import KernelError
-from lab.kernel.netns import NETNS_DIRECTORY
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces
 from tests.support.labs import eventually, inside, without_times
 from traffic.spec import Engine, SynSchedule
 
@@ -31,6 +32,52 @@ VARIANTS: list[dict[str, Any]] = [
     {"protocol": "udp", "requests_per_connection": 2},
     {"rate_per_s": 200.0},
 ]
+
+
+TWO_FUNCTIONS = """
+version: 1
+name: two-functions
+vpc:
+  cidr: 10.0.0.0/16
+  subnets:
+    - {name: public, cidr: 10.0.0.0/24}
+    - {name: private, cidr: 10.0.1.0/24, default_route: natgw}
+  nat_gateways: [{name: natgw, subnet: public}]
+functions:
+  - {name: first, subnets: [private]}
+  - {name: second, subnets: [private]}
+servers: [{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}]
+"""
+
+
+def _close_by_server(lab: Lab, connections: int) -> None:
+    """So many connections of the first function, from as many addresses, which the server closes first."""
+    fleet = lab.plan.fleets[0]
+    first = fleet.paths[0].sockets.first_address
+    with Namespaces() as namespaces, ExitStack() as opened:
+        for turn in range(connections):
+            client = namespaces[fleet.namespace].run(socket.socket, socket.AF_INET, socket.SOCK_STREAM)
+            opened.enter_context(client)
+            client.settimeout(5)
+            client.bind((str(first + turn), int(fleet.blocks.port(turn))))
+            client.connect(("203.0.113.10", 443))
+            client.sendall(b"GET / HTTP/1.0\r\nHost: cache.example.com\r\n\r\n")
+            while client.recv(1 << 16):
+                pass
+
+
+def test_syns_that_meet_time_wait(lab_up: LabUp, tmp_path: Path) -> None:
+    """SYNs that the server answers by a challenge ACK were answered; the client's kernel resets just as many."""
+    path = tmp_path / "two_functions.yaml"
+    path.write_text(TWO_FUNCTIONS)
+    lab = lab_up(path)
+    _close_by_server(lab, 40)
+    assert eventually(lambda: not sum(each.in_use for each in lab.readings()))
+    result = lab.burst(40, function="second", engine="socket", connections_per_environment=1, connect_timeout_s=5)
+    assert result.tcp.established == 40
+    resets = inside(lab, "fn-second", "nstat -asz TcpOutRsts | awk '/OutRsts/ { print $2 }'")
+    assert result.tcp.challenged_syns == int(resets) > 0
+    assert result.disagreements == ()
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: " ".join(map(str, options.values())) or "plain")

@@ -11,6 +11,7 @@ from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.capacity.predict import Prediction
+from lab.impair.faults import Impairment
 from lab.nodes.build import build
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import FirstRefusal, Reading
@@ -112,6 +113,7 @@ def burst_result(
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
     stops: tuple[DropCount, ...] = (),
+    impairments: tuple[Impairment, ...] = (),
     ports_not_found: int = 0,
     not_found_in: str = "nat_gateway",
 ) -> BurstResult:
@@ -129,6 +131,7 @@ def burst_result(
             tracking=tracking,
             incidents=incidents,
             stops=stops,
+            impairments=impairments,
             ports_not_found={not_found_in: ports_not_found},
         ),
     )

@@ -120,6 +120,8 @@ class Counts:
     attempted: int = 0
     syns: int = 0
     """SYNs sent, retransmissions included."""
+    challenged_syns: int = 0
+    challenged: int = 0
     established: int = 0
     half_open: int = 0
     timed_out: int = 0

@@ -123,6 +123,8 @@ def result(
             established_at_syn=tuple(np.trim_zeros(counts.established_at, "b").tolist()),
             half_open=counts.half_open,
             open=counts.open,
+            challenged_syns=counts.challenged_syns,
+            challenged=counts.challenged,
         ),
         requests=RequestCount(counts.requests, counts.responses),
         drop_threshold=drop_threshold,

@@ -187,10 +187,13 @@ class Connections:
         self.left_before[indices] = leaving
         self.open_before[indices] = established
 
-    def sent_again(self, indices: Indices, times: NDArray[np.int64]) -> None:
-        """The kernel has repeated the SYNs so many times."""
+    def sent_again(self, indices: Indices, times: NDArray[np.int64], challenges: NDArray[np.int64]) -> None:
+        """The kernel has repeated the SYNs so many times, in answer to so many challenge ACKs."""
         self.tries[indices] = 1 + times
         self.counts.syns += int(times.sum())
+        self.counts.challenged_syns += int(challenges.sum())
+        waits = self.state[indices] == State.SYN_SENT
+        self.counts.challenged += int((waits & (times > 0) & (challenges == times)).sum())
 
     def establish(self, indices: Indices, now_s: float) -> Indices:
         """SYN-ACKs came; returns the connections that waited for one."""

@@ -94,6 +94,7 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 table=TABLE,
                 eip=str(elastic_ip.address),
                 destination=destination.server.name,
+                spills_over=nat.gateway.spill_over,
             )
 
 

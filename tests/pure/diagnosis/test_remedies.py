@@ -104,6 +104,44 @@ def test_an_eni_of_its_own_where_the_gateway_binds() -> None:
     assert own.sentence.endswith("changes nothing: the NAT gateway binds, while search holds as many connections.")
 
 
+def test_sharers_hold_what_their_enis_hold() -> None:
+    """Two functions that share one ENI hold its limit together, not the limit each."""
+    made = topology(
+        {"a": "natgw", "b": "natgw"},
+        function("api", "a", "b"),
+        function("jobs", "a"),
+        function("cron", "a"),
+        nat_gateways=(nat_gateway(elastic_ips=3, connections_per_destination=550),),
+        hyperplane_eni={"connection_limit": 650},
+    )
+    own = found(made, "a security-group set of its own for api, and so Hyperplane ENIs of its own", "api")
+    assert numbers(own) == (260, 1_000, "nat_gateway")
+    assert own.sharers_hold == 650
+    assert own.sentence.endswith(
+        "1,000 connections instead of 260, while jobs and cron open as many connections each, "
+        "of which 650 are established; then the NAT gateway binds."
+    )
+
+
+def test_known_only_afterwards() -> None:
+    """Where chance decides before the change and not after it, what comes after is told."""
+    made = topology(
+        {"p": "natgw"},
+        function("api", "p"),
+        nat_gateways=(nat_gateway(elastic_ips=2, spill_over=False, eip_selection="hash"),),
+    )
+    endpoint = found(made, "an interface endpoint (PrivateLink) for cache")
+    assert (endpoint.effect, numbers(endpoint)) == ("unknown", (None, 65_000, "hyperplane_eni"))
+
+
+def test_sharers_where_chance_decides() -> None:
+    """Without spill-over it is not known which Elastic IP is full first once others hold connections."""
+    gateway = nat_gateway(elastic_ips=2, spill_over=False)
+    made = topology({"p": "natgw"}, function("api", "p"), function("jobs", "p"), nat_gateways=(gateway,))
+    own = found(made, "a security-group set of its own for api, and so Hyperplane ENIs of its own", "api")
+    assert (own.effect, own.threshold_after) == ("unknown", None)
+
+
 def test_an_eni_of_one_function() -> None:
     """Where nobody shares it, another security-group set is no remedy."""
     own = found(shipped("own_eni"), "a security-group set of its own for checkout, and so Hyperplane ENIs of its own")

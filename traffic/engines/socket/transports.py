@@ -44,8 +44,10 @@ _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 """A RST in answer to a SYN; one that follows the SYN-ACK before the handshake is noticed."""
-_TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
-"""`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h): by then only SYNs can have been repeated."""
+_TCP_INFO = struct.Struct("=B99xI36xI8xI")
+"""`tcpi_state`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` (include/uapi/linux/tcp.h)."""
+_CLOSE_WAIT = 8
+"""A state in which the server's FIN has come (include/net/tcp_states.h)."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
 
 
@@ -229,9 +231,22 @@ class TcpTransport(_SocketTransport):
             callbacks.reset(indices[failed][np.isin(errors, _REFUSED)], now_s)
 
     def _count_syns(self, indices: Indices) -> None:
-        size, read = _TOTAL_RETRANSMISSIONS.size, _TOTAL_RETRANSMISSIONS.unpack
-        infos = (self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size) for index in indices.tolist())
-        self._connections.sent_again(indices, np.array([read(info)[0] for info in infos], np.int64))
+        """By what the kernel knows before anything else is sent: only SYNs can have been repeated.
+
+        What has come beside a SYN-ACK, a RST, data and a FIN are challenge ACKs: of an earlier connection between the
+        same addresses and ports, which the server has in TIME_WAIT. The kernel answers each with a RST, and repeats
+        the SYN (tcp_rcv_synsent_state_process, net/ipv4/tcp_input.c).
+        """
+        infos = (
+            self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            for index in indices.tolist()
+        )
+        state, repeated, segments, with_data = (
+            np.array([_TCP_INFO.unpack(info) for info in infos], np.int64).reshape(-1, 4).T
+        )
+        answers = (self._connections.state[indices] != State.TIMED_OUT) + (state == _CLOSE_WAIT)
+        challenges = np.clip(segments - with_data - answers, 0, repeated)
+        self._connections.sent_again(indices, repeated, challenges)
 
     def _read_all(self, indices: Indices, to_the_end: NDArray[np.bool_], callbacks: Callbacks, now_s: float) -> None:
         """Read everything there is: responses, the server's FINs, its RSTs."""
