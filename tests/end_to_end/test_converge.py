@@ -41,14 +41,14 @@ vpc:
   subnets:
     - {{name: public, cidr: 10.0.0.0/24}}
     - {{name: private-a, cidr: 10.0.1.0/24, default_route: natgw}}
-    - {{name: private-b, cidr: 10.0.2.0/24, default_route: natgw}}
-  nat_gateways:
+{private_b}  nat_gateways:
     - {{name: natgw, subnet: public, elastic_ips: {eips}, connections_per_destination: {nat}, port_hold: 0s{more}}}
 functions:
   - {{name: checkout, subnets: [{subnets}]}}
 {functions}servers:
   - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
 {servers}"""
+PRIVATE_B = "    - {name: private-b, cidr: 10.0.2.0/24, default_route: natgw}\n"
 SEARCH = "  - {name: search, subnets: [private-b], security_groups: [web]}\n"
 STORE = "  - {name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}\n"
 
@@ -59,8 +59,10 @@ def write(tmp_path: Path) -> Write:
 
     def write(**changes: Any) -> Path:
         wanted = {"eni": 20, "nat": 20, "eips": 1, "more": "", "subnets": "private-a", "functions": "", "servers": ""}
+        wanted |= changes
+        private_b = PRIVATE_B if "private-b" in f"{wanted['subnets']}{wanted['functions']}" else ""
         path = tmp_path / "small.yaml"
-        path.write_text(_FILE.format(**wanted | changes))
+        path.write_text(_FILE.format(**wanted, private_b=private_b))
         return path
 
     return write

@@ -124,6 +124,7 @@ def test_dig_beside_the_eni(made: MakeLab) -> None:
     assert slots(lab, "eni-private") == 0
 
 
+@pytest.mark.alone
 def test_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """32,500 invocations take all of an ENI's 65,000 connections; then DNS fails for everybody."""
     lab = lab_up(topologies / "resolver_in_vpc.yaml")
