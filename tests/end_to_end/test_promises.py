@@ -105,7 +105,7 @@ def test_what_is_promised_is_kept(tmp_path: Path, share: int) -> None:
 
 
 def _run(promise: Promise, path: Path) -> None:
-    path.write_text(promise.topology.model_dump_json(by_alias=True))  # JSON is YAML
+    path.write_text(promise.topology.model_dump_json(by_alias=True), encoding="utf-8")  # JSON is YAML
     if promise.held is None:
         result, _ = _bursts(promise, path, MANY)
         assert (result.tcp.established, result.limits) == (MANY, ())
