@@ -52,6 +52,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     """Put both accounts of a burst together, and say where they differ."""
     clients, first = observation.clients, observation.first_to_refuse
     counted, ended = observation.counted, observation.ended
+    tcp = _until_closed(clients.tcp, ended)
     lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
@@ -60,7 +61,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         offered=clients.offered,
         invocations=clients.invocations,
         dns=clients.dns,
-        tcp=_until_closed(clients.tcp, ended),
+        tcp=tcp,
         requests=clients.requests,
         drop_threshold=clients.drop_threshold,
         limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
@@ -76,7 +77,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
-        endings=by_kernel(counted) if counted else by_clients(ended, load.close),
+        endings=by_kernel(counted) if counted else by_clients(tcp, ended, load.close),
         packets=tuple(observation.packets),
     )
 

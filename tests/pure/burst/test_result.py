@@ -53,6 +53,7 @@ def test_document() -> None:
         "established_at_syn": [130_000],
         "half_open": 0,
         "open": 130_000,
+        "closed_by_server": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
