@@ -48,7 +48,7 @@ servers:
   - {{name: polite, hostname: polite.example.com, address: 203.0.113.30, port: 8080, embedded: false}}
   - {{name: rude, hostname: rude.example.com, address: 203.0.113.40, port: 8080, embedded: false}}
 """
-IDLE = {"connections": 2, "rate_per_s": 0.6, "reuse": True, "requests_per_connection": 9}
+IDLE: dict[str, Any] = {"connections": 2, "rate_per_s": 0.6, "reuse": True, "requests_per_connection": 9}
 """Two invocations, 1.7 s apart; the second one finds the first one's connection."""
 
 
