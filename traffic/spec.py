@@ -87,6 +87,8 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
+    certificate: str | None = None
+    """File with its key and certificate; without one it speaks no TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,8 @@ class BurstSpec(_Spec):
     connections, and turns clients away, some time after its kernel has answered their SYNs."""
     rest_s: float = 2.5
     """How long the port of a connection that has ended rests before another connection has it."""
+    authority: str | None = None
+    """File with the certificate of the authority that TLS clients trust; None: the clients speak no TLS."""
     destination: IPv4Address | None = None
     """If given, clients send nothing but SYNs to this address: no query before and no ACK after."""
     questions_apart: bool = False

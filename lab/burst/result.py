@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -17,6 +19,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult"]
@@ -38,6 +41,16 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    fill: Fill | None = None
+    """What held its slots then; None in records of earlier versions."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
+    refused_before: int = 0
+    """Connections that it had refused since `lab up` when the burst began."""
+    first_refusal_s: float | None = None
+    """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,8 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    impairments: tuple[Impairment, ...] = ()
+    """Faults set by `lab impair` that dropped packets meanwhile, each with how many."""
     ports_not_found: dict[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port (nf_nat_core.c).
 
@@ -85,6 +100,8 @@ class BurstResult:
     """
     endings: Endings = field(default_factory=Endings)
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
+    tls: TlsCount | None = None
+    """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

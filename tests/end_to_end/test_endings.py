@@ -175,7 +175,7 @@ def test_a_nat_gateway_that_never_knew_a_connection(
         client.recv(100)
     found = Lab.find(lab_name).why()
     assert (found.cause, found.headline) == (
-        "forgotten",
+        "unknown_connections",
         "No limit reached: nat-green reset 1 connection that it did not know, none of them idle",
     )
     assert eventually(lambda: slots(lab, "eni-private") == 0)

@@ -23,9 +23,12 @@ def _remedies(full: Sequence[LimitState], questions: bool) -> Iterator[str]:  # 
 LIMIT = LimitWords(
     title="Hyperplane ENI connection limit reached",
     named=listed,
-    mechanism="Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer.",
+    mechanism=lambda _: (
+        "Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer."
+    ),
     remedies=_remedies,
     in_use="Hyperplane ENIs",
+    more_room="another subnet",
     one_node="an ENI",
     unmetered="No CloudWatch metric shows this limit; {others}.",
     blind_spot="The ENI's limit is in no metric: {healthy}, and {nodes} refused {connections}.",

@@ -9,6 +9,7 @@ import pytest
 
 from lab.burst.endings import Endings, NodeEndings
 from lab.diagnosis.verdict import judge
+from lab.diagnosis.words import NO_ROOM_HELPS
 from tests.support.bursts import ENI_A, burst_result, eips, reading, seen, with_tcp
 from traffic.result import InvocationCount, RequestCount
 
@@ -45,7 +46,7 @@ RESET: dict[str, Any] = {"established": 7, "reset": 3}
         (ended(Endings(nodes=(replace(NAT, reset=0, dropped_packets=3),))), "idle_timeout"),
         (ended(Endings(nodes=(replace(NAT, reset=0, dropped_packets=3),)), 10, 10), "no_limit"),
         (ended(Endings(nodes=(replace(NAT, reset=0),)), 10, 10), "no_limit"),
-        (ended(Endings(nodes=(replace(NAT, idle_timeouts=0),)), **RESET), "forgotten"),
+        (ended(Endings(nodes=(replace(NAT, idle_timeouts=0),)), **RESET), "unknown_connections"),
         (ended(Endings(reset_by_server=3), **RESET), "reset_by_server"),
         (ended(Endings(closed_by_server=3), closed_by_server=3), "closed_by_server"),
         (ended(Endings(closed_by_server=10), 10, 10, closed_by_server=10, open=0), "no_limit"),
@@ -70,7 +71,7 @@ def test_an_idle_time_out() -> None:
         "What does not help: reuse of connections",
     ):
         assert told in text
-    assert not verdict.more_room_helps
+    assert verdict.cause in NO_ROOM_HELPS
 
 
 def test_an_idle_time_out_of_an_eni() -> None:

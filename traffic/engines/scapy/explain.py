@@ -93,7 +93,7 @@ _Key = tuple[Side, str, Stage]
 """Which side sends what, in which stage."""
 
 _SEQUENCE_NUMBERS = 1 << 32
-_AGAIN = "again, {later} later: nobody answered"
+_AGAIN = "again, {later} later: no answer came"
 
 
 def _from(
@@ -164,9 +164,9 @@ _TRANSLATED: Final[Mapping[Side, str]] = {
 
 _LOST: Final[Mapping[tuple[bool, bool], str]] = {
     (False, False): "last seen entering {node}; it never left: dropped there",
-    (False, True): "last seen leaving {node}; nobody got it: lost on the link",
-    (True, False): "last seen arriving at {node}; nobody there answered",
-    (True, True): "last seen leaving {node}; nobody got it: lost on the link",
+    (False, True): "last seen leaving {node}; it arrived nowhere: lost on the link",
+    (True, False): "last seen arriving at {node}; no answer left there",
+    (True, True): "last seen leaving {node}; it arrived nowhere: lost on the link",
 }
 """(whether the node is an end of the connection, whether the packet was leaving it) → where it was lost."""
 
