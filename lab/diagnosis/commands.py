@@ -19,6 +19,7 @@ from lab.slots.counters import (
     ACTIVE,
     CLOSED,
     ESTABLISHED,
+    FORGOTTEN,
     PORTS_NOT_FOUND,
     REFUSED_GROUP,
     RESET_HERE,
@@ -106,7 +107,8 @@ def of_forgetful(node: NatNode, ended: NodeEndings) -> Iterator[Measurement]:
     counter = f"{inside} nft list counter ip {table} {RESET_HERE}"
     yield Measurement(node.node, "connections reset that it had forgotten", ended.reset, counter)
     ended_or_not = (
-        f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} $2 == "{CLOSED}" {{ getline; n -= $2 }} END {{ print n }}'
+        f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} '
+        f"$2 ~ /^({CLOSED}|{FORGOTTEN})$/ {{ getline; n -= $2 }} END {{ print n }}"
     )
     counted = f"{inside} nft list counters table ip {table} | awk '{ended_or_not}'"
     active = f"{inside} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
