@@ -81,6 +81,11 @@ def _unknown(evidence: Evidence) -> bool:
     return reset and not evidence.idle and (evidence.clients is None or bool(evidence.clients.tcp.reset))
 
 
+def _refused(evidence: Evidence) -> int:
+    """Connections whose SYN the server answered with a RST; a limit that does so has been found before."""
+    return evidence.clients.tcp.refused if evidence.clients else 0
+
+
 def _reset_by_server(evidence: Evidence) -> int:
     return evidence.clients.endings.reset_by_server if evidence.clients else 0
 
@@ -141,6 +146,7 @@ CAUSES = {
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
+    "refused": _Cause(_refused),
     "reset_by_server": _Cause(_reset_by_server),
     "closed_by_server": _Cause(_turned_away),
     "failed": _Cause(_failed),
