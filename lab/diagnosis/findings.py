@@ -98,6 +98,14 @@ def _turned_away(evidence: Evidence) -> bool:
     return not clients.requests.sent or clients.invocations.failed > clients.dns.failed
 
 
+def _unanswered_requests(evidence: Evidence) -> bool:
+    """Whether connections that were established, and that nobody ended, had no answer to a request."""
+    clients = evidence.clients
+    if clients is None or clients.tcp.reset or clients.dns.failed:
+        return False
+    return clients.requests.sent > clients.requests.answered
+
+
 def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
@@ -149,6 +157,7 @@ CAUSES = {
     "refused": _Cause(_refused),
     "reset_by_server": _Cause(_reset_by_server),
     "closed_by_server": _Cause(_turned_away),
+    "no_answer": _Cause(_unanswered_requests),
     "failed": _Cause(_failed),
     "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
     "impaired": _Cause(lambda evidence: evidence.impairments),

@@ -194,6 +194,18 @@ def _refused_explanation(finding: Finding) -> Iterator[str]:
     yield from _failures(finding)
 
 
+def _no_answer_headline(finding: Finding) -> str:
+    requests = finding.clients.requests
+    return (
+        f"No limit reached: {requests.sent - requests.answered:,} of {counted(requests.sent, 'request')} had no answer"
+    )
+
+
+def _no_answer_explanation(finding: Finding) -> Iterator[str]:
+    yield "Their connections were established: limits drop SYNs, and have no part in this."
+    yield f"The server ended none of them: {connections(finding.clients.tcp.open)} were open to the end."
+
+
 def _failures(finding: Finding) -> Iterator[str]:
     if questions := finding.clients.dns.failed:
         yield f"The resolver left {counted(questions, 'question')} unanswered."
@@ -375,6 +387,14 @@ WORDS = {
     ),
     "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
     "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
+    "no_answer": _CauseWords(
+        _no_answer_headline,
+        _no_answer_explanation,
+        lambda _: (
+            "See whether the server's program hangs, or speaks another protocol; requests that it has not read are in "
+            "Recv-Q: lab exec NODE -- ss -tn.",
+        ),
+    ),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -391,7 +411,7 @@ WORDS = {
 
 NO_ROOM_HELPS = (
     *("half_open_slots", "idle_timeout", "unknown_connections", "faults", "silence", "tls"),
-    *("dns_failed", "refused", "reset_by_server", "closed_by_server", "failed"),
+    *("dns_failed", "refused", "reset_by_server", "closed_by_server", "no_answer", "failed"),
 )
 """Causes against which no change of the topology helps."""
 
