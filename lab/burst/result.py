@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lab.burst.endings import Endings
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -90,6 +91,10 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    questions: int = 0
+    """Packets with a question to the name server, repetitions included."""
+    questions_each: int = 1
+    """Packets that a look-up asks at once: 2 with A and AAAA (`--resolver-schedule`)."""
     impairments: tuple[Impairment, ...] = ()
     """Faults set by `lab impair` that dropped packets meanwhile, each with how many."""
     ports_not_found: dict[str, int] = field(default_factory=dict)
@@ -97,6 +102,8 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
+    endings: Endings = field(default_factory=Endings)
+    """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import half_open, tls
-from lab.diagnosis.drops import cure_of, drop_words
+from lab.diagnosis import ended, half_open, tls
+from lab.diagnosis.drops import cure_of, drop_words, packet_in_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.diagnosis.limits import RECENT_S, LimitAccount
@@ -90,6 +90,7 @@ def _questions_explanation(finding: Finding) -> Iterator[str]:
     outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
     yield f"DNS {outcome} of {_invocations(dns.asked)}; {_over_quota(quota)}"
     yield drop_words(quota).mechanism
+    yield from _look_ups_within(finding, quota)
     if _questions_cross_enis(finding):
         yield "All of a Hyperplane ENI's environments share its interface."
 
@@ -117,6 +118,7 @@ def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
+    yield from ended.node_endings(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -180,7 +182,7 @@ def _failed_headline(finding: Finding) -> str:
 
 
 def _failures(finding: Finding) -> Iterator[str]:
-    dns, tcp, requests = finding.clients.dns, finding.clients.tcp, finding.clients.requests
+    dns, tcp = finding.clients.dns, finding.clients.tcp
     if dns.failed:
         yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
     if tcp.refused:
@@ -188,10 +190,7 @@ def _failures(finding: Finding) -> Iterator[str]:
             f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
             "with `embedded: false` that is yours to start."
         )
-    if tcp.reset:
-        yield f"The server reset {connections(tcp.reset)} after they were established."
-    if missing := requests.sent - requests.answered:
-        yield f"{missing:,} of {counted(requests.sent, 'request')} had no answer."
+    yield from ended.endings(finding)
 
 
 # ── Faults that lab impair has set ──────────────────────────────────────────────────────────────────────────
@@ -236,17 +235,20 @@ def _no_limit_headline(finding: Finding) -> str:
 
 def _together(clients: BurstResult) -> str:
     tcp = clients.tcp
-    if tcp.established == 1:
+    made = tcp.established + tcp.reset
+    if made == 1:
         return "the only connection was established"
-    if tcp.open == tcp.established:
-        return f"all {tcp.established:,} connections are established at the same time"
+    if tcp.open == made:
+        return f"all {made:,} connections are established at the same time"
     most = max(sample.open for sample in clients.series)
-    return f"all {tcp.established:,} connections were established, {most:,} at a time"
+    return f"all {made:,} connections were established" + (f", {most:,} at a time" if most else "")
 
 
 def _headroom(finding: Finding) -> Iterator[str]:
     """How much of each limit is in use, or that none is on the way."""
     evidence = finding.evidence
+    if evidence.clients:
+        yield from ended.endings(finding)
     if not evidence.limits:
         yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
     for kind, words in limiting_kinds().items():
@@ -288,8 +290,18 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 def _over_quota(quota: DropCount) -> str:
     were = "was" if quota.dropped_packets == 1 else "were"
-    questions = counted(quota.dropped_packets, "question")
-    return f"{questions}, with their repetitions, {were} dropped: more than {quota.name}."
+    packets = counted(quota.dropped_packets, packet_in_words(quota))
+    return f"{packets}, with their repetitions, {were} dropped: more than {quota.name}."
+
+
+def _look_ups_within(finding: Finding, quota: DropCount) -> Iterator[str]:
+    """How many look-ups a quota of packets is, where each of them takes more than one."""
+    clients = finding.clients
+    if clients.questions_each > 1 and quota.kind == "dns_quota":
+        yield (
+            f"{clients.dns.asked:,} look-ups sent {clients.questions:,} questions, for each of them asks for A and "
+            f"AAAA at once: {quota.name} are half as many look-ups."
+        )
 
 
 def _invocations(number: int) -> str:
@@ -298,6 +310,11 @@ def _invocations(number: int) -> str:
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
+_QUESTIONS_DROPPED = _CauseWords(
+    lambda finding: drop_words(finding.drops[0]).headline,
+    _questions_explanation,
+    lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
+)
 _SEE_FAULTS = "See which faults are set on the way: lab impair."
 _TELL_OF_FAULTS = ("faults", "impaired")
 
@@ -305,11 +322,9 @@ WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(half_open.headline, _half_open_slots_explanation, half_open.remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
-    "questions_dropped": _CauseWords(
-        lambda finding: drop_words(finding.drops[0]).headline,
-        _questions_explanation,
-        lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
-    ),
+    "questions_dropped": _QUESTIONS_DROPPED,
+    "dns_tcp_limit": _QUESTIONS_DROPPED,
+    "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies),
     "faults": _CauseWords(
         lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",
         _faults_explanation,
@@ -328,6 +343,7 @@ WORDS = {
         lambda finding: tls.explanation(finding.clients),
         lambda finding: tls.remedies(finding.clients),
     ),
+    "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
         lambda finding: (
@@ -345,6 +361,8 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
+    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
+    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -359,7 +377,7 @@ WORDS = {
 """Cause → its words."""
 
 
-NO_ROOM_HELPS = ("half_open_slots",)
+NO_ROOM_HELPS = ("half_open_slots", "idle_timeout", "unknown_connections", "reset_by_server", "closed_by_server")
 """Causes against which no change of the topology helps."""
 
 
@@ -381,6 +399,7 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
         yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
         yield words.mechanism
         yield cure_of(drop)
+    yield from ended.node_endings(evidence)
     for fault in evidence.impairments:
         dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."

@@ -111,6 +111,8 @@ class Counts:
     asked: int = 0
     questions: int = 0
     """DNS queries sent, repetitions included."""
+    replies: int = 0
+    """Of those, answered."""
     answered: int = 0
     answered_late: int = 0
     """Invocations whose answer, of whatever kind, came after a repeated query."""
@@ -127,6 +129,7 @@ class Counts:
     timed_out: int = 0
     refused: int = 0
     reset: int = 0
+    closed_by_server: int = 0
     tls_attempted: int = 0
     tls_failures: Counter[str] = field(default_factory=Counter)
     """Why TLS handshakes have failed → how many."""
@@ -135,7 +138,7 @@ class Counts:
     ended: int = 0
     """Connections that were established and are no longer."""
     leaving: int = 0
-    """Connections that have begun to close, or were reset."""
+    """Connections that have begun to close, at either end, or were reset."""
     closed: int = 0
     abandoned: int = 0
     last_settled_s: float = 0.0

@@ -123,6 +123,7 @@ def result(
             established_at_syn=tuple(np.trim_zeros(counts.established_at, "b").tolist()),
             half_open=counts.half_open,
             open=counts.open,
+            closed_by_server=counts.closed_by_server,
             challenged_syns=counts.challenged_syns,
             challenged=counts.challenged,
         ),
@@ -144,9 +145,10 @@ def result(
         series=tuple(series),
         ring=ring,
         unanswered=UnansweredCount(
-            questions=counts.questions - counts.answered - counts.dns_denied,
+            questions=counts.questions - counts.replies,
             invocations=counts.dns_failed - counts.dns_denied + counts.answered_late,
         ),
+        questions=counts.questions,
         tls=_tls(counts),
     )
 

@@ -77,6 +77,8 @@ class Stage(Enum):
     OPEN = auto()
     REQUESTING = auto()
     CLOSING = auto()
+    LEFT = auto()
+    """The server has closed first."""
     CLOSED = auto()
 
 
@@ -120,6 +122,8 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from(_S, SERVER, "ANSWER NO-ANSWER", "the resolver answers once more"),
         _from((_S.ASKING,), SERVER, "ANSWER", "the resolver answers {address}: DNS works", _S.NEW),
         _from((_S.ASKING,), SERVER, "NO-ANSWER", "the resolver knows no address of {name}", _S.NEW),
+        _from(_S, CLIENT, "QUESTION-AAAA", "asks for its IPv6 address (AAAA) as well: two packets for one look-up"),
+        _from(_S, SERVER, "NO-AAAA", "the resolver answers that there is no IPv6 address"),
         # The handshake
         _from(_FRESH, CLIENT, "SYN", "connection request", _S.CALLING),
         _from((_S.CALLING, _S.ACCEPTED), CLIENT, "SYN", f"connection request {_AGAIN}", _S.CALLING),
@@ -137,7 +141,8 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
         _from(_ALIVE, CLIENT, "DATA-FIN", "last request and goodbye in one: half-closed", _S.CLOSING),
         _from((_S.CLOSING,), CLIENT, "FIN DATA-FIN", f"goodbye {_AGAIN}"),
-        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first"),
+        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first", _S.LEFT),
+        _from((_S.LEFT,), CLIENT, "FIN DATA-FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "DATA-FIN", "response, and goodbye as well", _S.CLOSED),
         _from((_S.CLOSED,), CLIENT, "LAST-ACK", "both have said goodbye: closed"),
@@ -224,6 +229,8 @@ class Explainer:
     def _act(self, observation: Observation) -> str:
         """What a packet does, as `_LINES` names it: data is data, with PSH or without."""
         packet = observation.packet
+        if packet.dns is not None and packet.dns.ipv6:
+            return "NO-AAAA" if packet.dns.is_answer else "QUESTION-AAAA"
         if packet.dns is not None:
             return "QUESTION" if not packet.dns.is_answer else "ANSWER" if packet.dns.address else "NO-ANSWER"
         if packet.protocol == "udp":

@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from traffic import frames as f
 from traffic.clients.client import Client, connections_of
-from traffic.clients.state import State
+from traffic.clients.state import AAAA, A, State
 from traffic.dns import Answers, Zone, encode_query
 from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.payloads import request_text
@@ -157,7 +157,8 @@ def test_packets_are_those_of_the_packet_engine() -> None:
     pairs = zip(
         *(
             (
-                codec.queries(INDEX),
+                codec.queries(INDEX, np.array([A], np.uint8)),
+                codec.queries(INDEX, np.array([AAAA], np.uint8)),
                 codec.segments(INDEX, SERVERS, f.SYN, *numbers(9, 0)),
                 codec.segments(INDEX, SERVERS, f.ACK, *numbers(4_000_000_000, 7)),
                 codec.segments(INDEX, SERVERS, f.PSH | f.ACK, *numbers(4_000_000_000, 7)),
@@ -254,7 +255,7 @@ def test_a_late_answer_is_reset() -> None:
 
 
 def test_a_server_that_leaves_first() -> None:
-    """Its FIN ends the connection, which is reset."""
+    """Its FIN is answered with another, and ends the connection."""
     network = Network(replace(SPEC, connections=1))
     network.run(0.2)
     ack = Ether(network.link.sent[-1])
@@ -262,8 +263,8 @@ def test_a_server_that_leaves_first() -> None:
     fin /= TCP(sport=443, dport=ack[TCP].sport, flags="FA", seq=ack[TCP].ack, ack=ack[TCP].seq)
     network.link.waiting.append(bytes(fin))
     network.run(0.2)
-    assert network.link.flags == ["SYN", "ACK", "RST-ACK"]
-    assert network.client.counts.reset == 1
+    assert network.link.flags == ["SYN", "ACK", "FIN-ACK"]
+    assert (network.client.counts.closed_by_server, network.client.counts.reset) == (1, 0)
 
 
 def test_syns_alone_are_not_its_business() -> None:
