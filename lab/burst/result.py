@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lab.burst.endings import Endings
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -101,6 +102,8 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
+    endings: Endings = field(default_factory=Endings)
+    """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()

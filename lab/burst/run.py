@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 import time
 
 from lab.burst.accounts import Observation, assemble, drops_between
+from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
@@ -22,7 +23,7 @@ from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
-from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
+from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
@@ -36,6 +37,7 @@ from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
 from lab.observe.tracking import Tracking, ports_not_found
 from lab.plan.objects import Plan
+from lab.slots.counters import FIRST_RESET, RESET_HERE, NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.packet_record import PacketRecord
@@ -110,7 +112,9 @@ class _Burst:
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
         self._lost_before = lost(self._plan)
-        _forget_refusals(namespaces, self._limiters)
+        self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
+        self._ended_before = Sampler(self._nodes).take(namespaces.call)
+        _forget(namespaces, self._limiters, self._nodes_that_reset())
         self._earlier = half_open_tuples(namespaces, self._limiters)
         self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
         self._fullest = list(self._before) if self._load.over_time else []
@@ -125,8 +129,9 @@ class _Burst:
         if not self._load.fresh:
             self._listeners.found(self._before)
         self._sample()
+        began_s = time.time()
         try:
-            clients, readings = self._generate(spec)
+            clients, readings, held, ended = self._generate(spec)
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
@@ -134,6 +139,7 @@ class _Burst:
             raise
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
+        counted = Counted(self._participants.paths, self._nodes, self._ended_before, held, self._endings(), began_s)
         tracking: tuple[Tracking, ...] = ()
         if not self._load.leave_open:
             remaining = still_taken(self._participants, clients, readings)
@@ -152,6 +158,8 @@ class _Burst:
             refused_twice=self._refused_twice(readings),
             ports_not_found=not_found,
             tracking=tracking,
+            ended=ended,
+            counted=counted if self._nodes else None,
             incidents=(
                 *([] if first is not None else [_NO_FREE_PORTS]),
                 *(f"{what} has ended during the burst" for what in self._gone()),
@@ -159,8 +167,11 @@ class _Burst:
             packets=self._packets,
         )
 
-    def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading]]:
-        """The clients' account, and what the limiters held when the last invocation had its outcome."""
+    def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
+        """The clients' account, and what the limiters held when the last invocation had its outcome.
+
+        Then which connections had ended when clients began to close what was left, in both accounts.
+        """
         watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
         if self._load.over_time:
             watch.append(_Throttled(self._note_fullest, _PEAKS_EVERY_S, _PEAKS_SHARE))
@@ -175,8 +186,9 @@ class _Burst:
             readings = self._readings()
             self._sample()
             self._hold(running, clients, tell)
-            self._close(running, clients, tell)
-        return clients, readings
+            held = self._endings()
+            ended = self._close(running, clients, tell)
+        return clients, readings, held, ended
 
     @contextmanager
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
@@ -213,11 +225,11 @@ class _Burst:
             tell(_progress(clients, "holding", held_s))
             time.sleep(min(_PROGRESS_EVERY_S, hold_s - held_s))
 
-    def _close(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> None:
+    def _close(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> Ended:
         tell(_progress(clients, "leaving" if self._load.leave_open else "closing"))
         running.tell("leave" if self._load.leave_open else "close")
-        for _ in self._events(running):
-            pass
+        ended = [event for event in self._events(running) if isinstance(event, Ended)]
+        return ended[-1] if ended else Ended()
 
     def _events(self, running: Generator) -> Iterator[Event]:
         """All events but packets; packets are passed to the listener and kept for the result."""
@@ -227,6 +239,18 @@ class _Burst:
                 self._listeners.saw(event.seen)
             else:
                 yield event
+
+    def _nodes_that_reset(self) -> Iterator[NatNode]:
+        for node in self._nodes:
+            known = self._ended_before.nodes.get(node.node)
+            if known and known.counters.get(RESET_HERE):
+                yield node
+
+    def _endings(self) -> Sample:
+        """How connections have ended by now; lists of connections are read if any may have been missed."""
+        take = self._namespaces.call
+        now = Sampler(self._nodes, slots_only=True).take(take)
+        return Sampler(self._nodes).take(take) if may_have_forgotten(self._ended_before, now) else now
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""
@@ -285,11 +309,18 @@ class _Throttled:
             self._next_s = begun_s + max(self._every_s, took_s / self._share)
 
 
-def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> None:
-    """Have limiters forget which connections they refused: this burst may use the last one's ports."""
-    sets = {(limiter.namespace, limiter.table, (limiter.refused, limiter.first_refused)) for limiter in limiters}
-    for namespace, table, names in sorted(sets):
-        flush_sets(namespaces[namespace], table, names)
+def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable[NatNode]) -> None:
+    """Have limiters forget which connections they refused, for this burst may use the last one's ports.
+
+    And nodes which connection they reset first.
+    """
+    sets: dict[tuple[str, str], set[str]] = {}
+    for limiter in limiters:
+        sets.setdefault((limiter.namespace, limiter.table), set()).update((limiter.refused, limiter.first_refused))
+    for node in nodes:
+        sets.setdefault((node.namespace, node.table), set()).add(FIRST_RESET)
+    for (namespace, table), names in sorted(sets.items()):
+        flush_sets(namespaces[namespace], table, tuple(sorted(names)))
 
 
 def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:

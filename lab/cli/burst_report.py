@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lab.cli.show import STATES, bullet, complain, say, states, table
 from lab.diagnosis.outcomes import challenged, dropped, established_by_one, outcomes, succeeded
 from lab.diagnosis.verdict import judge
+from lab.diagnosis.words import NO_ROOM_HELPS
 from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
 
@@ -35,11 +36,15 @@ def show(result: BurstResult) -> None:
 
 
 def _show_outcomes(result: BurstResult) -> None:
+    closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
         (
-            (of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset))
+            (
+                *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
+                *(_or_empty(of.closed_by_server) for _ in closed),
+            )
             for of in outcomes(result)
             if of.what != "invocations" or invocations_differ
         ),
@@ -123,7 +128,8 @@ def _percentiles(name: str, latency: Percentiles) -> str:
 
 def _show_verdict(result: BurstResult) -> None:
     verdict = judge(result)
-    say(verdict.headline, style="bold red" if result.bottleneck else "bold green")
+    lost = result.bottleneck or verdict.cause in NO_ROOM_HELPS
+    say(verdict.headline, style="bold red" if lost else "bold green")
     for text in verdict.explanation:
         say(text)
     if verdict.remedies:

@@ -109,7 +109,8 @@ def _explain(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(explanation.to_json())
         return
-    say(explanation.headline, style="bold red" if explanation.refusing or explanation.drops else "bold green")
+    lost = explanation.refusing or explanation.drops or explanation.advice
+    say(explanation.headline, style="bold red" if lost else "bold green")
     for text in explanation.details:
         say(text)
     _show_refusals(explanation)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lab.burst.endings import forgetful
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, words
@@ -161,9 +162,10 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     accounts = [account for account in of_readings(limits, now.readings, history) if account.counts]
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
-    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
-    finding = find(seen)
     last = history.last or Sample(0.0, {})
+    forgot = tuple(forgetful(now.plan.nat_nodes, Sample(0.0, {}), last))
+    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, forgetful=forgot)
+    finding = find(seen)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
         lab=now.plan.lab,
@@ -245,12 +247,21 @@ def _measured(
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
         yield commands.live(account.limit)
+    yield from _forgotten(now.plan.nat_nodes, last)
     for node in now.plan.nat_nodes:
         if cloudwatch.is_metered(node.kind):
             yield from commands.of_metered_node(node, last)
     yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
+
+
+def _forgotten(nodes: Sequence[NatNode], last: Sample) -> Iterator[Measurement]:
+    """Measurements of the nodes that reset connections because they had forgotten them."""
+    by_name = {node.node: node for node in nodes}
+    for ended in forgetful(nodes, Sample(0.0, {}), last):
+        if ended.reset:
+            yield from commands.of_forgetful(by_name[ended.node], ended)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,6 +321,7 @@ def _measured_in_run(
     """Counters as they were when the burst was over, before its connections were closed."""
     if not samples:
         return
+    yield from _forgotten(nodes, samples[-1])
     fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
     for account in accounts:
         connections, packets, _ = commands.of_limit(account, samples[-1])

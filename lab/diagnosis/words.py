@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import half_open, tls
+from lab.diagnosis import ended, half_open, tls
 from lab.diagnosis.drops import cure_of, drop_words, packet_in_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -118,6 +118,7 @@ def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
+    yield from ended.node_endings(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -181,7 +182,7 @@ def _failed_headline(finding: Finding) -> str:
 
 
 def _failures(finding: Finding) -> Iterator[str]:
-    dns, tcp, requests = finding.clients.dns, finding.clients.tcp, finding.clients.requests
+    dns, tcp = finding.clients.dns, finding.clients.tcp
     if dns.failed:
         yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
     if tcp.refused:
@@ -189,10 +190,7 @@ def _failures(finding: Finding) -> Iterator[str]:
             f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
             "with `embedded: false` that is yours to start."
         )
-    if tcp.reset:
-        yield f"The server reset {connections(tcp.reset)} after they were established."
-    if missing := requests.sent - requests.answered:
-        yield f"{missing:,} of {counted(requests.sent, 'request')} had no answer."
+    yield from ended.endings(finding)
 
 
 # ── Faults that lab impair has set ──────────────────────────────────────────────────────────────────────────
@@ -237,17 +235,20 @@ def _no_limit_headline(finding: Finding) -> str:
 
 def _together(clients: BurstResult) -> str:
     tcp = clients.tcp
-    if tcp.established == 1:
+    made = tcp.established + tcp.reset
+    if made == 1:
         return "the only connection was established"
-    if tcp.open == tcp.established:
-        return f"all {tcp.established:,} connections are established at the same time"
+    if tcp.open == made:
+        return f"all {made:,} connections are established at the same time"
     most = max(sample.open for sample in clients.series)
-    return f"all {tcp.established:,} connections were established, {most:,} at a time"
+    return f"all {made:,} connections were established" + (f", {most:,} at a time" if most else "")
 
 
 def _headroom(finding: Finding) -> Iterator[str]:
     """How much of each limit is in use, or that none is on the way."""
     evidence = finding.evidence
+    if evidence.clients:
+        yield from ended.endings(finding)
     if not evidence.limits:
         yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
     for kind, words in limiting_kinds().items():
@@ -323,6 +324,7 @@ WORDS = {
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
     "questions_dropped": _QUESTIONS_DROPPED,
     "dns_tcp_limit": _QUESTIONS_DROPPED,
+    "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies),
     "faults": _CauseWords(
         lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",
         _faults_explanation,
@@ -341,6 +343,7 @@ WORDS = {
         lambda finding: tls.explanation(finding.clients),
         lambda finding: tls.remedies(finding.clients),
     ),
+    "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
         lambda finding: (
@@ -358,6 +361,8 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
+    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
+    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -372,7 +377,7 @@ WORDS = {
 """Cause → its words."""
 
 
-NO_ROOM_HELPS = ("half_open_slots",)
+NO_ROOM_HELPS = ("half_open_slots", "idle_timeout", "unknown_connections", "reset_by_server", "closed_by_server")
 """Causes against which no change of the topology helps."""
 
 
@@ -394,6 +399,7 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
         yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
         yield words.mechanism
         yield cure_of(drop)
+    yield from ended.node_endings(evidence)
     for fault in evidence.impairments:
         dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."

@@ -53,17 +53,21 @@ def _predicted(result: BurstResult) -> Table:
 
 
 def _outcomes(result: BurstResult) -> Table:
+    closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
-        tuple(map(_outcome, outcomes(result))),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
+        tuple(_outcome(of, also_closed=bool(closed)) for of in outcomes(result)),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool) -> tuple[Cell, ...]:
+    closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
     refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
-    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset)
+    return row(
+        of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset, *closed
+    )
 
 
 def _measured(result: BurstResult) -> Iterator[str]:

@@ -123,6 +123,7 @@ def result(
             established_at_syn=tuple(np.trim_zeros(counts.established_at, "b").tolist()),
             half_open=counts.half_open,
             open=counts.open,
+            closed_by_server=counts.closed_by_server,
             challenged_syns=counts.challenged_syns,
             challenged=counts.challenged,
         ),

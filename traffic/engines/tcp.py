@@ -6,6 +6,7 @@ ways to close. The names of its sequence numbers are the RFC's (section 3.3.1). 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameTransport"]
 
-_ISS_STEP = np.uint32(1_000_000)
-"""A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
+_ISS_TICK_NS = 4000
+_ISS_STEP = np.uint32(600_000)
+"""A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1).
+
+The next burst's begins by the clock, of 4 us as in section 3.4.1: a port rests for longer than 600,000 of them."""
 
 _HALF_OPEN = among(State.SYN_SENT, State.HALF_OPEN)
 _ACKNOWLEDGES = among(*OPEN, State.CLOSING)
 _KNOWN_TO_SERVER = among(*OPEN, State.CLOSING, State.ABANDONED)
-_IS_OVER = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
+_IS_OVER = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.CLOSED_BY_SERVER, State.ABANDONED)
 
 
 class FrameTransport:
@@ -51,7 +55,8 @@ class FrameTransport:
         self._request_bytes = np.uint32(len(request_text(spec.hostname)))
         self.close_is_answered = not (self._udp or self._by_reset)
         numbers = np.arange(spec.connections) + spec.first_connection
-        self._iss = numbers.astype(np.uint32) * f.ISN_FACTOR
+        clock = np.uint32(time.monotonic_ns() // _ISS_TICK_NS & 0xFFFFFFFF)
+        self._iss = numbers.astype(np.uint32) * f.ISN_FACTOR + clock
         self._snd_nxt = self._iss.copy()
         self._rcv_nxt = np.zeros(spec.connections, np.uint32)
         self._unacknowledged = np.zeros(spec.connections, np.bool_)
@@ -105,6 +110,10 @@ class FrameTransport:
             self._snd_nxt[fresh[~self._unacknowledged[fresh]]] += self._request_bytes
             self._unacknowledged[fresh] = True
         self._snd_nxt[fresh] += np.uint32(1)
+        self._send_fins(indices)
+
+    def _send_fins(self, indices: Indices) -> None:
+        """FINs that are counted in `snd_nxt`, each with the last request where that may not have arrived."""
         with_request = self._unacknowledged[indices]
         requesting, others = indices[with_request], indices[~with_request]
         one = np.uint32(1)
@@ -210,19 +219,20 @@ class FrameTransport:
         callbacks.responded(indices[responses], now_s)
 
     def _fins(self, segments: Segments, callbacks: Callbacks, now_s: float) -> None:
-        """The answer to a FIN, or its repetition; a server that closes first ends the connection."""
+        """The answer to a FIN, or a server that closes first, whose FIN is answered with another; or repetitions."""
         indices = segments.indices
         states, after = self._connections.state[indices], segments.sequence + segments.payload
         in_order = after == self._rcv_nxt[indices]
         last = in_order & self._all_acknowledged(segments) & (states == State.CLOSING)
-        repeated = (after + np.uint32(1) == self._rcv_nxt[indices]) & (states == State.CLOSED)
+        repeated = after + np.uint32(1) == self._rcv_nxt[indices]
         first = in_order & IS_OPEN[states]
         self._rcv_nxt[indices[last | first]] = after[last | first] + np.uint32(1)
-        acknowledging, resetting = indices[last | repeated], indices[first]
+        acknowledging = indices[last | (repeated & (states == State.CLOSED))]
         self._send(acknowledging, f.ACK, self._snd_nxt[acknowledging])
-        self._send(resetting, f.RST | f.ACK, self._snd_nxt[resetting])
+        self._snd_nxt[indices[first]] += np.uint32(1)
+        self._send_fins(indices[first | (repeated & (states == State.CLOSED_BY_SERVER))])
         callbacks.closed(indices[last], now_s)
-        callbacks.reset(resetting, now_s)
+        callbacks.closed_by_server(indices[first], now_s)
 
     def _rsts(self, segments: Segments, callbacks: Callbacks, now_s: float) -> None:
         """Refused, if the RST acknowledges the SYN; reset, if it is in the window (RFC 9293 section 3.5.3)."""

@@ -70,6 +70,7 @@ LIMIT = LimitWords(
     in_use="NAT gateway addresses",
     more_room="another Elastic IP",
     one_node="an Elastic IP",
+    idle_metric="IdleTimeoutCount",
     metrics=(
         "ErrorPortAllocation",
         "ActiveConnectionCount",

@@ -55,6 +55,7 @@ def test_document() -> None:
         "established_at_syn": [130_000],
         "half_open": 0,
         "open": 130_000,
+        "closed_by_server": 0,
         "challenged_syns": 0,
         "challenged": 0,
     }

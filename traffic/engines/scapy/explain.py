@@ -77,6 +77,8 @@ class Stage(Enum):
     OPEN = auto()
     REQUESTING = auto()
     CLOSING = auto()
+    LEFT = auto()
+    """The server has closed first."""
     CLOSED = auto()
 
 
@@ -139,7 +141,8 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
         _from(_ALIVE, CLIENT, "DATA-FIN", "last request and goodbye in one: half-closed", _S.CLOSING),
         _from((_S.CLOSING,), CLIENT, "FIN DATA-FIN", f"goodbye {_AGAIN}"),
-        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first"),
+        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first", _S.LEFT),
+        _from((_S.LEFT,), CLIENT, "FIN DATA-FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "DATA-FIN", "response, and goodbye as well", _S.CLOSED),
         _from((_S.CLOSED,), CLIENT, "LAST-ACK", "both have said goodbye: closed"),

@@ -78,6 +78,18 @@ def test_a_whole_conversation() -> None:
     ]
 
 
+def test_a_server_that_closes_first() -> None:
+    """The client's FIN is the answer to the server's."""
+    assert explained(
+        sent(CLIENT, "SYN"),
+        sent(SERVER, "SYN-ACK"),
+        sent(CLIENT, "ACK"),
+        sent(SERVER, "FIN-ACK", sequence=1),
+        sent(CLIENT, "FIN-ACK", acknowledgement=2),
+        sent(SERVER, "ACK"),
+    )[3:] == ["the server says goodbye first", "goodbye as well", "acknowledged"]
+
+
 def test_a_request_that_nobody_answers() -> None:
     """Each SYN after the first says how much later it comes, which shows the doubling."""
     assert explained(
