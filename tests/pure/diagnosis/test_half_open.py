@@ -182,6 +182,16 @@ def test_silence() -> None:
     assert "12 of the 20 slots of eni-private-a are half-open, to cache: free again within 108 s." in told
 
 
+def test_waited_out() -> None:
+    """Clients that waited until half-open connections from before were forgotten: those are named with the others."""
+    before = replace(reading(SMALL_A, 20), fill=Fill(0, half_open(20, 20)))
+    full = replace(reading(SMALL_A, 20, 20, 20), fill=Fill(20))
+    of = judge(burst_result(seen(20), full, held_before=(before,)))
+    assert of.cause == "waited_out"
+    assert "half-open ones from before this burst forgotten" in said(of)
+    assert "eni-private-a 20 half-open to cache" in said(of)
+
+
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
 
 
