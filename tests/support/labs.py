@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 import socket
 import subprocess
@@ -103,6 +104,7 @@ def without_times(result: BurstResult) -> dict[str, Any]:
         "tcp": result.tcp,
         "requests": result.requests,
         "threshold": result.drop_threshold,
-        "limits": result.limits,
+        "limits": [replace(limit, fill=None, before=None, first_refusal_s=None) for limit in result.limits],
+        "held": [limit.fill and limit.fill.established for limit in result.limits],
         "bottleneck": result.bottleneck,
     }
