@@ -390,7 +390,7 @@ WORDS = {
     "no_answer": _CauseWords(
         _no_answer_headline,
         _no_answer_explanation,
-        lambda _: ("See whether the server's program hangs; Recv-Q has what it has not read: lab exec NODE -- ss -tn.",),
+        lambda _: ("See whether the server's program hangs; Recv-Q is what it has not read: lab exec NODE -- ss -tn.",),
     ),
     "failed": _CauseWords(
         _failed_headline,
