@@ -87,6 +87,8 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
+    turned_away_port: int | None = None
+    """Where connections that are too many arrive: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,9 @@ from lab.schema.names import (
     INTERNET,
     RESOLVER,
     SERVICE_VPC,
+    front_of_server,
     name_of_further_eni,
     node_name_of_function,
-    node_name_of_server,
 )
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 
@@ -250,7 +250,12 @@ class ServerLayout:
     server: Server
     node: str
     namespace: str
+    port: Link
+    """Its own port, and what that is plugged into."""
     internet: Link
+    """The link that ends at the internet: the same, or its front's."""
+    front: str | None = None
+    """The namespace that counts its connections; None where it keeps any number of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,10 +538,18 @@ class _Surveyor:
         return addressing.subnet_host(subnet.cidr, self._leases.take(f"addresses of {subnet.name}", owner, room))
 
     def _server(self, server: Server) -> ServerLayout:
-        node = node_name_of_server(server.name)
+        node = server.node
+        port = internet = self._link(node, INTERNET)
+        front = None
+        if server.max_connections is not None:
+            front = front_of_server(server.name)
+            port = Link(near=port.near, far=self._port(front, node))
+            internet = Link(near=self._port(front, INTERNET), far=internet.far)
         return ServerLayout(
             server=server,
             node=node,
             namespace=self._namespace(node),
-            internet=self._link(node, INTERNET),
+            port=port,
+            internet=internet,
+            front=None if front is None else self._namespace(front),
         )

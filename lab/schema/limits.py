@@ -35,6 +35,7 @@ __all__ = [
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_PACKETS_PER_SECOND",
     "RESOLVER_TTL_S",
+    "SERVER_CONNECTIONS",
     "SCALING_ENVIRONMENTS",
     "SCALING_PERIOD_S",
     "SERVICE_VPC_CIDR",
@@ -149,6 +150,10 @@ BLOCK_PREFIXES = range(16, 29)
 # "The first four IP addresses and the last IP address in each subnet CIDR block are not available".
 # https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 RESERVED_SUBNET_ADDRESSES = 5
+
+# The largest max_connections of MySQL, whose default is 151.
+# https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_max_connections
+SERVER_CONNECTIONS = 100_000
 
 # The shared address space of RFC 6598, made for networks behind a NAT that is not the customer's.
 SERVICE_VPC_CIDR = IPv4Network("100.64.0.0/10")

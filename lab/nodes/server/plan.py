@@ -3,6 +3,8 @@
 The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
 all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
 listens there, nginx for one.
+
+One that keeps so many connections only has a front (`lab.nodes.server.front`), which no user sees as a node.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.nodes import parts
+from lab.nodes.server import front
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
 from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
@@ -27,13 +30,14 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for laid_out in layout.servers:
         server = laid_out.server
         yield from parts.namespace(laid_out.namespace)
-        yield parts.veth(laid_out.internet)
-        yield parts.own_address(laid_out.internet.near, server.address)
-        yield from parts.through(laid_out.internet, parts.ANYWHERE, INTERNET_ROUTER)
+        yield parts.veth(laid_out.port)
+        yield parts.own_address(laid_out.port.near, server.address)
+        yield from parts.through(laid_out.port, parts.ANYWHERE, INTERNET_ROUTER)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
         yield from _embedded(laid_out) if server.embedded else _real_program(laid_out.namespace)
         yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
+        yield from front.plan(laid_out)
 
 
 def _embedded(laid_out: ServerLayout) -> Iterator[parts.Part]:
@@ -49,9 +53,10 @@ def _real_program(namespace: str) -> Iterator[parts.Part]:
 
 def _spec(laid_out: ServerLayout) -> ServerSpec:
     return ServerSpec(
-        interface=laid_out.internet.near.interface,
+        interface=laid_out.port.near.interface,
         address=laid_out.server.address,
         port=laid_out.server.port,
         name=laid_out.server.name,
         hostname=laid_out.server.hostname,
+        turned_away_port=front.turned_away_port(laid_out.server),
     )
