@@ -56,7 +56,10 @@ class UnansweredCount:
 
 @dataclass(frozen=True, slots=True)
 class TcpCount:
-    """Connections by outcome: `refused` got a RST for their SYN, `reset` one after they were established."""
+    """Connections by outcome: `refused` got a RST for their SYN, `reset` one after they were established.
+
+    One that the server closed counts as established, as one that the client closed: it came to be, and ended in order.
+    """
 
     attempted: int
     established: int
@@ -70,6 +73,8 @@ class TcpCount:
     """Connections whose SYN-ACK was deliberately not acknowledged (`destination` of the spec)."""
     open: int = 0
     """Connections that are established when the last invocation has its outcome."""
+    closed_by_server: int = 0
+    """Of those established: connections to which the server sent the first FIN."""
 
     @property
     def answered(self) -> int:

@@ -227,6 +227,9 @@ class BurstSpec(_Spec):
     """Requests on a connection, in one invocation, or one in each where connections are reused; None: no limit."""
     reuse: bool = False
     close: Close = "fin"
+    quiet_s: float = 0.0
+    """How long nothing may arrive, once every invocation has its outcome, before the result is told: a program accepts
+    connections, and turns clients away, some time after its kernel has answered their SYNs."""
     rest_s: float = 2.5
     """How long the port of a connection that has ended rests before another connection has it."""
     destination: IPv4Address | None = None

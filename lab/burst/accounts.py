@@ -6,12 +6,14 @@ Each pair of numbers that is compared has one meaning, so on a machine that did 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from lab.burst.endings import Counted, by_clients, by_kernel
 from lab.burst.load import Load
 from lab.burst.result import BurstResult, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
+from lab.kernel.generator_events import Ended
 from lab.nodes.kind import NodeKind
 from lab.nodes.registry import KINDS
 from lab.nodes.resolver.model import Resolver
@@ -21,7 +23,7 @@ from lab.observe.tracking import Tracking
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount
 from traffic.packet_record import PacketRecord
-from traffic.result import EngineResult
+from traffic.result import EngineResult, TcpCount
 
 __all__ = ["Observation", "assemble", "drops_between"]
 
@@ -38,6 +40,10 @@ class Observation:
     stops: Sequence[DropCount] = ()
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     tracking: Sequence[Tracking] = ()
+    ended: Ended = field(default_factory=Ended)
+    """The clients' account of connections that had ended when they began to close the others."""
+    counted: Counted | None = None
+    """The kernel's; None where no NAT node is on the way."""
     incidents: Sequence[str] = ()
     packets: Sequence[PacketRecord] = ()
 
@@ -45,6 +51,7 @@ class Observation:
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
     clients, first = observation.clients, observation.first_to_refuse
+    counted, ended = observation.counted, observation.ended
     lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
@@ -53,7 +60,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         offered=clients.offered,
         invocations=clients.invocations,
         dns=clients.dns,
-        tcp=clients.tcp,
+        tcp=_until_closed(clients.tcp, ended),
         requests=clients.requests,
         drop_threshold=clients.drop_threshold,
         limits=tuple(_limit(reading) for reading in observation.readings if reading.appeared),
@@ -69,8 +76,16 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
+        endings=by_kernel(counted) if counted else by_clients(ended, load.close),
         packets=tuple(observation.packets),
     )
+
+
+def _until_closed(tcp: TcpCount, ended: Ended) -> TcpCount:
+    """With what servers and NAT nodes ended while the others were held."""
+    reset = max(tcp.reset, ended.reset)
+    closed = max(tcp.closed_by_server, ended.closed_by_server)
+    return replace(tcp, established=tcp.established + tcp.reset - reset, reset=reset, closed_by_server=closed)
 
 
 def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: DroppedPackets) -> Iterator[DropCount]:
@@ -140,6 +155,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     dropped = min(max(unanswered, lost), lost + answers)
     and_answers = " and answers" if answers else ""
     yield _Pair(f"{syns} that were never answered", unanswered, f"{syns}{and_answers} dropped on the way", dropped)
+    yield from _ended(observation)
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
@@ -154,10 +170,30 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     if answers or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
-    established = tcp.established + tcp.half_open
-    # Slots of connections that were refused or reset are taken until the set's garbage collection.
-    held -= min(max(held - established, 0), tcp.refused + tcp.reset)
-    yield _Pair("connections established", established, f"connections that hold {kind.one}'s slot", held)
+    established = tcp.established + tcp.half_open - tcp.closed_by_server
+    # Slots of connections that have ended are taken until their hold is over and the set's garbage collected.
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.closed_by_server)
+    what = "connections established" + (", less those closed by the server" if tcp.closed_by_server else "")
+    yield _Pair(what, established, f"connections that hold {kind.one}'s slot", held)
+
+
+def _ended(observation: Observation) -> Iterator[_Pair]:
+    """What ended connections before the clients did.
+
+    The kernel was asked after the last invocation had its outcome, and before the clients began to close: so between
+    their two counts. One that both sides closed at once may be the server's in one account and the client's in the
+    other.
+    """
+    counted, tcp, ended = observation.counted, observation.clients.tcp, observation.ended
+    if counted is None:
+        return
+    crossing = ended.closed_before
+    for clients, until, words, kernel in (
+        (tcp.reset, ended.reset, "reset", counted.reset_to_clients),
+        (tcp.closed_by_server, ended.closed_by_server, "closed by the server", counted.closed_to_clients),
+    ):
+        seen = min(max(kernel, clients), until + crossing)
+        yield _Pair(f"connections {words}", seen, f"connections {words} at the first node on the way", kernel)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

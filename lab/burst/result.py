@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lab.burst.endings import Endings
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from traffic.packet_record import PacketRecord
@@ -82,6 +83,8 @@ class BurstResult:
 
     They come again; a NAT gateway counts them as ErrorPortAllocation, too.
     """
+    endings: Endings = field(default_factory=Endings)
+    """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

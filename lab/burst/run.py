@@ -10,6 +10,7 @@ from pathlib import Path
 import time
 
 from lab.burst.accounts import Observation, assemble, drops_between
+from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
@@ -19,7 +20,7 @@ from lab.burst.spec import Participants, participants_of, spec_of
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
-from lab.kernel.generator_events import Connected, Event, Failed, Packet, Progress
+from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
@@ -32,6 +33,7 @@ from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
 from lab.observe.tracking import Tracking, ports_not_found
 from lab.plan.objects import Plan
+from lab.slots.counters import FIRST_RESET, RESET_HERE, NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.packet_record import PacketRecord
@@ -100,18 +102,21 @@ class _Burst:
         self._packets: list[PacketRecord] = []
         self._most_held = [0] * len(self._limiters)
         self._lost_before = lost(self._plan)
-        _forget_refusals(namespaces, self._limiters)
         self._before = read(namespaces, self._limiters)
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
         self._not_found_before = ports_not_found(namespaces, self._limiters)
+        self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
+        self._ended_before = Sampler(self._nodes).take(namespaces.call)
+        _forget(namespaces, self._limiters, self._nodes_that_reset())
 
     def observe(self) -> Observation:
         """From the first packet until what was closed is free."""
         first = _first_free_turn(self._namespaces, self._participants, self._before)
         spec = spec_of(self._participants, first or 0)
         self._sample()
+        began_s = time.time()
         try:
-            clients, readings = self._generate(spec)
+            clients, readings, held, ended = self._generate(spec)
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
@@ -119,6 +124,7 @@ class _Burst:
             raise
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
+        counted = Counted(self._participants.paths, self._nodes, self._ended_before, held, self._endings(), began_s)
         tracking: tuple[Tracking, ...] = ()
         if not self._load.leave_open:
             remaining = still_taken(self._participants, clients, readings)
@@ -132,6 +138,8 @@ class _Burst:
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             ports_not_found=not_found,
             tracking=tracking,
+            ended=ended,
+            counted=counted if self._nodes else None,
             incidents=(
                 *([] if first is not None else [_NO_FREE_PORTS]),
                 *(f"{what} has ended during the burst" for what in self._gone()),
@@ -139,8 +147,11 @@ class _Burst:
             packets=self._packets,
         )
 
-    def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading]]:
-        """The clients' account, and what the limiters held when the last invocation had its outcome."""
+    def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
+        """The clients' account, and what the limiters held when the last invocation had its outcome.
+
+        Then which connections had ended when clients began to close what was left, in both accounts.
+        """
         watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
         if self._load.over_time:
             watch.append(_Throttled(self._note_most_held, _PEAKS_EVERY_S, _PEAKS_SHARE))
@@ -155,8 +166,10 @@ class _Burst:
             readings = self._readings()
             self._sample()
             self._hold(running, clients, tell)
-            self._close(running, clients, tell)
-        return clients, [reading.with_peak(most) for reading, most in zip(readings, self._most_held, strict=True)]
+            held = self._endings()
+            ended = self._close(running, clients, tell)
+        peaks = [reading.with_peak(most) for reading, most in zip(readings, self._most_held, strict=True)]
+        return clients, peaks, held, ended
 
     @contextmanager
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
@@ -193,11 +206,11 @@ class _Burst:
             tell(_progress(clients, "holding", held_s))
             time.sleep(min(_PROGRESS_EVERY_S, hold_s - held_s))
 
-    def _close(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> None:
+    def _close(self, running: Generator, clients: EngineResult, tell: Callable[[Progress], None]) -> Ended:
         tell(_progress(clients, "leaving" if self._load.leave_open else "closing"))
         running.tell("leave" if self._load.leave_open else "close")
-        for _ in self._events(running):
-            pass
+        ended = [event for event in self._events(running) if isinstance(event, Ended)]
+        return ended[-1] if ended else Ended()
 
     def _events(self, running: Generator) -> Iterator[Event]:
         """All events but packets; packets are passed to the listener and kept for the result."""
@@ -207,6 +220,18 @@ class _Burst:
                 self._listeners.saw(event.seen)
             else:
                 yield event
+
+    def _nodes_that_reset(self) -> Iterator[NatNode]:
+        for node in self._nodes:
+            known = self._ended_before.nodes.get(node.node)
+            if known and known.counters.get(RESET_HERE):
+                yield node
+
+    def _endings(self) -> Sample:
+        """How connections have ended by now; lists of connections are read if any may have been missed."""
+        take = self._namespaces.call
+        now = Sampler(self._nodes, slots_only=True).take(take)
+        return Sampler(self._nodes).take(take) if may_have_forgotten(self._ended_before, now) else now
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""
@@ -247,11 +272,18 @@ class _Throttled:
             self._next_s = begun_s + max(self._every_s, took_s / self._share)
 
 
-def _forget_refusals(namespaces: Namespaces, limiters: Iterable[Limiter]) -> None:
-    """Have limiters forget which connections they refused: this burst may use the last one's ports."""
-    sets = {(limiter.namespace, limiter.table, (limiter.refused, limiter.first_refused)) for limiter in limiters}
-    for namespace, table, names in sorted(sets):
-        flush_sets(namespaces[namespace], table, names)
+def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable[NatNode]) -> None:
+    """Have limiters forget which connections they refused, for this burst may use the last one's ports.
+
+    And nodes which connection they reset first.
+    """
+    sets: dict[tuple[str, str], set[str]] = {}
+    for limiter in limiters:
+        sets.setdefault((limiter.namespace, limiter.table), set()).update((limiter.refused, limiter.first_refused))
+    for node in nodes:
+        sets.setdefault((node.namespace, node.table), set()).add(FIRST_RESET)
+    for (namespace, table), names in sorted(sets.items()):
+        flush_sets(namespaces[namespace], table, tuple(sorted(names)))
 
 
 def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:

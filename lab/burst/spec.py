@@ -22,6 +22,9 @@ __all__ = ["Participants", "participants_of", "spec_of"]
 _REST_S = 2.5
 """A slot's garbage collection (1 s) and conntrack's shortest timeout (1 s), and a little more."""
 
+_QUIET_S = 0.1
+"""Longer than a program takes from one connection to the next, also in Python."""
+
 
 @dataclass(frozen=True, slots=True)
 class Participants:
@@ -129,11 +132,20 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         at_a_time=1 if load.engine == "scapy" else None,
         hold_s=load.hold_s if load.over_time else None,
         requests=load.requests,
+        quiet_s=_quiet_s(participants),
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         destination=server.address if load.syn_only else None,
         questions_apart=resolver.counts_sources,
         **for_generator(load),
     )
+
+
+def _quiet_s(participants: Participants) -> float:
+    """A program of the user's own accepts in its own time, which only connections without requests do not show."""
+    load, name = participants.load, participants.server.name
+    embedded = next(server.embedded for server in participants.topology.servers if server.name == name)
+    asks_nothing = load.protocol == "tcp" and not (load.requests or load.over_time or load.syn_only)
+    return 0.0 if embedded or not asks_nothing else _QUIET_S
 
 
 def _longest_port_hold_s(topology: Topology) -> int:

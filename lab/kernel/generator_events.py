@@ -55,6 +55,15 @@ class Failed:
 class Ended:
     """What was open is closed, left open or reset."""
 
+    reset: int = 0
+    """Connections that a RST had ended before the clients began to close what was left."""
+    closed_by_server: int = 0
+    """Connections that the server had closed before that."""
+    closed: int = 0
+    """Connections that the clients have closed, before or after."""
+    closed_before: int = 0
+    """Of those, the ones before."""
+
 
 Event: TypeAlias = Progress | Packet | Connected | Failed | Ended
 
@@ -72,6 +81,6 @@ def event_of(line: str) -> Event:
         case "error":
             return Failed(event["message"])
         case "closed" | "left" | "aborted":
-            return Ended()
+            return msgspec.convert(event, Ended)
         case other:
             raise ValueError(f"unknown event {other!r} of the traffic generator")

@@ -40,6 +40,8 @@ class NodeSample:
     """Packets and bytes at the servers' side."""
     first_refusal: FirstRefusal | None = field(default=None, compare=False)
     """The first connection refused since the node last forgot, where that was read; a history does not keep it."""
+    first_reset: FirstRefusal | None = field(default=None, compare=False)
+    """The first connection that was reset here because it was forgotten, likewise."""
     absent: frozenset[str] = field(default=frozenset(), compare=False)
     """Slot sets of ENIs that are not there yet, where that was read; a history does not keep it."""
     entries: int | None = field(default=None, compare=False)

@@ -37,7 +37,7 @@ _SHARE_OF_TIME = 0.02
 """What reading lists may take, at most, once each has been read."""
 _MOMENTS = 16
 """How finely is remembered what was established how long ago: in parts of the idle timeout."""
-_NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED)
+_NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED, counting.RESET, counting.FIRST_RESET)
 """Sets that do not hold connections."""
 _NOTHING = InterfaceCount(0, 0, 0, 0)
 _MS_PER_S = 1000
@@ -103,7 +103,8 @@ def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool =
         active=counters[counting.ESTABLISHED] - counters[counting.CLOSED],
         inner=_NOTHING,
         outer=_NOTHING,
-        first_refusal=_first_refusal(limiters[0]) if limiters else None,
+        first_refusal=_first(table, limiters[0].first_refused) if limiters else None,
+        first_reset=_first(table, counting.FIRST_RESET) if counters.get(counting.RESET_HERE) else None,
         absent=frozenset(limiter.slots for limiter in limiters if _is_absent(limiter)),
         entries=tracked,
     )
@@ -134,10 +135,11 @@ def _held_by(limiters: Sequence[Limiter], counters: Mapping[str, int]) -> dict[s
     return {limiter.slots: nftables.set_size(limiter.table, limiter.slots) for limiter in there}
 
 
-def _first_refusal(limiter: Limiter) -> FirstRefusal | None:
+def _first(table: str, name: str) -> FirstRefusal | None:
+    """What a set of one element remembers; None if it is empty."""
     from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S  # noqa: PLC0415  # the collector starts without rulesets
 
-    for element in nftables.elements(limiter.table, limiter.first_refused):
+    for element in nftables.elements(table, name):
         age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
         source, port = _SOURCE.unpack_from(element.key)
         return FirstRefusal(age_s, IPv4Address(source), port)

@@ -11,9 +11,12 @@ __all__ = [
     "ADMITTED",
     "ADMITTED_LATE",
     "CLOSED",
+    "CLOSED_BY_CLIENT",
+    "CLOSED_BY_SERVER",
     "CONNTRACK_DROPS",
     "ESTABLISHED",
     "FIRST_REFUSED",
+    "FIRST_RESET",
     "INVALID_PACKETS",
     "OTHER_PACKETS",
     "PORTS_NOT_FOUND",
@@ -21,7 +24,11 @@ __all__ = [
     "REFUSED_CONNECTIONS",
     "REFUSED_GROUP",
     "REFUSED_PACKETS",
+    "RESET",
     "RESETS_SENT",
+    "RESET_BY_CLIENT",
+    "RESET_BY_SERVER",
+    "RESET_HERE",
     "SLOT_MASK",
     "NatNode",
     "nodes_from_json",
@@ -36,6 +43,17 @@ ESTABLISHED = "connections_established"
 """TCP connections whose handshake was completed: they became active."""
 CLOSED = "connections_closed"
 """Active TCP connections that ended by two FINs or an RST."""
+CLOSED_BY_CLIENT = "closed_by_client"
+"""Of them: those that a FIN ended first, from the clients' side. Together with the next three it is how every active
+connection ends that is not forgotten."""
+CLOSED_BY_SERVER = "closed_by_server"
+"""Those that a FIN ended first, from the servers' side."""
+RESET_BY_CLIENT = "reset_by_client"
+"""Those that a RST ended, from the clients' side."""
+RESET_BY_SERVER = "reset_by_server"
+"""Those that a RST ended, from the servers' side: the server's, or that of a NAT node further on."""
+RESET_HERE = "reset_here"
+"""Connections that are forgotten, whose clients went on and got an RST of this node's; each counts once a second."""
 RESETS_SENT = "resets_sent"
 """Packets in the middle of a connection that is forgotten, each answered with an RST."""
 INVALID_PACKETS = "invalid_packets"
@@ -60,6 +78,10 @@ REFUSED = "refused"
 """The set of refused tuples, by which retransmissions are told from connections."""
 FIRST_REFUSED = "first_refused"
 """A set of one element: the first tuple that was refused, and since when."""
+RESET = "just_reset"
+"""The set of tuples that have just been counted as reset here."""
+FIRST_RESET = "first_reset"
+"""A set of one element: the first tuple that was reset here, and since when."""
 
 REFUSED_GROUP = 1
 """The NFLOG group that gets a copy of every refused packet while a socket listens: `tcpdump -i nflog:1` in the node."""

@@ -14,8 +14,8 @@ An element lives as long as conntrack keeps the entry, because both are given th
 
 The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), which side has closed, and
 whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
-counted. An entry that expires while active runs no rule, so what is active in the counters and no more in conntrack
-are the idle timeouts (`lab.observe.sampling`).
+counted, and at the end also which side's FIN or RST came first. An entry that expires while active runs no rule, so
+what is active in the counters and no more in conntrack are the idle timeouts (`lab.observe.sampling`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,21 @@ from lab.slots.counters import (
     ADMITTED,
     ADMITTED_LATE,
     CLOSED,
+    CLOSED_BY_CLIENT,
+    CLOSED_BY_SERVER,
     ESTABLISHED,
     FIRST_REFUSED,
+    FIRST_RESET,
     INVALID_PACKETS,
     OTHER_PACKETS,
     REFUSED,
     REFUSED_CONNECTIONS,
     REFUSED_GROUP,
     REFUSED_PACKETS,
+    RESET,
+    RESET_BY_CLIENT,
+    RESET_BY_SERVER,
+    RESET_HERE,
     RESETS_SENT,
     SLOT_MASK,
 )
@@ -87,6 +94,11 @@ _FIN_REPLY = 0x20000
 _RST = 0x40000
 _FINS = _FIN_ORIGINAL | _FIN_REPLY
 _CLOSING = _FINS | _RST
+_ENDINGS = {
+    _FIN_ORIGINAL: (("fin", CLOSED_BY_CLIENT), ("rst", RESET_BY_CLIENT)),
+    _FIN_REPLY: (("fin", CLOSED_BY_SERVER), ("rst", RESET_BY_SERVER)),
+}
+"""Of each direction, by the mark of its FIN: which flag ends an active connection, and where that is counted."""
 _ANSWERED = 0x80000
 """A SYN-ACK has passed, and the ACK that completes the handshake has not."""
 
@@ -110,7 +122,10 @@ _REFUSED_ROOM = 524_288
 REFUSED_TIMEOUT_S = 140
 """Longer than a client waits for its SYNs (127 s, or 131 s since Linux 6.5, with tcp_syn_retries=6, ip-sysctl.rst)."""
 FIRST_REFUSED_TIMEOUT_S = 86_400
-"""The age of the first refusal is this less what is left of its timeout."""
+"""The age of the first refusal, or reset, is this less what is left of its timeout."""
+_RESET_ROOM = 65_536
+_RESET_TIMEOUT = "1s"
+"""No connection can be forgotten and reset twice within the shortest idle timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +196,9 @@ def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open:
             yield f"tcp flags & (fin|syn|rst) == 0x0 {_COMPLETES} {alive}"
             yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
         yield f"tcp flags & syn == syn {half_open}"
+        is_open = f"ct mark & {ACTIVE | _CLOSING:#x} == {ACTIVE:#x}"
+        for flag, counter in _ENDINGS[fin]:
+            yield f"tcp flags & (fin|rst) == {flag} {is_open} counter name {counter}"
         yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
         # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
         yield f"tcp flags & fin == fin ct mark & {fin:#x} == {fin:#x} ct mark set ct mark | {_FINS:#x}"
@@ -196,10 +214,13 @@ def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open:
 def definitions(sets: Sequence[SlotSet]) -> Iterator[Part]:
     """Everything that chains refer to: the sets, and the counters of what each refused."""
     yield Counter("without_slot")
-    counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, RESETS_SENT, INVALID_PACKETS, OTHER_PACKETS)
-    yield from map(Counter, counters)
+    endings = (counter for ways in _ENDINGS.values() for _, counter in ways)
+    counters = (ADMITTED, ADMITTED_LATE, ESTABLISHED, CLOSED, *endings, RESET_HERE, RESETS_SENT)
+    yield from map(Counter, (*counters, INVALID_PACKETS, OTHER_PACKETS))
     yield Set(REFUSED, WHOLE_TUPLE.type, _REFUSED_ROOM, f"{REFUSED_TIMEOUT_S}s")
     yield Set(FIRST_REFUSED, WHOLE_TUPLE.type, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
+    yield Set(RESET, WHOLE_TUPLE.type, _RESET_ROOM, _RESET_TIMEOUT)
+    yield Set(FIRST_RESET, WHOLE_TUPLE.type, 1, f"{FIRST_REFUSED_TIMEOUT_S}s")
     yield Chain("admitted", (f"{WHOLE_TUPLE.original} @{REFUSED} counter name {ADMITTED_LATE}", "accept"))
     for slots in sets:
         yield slots.definition()
@@ -245,10 +266,17 @@ def forward_chains(
     """
     named = [*((slots.mark, slots.name) for slots in sets), *without_slots]
     tracks = ", ".join(f"{mark:#x} : goto {name}_track" for mark, name in named)
+    key = WHOLE_TUPLE.original
+    yield Chain(
+        "count_reset",
+        (f"add @{FIRST_RESET} {{ {key} }}", f"{key} != @{RESET} add @{RESET} {{ {key} }} counter name {RESET_HERE}"),
+    )
     yield Chain(
         "drop_invalid",
         (
             f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
+            # Not for a FIN: whoever closes a connection that is forgotten loses nothing.
+            f'iifname "{inner}" tcp flags & (fin|syn|rst) == 0x0 jump count_reset',
             f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
             f"counter name {INVALID_PACKETS} drop",
         ),

@@ -138,7 +138,11 @@ class Server:
         held.expected = (segment.sequence + segment.length) & _MASK
         for _ in range(data.count(_END_OF_REQUEST)):
             yield from self._answer(held)
-        if segment.kind == f.FIN:
+        if segment.kind == f.FIN and held.fin_sent:  # the client's answer to a FIN
+            held.fin_heard = True
+            yield _segment(held, f.ACK, held.following)
+            self._take_acknowledgement(segment, held)
+        elif segment.kind == f.FIN:
             held.fin_heard = held.fin_sent = True
             yield _segment(held, f.FIN | f.ACK, held.following - 1)
 

@@ -99,6 +99,8 @@ class Conversation:
     accepted: bool = False
     """Whether the client has acknowledged that."""
     fin_heard: bool = False
+    server_first: bool = False
+    """Whether the server's FIN came before the client's: then nobody waits for the last acknowledgement."""
     early_fin: int | None = None
     """The number of a FIN that came before the data in front of it; the client may have kept it, or not."""
     broken: bool = False
@@ -125,8 +127,8 @@ class Conversation:
     @property
     def finished(self) -> bool:
         """Whether nothing of it is left: both sides have said goodbye and know it, or one has reset it."""
-        goodbye = self.fin_sent and self.fin_heard and self.acknowledged == self.following and not self.owed
-        return self.over or goodbye
+        known = self.server_first or self.acknowledged == self.following
+        return self.over or (self.fin_sent and self.fin_heard and known and not self.owed)
 
     def tell(self, arrow: str, segment: Segment) -> None:
         """Remember a segment."""
@@ -258,7 +260,10 @@ def _check_sequence(segment: Segment, conversation: Conversation) -> None:
         if place != conversation.following:
             raise TcpError("an ACK goes with the next sequence number")
         return
-    answered = conversation.fin_heard if segment.kind else place < conversation.acknowledged
+    # The answer to a server's FIN is repeated with it.
+    answered = (
+        conversation.fin_heard and not conversation.server_first if segment.kind else place < conversation.acknowledged
+    )
     if answered or place > conversation.following:
         raise TcpError("it is answered already, or leaves a gap")
     start, end = place - 1, place - 1 + len(segment.payload)
@@ -305,6 +310,7 @@ def _take_fin(conversation: Conversation) -> None:
     conversation.expected = ((conversation.expected or 0) + 1) & _MASK
     conversation.told.add(conversation.expected)
     conversation.fin_heard, conversation.early_fin = True, None
+    conversation.server_first = not conversation.fin_sent
 
 
 def _taken(segment: Segment, conversation: Conversation) -> bool:

@@ -329,10 +329,20 @@ class Client:
         for exchange in self._exchanges.values():
             exchange.window.answered(indices)
         refused, ended = self.connections.reset(indices)
-        over = np.concatenate((refused, ended))
-        self._settle(over, served=False)
-        self._transport.forget(over)
-        self._free.release(over, now_s)
+        self._over(np.concatenate((refused, ended)), now_s)
+
+    def _over(self, indices: Indices, now_s: float) -> None:
+        self._settle(indices, served=False)
+        self._transport.forget(indices)
+        self._free.release(indices, now_s)
+
+    def closed_by_server(self, indices: Indices, now_s: float) -> None:
+        """The connections have ended; an invocation that still waits for an answer, or is to ask, has failed."""
+        if not len(indices):
+            return
+        for exchange in self._exchanges.values():
+            exchange.window.answered(indices)
+        self._over(self.connections.close_by_server(indices), now_s)
 
     def closed(self, indices: Indices, now_s: float) -> None:
         """FINs were answered: the connections have ended."""

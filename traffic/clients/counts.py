@@ -124,12 +124,13 @@ class Counts:
     timed_out: int = 0
     refused: int = 0
     reset: int = 0
+    closed_by_server: int = 0
     requests: int = 0
     responses: int = 0
     ended: int = 0
     """Connections that were established and are no longer."""
     leaving: int = 0
-    """Connections that have begun to close, or were reset."""
+    """Connections that have begun to close, at either end, or were reset."""
     closed: int = 0
     abandoned: int = 0
     last_settled_s: float = 0.0

@@ -122,6 +122,7 @@ def result(
             established_at_syn=tuple(np.trim_zeros(counts.established_at, "b").tolist()),
             half_open=counts.half_open,
             open=counts.open,
+            closed_by_server=counts.closed_by_server,
         ),
         requests=RequestCount(counts.requests, counts.responses),
         drop_threshold=drop_threshold,

@@ -2,8 +2,8 @@
 
     FREE → ASKING → ANSWERED → SYN_SENT → ESTABLISHED ⇄ REQUESTING → CLOSING → CLOSED
              ↓                  ↓  ↓  ↓       ⇅  IDLE       ↓            ↓
-        DNS_FAILED      TIMED_OUT  │  HALF_OPEN            RESET     ABANDONED
-                                REFUSED
+        DNS_FAILED      TIMED_OUT  │  HALF_OPEN      RESET, CLOSED_BY_SERVER
+                                REFUSED                              ABANDONED (of CLOSING)
 
 In ASKING, SYN_SENT, REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
 the state's schedule, and the last of them is when it gives up. ESTABLISHED and IDLE end with their schedule, if they
@@ -47,6 +47,7 @@ class State(IntEnum):
     RESET = 12
     ABANDONED = 13
     HALF_OPEN = 14
+    CLOSED_BY_SERVER = 15
 
 
 def among(*states: State) -> NDArray[np.bool_]:
@@ -253,6 +254,15 @@ class Connections:
         self.counts.closed += int((before == State.CLOSING).sum())
         self.counts.ended += len(ended)
         return refused, ended
+
+    def close_by_server(self, indices: Indices) -> Indices:
+        """The server's FINs came first; returns the connections that were open."""
+        ended = self._distinct(indices[IS_OPEN[self.state[indices]]])
+        self.counts.closed_by_server += len(ended)
+        self.counts.leaving += len(ended)
+        self.counts.ended += len(ended)
+        self._settle(ended, State.CLOSED_BY_SERVER)
+        return ended
 
     def close(self, indices: Indices, now_s: float) -> None:
         """The first FINs are sent."""

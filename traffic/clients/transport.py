@@ -29,13 +29,16 @@ class Callbacks(Protocol):
         """The server accepted: a SYN-ACK, or the first echo over UDP."""
 
     def reset(self, indices: Indices, now_s: float) -> None:
-        """The server sent a RST, or closed first."""
+        """A RST came, from the server or from a node on the way."""
 
     def responded(self, indices: Indices, now_s: float) -> None:
         """A response is complete."""
 
     def closed(self, indices: Indices, now_s: float) -> None:
         """The server answered a FIN with its own."""
+
+    def closed_by_server(self, indices: Indices, now_s: float) -> None:
+        """The server's FIN came first."""
 
 
 class Transport(Protocol):
@@ -65,7 +68,7 @@ class Transport(Protocol):
         """End connections in any state at once, with a RST where the server knows of them."""
 
     def forget(self, indices: Indices) -> None:
-        """Release what belongs to connections that were given up before they were established."""
+        """Release what belongs to connections that were given up or have ended; the server's FIN is answered."""
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in what has arrived; whether there was anything."""

@@ -34,7 +34,7 @@ _ISS_STEP = np.uint32(1_000_000)
 _HALF_OPEN = among(State.SYN_SENT, State.HALF_OPEN)
 _ACKNOWLEDGES = among(*OPEN, State.CLOSING)
 _KNOWN_TO_SERVER = among(*OPEN, State.CLOSING, State.ABANDONED)
-_IS_OVER = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.ABANDONED)
+_IS_OVER = among(State.TIMED_OUT, State.REFUSED, State.RESET, State.CLOSED, State.CLOSED_BY_SERVER, State.ABANDONED)
 
 
 class FrameTransport:
@@ -105,6 +105,10 @@ class FrameTransport:
             self._snd_nxt[fresh[~self._unacknowledged[fresh]]] += self._request_bytes
             self._unacknowledged[fresh] = True
         self._snd_nxt[fresh] += np.uint32(1)
+        self._send_fins(indices)
+
+    def _send_fins(self, indices: Indices) -> None:
+        """FINs that are counted in `snd_nxt`, each with the last request where that may not have arrived."""
         with_request = self._unacknowledged[indices]
         requesting, others = indices[with_request], indices[~with_request]
         one = np.uint32(1)
@@ -208,19 +212,20 @@ class FrameTransport:
         callbacks.responded(indices[responses], now_s)
 
     def _fins(self, segments: Segments, callbacks: Callbacks, now_s: float) -> None:
-        """The answer to a FIN, or its repetition; a server that closes first ends the connection."""
+        """The answer to a FIN, or a server that closes first, whose FIN is answered with another; or repetitions."""
         indices = segments.indices
         states, after = self._connections.state[indices], segments.sequence + segments.payload
         in_order = after == self._rcv_nxt[indices]
         last = in_order & self._all_acknowledged(segments) & (states == State.CLOSING)
-        repeated = (after + np.uint32(1) == self._rcv_nxt[indices]) & (states == State.CLOSED)
+        repeated = after + np.uint32(1) == self._rcv_nxt[indices]
         first = in_order & IS_OPEN[states]
         self._rcv_nxt[indices[last | first]] = after[last | first] + np.uint32(1)
-        acknowledging, resetting = indices[last | repeated], indices[first]
+        acknowledging = indices[last | (repeated & (states == State.CLOSED))]
         self._send(acknowledging, f.ACK, self._snd_nxt[acknowledging])
-        self._send(resetting, f.RST | f.ACK, self._snd_nxt[resetting])
+        self._snd_nxt[indices[first]] += np.uint32(1)
+        self._send_fins(indices[first | (repeated & (states == State.CLOSED_BY_SERVER))])
         callbacks.closed(indices[last], now_s)
-        callbacks.reset(resetting, now_s)
+        callbacks.closed_by_server(indices[first], now_s)
 
     def _rsts(self, segments: Segments, callbacks: Callbacks, now_s: float) -> None:
         """Refused, if the RST acknowledges the SYN; reset, if it is in the window (RFC 9293 section 3.5.3)."""

@@ -42,8 +42,8 @@ _READ_BYTES = 16 << 10
 _LARGEST_DATAGRAM_BYTES = 1500
 _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
-_REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
-"""A RST in answer to a SYN; one that follows the SYN-ACK before the handshake is noticed."""
+_ENDED_SINCE = (errno.ECONNRESET, errno.EPIPE)
+"""A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c)."""
 _TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
 """`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h): by then only SYNs can have been repeated."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
@@ -209,20 +209,24 @@ class TcpTransport(_SocketTransport):
     def _handle(self, indices: Indices, events: NDArray[np.uint32], callbacks: Callbacks, now_s: float) -> None:
         calling = self._connections.state[indices] == State.SYN_SENT
         self._handshakes(indices[calling], events[calling], callbacks, now_s)
-        readable = ~calling & ((events & _READABLE) != 0)
+        # What followed a handshake at once, the server's FIN among it, is in the same event, and in no later one.
+        readable = (~calling | IS_OPEN[self._connections.state[indices]]) & ((events & _READABLE) != 0)
         if readable.any():
             self._read_all(indices[readable], (events[readable] & _ENDED) != 0, callbacks, now_s)
 
     def _handshakes(self, indices: Indices, events: NDArray[np.uint32], callbacks: Callbacks, now_s: float) -> None:
         failed = (events & _FAILED) != 0
-        connected = indices[~failed & ((events & select.EPOLLOUT) != 0)]
+        errors = np.zeros(len(indices), np.int64)
+        if failed.any():
+            table = self._table
+            errors[failed] = [table[i].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for i in indices[failed].tolist()]
+        connected = indices[np.isin(errors, _ENDED_SINCE) | (~failed & ((events & select.EPOLLOUT) != 0))]
         if len(connected):
             self._count_syns(connected)
             callbacks.connected(connected, now_s)
-        if failed.any():
-            # A RST is an answer; whatever else ended the attempt is none, and is left to the deadline.
-            errors = [self._table[i].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for i in indices[failed].tolist()]
-            callbacks.reset(indices[failed][np.isin(errors, _REFUSED)], now_s)
+        # A RST is an answer; whatever else ended the attempt is none, and is left to the deadline.
+        callbacks.reset(indices[np.isin(errors, (errno.ECONNREFUSED, errno.ECONNRESET))], now_s)
+        callbacks.closed_by_server(indices[errors == errno.EPIPE], now_s)
 
     def _count_syns(self, indices: Indices) -> None:
         size, read = _TOTAL_RETRANSMISSIONS.size, _TOTAL_RETRANSMISSIONS.unpack
@@ -239,11 +243,12 @@ class TcpTransport(_SocketTransport):
         closed = indices[ended & (states == State.CLOSING)]
         self._close(closed)
         callbacks.closed(closed, now_s)
-        callbacks.reset(indices[broken | (ended & IS_OPEN[states])], now_s)
+        callbacks.closed_by_server(indices[ended & IS_OPEN[states]], now_s)
+        callbacks.reset(indices[broken], now_s)
 
     def _read(self, index: int, to_the_end: bool) -> tuple[bool, bool, bool]:  # noqa: FBT001 -- a row of a batch
         """Whether a response is complete, whether the server has closed, and whether it has reset the connection."""
-        client, received, ended = self._table[index], self._partial.pop(index, b""), False
+        client, received, ended, broken = self._table[index], self._partial.pop(index, b""), False, False
         try:
             while not ended:
                 data = client.recv(_READ_BYTES)
@@ -254,12 +259,12 @@ class TcpTransport(_SocketTransport):
         except BlockingIOError:
             pass
         except ConnectionError:
-            return False, False, True
+            broken = True
         waits = self._connections.state[index] == State.REQUESTING
         complete = waits and is_complete(received)
         if waits and received and not complete:
             self._partial[index] = received
-        return complete, ended, False
+        return complete, ended, broken
 
 
 def _connect(client: socket.socket, server: str, port: int) -> None:

@@ -1,0 +1,151 @@
+"""Who ended a burst's connections: the client, the server, or a NAT node that had forgotten them. Pure.
+
+The kernel tells, by what every NAT node counts (`lab.slots.counters`). A node counts by the side from which a FIN or
+RST comes first, so the RST of a NAT gateway comes from the servers' side in the ENI before it. What clients and server
+did is therefore read where they are nearest: FINs and the clients' RSTs at the first node of a path, the server's RSTs
+at the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.kernel.generator_events import Ended
+from lab.observe.samples import Sample
+from lab.paths.path import Path
+from lab.slots import counters as counting
+from lab.slots.counters import NatNode
+from traffic.spec import Close
+
+__all__ = ["Counted", "Endings", "NodeEndings", "by_clients", "by_kernel", "forgetful", "may_have_forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEndings:
+    """A NAT node that had forgotten connections of which packets came."""
+
+    node: str
+    kind: str
+    reset: int
+    """Connections whose client went on, and got an RST of this node's."""
+    idle_timeouts: int
+    """Connections that it forgot because they were idle, whether anybody went on with them or not."""
+    idle_timeout_s: int
+    dropped_packets: int = 0
+    """Packets of connections that it did not know and did not answer: what a server still sent."""
+    first_reset_s: float | None = None
+    """When it reset the first one: of a burst, seconds since it began; of a lab that is up, Unix time."""
+
+    @property
+    def reset_as_idle(self) -> int:
+        """Of those reset, as many as had fallen idle: any others it did not know for another reason."""
+        return min(self.reset, self.idle_timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """How many connections ended in which way, each counted once, by what came first."""
+
+    closed_by_client: int = 0
+    closed_by_server: int = 0
+    reset_by_client: int = 0
+    reset_by_server: int = 0
+    nodes: tuple[NodeEndings, ...] = ()
+    account: Literal["kernel", "clients"] = "kernel"
+    """Whose numbers these are: outside the VPC no NAT node is on the way, and the clients' are the only ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Samples of the NAT nodes on a burst's paths."""
+
+    paths: tuple[Path, ...]
+    nodes: tuple[NatNode, ...]
+    before: Sample
+    held: Sample
+    """Before the clients began to close what was left."""
+    after: Sample
+    began_s: float
+    """Unix time."""
+
+    def grown(self, counter: str, nodes: Collection[str], until: Sample | None = None) -> int:
+        """How much a counter of these nodes has grown, until the clients began to close unless told otherwise."""
+        return sum(_grown(counter, node, self.before, until or self.held) for node in nodes)
+
+    @property
+    def first(self) -> frozenset[str]:
+        """The nodes that a connection crosses first."""
+        return frozenset(path.nodes[0] for path in self.paths) & {node.node for node in self.nodes}
+
+    @property
+    def last(self) -> frozenset[str]:
+        """Those nearest to the server."""
+        return frozenset(path.nodes[-1] for path in self.paths) & {node.node for node in self.nodes}
+
+    @property
+    def closed_to_clients(self) -> int:
+        """Connections whose client was sent a FIN first."""
+        return self.grown(counting.CLOSED_BY_SERVER, self.first)
+
+    @property
+    def reset_to_clients(self) -> int:
+        """Connections whose client was sent an RST, by whichever node or server."""
+        return self.grown(counting.RESET_BY_SERVER, self.first) + self.grown(counting.RESET_HERE, self.first)
+
+
+def by_kernel(counted: Counted) -> Endings:
+    """By the NAT nodes' counters."""
+    return Endings(
+        closed_by_client=counted.grown(counting.CLOSED_BY_CLIENT, counted.first, counted.after),
+        closed_by_server=counted.closed_to_clients,
+        reset_by_client=counted.grown(counting.RESET_BY_CLIENT, counted.first, counted.after),
+        reset_by_server=counted.grown(counting.RESET_BY_SERVER, counted.last),
+        nodes=tuple(forgetful(counted.nodes, counted.before, counted.held, counted.began_s)),
+    )
+
+
+def by_clients(ended: Ended, close: Close) -> Endings:
+    """By the clients' own counts, where no NAT node is on the way."""
+    by_reset = close == "reset"
+    return Endings(
+        closed_by_client=0 if by_reset else ended.closed,
+        closed_by_server=ended.closed_by_server,
+        reset_by_client=ended.closed if by_reset else 0,
+        reset_by_server=ended.reset,
+        account="clients",
+    )
+
+
+def forgetful(nodes: Sequence[NatNode], before: Sample, now: Sample, began_s: float = 0.0) -> Iterator[NodeEndings]:
+    """The nodes to which came packets of connections that they did not know, or that have forgotten idle ones."""
+    for node in nodes:
+        if node.node not in now.nodes:
+            continue
+        earlier, later = before.nodes.get(node.node), now.nodes[node.node]
+        reset = _grown(counting.RESET_HERE, node.node, before, now)
+        idle = later.idle_timeouts - (earlier.idle_timeouts if earlier else 0)
+        if reset or idle:
+            first = later.first_reset
+            yield NodeEndings(
+                node=node.node,
+                kind=node.kind,
+                reset=reset,
+                idle_timeouts=idle,
+                idle_timeout_s=node.idle_timeout_s,
+                dropped_packets=_grown(counting.INVALID_PACKETS, node.node, before, now),
+                first_reset_s=round(now.at_s - first.age_s - began_s, 3) if first and reset else None,
+            )
+
+
+def may_have_forgotten(before: Sample, now: Sample) -> bool:
+    """Whether packets of connections came that a node did not know: only then the idle timeouts are worth a look."""
+    counters = (counting.RESET_HERE, counting.INVALID_PACKETS)
+    return any(_grown(counter, node, before, now) for counter in counters for node in now.nodes)
+
+
+def _grown(counter: str, node: str, before: Sample, now: Sample) -> int:
+    earlier, later = before.nodes.get(node), now.nodes.get(node)
+    grown = (later.counters.get(counter, 0) if later else 0) - (earlier.counters.get(counter, 0) if earlier else 0)
+    return max(0, grown)
