@@ -87,8 +87,8 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
-    turned_away_port: int | None = None
-    """Where connections that are too many arrive: accepted, and closed at once."""
+    turned_away: IPv4Address | None = None
+    """Another address of its own, where connections that are too many arrive: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)

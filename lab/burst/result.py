@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lab.burst.endings import Endings
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -38,6 +39,8 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    when_full: WhenFull = "ignore"
+    """What a connection met that it refused: no answer, a RST for its SYN, or a FIN after its handshake."""
 
 
 @dataclass(frozen=True, slots=True)

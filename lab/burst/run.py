@@ -134,7 +134,7 @@ class _Burst:
             clients=clients,
             readings=readings,
             readings_before=self._before,
-            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
+            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             ports_not_found=not_found,
             tracking=tracking,

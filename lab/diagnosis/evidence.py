@@ -89,6 +89,7 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
+        when_full=first.when_full,
     )
 
 

@@ -120,6 +120,7 @@ class LimitAccount:
             held=self.held,
             refused_packets=self.packets,
             refused_connections=self.connections,
+            when_full=first.when_full,
         )
 
 

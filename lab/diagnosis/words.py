@@ -88,7 +88,7 @@ def _limit_explanation(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
     words = words_of(kind)
     yield from _dns_outcome(finding)
-    yield words.mechanism
+    yield words.mechanism(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."

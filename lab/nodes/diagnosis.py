@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from lab.nodes.registry import KINDS
+from lab.slots.limiter import WhenFull
 
 __all__ = [
     "OUTSIDE",
@@ -46,6 +47,8 @@ class LimitState:
     held: int
     refused_packets: int
     refused_connections: int
+    when_full: WhenFull = "ignore"
+    """What a connection meets that it refuses."""
 
     @property
     def size(self) -> int:
@@ -61,8 +64,8 @@ class LimitWords:
     """Begins the headline where it is reached."""
     named: Callable[[Sequence[LimitState]], str]
     """Which ones are full, and how large they are: ends the headline."""
-    mechanism: str
-    """What a full one does to a connection."""
+    mechanism: Callable[[Sequence[LimitState]], str]
+    """What these full ones do to a connection."""
     remedies: Callable[[Sequence[LimitState], bool], Iterable[str]]
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str

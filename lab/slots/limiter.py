@@ -50,6 +50,11 @@ class Limiter:
     """A set with one element from then on until the ENI is there."""
 
     @property
+    def answers(self) -> bool:
+        """Whether a connection that it refuses gets an answer, so that its client does not wait."""
+        return self.when_full != "ignore"
+
+    @property
     def place(self) -> str:
         """The node in whose namespace it is."""
         return self.of or self.node

@@ -7,7 +7,7 @@ FIN            → FIN-ACK
 UDP            → the same datagram back
 ACK, RST       → nothing
 
-At the port where connections are turned away:
+At the address where connections are turned away:
 
 SYN            → SYN-ACK
 ACK of that    → FIN-ACK
@@ -62,7 +62,8 @@ def respond(
     address: int,
     port: int,
     reply: bytes,
-    turned_away_port: int | None = None,
+    *,
+    turned_away: int | None = None,
 ) -> Iterator[Replies]:
     """Replies to the frames that are for `address` and `port`; the reply to data is `reply`, which `response` built.
 
@@ -70,9 +71,8 @@ def respond(
     """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return
-    at_address = u32(batch, f.DESTINATION) == address
-    ports = u16(batch, f.DESTINATION_PORT)
-    ours = at_address & (ports == port)
+    destination, at_port = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT) == port
+    ours = (destination == address) & at_port
     protocol = batch[:, f.PROTOCOL]
     udp = ours & (protocol == f.UDP)
     if udp.any():
@@ -80,8 +80,8 @@ def respond(
     tcp = ours & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
     if tcp.any():
         yield from _tcp(batch[tcp], reply)
-    if turned_away_port is not None:
-        away = at_address & (ports == turned_away_port) & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
+    if turned_away is not None:
+        away = (destination == turned_away) & at_port & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
         if away.any():
             yield from _turn_away(batch[away])
 

@@ -82,7 +82,7 @@ def run_server(spec: ServerSpec) -> None:
         address=int(spec.address),
         port=spec.port,
         reply=reply,
-        turned_away_port=spec.turned_away_port,
+        turned_away=None if spec.turned_away is None else int(spec.turned_away),
     )
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -97,8 +97,8 @@ async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
 async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
     listener, loop = listeners.listen(spec), asyncio.get_running_loop()
     loop.add_reader(listener.fileno(), listener.work)
-    if spec.turned_away_port is not None:
-        await loop.create_server(TurnedAway, str(spec.address), spec.turned_away_port, backlog=_BACKLOG)
+    if spec.turned_away is not None:
+        await loop.create_server(TurnedAway, str(spec.turned_away), spec.port, backlog=_BACKLOG)
     return lambda: loop.remove_reader(listener.fileno())
 
 

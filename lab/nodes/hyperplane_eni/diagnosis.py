@@ -23,7 +23,9 @@ def _remedies(full: Sequence[LimitState], questions: bool) -> Iterator[str]:  # 
 LIMIT = LimitWords(
     title="Hyperplane ENI connection limit reached",
     named=listed,
-    mechanism="Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer.",
+    mechanism=lambda _: (
+        "Connections cross a Hyperplane ENI, and one that is full drops every further SYN without an answer."
+    ),
     remedies=_remedies,
     in_use="Hyperplane ENIs",
     one_node="an ENI",

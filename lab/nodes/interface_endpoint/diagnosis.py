@@ -16,7 +16,9 @@ def _remedies(_: Sequence[LimitState], __: bool) -> tuple[str, ...]:  # noqa: FB
 LIMIT = LimitWords(
     title="Load balancer's limit reached",
     named=listed,
-    mechanism="The endpoint's load balancer has no port left towards its target, and drops SYNs without an answer.",
+    mechanism=lambda _: (
+        "The endpoint's load balancer has no port left towards its target, and drops SYNs without an answer."
+    ),
     remedies=_remedies,
     in_use="Interface endpoints",
     unmetered="The service's owner sees it in PortAllocationErrorCount; the VPC's owner has no metric of it.",

@@ -43,7 +43,9 @@ def _more_addresses(state: LimitState) -> str:
 LIMIT = LimitWords(
     title="NAT gateway port exhaustion",
     named=_named,
-    mechanism="Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer.",
+    mechanism=lambda _: (
+        "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer."
+    ),
     remedies=_remedies,
     in_use="NAT gateway addresses",
     one_node="an Elastic IP",

@@ -6,9 +6,9 @@ AF_PACKET socket gets a frame before nftables does). UDP and other ports pass un
 
 What a connection beyond the limit meets:
 
-    close   its SYN goes to another port of the server, which accepts and sends a FIN at once. MySQL and PostgreSQL accept
-            and close so, after an error message ("Too many connections", error 1040; "sorry, too many clients already",
-            SQLSTATE 53300), which the lab leaves out
+    close   its SYN goes to another address of the server, which accepts and sends a FIN at once. MySQL and PostgreSQL
+            accept and close so, after an error message ("Too many connections", ERROR 1040; "sorry, too many clients
+            already", SQLSTATE 53300), which the lab leaves out
     reset   a RST for the SYN, as a firewall on the host sends it (iptables-extensions(8), `-m connlimit … -j REJECT
             --reject-with tcp-reset`); to the client it looks as if no program listened
     ignore  nothing, as a Linux host whose accept queue is full drops SYNs (listen(2); ip-sysctl.rst,
@@ -20,9 +20,10 @@ A slot is taken by the SYN and free when the connection is closed, within the co
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from lab.nodes import parts
-from lab.plan.addressing import INTERNET_ROUTER
+from lab.plan.addressing import INTERNET_ROUTER, SECOND_ADDRESS
 from lab.plan.layout import ServerLayout
 from lab.plan.objects import NatNode, Ruleset
 from lab.schema.limits import LONGEST_TIMEOUT_S
@@ -31,11 +32,11 @@ from lab.slots import ruleset as slots
 from lab.topology import Server
 from traffic.spec import ENGINE_DSCP
 
-__all__ = ["plan", "turned_away_port"]
+__all__ = ["plan", "turned_away"]
 
 TABLE = "server"
 _MARK, _TURNED_AWAY = 1, 2
-"""Connection marks: has a slot; has none, and goes to the port where it is closed."""
+"""Connection marks: has a slot; has none, and goes to the address where it is closed."""
 _HALF_OPEN_S = 63
 """How long a Linux host keeps what has not completed its handshake (ip-sysctl.rst, tcp_synack_retries)."""
 
@@ -59,6 +60,9 @@ def plan(server: ServerLayout) -> Iterator[parts.Part]:
     yield parts.veth(server.internet)
     yield from parts.through(server.internet, parts.ANYWHERE, INTERNET_ROUTER)
     yield from parts.host_behind(server.port, server.server.address)
+    if second := turned_away(server.server):
+        yield parts.own_address(server.port.near, second)
+        yield from parts.host_behind(server.port, second)
     yield from parts.conntrack_sysctls(server.front, slot_set)
     yield Ruleset(server.front, _ruleset(server, slot_set))
     yield NatNode(
@@ -81,11 +85,12 @@ def plan(server: ServerLayout) -> Iterator[parts.Part]:
     )
 
 
-def turned_away_port(server: Server) -> int | None:
-    """The port at which connections without a slot are closed; None where there are none, or no server sees them."""
-    if server.max_connections is None or server.refusal != "close":
-        return None
-    return 1 if server.port != 1 else 2
+def turned_away(server: Server) -> IPv4Address | None:
+    """The server's second address, where connections without a slot are closed; None where they do not come so far.
+
+    Not a second port: a packet's port is the same wherever it passes, and so the scapy engine knows it again.
+    """
+    return SECOND_ADDRESS if server.max_connections is not None and server.refusal == "close" else None
 
 
 def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
@@ -99,12 +104,12 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         "reset": "reject with tcp reset",
         "ignore": "drop",
     }
-    port = turned_away_port(settings)
+    second = turned_away(settings)
     return nft.table(
         TABLE,
         *slots.definitions((slot_set,)),
         *slots.track_chains(slot_set),
-        nft.chain("turned_away_track", "accept"),
+        *slots.track_chains_without_slots("turned_away"),
         slots.refusal_chain(name, refusals[settings.refusal]),
         nft.chain(
             "admit",
@@ -124,11 +129,11 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         ),
         *(
             ()
-            if port is None
+            if second is None
             else (
                 nft.chain(
                     "turn_away",
-                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {settings.address}:{port}",
+                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {second}",
                     hook="type nat hook prerouting priority dstnat; policy accept;",
                 ),
             )

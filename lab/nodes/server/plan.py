@@ -58,5 +58,5 @@ def _spec(laid_out: ServerLayout) -> ServerSpec:
         port=laid_out.server.port,
         name=laid_out.server.name,
         hostname=laid_out.server.hostname,
-        turned_away_port=front.turned_away_port(laid_out.server),
+        turned_away=front.turned_away(laid_out.server),
     )
