@@ -54,8 +54,11 @@ class _Spec:
     """A value with a JSON form: addresses as text, nested specs as objects."""
 
     def to_json(self) -> str:
-        """One line of JSON without blanks: an argument of a command line."""
-        return msgspec.json.encode(self, enc_hook=str).decode()
+        """One line of JSON without blanks, an argument of a command line; what is None by default is left out."""
+        optional = {field.name for field in fields(self) if field.default is None}
+        values = msgspec.to_builtins(self, enc_hook=str)
+        written = {name: value for name, value in values.items() if value is not None or name not in optional}
+        return msgspec.json.encode(written).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import bullet, complain, number, say, table
-from lab.diagnosis.outcomes import dropped, outcomes, succeeded
+from lab.diagnosis.outcomes import dropped, lost, outcomes, succeeded
 from lab.diagnosis.verdict import judge
 from lab.nodes.diagnosis import limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
@@ -55,8 +55,9 @@ def _show_limits(result: BurstResult) -> None:
     if not result.limits:
         say("no limiter is on the way")
         return
+    what = lost(result)
     table(
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
+        ("limiter", "#limit", "#peak", f"#{what} connections", f"#{what} {dropped(result)}"),
         (
             (
                 " ".join(filter(None, (limit.node, limit.eip))),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
 
-__all__ = ["Outcome", "dropped", "outcomes", "succeeded"]
+__all__ = ["Outcome", "dropped", "lost", "outcomes", "succeeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
 def succeeded(result: BurstResult) -> str:
     """What the connections that were answered are called."""
     return "half-open" if result.tcp.half_open else "succeeded"
+
+
+def lost(result: BurstResult) -> str:
+    """What limiters do to connections: some answer those that they refuse."""
+    return "refused" if any(limit.when_full != "ignore" for limit in result.limits) else "dropped"
 
 
 def dropped(result: BurstResult) -> str:

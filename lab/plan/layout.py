@@ -257,6 +257,19 @@ class ServerLayout:
     front: str | None = None
     """The namespace that counts its connections; None where it keeps any number of them."""
 
+    @property
+    def turned_away(self) -> IPv4Address | None:
+        """Its second address, where connections beyond its limit are closed; None where they do not come so far.
+
+        Not a second port: a packet's port is the same wherever it passes, by which the scapy engine knows it again.
+        """
+        return addressing.SECOND_ADDRESS if self.front and self.server.refusal == "close" else None
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """All that it has."""
+        return (self.server.address, *((self.turned_away,) if self.turned_away else ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
-from lab.diagnosis.outcomes import Outcome, dropped, outcomes, succeeded
+from lab.diagnosis.outcomes import Outcome, dropped, lost, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
@@ -90,7 +90,7 @@ def _limits(result: BurstResult) -> Table:
     )
     return Table(
         "Limits",
-        ("limiter", "#limit", "#peak", "#dropped connections", f"#dropped {dropped(result)}"),
+        ("limiter", "#limit", "#peak", f"#{lost(result)} connections", f"#{lost(result)} {dropped(result)}"),
         tuple(rows),
         "The kernel's numbers: slots held at most, and what found no slot.",
     )

@@ -4,7 +4,7 @@ The lab's own shares the address: frames with the packet engine's DSCP belong to
 all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
 listens there, nginx for one.
 
-One that keeps so many connections only has a front (`lab.nodes.server.front`), which no user sees as a node.
+One that keeps so many connections only has a front (`lab.nodes.server_front`), which counts them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.nodes import parts
-from lab.nodes.server import front
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
 from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
@@ -31,13 +30,12 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         server = laid_out.server
         yield from parts.namespace(laid_out.namespace)
         yield parts.veth(laid_out.port)
-        yield parts.own_address(laid_out.port.near, server.address)
+        yield from (parts.own_address(laid_out.port.near, address) for address in laid_out.addresses)
         yield from parts.through(laid_out.port, parts.ANYWHERE, INTERNET_ROUTER)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
         yield from _embedded(laid_out) if server.embedded else _real_program(laid_out.namespace)
         yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
-        yield from front.plan(laid_out)
 
 
 def _embedded(laid_out: ServerLayout) -> Iterator[parts.Part]:
@@ -58,5 +56,5 @@ def _spec(laid_out: ServerLayout) -> ServerSpec:
         port=laid_out.server.port,
         name=laid_out.server.name,
         hostname=laid_out.server.hostname,
-        turned_away=front.turned_away(laid_out.server),
+        turned_away=laid_out.turned_away,
     )

@@ -20,19 +20,19 @@ A slot is taken by the SYN and free when the connection is closed, within the co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from lab.nodes import parts
-from lab.plan.addressing import INTERNET_ROUTER, SECOND_ADDRESS
-from lab.plan.layout import ServerLayout
-from lab.plan.objects import NatNode, Ruleset
+from lab.nodes.server_front import KIND
+from lab.plan.addressing import INTERNET_ROUTER
+from lab.plan.layout import Layout, ServerLayout
+from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import LONGEST_TIMEOUT_S
+from lab.schema.names import front_of_server
 from lab.slots import nft
 from lab.slots import ruleset as slots
-from lab.topology import Server
 from traffic.spec import ENGINE_DSCP
 
-__all__ = ["plan", "turned_away"]
+__all__ = ["TABLE", "plan"]
 
 TABLE = "server"
 _MARK, _TURNED_AWAY = 1, 2
@@ -41,11 +41,15 @@ _HALF_OPEN_S = 63
 """How long a Linux host keeps what has not completed its handshake (ip-sysctl.rst, tcp_synack_retries)."""
 
 
-def plan(server: ServerLayout) -> Iterator[parts.Part]:
-    """The parts of a server's front, if it has one."""
-    limit = server.server.max_connections
-    if server.front is None or limit is None:
-        return
+def plan(layout: Layout) -> Iterator[parts.Part]:
+    """The parts of all fronts."""
+    for server in layout.servers:
+        limit = server.server.max_connections
+        if server.front is not None and limit is not None:
+            yield from _front(server, server.front, limit)
+
+
+def _front(server: ServerLayout, namespace: str, limit: int) -> Iterator[parts.Part]:
     slot_set = slots.SlotSet(
         name="connections",
         key=slots.SOURCE_ONLY,
@@ -56,41 +60,25 @@ def plan(server: ServerLayout) -> Iterator[parts.Part]:
         half_open_s=_HALF_OPEN_S,
         port_hold_s=0,
     )
-    yield from parts.router(server.front)
+    inner, outer = server.internet.near, server.port.far
+    yield from parts.router(namespace)
     yield parts.veth(server.internet)
     yield from parts.through(server.internet, parts.ANYWHERE, INTERNET_ROUTER)
-    yield from parts.host_behind(server.port, server.server.address)
-    if second := turned_away(server.server):
-        yield parts.own_address(server.port.near, second)
-        yield from parts.host_behind(server.port, second)
-    yield from parts.conntrack_sysctls(server.front, slot_set)
-    yield Ruleset(server.front, _ruleset(server, slot_set))
-    yield NatNode(
-        server.node,
-        "server",
-        server.front,
-        TABLE,
-        inner=server.internet.near.interface,
-        outer=server.port.far.interface,
-        idle_timeout_s=LONGEST_TIMEOUT_S,
-    )
+    for address in server.addresses:
+        yield from parts.host_behind(server.port, address)
+    yield from parts.conntrack_sysctls(namespace, slot_set)
+    yield Ruleset(namespace, _ruleset(server, slot_set))
+    yield NodePlan(front_of_server(server.server.name), KIND.name, namespace, ())
+    yield NatNode(server.node, "server", namespace, TABLE, inner.interface, outer.interface, LONGEST_TIMEOUT_S)
     yield slots.limiter(
         slot_set,
         node=server.node,
         kind="server",
-        namespace=server.front,
+        namespace=namespace,
         table=TABLE,
         destination=server.server.name,
         when_full=server.server.refusal,
     )
-
-
-def turned_away(server: Server) -> IPv4Address | None:
-    """The server's second address, where connections without a slot are closed; None where they do not come so far.
-
-    Not a second port: a packet's port is the same wherever it passes, and so the scapy engine knows it again.
-    """
-    return SECOND_ADDRESS if server.max_connections is not None and server.refusal == "close" else None
 
 
 def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
@@ -104,7 +92,6 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         "reset": "reject with tcp reset",
         "ignore": "drop",
     }
-    second = turned_away(settings)
     return nft.table(
         TABLE,
         *slots.definitions((slot_set,)),
@@ -129,11 +116,11 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         ),
         *(
             ()
-            if second is None
+            if server.turned_away is None
             else (
                 nft.chain(
                     "turn_away",
-                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {second}",
+                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {server.turned_away}",
                     hook="type nat hook prerouting priority dstnat; policy accept;",
                 ),
             )
