@@ -302,7 +302,7 @@ def forward_chains(
         f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
         f"counter name {OTHER_PACKETS} drop",
     )
-    yield Chain("forward", rules, hook=f"type filter hook {hook}; policy drop;")
+    yield Chain(hook.split(maxsplit=1)[0], rules, hook=f"type filter hook {hook}; policy drop;")
 
 
 def limiter(

@@ -66,16 +66,16 @@ class Server(Model):
 
 
 def _limits(draft: Draft) -> Iterator[Fault]:
-    """A refusal without a limit, and a limit that only the program could enforce."""
+    """What a full server does where none is ever full, and a limit that only a program of the user's could keep."""
     for item in draft.servers:
         server = item.value
         if server.when_full is not None and server.max_connections is None:
-            text = "says what a full server does, and max_connections, which says when it is full, is missing"
+            text = "a server without a limit is never full; write max_connections beside it, or leave it out"
             yield Fault((*item.path, "when_full"), text)
         if server.max_connections is not None and not server.embedded:
             text = (
-                "is the embedded server's; with `embedded: false` the program on the port has a limit of its own: set "
-                "it there, such as MySQL's max_connections or nginx's worker_connections"
+                "a real program has a limit of its own; set it there (MySQL's max_connections, nginx's "
+                "worker_connections), or leave out `embedded: false`"
             )
             yield Fault((*item.path, "max_connections"), text)
 

@@ -2,7 +2,7 @@
 
 A program counts what it has accepted; the lab's server is two, a stateless responder on a ring and real sockets in
 several processes. What passes the front is counted for all of them, in one set, and before the ring sees it (an
-AF_PACKET socket gets a frame before nftables does). UDP and other ports pass uncounted.
+AF_PACKET socket gets a frame before nftables does). UDP and other ports pass untracked.
 
 What a connection beyond the limit meets:
 
@@ -82,11 +82,9 @@ def _front(server: ServerLayout, namespace: str, limit: int) -> Iterator[parts.P
 
 
 def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
-    """All in prerouting: where a connection goes is decided there, by what it has been given.
-
-    It counts connections to the server's port; everything else passes.
-    """
+    """All in prerouting: the address to which a connection goes is decided there, by whether it has a slot."""
     settings, name = server.server, slot_set.name
+    inner, outer = server.internet.near.interface, server.port.far.interface
     refusals = {
         "close": f"ct mark set {_TURNED_AWAY:#x} accept",
         "reset": "reject with tcp reset",
@@ -94,6 +92,13 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
     }
     return nft.table(
         TABLE,
+        nft.chain(
+            "uncounted",
+            "meta l4proto != tcp notrack accept",
+            f'iifname "{inner}" tcp dport != {settings.port} notrack',
+            f'iifname "{outer}" tcp sport != {settings.port} notrack',
+            hook="type filter hook prerouting priority raw; policy accept;",
+        ),
         *slots.definitions((slot_set,)),
         *slots.track_chains(slot_set),
         *slots.track_chains_without_slots("turned_away"),
@@ -107,10 +112,8 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         ),
         *slots.forward_chains(
             (slot_set,),
-            server.internet.near.interface,
-            "ct state established accept",
-            "meta l4proto != tcp accept",
-            f"tcp dport != {settings.port} accept",
+            inner,
+            "ct state untracked accept",
             without_slots=((_TURNED_AWAY, "turned_away"),),
             hook="prerouting priority mangle",
         ),
