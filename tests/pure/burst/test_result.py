@@ -53,6 +53,7 @@ def test_document() -> None:
         "established_at_syn": [130_000],
         "half_open": 0,
         "open": 130_000,
+        "closed_by_server": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
@@ -78,6 +79,7 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "when_full": "ignore",
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

@@ -15,7 +15,7 @@ from lab.schema.limit import ConnectionLimit
 from tests.support.examples import examples
 from tests.support.topologies import shipped
 
-LAYERS = ("eni", "firewall", "transit", "nat")
+LAYERS = ("eni", "firewall", "transit", "nat", "server")
 """The order in which every path crosses its nodes; each has up to three."""
 
 nodes = st.dictionaries(st.tuples(st.sampled_from(LAYERS), st.integers(0, 2)), st.integers(1, 12), min_size=1)
