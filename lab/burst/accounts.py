@@ -53,6 +53,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     """Put both accounts of a burst together, and say where they differ."""
     clients, first, readings = observation.clients, observation.first_to_refuse, observation.readings
     counted, ended = observation.counted, observation.ended
+    tcp = _until_closed(clients.tcp, ended, _refused_by(readings, "close"))
     turned_away = any(reading.refused_packets for reading in readings if reading.limiter.answers)
     lost = turned_away or clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
@@ -62,7 +63,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         offered=clients.offered,
         invocations=clients.invocations,
         dns=clients.dns,
-        tcp=_until_closed(clients.tcp, ended, _refused_by(readings, "close")),
+        tcp=tcp,
         requests=clients.requests,
         drop_threshold=_drop_threshold(observation),
         limits=tuple(_limit(reading) for reading in readings if reading.appeared),
@@ -78,7 +79,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
-        endings=by_kernel(counted) if counted else by_clients(ended, load.close),
+        endings=by_kernel(counted) if counted else by_clients(tcp, ended, load.close),
         packets=tuple(observation.packets),
     )
 
@@ -104,7 +105,7 @@ def _drop_threshold(observation: Observation) -> int | None:
 
 
 def _refused_by(readings: Iterable[Reading], answer: WhenFull) -> int:
-    """Connections that met this answer of a full limiter: each of their SYNs was answered, so none came twice."""
+    """Packets of new connections that met this answer of a full limiter; who got one sent no second SYN."""
     return sum(reading.refused_packets for reading in readings if reading.limiter.when_full == answer)
 
 
@@ -195,10 +196,11 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # What a server leaves unanswered holds a slot on its way there.
     silent = (reading for reading in readings if kind_of(reading.limiter.kind).answers and not reading.limiter.answers)
     held -= sum(reading.refused_connections for reading in silent)
-    established = tcp.established + tcp.half_open - tcp.closed_by_server
+    closed = max(tcp.closed_by_server, observation.ended.closed_by_server)
+    established = tcp.established + tcp.half_open - closed
     # Slots of connections that have ended are taken until their hold is over and the set's garbage collected.
-    held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.closed_by_server)
-    what = "connections established" + (", less those closed by the server" if tcp.closed_by_server else "")
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset + closed)
+    what = "connections established" + (", less those closed by the server" if closed else "")
     yield _Pair(what, established, f"connections that hold {kind.one}'s slot", held)
 
 

@@ -17,6 +17,7 @@ from lab.observe.samples import Sample
 from lab.paths.path import Path
 from lab.slots import counters as counting
 from lab.slots.counters import NatNode
+from traffic.result import TcpCount
 from traffic.spec import Close
 
 __all__ = ["Counted", "Endings", "NodeEndings", "by_clients", "by_kernel", "forgetful", "may_have_forgotten"]
@@ -112,14 +113,14 @@ def by_kernel(counted: Counted) -> Endings:
     )
 
 
-def by_clients(ended: Ended, close: Close) -> Endings:
+def by_clients(tcp: TcpCount, ended: Ended, close: Close) -> Endings:
     """By the clients' own counts, where no NAT node is on the way."""
     by_reset = close == "reset"
     return Endings(
         closed_by_client=0 if by_reset else ended.closed,
-        closed_by_server=ended.closed_by_server,
+        closed_by_server=tcp.closed_by_server,
         reset_by_client=ended.closed if by_reset else 0,
-        reset_by_server=ended.reset,
+        reset_by_server=tcp.reset,
         account="clients",
     )
 

@@ -63,7 +63,10 @@ class BurstResult:
     invocations: InvocationCount
     dns: DnsCount
     tcp: TcpCount
-    """Connections; with UDP flows, which are established when the server has answered their first datagram."""
+    """Connections; with UDP flows, which are established when the server has answered their first datagram.
+
+    Those that a full server closed at once are not among the established.
+    """
     requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]

@@ -36,11 +36,15 @@ def show(result: BurstResult) -> None:
 
 
 def _show_outcomes(result: BurstResult) -> None:
+    closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     invocations_differ = bool(result.requests.sent or result.invocations.reused)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
         (
-            (of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset))
+            (
+                *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
+                *(_or_empty(of.closed_by_server) for _ in closed),
+            )
             for of in outcomes(result)
             if of.what != "invocations" or invocations_differ
         ),
@@ -111,7 +115,8 @@ def _percentiles(name: str, latency: Percentiles) -> str:
 
 def _show_verdict(result: BurstResult) -> None:
     verdict = judge(result)
-    say(verdict.headline, style="bold red" if result.bottleneck else "bold green")
+    lost = result.bottleneck or not verdict.more_room_helps
+    say(verdict.headline, style="bold red" if lost else "bold green")
     for text in verdict.explanation:
         say(text)
     if verdict.remedies:

@@ -109,7 +109,8 @@ def _explain(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(explanation.to_json())
         return
-    say(explanation.headline, style="bold red" if explanation.refusing or explanation.drops else "bold green")
+    lost = explanation.refusing or explanation.drops or explanation.cures
+    say(explanation.headline, style="bold red" if lost else "bold green")
     for text in explanation.details:
         say(text)
     _show_refusals(explanation)
@@ -221,6 +222,11 @@ def _show_cloudwatch(explanation: Explanation) -> None:
 
 
 def _show_remedies(explanation: Explanation) -> None:
+    if explanation.cures:
+        _title("What helps:")
+        for text in explanation.cures:
+            bullet(text)
+        return
     question = explanation.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
     say(_threshold(explanation))

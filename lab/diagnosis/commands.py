@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lab.burst.endings import NodeEndings
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import DropCounter
-from lab.slots.counters import ACTIVE, PORTS_NOT_FOUND, REFUSED_GROUP, NatNode
+from lab.slots.counters import ACTIVE, CLOSED, ESTABLISHED, PORTS_NOT_FOUND, REFUSED_GROUP, RESET_HERE, NatNode
 
-__all__ = ["Measurement", "live", "of_drop", "of_impairment", "of_limit", "of_metered_node", "of_packets"]
+__all__ = [
+    "Measurement",
+    "live",
+    "of_drop",
+    "of_forgetful",
+    "of_impairment",
+    "of_limit",
+    "of_metered_node",
+    "of_packets",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,20 @@ def of_metered_node(node: NatNode, sample: Sample) -> Iterator[Measurement]:
         added = "conntrack -S | grep -o 'insert_failed=[0-9]*' | awk -F= '{ n += $2 } END { print n }'"
         what = "SYNs that found a slot, and no free port in the kernel's search"
         yield Measurement(node.node, what, lost, f"{_inside(node.namespace)} {added}")
+
+
+def of_forgetful(node: NatNode, ended: NodeEndings) -> Iterator[Measurement]:
+    """What a node reset because it had forgotten it, and how much it forgot because that was idle."""
+    inside, table = _inside(node.namespace), node.table
+    counter = f"{inside} nft list counter ip {table} {RESET_HERE}"
+    yield Measurement(node.node, "connections reset that it had forgotten", ended.reset, counter)
+    ended_or_not = (
+        f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} $2 == "{CLOSED}" {{ getline; n -= $2 }} END {{ print n }}'
+    )
+    counted = f"{inside} nft list counters table ip {table} | awk '{ended_or_not}'"
+    active = f"{inside} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"
+    what = "connections established, neither closed nor active: fallen idle"
+    yield Measurement(node.node, what, ended.idle_timeouts, f"echo $(( $({counted}) - $({active}) ))")
 
 
 def of_drop(drop: DropCounter, packets: int) -> Measurement:

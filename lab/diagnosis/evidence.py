@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lab.burst.endings import NodeEndings
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, leading
@@ -32,6 +33,20 @@ class Evidence:
     """Faults that `lab impair` has set on the path."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
+    forgetful: tuple[NodeEndings, ...] = ()
+    """NAT nodes that had forgotten connections of which packets came, or that were idle."""
+
+    @property
+    def idle(self) -> tuple[NodeEndings, ...]:
+        """Those of them whose idle timeout cost somebody a connection: reset when used again, or with an answer lost.
+
+        A lab that is up does not know who waits for an answer; to a server's packets alone nobody may have listened.
+        """
+        reset = tuple(node for node in self.forgetful if node.reset_as_idle)
+        waits = self.clients and self.clients.requests.answered < self.clients.requests.sent
+        if reset or not waits:
+            return reset
+        return tuple(node for node in self.forgetful if node.idle_timeouts and node.dropped_packets)
 
     @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
@@ -74,6 +89,7 @@ def of_burst(result: BurstResult) -> Evidence:
         drops=result.stops,
         clients=result,
         ports_not_found=result.ports_not_found,
+        forgetful=result.endings.nodes,
     )
 
 
@@ -99,6 +115,8 @@ def of_live_lab(
     drops: tuple[DropCount, ...],
     impairments: tuple[Impairment, ...],
     lost_parts: tuple[str, ...],
+    *,
+    forgetful: tuple[NodeEndings, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     return Evidence(
@@ -107,4 +125,5 @@ def of_live_lab(
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,
+        forgetful=forgetful,
     )

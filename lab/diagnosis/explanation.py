@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lab.burst.endings import forgetful
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, words
@@ -65,6 +66,10 @@ class Explanation:
     """The function and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
+    cause: str = "no_limit"
+    """A key of `lab.diagnosis.findings.CAUSES`."""
+    cures: tuple[str, ...] = ()
+    """What helps where no change of the topology does."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab why --json`."""
@@ -74,6 +79,7 @@ class Explanation:
             "run": self.run,
             "at_s": self.at_s,
             "headline": self.headline,
+            "cause": self.cause,
             "details": list(self.details),
             "limits": [_limit(account) for account in (*self.refusing, *self.others)],
             "barriers": [asdict(drop) for drop in self.drops],
@@ -90,6 +96,7 @@ class Explanation:
             "function": self.question.function,
             "server": self.question.server,
             "threshold": asdict(self.threshold),
+            "cures": list(self.cures),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
         }
 
@@ -152,15 +159,18 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     accounts = [account for account in of_readings(limits, now.readings, history) if account.counts]
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
-    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost)
     last = history.last or Sample(0.0, {})
+    forgot = tuple(forgetful(now.plan.nat_nodes, Sample(0.0, {}), last))
+    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, forgetful=forgot)
+    finding = find(seen)
+    more_room = words.more_room_helps(finding)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
         lab=now.plan.lab,
         run=None,
         at_s=last.at_s,
         began_s=None,
-        headline=words.headline(find(seen)),
+        headline=words.headline(finding),
         details=tuple(words.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
@@ -171,7 +181,9 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         blind_spot=cloudwatch.blind_spot(seen.full, metrics),
         question=question,
         threshold=threshold(now.topology, question),
-        remedies=remedies(now.topology, question.function, question.server, question.protocol),
+        remedies=remedies(now.topology, question.function, question.server, question.protocol) if more_room else (),
+        cause=finding.cause,
+        cures=() if more_room else words.remedies(finding),
     )
 
 
@@ -232,12 +244,21 @@ def _measured(
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
         yield commands.live(account.limit)
+    yield from _forgotten(now.plan.nat_nodes, last)
     for node in now.plan.nat_nodes:
         if cloudwatch.is_metered(node.kind):
             yield from commands.of_metered_node(node, last)
     yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
+
+
+def _forgotten(nodes: Sequence[NatNode], last: Sample) -> Iterator[Measurement]:
+    """Measurements of the nodes that reset connections because they had forgotten them."""
+    by_name = {node.node: node for node in nodes}
+    for ended in forgetful(nodes, Sample(0.0, {}), last):
+        if ended.reset:
+            yield from commands.of_forgetful(by_name[ended.node], ended)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -279,7 +300,11 @@ def of_run(
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
         question=question,
         threshold=threshold(topology, question),
-        remedies=remedies(topology, question.function, question.server, question.protocol),
+        remedies=(
+            remedies(topology, question.function, question.server, question.protocol) if verdict.more_room_helps else ()
+        ),
+        cause=verdict.cause,
+        cures=() if verdict.more_room_helps else verdict.remedies,
     )
 
 
@@ -295,6 +320,7 @@ def _measured_in_run(
     """Counters as they were when the burst was over, before its connections were closed."""
     if not samples:
         return
+    yield from _forgotten(nodes, samples[-1])
     fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
     for account in accounts:
         connections, packets, _ = commands.of_limit(account, samples[-1])

@@ -69,6 +69,29 @@ def _failed(evidence: Evidence) -> int:
     return evidence.clients.invocations.failed if evidence.clients else 0
 
 
+def _idle(evidence: Evidence) -> bool:
+    """Whether idle timeouts cost connections, and no more were never answered."""
+    lost = sum(node.reset_as_idle or node.idle_timeouts for node in evidence.idle)
+    return bool(lost) and lost >= _timed_out(evidence)
+
+
+def _forgotten(evidence: Evidence) -> bool:
+    reset = any(node.reset for node in evidence.forgetful)
+    return reset and not evidence.idle and (evidence.clients is None or bool(evidence.clients.tcp.reset))
+
+
+def _reset_by_server(evidence: Evidence) -> int:
+    return evidence.clients.endings.reset_by_server if evidence.clients else 0
+
+
+def _turned_away(evidence: Evidence) -> bool:
+    """Whether the server closed connections before it had answered all, or that had asked for nothing."""
+    clients = evidence.clients
+    if clients is None or not clients.endings.closed_by_server:
+        return False
+    return not clients.requests.sent or clients.invocations.failed > clients.dns.failed
+
+
 def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
@@ -83,10 +106,14 @@ CAUSES = {
         lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
         drops=lambda evidence: evidence.dropped_questions,
     ),
+    "idle_timeout": _Cause(_idle),
     "silence": _Cause(_timed_out),
+    "forgotten": _Cause(_forgotten),
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
+    "reset_by_server": _Cause(_reset_by_server),
+    "closed_by_server": _Cause(_turned_away),
     "failed": _Cause(_failed),
     "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
     "impaired": _Cause(lambda evidence: evidence.impairments),

@@ -21,6 +21,8 @@ class Outcome:
     """Without an answer; of invocations, for whatever reason."""
     refused: int | None = None
     reset: int | None = None
+    closed_by_server: int | None = None
+    """Of those answered."""
 
 
 def outcomes(result: BurstResult) -> Iterator[Outcome]:
@@ -29,7 +31,10 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
     if dns.asked:
         yield Outcome("DNS", dns.asked, dns.answered, dns.failed)
     what = "connections" if result.protocol == "tcp" else "UDP flows"
-    yield Outcome(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset)
+    yield Outcome(
+        *(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset),
+        tcp.closed_by_server,
+    )
     if requests.sent:
         yield Outcome("requests", requests.sent, requests.answered, requests.sent - requests.answered)
     yield Outcome("invocations", invocations.offered, invocations.served, invocations.failed)

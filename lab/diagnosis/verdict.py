@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.burst.result import BurstResult
 from lab.diagnosis.evidence import of_burst
 from lab.diagnosis.findings import find
-from lab.diagnosis.words import explanation, headline, remedies
+from lab.diagnosis.words import explanation, headline, more_room_helps, remedies
 
 __all__ = ["Verdict", "judge"]
 
@@ -19,9 +19,13 @@ class Verdict:
     headline: str
     explanation: tuple[str, ...]
     remedies: tuple[str, ...]
+    cause: str = "no_limit"
+    """A key of `lab.diagnosis.findings.CAUSES`."""
+    more_room_helps: bool = True
+    """Whether a change of the topology that raises a limit is worth telling."""
 
 
 def judge(result: BurstResult) -> Verdict:
     """The verdict on a burst."""
     finding = find(of_burst(result))
-    return Verdict(headline(finding), explanation(finding), remedies(finding))
+    return Verdict(headline(finding), explanation(finding), remedies(finding), finding.cause, more_room_helps(finding))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.diagnosis import ended
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -16,7 +17,7 @@ from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, 
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["WORDS", "circumstances", "explanation", "headline", "remedies"]
+__all__ = ["WORDS", "circumstances", "explanation", "headline", "more_room_helps", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -34,6 +35,11 @@ def remedies(finding: Finding) -> tuple[str, ...]:
     return tuple(WORDS[finding.cause].remedies(finding))
 
 
+def more_room_helps(finding: Finding) -> bool:
+    """Whether a change of the topology that raises a limit is worth telling."""
+    return WORDS[finding.cause].more_room_helps
+
+
 def _nothing(_: Finding) -> tuple[str, ...]:
     return ()
 
@@ -43,6 +49,8 @@ class _CauseWords:
     headline: Callable[[Finding], str]
     explanation: Callable[[Finding], Iterable[str]] = _nothing
     remedies: Callable[[Finding], Iterable[str]] = _nothing
+    more_room_helps: bool = True
+    """Whether a change that raises a limit is worth telling."""
 
 
 # ── Dropped whatever the limits ─────────────────────────────────────────────────────────────────────────────
@@ -94,6 +102,7 @@ def _limit_explanation(finding: Finding) -> Iterator[str]:
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
+    yield from ended.node_endings(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -144,7 +153,7 @@ def _failed_headline(finding: Finding) -> str:
 
 
 def _failures(finding: Finding) -> Iterator[str]:
-    dns, tcp, requests = finding.clients.dns, finding.clients.tcp, finding.clients.requests
+    dns, tcp = finding.clients.dns, finding.clients.tcp
     if dns.failed:
         yield f"The resolver left {dns.failed:,} question{'' if dns.failed == 1 else 's'} unanswered."
     if tcp.refused:
@@ -152,10 +161,7 @@ def _failures(finding: Finding) -> Iterator[str]:
             f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
             "with `embedded: false` that is yours to start."
         )
-    if tcp.reset:
-        yield f"The server reset {connections(tcp.reset)} after they were established."
-    if missing := requests.sent - requests.answered:
-        yield f"{missing:,} of {requests.sent:,} requests had no answer."
+    yield from ended.endings(finding)
 
 
 # ── Nothing ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,17 +176,20 @@ def _no_limit_headline(finding: Finding) -> str:
 
 def _together(clients: BurstResult) -> str:
     tcp = clients.tcp
-    if tcp.established == 1:
+    made = tcp.established + tcp.reset
+    if made == 1:
         return "the only connection was established"
-    if tcp.open == tcp.established:
-        return f"all {tcp.established:,} connections are established at the same time"
+    if tcp.open == made:
+        return f"all {made:,} connections are established at the same time"
     most = max(sample.open for sample in clients.series)
-    return f"all {tcp.established:,} connections were established, {most:,} at a time"
+    return f"all {made:,} connections were established" + (f", {most:,} at a time" if most else "")
 
 
 def _headroom(finding: Finding) -> Iterator[str]:
     """How much of each limit is in use, or that none is on the way."""
     evidence = finding.evidence
+    if evidence.clients:
+        yield from ended.endings(finding)
     if not evidence.limits:
         yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
     for kind, words in limiting_kinds().items():
@@ -240,6 +249,9 @@ WORDS = {
         _questions_explanation,
         lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
     ),
+    "idle_timeout": _CauseWords(
+        ended.idle_headline, ended.idle_explanation, ended.idle_remedies, more_room_helps=False
+    ),
     "silence": _CauseWords(
         lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
         _silence_explanation,
@@ -248,6 +260,7 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
+    "forgotten": _CauseWords(ended.forgotten_headline, ended.endings, ended.forgotten_remedies, more_room_helps=False),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
         lambda finding: f"No limit reached: {finding.clients.tcp.half_open:,} SYNs answered, and left half-open",
@@ -263,6 +276,8 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
+    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies, more_room_helps=False),
+    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies, more_room_helps=False),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -292,6 +307,7 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
         yield f"{words.headline}: {drop.dropped_packets:,} packets dropped."
         yield words.mechanism
         yield cure_of(drop)
+    yield from ended.node_endings(evidence)
     for fault in evidence.impairments:
         dropped = f"{fault.dropped_packets:,} packets dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."

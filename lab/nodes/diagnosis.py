@@ -75,6 +75,8 @@ class LimitWords:
     metrics: tuple[str, ...] = ()
     """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
     so."""
+    idle_metric: str | None = None
+    """The one that counts the connections that it forgot because they were idle."""
     unmetered: str = ""
     """With `{others}`: what the metrics of other nodes show meanwhile."""
     blind_spot: str = ""

@@ -22,7 +22,7 @@ _GIB = 1 << 30
 def tone(result: BurstResult) -> str:
     """Whether the verdict is `good`, `bad`, or `warn`: some were refused at first, and none failed."""
     tcp = result.tcp
-    failed = tcp.timed_out or tcp.refused or tcp.reset or result.dns.failed
+    failed = tcp.timed_out or tcp.refused or tcp.reset or result.dns.failed or result.invocations.failed
     if result.bottleneck or failed or result.requests.answered < result.requests.sent:
         return "bad"
     return "warn" if any(limit.dropped_packets for limit in result.limits) else "good"

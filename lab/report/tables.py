@@ -9,6 +9,7 @@ from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
 from lab.diagnosis.outcomes import Outcome, dropped, lost, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
+from lab.diagnosis.verdict import judge
 from lab.report.cells import Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
@@ -28,7 +29,7 @@ def tables(run: Run) -> tuple[Table, ...]:
         _latencies(result),
         _stops(result),
         _tracking(result),
-        _remedies(run),
+        *([_remedies(run)] if judge(result).more_room_helps else []),
     )
     return tuple(table for table in made if table.rows)
 
@@ -49,17 +50,21 @@ def _predicted(result: BurstResult) -> Table:
 
 
 def _outcomes(result: BurstResult) -> Table:
+    closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset"),
-        tuple(map(_outcome, outcomes(result))),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
+        tuple(_outcome(of, also_closed=bool(closed)) for of in outcomes(result)),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool) -> tuple[Cell, ...]:
+    closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
     refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
-    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset)
+    return row(
+        of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset, *closed
+    )
 
 
 def _measured(result: BurstResult) -> Iterator[str]:

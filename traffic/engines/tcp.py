@@ -6,6 +6,7 @@ ways to close. The names of its sequence numbers are the RFC's (section 3.3.1). 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameTransport"]
 
-_ISS_STEP = np.uint32(1_000_000)
-"""A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1)."""
+_ISS_TICK_NS = 4000
+_ISS_STEP = np.uint32(600_000)
+"""A port's next connection begins so much further on, which a server in TIME_WAIT asks for (RFC 9293 section 3.6.1).
+
+The next burst's begins by the clock, of 4 us as in section 3.4.1: a port rests for longer than 600,000 of them."""
 
 _HALF_OPEN = among(State.SYN_SENT, State.HALF_OPEN)
 _ACKNOWLEDGES = among(*OPEN, State.CLOSING)
@@ -51,7 +55,8 @@ class FrameTransport:
         self._request_bytes = np.uint32(len(request_text(spec.hostname)))
         self.close_is_answered = not (self._udp or self._by_reset)
         numbers = np.arange(spec.connections) + spec.first_connection
-        self._iss = numbers.astype(np.uint32) * f.ISN_FACTOR
+        clock = np.uint32(time.monotonic_ns() // _ISS_TICK_NS & 0xFFFFFFFF)
+        self._iss = numbers.astype(np.uint32) * f.ISN_FACTOR + clock
         self._snd_nxt = self._iss.copy()
         self._rcv_nxt = np.zeros(spec.connections, np.uint32)
         self._unacknowledged = np.zeros(spec.connections, np.bool_)

@@ -49,6 +49,7 @@ LIMIT = LimitWords(
     remedies=_remedies,
     in_use="NAT gateway addresses",
     one_node="an Elastic IP",
+    idle_metric="IdleTimeoutCount",
     metrics=(
         "ErrorPortAllocation",
         "ActiveConnectionCount",
