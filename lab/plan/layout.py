@@ -552,17 +552,13 @@ class _Surveyor:
 
     def _server(self, server: Server) -> ServerLayout:
         node = server.node
-        port = internet = self._link(node, INTERNET)
-        front = None
-        if server.max_connections is not None:
-            front = front_of_server(server.name)
-            port = Link(near=port.near, far=self._port(front, node))
-            internet = Link(near=self._port(front, INTERNET), far=internet.far)
+        front = None if server.max_connections is None else front_of_server(server.name)
+        internet = self._link(front or node, INTERNET)
         return ServerLayout(
             server=server,
             node=node,
             namespace=self._namespace(node),
-            port=port,
+            port=internet if front is None else self._link(node, front),
             internet=internet,
             front=None if front is None else self._namespace(front),
         )
