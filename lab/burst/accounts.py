@@ -24,7 +24,7 @@ from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount
 from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
-from traffic.result import EngineResult, TcpCount
+from traffic.result import EngineResult, InvocationCount, TcpCount
 
 __all__ = ["Observation", "assemble", "drops_between"]
 
@@ -53,7 +53,8 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     """Put both accounts of a burst together, and say where they differ."""
     clients, first, readings = observation.clients, observation.first_to_refuse, observation.readings
     counted, ended = observation.counted, observation.ended
-    tcp = _until_closed(clients.tcp, ended, _refused_by(readings, "close"))
+    closed_at_once = _refused_by(readings, "close")
+    tcp = _until_closed(clients.tcp, ended, closed_at_once)
     turned_away = any(reading.refused_packets for reading in readings if reading.limiter.answers)
     lost = turned_away or clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
@@ -61,7 +62,8 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         engine=load.engine,
         protocol=load.protocol,
         offered=clients.offered,
-        invocations=clients.invocations,
+        # Who asks for nothing is content with the handshake; who asks has no answer, and has failed.
+        invocations=clients.invocations if load.requests else _failed(clients.invocations, closed_at_once),
         dns=clients.dns,
         tcp=tcp,
         requests=clients.requests,
@@ -90,6 +92,10 @@ def _until_closed(tcp: TcpCount, ended: Ended, turned_away: int) -> TcpCount:
     closed = max(tcp.closed_by_server, ended.closed_by_server)
     established = tcp.established + tcp.reset - reset - turned_away
     return replace(tcp, established=established, reset=reset, closed_by_server=closed)
+
+
+def _failed(invocations: InvocationCount, more: int) -> InvocationCount:
+    return replace(invocations, served=invocations.served - more, failed=invocations.failed + more)
 
 
 def _drop_threshold(observation: Observation) -> int | None:

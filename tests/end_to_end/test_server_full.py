@@ -42,6 +42,7 @@ def test_forty_of_a_hundred(full_server: Callable[..., Lab], *, when_full: WhenF
     for engine in engines:
         result = lab.burst(100, engine=engine, connect_timeout_s=1)
         assert (result.tcp.closed_by_server, result.tcp.refused, result.tcp.timed_out) == REFUSED[when_full]
+        assert (result.invocations.served, result.invocations.failed) == (40, 60)
         assert (result.tcp.established, result.drop_threshold, result.bottleneck) == (40, 40, "server")
         assert (result.predicted.established, result.predicted.drop_threshold, result.predicted.bottleneck) == (
             40,

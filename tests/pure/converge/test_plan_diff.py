@@ -29,7 +29,7 @@ from lab.plan.objects import (
 from lab.slots.nft import sets_lost
 from lab.topology import Topology
 from tests.support.examples import examples
-from tests.support.topologies import function, nat_gateway, server, topologies, topology
+from tests.support.topologies import function, nat_gateway, server, shipped, topologies, topology
 
 ONE = topology({"private-a": "natgw"}, function("checkout", "private-a"))
 MORE_EIPS = topology(
@@ -237,6 +237,17 @@ def test_summary(new: Topology, lines: list[str]) -> None:
     before, after, _ = step(ONE, new)
     assert said(before, after) == lines
     assert {each.name for each in nodes_added(before, after)} == {each.name for each in nodes_removed(after, before)}
+
+
+def test_summary_of_a_full_server() -> None:
+    """Another limit, and another answer of a server that is full."""
+    old = shipped("server_full")
+    servers = (old.servers[0].model_copy(update={"max_connections": 80, "when_full": "ignore"}),)
+    before, after, _ = step(old, old.model_copy(update={"servers": servers}))
+    assert said(before, after)[:2] == [
+        "~ srv-orders-db: 40 → 80 connections",
+        "~ srv-orders-db: when full, close → ignore",
+    ]
 
 
 def test_summary_of_draining() -> None:

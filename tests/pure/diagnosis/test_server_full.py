@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from lab.burst.endings import Counted
 from lab.burst.result import BurstResult
 from lab.diagnosis.remedies import remedies
 from lab.diagnosis.verdict import judge
 from lab.nodes.build import build
+from lab.observe.samples import Sample
+from lab.paths.routes import paths
 from lab.slots.limiter import WhenFull
 from tests.support.bursts import burst_result, reading, seen, with_tcp
 from tests.support.topologies import shipped
@@ -39,7 +42,7 @@ def burst(when_full: WhenFull) -> BurstResult:
 def test_both_accounts_agree(when_full: WhenFull) -> None:
     """40 are established and 60 are not, in the clients' account and in the kernel's."""
     result = burst(when_full)
-    assert result.tcp.established == 40
+    assert (result.tcp.established, result.invocations.served, result.invocations.failed) == (40, 40, 60)
     assert (result.drop_threshold, result.bottleneck) == (40, "server")
     assert result.disagreements == ()
 
@@ -99,3 +102,13 @@ def test_outside_the_vpc_nothing_of_a_vpc_is_proposed() -> None:
     made = shipped("server_full")
     outside = made.model_copy(update={"functions": (made.functions[0].model_copy(update={"subnets": ()}),)})
     assert not [each.what for each in remedies(outside) if "VPC" in each.what or "endpoint" in each.what]
+
+
+def test_outside_the_vpc_the_server_is_the_first_to_count() -> None:
+    """Who ended a connection is read at the first node of its path that tracks it, and at the last."""
+    made = shipped("server_full")
+    outside = made.model_copy(update={"functions": (made.functions[0].model_copy(update={"subnets": ()}),)})
+    ways = paths(outside, "checkout", "orders-db")
+    nothing = Sample(0.0, {})
+    counted = Counted(ways, build(outside).nat_nodes, nothing, nothing, nothing, 0.0)
+    assert (counted.first, counted.last) == ({"srv-orders-db"}, {"srv-orders-db"})
