@@ -63,7 +63,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         protocol=load.protocol,
         offered=clients.offered,
         # Who asks for nothing is content with the handshake; who asks has no answer, and has failed.
-        invocations=clients.invocations if load.requests else _failed(clients.invocations, closed_at_once),
+        invocations=_failed(clients.invocations, closed_at_once if load.requests == 0 else 0),
         dns=clients.dns,
         tcp=tcp,
         requests=clients.requests,
