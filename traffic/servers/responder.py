@@ -11,8 +11,7 @@ At the address where connections are turned away:
 
 SYN            → SYN-ACK
 ACK of that    → FIN-ACK
-data           → RST, as from a socket that nobody reads any more (RFC 9293 section 3.6.1)
-FIN            → ACK
+data, FIN      → ACK
 ACK, RST       → nothing
 
 One segment is one request, whatever its data. All clients get the same response.
@@ -107,8 +106,7 @@ def _turn_away(segments: Batch) -> Iterator[Replies]:
         (
             ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
             (~data & (kind == 0) & of_handshake, _fin_ack),
-            (data & ((kind == 0) | (kind == f.FIN)), partial(_bare, flags=f.RST | f.ACK)),
-            (~data & (kind == f.FIN), partial(_bare, flags=f.ACK)),
+            ((data & (kind == 0)) | (kind == f.FIN), partial(_bare, flags=f.ACK)),
         ),
     )
 
