@@ -17,6 +17,7 @@ from lab.kernel.state import Record, State
 
 if TYPE_CHECKING:
     from lab.burst.load import Load
+    from lab.burst.reset import Forgotten
     from lab.burst.result import BurstResult
     from lab.burst.run import Progress
     from lab.capture.listening import Capture
@@ -101,12 +102,13 @@ class Lab:
         topology: str | PathLike[str],
         *,
         name: str | None = None,
-        scale: int = 1,
+        scale: int | None = None,
         disruptive: bool = False,
         notice: Callable[[str], None] = _ignore,
     ) -> Self:
         """Build the lab of a topology file, every limit divided by `scale`; one that is up becomes what the file has.
 
+        Without a `scale` a lab that is up keeps the one it has, and `notice` is told.
         A lab that is up as wanted stays as it is; one that differs is changed, and connections that the change does not
         touch stay. ExpectationError when it would break connections that are held, unless it may be `disruptive`.
         `notice` gets sentences for the user, such as that a host-wide setting was raised.
@@ -118,15 +120,23 @@ class Lab:
         from lab.converge.up import bring_up
         from lab.kernel.preflight import require_everything
 
-        wanted = Wanted.read(topology, name, scale)
-        require_everything()
         state = State()
-        with state.locked():
+        wanted = Wanted.read(topology, name, scale, state)
+        for line in wanted.without_effect:
+            notice(line)
+        require_everything()
+        with state.changing(wanted.plan.lab):
             done = bring_up(state, wanted, notice, disruptive=disruptive)
-            return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
+        if scale is None and wanted.scale > 1:
+            notice(
+                f"lab {done.plan.lab} keeps its limits divided by {wanted.scale:,}; --scale 1 has them as the file has"
+            )
+        return cls(done.record, state, plan=done.plan, changed=done.changed, convergence=done.convergence)
 
     @staticmethod
-    def dry_run(topology: str | PathLike[str], *, name: str | None = None, scale: int = 1) -> Plan | Convergence:
+    def dry_run(
+        topology: str | PathLike[str], *, name: str | None = None, scale: int | None = None
+    ) -> Plan | Convergence:
         """What `up` would do: the plan of a lab that is not up, or the change of one that is. Does nothing.
 
         A change depends on which connections are held, and reading that needs root (PreflightError); a plan does not.
@@ -135,7 +145,8 @@ class Lab:
         from lab.converge.change import Wanted
         from lab.converge.up import foresee
 
-        return foresee(State(), Wanted.read(topology, name, scale))
+        state = State()
+        return foresee(state, Wanted.read(topology, name, scale, state))
 
     @classmethod
     def find(cls, name: str | None = None) -> Self:
@@ -186,7 +197,7 @@ class Lab:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         from lab.converge.down import take_down
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
 
     # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +213,7 @@ class Lab:
     @property
     def name(self) -> str:
         """The lab's name."""
-        return self.plan.lab
+        return self._record.lab
 
     @property
     def complete(self) -> bool:
@@ -271,6 +282,17 @@ class Lab:
         with Namespaces() as namespaces:
             return read(namespaces, self.plan.limiters)
 
+    def readings_with_fills(self) -> tuple[Reading, ...]:
+        """The same, with what holds the slots: established, half-open (to whom, until when) and closing connections.
+
+        It takes some 15 us for each connection that is not established.
+        """
+        from lab.kernel.netns import Namespaces
+        from lab.observe.fills import read_with_fills
+
+        with Namespaces() as namespaces:
+            return read_with_fills(namespaces, self.plan.limiters, self.plan.servers)
+
     def status(self) -> Status:
         """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""
         from lab.observe.status import status
@@ -303,7 +325,7 @@ class Lab:
         """
         from lab.observe.collector import resume
 
-        with self._state.locked():
+        with self._state.changing(self._record.lab):
             if not self.gone:
                 resume(self._record, self.plan, self._revision[1] / 1e9, notice)
 
@@ -331,16 +353,28 @@ class Lab:
         progress: Callable[[Progress], None] = _ignore,
         saw: Callable[[PacketRecord], None] = _ignore,
         sampled: Callable[[Sample], None] | None = None,
+        found: Callable[[Sequence[Reading]], None] = _ignore,
     ) -> BurstResult:
         """Run the burst that a `Load` describes, as `burst` does.
 
         `progress` is called several times a second, `saw` with each packet of the scapy engine, `sampled` several times
-        a second with what NAT nodes count.
+        a second with what NAT nodes count, `found` once with what limiters hold before.
         """
         from lab.burst.run import Listeners, run_burst
 
         self.require_complete()
-        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled))
+        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled, found))
+
+    def reset(self) -> Forgotten:
+        """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.
+
+        What holds such a connection gets an RST when it goes on. UsageError while a burst runs in it.
+        """
+        from lab.burst.reset import reset
+
+        self.require_complete()
+        with self._losses_named(), self._state.locked():
+            return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
         """What `lab.runs.save` keeps of a burst that `carry` began at `began_s` (Unix time), with what it `sampled`."""
@@ -364,21 +398,28 @@ class Lab:
         They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
         which drops everything that arrives at it. PreflightError when this kernel lacks what they need.
         """
-        from lab.impair import apply
+        from lab.impair import apply, ledger
         from lab.impair.faults import Faults
         from lab.kernel.netns import Namespaces
 
+        target, wanted = self.node(node), Faults.of(**faults)
         with Namespaces() as namespaces:
-            return apply.impair(namespaces, self.plan, self.node(node), interface, Faults.of(**faults))
+            before = apply.read(namespaces, self.plan, [target])
+            made = apply.impair(namespaces, self.plan, target, interface, wanted)
+        interfaces = {each.interface for each in made}
+        ledger.note(self._record.path, [each for each in before if each.interface in interfaces])
+        return made
 
     def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
         """Take back what `impair` has set on a node, or anywhere in the lab; what that was."""
-        from lab.impair import apply
+        from lab.impair import apply, ledger
         from lab.kernel.netns import Namespaces
 
         nodes = self.plan.nodes if node is None else (self.node(node),)
         with Namespaces() as namespaces:
-            return apply.clear(namespaces, self.plan, nodes, interface)
+            cleared = apply.clear(namespaces, self.plan, nodes, interface)
+        ledger.note(self._record.path, cleared)
+        return cleared
 
     def impairments(self) -> tuple[Impairment, ...]:
         """What `impair` has set, and how many packets each has dropped, from the kernel, now."""
@@ -391,11 +432,15 @@ class Lab:
     def exec(self, node: str, command: Sequence[str]) -> NoReturn:
         """Become a program in a node, as os.execv does: this process is that program's from here on.
 
+        It trusts the certificates of the lab's servers, by the environment variables that say so to programs.
+
         PreflightError when this machine has no such program.
         """
+        from lab.kernel.authority import trusting
         from lab.kernel.become import become
+        from lab.plan.names import authority_file
 
-        become(self.node(node).namespace, command)
+        become(self.node(node).namespace, command, trusting(authority_file(self.name)))
 
     def capture(
         self, *places: str, dropped: bool = False, expression: str | None = None, snap_bytes: int | None = None
@@ -433,7 +478,7 @@ class Lab:
             now = LabNow(
                 plan=self.plan,
                 topology=topology,
-                readings=self.readings(),
+                readings=self.readings_with_fills(),
                 samples=self.samples(),
                 dropped=dropped,
                 impairments=self.impairments(),

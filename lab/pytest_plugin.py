@@ -3,6 +3,9 @@
 def test_two_subnets(lab_up):
     result = lab_up("topologies/two_subnets.yaml").burst(140_000)
     assert result.dns.failed == 0 and result.bottleneck == "hyperplane_eni"
+
+A burst leaves half-open connections that hold slots for a while. A further burst of the same lab begins without them
+as `lab.burst(140_000, fresh=True)`, or after `lab.reset()`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ class LabUp(Protocol):
 
 @pytest.fixture
 def lab_up() -> Iterator[LabUp]:
-    """Bring labs up from topology files; the test is skipped, with the reason, where this machine cannot."""
+    """Bring labs up from topology files; the test is skipped, with the reason, where this machine cannot.
+
+    `Lab.reset()` makes a lab forget the connections that one burst has left to the next.
+    """
     from lab.errors import PreflightError, UsageError  # noqa: PLC0415  # pytest loads plugins for every project
     from lab.lab import Lab  # noqa: PLC0415  # as above
 

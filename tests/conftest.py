@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 import fcntl
+import os
 from pathlib import Path
 
 from hypothesis import settings
@@ -25,22 +25,65 @@ def _no_ones_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A test that is marked `alone` waits until no other runs, and keeps them from beginning."""
-    if not hasattr(request.config, "workerinput"):  # no other worker
-        yield
-        return
-    # All workers' temporary directories have one parent (pytest-xdist, "How-tos").
-    with _machine(tmp_path_factory.getbasetemp().parent, alone=request.node.get_closest_marker("alone") is not None):
-        yield
+# ── Turns on the machine (pytest -n) ────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _machine(directory: Path, *, alone: bool) -> Iterator[None]:
-    """Share the machine, or have it; whoever waits to have it lets nobody else pass."""
-    with (directory / "turnstile").open("w") as turnstile, (directory / "machine").open("w") as machine:
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(turnstile, fcntl.LOCK_UN)
-        yield
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need the machine to themselves come first: one worker has it while the others do what needs none."""
+    if _is_worker(config):
+        items.sort(key=lambda item: 0 if _is_alone(item) else 2 if _makes_networks(item) else 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """A test that makes networks waits for its turn, before its fixtures do, and pytest-timeout does not count that.
+
+    Whoever has the machine alone keeps it for the next such test: nobody would use the moment in between.
+    """
+    if not _is_worker(item.config) or not _makes_networks(item):
+        return (yield)
+    alone = _is_alone(item)
+    _machine.take(alone=alone)
+    try:
+        return (yield)
+    finally:
+        if not alone or nextitem is None or not _is_alone(nextitem):
+            _machine.give_back()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _makes_networks(item: pytest.Item) -> bool:
+    return item.path.relative_to(_HERE).parts[0] in ("kernel", "end_to_end")
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+class _Machine:
+    """The machine, shared or taken alone, by locks of a file and a directory that all workers find (flock(2))."""
+
+    def __init__(self) -> None:
+        self._taken: int | None = None
+
+    def take(self, *, alone: bool) -> None:
+        """Wait for it, unless it is still taken; whoever waits to have it alone lets nobody else pass."""
+        if self._taken is None:
+            self._taken = os.open(__file__, os.O_RDONLY)
+            turnstile = os.open(_HERE, os.O_RDONLY)
+            fcntl.flock(turnstile, fcntl.LOCK_EX)
+            fcntl.flock(self._taken, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            os.close(turnstile)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        if self._taken is not None:
+            os.close(self._taken)
+            self._taken = None
+
+
+_HERE = Path(__file__).parent
+_machine = _Machine()

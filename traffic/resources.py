@@ -27,6 +27,8 @@ _BYTES: dict[Engine, int] = {
     "socket": 12_000,  # 11,000 of slabs: two sockets with inode, dentry, file and epoll item; the rest as above, twice
     "scapy": 800,  # two conntrack entries and two slots
 }
+_TLS_BYTES = 46_000
+"""More for each connection with TLS, OpenSSL's state: 19,300 at the server, 25,800 at the client (4,000 held; Pss)."""
 _PROGRAM_BYTES = 64 << 20
 """Python and numpy, once; processes of one engine share most of it."""
 
@@ -51,9 +53,9 @@ class Resources:
         return cls(int(available[1]) * 1024, descriptors, most - allocated)
 
 
-def most_connections(engine: Engine, resources: Resources) -> int:
+def most_connections(engine: Engine, resources: Resources, *, tls: bool = False) -> int:
     """How many connections fit at the same time; 0 if none does."""
-    by_memory = max(resources.memory_bytes - _PROGRAM_BYTES, 0) // _BYTES[engine]
+    by_memory = max(resources.memory_bytes - _PROGRAM_BYTES, 0) // (_BYTES[engine] + (_TLS_BYTES if tls else 0))
     if engine != "socket":
         return by_memory
     processes = min(_PROCESSES, max(resources.descriptors - _RESERVED, 0) // _PER_WORKER)

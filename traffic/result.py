@@ -8,6 +8,10 @@ from typing import Any, Self
 import msgspec
 
 __all__ = [
+    "CONNECTION_ENDED",
+    "HELLO_IGNORED",
+    "HELLO_LOST",
+    "NOT_TLS",
     "DnsCount",
     "EngineResult",
     "InvocationCount",
@@ -18,8 +22,17 @@ __all__ = [
     "Sample",
     "TcpCount",
     "Timing",
+    "TlsCount",
     "UnansweredCount",
 ]
+
+
+CONNECTION_ENDED = "the connection was ended before the handshake was complete"
+NOT_TLS = "the server's answer is not TLS"
+HELLO_IGNORED = "the server received the ClientHello and did not answer in time"
+"""Its kernel has acknowledged it, so its program did not answer."""
+HELLO_LOST = "no acknowledgement of the ClientHello came"
+"""Why TLS handshakes fail, beside what OpenSSL says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,10 @@ class TcpCount:
     """Connections that are established when the last invocation has its outcome."""
     closed_by_server: int = 0
     """Of those established: connections to which the server sent the first FIN."""
+    challenged_syns: int = 0
+    """SYNs answered by a challenge ACK: the server has an earlier connection of the same port in TIME_WAIT."""
+    challenged: int = 0
+    """Connections established by a later SYN, all of whose earlier ones were answered so."""
 
     @property
     def answered(self) -> int:
@@ -84,12 +101,24 @@ class TcpCount:
     @property
     def unanswered_syns(self) -> int:
         """SYNs without an answer, retransmissions included."""
-        return self.attempted + self.syn_retransmissions - self.answered
+        return self.attempted + self.syn_retransmissions - self.answered - self.challenged_syns
 
     @property
     def ever_unanswered(self) -> int:
         """Connections with at least one unanswered SYN."""
-        return self.timed_out + sum(self.established_at_syn[1:])
+        return self.timed_out + sum(self.established_at_syn[1:]) - self.challenged
+
+
+@dataclass(frozen=True, slots=True)
+class TlsCount:
+    """TLS handshakes on established connections, by outcome."""
+
+    attempted: int
+    completed: int
+    """Those in which the server's certificate was accepted."""
+    failed: int
+    failures: dict[str, int]
+    """Why → how many, the most frequent first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +148,7 @@ class Latency:
     dns: Percentiles | None
     connect: Percentiles | None
     request: Percentiles | None
+    tls: Percentiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +202,8 @@ class EngineResult:
     series: tuple[Sample, ...]
     ring: RingCount
     unanswered: UnansweredCount = UnansweredCount()
+    tls: TlsCount | None = None
+    """None where clients speak no TLS."""
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""

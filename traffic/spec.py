@@ -90,6 +90,8 @@ class ServerSpec(_Spec):
     port: int
     name: str
     hostname: str
+    certificate: str | None = None
+    """File with its key and certificate; without one it speaks no TLS."""
     turned_away: IPv4Address | None = None
     """Another address of its own, where connections that are too many arrive: accepted, and closed at once."""
 
@@ -235,6 +237,8 @@ class BurstSpec(_Spec):
     connections, and turns clients away, some time after its kernel has answered their SYNs."""
     rest_s: float = 2.5
     """How long the port of a connection that has ended rests before another connection has it."""
+    authority: str | None = None
+    """File with the certificate of the authority that TLS clients trust; None: the clients speak no TLS."""
     destination: IPv4Address | None = None
     """If given, clients send nothing but SYNs to this address: no query before and no ACK after."""
     questions_apart: bool = False

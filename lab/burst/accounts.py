@@ -13,7 +13,9 @@ from lab.burst.endings import Counted, by_clients, by_kernel
 from lab.burst.load import Load
 from lab.burst.result import BurstResult, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
+from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
+from lab.nodes.diagnosis import counted
 from lab.nodes.kind import NodeKind
 from lab.nodes.registry import KINDS, kind_of
 from lab.nodes.resolver.model import Resolver
@@ -37,8 +39,14 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    took_s: float = 0.0
+    """Between the two."""
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
+    impairments: Sequence[Impairment] = ()
+    """The faults that dropped packets meanwhile, each with how many."""
+    refused_twice: int = 0
+    """Connections that an ENI refused and let in later, and that a limit behind it refused then."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     tracking: Sequence[Tracking] = ()
     ended: Ended = field(default_factory=Ended)
@@ -52,9 +60,10 @@ class Observation:
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
     clients, first, readings = observation.clients, observation.first_to_refuse, observation.readings
-    counted, ended = observation.counted, observation.ended
+    kernel, ended = observation.counted, observation.ended
     closed_at_once = _refused_by(readings, "close")
     tcp = _until_closed(clients.tcp, ended, closed_at_once)
+    before = {reading.limiter: reading for reading in observation.readings_before}
     turned_away = any(reading.refused_packets for reading in readings if reading.limiter.answers)
     lost = turned_away or clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
@@ -68,8 +77,11 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         tcp=tcp,
         requests=clients.requests,
         drop_threshold=_drop_threshold(observation),
-        limits=tuple(_limit(reading) for reading in readings if reading.appeared),
+        limits=tuple(
+            _limit(reading, before.get(reading.limiter), observation.took_s) for reading in readings if reading.appeared
+        ),
         stops=tuple(observation.stops),
+        impairments=tuple(observation.impairments),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
@@ -81,7 +93,8 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
-        endings=by_kernel(counted) if counted else by_clients(tcp, ended, load.close),
+        endings=by_kernel(kernel) if kernel else by_clients(tcp, ended, load.close),
+        tls=clients.tls,
         packets=tuple(observation.packets),
     )
 
@@ -128,8 +141,8 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading) -> LimitResult:
-    limiter = reading.limiter
+def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResult:
+    limiter, first = reading.limiter, reading.first_refusal
     return LimitResult(
         node=limiter.node,
         kind=limiter.kind,
@@ -140,6 +153,11 @@ def _limit(reading: Reading) -> LimitResult:
         eip=limiter.eip,
         destination=limiter.destination,
         when_full=limiter.when_full,
+        fill=reading.fill,
+        before=before.fill if before else None,
+        refused_before=before.refused_connections if before else 0,
+        first_refusal_s=round(took_s - first.age_s, 3) if first and reading.refused_packets else None,
+        spills_over=limiter.spills_over,
     )
 
 
@@ -147,7 +165,7 @@ def _limit(reading: Reading) -> LimitResult:
 
 
 class _Pair(NamedTuple):
-    """A number that both accounts have."""
+    """A number that both accounts have, in words that `_told` puts into singular or plural."""
 
     clients_call_it: str
     clients: int
@@ -156,22 +174,38 @@ class _Pair(NamedTuple):
 
 
 def _disagreements(load: Load, resolver: Resolver, observation: Observation) -> Iterator[str]:
+    # Of what a fault drops neither account tells what it was: a SYN, an answer, a FIN. The verdict tells of the fault.
+    by_faults = sum(fault.dropped_packets for fault in observation.impairments)
     for pair in _pairs(load, resolver, observation):
-        if pair.clients != pair.kernel:
-            yield (f"clients: {pair.clients:,} {pair.clients_call_it}; kernel: {pair.kernel:,} {pair.kernel_calls_it}")
+        if abs(pair.clients - pair.kernel) > by_faults:
+            clients, kernel = _told(pair.clients, pair.clients_call_it), _told(pair.kernel, pair.kernel_calls_it)
+            yield f"clients: {clients}; kernel: {kernel}"
     if observation.clients.ring.dropped:
-        yield f"the generator's own ring lost {observation.clients.ring.dropped:,} frames"
+        yield f"the generator's own ring lost {counted(observation.clients.ring.dropped, 'frame')}"
     for node in observation.tracking:
-        if node.difference:
-            yield f"{node.node}, when all was closed: {node.slots:,} slots, {node.conntrack:,} conntrack entries"
+        if abs(node.difference) > by_faults:
+            yield (
+                f"{node.node}, when all was closed: {counted(node.slots, 'slot')}, "
+                f"{_told(node.conntrack, 'conntrack {entries}')}"
+            )
+
+
+def _told(number: int, words: str) -> str:
+    one = number == 1
+    return f"{number:,} " + words.format(
+        s="" if one else "s",
+        were="was" if one else "were",
+        hold="holds" if one else "hold",
+        entries="entry" if one else "entries",
+    )
 
 
 def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator[_Pair]:
     tcp, readings, stops = observation.clients.tcp, observation.readings, observation.stops
-    syns = "SYNs" if load.protocol == "tcp" else "first datagrams"
+    syns = "SYN" if load.protocol == "tcp" else "first datagram"
     unanswered, ever_unanswered = tcp.unanswered_syns, tcp.ever_unanswered
     if resolver.counts_sources:  # what was dropped may have been questions
-        syns = f"{syns} and questions"
+        syns = f"{syns}{{s}} and question"
         unanswered += observation.clients.unanswered.questions
         ever_unanswered += observation.clients.unanswered.invocations
     ports_not_found = sum(observation.ports_not_found.values())
@@ -181,22 +215,26 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
     dropped = min(max(unanswered, lost), lost + answers)
-    and_answers = " and answers" if answers else ""
-    yield _Pair(f"{syns} that were never answered", unanswered, f"{syns}{and_answers} dropped on the way", dropped)
+    and_answers = " and answer{s}" if answers else ""
+    yield _Pair(
+        f"{syns}{{s}} that {{were}} never answered", unanswered, f"{syns}{{s}}{and_answers} dropped on the way", dropped
+    )
     yield from _ended(observation)
     yield from _turned_away(observation)
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
     if not stops:  # what is dropped whatever the limits is counted by packets only
-        refused = sum(reading.refused_connections for reading in readings if not reading.limiter.answers)
+        silent = (reading for reading in readings if not reading.limiter.answers)
+        refused = sum(reading.refused_connections for reading in silent) - observation.refused_twice
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)
-        what = f"connections with {syns} that were never answered"
-        yield _Pair(what, ever_unanswered, "connections refused by a limiter", refused)
-    # Connections whose answers were dropped hold a slot, too.
+        what = f"connection{{s}} with {syns.replace('{s}', 's')}s that were never answered"
+        yield _Pair(what, ever_unanswered, "connection{s} refused by a limiter", refused)
+    # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
     kind = next((kind for kind in KINDS if kind.one_slot_each), None)
-    if answers or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
+    unseen = answers or any(stop.far_side for stop in stops)
+    if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
     # What a server leaves unanswered holds a slot on its way there.
@@ -204,10 +242,13 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     held -= sum(reading.refused_connections for reading in silent)
     closed = max(tcp.closed_by_server, observation.ended.closed_by_server)
     established = tcp.established + tcp.half_open - closed
-    # Slots of connections that have ended are taken until their hold is over and the set's garbage collected.
-    held -= min(max(held - established, 0), tcp.refused + tcp.reset + closed)
-    what = "connections established" + (", less those closed by the server" if closed else "")
-    yield _Pair(what, established, f"connections that hold {kind.one}'s slot", held)
+    if tls := observation.clients.tls:  # what failed was closed at once, and its slot may be free again
+        held += min(max(established - held, 0), tls.failed)
+    # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
+    # collected.
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
+    what = "connection{s} established" + (" and not closed by the server" if closed else "")
+    yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
 
 def _ended(observation: Observation) -> Iterator[_Pair]:
@@ -217,16 +258,16 @@ def _ended(observation: Observation) -> Iterator[_Pair]:
     their two counts. One that both sides closed at once may be the server's in one account and the client's in the
     other.
     """
-    counted, tcp, ended = observation.counted, observation.clients.tcp, observation.ended
-    if counted is None:
+    seen_by_kernel, tcp, ended = observation.counted, observation.clients.tcp, observation.ended
+    if seen_by_kernel is None:
         return
     crossing = ended.closed_before
     for clients, until, words, kernel in (
-        (tcp.reset, ended.reset, "reset", counted.reset_to_clients),
-        (tcp.closed_by_server, ended.closed_by_server, "closed by the server", counted.closed_to_clients),
+        (tcp.reset, ended.reset, "reset", seen_by_kernel.reset_to_clients),
+        (tcp.closed_by_server, ended.closed_by_server, "closed by the server", seen_by_kernel.closed_to_clients),
     ):
         seen = min(max(kernel, clients), until + crossing)
-        yield _Pair(f"connections {words}", seen, f"connections {words} at the first node on the way", kernel)
+        yield _Pair(f"connection{{s}} {words}", seen, f"connection{{s}} {words} at the first node on the way", kernel)
 
 
 def _turned_away(observation: Observation) -> Iterator[_Pair]:
@@ -239,9 +280,8 @@ def _turned_away(observation: Observation) -> Iterator[_Pair]:
     )
     for answer, seen, words in outcomes:
         if any(reading.limiter.when_full == answer for reading in readings):
-            yield _Pair(
-                f"connections {words}", seen, "connections turned away by a full server", _refused_by(readings, answer)
-            )
+            turned_away = _refused_by(readings, answer)
+            yield _Pair(f"connection{{s}} {words}", seen, "connection{s} turned away by a full server", turned_away)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

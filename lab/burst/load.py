@@ -225,12 +225,23 @@ class Load:
         for_generator=True,
         fact=lambda load: _retransmissions(load) if load.protocol == "tcp" else None,
     ).by_default("classic")
+    tls: bool = Option(
+        "--tls",
+        "A TLS handshake on each connection, the server's certificate verified; the socket engine's.",
+        panel=HOW_CLIENTS_BEHAVE,
+        fact=lambda load: "TLS" if load.tls else None,
+    ).by_default(False)
     close: Close = Option(
         "--close",
         "FIN, FIN with a last request (answered while half-closed), or RST.",
         panel=HOW_CLIENTS_BEHAVE,
         for_generator=True,
     ).by_default("fin")
+    fresh: bool = Option(
+        "--fresh",
+        "Forget all connections of the lab before, as `lab reset`.",
+        fact=lambda load: "in a lab that was reset" if load.fresh else None,
+    ).by_default(False)
     leave_open: bool = Option(
         "--leave-open",
         "End without closing the connections.",
@@ -346,6 +357,9 @@ def _of_the_engine(load: Load) -> Iterator[str]:
     if load.syn_only and any(others.values()):
         unfit = ", ".join(name for name, given in others.items() if given)
         yield f"--syn-only sends SYNs and nothing else, with the packet engine; without {unfit}"
+    if load.tls and (load.protocol == "udp" or load.engine != "socket"):
+        unfit = "--protocol udp" if load.protocol == "udp" else f"the {load.engine} engine"
+        yield f"--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with {unfit}"
     if load.engine == "scapy" and load.connections > _SCAPY_INVOCATIONS:
         yield (
             f"-n {load.connections}: the scapy engine explains each packet, one invocation after the other; "

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
 from traffic.result import (
@@ -18,6 +20,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
 __all__ = ["BurstResult", "LimitResult", "PredictedResult"]
@@ -41,6 +44,16 @@ class LimitResult:
     destination: str | None = None
     when_full: WhenFull = "ignore"
     """What a connection met that it refused: no answer, a RST for its SYN, or a FIN after its handshake."""
+    fill: Fill | None = None
+    """What held its slots then; None in records of earlier versions."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
+    refused_before: int = 0
+    """Connections that it had refused since `lab up` when the burst began."""
+    first_refusal_s: float | None = None
+    """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,8 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    impairments: tuple[Impairment, ...] = ()
+    """Faults set by `lab impair` that dropped packets meanwhile, each with how many."""
     ports_not_found: dict[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port (nf_nat_core.c).
 
@@ -91,6 +106,8 @@ class BurstResult:
     """
     endings: Endings = field(default_factory=Endings)
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
+    tls: TlsCount | None = None
+    """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from pathlib import Path
 import time
 
 from lab.burst.accounts import Observation, assemble, drops_between
@@ -14,10 +14,13 @@ from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
+from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
-from lab.burst.settling import StillTaken, await_free_slots, settle, still_taken
+from lab.burst.settling import await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
-from lab.errors import KernelError, UsageError
+from lab.errors import KernelError
+from lab.impair.faults import Impairment
+from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
@@ -27,7 +30,8 @@ from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
-from lab.observe.limiters import held_sources, read
+from lab.observe.fills import half_open_tuples, read_with_fills
+from lab.observe.limiters import held_sources, read, refused_by_both
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
@@ -53,7 +57,7 @@ _PROGRESS_EVERY_S = 0.2
 
 _NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
-    "as earlier ones and take no slot of their own; wait until those are free, or take the lab down and up"
+    "as earlier ones and take no slot of their own; wait until those are free, or forget them: --fresh, or lab reset"
 )
 
 
@@ -70,6 +74,8 @@ class Listeners:
     """Called with each packet of the scapy engine."""
     sampled: Callable[[Sample], None] | None = None
     """Called several times a second with what NAT nodes count, before the first packet and after the last."""
+    found: Callable[[Sequence[Reading]], None] = _ignore
+    """Called with what limiters hold before the first packet; of a load that is `fresh`, before that is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +89,13 @@ class WatchedLoad(Load):
 def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listeners: Listeners) -> BurstResult:
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     participants = participants_of(plan, topology, load)
-    require_resources(load.engine, participants.connections)
+    require_resources(load.engine, participants.connections, tls=load.tls)
     with record.alone() as alone, Namespaces() as namespaces:
-        if not alone:
-            raise UsageError(f"another burst is running in lab {plan.lab}; wait for it, or use another lab")
-        observation = _Burst(namespaces, participants, listeners, record.logs / "burst.log").observe()
+        require_alone(plan.lab, alone=alone)
+        if load.fresh:
+            listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
+            forget_connections(namespaces, plan)
+        observation = _Burst(namespaces, participants, listeners, record).observe()
     predicted = prediction(participants, observation.readings_before)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
@@ -95,24 +103,31 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
 class _Burst:
     """A burst under way, and what is read of the kernel meanwhile."""
 
-    def __init__(self, namespaces: Namespaces, participants: Participants, listeners: Listeners, log: Path) -> None:
-        self._namespaces, self._participants, self._listeners, self._log = namespaces, participants, listeners, log
+    def __init__(
+        self, namespaces: Namespaces, participants: Participants, listeners: Listeners, record: Record
+    ) -> None:
+        self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
+        self._record = record
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
-        self._most_held = [0] * len(self._limiters)
         self._lost_before = lost(self._plan)
-        self._before = read(namespaces, self._limiters)
-        self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
-        self._not_found_before = ports_not_found(namespaces, self._limiters)
         self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
         self._ended_before = Sampler(self._nodes).take(namespaces.call)
         _forget(namespaces, self._limiters, self._nodes_that_reset())
+        self._earlier = half_open_tuples(namespaces, self._limiters)
+        self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
+        self._fullest = list(self._before) if self._load.over_time else []
+        self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._faults_before = self._dropped_by_faults()
+        self._not_found_before = ports_not_found(namespaces, self._limiters)
 
     def observe(self) -> Observation:
         """From the first packet until what was closed is free."""
         first = _first_free_turn(self._namespaces, self._participants, self._before)
         spec = spec_of(self._participants, first or 0)
+        if not self._load.fresh:
+            self._listeners.found(self._before)
         self._sample()
         began_s = time.time()
         try:
@@ -120,7 +135,7 @@ class _Burst:
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
-            await_free_slots(self._namespaces, self._participants, self._before, StillTaken())
+            await_free_slots(self._namespaces, self._participants, self._before)
             raise
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
@@ -129,13 +144,18 @@ class _Burst:
         if not self._load.leave_open:
             remaining = still_taken(self._participants, clients, readings)
             tracking = settle(self._namespaces, self._participants, self._before, remaining)
+        if self._load.over_time:
+            readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
         return Observation(
             clients=clients,
             readings=readings,
             readings_before=self._before,
+            took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
+            impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
+            refused_twice=self._refused_twice(readings),
             ports_not_found=not_found,
             tracking=tracking,
             ended=ended,
@@ -154,7 +174,7 @@ class _Burst:
         """
         watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
         if self._load.over_time:
-            watch.append(_Throttled(self._note_most_held, _PEAKS_EVERY_S, _PEAKS_SHARE))
+            watch.append(_Throttled(self._note_fullest, _PEAKS_EVERY_S, _PEAKS_SHARE))
 
         def tell(progress: Progress) -> None:
             for look in watch:
@@ -168,8 +188,7 @@ class _Burst:
             self._hold(running, clients, tell)
             held = self._endings()
             ended = self._close(running, clients, tell)
-        peaks = [reading.with_peak(most) for reading, most in zip(readings, self._most_held, strict=True)]
-        return clients, peaks, held, ended
+        return clients, readings, held, ended
 
     @contextmanager
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
@@ -180,7 +199,7 @@ class _Burst:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._log, descriptors
+                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
             ) as running:
                 yield running
 
@@ -235,12 +254,30 @@ class _Burst:
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""
-        now = read(self._namespaces, self._limiters)
-        return [reading.since(earlier) for reading, earlier in zip(now, self._before, strict=True)]
+        now, self._took_s = self._read_with_fills(), time.monotonic() - self._began_s
+        return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
-    def _note_most_held(self) -> None:
-        held = (reading.in_use for reading in read(self._namespaces, self._limiters))
-        self._most_held = [max(pair) for pair in zip(self._most_held, held, strict=True)]
+    def _read_with_fills(self) -> tuple[Reading, ...]:
+        return read_with_fills(self._namespaces, self._limiters, self._plan.servers, self._earlier)
+
+    def _note_fullest(self) -> None:
+        now = read(self._namespaces, self._limiters)
+        if any(reading.in_use > most.in_use for reading, most in zip(now, self._fullest, strict=True)):
+            filled = self._read_with_fills()
+            self._fullest = [now.with_peak(most) for now, most in zip(filled, self._fullest, strict=True)]
+
+    def _dropped_by_faults(self) -> Counter[Impairment]:
+        return dropped_so_far(self._namespaces, self._plan, self._record.path)
+
+    def _refused_twice(self, readings: Iterable[Reading]) -> int:
+        """Connections that an ENI refused until there was room, and a limit behind it then."""
+        refusing = {reading.limiter.place: reading.limiter for reading in readings if reading.refused_connections}
+        addresses = self._participants.eni_addresses
+        enis = [limiter for place, limiter in refusing.items() if place in addresses]
+        behind = [limiter for place, limiter in refusing.items() if place not in addresses]
+        return sum(
+            refused_by_both(self._namespaces, eni, other, addresses[eni.place]) for eni in enis for other in behind
+        )
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:

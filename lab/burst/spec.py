@@ -12,6 +12,7 @@ from lab.errors import UsageError
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.path import Path
 from lab.paths.routes import paths
+from lab.plan.names import authority_file
 from lab.plan.objects import FleetPlan, Plan, ServerPlan
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
@@ -134,6 +135,7 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         requests=load.requests,
         quiet_s=_quiet_s(participants),
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
+        authority=authority_file(participants.plan.lab) if load.tls else None,
         destination=server.address if load.syn_only else None,
         questions_apart=resolver.counts_sources,
         **for_generator(load),

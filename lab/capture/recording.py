@@ -39,7 +39,7 @@ class End(Enum):
     COUNT = "that is the count"
     SECONDS = "the time is up"
     GONE = "the lab was taken down meanwhile"
-    NOBODY_READS = "nobody reads any more what is written"
+    NOBODY_READS = "the program that read the packets has ended"
     NO_ROOM = "no more could be written"
 
 

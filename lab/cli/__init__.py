@@ -23,6 +23,7 @@ _INTERRUPTED = 130
 _MODULES = {
     "up": "labs",
     "down": "labs",
+    "reset": "labs",
     "list": "labs",
     "status": "labs",
     "burst": "burst",
@@ -80,7 +81,7 @@ app = Typer(
     \b
     sudo lab up topologies/two_subnets.yaml        build it
     sudo lab burst -n 140000 --connect-timeout 3   140,000 invocations at once, and the verdict
-    sudo lab exec checkout -- curl -s http://cache.example.com:443/
+    sudo lab exec checkout -- curl -s https://cache.example.com/
     sudo lab down                                  take it away
     """,
 )

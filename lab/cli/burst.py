@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, asdict, replace
+from functools import partial
 from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from lab.burst.load import OPTIONS, WHAT_EACH_DOES, Load
 from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
-from lab.cli.show import burst_progress, complain, print_json
+from lab.cli.show import burst_progress, complain, held_line, notice, print_json
 from lab.errors import ExpectationError, UsageError
 from lab.kernel.invoker import as_invoker
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lab.burst.result import BurstResult
+    from lab.observe.readings import Reading
 
 __all__ = ["register"]
 
@@ -83,7 +85,7 @@ def burst(
     expect: Annotated[
         list[str] | None,
         typer.Option(
-            help="established=N, drop_threshold=N or bottleneck=KIND; exit 1 if it is not so.",
+            help="established=N, drop_threshold=N, bottleneck=KIND or cause=CAUSE; exit 1 if it is not so.",
             metavar="NAME=VALUE",
             rich_help_panel=_WHAT_IS_TOLD,
         ),
@@ -150,15 +152,28 @@ def _run(lab: str | None, loads: Sequence[Load], recorder: Recorder, *, with_pac
     from lab.lab import Lab
 
     up = Lab.find(lab)
+    found = partial(_tell_what_is_held, lab=lab, fresh=loads[0].fresh)
     try:
         if with_packets:
             with packet_table() as saw:
-                return [recorder.carry(up, load, saw=saw) for load in loads]
+                return [recorder.carry(up, load, saw=saw, found=found) for load in loads]
         with burst_progress() as progress:
-            return [recorder.carry(up, load, progress=progress) for load in loads]
+            return [recorder.carry(up, load, progress=progress, found=found) for load in loads]
     except KeyboardInterrupt:
         complain("interrupted; the connections are closed")
         raise
+
+
+def _tell_what_is_held(readings: Sequence[Reading], *, lab: str | None, fresh: bool) -> None:
+    """What earlier bursts, and other programs, have left in the lab's limiters."""
+    held = [reading for reading in readings if reading.in_use]
+    if held:
+        notice("forgotten before the burst (--fresh):" if fresh else "held from before:")
+    for reading in held:
+        notice(f"  {held_line(reading)}")
+    if held and not fresh:
+        named = f" --lab {lab}" if lab else ""
+        notice(f"  to forget them: lab burst --fresh, or lab reset{named}", style="dim")
 
 
 def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
@@ -177,7 +192,9 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
-    documents = [result.to_json() for result in reversed(results)]
+    from lab.diagnosis.verdict import judge
+
+    documents = [result.to_json() | {"verdict": asdict(judge(result))} for result in reversed(results)]
     return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
 
 
@@ -193,7 +210,7 @@ def _require_writable(json_file: str | None) -> None:
 
 
 _NOTHING = ("none", "null")
-_EXPECTABLE = ("established", "drop_threshold", "bottleneck")
+_EXPECTABLE = ("established", "drop_threshold", "bottleneck", "cause")
 
 
 def _expectation(text: str) -> tuple[str, str]:
@@ -208,6 +225,12 @@ def _expectation(text: str) -> tuple[str, str]:
         if value not in known:
             raise UsageError(f"--expect {text}: no bottleneck; known: {', '.join(known)}")
         return name, "none" if value in _NOTHING else value
+    if name == "cause":
+        from lab.diagnosis.findings import CAUSES
+
+        if value not in CAUSES:
+            raise UsageError(f"--expect {text}: no cause; known: {', '.join(CAUSES)}")
+        return name, value
     count = value.replace(",", "").replace("_", "")
     if not count.isdecimal() and (value not in _NOTHING or name == "established"):
         raise UsageError(f"--expect {text}: not a number of connections")
@@ -215,10 +238,15 @@ def _expectation(text: str) -> tuple[str, str]:
 
 
 def _compare(result: BurstResult, expectations: list[tuple[str, str]]) -> None:
+    if not expectations:
+        return
+    from lab.diagnosis.verdict import judge
+
     seen = {
         "established": str(result.tcp.established),
         "drop_threshold": str(result.drop_threshold).lower(),
         "bottleneck": str(result.bottleneck).lower(),
+        "cause": judge(result).cause,
     }
     unmet = [f"expected {name}={value}, saw {name}={seen[name]}" for name, value in expectations if value != seen[name]]
     if unmet:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.cli.show import bullet, complain, number, say, table
-from lab.diagnosis.outcomes import dropped, lost, outcomes, succeeded
+from lab.cli.show import STATES, bullet, complain, say, states, table
+from lab.diagnosis.outcomes import challenged, dropped, established_by_one, lost, outcomes, succeeded
 from lab.diagnosis.verdict import judge
-from lab.nodes.diagnosis import limit_words, limiting_kinds
+from lab.diagnosis.words import NO_ROOM_HELPS
+from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
 from lab.nodes.registry import kind_of
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ __all__ = ["show", "show_side_by_side"]
 
 def show(result: BurstResult) -> None:
     """Print what one burst showed: outcomes, limits, verdict, and what helps."""
-    invocations = "invocation" if result.offered == 1 else "invocations"
-    say(f"{number(result.offered)} {invocations} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
+    say(f"{counted(result.offered, 'invocation')} in lab {result.lab}, {result.timing.duration_s:.1f} s", style="bold")
     say()
     _show_outcomes(result)
     say()
@@ -37,7 +37,7 @@ def show(result: BurstResult) -> None:
 
 def _show_outcomes(result: BurstResult) -> None:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
-    invocations_differ = bool(result.requests.sent or result.invocations.reused)
+    invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
     table(
         ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
         (
@@ -59,14 +59,23 @@ def _show_limits(result: BurstResult) -> None:
     if not result.limits:
         say("no limiter is on the way")
         return
-    what = lost(result)
+    # Where nothing is half-open or closing, whatever held a slot was established.
+    apart = any(limit.fill and limit.fill.taken > limit.fill.established for limit in result.limits)
     table(
-        ("limiter", "#limit", "#peak", f"#{what} connections", f"#{what} {dropped(result)}"),
+        (
+            "limiter",
+            "#limit",
+            "#peak",
+            *(STATES if apart else ()),
+            f"#{lost(result)} connections",
+            f"#{lost(result)} {dropped(result)}",
+        ),
         (
             (
                 " ".join(filter(None, (limit.node, limit.eip))),
                 limit.limit,
                 limit.peak,
+                *(states(limit.fill) if apart else ()),
                 limit.dropped_connections,
                 limit.dropped_packets,
             )
@@ -90,21 +99,25 @@ def _measured(result: BurstResult) -> Iterator[str]:
     timing, tcp, invocations = result.timing, result.tcp, result.invocations
     yield f"{timing.invocations_per_s:,.0f} invocations/s while connecting ({timing.connect_phase_s:.1f} s)"
     latency = result.latency
-    latencies = (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request))
+    latencies = (("DNS", latency.dns), ("connect", latency.connect), ("TLS", latency.tls), ("request", latency.request))
     if known := [_percentiles(name, measured) for name, measured in latencies if measured]:
         yield f"latency, half of them within, 99 % within: {'; '.join(known)}"
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
-        yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {late:,} connections were established by one"
+        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {established_by_one(late)}"
+    if tcp.challenged_syns:
+        yield challenged(tcp.challenged_syns)
     for kind, syns in result.ports_not_found.items():
         words = limit_words(kind)
-        counted = f": its {words.metric} counts them, too" if words and words.metric else ""
-        yield f"{syns:,} SYNs were lost where the kernel's search found no free port in {kind_of(kind).one}{counted}"
+        were, them = ("was", "it") if syns == 1 else ("were", "them")
+        in_metric = f": its {words.metric} counts {them}, too" if words and words.metric else ""
+        where = f"where the kernel's search found no free port in {kind_of(kind).one}"
+        yield f"{counted(syns, 'SYN')} {were} lost {where}{in_metric}"
     if invocations.reused:
-        yield f"{invocations.reused:,} invocations found a connection open, {result.dns.asked:,} made one"
+        yield f"{counted(invocations.reused, 'invocation')} found a connection open, {result.dns.asked:,} made one"
     if invocations.waiting:
         yield (
-            f"up to {invocations.waiting:,} invocations had come and found no port free, and came late: "
+            f"up to {counted(invocations.waiting, 'invocation')} had come and found no port free, and came late: "
             "an ENI has 65,000 ports; --scale 2 leaves some over"
         )
 
@@ -115,7 +128,7 @@ def _percentiles(name: str, latency: Percentiles) -> str:
 
 def _show_verdict(result: BurstResult) -> None:
     verdict = judge(result)
-    lost = result.bottleneck or not verdict.more_room_helps
+    lost = result.bottleneck or verdict.cause in NO_ROOM_HELPS
     say(verdict.headline, style="bold red" if lost else "bold green")
     for text in verdict.explanation:
         say(text)
@@ -156,7 +169,7 @@ def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
 
 def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
     """Print the same load without reuse of connections and with it."""
-    say(f"{number(without.offered)} invocations in lab {without.lab}, twice", style="bold")
+    say(f"{counted(without.offered, 'invocation')} in lab {without.lab}, twice", style="bold")
     say()
     columns = [_side_by_side(result) for result in (without, reused)]
     table(

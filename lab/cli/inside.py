@@ -36,11 +36,12 @@ def exec_(
     """Run a command in a node; its exit status is the command's.
 
     It is any program of this machine, and ends with the lab. In a function's fleet, names resolve through the service
-    VPC's resolver, with nothing of the host's touched. In a server with `embedded: false` it may listen on the port.
+    VPC's resolver, with nothing of the host's touched, and programs trust the lab's servers over HTTPS (SSL_CERT_FILE
+    and its like). In a server with `embedded: false` it may listen on the port.
 
     \b
     sudo lab exec checkout -- dig +short cache.example.com
-    sudo lab exec checkout -- curl -s http://cache.example.com:443/
+    sudo lab exec checkout -- curl -s https://cache.example.com/
     sudo lab exec eni-private-a -- conntrack -C
     """
     _become(lab, node, [word for index, word in enumerate(command) if index or word != "--"])

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
-from lab.cli.show import clock, complain, notice, print_json, say, table
+from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
+    from lab.lab import Lab
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    for command in (up, down, list_, status):
+    for command in (up, down, reset, list_, status):
         app.command(command.__name__.rstrip("_"))(command)
 
 
@@ -29,7 +30,12 @@ def up(
     name: Annotated[
         str | None, typer.Option(help="Another name than the topology's: several labs run side by side.")
     ] = None,
-    scale: Annotated[int, typer.Option(help="Divide every limit: 65,000 is 650 at 100.", metavar="N")] = 1,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Divide every limit: 65,000 is 650 at 100; unless given, 1, or what a lab that is up has.", metavar="N"
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -75,9 +81,25 @@ def up(
         return
     say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
     say(
-        f"next: sudo lab burst --lab {lab.name} -n 1000; sudo lab status; sudo lab down --lab {lab.name}",
+        f"next: sudo lab burst --lab {lab.name} {_burst(lab)}; sudo lab status; sudo lab down --lab {lab.name}",
         style="dim",
     )
+
+
+def _burst(lab: Lab) -> str:
+    """The options of a burst that goes a tenth beyond the first limit, in two digits, where there is one."""
+    from math import ceil, log10
+
+    from lab.diagnosis.thresholds import threshold
+    from lab.nodes.proposals import Question
+
+    topology = lab.topology
+    held = threshold(topology, Question(topology.functions[0].name, topology.servers[0].name)).held
+    if not held:
+        return "-n 1000"
+    beyond = held + ceil(held / 10)
+    unit = 10 ** max(0, int(log10(beyond)) - 1)
+    return f"-n {ceil(beyond / unit) * unit} --connect-timeout 3"
 
 
 def _say_change(headline: str, change: Convergence, broken: str) -> None:
@@ -94,7 +116,7 @@ def _say_unchanged(name: str, topology: Path) -> None:
     say(f"lab {name} is up already, just as {topology} has it")
 
 
-def _dry_run(topology: Path, name: str | None, scale: int, *, as_json: bool) -> None:
+def _dry_run(topology: Path, name: str | None, scale: int | None, *, as_json: bool) -> None:
     from lab.converge.change import Convergence
     from lab.converge.summary import to_json
     from lab.lab import Lab
@@ -135,6 +157,27 @@ def down(
             notice(f"ended with it: {resident.command} ({resident.pid}) in {resident.namespace}")
     if not labs:
         say("no lab is up")
+
+
+def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
+    """Forget all connections of a lab that is up, as if it had just been made; counters and metrics go on.
+
+    A program that holds such a connection gets an RST when it goes on.
+
+    \b
+    sudo lab reset
+    sudo lab reset --lab two-subnets --json
+    """
+    from lab.lab import Lab
+
+    forgotten = Lab.find(lab).reset()
+    if as_json:
+        print_json(forgotten.to_json())
+        return
+    number_of = forgotten.connections
+    say(f"lab {forgotten.lab} has forgotten {number_of:,} connection{'' if number_of == 1 else 's'}")
+    for reading in forgotten.readings:
+        say(f"  {held_line(reading)}")
 
 
 def list_(*, as_json: AsJson = False) -> None:
@@ -180,7 +223,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     )
     say()
     table(
-        ("limiter", "for", "#limit", "#connections", "#refused", "#SYNs refused"),
+        ("limiter", "for", "#limit", "#connections", *STATES, "#refused", "#SYNs refused"),
         (
             (
                 " ".join(filter(None, (reading.limiter.node, reading.limiter.eip))),
@@ -189,17 +232,21 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
                 else "everything",
                 reading.limiter.limit,
                 reading.in_use,
+                *states(reading.fill),
                 reading.refused_connections,
                 reading.refused_packets,
             )
             for reading in now.readings
         ),
     )
+    for reading in now.readings:
+        if reading.fill and reading.fill.half_open:
+            say(f"{held_line(reading)}")
     say()
     table(
-        ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#resets sent"),
+        ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#forgotten", "#resets sent"),
         (
-            (name, node.admitted, node.established, node.closed, node.idle_timeouts, node.resets_sent)
+            (name, node.admitted, node.established, node.closed, node.idle_timeouts, node.forgotten, node.resets_sent)
             for name, node in now.connections.items()
         ),
     )

@@ -201,8 +201,8 @@ def _serve(lab: Lab, port: int) -> None:
         while not lab.gone:
             time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
-        complain("interrupted; nobody answers scrapes any more")
+        complain("interrupted; scrapes are not answered any more")
         raise
     finally:
         serving.close()
-    raise KernelError(f"lab {lab.name} has been taken down; nobody answers scrapes any more")
+    raise KernelError(f"lab {lab.name} has been taken down; scrapes are not answered any more")

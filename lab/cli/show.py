@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lab.burst.run import Progress
+    from lab.observe.readings import Reading
+    from lab.slots.fill import Fill
 
 __all__ = [
+    "STATES",
     "bullet",
     "burst_progress",
     "clock",
     "complain",
+    "held_line",
     "notice",
     "number",
     "print_json",
     "say",
+    "states",
     "table",
     "verbatim",
 ]
@@ -86,6 +91,22 @@ def print_json(document: Any) -> None:
 def clock(at_s: float) -> str:
     """A Unix time as a clock on this machine's wall has it."""
     return time.strftime("%H:%M:%S", time.localtime(at_s))
+
+
+STATES = ("#established", "#half-open", "#closing")
+"""Columns of a table that tells the slots of limiters apart."""
+
+
+def states(fill: Fill | None) -> tuple[int | None, ...]:
+    """The cells of those columns; dashes where the fill was not read."""
+    return (fill.established, fill.half_open_slots, fill.closing) if fill else (None,) * len(STATES)
+
+
+def held_line(reading: Reading) -> str:
+    """What holds a limiter's slots: `natgw 198.51.100.1 to cache tcp: 15 established`."""
+    limiter = reading.limiter
+    to = f"to {limiter.destination} {limiter.protocol}" if limiter.destination else None
+    return f"{' '.join(filter(None, (limiter.node, limiter.eip, to)))}: {reading.fill.text if reading.fill else ''}"
 
 
 def number(value: int | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lab.cli.options import AsJson, TopologyFile
-from lab.cli.show import number, print_json, say, table
+from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import TopologyError
 
 if TYPE_CHECKING:
@@ -26,21 +26,23 @@ def register(app: typer.Typer) -> None:
 def validate(
     topologies: Annotated[list[Path], typer.Argument(help="Topology files.", metavar="TOPOLOGY.yaml...")],
 ) -> None:
-    """Check topology files; every fault of each is listed.
+    """Check topology files; every fault of each is listed, and every part that has no effect.
 
     \b
     lab validate topologies/*.yaml
     """
-    from lab.topology import load
+    from lab.topology import loaded, text_of
 
     faults = []
     for path in topologies:
         try:
-            load(path)
+            without_effect = loaded(text_of(path), str(path)).without_effect
         except TopologyError as error:
             faults.append(str(error))
         else:
             say(f"{path}: valid")
+            for line in without_effect:
+                notice(line)
     if faults:
         raise TopologyError("\n".join(faults))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lab.cli.options import AsJson, LabName
-from lab.cli.show import bullet, clock, notice, number, print_json, say, table, verbatim
+from lab.cli.show import STATES, bullet, clock, notice, number, print_json, say, states, table, verbatim
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _explain(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(explanation.to_json())
         return
-    lost = explanation.refusing or explanation.drops or explanation.cures
+    lost = explanation.refusing or explanation.drops or explanation.advice
     say(explanation.headline, style="bold red" if lost else "bold green")
     for text in explanation.details:
         say(text)
@@ -126,22 +126,26 @@ def _title(text: str) -> None:
 
 
 def _show_refusals(explanation: Explanation) -> None:
+    from lab.nodes.diagnosis import connections
+
     for account in explanation.refusing:
         size = account.limit.size
         say()
         say(
-            f"{_name(account)} refused {account.connections:,} connections, {account.packets:,} {account.limit.drops}; "
+            f"{_name(account)} refused {connections(account.connections)}, {account.limit.dropped(account.packets)}; "
             + (
                 f"it held {account.held:,} of {size:,}."
                 if explanation.run
                 else f"it holds {account.held:,} of {size:,} now, and at most {account.most_held:,} when sampled."
             )
         )
+        if account.fill and account.fill.text:
+            say(f"{'Those are' if explanation.run is None else 'Those were'} {account.fill.text}.")
         say(_since(explanation, account))
 
 
 def _since(explanation: Explanation, account: LimitAccount) -> str:
-    from lab.diagnosis.limits import RECENT_S
+    from lab.diagnosis.words import course, duration
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:
@@ -149,25 +153,8 @@ def _since(explanation: Explanation, account: LimitAccount) -> str:
     if explanation.began_s is not None:
         until = "" if last_s is None else f", the last one at {max(0.0, last_s - explanation.began_s):.1f} s"
         return f"The first refusal was {max(0.0, began_s - explanation.began_s):.1f} s after the run began{until}."
-    began = f"It began at {clock(began_s)}, {_duration(explanation.at_s - began_s)} ago"
-    if account.recent_packets:
-        return f"{began}, and goes on: {account.recent_packets:,} packets refused in the last {RECENT_S:.0f} s."
-    if last_s is None:
-        return f"{began}, and is over."
-    return f"{began}, and is over: the last refusal was {_duration(explanation.at_s - last_s)} ago."
-
-
-def _duration(seconds: float) -> str:
-    """`42 s`, `5 min 3 s`, `2 h 5 min`."""
-    whole = max(0, round(seconds))
-    if whole < _MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
-    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-
-
-_MINUTE_S, _HOUR_S = 60, 3_600
+    since = f"It began at {clock(began_s)}, {duration(explanation.at_s - began_s)} ago"
+    return f"{since}; {course(account, explanation.at_s)}."
 
 
 def _name(account: LimitAccount) -> str:
@@ -178,10 +165,12 @@ def _name(account: LimitAccount) -> str:
 
 
 def _show_headroom(others: Iterable[LimitAccount]) -> None:
-    rows = [(_name(account), account.limit.size, account.held, account.free) for account in others]
+    rows = [
+        (_name(account), account.limit.size, account.held, *states(account.fill), account.free) for account in others
+    ]
     if rows:
         _title("Refused nothing:")
-        table(("limiter", "#limit", "#held", "#free"), rows)
+        table(("limiter", "#limit", "#held", *STATES, "#free"), rows)
 
 
 def _show_evidence(explanation: Explanation) -> None:
@@ -222,13 +211,12 @@ def _show_cloudwatch(explanation: Explanation) -> None:
 
 
 def _show_remedies(explanation: Explanation) -> None:
-    if explanation.cures:
-        _title("What helps:")
-        for text in explanation.cures:
-            bullet(text)
-        return
     question = explanation.question
     _title(f"What would help {question.function}, connecting to {question.server}:")
+    if explanation.advice:
+        for text in explanation.advice:
+            bullet(text)
+        return
     say(_threshold(explanation))
     for remedy in explanation.remedies:
         bullet(remedy.sentence)

@@ -14,12 +14,12 @@ from lab.converge.diff import Difference, difference, drained_by
 from lab.converge.disruption import Breakage, Held, breakages, cut_off, newly_limited, sets_to_rebuild
 from lab.errors import ExpectationError
 from lab.kernel.netns import Namespaces
-from lab.kernel.state import Record
+from lab.kernel.state import Record, State
 from lab.nodes.build import build
 from lab.nodes.registry import kind_of
 from lab.observe.limiters import held_destinations, held_sources, read
 from lab.plan.objects import Plan
-from lab.topology import Topology, load_text, scaled, text_of
+from lab.topology import Topology, loaded, scaled, text_of
 
 __all__ = ["Convergence", "Wanted", "convergence"]
 
@@ -32,13 +32,24 @@ class Wanted:
     text: str
     plan: Plan
     """The plan for a lab that is not up; for one that is up `convergence` makes another, which keeps its numbers."""
+    scale: int = 1
+    """What the file's limits were divided by."""
+    without_effect: tuple[str, ...] = ()
+    """What in the file has no effect, a line each."""
 
     @classmethod
-    def read(cls, path: str | PathLike[str], name: str | None, scale: int) -> Self:
-        """Read the file; its limits are divided by `scale`. TopologyError lists all its faults."""
+    def read(cls, path: str | PathLike[str], name: str | None, scale: int | None, state: State) -> Self:
+        """Read the file; its limits are divided by `scale`, or by what those of the lab are divided by if it is up.
+
+        TopologyError lists all its faults.
+        """
         text = text_of(path)
-        topology = scaled(load_text(text, str(path)), scale)
-        return cls(topology, text, build(topology, name))
+        found = loaded(text, str(path))
+        if scale is None:
+            record = state.record(name or found.topology.name)
+            scale = record.scale() if record is not None and record.phase() == "up" else 1
+        topology = scaled(found.topology, scale)
+        return cls(topology, text, build(topology, name), scale, found.without_effect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -61,17 +62,22 @@ def converge(
     wanted: Wanted,
     notice: Notice,
 ) -> None:
-    """Change the lab of a record, and record its new plan and topology. Callers hold the state's lock.
+    """Change the lab of a record, and record its new plan and topology. Callers hold the lab's lock.
 
     KernelError when the kernel refuses a step; the lab is then as it was, or half built, and `notice` is told which.
     """
     old, new = change.old, change.new
-    require_vacant(state, new, new_to=old)
     require_descriptors(new)
+    with state.locked():
+        require_vacant(state, new, new_to=old)
+        try:
+            record.begin_change(union(old, new))
+        except BaseException:
+            record.settle(old)
+            raise
     progress = _Progress()
     with Site(state, record, notice) as site:
         try:
-            record.begin_change(union(old, new))
             _make(site, change.difference, progress)
             _change(site, change.difference, progress, change.rebuilt)
         except BaseException:
@@ -80,7 +86,7 @@ def converge(
             raise
         with uninterrupted(), _half_changed_unless_done(site, old.lab):
             _remove(site, change.difference.removed)
-            record.settle(new, wanted.topology, wanted.text)
+            record.settle(new, wanted.topology, wanted.text, wanted.scale)
 
 
 @contextmanager
@@ -201,6 +207,7 @@ _REPLACE: dict[type, Callable[[Site, Any, Any], None]] = {
     Neighbour: lambda site, _, new: rtnl.replace_neighbour(site.namespaces, new),
     Route: lambda site, _, new: rtnl.replace_route(site.namespaces, new),
     File: lambda site, _, new: STEPS[File][0](site, new),
+    Certificate: lambda site, _, new: STEPS[Certificate][0](site, new),
 }
 """Kinds of objects that can change in place, but for rulesets → how."""
 
@@ -216,5 +223,6 @@ _REMOVE: dict[type, Callable[[Site, Any], None]] = {
     Rule: lambda site, item: rtnl.remove_rule(site.namespaces, item),
     Ruleset: lambda site, item: nft.remove_ruleset(site.namespaces, item),
     File: STEPS[File][1],
+    Certificate: STEPS[Certificate][1],
 }
 """Kinds of objects, but for links → how they are removed from a lab that stays up."""

@@ -16,6 +16,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -70,6 +71,7 @@ _IDENTITY: dict[type, Callable[[Any], Hashable]] = {
     Route: lambda item: (item.namespace, item.table, item.destination),
     Ruleset: lambda item: (item.namespace, item.table.family, item.table.name),
     File: lambda item: item.path,
+    Certificate: lambda item: item.path,
     Process: lambda item: (item.namespace, item.verb),
 }
 """What can change in place, and what it is known by; everything else is what it is."""
@@ -113,7 +115,7 @@ def _goes_by_itself(item: KernelObject, namespaces: set[str], interfaces: set[tu
     match item:
         case VethPair():
             return kept_port(item, namespaces) is None
-        case Namespace() | File() | ConntrackMax():
+        case Namespace() | File() | Certificate() | ConntrackMax():
             return False
         case Address() | Neighbour() | Route() | BridgePort() if (item.namespace, item.interface or "") in interfaces:
             return True

@@ -13,6 +13,7 @@ from itertools import product
 from typing import NamedTuple
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.observe.readings import Reading
 from lab.paths.dead_ends import DeadEnd
@@ -24,6 +25,7 @@ from lab.plan.objects import (
     MAIN_TABLE,
     Address,
     BridgePort,
+    Certificate,
     ConntrackMax,
     EniPath,
     File,
@@ -63,8 +65,7 @@ class Breakage(NamedTuple):
     connections: int
 
     def __str__(self) -> str:
-        plural = "" if self.connections == 1 else "s"
-        return f"{self.node}: {self.what}: {self.connections:,} connection{plural} held"
+        return f"{self.node}: {self.what}: {connections(self.connections)} held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +386,7 @@ def _namespaces(item: KernelObject) -> tuple[str, ...]:
             return (name,)
         case VethPair(a, b):
             return (a.namespace, b.namespace)
-        case ConntrackMax() | File():
+        case ConntrackMax() | File() | Certificate():
             return ()
         case _:
             return (item.namespace,)
@@ -407,7 +408,7 @@ def _matters(old: KernelObject, new: KernelObject) -> bool:
     """Whether a change can break anything: timeouts that grow do not."""
     if isinstance(old, Sysctl) and isinstance(new, Sysctl) and old.value.isdigit() and new.value.isdigit():
         return not _is_timeout(old) or int(new.value) < int(old.value)
-    return not isinstance(old, ConntrackMax | File)
+    return not isinstance(old, ConntrackMax | File | Certificate)
 
 
 def _is_timeout(item: KernelObject) -> bool:

@@ -12,7 +12,7 @@ __all__ = ["take_down"]
 
 
 def take_down(state: State, record: Record, plan: Plan, notice: Notice) -> list[NamespaceProcess]:
-    """Take a lab away; which processes of others ended with it. Callers hold the state's lock.
+    """Take a lab away; which processes of others ended with it. Callers hold the lab's lock.
 
     KernelError when something cannot be taken back; the record stays then, and `down` can be tried again.
     """

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from lab.converge.diff import Difference, elastic_ips
+from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.plan.describe import describe_object
 from lab.plan.objects import ConntrackMax, NodePlan, Plan, Process, Ruleset, Sysctl
@@ -82,11 +83,11 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
     before, after = _limits(node, old.limiters), _limits(node, new.limiters)
     for what in dict.fromkeys((*after, *before)):
         if what not in before:
-            yield f"~ {node}: no limit → {after[what]:,} connections{what}"
+            yield f"~ {node}: no limit → {connections(after[what])}{what}"
         elif what not in after:
-            yield f"~ {node}: {before[what]:,} connections{what} → no limit"
+            yield f"~ {node}: {connections(before[what])}{what} → no limit"
         elif before[what] != after[what]:
-            yield f"~ {node}: {before[what]:,} → {after[what]:,} connections{what}"
+            yield f"~ {node}: {before[what]:,} → {connections(after[what])}{what}"
     was_full, is_full = (
         {limiter.when_full for limiter in plan.limiters if limiter.node == node} for plan in (old, new)
     )

@@ -40,13 +40,13 @@ def foresee(state: State, wanted: Wanted) -> Plan | Convergence:
     if _record_of_a_lab_that_is_up(state, wanted) is None:
         return wanted.plan
     require_root()
-    with state.locked():
+    with state.changing(wanted.plan.lab):
         known = _record_of_a_lab_that_is_up(state, wanted)
         return wanted.plan if known is None else _change_of(known, wanted)
 
 
 def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) -> Up:
-    """Make or change the lab. Callers hold the state's lock.
+    """Make or change the lab. Callers hold the lab's lock.
 
     ExpectationError when the change breaks connections that are held and may not be disruptive; KernelError when the
     kernel refuses a step, and then what was done until then is taken back.
@@ -85,10 +85,15 @@ def _change_of(record: Record, wanted: Wanted) -> Convergence:
 
 def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
     plan = wanted.plan
-    apply.require_vacant(state, plan)
     record = state.new_record(plan.lab)
+    with state.locked():
+        apply.require_vacant(state, plan)
+        try:
+            record.write(plan, wanted.topology, wanted.text, wanted.scale)
+        except BaseException:
+            record.forget()
+            raise
     try:
-        record.write(plan, wanted.topology, wanted.text)
         apply.apply(state, record, plan, notice)
         with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
             History(record.path).add(sample_now(plan.nat_nodes))

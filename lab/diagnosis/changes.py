@@ -22,7 +22,7 @@ def proposals(case: Case) -> list[Proposal]:
 
 def _way_through(case: Case) -> Iterator[Proposal]:
     """One change that opens every missing route and every firewall rule on the paths."""
-    ends = {path.dead_end.sentence: (path.eni, path.dead_end) for path in case.paths if path.eni and path.dead_end}
+    ends = {end.sentence: (path.eni, end) for path in case.paths if path.eni and (end := path.dead_end or path.doubt)}
     if not ends:
         return
     topology, changes = case.topology, []

@@ -15,13 +15,24 @@ from lab.impair.faults import Faults, Impairment
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import DropCounter
-from lab.slots.counters import ACTIVE, CLOSED, ESTABLISHED, PORTS_NOT_FOUND, REFUSED_GROUP, RESET_HERE, NatNode
+from lab.slots.counters import (
+    ACTIVE,
+    CLOSED,
+    ESTABLISHED,
+    FORGOTTEN,
+    PORTS_NOT_FOUND,
+    REFUSED_GROUP,
+    RESET_HERE,
+    SLOT_MASK,
+    NatNode,
+)
 
 __all__ = [
     "Measurement",
     "live",
     "of_drop",
     "of_forgetful",
+    "of_half_open",
     "of_impairment",
     "of_limit",
     "of_metered_node",
@@ -50,6 +61,16 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurem
     packet_names = [limiter.refused_packets for limiter in limit.limiters]
     yield Measurement(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
     yield Measurement(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
+
+
+def of_half_open(account: LimitAccount) -> Iterator[Measurement]:
+    """How many of the slots of a lab that is up are half-open, by the states of conntrack's entries."""
+    if account.fill and account.fill.half_open:
+        limit, slots = account.limit, account.fill.half_open_slots
+        marks = " ".join(str(limiter.mark) for limiter in limit.limiters)
+        listed = f"for mark in {marks}; do conntrack -L -p tcp -m $mark/{SLOT_MASK} 2>/dev/null; done"
+        command = f"{_inside(limit.first.namespace)} sh -c '{listed}' | grep -c SYN_"
+        yield Measurement(limit.first.node, "half-open connections", slots, command)
 
 
 def live(limit: Limit) -> Measurement:
@@ -86,7 +107,8 @@ def of_forgetful(node: NatNode, ended: NodeEndings) -> Iterator[Measurement]:
     counter = f"{inside} nft list counter ip {table} {RESET_HERE}"
     yield Measurement(node.node, "connections reset that it had forgotten", ended.reset, counter)
     ended_or_not = (
-        f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} $2 == "{CLOSED}" {{ getline; n -= $2 }} END {{ print n }}'
+        f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} '
+        f"$2 ~ /^({CLOSED}|{FORGOTTEN})$/ {{ getline; n -= $2 }} END {{ print n }}"
     )
     counted = f"{inside} nft list counters table ip {table} | awk '{ended_or_not}'"
     active = f"{inside} conntrack -L -m {ACTIVE:#x}/{ACTIVE:#x} 2>/dev/null | wc -l"

@@ -27,9 +27,9 @@ class DropWords:
     remedy: str
 
     def of(self, drop: DropPoint) -> DropWords:
-        """These sentences with the name of what drops, and its direction if it has one."""
+        """These sentences with the names of what drops and of its node, and its direction if it has one."""
         texts = (self.headline, self.where, self.mechanism, self.remedy)
-        return DropWords(*(text.format(name=drop.name, direction=drop.direction) for text in texts))
+        return DropWords(*(text.format(name=drop.name, direction=drop.direction, node=drop.node) for text in texts))
 
 
 Opened = Callable[[Topology, Eni, DeadEnd], tuple[Topology, str] | None]
@@ -43,6 +43,9 @@ class _Cause:
     told: DropWords
     of_answers: DropWords | None = None
     """Where it is servers' answers that are dropped."""
+    far_side: DropWords | None = None
+    """Where it is between a NAT gateway and the internet."""
+    far_side_answers: DropWords | None = None
     questions: bool = False
     """Whether it drops questions to the name server, and no packet of a connection."""
     opened: Opened | None = None
@@ -51,7 +54,12 @@ class _Cause:
 def drop_words(drop: DropPoint) -> DropWords:
     """The sentences about a drop, with the name of what drops."""
     cause = CAUSES[drop.kind]
-    return (cause.of_answers if drop.answers and cause.of_answers else cause.told).of(drop)
+    special = {
+        (False, True): cause.of_answers,
+        (True, False): cause.far_side,
+        (True, True): cause.far_side_answers,
+    }.get((drop.far_side, drop.answers))
+    return (special or cause.told).of(drop)
 
 
 def cause_in_words(drop: DropPoint) -> str:
@@ -105,11 +113,15 @@ def _without_groups(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topolog
 
 def _without_acl(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
     def without(vpc: Vpc) -> dict[str, object]:
-        left = tuple(acl for acl in vpc.network_acls if (vpc.node, acl.name) != (end.node, end.name))
-        return {"network_acls": left}
+        return {"network_acls": tuple(acl for acl in vpc.network_acls if acl.name != end.name)}
 
     return with_vpcs(topology, without), end.cure or ""
 
+
+_METRICS = (
+    "CloudWatch shows more in {node}'s ConnectionAttemptCount than in its ConnectionEstablishedCount, and no "
+    "ErrorPortAllocation unless its ports run out as well."
+)
 
 CAUSES = {
     "dns_quota": _Cause(
@@ -171,6 +183,22 @@ CAUSES = {
             mechanism="The server answered, and its answers were dropped on their way back: a network ACL is "
             "stateless, so answers need an entry of their own, for the ports that clients use (1024-65535). Until then "
             "each connection holds its ports on the way, half-open.",
+            remedy="Add an entry for the ports 1024-65535 to {direction} of the network ACL {name}.",
+        ),
+        far_side=DropWords(
+            headline="Network ACL forbids it: {direction} of {name} does not let {node} reach the server",
+            where="by {direction} of the network ACL {name} between {node} and the internet",
+            mechanism="{node} took a port for each connection and sent the SYNs on; the network ACL of its own subnet "
+            "has no entry that allows them out to the server. Until the half-open timeout each connection holds its "
+            "ports on the way. " + _METRICS,
+            remedy="Add an entry for the server to {direction} of the network ACL {name}.",
+        ),
+        far_side_answers=DropWords(
+            headline="Network ACL forbids the answers: {direction} of {name} does not allow all ports of {node}",
+            where="by {direction} of the network ACL {name} between {node} and the internet",
+            mechanism="The server answered {node}, and its answers were dropped where they enter the subnet of {node}: "
+            "a network ACL is stateless, so answers need an entry of their own, for the ports that a NAT gateway uses "
+            "(1024-65535). Until the half-open timeout each connection holds its ports on the way. " + _METRICS,
             remedy="Add an entry for the ports 1024-65535 to {direction} of the network ACL {name}.",
         ),
         opened=_without_acl,

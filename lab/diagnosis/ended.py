@@ -19,14 +19,14 @@ __all__ = [
     "closed_headline",
     "closed_remedies",
     "endings",
-    "forgotten_headline",
-    "forgotten_remedies",
     "idle_explanation",
     "idle_headline",
     "idle_remedies",
     "node_endings",
     "reset_headline",
     "reset_remedies",
+    "unknown_headline",
+    "unknown_remedies",
 ]
 
 
@@ -61,8 +61,8 @@ def node_endings(evidence: Evidence) -> Iterator[str]:
         if others := node.reset - node.reset_as_idle:
             it = "it was" if others == 1 else "they were"
             yield (
-                f"{node.node} reset {connections(others)} that it did not know, and not because {it} idle: connections "
-                f"that had ended before, or entries that were taken from it{_first(evidence, node)}."
+                f"{node.node} reset {connections(others)} that it did not know, and not because {it} idle: opened "
+                f"through another node, ended before, or removed by lab reset{_first(evidence, node)}."
             )
 
 
@@ -112,7 +112,7 @@ def idle_remedies(finding: Finding) -> Iterator[str]:
     yield ("What does not help: reuse of connections, which is what leaves them idle; more Elastic IPs; more subnets.")
 
 
-def forgotten_headline(finding: Finding) -> str:
+def unknown_headline(finding: Finding) -> str:
     """Which node reset connections that it did not know, idle ones not among them."""
     forgetful = [node for node in finding.evidence.forgetful if node.reset]
     reset = sum(node.reset for node in forgetful)
@@ -120,9 +120,9 @@ def forgotten_headline(finding: Finding) -> str:
     return f"No limit reached: {names} reset {connections(reset)} that it did not know, none of them idle"
 
 
-def forgotten_remedies(_: Finding) -> Iterable[str]:
+def unknown_remedies(_: Finding) -> Iterable[str]:
     """What to look at where a node has lost entries."""
-    yield "See what took the entries away: a change of the lab, a route that leads elsewhere now, conntrack -D or -F."
+    yield "See whether a route leads elsewhere than when the connections were opened, or lab reset has removed them."
 
 
 # ── A server ────────────────────────────────────────────────────────────────────────────────────────────────

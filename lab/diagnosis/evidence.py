@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.burst.endings import NodeEndings
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
-from lab.diagnosis.limits import LimitAccount, leading
+from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 
 __all__ = ["Evidence", "of_burst", "of_live_lab"]
 
@@ -30,7 +31,7 @@ class Evidence:
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
     """Kind of node → SYNs that it admitted, and for which the kernel's search then found no port."""
     impairments: tuple[Impairment, ...] = ()
-    """Faults that `lab impair` has set on the path."""
+    """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
     forgetful: tuple[NodeEndings, ...] = ()
@@ -57,6 +58,11 @@ class Evidence:
     def dropped_questions(self) -> tuple[DropCount, ...]:
         """Drops of questions to the name server."""
         return tuple(drop for drop in self.drops if drops_questions(drop))
+
+    @property
+    def dropped_by_faults(self) -> int:
+        """Packets that faults dropped."""
+        return sum(fault.dropped_packets for fault in self.impairments)
 
     @property
     def refused_connections(self) -> int:
@@ -89,6 +95,7 @@ def of_burst(result: BurstResult) -> Evidence:
         drops=result.stops,
         clients=result,
         ports_not_found=result.ports_not_found,
+        impairments=result.impairments,
         forgetful=result.endings.nodes,
     )
 
@@ -106,7 +113,28 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
         when_full=first.when_full,
+        fill=Fill.sum(_fill_at_refusal(limit) for limit in results),
+        before=Fill.sum(limit.before for limit in results),
+        unserved=sum(limit.dropped_connections for limit in results),
+        refused_before=sum(limit.refused_before for limit in results),
+        full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
     )
+
+
+def _fill_at_refusal(limit: LimitResult) -> Fill | None:
+    """What held its slots, with half-open connections that did when it first refused, and have expired since.
+
+    A client that was refused may wait for longer than those have left.
+    """
+    if limit.fill is None or limit.before is None or limit.first_refusal_s is None:
+        return limit.fill
+    still = {each.to: each.earlier for each in limit.fill.half_open}
+    expired = [
+        replace(each, slots=number, earlier=number, free_s=0)
+        for each in limit.before.half_open
+        if (number := each.slots - still.get(each.to, 0)) > 0 and limit.first_refusal_s < each.sure_s
+    ]
+    return Fill.sum([limit.fill, Fill(0, tuple(expired))])
 
 
 def of_live_lab(

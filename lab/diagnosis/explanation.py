@@ -48,6 +48,8 @@ class Explanation:
     """Unix time of the last numbers."""
     began_s: float | None
     """When the run began; None for a lab that is up."""
+    cause: str
+    """A key of `lab.diagnosis.findings.CAUSES`."""
     headline: str
     details: tuple[str, ...]
     """Further sentences below the headline."""
@@ -66,10 +68,8 @@ class Explanation:
     """The function and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
-    cause: str = "no_limit"
-    """A key of `lab.diagnosis.findings.CAUSES`."""
-    cures: tuple[str, ...] = ()
-    """What helps where no change of the topology does."""
+    advice: tuple[str, ...] = ()
+    """What helps where no change of the topology does; it is told in place of the remedies then."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab why --json`."""
@@ -78,8 +78,8 @@ class Explanation:
             "lab": self.lab,
             "run": self.run,
             "at_s": self.at_s,
-            "headline": self.headline,
             "cause": self.cause,
+            "headline": self.headline,
             "details": list(self.details),
             "limits": [_limit(account) for account in (*self.refusing, *self.others)],
             "barriers": [asdict(drop) for drop in self.drops],
@@ -96,8 +96,8 @@ class Explanation:
             "function": self.question.function,
             "server": self.question.server,
             "threshold": asdict(self.threshold),
-            "cures": list(self.cures),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
+            "advice": list(self.advice),
         }
 
 
@@ -111,6 +111,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,
         "held": account.held,
+        "fill": asdict(account.fill) if account.fill else None,
         "free": account.free,
         "most_held": account.most_held,
         "refused_connections": account.connections,
@@ -129,6 +130,8 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
         "threshold_before": remedy.threshold_before,
         "threshold_after": remedy.threshold_after,
         "binds_after": remedy.binds_after,
+        "sharers": list(remedy.sharers),
+        "sharers_hold": remedy.sharers_hold,
         "sentence": remedy.sentence,
     }
 
@@ -163,15 +166,15 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     forgot = tuple(forgetful(now.plan.nat_nodes, Sample(0.0, {}), last))
     seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, forgetful=forgot)
     finding = find(seen)
-    more_room = words.more_room_helps(finding)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
         lab=now.plan.lab,
         run=None,
         at_s=last.at_s,
         began_s=None,
+        cause=finding.cause,
         headline=words.headline(finding),
-        details=tuple(words.circumstances(seen)),
+        details=(*words.of_limits_now(finding), *words.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=seen.drops,
@@ -181,9 +184,8 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         blind_spot=cloudwatch.blind_spot(seen.full, metrics),
         question=question,
         threshold=threshold(now.topology, question),
-        remedies=remedies(now.topology, question.function, question.server, question.protocol) if more_room else (),
-        cause=finding.cause,
-        cures=() if more_room else words.remedies(finding),
+        remedies=remedies(now.topology, question.function, question.server, question.protocol),
+        advice=words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else (),
     )
 
 
@@ -240,6 +242,7 @@ def _measured(
     nodes = {node.node: node for node in now.plan.nat_nodes}
     for account in refusing or accounts:
         yield from commands.of_limit(account, None)
+        yield from commands.of_half_open(account)
     for place in dict.fromkeys(account.limit.first.place for account in refusing):
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
@@ -289,22 +292,20 @@ def of_run(
         run=run,
         at_s=samples[-1].at_s if samples else began_s + result.timing.duration_s,
         began_s=began_s,
+        cause=verdict.cause,
         headline=verdict.headline,
         details=verdict.explanation,
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=result.stops,
-        impairments=(),
+        impairments=result.impairments,
         evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
         question=question,
         threshold=threshold(topology, question),
-        remedies=(
-            remedies(topology, question.function, question.server, question.protocol) if verdict.more_room_helps else ()
-        ),
-        cause=verdict.cause,
-        cures=() if verdict.more_room_helps else verdict.remedies,
+        remedies=remedies(topology, question.function, question.server, question.protocol),
+        advice=verdict.remedies if verdict.cause in words.NO_ROOM_HELPS else (),
     )
 
 

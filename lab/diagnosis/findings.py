@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.diagnosis import tls
 from lab.diagnosis.evidence import Evidence
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
@@ -75,7 +76,7 @@ def _idle(evidence: Evidence) -> bool:
     return bool(lost) and lost >= _timed_out(evidence)
 
 
-def _forgotten(evidence: Evidence) -> bool:
+def _unknown(evidence: Evidence) -> bool:
     reset = any(node.reset for node in evidence.forgetful)
     return reset and not evidence.idle and (evidence.clients is None or bool(evidence.clients.tcp.reset))
 
@@ -96,19 +97,36 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
+def _for_half_open(evidence: Evidence) -> bool:
+    """Whether none of the limits would have refused a connection if half-open ones held no slots.
+
+    Those that a burst of SYNs alone leaves half-open are what it asked for.
+    """
+    alone = bool(_half_open(evidence))
+    return bool(evidence.leading) and all(limit.refused_for_half_open(earlier_only=alone) for limit in evidence.leading)
+
+
+def _unanswered(evidence: Evidence) -> int:
+    """Each has lost a packet at least, so that fewer lost packets are no explanation."""
+    return _timed_out(evidence) + _dns_failed(evidence)
+
+
 CAUSES = {
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,
     ),
+    "half_open_slots": _Cause(_for_half_open, limits=lambda evidence: evidence.leading),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(
         lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
         drops=lambda evidence: evidence.dropped_questions,
     ),
     "idle_timeout": _Cause(_idle),
+    "faults": _Cause(lambda evidence: 0 < _unanswered(evidence) <= evidence.dropped_by_faults),
     "silence": _Cause(_timed_out),
-    "forgotten": _Cause(_forgotten),
+    "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
+    "unknown_connections": _Cause(_unknown),
     "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),

@@ -11,9 +11,19 @@ from lab.nodes.diagnosis import LimitState
 from lab.observe.limits import Limit, limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
+from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
 
-__all__ = ["RECENT_S", "LimitAccount", "RefusalHistory", "in_order", "leading", "of_readings", "of_results"]
+__all__ = [
+    "RECENT_S",
+    "LimitAccount",
+    "RefusalHistory",
+    "full_eips",
+    "in_order",
+    "leading",
+    "of_readings",
+    "of_results",
+]
 
 RECENT_S = 10.0
 """A refusal is taken to go on if the last was within this time: SYNs are repeated after 1, 2, 4 and 8 s (classic)."""
@@ -91,6 +101,14 @@ class LimitAccount:
     """Unix time of the last one."""
     recent_packets: int = 0
     """Refused within `RECENT_S` before the last sample."""
+    fill: Fill | None = None
+    """What holds its slots now; of a run, what did at its peak."""
+    unserved: int = 0
+    """Connections that found no slot while it was filled so."""
+    full: bool = False
+    """Whether it has no slot for some connection or other now; of a run it is not known."""
+    full_eips: tuple[str, ...] = ()
+    """The Elastic IPs that refused, where others did not (`LimitState`)."""
 
     @property
     def refused(self) -> bool:
@@ -121,7 +139,20 @@ class LimitAccount:
             refused_packets=self.packets,
             refused_connections=self.connections,
             when_full=first.when_full,
+            fill=self.fill,
+            unserved=self.unserved,
+            full_eips=self.full_eips,
         )
+
+
+def full_eips(refusals: Iterable[tuple[str | None, bool, int]]) -> tuple[str, ...]:
+    """Those that refused packets of the Elastic IPs that share a limit: (address, whether it spills over, packets).
+
+    Nothing where they spill over, since then all are full when one refuses, and nothing where all have refused.
+    """
+    shared = [(eip, packets) for eip, spills_over, packets in refusals if eip and not spills_over]
+    full = tuple(eip for eip, packets in shared if packets)
+    return full if len(full) < len(shared) else ()
 
 
 def of_readings(
@@ -146,9 +177,20 @@ def of_readings(
                 began_s=_began_s(read, refusals, now_s),
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(reading.fill for reading in read),
+                unserved=max(reading.refused_lately for reading in read),
+                full=_is_full(read),
+                full_eips=full_eips(
+                    (reading.limiter.eip, reading.limiter.spills_over, reading.refused_packets) for reading in read
+                ),
             )
         )
     return tuple(accounts)
+
+
+def _is_full(readings: Sequence[Reading]) -> bool:
+    full = [reading.in_use >= reading.limiter.limit for reading in readings]
+    return all(full) if readings[0].limiter.spills_over else any(full)
 
 
 def _began_s(readings: Sequence[Reading], refusals: _Refusals, now_s: float | None) -> float | None:
@@ -190,6 +232,9 @@ def of_results(limiters: Sequence[Limiter], result: BurstResult, samples: Sequen
                 began_s=refusals.began_s,
                 last_s=refusals.last_s,
                 recent_packets=sum(packets for _, packets in refusals.lately),
+                fill=Fill.sum(one.fill for one in results),
+                unserved=sum(one.dropped_connections for one in results),
+                full_eips=full_eips((one.eip, one.spills_over, one.dropped_packets) for one in results),
             )
         )
     return tuple(accounts)

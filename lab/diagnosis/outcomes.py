@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
+from lab.nodes.diagnosis import connections, counted
 
-__all__ = ["Outcome", "dropped", "lost", "outcomes", "succeeded"]
+__all__ = ["Outcome", "challenged", "dropped", "established_by_one", "lost", "outcomes", "succeeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Outcome:
     offered: int
     answered: int
     failed: int
-    """Without an answer; of invocations, for whatever reason."""
+    """Without an answer; of invocations and TLS handshakes, for whatever reason."""
     refused: int | None = None
     reset: int | None = None
     closed_by_server: int | None = None
@@ -35,6 +36,8 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
         *(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset),
         tcp.closed_by_server,
     )
+    if handshakes := result.tls:
+        yield Outcome("TLS handshakes", handshakes.attempted, handshakes.completed, handshakes.failed)
     if requests.sent:
         yield Outcome("requests", requests.sent, requests.answered, requests.sent - requests.answered)
     yield Outcome("invocations", invocations.offered, invocations.served, invocations.failed)
@@ -55,3 +58,17 @@ def dropped(result: BurstResult) -> str:
     if result.resolver == "vpc":
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"
+
+
+def established_by_one(late: int) -> str:
+    """How many connections a retransmitted SYN established."""
+    return f"{connections(late)} {'was' if late == 1 else 'were'} established by one"
+
+
+def challenged(syns: int) -> str:
+    """What answered SYNs that were neither lost nor accepted."""
+    were, them = ("was", "it") if syns == 1 else ("were", "them")
+    return (
+        f"{counted(syns, 'SYN')} {were} answered by a challenge ACK, since the server had an earlier connection of the "
+        f"same port in TIME_WAIT; the client's kernel reset that and sent {them} again"
+    )

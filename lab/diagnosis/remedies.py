@@ -40,13 +40,27 @@ class Remedy:
     """The kind of the limiter that refuses first then."""
     effect: Effect
     note: str = ""
-    """Why there is no number, or no effect."""
+    """Why there is no number, before or after, or no effect."""
     condition: str = ""
     """What it takes that no topology tells."""
-    meanwhile: str = ""
-    """What other functions do, before and after."""
+    sharers: tuple[str, ...] = ()
+    """Functions that share its ENIs, and open as many connections each to the same server, before and after."""
+    sharers_hold: int | None = None
+    """Connections that those hold, all together, when it holds `threshold_after`; None without sharers or number."""
     topology: Topology | None = None
     """The changed topology; None where the change cannot be made in one."""
+
+    @property
+    def meanwhile(self) -> str:
+        """What the sharers hold then; nothing without sharers or number."""
+        if self.sharers_hold is None:
+            return ""
+        names, several = " and ".join(self.sharers), len(self.sharers) > 1
+        each = " each" if several else ""
+        if self.sharers_hold == len(self.sharers) * (self.threshold_after or 0):
+            return f"while {names} {'hold' if several else 'holds'} as many connections{each}"
+        opened = f"while {names} {'open' if several else 'opens'} as many connections{each}"
+        return f"{opened}, of which {self.sharers_hold:,} {'is' if self.sharers_hold == 1 else 'are'} established"
 
     @property
     def sentence(self) -> str:
@@ -79,7 +93,7 @@ def remedies(
 
 
 def _judged(topology: Topology, question: Question, alone: Threshold, proposal: Proposal) -> Remedy:
-    before = shared_threshold(topology, question, proposal.sharers) if proposal.sharers else alone
+    before = _threshold(topology, question, proposal.sharers) if proposal.sharers else alone
     note = proposal.note or (_fault(proposal.topology) if proposal.topology else "")
     remedy = Remedy(
         what=proposal.what,
@@ -90,25 +104,30 @@ def _judged(topology: Topology, question: Question, alone: Threshold, proposal: 
         effect="impossible",
         note=note,
         condition=proposal.condition,
-        meanwhile=proposal.meanwhile,
+        sharers=proposal.sharers,
         topology=proposal.topology,
     )
     if proposal.effect is not None:
         return replace(remedy, effect=proposal.effect)
     if proposal.topology is None or _fault(proposal.topology):
         return replace(remedy, topology=None)
-    after = (
-        shared_threshold(proposal.topology, question, proposal.sharers)
-        if proposal.sharers
-        else threshold(proposal.topology, question)
-    )
+    after = _threshold(proposal.topology, question, proposal.sharers)
     if after.unlimited:
         return replace(remedy, effect="unlimited")
+    remedy = replace(
+        remedy,
+        threshold_after=after.held,
+        binds_after=after.kind,
+        sharers_hold=after.sharers_hold if proposal.sharers and after.held is not None else None,
+    )
     if before.held is None or after.held is None:
-        return replace(remedy, threshold_after=after.held, effect="unknown", note=after.unknown or before.unknown or "")
+        return replace(remedy, effect="unknown", note=after.unknown or before.unknown or "")
     effect: Effect = "raises" if after.held > before.held else "nothing"
-    note = note or (after.dead_end or "" if effect == "nothing" else "")
-    return replace(remedy, threshold_after=after.held, binds_after=after.kind, effect=effect, note=note)
+    return replace(remedy, effect=effect, note=note or (after.dead_end or "" if effect == "nothing" else ""))
+
+
+def _threshold(topology: Topology, question: Question, sharers: tuple[str, ...]) -> Threshold:
+    return shared_threshold(topology, question, sharers) if sharers else threshold(topology, question)
 
 
 def _fault(topology: Topology) -> str:
@@ -142,6 +161,13 @@ def _nothing(remedy: Remedy) -> str:
     return f"{_opening(remedy)} changes nothing: {_meanwhile(reason, remedy)}."
 
 
+def _unknown(remedy: Remedy) -> str:
+    if remedy.threshold_after is None:
+        return f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}."
+    numbers = _meanwhile(connections(remedy.threshold_after), remedy)
+    return f"{_conditional(remedy)}: {numbers}; then {_binds(remedy)}."
+
+
 def _meanwhile(words: str, remedy: Remedy) -> str:
     return ", ".join(filter(None, (words, remedy.meanwhile)))
 
@@ -166,7 +192,7 @@ _SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
     "raises": _raises,
     "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",
     "saves": lambda remedy: f"{_opening(remedy)}: {remedy.note}.",
-    "unknown": lambda remedy: f"{_conditional(remedy)}: how far it comes is not known; {remedy.note}.",
+    "unknown": _unknown,
     "nothing": _nothing,
     "impossible": lambda remedy: f"{_opening(remedy)}: not possible; {remedy.note}.",
 }

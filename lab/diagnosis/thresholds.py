@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.nodes.proposals import Question, Threshold
@@ -32,28 +35,56 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     return Threshold(at, kind, nodes, dead_end=None if kind else next(iter(endless.dead_ends), None))
 
 
-def shared_threshold(topology: Topology, question: Question, others: Sequence[str]) -> Threshold:
-    """The threshold while other functions hold as many connections to the same server as this one."""
+def shared_threshold(topology: Topology, question: Question, sharers: Sequence[str]) -> Threshold:
+    """The most connections that a function holds after each of the sharers has opened as many to the same server.
+
+    What limits refuse of the sharers' connections is not held: two that fill one ENI hold its limit together.
+    """
     alone = threshold(topology, question)
     if alone.held is None:
         return alone
-    low, high = 0, alone.held + 1  # it holds `low` beside the others, and not `high`
+    low, high = 0, alone.held + 1  # it holds `low` beside the sharers, and not `high`
     while high - low > 1:
         middle = (low + high) // 2
-        beside = threshold(topology, question, _held_by(topology, question, others, middle))
-        low, high = (middle, high) if beside.held is None or beside.held >= middle else (low, middle)
-    beside = threshold(topology, question, _held_by(topology, question, others, low + 1))
-    return Threshold(low, beside.kind, beside.nodes, beside.unknown, beside.dead_end)
+        beside = _threshold_beside(topology, question, sharers, middle)
+        if beside.held is None:
+            return beside
+        low, high = (middle, high) if beside.held >= middle else (low, middle)
+    beyond = _threshold_beside(topology, question, sharers, low + 1)
+    if beyond.held is None:
+        return beyond
+    hold = sum(_opened(topology, question, sharers, low).established.values())
+    return replace(beyond, held=low, sharers_hold=hold)
 
 
-def _held_by(topology: Topology, question: Question, others: Sequence[str], connections: int) -> InUse:
-    """What these functions hold of each limiter with so many connections each."""
-    held: dict[str, int] = {}
-    for function in others if connections else ():
-        prediction = _predicted(topology, Question(function, question.server, question.protocol), connections, _nothing)
-        for load in prediction.limiters:
-            held[load.node] = held.get(load.node, 0) + load.admitted
-    return lambda node: held.get(node, 0)
+def _threshold_beside(topology: Topology, question: Question, sharers: Sequence[str], connections: int) -> Threshold:
+    """The threshold of a function after each of the sharers has opened so many connections."""
+    opened = _opened(topology, question, sharers, connections)
+    if opened.unknown:
+        return Threshold(None, unknown=opened.unknown)
+    return threshold(topology, question, lambda node: opened.slots[node])
+
+
+class _Opened(NamedTuple):
+    """What functions hold that have opened connections one after the other."""
+
+    slots: Counter[str]
+    """Node → slots taken, those of connections included that a limit behind it refused."""
+    established: dict[str, int]
+    """Function → its connections."""
+    unknown: str | None = None
+
+
+def _opened(topology: Topology, question: Question, functions: Iterable[str], connections: int) -> _Opened:
+    slots, established = Counter[str](), dict[str, int]()
+    for function in functions if connections else ():
+        asked = replace(question, function=function)
+        prediction = _predicted(topology, asked, connections, lambda node: slots[node])
+        if prediction.established is None:
+            return _Opened(slots, established, prediction.unknown)
+        slots.update({load.node: load.admitted for load in prediction.limiters})
+        established[function] = prediction.established
+    return _Opened(slots, established)
 
 
 def _predicted(topology: Topology, question: Question, connections: int, in_use: InUse) -> Prediction:

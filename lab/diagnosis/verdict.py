@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.burst.result import BurstResult
 from lab.diagnosis.evidence import of_burst
 from lab.diagnosis.findings import find
-from lab.diagnosis.words import explanation, headline, more_room_helps, remedies
+from lab.diagnosis.words import explanation, headline, remedies
 
 __all__ = ["Verdict", "judge"]
 
@@ -16,16 +16,14 @@ __all__ = ["Verdict", "judge"]
 class Verdict:
     """What was found, why it looks as it does, and what to do; one sentence or two each."""
 
+    cause: str
+    """A key of `lab.diagnosis.findings.CAUSES`."""
     headline: str
     explanation: tuple[str, ...]
     remedies: tuple[str, ...]
-    cause: str = "no_limit"
-    """A key of `lab.diagnosis.findings.CAUSES`."""
-    more_room_helps: bool = True
-    """Whether a change of the topology that raises a limit is worth telling."""
 
 
 def judge(result: BurstResult) -> Verdict:
     """The verdict on a burst."""
     finding = find(of_burst(result))
-    return Verdict(headline(finding), explanation(finding), remedies(finding), finding.cause, more_room_helps(finding))
+    return Verdict(finding.cause, headline(finding), explanation(finding), remedies(finding))

@@ -9,15 +9,26 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import ended
+from lab.diagnosis import ended, half_open, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import REUSE, LimitState, connections, limiting_kinds, words_of
+from lab.diagnosis.limits import RECENT_S, LimitAccount
+from lab.nodes.diagnosis import REUSE, LimitState, connections, counted, limiting_kinds, words_of
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
-__all__ = ["WORDS", "circumstances", "explanation", "headline", "more_room_helps", "remedies"]
+__all__ = [
+    "NO_ROOM_HELPS",
+    "WORDS",
+    "circumstances",
+    "course",
+    "duration",
+    "explanation",
+    "headline",
+    "of_limits_now",
+    "remedies",
+]
 
 
 def headline(finding: Finding) -> str:
@@ -27,17 +38,17 @@ def headline(finding: Finding) -> str:
 
 def explanation(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, of a burst; a sentence or two each."""
-    return tuple(WORDS[finding.cause].explanation(finding))
+    evidence, sentences = finding.evidence, tuple(WORDS[finding.cause].explanation(finding))
+    if finding.cause != "tls" and tls.failed(evidence.clients):
+        sentences += tuple(tls.summary(finding.clients))
+    if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
+        sentences += (f"Besides, {_by_faults(evidence)}.",)
+    return sentences
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
     """Sentences that say what to do against the finding."""
     return tuple(WORDS[finding.cause].remedies(finding))
-
-
-def more_room_helps(finding: Finding) -> bool:
-    """Whether a change of the topology that raises a limit is worth telling."""
-    return WORDS[finding.cause].more_room_helps
 
 
 def _nothing(_: Finding) -> tuple[str, ...]:
@@ -49,8 +60,6 @@ class _CauseWords:
     headline: Callable[[Finding], str]
     explanation: Callable[[Finding], Iterable[str]] = _nothing
     remedies: Callable[[Finding], Iterable[str]] = _nothing
-    more_room_helps: bool = True
-    """Whether a change that raises a limit is worth telling."""
 
 
 # ── Dropped whatever the limits ─────────────────────────────────────────────────────────────────────────────
@@ -65,7 +74,8 @@ def _dropped_explanation(finding: Finding) -> Iterator[str]:
     dropped = sum(drop.dropped_packets for drop in finding.drops)
     places = dict.fromkeys(drop_words(drop).where for drop in finding.drops)
     timed_out = connections(finding.clients.tcp.timed_out)
-    yield f"{timed_out} timed out; {dropped:,} of their packets were dropped {' and '.join(places)}."
+    were = "was" if dropped == 1 else "were"
+    yield f"{timed_out} timed out; {dropped:,} of their packets {were} dropped {' and '.join(places)}."
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit was reached."
     yield from dict.fromkeys(drop_words(drop).mechanism for drop in finding.drops)
     yield from _dns_outcome(finding)
@@ -78,7 +88,7 @@ def _dropped_remedies(finding: Finding) -> Iterable[str]:
 def _questions_explanation(finding: Finding) -> Iterator[str]:
     quota, dns = finding.drops[0], finding.clients.dns
     outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
-    yield f"DNS {outcome} of {dns.asked:,} invocations; {_over_quota(quota)}"
+    yield f"DNS {outcome} of {_invocations(dns.asked)}; {_over_quota(quota)}"
     yield drop_words(quota).mechanism
     if _questions_cross_enis(finding):
         yield "All of a Hyperplane ENI's environments share its interface."
@@ -93,10 +103,15 @@ def _limit_headline(finding: Finding) -> str:
 
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
+    yield from _dns_outcome(finding)
+    yield words_of(finding.limits[0].kind).mechanism(finding.limits)
+    yield from _shown_by_cloudwatch(finding)
+    yield from half_open.beside_a_limit(finding)
+
+
+def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
     words = words_of(kind)
-    yield from _dns_outcome(finding)
-    yield words.mechanism(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
@@ -119,6 +134,13 @@ def _limit_remedies(finding: Finding) -> Iterable[str]:
     return words_of(finding.limits[0].kind).remedies(finding.limits, _questions_cross_enis(finding))
 
 
+def _half_open_slots_explanation(finding: Finding) -> Iterator[str]:
+    if finding.evidence.clients:
+        yield from _dns_outcome(finding)
+    yield from half_open.explanation(finding)
+    yield from _shown_by_cloudwatch(finding)
+
+
 def _waited_out_headline(finding: Finding) -> str:
     return f"Limit reached and waited out: {', '.join(finding.nodes)} refused SYNs, and later ones succeeded"
 
@@ -129,7 +151,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    yield "Nobody timed out, because connections were closed before the patience of those that waited ended."
+    yield "No connection timed out: others were closed before the patience of those that waited ended."
 
 
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
@@ -138,6 +160,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
 def _silence_explanation(finding: Finding) -> Iterator[str]:
     dns = finding.clients.dns
     yield "Their SYNs were lost on the way, or not answered in time."
+    yield from half_open.left_by_silence(finding)
     if dns.failed:
         yield f"DNS failed for {_invocations(dns.failed)}, too."
 
@@ -155,13 +178,42 @@ def _failed_headline(finding: Finding) -> str:
 def _failures(finding: Finding) -> Iterator[str]:
     dns, tcp = finding.clients.dns, finding.clients.tcp
     if dns.failed:
-        yield f"The resolver left {dns.failed:,} question{'' if dns.failed == 1 else 's'} unanswered."
+        yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
     if tcp.refused:
         yield (
             f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
             "with `embedded: false` that is yours to start."
         )
     yield from ended.endings(finding)
+
+
+# ── Faults that lab impair has set ──────────────────────────────────────────────────────────────────────────
+
+
+def _unanswered(finding: Finding) -> str:
+    timed_out, dns = finding.clients.tcp.timed_out, finding.clients.dns
+    if timed_out:
+        return f"{connections(timed_out)} timed out"
+    return f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}"
+
+
+def _by_faults(evidence: Evidence) -> str:
+    where = ", ".join(f"{fault.node} {fault.interface}, {fault.faults}" for fault in evidence.impairments)
+    return f"lab impair's faults dropped {counted(evidence.dropped_by_faults, 'packet')}: {where}"
+
+
+def _faults_explanation(finding: Finding) -> Iterator[str]:
+    refused = finding.evidence.refused_connections
+    yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused them."
+    yield "What a fault drops no limiter counts, so the clients' account and the kernel's may differ by that much."
+
+
+def _impaired_headline(finding: Finding) -> str:
+    evidence = finding.evidence
+    if evidence.clients:
+        return f"No limit reached, and {_by_faults(evidence)}"
+    nodes = ", ".join(dict.fromkeys(fault.node for fault in evidence.impairments))
+    return f"No limit reached, and lab impair has set faults on the way: {nodes}"
 
 
 # ── Nothing ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,27 +282,34 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 
 def _over_quota(quota: DropCount) -> str:
-    return f"{quota.dropped_packets:,} questions, with their repetitions, were dropped: more than {quota.name}."
+    were = "was" if quota.dropped_packets == 1 else "were"
+    questions = counted(quota.dropped_packets, "question")
+    return f"{questions}, with their repetitions, {were} dropped: more than {quota.name}."
 
 
 def _invocations(number: int) -> str:
-    return f"{number:,} invocation{'' if number == 1 else 's'}"
+    return counted(number, "invocation")
 
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
-_SEE_FAULTS = "See whether somebody has put faults on the way: lab impair."
+_SEE_FAULTS = "See which faults are set on the way: lab impair."
+_TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
+    "half_open_slots": _CauseWords(half_open.headline, _half_open_slots_explanation, half_open.remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
     "questions_dropped": _CauseWords(
         lambda finding: drop_words(finding.drops[0]).headline,
         _questions_explanation,
         lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
     ),
-    "idle_timeout": _CauseWords(
-        ended.idle_headline, ended.idle_explanation, ended.idle_remedies, more_room_helps=False
+    "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies),
+    "faults": _CauseWords(
+        lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",
+        _faults_explanation,
+        lambda _: ("To clear what lab impair has set: lab impair --clear.",),
     ),
     "silence": _CauseWords(
         lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
@@ -260,10 +319,17 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
-    "forgotten": _CauseWords(ended.forgotten_headline, ended.endings, ended.forgotten_remedies, more_room_helps=False),
+    "tls": _CauseWords(
+        lambda finding: tls.headline(finding.clients),
+        lambda finding: tls.explanation(finding.clients),
+        lambda finding: tls.remedies(finding.clients),
+    ),
+    "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
-        lambda finding: f"No limit reached: {finding.clients.tcp.half_open:,} SYNs answered, and left half-open",
+        lambda finding: (
+            f"No limit reached: {counted(finding.clients.tcp.half_open, 'SYN')} answered, and left half-open"
+        ),
         _headroom,
     ),
     "dns_failed": _CauseWords(
@@ -276,8 +342,8 @@ WORDS = {
             _SEE_FAULTS,
         ),
     ),
-    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies, more_room_helps=False),
-    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies, more_room_helps=False),
+    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
+    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -286,30 +352,64 @@ WORDS = {
     "lost_parts": _CauseWords(
         lambda finding: f"No limit reached, and the lab has lost {', '.join(finding.evidence.lost_parts)}"
     ),
-    "impaired": _CauseWords(
-        lambda finding: (
-            "No limit reached, and somebody has put faults on the way: "
-            + ", ".join(dict.fromkeys(fault.node for fault in finding.evidence.impairments))
-        )
-    ),
+    "impaired": _CauseWords(_impaired_headline),
     "no_limit": _CauseWords(_no_limit_headline, _headroom),
 }
 """Cause → its words."""
 
 
+NO_ROOM_HELPS = ("half_open_slots", "idle_timeout", "unknown_connections", "reset_by_server", "closed_by_server")
+"""Causes against which no change of the topology helps."""
+
+
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_limits_now(finding: Finding) -> Iterator[str]:
+    """Sentences on the slots of the limits of a lab that is up."""
+    if finding.cause == "half_open_slots":
+        yield from half_open.explanation(finding)
+    elif finding.cause == "limit":
+        yield from half_open.beside_a_limit(finding)
 
 
 def circumstances(evidence: Evidence) -> Iterator[str]:
     """Sentences on a lab that is up: every drop with its cure, every fault, what it has lost."""
     for drop in evidence.drops:
         words = drop_words(drop)
-        yield f"{words.headline}: {drop.dropped_packets:,} packets dropped."
+        yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
         yield words.mechanism
         yield cure_of(drop)
     yield from ended.node_endings(evidence)
     for fault in evidence.impairments:
-        dropped = f"{fault.dropped_packets:,} packets dropped"
+        dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."
+
+
+def course(account: LimitAccount, now_s: float) -> str:
+    """Whether a limit of a lab that is up still refuses: by the last refusal, and by the slots that are free now."""
+    if account.last_s is None:
+        return "it is full" if account.full else "it is over"
+    ago, size = duration(now_s - account.last_s), account.limit.size
+    if not account.full:
+        free = f"{account.free:,} of {size:,} slots {'is' if account.free == 1 else 'are'} free"
+        return f"it is over for now: the last refusal was {ago} ago, and {free}"
+    if account.recent_packets:
+        packets = counted(account.recent_packets, "packet")
+        return f"it is still full: {packets} refused in the last {RECENT_S:.0f} s, the last one {ago} ago"
+    return f"it is still full, and nothing has come for {ago}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `5 min 3 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+
+
+_MINUTE_S, _HOUR_S = 60, 3_600

@@ -149,7 +149,7 @@ def _require_vacant(namespaces: Namespaces, node: NodePlan, interfaces: Sequence
             kind = root.get_attr("TCA_KIND")
             raise KernelError(
                 f"interface {interface} of {node.name} has a qdisc that lab impair has not set ({kind} "
-                f"{_major(root):x}:); if nobody needs it, remove it: "
+                f"{_major(root):x}:); if it is not needed, remove it: "
                 f"sudo lab exec {node.name} -- tc qdisc del dev {interface} root"
             )
 

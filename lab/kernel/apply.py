@@ -16,7 +16,7 @@ import threading
 from typing import Any, Self
 
 from lab.errors import KernelError
-from lab.kernel import nft, preflight, processes, rtnl, sysctl
+from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
 from lab.kernel.losses import lost
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
 from lab.kernel.state import Record, State
@@ -25,6 +25,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -82,14 +83,17 @@ class Site:
         while self.starting:
             os.close(self.starting.pop(0).report)
 
-    @property
-    def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
+    @contextmanager
+    def conntrack_max(self) -> Iterator[sysctl.ConntrackMaxKeeper]:
         """What raises and restores the one host-wide setting."""
-        return sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
+        with self.state.locked():
+            yield sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
 
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
-    if raised := site.conntrack_max.need(site.record.lab, item.entries):
+    with site.conntrack_max() as keeper:
+        raised = keeper.need(site.record.lab, item.entries)
+    if raised:
         site.notice(
             f"raised net.netfilter.nf_conntrack_max from {raised[0]:,} to {raised[1]:,} for the whole machine; "
             "the last `lab down` restores it"
@@ -97,7 +101,9 @@ def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
 
 
 def _restore_conntrack_max(site: Site, _: ConntrackMax) -> None:
-    if restored := site.conntrack_max.release(site.record.lab):
+    with site.conntrack_max() as keeper:
+        restored = keeper.release(site.record.lab)
+    if restored:
         site.notice(f"restored net.netfilter.nf_conntrack_max to {restored[1]:,}")
 
 
@@ -146,6 +152,7 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
     Ruleset: (_in_namespaces(nft.apply_ruleset), _goes_with_its_namespace),
     File: (_write_file, _remove_file),
     Process: (_start, _goes_with_its_namespace),
+    Certificate: (lambda _, item: authority.issue(item), lambda _, item: Path(item.path).unlink(missing_ok=True)),
 }
 """Kind of object → (do, undo). Undoing what was never done is allowed: `down` works on half-built labs."""
 
@@ -171,7 +178,8 @@ def require_descriptors(plan: Plan) -> None:
 def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> None:
     """Refuse to begin where something is that this lab has not made: it must not be undone with the rest.
 
-    Only what is `new_to` another plan counts, if there is one.
+    Only what is `new_to` another plan counts, if there is one. Callers hold the state's lock until it
+    is recorded, so that no two labs find the same name free.
     """
     known = () if new_to is None else new_to.objects
     files = {item.path for item in known if isinstance(item, File)}
@@ -184,7 +192,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
         if exists(name):
             raise KernelError(
                 f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
-                f"or, if nobody needs it, remove it: sudo ip netns del {name}"
+                f"or, if it is not needed, remove it: sudo ip netns del {name}"
             )
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):
@@ -194,7 +202,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 def _owners(state: State) -> Iterator[tuple[str, str]]:
     """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
     for record in state.records():
-        with suppress(KernelError):
+        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down since they were listed
             yield from ((name, record.lab) for name in record.plan().namespaces)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 import signal
 from typing import NoReturn
@@ -14,13 +14,13 @@ __all__ = ["become"]
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def become(namespace: str, command: Sequence[str]) -> NoReturn:
-    """Execute a command in a namespace (execve(2)): its exit status is this process's.
+def become(namespace: str, command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    """Execute a command in a namespace (execve(2)) with these variables set: its exit status is this process's.
 
     PreflightError when there is no such program.
     """
     require_program(command[0])
-    os.environ["PATH"] = search_path()
+    os.environ.update(variables, PATH=search_path())
     for number in _IGNORED_BY_PYTHON:  # and, unless this is undone, by the command as well (execve(2))
         signal.signal(number, signal.SIG_DFL)
     # `ip netns exec` also mounts the node's own resolv.conf over /etc, in a mount namespace of the command's.

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
+import fcntl
 import os
 from pathlib import Path
 import threading
@@ -30,6 +31,7 @@ __all__ = [
     "call_in",
     "exists",
     "in_new_namespace",
+    "prepare_directory",
     "refusals",
     "remove",
 ]
@@ -57,15 +59,20 @@ def _mount(source: str, target: str, flags: int) -> None:
     _check(_libc.mount(source.encode(), target.encode(), b"none", flags, None), f"mount {target}")
 
 
-def _prepare_directory() -> None:
+def prepare_directory() -> None:
     """Make the directory a shared mount, as `ip netns add` does, so that every mount namespace sees new names."""
     NETNS_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
     directory = str(NETNS_DIRECTORY)
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        _mount("", directory, _MS_SHARED | _MS_REC)
-    except OSError:
-        _mount(directory, directory, _MS_BIND | _MS_REC)
-        _mount("", directory, _MS_SHARED | _MS_REC)
+        fcntl.flock(handle, fcntl.LOCK_EX)  # as `ip netns add` does: two at once would mount it twice
+        try:
+            _mount("", directory, _MS_SHARED | _MS_REC)
+        except OSError:
+            _mount(directory, directory, _MS_BIND | _MS_REC)
+            _mount("", directory, _MS_SHARED | _MS_REC)
+    finally:
+        os.close(handle)
 
 
 def exists(name: str) -> bool:
@@ -153,7 +160,7 @@ class NamespaceThread:
 
     def create(self) -> None:
         """Make the namespace, name it, and set its loopback interface up."""
-        _prepare_directory()
+        prepare_directory()
         self.run(self._create)
         self.ip(lambda ip: ip.link("set", index=1, state="up"))
 

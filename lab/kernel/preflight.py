@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import re
 import resource
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
+from lab.kernel.netns import NETNS_DIRECTORY, prepare_directory
 from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
@@ -38,6 +40,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "ping": "iputils-ping",
     "redis-benchmark": "redis-tools",
     "redis-cli": "redis-tools",
@@ -50,18 +53,25 @@ _PACKAGES = {
 """Program → the Debian and Ubuntu package that has it: what a lab needs, and what people run in its nodes."""
 _SERVICES = ("nginx", "redis-server")
 """Programs whose package starts a service of the machine's own."""
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+"""Capability → its bit (linux/capability.h): for links and nftables, packet sockets, namespaces and mounts."""
+_CONTAINER = "as in a container without privileges; start that with --privileged (docker run, podman run)"
 _MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
 _OTHER_DESCRIPTORS = 64
 """What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
+_STATUS, _SETTINGS = Path("/proc/self/status"), Path("/proc/sys")
 _SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
 """Directory of everybody's programs → the one with the programs of the system beside it."""
 
 
 def require_root() -> None:
-    """Network namespaces and packet rings need root."""
+    """Network namespaces and packet rings need root, with capabilities that a container's root may lack."""
     if os.geteuid() != 0:
         command = shlex.join([Path(sys.argv[0]).name or "lab", *sys.argv[1:]])
         raise PreflightError(f"the lab makes network namespaces, which needs root; run: sudo {command}")
+    (held,) = (int(mask, 16) for mask in re.findall(r"^CapEff:\s*(\w+)", _STATUS.read_text(), re.MULTILINE))
+    if lacking := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
+        raise PreflightError(f"this process is root without {', '.join(lacking)}, {_CONTAINER}")
 
 
 def require_everything() -> None:
@@ -75,6 +85,15 @@ def require_everything() -> None:
         raise PreflightError(f"not installed: {packages}; run: sudo apt-get install -y {packages}")
     for there, module, feature in _FEATURES:
         _require_feature(there, module, feature)
+    if os.statvfs(_SETTINGS).f_flag & os.ST_RDONLY:
+        raise PreflightError(f"{_SETTINGS}, by which namespaces get their settings, is read-only, {_CONTAINER}")
+    try:
+        prepare_directory()
+    except OSError as refused:
+        raise PreflightError(
+            f"{NETNS_DIRECTORY}, where namespaces have their names, cannot be made a shared mount ({refused}), "
+            f"{_CONTAINER}"
+        ) from None
 
 
 def require_program(program: str) -> None:
@@ -92,16 +111,16 @@ def _remedy(program: str) -> str:
     return f"{command} (which starts one outside of the lab, too; to end that: sudo systemctl disable --now {program})"
 
 
-def require_resources(engine: Engine, connections: int) -> None:
+def require_resources(engine: Engine, connections: int, *, tls: bool = False) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
-    most = most_connections(engine, resources)
+    most = most_connections(engine, resources, tls=tls)
     if connections > most:
         raise PreflightError(
             f"{connections:,} connections at a time are more than this machine has the means for with the {engine} "
-            f"engine: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are available, "
-            f"{resources.files:,} more open files, {descriptors:,} descriptors for each process); "
+            f"engine{' and TLS' if tls else ''}: {most:,} fit ({resources.memory_bytes >> 20:,} MiB of memory are "
+            f"available, {resources.files:,} more open files, {descriptors:,} descriptors for each process); "
             f"ask for fewer{', or for --engine packet' if engine == 'socket' else ''}"
         )
 

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 import fcntl
+import os
 from pathlib import Path
 import secrets
 import shutil
 from typing import TYPE_CHECKING, Literal
 
 from lab.errors import KernelError
+from lab.plan.names import RECORDS
 from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ class Record:
         """Where the traffic processes' standard error goes."""
         return self.path / "log"
 
-    def write(self, plan: Plan, topology: Topology, text: str) -> None:
-        """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written."""
+    def write(self, plan: Plan, topology: Topology, text: str, scale: int = 1) -> None:
+        """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written.
+
+        The limits of the file were divided by `scale`.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
+        write_at_once(self.path / "scale", str(scale))
         write_at_once(self.path / "topology.yaml", text)
         write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         self.set_phase("building")
@@ -57,8 +63,12 @@ class Record:
         self.set_phase("building")
         write_at_once(self.path / "plan.json", plan_to_json(both))
 
-    def settle(self, plan: Plan, topology: Topology | None = None, text: str | None = None) -> None:
+    def settle(
+        self, plan: Plan, topology: Topology | None = None, text: str | None = None, scale: int | None = None
+    ) -> None:
         """Remember what is there now; without a topology it is the one that was."""
+        if scale is not None:
+            write_at_once(self.path / "scale", str(scale))
         if topology is not None:
             write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
         if text is not None:
@@ -123,6 +133,11 @@ class Record:
 
         return Topology.model_validate_json((self.path / "topology.json").read_text(encoding="utf-8"), by_alias=True)
 
+    def scale(self) -> int:
+        """What its limits were divided by."""
+        path = self.path / "scale"
+        return int(path.read_text(encoding="utf-8")) if path.exists() else 1
+
     def topology_text(self) -> str:
         """Its file, as it was then."""
         return (self.path / "topology.yaml").read_bytes().decode()
@@ -147,7 +162,7 @@ class Record:
 class State:
     """All labs of this machine."""
 
-    root: Path = Path("/run/lab")
+    root: Path = RECORDS
 
     @property
     def conntrack_max_record(self) -> Path:
@@ -168,8 +183,27 @@ class State:
         return [Record(path.parent) for path in sorted(self.root.glob("*/plan.json"))]
 
     @contextmanager
+    def changing(self, lab: str) -> Iterator[None]:
+        """One `up` or `down` of a lab at a time; those of other labs go on meanwhile.
+
+        The lock's file is removed by whoever has the lock, so whoever gets the lock of a removed file asks again.
+        """
+        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path = self.root / f".{lab}.lock"
+        while True:
+            with path.open("w") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if not os.fstat(handle.fileno()).st_nlink:
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink()
+                return
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
-        """One `up` or `down` at a time on this machine."""
+        """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time."""
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)

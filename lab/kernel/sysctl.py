@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
+from lab.errors import PreflightError
 from lab.kernel.netns import Namespaces, in_new_namespace
 from lab.kernel.state import write_at_once
 from lab.plan.objects import Sysctl
@@ -67,7 +68,15 @@ class ConntrackMaxKeeper:
         self._save({"found": before, "set": target, "labs": labs})
         if target == now:
             return None
-        self.setting.write_text(str(target))
+        try:
+            self.setting.write_text(str(target))
+        except PermissionError:
+            raise PreflightError(
+                f"net.netfilter.nf_conntrack_max is {now:,}, {target:,} are needed, and it cannot be set from here, as "
+                f"in a container with a network of its own; on the host: sudo sysctl -w "
+                f"net.netfilter.nf_conntrack_max={target}; or start the container with --network host, or make a "
+                "smaller lab: lab up --scale 100"
+            ) from None
         return now, target
 
     def release(self, lab: str) -> tuple[int, int] | None:

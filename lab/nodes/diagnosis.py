@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from lab.nodes.registry import KINDS
+from lab.slots.fill import Fill
 from lab.slots.limiter import WhenFull
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LimitState",
     "LimitWords",
     "connections",
+    "counted",
     "limit_words",
     "limiting_kinds",
     "listed",
@@ -49,11 +51,31 @@ class LimitState:
     refused_connections: int
     when_full: WhenFull = "ignore"
     """What a connection meets that it refuses."""
+    fill: Fill | None = None
+    """What held its slots: of a burst at its peak, of a lab that is up now; None where that was not read."""
+    before: Fill | None = None
+    """What held slots when the burst began."""
+    unserved: int = 0
+    """Connections that found no slot while it was filled so; of a lab that is up, those refused lately."""
+    refused_before: int = 0
+    """Connections refused since `lab up`, before the burst began."""
+    full_eips: tuple[str, ...] = ()
+    """The Elastic IPs that refused, where others did not: without spill-over one is full while others have room."""
 
     @property
     def size(self) -> int:
         """Connections, all Elastic IPs together."""
         return self.limit * max(1, self.eips)
+
+    def refused_for_half_open(self, *, earlier_only: bool = False) -> bool:
+        """Whether it would have refused none if half-open connections held no slots, or none of the earlier ones.
+
+        Each connection that it refused would have had the slot of one that was half-open.
+        """
+        if self.fill is None:
+            return False
+        slots = self.fill.half_open_earlier if earlier_only else self.fill.half_open_slots
+        return 0 < self.unserved <= slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +92,8 @@ class LimitWords:
     """What helps where these are full; the flag tells whether questions to the name server take connections, too."""
     in_use: str
     """The nodes whose connections are counted, where none is full: `Hyperplane ENIs`."""
+    more_room: str = "another one"
+    """What people add where one is full, with its article: `another subnet`."""
     one_node: str | None = None
     """With its article, what has the limit: `an ENI`; None where it is not told apart."""
     metrics: tuple[str, ...] = ()
@@ -116,9 +140,14 @@ def limiting_kinds() -> dict[str, LimitWords]:
 # ── Sentences that several kinds share ──────────────────────────────────────────────────────────────────────
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 packet`, `1,000 packets`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def connections(number: int) -> str:
     """`1 connection`, `65,000 connections`."""
-    return f"{number:,} connection{'' if number == 1 else 's'}"
+    return counted(number, "connection")
 
 
 def listed(full: Sequence[LimitState]) -> str:

@@ -2,9 +2,11 @@
 
 Each is a chain that returns what is allowed and drops the rest, in the order of `lab.schema.firewall`. A security
 group's is asked by its ENI for new connections only; what has a slot has passed it. A network ACL's is asked by the
-VPC's router, without memory, for every packet between the ports of two subnets. One that the topology does not
-describe has no rule. A NAT gateway's side towards the internet, which AWS judges by the public subnet's ACL, too, is
-no port of this router, and is not judged.
+VPC's router, without memory, for every packet between the ports of two subnets; that of a NAT gateway's subnet also
+at the far end of its link to the internet. There packets have an Elastic IP where AWS shows the ACL the NAT gateway's
+private address, which makes no difference: entries name the other end. An ACL that the topology does not describe has
+no rule.
+https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
-__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "security_groups"]
+__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "network_acls_at_the_internet", "security_groups"]
 
 _FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
 _ALL_PORTS = (0, LAST_PORT)
@@ -70,23 +72,21 @@ def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) 
 def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: str) -> Iterator[Gate]:
     """The gates between subnets; a packet passes those of the subnet that it leaves first."""
     for judge in _judges(vpc.network_acls):
-        borders = tuple(_borders(judge, ports))
-        if borders:
-            name = judge.name
-            yield Gate(
-                _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
-                tuple(f"{border} jump {name}" for border in borders),
-                DropCounter(
-                    vpc.node,
-                    "network_acl",
-                    judge.acl.name,
-                    judge.direction,
-                    judge.answers,
-                    namespace=namespace,
-                    table=table,
-                    counter=name,
-                ),
-            )
+        if borders := tuple(_borders(judge, ports)):
+            point = DropPoint(vpc.node, "network_acl", judge.acl.name, judge.direction, judge.answers)
+            yield _gate(judge, borders, point, namespace, table)
+
+
+def network_acls_at_the_internet(
+    vpc: Vpc, node: str, subnet: str, interface: str, *, namespace: str, table: str
+) -> Iterator[Gate]:
+    """The gates between a node in a subnet and the internet, whose router has this interface to the node."""
+    for judge in _judges([acl for acl in vpc.network_acls if subnet in acl.subnets]):
+        if not judge.at_clients:  # to servers, the node is the client
+            continue
+        border = f'{"iifname" if judge.direction == "egress" else "oifname"} "{interface}"'
+        point = DropPoint(node, "network_acl", judge.acl.name, judge.direction, judge.answers, far_side=True)
+        yield _gate(judge, (border,), point, namespace, table)
 
 
 def missing_route(
@@ -120,10 +120,29 @@ class _Judge:
         return (self.direction == "egress") is not self.answers
 
 
-def _judges(acls: Iterable[NetworkAcl]) -> Iterator[_Judge]:
+def _judges(acls: Sequence[NetworkAcl]) -> Iterator[_Judge]:
     directions: tuple[Direction, ...] = ("egress", "ingress")
     return starmap(
         _Judge, ((acl, direction, late) for direction in directions for acl in acls for late in (False, True))
+    )
+
+
+def _gate(judge: _Judge, borders: Iterable[str], point: DropPoint, namespace: str, table: str) -> Gate:
+    name = judge.name
+    return Gate(
+        _definitions(name, acl_rules(judge.acl, judge.direction, answers=judge.answers), judge.direction),
+        tuple(f"{border} jump {name}" for border in borders),
+        DropCounter(
+            point.node,
+            point.kind,
+            point.name,
+            point.direction,
+            point.answers,
+            point.far_side,
+            namespace=namespace,
+            table=table,
+            counter=name,
+        ),
     )
 
 

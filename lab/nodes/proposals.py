@@ -62,6 +62,8 @@ class Threshold:
     """Why arithmetic does not know, where it does not."""
     dead_end: str | None = None
     """Where it is lost, if that is no limit."""
+    sharers_hold: int = 0
+    """Connections that functions beside this one hold then, all together."""
 
     @property
     def unlimited(self) -> bool:
@@ -112,9 +114,8 @@ class Proposal:
     size: Size
     note: str = ""
     condition: str = ""
-    meanwhile: str = ""
     sharers: tuple[str, ...] = ()
-    """Functions that hold as many connections, before and after."""
+    """Functions that open as many connections each to the same server, before and after."""
     effect: Effect | None = None
     """Where no threshold can tell."""
 

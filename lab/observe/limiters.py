@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address
 from struct import Struct
 
@@ -12,7 +13,7 @@ from lab.observe.readings import Reading
 from lab.observe.sampling import sample_slots
 from lab.slots.limiter import Limiter
 
-__all__ = ["held_destinations", "held_sources", "read"]
+__all__ = ["held_destinations", "held_sources", "read", "refused_by_both"]
 
 _SOURCE = Struct("!4sH")
 """The head of a set's key: source address and source port."""
@@ -28,12 +29,16 @@ def read(namespaces: Namespaces, limiters: Iterable[Limiter]) -> tuple[Reading, 
 
 def held_sources(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozenset[tuple[IPv4Address, int]]:
     """Source address and port of every connection that holds a slot of these limiters."""
-    return frozenset(held for limiter in limiters for held in namespaces[limiter.namespace].run(_sources, limiter))
+    return frozenset(
+        held
+        for limiter in limiters
+        for held in namespaces[limiter.namespace].run(_sources, limiter.table, limiter.slots)
+    )
 
 
-def _sources(limiter: Limiter) -> list[tuple[IPv4Address, int]]:
+def _sources(table: str, tuples: str) -> list[tuple[IPv4Address, int]]:
     """Runs inside the limiter's namespace."""
-    keys = (element.key for element in nftables.elements(limiter.table, limiter.slots))
+    keys = (element.key for element in nftables.elements(table, tuples))
     return [(IPv4Address(source), port) for source, port in map(_SOURCE.unpack_from, keys)]
 
 
@@ -46,3 +51,13 @@ def _destinations(limiter: Limiter) -> list[IPv4Address]:
     """Runs inside the limiter's namespace."""
     keys = (element.key for element in nftables.elements(limiter.table, limiter.slots))
     return [IPv4Address(address) for (address,) in map(_DESTINATION.unpack_from, keys)]
+
+
+def refused_by_both(namespaces: Namespaces, eni: Limiter, behind: Limiter, addresses: Collection[IPv4Address]) -> int:
+    """Connections to one server that an ENI's node refused, let in later, and a node behind it refused then.
+
+    Behind it they have one of these `addresses`, and the source port that they had before.
+    """
+    at_eni = Counter(port for _, port in namespaces[eni.namespace].run(_sources, eni.table, eni.refused))
+    refused_behind = namespaces[behind.namespace].run(_sources, behind.table, behind.refused)
+    return (at_eni & Counter(port for address, port in refused_behind if address in addresses)).total()

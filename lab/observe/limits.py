@@ -35,6 +35,10 @@ class Limit:
         """The kind of packets that it drops."""
         return {"tcp": "SYNs", "udp": "datagrams", "any": "SYNs and datagrams"}[self.first.protocol]
 
+    def dropped(self, packets: int) -> str:
+        """`1 SYN`, `20 SYNs and datagrams`."""
+        return f"{packets:,} {self.drops.removesuffix('s') if packets == 1 else self.drops}"
+
     @property
     def to(self) -> str:
         """` to cache`; nothing where it counts all destinations together."""

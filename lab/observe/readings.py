@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Self
 
+from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
 
 __all__ = ["FirstRefusal", "Reading"]
@@ -32,10 +33,16 @@ class Reading:
     """The first connection that its node refused since it last forgot; None if it has refused none."""
     appeared: bool = True
     """Whether it is there: a further ENI comes some time after the one before it was full."""
+    fill: Fill | None = None
+    """What is held by the state of connections, where that was read."""
+    refused_lately: int = 0
+    """With a fill: connections refused in the last 140 s (`REFUSED_TIMEOUT_S`), of all Elastic IPs together."""
 
-    def with_peak(self, most: int) -> Reading:
+    def with_peak(self, fullest: Reading) -> Reading:
         """The reading with the most that was ever held in place of what is held, if that is more."""
-        return replace(self, in_use=max(self.in_use, most))
+        if fullest.in_use <= self.in_use:
+            return self
+        return replace(self, in_use=fullest.in_use, fill=fullest.fill)
 
     def since(self, before: Self) -> Reading:
         """The reading with refusals counted from an earlier one; a counter that has begun anew counts as 0."""

@@ -77,12 +77,17 @@ class NodeSample:
         return self.counters.get(counting.CLOSED, 0)
 
     @property
+    def forgotten(self) -> int:
+        """Established TCP connections that `lab reset` has removed: neither closed nor fallen idle."""
+        return self.counters.get(counting.FORGOTTEN, 0)
+
+    @property
     def idle_timeouts(self) -> int:
         """Those of them that were forgotten after the idle timeout.
 
         Exact while nothing is opened or closed as it is read; less, by no more than what was, otherwise.
         """
-        return self.established - self.closed - self.active
+        return self.established - self.closed - self.forgotten - self.active
 
     @property
     def refused_packets(self) -> int:

@@ -100,7 +100,7 @@ def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool =
     return NodeSample(
         counters,
         held=_held_by(limiters, counters) if limiters else _held_in(table),
-        active=counters[counting.ESTABLISHED] - counters[counting.CLOSED],
+        active=counters[counting.ESTABLISHED] - _ended(counters),
         inner=_NOTHING,
         outer=_NOTHING,
         first_refusal=_first(table, limiters[0].first_refused) if limiters else None,
@@ -119,10 +119,15 @@ def _all_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
         slots,
         counters={**slots.counters, **tracked},
         # A connection that came and went while counters were read is perhaps only in the second of them.
-        active=max(0, slots.active - idle.look(slots.established, slots.closed)),
+        active=max(0, slots.active - idle.look(slots.established, _ended(slots.counters))),
         inner=interfaces.get(node.inner, _NOTHING),
         outer=interfaces.get(node.outer, _NOTHING),
     )
+
+
+def _ended(counters: Mapping[str, int]) -> int:
+    """Connections that were active and did not fall idle: they were closed, or `lab reset` has removed them."""
+    return counters[counting.CLOSED] + counters.get(counting.FORGOTTEN, 0)
 
 
 def _held_in(table: str) -> dict[str, int]:
@@ -196,7 +201,7 @@ class _IdleTimeouts:
         if old and established > closed + known and (self._known is None or self._pause.over):
             active = conntrack.marked(counting.ACTIVE)
             # Read after the list: what is closed meanwhile, and no more in it, has not fallen idle.
-            closed = nftables.counters(self._table)[counting.CLOSED].packets
+            closed = _ended({name: counter.packets for name, counter in nftables.counters(self._table).items()})
             self._pause.lengthen(self._pause.now() - now_s)
             self._known = known = max(known, established - closed - active)
         return known

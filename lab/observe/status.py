@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.kernel.netns import Namespaces
+from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
 from lab.observe.samples import NodeSample
-from lab.observe.sampling import Sampler, sample_slots
+from lab.observe.sampling import Sampler
 from lab.plan.objects import Plan
 
 __all__ = ["Status", "status"]
@@ -49,6 +50,7 @@ class Status:
                     "protocol": reading.limiter.protocol,
                     "limit": reading.limiter.limit,
                     "connections": reading.in_use,
+                    "fill": asdict(reading.fill) if reading.fill else None,
                     "refused_connections": reading.refused_connections,
                     "refused_packets": reading.refused_packets,
                 }
@@ -61,6 +63,7 @@ class Status:
                     "established": node.established,
                     "closed": node.closed,
                     "idle_timeouts": node.idle_timeouts,
+                    "forgotten": node.forgotten,
                     "resets_sent": node.resets_sent,
                 }
                 for name, node in self.connections.items()
@@ -74,7 +77,7 @@ def status(plan: Plan, *, complete: bool) -> Status:
     if not complete:
         return Status(plan, complete)
     with Namespaces() as namespaces:
-        readings = sample_slots(namespaces, plan.limiters).readings(plan.limiters)
+        readings = read_with_fills(namespaces, plan.limiters, plan.servers)
         nodes = Sampler(plan.nat_nodes).take(namespaces.call).nodes
     limited = dict.fromkeys(limiter.place for limiter in plan.limiters)
     return Status(

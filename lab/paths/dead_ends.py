@@ -19,9 +19,10 @@ from lab.schema.firewall import (
     verdicts,
 )
 from lab.schema.limits import ACL_RULE_NUMBERS, EPHEMERAL_PORTS
+from lab.topology.joined import way_between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from lab.nodes.server.model import Server
     from lab.nodes.transit_gateway.model import TransitGateway
@@ -69,39 +70,45 @@ class _Crossing:
     traffic: Traffic
     cure: IPv4Network
     """The far addresses of an entry that would let it pass: at the way out, those of all subnets that use it."""
+    far_side: bool = False
+    """Whether it is between the node and the internet."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         return acl_rules(self.acl, self.direction, answers=self.answers)
 
+    @property
+    def passing(self) -> frozenset[bool]:
+        return verdicts(self.rules, self.traffic)
+
 
 def dead_end(topology: Topology, eni: Eni, legs: Sequence[Leg], server: Server, transport: Transport) -> DeadEnd | None:
     """The first place on the way through an ENI, and through these VPCs, where connections to a server end."""
-    return next(_dead_ends(topology, eni, legs, server, transport), None)
-
-
-def _dead_ends(
-    topology: Topology, eni: Eni, legs: Sequence[Leg], server: Server, transport: Transport
-) -> Iterator[DeadEnd]:
     requests = Traffic(transport, _destination(legs[-1], server), server.port, server.port)
     home = topology.vpc_of(eni.subnet.name)
-    if dead_end := _security_group(home, eni, requests, server):
-        yield dead_end
-    back: list[_Crossing] = []
+    if end := _security_group(home, eni, requests, server):
+        return end
+    crossings, unrouted = _way(topology, eni, legs, requests, server)
+    failing = [crossing for crossing in crossings if crossing.passing != {True}]
+    return _network_acl(failing, server) if failing else unrouted
+
+
+def _way(
+    topology: Topology, eni: Eni, legs: Sequence[Leg], requests: Traffic, server: Server
+) -> tuple[list[_Crossing], DeadEnd | None]:
+    """The borders of subnets on the way there and back, and where a route is missing; there is no way back then."""
+    there: list[_Crossing] = []
     for leg in legs:
         if leg.far is None:
             sentence = f"the subnet {leg.near.name} has no route to {server.name}"
-            yield DeadEnd(leg.vpc.node, "no_route", leg.near.name, sentence=sentence)
-            return
-        there, answers = _crossings(leg, leg.far, eni, home, requests)
-        yield from (end for crossing in there if (end := _network_acl(crossing, server)))
-        back = [*answers, *back]
-    last = legs[-1].transit_gateway
-    if last is not None:
-        sentence = f"the Transit Gateway {last.name} has no route to {server.name}"
-        yield DeadEnd(last.node, "no_transit_route", last.name, sentence=sentence)
-        return
-    yield from (end for crossing in back if (end := _network_acl(crossing, server)))
+            return there, DeadEnd(leg.vpc.node, "no_route", leg.near.name, sentence=sentence)
+        there += _towards_server(leg, leg.far, eni, topology.vpc_of(eni.subnet.name), requests)
+    last = legs[-1]
+    if last.transit_gateway is not None:
+        gateway = last.transit_gateway
+        sentence = f"the Transit Gateway {gateway.name} has no route to {server.name}"
+        return there, DeadEnd(gateway.node, "no_transit_route", gateway.name, sentence=sentence)
+    return [*there, *_back(topology, eni, last, requests)], None
 
 
 def _destination(last: Leg, server: Server) -> IPv4Network:
@@ -131,64 +138,90 @@ def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> Dea
 # ── Network ACLs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _crossings(
-    leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic
-) -> tuple[list[_Crossing], list[_Crossing]]:
-    """The borders of subnets on the way through a VPC, there and back; within a subnet there is none."""
-    near, node = leg.near, leg.vpc.node
-    if near == far:
-        return [], []
-    acls = {subnet: acl for acl in leg.vpc.network_acls for subnet in acl.subnets}
-    ports = CLIENT_PORTS[0], CLIENT_PORTS[-1]
-    back = Traffic(requests.protocol, requests.block, *ports)
-    inwards = Traffic(requests.protocol, eni.subnet.cidr, requests.first_port, requests.last_port)
-    outwards = Traffic(requests.protocol, eni.subnet.cidr, *ports)
-    there, answers = [], []
-    if acl := acls.get(near.name):
-        there.append(_Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block))
-    if acl := acls.get(far.name):
-        there.append(_Crossing(node, acl, "ingress", answers=False, traffic=inwards, cure=home.cidr))
-        answers.append(_Crossing(node, acl, "egress", answers=True, traffic=outwards, cure=home.cidr))
-    if acl := acls.get(near.name):
-        answers.append(_Crossing(node, acl, "ingress", answers=True, traffic=back, cure=requests.block))
-    return there, answers
+def _towards_server(leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic) -> Iterator[_Crossing]:
+    """The borders of subnets on the way through a VPC; within a subnet there is none."""
+    node, acls = leg.vpc.node, _acls(leg.vpc)
+    if (acl := acls.get(leg.near.name)) and leg.near != far:
+        yield _Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block)
+    if (acl := acls.get(far.name)) and leg.near != far:
+        traffic = replace(requests, block=eni.subnet.cidr)
+        yield _Crossing(node, acl, "ingress", answers=False, traffic=traffic, cure=home.cidr)
+    if (acl := acls.get(far.name)) and leg.exit and leg.exit.SENDS_THROUGH_SUBNET:
+        node = leg.exit.node
+        yield _Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block, far_side=True)
 
 
-def _network_acl(crossing: _Crossing, server: Server) -> DeadEnd | None:
-    passing = verdicts(crossing.rules, crossing.traffic)
-    if passing == {True}:
-        return None
-    acl, traffic = crossing.acl, crossing.traffic
-    what = f"the answers of {server.name}" if crossing.answers else _to(traffic, server)
+def _back(topology: Topology, eni: Eni, last: Leg, requests: Traffic) -> Iterator[_Crossing]:
+    """The borders of subnets on the way of answers, by the routes that lead back."""
+    if last.exit is None or last.far is None:
+        return
+    answers = replace(requests, first_port=CLIENT_PORTS[0], last_port=CLIENT_PORTS[-1])
+    acls = _acls(last.vpc)
+    if (acl := acls.get(last.far.name)) and last.exit.SENDS_THROUGH_SUBNET:
+        traffic = replace(requests, first_port=EPHEMERAL_PORTS[0], last_port=EPHEMERAL_PORTS[-1])
+        node = last.exit.node
+        yield _Crossing(node, acl, "ingress", answers=True, traffic=traffic, cure=requests.block, far_side=True)
+    home = topology.vpc_of(eni.subnet.name)
+    for vpc, entered, left in way_between(topology, last.far, eni.subnet):
+        acls = _acls(vpc)
+        if (acl := acls.get(entered.name)) and entered != left:
+            traffic = replace(answers, block=eni.subnet.cidr)
+            yield _Crossing(vpc.node, acl, "egress", answers=True, traffic=traffic, cure=home.cidr)
+        if (acl := acls.get(left.name)) and entered != left:
+            yield _Crossing(vpc.node, acl, "ingress", answers=True, traffic=answers, cure=requests.block)
+
+
+def _acls(vpc: Vpc) -> dict[str, NetworkAcl]:
+    """Subnet → its network ACL."""
+    return {subnet: acl for acl in vpc.network_acls for subnet in acl.subnets}
+
+
+def _network_acl(failing: Sequence[_Crossing], server: Server) -> DeadEnd:
+    """The end at the first of the crossings that do not let all pass."""
+    first = failing[0]
+    acl, passing = first.acl, first.passing
+    what = f"the answers of {server.name}" if first.answers else _to(first.traffic, server)
     extent = "forbids" if True not in passing else "forbids a part of"
+    place = f", between {first.node} and the internet" if first.far_side else ""
     return DeadEnd(
-        node=crossing.node,
+        node=first.node,
         kind="network_acl",
         name=acl.name,
-        sentence=f"{crossing.direction} of the network ACL {acl.name} {extent} {what}",
-        direction=crossing.direction,
-        answers=crossing.answers,
+        sentence=f"{first.direction} of the network ACL {acl.name} {extent} {what}{place}",
+        direction=first.direction,
+        answers=first.answers,
+        far_side=first.far_side,
         certain=True not in passing,
-        cure=_entry(crossing),
+        cure=_entries([crossing for crossing in failing if crossing.acl == acl]),
     )
 
 
-def _entry(crossing: _Crossing) -> str:
-    """The entry that would let the traffic pass."""
-    acl, traffic, direction = crossing.acl, crossing.traffic, crossing.direction
-    number = _free_number(crossing)
-    if number is None:
-        return f"Take the entry that denies it out of {direction} of the network ACL {acl.name}."
-    far = f"{'to' if direction == 'egress' else 'from'}: {crossing.cure}"
-    return (
-        f"Add to {direction} of the network ACL {acl.name}: {{rule: {number}, action: allow, {_what(traffic)}, {far}}}"
-    )
+def _entries(failing: Sequence[_Crossing]) -> str:
+    """The entries of one network ACL that would let all of these crossings pass."""
+    by_direction: dict[Direction, list[_Crossing]] = {}
+    for crossing in failing:
+        by_direction.setdefault(crossing.direction, []).append(crossing)
+    return " ".join(_entries_of(direction, crossings) for direction, crossings in by_direction.items())
 
 
-def _free_number(crossing: _Crossing) -> int | None:
+def _entries_of(direction: Direction, crossings: Sequence[_Crossing]) -> str:
+    acl, side = crossings[0].acl, "to" if direction == "egress" else "from"
+    lacking: dict[str, _Crossing] = {}
+    for crossing in crossings:
+        lacking.setdefault(f"{_what(crossing.traffic)}, {side}: {crossing.cure}", crossing)
+    taken, added = {entry.rule for entry in acl.entries(direction)}, []
+    for what, crossing in lacking.items():
+        number = _free_number(crossing, taken)
+        if number is None:
+            return f"Take the entry that denies it out of {direction} of the network ACL {acl.name}."
+        taken.add(number)
+        added.append(f"{{rule: {number}, action: allow, {what}}}")
+    return f"Add to {direction} of the network ACL {acl.name}: {', '.join(added)}"
+
+
+def _free_number(crossing: _Crossing, taken: Collection[int]) -> int | None:
     """One that is tried before the first entry that denies any of it; None where there is no room before that."""
     entries = crossing.acl.entries(crossing.direction)
-    taken = {entry.rule for entry in entries}
     denying = (
         entry.rule for entry, rule in zip(entries, crossing.rules, strict=True) if _denies(rule, crossing.traffic)
     )

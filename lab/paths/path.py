@@ -48,10 +48,10 @@ class Path:
     def reached(self) -> tuple[Hop, ...]:
         """The hops whose limits its connections are counted by: all of them, unless they end before.
 
-        A node that drops them drops them before its own limit is asked. Where only answers are dropped, the connections
-        have come to the server.
+        A node that drops them drops them before its own limit is asked, unless it is on the node's far side. Where only
+        answers are dropped, the connections have come to the server.
         """
-        if self.dead_end is None or self.dead_end.answers:
+        if self.dead_end is None or self.dead_end.answers or self.dead_end.far_side:
             return self.hops
         nodes = [hop.node for hop in self.hops]
         return self.hops[: nodes.index(self.dead_end.node)]

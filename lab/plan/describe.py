@@ -10,6 +10,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -115,6 +116,11 @@ def _(item: Ruleset) -> str:
 def _(item: File) -> str:
     lines = item.text.count("\n")
     return f"file {item.path}, {lines} line{'' if lines == 1 else 's'}"
+
+
+@describe_object.register
+def _(item: Certificate) -> str:
+    return f"certificate {item.path} for {', '.join((item.hostname, *map(str, item.addresses)))}"
 
 
 @describe_object.register

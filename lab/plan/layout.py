@@ -6,7 +6,6 @@ is asked to make (`lab.plan.nodes`). Node modules read this layout and never eac
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -37,6 +36,7 @@ from lab.schema.names import (
     node_name_of_function,
 )
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
+from lab.topology.joined import beyond, joined
 
 __all__ = [
     "AttachmentLayout",
@@ -330,32 +330,15 @@ class Layout:
         return (port for port in ports if port.vpc == vpc)
 
     def joined(self, vpc: Vpc) -> Iterator[tuple[Vpc, AttachmentLayout]]:
-        """The other VPCs to which Transit Gateways lead from a VPC, each with the port in it that leads there.
-
-        A route table has one route to a range: of several Transit Gateways the first in the file has it.
-        """
-        return self._onwards([(vpc, None)])
+        """The other VPCs to which Transit Gateways lead from a VPC, each with the port in it that leads there."""
+        for other, gateway in joined(self.topology, vpc):
+            (at,) = (known for known in self.transit_gateways if known.gateway == gateway)
+            yield other, next(port for port in at.attachments if port.vpc == vpc)
 
     def beyond(self, gateway: TransitGatewayLayout) -> Iterator[tuple[Vpc, AttachmentLayout]]:
         """The VPCs that are behind others of a Transit Gateway's, each with its port that leads there."""
-        return self._onwards([(port.vpc, port) for port in gateway.attachments])
-
-    def _onwards(self, starts: list[tuple[Vpc, AttachmentLayout | None]]) -> Iterator[tuple[Vpc, AttachmentLayout]]:
-        """The VPCs behind these, the nearest first, each with its start's port, or the port that leaves the start."""
-        reached, waiting = {vpc.name for vpc, _ in starts}, deque(starts)
-        while waiting:
-            vpc, first = waiting.popleft()
-            for port in self.attachments(vpc):
-                for other in self._attached_beside(port):
-                    if other.name not in reached:
-                        reached.add(other.name)
-                        waiting.append((other, first or port))
-                        yield other, first or port
-
-    def _attached_beside(self, port: AttachmentLayout) -> Iterator[Vpc]:
-        for gateway in self.transit_gateways:
-            if port in gateway.attachments:
-                yield from (other.vpc for other in gateway.attachments)
+        ports = {port.vpc.name: port for port in gateway.attachments}
+        return ((vpc, ports[attachment.vpc]) for vpc, attachment in beyond(self.topology, gateway.gateway))
 
     def next_hop(self, subnet: Subnet) -> tuple[Link, IPv4Address] | None:
         """Where the default route of a subnet leads: the link and address of a NAT gateway or a Transit Gateway."""

@@ -7,8 +7,20 @@ namespace: two labs cannot collide, whatever their nodes are called.
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 
-__all__ = ["INTERFACE_NAME_MAX", "interface_name", "mac_address", "namespace_name"]
+__all__ = [
+    "INTERFACE_NAME_MAX",
+    "RECORDS",
+    "authority_file",
+    "certificate_file",
+    "interface_name",
+    "mac_address",
+    "namespace_name",
+]
+
+RECORDS = Path("/run/lab")
+"""Where labs are remembered, a directory each (lab.kernel.state)."""
 
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ is 16 with the closing NUL (linux/if.h)."""
@@ -18,6 +30,16 @@ _DIGEST = 6
 def namespace_name(lab: str, node: str) -> str:
     """`lab-two-subnets-eni-private-a`: what `ip netns` shows."""
     return f"lab-{lab}-{node}"
+
+
+def certificate_file(lab: str, server: str) -> str:
+    """The certificate of a server, with its key."""
+    return str(RECORDS / lab / "tls" / f"{server}.pem")
+
+
+def authority_file(lab: str) -> str:
+    """The certificate of the lab's own authority, which programs trust; its key is beside it, for root alone."""
+    return str(RECORDS / lab / "ca.pem")
 
 
 def interface_name(far_node: str) -> str:

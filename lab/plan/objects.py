@@ -24,6 +24,7 @@ __all__ = [
     "Bridge",
     "BridgePort",
     "BurstSpec",
+    "Certificate",
     "ConntrackMax",
     "DropCounter",
     "EniPath",
@@ -200,6 +201,18 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A server's certificate with its key, for its hostname and addresses, from the lab's own authority."""
+
+    path: str
+    authority: str
+    """The authority's certificate; it is made with the first one that it issues."""
+    hostname: str
+    addresses: tuple[IPv4Address, ...]
+    kind: Literal["certificate"] = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A traffic process in a namespace: `python -m traffic VERB SPEC`."""
 
@@ -218,6 +231,7 @@ KernelObject = (
     | BridgePort
     | Address
     | Process
+    | Certificate
     | Neighbour
     | Route
     | Rule

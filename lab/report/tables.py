@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
-from lab.diagnosis.outcomes import Outcome, dropped, lost, outcomes, succeeded
+from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, lost, outcomes, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.verdict import judge
-from lab.report.cells import Cell, Table, number, row
+from lab.diagnosis.words import NO_ROOM_HELPS
+from lab.nodes.diagnosis import counted
+from lab.report.cells import DASH, Cell, Table, number, row
 from lab.report.facts import bottleneck
 from lab.runs import Run
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill
 from traffic.result import Percentiles
 
 __all__ = ["tables"]
@@ -29,7 +32,7 @@ def tables(run: Run) -> tuple[Table, ...]:
         _latencies(result),
         _stops(result),
         _tracking(result),
-        *([_remedies(run)] if judge(result).more_room_helps else []),
+        _remedies(run),
     )
     return tuple(table for table in made if table.rows)
 
@@ -75,10 +78,12 @@ def _measured(result: BurstResult) -> Iterator[str]:
     )
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
-        by_one = f"{late:,} connections were established by one" if late else "none was answered"
-        yield f"{tcp.syn_retransmissions:,} SYN retransmissions; {by_one}."
+        by_one = established_by_one(late) if late else "none was answered"
+        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {by_one}."
+    if tcp.challenged_syns:
+        yield f"{challenged(tcp.challenged_syns)}."
     if invocations.reused:
-        yield f"{invocations.reused:,} invocations found a connection open."
+        yield f"{counted(invocations.reused, 'invocation')} found a connection open."
 
 
 def _limits(result: BurstResult) -> Table:
@@ -88,6 +93,7 @@ def _limits(result: BurstResult) -> Table:
             " ".join(filter(None, (limit.node, limit.eip, f"to {limit.destination}" if several else None))),
             limit.limit,
             number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
+            *_states(limit.fill),
             number(limit.dropped_connections, "bad"),
             number(limit.dropped_packets, "bad"),
         )
@@ -95,15 +101,25 @@ def _limits(result: BurstResult) -> Table:
     )
     return Table(
         "Limits",
-        ("limiter", "#limit", "#peak", f"#{lost(result)} connections", f"#{lost(result)} {dropped(result)}"),
+        (
+            *("limiter", "#limit", "#peak", "#established", "#half-open", "#closing"),
+            *(f"#{lost(result)} connections", f"#{lost(result)} {dropped(result)}"),
+        ),
         tuple(rows),
-        "The kernel's numbers: slots held at most, and what found no slot.",
+        "The kernel's numbers: slots held at most, what held them then, and what found no slot.",
     )
+
+
+def _states(fill: Fill | None) -> tuple[Cell, ...]:
+    """What held slots; dashes in a record of an earlier version."""
+    if fill is None:
+        return (Cell(DASH), Cell(DASH), Cell(DASH))
+    return number(fill.established), number(fill.half_open_slots, "bad"), number(fill.closing)
 
 
 def _latencies(result: BurstResult) -> Table:
     latency = result.latency
-    known = (("DNS", latency.dns), ("Connect", latency.connect), ("Request", latency.request))
+    known = (("DNS", latency.dns), ("Connect", latency.connect), ("TLS", latency.tls), ("Request", latency.request))
     return Table(
         "Latencies",
         ("", "#half within", "#90 % within", "#99 % within", "#99.9 % within", "#at most"),
@@ -136,7 +152,8 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
 def _remedies(run: Run) -> Table:
     """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
-    judged = remedies(run.topology, question.function, question.server, question.protocol)
+    told = judge(run.result).cause not in NO_ROOM_HELPS
+    judged = remedies(run.topology, question.function, question.server, question.protocol) if told else ()
     return Table(
         f"What would help {question.function}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
@@ -165,5 +182,5 @@ def _tracking(result: BurstResult) -> Table:
         "Left when all was closed",
         ("node", "#slots", "#conntrack entries"),
         tuple(row(tracking.node, tracking.slots, tracking.conntrack) for tracking in left),
-        "Connections that nobody closes, such as half-open ones, hold their slot until a timeout.",
+        "Connections that are never closed, such as half-open ones, hold their slot until a timeout.",
     )

@@ -188,6 +188,7 @@ def _counts(run: Run) -> dict[str, Value]:
         "reset by the server": result.endings.reset_by_server,
         "reset by NAT nodes that had forgotten them": sum(node.reset for node in result.endings.nodes),
         "closed by the server": result.endings.closed_by_server,
+        "TLS handshakes failed": result.tls.failed if result.tls else 0,
         "reused": result.invocations.reused,
         "drop threshold": result.drop_threshold,
         "bottleneck": result.bottleneck,
@@ -214,7 +215,12 @@ def _timing(result: BurstResult) -> dict[str, Value]:
         "handshakes/s": timing.handshakes_per_s,
         "invocations/s": timing.invocations_per_s,
     }
-    for name, percentiles in (("DNS", latency.dns), ("connect", latency.connect), ("request", latency.request)):
+    for name, percentiles in (
+        ("DNS", latency.dns),
+        ("connect", latency.connect),
+        ("TLS", latency.tls),
+        ("request", latency.request),
+    ):
         values |= _percentiles(name, percentiles)
     return values
 

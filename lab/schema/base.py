@@ -3,7 +3,8 @@
 The sentences are read twice: an error line ends with one, and an editor shows it while the file is written.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +41,9 @@ PortHold = Annotated[Hold, Field(alias="port_hold", description=PORT_HOLD)]
 
 class Model(BaseModel):
     """Frozen, closed, and written under its YAML names; Python may use either name."""
+
+    NOT_EMULATED: ClassVar[Mapping[str, str]] = {}
+    """Keys that AWS has and the lab has not, each with the reason."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -30,16 +30,25 @@ class DropPoint:
     """Of a network ACL: whether entries of `egress` or of `ingress` drop them."""
     answers: bool = False
     """Whether servers' answers are dropped; their connections hold every slot on the way."""
+    far_side: bool = False
+    """Whether it is between the node and the internet; by then a connection holds a slot of the node, too."""
 
     @property
     def point(self) -> DropPoint:
         """The drop without what a subclass knows of it: prediction, counter and number of one drop have equal ones."""
-        return DropPoint(self.node, self.kind, self.name, self.direction, self.answers)
+        return DropPoint(self.node, self.kind, self.name, self.direction, self.answers, self.far_side)
 
     def counted(self, packets: int, cure: str | None = None) -> DropCount:
         """The drop with the number of packets that it has dropped."""
         return DropCount(
-            self.node, self.kind, self.name, self.direction, self.answers, dropped_packets=packets, cure=cure
+            self.node,
+            self.kind,
+            self.name,
+            self.direction,
+            self.answers,
+            self.far_side,
+            dropped_packets=packets,
+            cure=cure,
         )
 
 

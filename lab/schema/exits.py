@@ -17,6 +17,8 @@ class Exit(Model):
     """Its node kind."""
     WORDS: ClassVar[str]
     """What people call it."""
+    SENDS_THROUGH_SUBNET: ClassVar[bool] = False
+    """Whether its packets to and from servers cross its subnet's border, too, so that the network ACL judges them."""
 
     name: str
     subnet: str

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ from lab.schema.references import twice, unknown
 from lab.schema.words import ALL_PORTS, LAST_PORT, AnyBlock, Name, Ports, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lab.topology.draft import Draft
 
@@ -88,6 +88,10 @@ class EgressRule(_Rule):
 
 class SecurityGroup(Model):
     """An allow list of a Hyperplane ENI for new connections; a function's groups allow what any of them allows."""
+
+    NOT_EMULATED: ClassVar[Mapping[str, str]] = {
+        "ingress": "nothing connects to a Lambda function, and answers pass without a rule"
+    }
 
     name: Name = Field(description=f"a security group's name is {NAME}")
     egress: tuple[EgressRule, ...] = Field(
@@ -175,6 +179,10 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         for index, name in enumerate(item.value.subnets):
             path = (*item.path, "subnets", index)
             yield from unknown("subnet", name, draft.subnet_names, path)
+            home, own = draft.vpc_of_subnet(name), draft.vpc_at(item.path)
+            if home not in (None, own):
+                text = f"{shown(name)} is in the VPC {home}; the network ACL {item.value.name} is in {own}"
+                yield Fault(path, text)
             if name in taken:
                 yield Fault(path, f"{shown(name)} has the network ACL {taken[name]} already; a subnet has one")
             taken.setdefault(name, item.value.name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel
-
+from lab.schema.base import Model
 from lab.schema.faults import Fault, Path
 from lab.schema.words import shown
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["did_you_mean", "faults_of"]
 
 
-def faults_of(error: ValidationError, root: type[BaseModel]) -> tuple[Fault, ...]:
+def faults_of(error: ValidationError, root: type[Model]) -> tuple[Fault, ...]:
     """The faults that pydantic found in a value that should be a `root`."""
     return tuple(_fault(one, root) for one in error.errors(include_url=False) if not _is_echo(one))
 
@@ -30,7 +29,7 @@ def _is_echo(error: ErrorDetails) -> bool:
     return error["type"] == "too_short" and bool(error["input"])
 
 
-def _fault(error: ErrorDetails, root: type[BaseModel]) -> Fault:
+def _fault(error: ErrorDetails, root: type[Model]) -> Fault:
     path: Path = error["loc"]
     if error["type"] == "extra_forbidden":
         return _unknown_key(path, root)
@@ -44,10 +43,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {shown(close[0])}?)" if close else ""
 
 
-def _unknown_key(path: Path, root: type[BaseModel]) -> Fault:
-    key = str(path[-1])
-    known = [field.alias or name for name, field in _model_at(path[:-1], root).model_fields.items()]
-    text = f"unknown key{did_you_mean(key, known)}; the keys here are {', '.join(known)}"
+def _unknown_key(path: Path, root: type[Model]) -> Fault:
+    key, model = str(path[-1]), _model_at(path[:-1], root)
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    reason = model.NOT_EMULATED.get(key)
+    what = f"not emulated, for {reason}" if reason else f"unknown key{did_you_mean(key, known)}"
+    text = f"{what}; the keys here are {', '.join(known)}"
     return Fault(path, text, at_key=True)
 
 
@@ -97,7 +98,7 @@ _WHAT: Mapping[str, Callable[[ErrorDetails], str]] = {
 # ── What is allowed ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _allowed(path: Path, root: type[BaseModel]) -> str:
+def _allowed(path: Path, root: type[Model]) -> str:
     field = _field_at(path, root)
     if field is None:
         keys = [known.alias or name for name, known in root.model_fields.items()]
@@ -105,7 +106,7 @@ def _allowed(path: Path, root: type[BaseModel]) -> str:
     return field.description or ""
 
 
-def _field_at(path: Path, root: type[BaseModel]) -> FieldInfo | None:
+def _field_at(path: Path, root: type[Model]) -> FieldInfo | None:
     """The innermost field around a path; None for the whole topology."""
     field, model = None, root
     for step in path:
@@ -115,12 +116,12 @@ def _field_at(path: Path, root: type[BaseModel]) -> FieldInfo | None:
     return field
 
 
-def _model_at(path: Path, root: type[BaseModel]) -> type[BaseModel]:
+def _model_at(path: Path, root: type[Model]) -> type[Model]:
     field = _field_at(path, root)
     return (_model_in(field.annotation) if field else None) or root
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any) -> type[Model] | None:
     """`Vpc` in `Vpc`, `Subnet` in `tuple[Subnet, ...]`, nothing in `int`."""
     candidates = (annotation, *get_args(annotation))
-    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, Model)), None)

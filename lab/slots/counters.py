@@ -17,6 +17,7 @@ __all__ = [
     "ESTABLISHED",
     "FIRST_REFUSED",
     "FIRST_RESET",
+    "FORGOTTEN",
     "INVALID_PACKETS",
     "OTHER_PACKETS",
     "PORTS_NOT_FOUND",
@@ -54,6 +55,8 @@ RESET_BY_SERVER = "reset_by_server"
 """Those that a RST ended, from the servers' side: the server's, or that of a NAT node further on."""
 RESET_HERE = "reset_here"
 """Connections that are forgotten, whose clients went on and got an RST of this node's; each counts once a second."""
+FORGOTTEN = "connections_forgotten"
+"""Active TCP connections that `lab reset` has removed; no rule counts them, and the first reset makes the counter."""
 RESETS_SENT = "resets_sent"
 """Packets in the middle of a connection that is forgotten, each answered with an RST."""
 INVALID_PACKETS = "invalid_packets"

@@ -40,6 +40,12 @@ class Limiter:
     """What a connection meets that it refuses."""
     port_hold_s: int = 0
     """For how long a closed connection keeps its slot."""
+    half_open_s: int = 0
+    """For how long a connection keeps its slot after its last SYN while its handshake is not complete."""
+    mark: int = 0
+    """What the low 16 bits of the marks of connections with a slot are."""
+    spills_over: bool = True
+    """Whether a connection that finds it full is offered to those beside it."""
     drains: bool = False
     """Whether it belongs to an address that has been removed: it keeps what it has, and takes nothing new."""
     of: str | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lab.nodes.vpc.model import Subnet, Vpc
     from lab.schema.scale import scaled
     from lab.topology.enis import Eni, enis_of, hyperplane_enis
-    from lab.topology.loader import load, load_text, text_of
+    from lab.topology.loader import load, load_text, loaded, text_of
     from lab.topology.model import Topology
     from lab.topology.schema import json_schema, schema_text
 
@@ -38,6 +38,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_text",
+    "loaded",
     "scaled",
     "schema_text",
     "text_of",
@@ -55,7 +56,7 @@ _HOMES = {
     **dict.fromkeys(("EniScaling", "HyperplaneEniSettings"), "lab.nodes.hyperplane_eni.model"),
     **dict.fromkeys(("Subnet", "Vpc"), "lab.nodes.vpc.model"),
     **dict.fromkeys(("Eni", "enis_of", "hyperplane_enis"), "lab.topology.enis"),
-    **dict.fromkeys(("load", "load_text", "text_of"), "lab.topology.loader"),
+    **dict.fromkeys(("load", "load_text", "loaded", "text_of"), "lab.topology.loader"),
     **dict.fromkeys(("json_schema", "schema_text"), "lab.topology.schema"),
 }
 """Name → the module that has it."""

@@ -165,6 +165,17 @@ def functions_without_a_route(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*function.path, "subnets", index), text)
 
 
+def security_groups_outside_vpc(draft: Draft) -> Iterator[Fault]:
+    """Security groups of a function without subnets: AWS refuses them, for they belong to its ENIs."""
+    for function in draft.functions:
+        if not function.value.subnets and function.value.security_groups != DEFAULT_SECURITY_GROUPS:
+            text = (
+                "a function without subnets is outside the VPC and has no ENI to which security groups could belong; "
+                "give it subnets, or leave security_groups out"
+            )
+            yield Fault((*function.path, "security_groups"), text)
+
+
 def name_server_out_of_place(draft: Draft) -> Iterator[Fault]:
     """A name server with a subnet that it is not in, and functions that cannot reach the one in the VPC."""
     if draft.resolver is None:
@@ -348,7 +359,7 @@ def one_reading_of_the_eni_limit(draft: Draft) -> Iterator[Fault]:
     settings = draft.hyperplane_eni
     if settings.per_destination and settings.eni_scaling:
         text = (
-            "per_destination and eni_scaling cannot both be on: nobody has published whether an ENI that is full for "
+            "per_destination and eni_scaling cannot both be on: AWS does not publish whether an ENI that is full for "
             "one destination calls for another; leave one of them out"
         )
         yield Fault(("hyperplane_eni", "eni_scaling"), text)
@@ -419,6 +430,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     node_names,
     unknown_names,
     functions_without_a_route,
+    security_groups_outside_vpc,
     name_server_out_of_place,
     nat_gateways_in_private_subnets,
     which_vpcs,

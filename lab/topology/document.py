@@ -7,6 +7,7 @@ Python object. A duplicate key is one fault among the others instead of the end 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import re
 from typing import TYPE_CHECKING, TypeAlias
 import warnings
 
@@ -32,6 +33,9 @@ DEEPEST = 40
 """A topology is five levels deep; the limit keeps nonsense from exhausting Python's stack."""
 
 START = Place(1, 1)
+
+_TABBED = re.compile(r"\s*\t|.*\t\s*$")
+"""A tab before the first word of a line or after the last."""
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 
@@ -79,7 +83,7 @@ def _compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else START
-        raise Unreadable(place, _complaint(error)) from None
+        raise Unreadable(place, _complaint(error, text)) from None
     except ReaderError as error:
         before = text[: error.position]
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -91,8 +95,10 @@ def _compose(text: str) -> Node | None:
     return node
 
 
-def _complaint(error: MarkedYAMLError) -> str:
+def _complaint(error: MarkedYAMLError, text: str) -> str:
     """`but found another document` needs what it answers; `while scanning …` only says where."""
+    if (mark := error.problem_mark) and _TABBED.match(text.split("\n")[mark.line]):
+        return "this line has a tab where YAML wants spaces: use spaces"
     problem, context = error.problem or "not YAML", error.context or ""
     return f"{context}, {problem}" if problem.startswith("but ") else problem
 

@@ -104,6 +104,10 @@ class Draft:
         homes = (vpc.name for vpc in self.vpcs for item in vpc.subnets if item.value.name == subnet)
         return next(homes, None)
 
+    def vpc_at(self, path: Path) -> str:
+        """The name of the VPC in which a part stands."""
+        return next(vpc.name for vpc in self.vpcs if path[: len(vpc.path)] == vpc.path)
+
     def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
         """The ways out of one kind."""
         return tuple(Item(item.path, item.value) for item in self.exits if isinstance(item.value, kind))

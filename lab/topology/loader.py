@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
@@ -11,19 +11,29 @@ from lab.errors import TopologyError
 from lab.schema.faults import Fault, Place, dotted
 from lab.schema.sentences import faults_of
 from lab.topology.checks import check
-from lab.topology.document import Unreadable, Value, read
+from lab.topology.document import Document, Unreadable, Value, read
 from lab.topology.draft import draft
 from lab.topology.model import Topology
+from lab.topology.unused import unused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
 
-__all__ = ["load", "load_text", "text_of"]
+__all__ = ["Loaded", "load", "load_text", "loaded", "text_of"]
 
 START = Place(1, 1)
 WANTED = "a topology is a mapping that opens with `version: 1` and `name:`"
 
 YAML_FIRST = "until this is YAML, nothing else in the file is checked"
+
+
+class Loaded(NamedTuple):
+    """A topology, and what in its file has no effect."""
+
+    topology: Topology
+    without_effect: tuple[str, ...]
+    """A line for each part, `FILE:LINE:COLUMN: path: why; what to do`, in the order of the file."""
 
 
 def load(path: str | PathLike[str]) -> Topology:
@@ -48,6 +58,11 @@ def text_of(path: str | PathLike[str]) -> str:
 
 def load_text(text: str, name: str = "topology.yaml") -> Topology:
     """The topology in a YAML text that errors call `name`."""
+    return loaded(text, name).topology
+
+
+def loaded(text: str, name: str) -> Loaded:
+    """The topology in a YAML text that errors call `name`, and what in the text has no effect."""
     try:
         document = read(text)
     except Unreadable as error:
@@ -55,12 +70,10 @@ def load_text(text: str, name: str = "topology.yaml") -> Topology:
     if document.value is None:
         raise _error(name, START, "file", f"is empty; {WANTED}")
     topology, faults = _judge(document.value)
-    placed = sorted(
-        ((document.place_of(fault), fault) for fault in (*document.faults, *faults)), key=lambda pair: pair[0]
-    )
-    if topology is None or placed:
-        raise TopologyError("\n".join(_line(name, place, dotted(at.path), at.text) for place, at in placed))
-    return topology
+    lines = _lines(name, document, (*document.faults, *faults))
+    if topology is None or lines:
+        raise TopologyError("\n".join(lines))
+    return Loaded(topology, _lines(name, document, unused(draft(document.value))))
 
 
 def _judge(value: Value) -> tuple[Topology | None, tuple[Fault, ...]]:
@@ -70,6 +83,11 @@ def _judge(value: Value) -> tuple[Topology | None, tuple[Fault, ...]]:
         return Topology.model_validate(value, by_alias=True, by_name=False), between
     except ValidationError as error:
         return None, (*faults_of(error, Topology), *between)
+
+
+def _lines(name: str, document: Document, faults: Iterable[Fault]) -> tuple[str, ...]:
+    placed = sorted(((document.place_of(fault), fault) for fault in faults), key=lambda pair: pair[0])
+    return tuple(_line(name, place, dotted(fault.path), fault.text) for place, fault in placed)
 
 
 def _place_of_byte(content: bytes, offset: int) -> Place:

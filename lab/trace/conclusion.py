@@ -113,7 +113,9 @@ def _has_passed(connection: KnownConnection, dead_end: DeadEnd) -> bool:
         return any(hop.entry for hop in tracking)
     if not tracking or tracking[0].entry is None:  # it never came to the first node that tracks connections
         return True
-    answered = bool(tracking[0].entry and tracking[0].entry.answered)
+    if dead_end.far_side:  # every node on the way there has an entry, and none an answer
+        return any(hop.entry is None or hop.entry.answered for hop in tracking)
+    answered = tracking[0].entry.answered
     return answered if dead_end.answers else answered or any(hop.entry for hop in tracking[1:])
 
 

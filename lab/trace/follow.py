@@ -117,7 +117,9 @@ def _ranges(fleet: FleetPlan) -> str:
 def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
     ranges = "; ".join(f"those of {fleet.function} have {_ranges(fleet)}" for fleet in lab.plan.fleets)
     owner = next((known for known in lab.plan.nodes if str(end.address) in known.addresses), None)
-    whose = f"{end.address} is an address of {owner.name}" if owner else f"nobody has the address {end.address}"
+    whose = (
+        f"{end.address} is an address of {owner.name}" if owner else f"no node of the lab has the address {end.address}"
+    )
     if owner is not None and _leaves_with(lab, owner, end.address):
         whose = f"{owner.name} has no connection from {end}"
     text = f"No connection is known by {end}: {whose}. Of the execution environments, {ranges}."

@@ -12,8 +12,10 @@ from lab.errors import KernelError
 from lab.graph import Drawing, draw
 from lab.impair.faults import Impairment
 from lab.kernel.netns import call_in
+from lab.observe.readings import Reading
 from lab.observe.sampling import Sampler
 from lab.plan.objects import Plan
+from lab.slots.fill import Fill
 from lab.topology import Topology
 from lab.watch.pace import Seldom
 from lab.watch.view import View, Window, view
@@ -23,6 +25,8 @@ __all__ = ["Seen", "Watched", "watching"]
 _IMPAIRMENTS_S = 5.0
 """Between two looks at what is impaired: several netlink calls for each node."""
 _VERDICT_S = 1.0
+_STATES_S, _STATES_SHARE = 2.0, 0.02
+"""Between two looks at what is half-open or closing, and which share of the time they may take."""
 
 
 class _Lab(Protocol):
@@ -37,6 +41,9 @@ class _Lab(Protocol):
     @property
     def gone(self) -> bool:
         """Whether it has been taken down."""
+
+    def readings_with_fills(self) -> Sequence[Reading]:
+        """What holds the slots of every limiter."""
 
     def impairments(self) -> Sequence[Impairment]:
         """The faults that `lab impair` has set."""
@@ -57,6 +64,7 @@ class Watched:
         self._lab, self._visitor = lab, visitor
         self._verdict = Seldom(verdict, _VERDICT_S, time.monotonic)
         self._impairments = Seldom(self._read_impairments, _IMPAIRMENTS_S, time.monotonic)
+        self._states = Seldom(self._read_states, _STATES_S, time.monotonic, _STATES_SHARE)
         self._begin()
 
     def look(self) -> Seen | None:
@@ -72,7 +80,7 @@ class Watched:
         if self._lab.plan is not self._plan:
             self._begin()
         self._sample()
-        shown = view(self._plan, self._window, self._verdict(), self._impairments())
+        shown = view(self._plan, self._window, self._verdict(), self._impairments(), self._states())
         return Seen(shown, draw(self._topology, shown.nodes))
 
     def _begin(self) -> None:
@@ -83,6 +91,17 @@ class Watched:
 
     def _sample(self) -> None:
         self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
+
+    def _read_states(self) -> tuple[tuple[str, Fill], ...]:
+        try:
+            read = [(reading.limiter, reading.fill) for reading in self._lab.readings_with_fills()]
+        except (KernelError, OSError):  # as below
+            return ()
+        return tuple(
+            (" ".join(filter(None, (limiter.node, limiter.eip))), fill)
+            for limiter, fill in read
+            if fill and fill.taken > fill.established
+        )
 
     def _read_impairments(self) -> tuple[str, ...]:
         try:

@@ -32,10 +32,11 @@ class Pace:
 
 
 class Seldom(Generic[T]):
-    """A function's result, kept for `every_s` seconds before the function is called again."""
+    """A function's result, kept for `every_s` seconds before the function is called again, or longer if it is slow."""
 
-    def __init__(self, ask: Callable[[], T], every_s: float, now: Clock) -> None:
-        self._ask, self._every_s, self._now = ask, every_s, now
+    def __init__(self, ask: Callable[[], T], every_s: float, now: Clock, share: float = 1.0) -> None:
+        """The function takes `share` of the time at most."""
+        self._ask, self._every_s, self._now, self._share = ask, every_s, now, share
         self._again_s = -float("inf")
         self._said: T
 
@@ -43,5 +44,6 @@ class Seldom(Generic[T]):
         """The kept result, or a new one if that is too old."""
         now_s = self._now()
         if now_s >= self._again_s:
-            self._said, self._again_s = self._ask(), now_s + self._every_s
+            self._said = self._ask()
+            self._again_s = now_s + max(self._every_s, (self._now() - now_s) / self._share)
         return self._said

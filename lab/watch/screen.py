@@ -29,7 +29,7 @@ _SHORTEST_LABEL = 12
 def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callable[[float], str]) -> list[Text]:
     """At most `height` lines of at most `width` characters; `clock` writes a Unix time."""
     head = [_title(shown, clock, width)]
-    foot = [*_verdict(shown, width), *_impairments(shown)]
+    foot = [*_states(shown), *_verdict(shown, width), *_impairments(shown)]
     picture = _picture(drawing, width)
     table = _Table(shown.gauges, width)
     gauges = table.lines()
@@ -49,14 +49,21 @@ def screen(shown: View, drawing: Drawing, width: int, height: int, clock: Callab
 def line(shown: View, clock: Callable[[float], str]) -> str:
     """One line for a program to read: words with `=`, numbers without commas, `FULL=` last and only if any is."""
     full = ",".join(name for name, occupancy in shown.nodes.items() if occupancy.full)
+    half_open = [f"{name.replace(' ', '/')}:{fill.half_open_slots}" for name, fill in shown.states if fill.half_open]
     words = (
         clock(shown.at_s),
-        f"new/s={shown.rates.new_per_s or 0:.0f}",
-        f"refused/s={shown.rates.refused_per_s:.0f}",
+        f"new/s={_rate(shown.rates.new_per_s or 0)}",
+        f"refused/s={_rate(shown.rates.refused_per_s)}",
         *(f"{name}={held.held}/{'-' if held.limit is None else held.limit}" for name, held in shown.nodes.items()),
+        *((f"half-open={','.join(half_open)}",) if half_open else ()),
         *((f"FULL={full}",) if full else ()),
     )
     return " ".join(words)
+
+
+def _rate(per_s: float, thousands: str = "") -> str:
+    """Whole connections per second; where that would be 0 and is not, one digit: 1 in 3 s is 0.3."""
+    return f"{per_s:.1g}" if 0 < per_s < 1 else f"{per_s:{thousands}.0f}"
 
 
 # ── Head and foot ───────────────────────────────────────────────────────────────────────────────────────────
@@ -67,12 +74,21 @@ def _title(shown: View, clock: Callable[[float], str], width: int) -> Text:
     title = Text.assemble(
         (f"lab {shown.lab}", _BOLD),
         f"  {clock(shown.at_s)}  ",
-        (f"{shown.rates.new_per_s or 0:,.0f} new/s", _BOLD),
+        (f"{_rate(shown.rates.new_per_s or 0, ',')} new/s", _BOLD),
         "  ",
-        (f"{refused:,.0f} refused/s", _ALARM if round(refused) else _BOLD),
+        (f"{_rate(refused, ',')} refused/s", _ALARM if refused else _BOLD),
     )
     room = width - len(title)
     return title.append(f"{_HELP:>{room}}", _SOFT) if room > len(_HELP) else title
+
+
+def _states(shown: View) -> Iterator[Text]:
+    """What is held and not established, of the first limiter, and how many more there are."""
+    if shown.states:
+        (name, fill), *more = shown.states
+        others = f" … and {len(more)} more" if more else ""
+        yield Text()
+        yield Text.assemble((f"{name}: ", _SOFT), (f"{fill.text}{others}", _BOLD))
 
 
 def _verdict(shown: View, width: int) -> Iterator[Text]:
@@ -142,7 +158,7 @@ class _Table:
             (f"{_shortened(_label(shown), self._label):{self._label}} ", _PLAIN if shown.part else _BOLD),
             (f"{'' if held.limit is None else gauge(held, self._bar):{self._bar}} {share:<{_FULL}}", style),
             "".join(numbers[:2]),
-            ("".join(numbers[2:]), _ALARM if round(shown.rates.refused_per_s) else _PLAIN),
+            ("".join(numbers[2:]), _ALARM if shown.rates.refused_per_s else _PLAIN),
         )
 
 
@@ -154,8 +170,8 @@ def _numbers(shown: Gauge) -> tuple[str, ...]:
     held, rates = shown.occupancy, shown.rates
     return (
         f"{held.held:,}" if held.limit is None else f"{held.held:,} of {held.limit:,}",
-        "" if rates.new_per_s is None else f"{rates.new_per_s:,.0f}",
-        f"{rates.refused_per_s:,.0f}",
+        "" if rates.new_per_s is None else _rate(rates.new_per_s, ","),
+        _rate(rates.refused_per_s, ","),
         f"{held.refused:,}",
     )
 

@@ -10,6 +10,7 @@ from lab.nodes.registry import kind_of
 from lab.observe.samples import Sample
 from lab.plan.objects import Plan
 from lab.slots import counters as counting
+from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
 from lab.watch.occupancy import Level, levels, occupancies
 
@@ -54,6 +55,8 @@ class View:
     verdict: str | None = None
     """The verdict on the last burst, in one line."""
     impairments: tuple[str, ...] = ()
+    states: tuple[tuple[str, Fill], ...] = ()
+    """What limiters hold of which not all is established: node and Elastic IP, and the fill."""
 
 
 class Window:
@@ -79,7 +82,13 @@ class Window:
         return self._samples[-1]
 
 
-def view(plan: Plan, window: Window, verdict: str | None = None, impairments: tuple[str, ...] = ()) -> View:
+def view(
+    plan: Plan,
+    window: Window,
+    verdict: str | None = None,
+    impairments: tuple[str, ...] = (),
+    states: tuple[tuple[str, Fill], ...] = (),
+) -> View:
     """What is to be shown now."""
     nodes = occupancies(plan, window.now)
     rates = {name: _of_node(name, window) for name in window.now.nodes}
@@ -95,6 +104,7 @@ def view(plan: Plan, window: Window, verdict: str | None = None, impairments: tu
         nodes=nodes,
         verdict=verdict,
         impairments=impairments,
+        states=states,
     )
 
 

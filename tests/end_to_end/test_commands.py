@@ -40,7 +40,8 @@ def tiny() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(tiny: Lab) -> Run:
-    """Run a command on that lab."""
+    """Run a command on that lab, which holds no connection of an earlier test."""
+    tiny.reset()
 
     def run(verb: str, *arguments: object, **options: Any) -> Ended:
         return run_lab(verb, "--lab", tiny.name, *arguments, **options)
@@ -99,6 +100,7 @@ def test_a_command_loads_what_it_needs(small_file: SmallFile, lab_name: str) -> 
         ("list",),
         ("exec", "--lab", lab_name, "cache", "--", "true"),
         ("status", "--lab", lab_name),
+        ("reset", "--lab", lab_name),
         ("down", "--lab", lab_name),
     )
     for command in commands:
@@ -123,6 +125,7 @@ def test_status_for_programs(lab: Run, tiny: Lab) -> None:
         "protocol": "any",
         "limit": 20,
         "connections": 0,
+        "fill": {"established": 0, "half_open": [], "closing": 0, "closing_free_s": 0},
         "refused_connections": eni["refused_connections"],
         "refused_packets": eni["refused_packets"],
     }
@@ -285,11 +288,15 @@ def test_expectations(lab: Run) -> None:
     alone = ("--json", "-", "--no-record")
     met = lab("burst", "-n", 10, "--expect", "established=10", "--expect", "bottleneck=none", *alone)
     assert (met.status, met.stderr) == (0, "")
-    unmet = lab("burst", "-n", 10, "--expect", "established=11", "--expect", "bottleneck=nat_gateway", *alone)
+    assert met.json["verdict"]["cause"] == "no_limit"
+    expected = ("established=11", "bottleneck=nat_gateway", "cause=limit")
+    unmet = lab("burst", "-n", 10, *(word for text in expected for word in ("--expect", text)), *alone)
     assert unmet.status == 1
     assert unmet.json["tcp"]["established"] == 10
     assert unmet.stderr == (
-        "expected established=11, saw established=10\nexpected bottleneck=nat_gateway, saw bottleneck=none\n"
+        "expected established=11, saw established=10\n"
+        "expected bottleneck=nat_gateway, saw bottleneck=none\n"
+        "expected cause=limit, saw cause=no_limit\n"
     )
 
 

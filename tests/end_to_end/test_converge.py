@@ -17,6 +17,7 @@ import pytest
 
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.kernel.apply import STEPS
+from lab.kernel.generator_events import Progress
 from lab.kernel.netfilter import nftables
 from lab.kernel.state import State
 from lab.lab import Lab
@@ -205,14 +206,16 @@ def test_what_comes_works_and_what_was_stays(
 def test_up_during_a_burst(lab_name: str, write: Write) -> None:
     """The article's remedy while a burst holds its connections: it ends as if nothing had been."""
     lab = Lab.up(write(nat=10), name=lab_name)
-    with start_lab("burst", "--lab", lab_name, "-n", 10, "--hold", 15) as process:
-        assert eventually(lambda: slots(lab, "natgw") == 10)
-        done = run_lab("up", write(nat=10, eips=2, subnets="private-a, private-b"), "--name", lab_name)
-        assert done.status == 0, done.stderr
-        assert slots(lab, "natgw") == 10
-        out, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-        assert "all 10 connections are established" in out
+    held: list[int] = []
+
+    def up(progress: Progress) -> None:
+        if progress.phase == "holding" and not held:  # the burst goes on when this returns
+            Lab.up(write(nat=10, eips=2, subnets="private-a, private-b"), name=lab_name)
+            held.append(slots(lab, "natgw"))
+
+    result = lab.burst(10, hold_s=0.5, progress=up)
+    assert held == [10]
+    assert (result.tcp.established, result.bottleneck, result.disagreements) == (10, None, ())
     assert eventually(lambda: slots(lab, "natgw") == 0)
     assert lab.burst(30, connect_timeout_s=1.5).tcp.established == 20
 

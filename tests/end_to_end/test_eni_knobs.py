@@ -36,11 +36,14 @@ vpc:
     - {{name: private, cidr: 10.0.1.0/24, default_route: natgw}}
   nat_gateways:
     - {{name: natgw, subnet: public}}
+  interface_endpoints:
+    - {{name: few, subnet: private, server: few, connections_per_target: 8}}
 functions:
   - {{name: checkout, subnets: [private]}}
 servers:
   - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
   - {{name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}}
+  - {{name: few, hostname: few.example.com, address: 203.0.113.30, port: 443}}
 """
 
 
@@ -98,6 +101,19 @@ def test_enis_appear_one_after_the_other(with_enis: WithEnis) -> None:
     assert last.drop_threshold == last.tcp.established == 0
     assert [limit.dropped_connections for limit in last.limits[:3]] == [0, 0, 5]
     assert last.disagreements == ()
+
+
+def test_refused_by_an_eni_and_then_by_a_limit_behind_it(with_enis: WithEnis) -> None:
+    """A connection that both refuse, one after the other, is one that was refused: the two accounts agree."""
+    lab = with_enis("connection_limit: 6, eni_scaling: {after: 1s, most: 2}")
+    result = lab.burst(12, server="few", connect_timeout_s=4)
+    assert result.tcp.established == 8
+    assert [(limit.node, limit.dropped_connections) for limit in result.limits] == [
+        (FIRST, 6),
+        (SECOND, 0),
+        ("vpce-few", 4),
+    ]
+    assert result.disagreements == ()
 
 
 def test_the_lag_runs_from_the_first_refusal(with_enis: WithEnis) -> None:

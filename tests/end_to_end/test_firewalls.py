@@ -113,16 +113,15 @@ def test_a_security_group_that_forbids_the_server(
     assert (other.tcp.established, other.stops) == (200, ())
 
 
-@pytest.mark.alone
-def test_a_security_group_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
-    """What is forbidden takes nothing of a limit: the other function still has all 55,000."""
-    lab = lab_up(topologies / "security_group.yaml")
-    forbidden = lab.burst(60_000, connect_timeout_s=3)
+def test_what_a_security_group_forbids_takes_nothing_of_a_limit(lab_up: LabUp, topologies: Path) -> None:
+    """More than the NAT gateway's ports are forbidden, and the other function still has all of them."""
+    lab = lab_up(topologies / "security_group.yaml", scale=100)
+    forbidden = lab.burst(600, connect_timeout_s=3)
     require_as_predicted(forbidden)
-    assert (forbidden.tcp.established, forbidden.stops[0].dropped_packets) == (0, 120_000)
-    allowed = lab.burst(60_000, function="reports", connect_timeout_s=3)
+    assert (forbidden.tcp.established, forbidden.stops[0].dropped_packets) == (0, 1_200)
+    allowed = lab.burst(600, function="reports", connect_timeout_s=3)
     require_as_predicted(allowed)
-    assert (allowed.tcp.established, allowed.bottleneck) == (55_000, "nat_gateway")
+    assert (allowed.tcp.established, allowed.bottleneck) == (550, "nat_gateway")
 
 
 def test_the_cure_of_a_security_group(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
@@ -180,19 +179,21 @@ def test_requests_that_a_network_acl_forbids(
     assert verdict.headline == f"Network ACL forbids it: {direction} of strict does not allow the server"
     far = "to: 203.0.113.10/32" if direction == "egress" else "from: 10.0.0.0/16"
     entry = f"{{rule: 110, action: allow, protocol: {protocol}, ports: 443, {far}}}"
-    assert f"Add to {direction} of the network ACL strict: {entry}" in verdict.remedies
+    assert f"Add to {direction} of the network ACL strict: {entry}" in verdict.remedies[0]
 
 
 @each_engine
 @each_protocol
 @pytest.mark.parametrize(
-    ("subnet", "direction"), [("private-a", "ingress"), ("public", "egress")], ids=["into the ENI's", "out of public"]
+    ("subnet", "direction", "entries"),
+    [("private-a", "ingress", ""), ("public", "egress", "{rule: 100, action: allow, to: 203.0.113.0/24}")],
+    ids=["into the ENI's", "out of public"],
 )
 def test_answers_that_a_network_acl_forbids(
-    with_acl: WithAcl, *, engine: Engine, protocol: Protocol, subnet: str, direction: str
+    with_acl: WithAcl, *, engine: Engine, protocol: Protocol, subnet: str, direction: str, entries: str
 ) -> None:
     """SYNs reach the server, answers do not come back: connections hold every slot and are established nowhere."""
-    lab = with_acl(subnet, **{direction: ""})
+    lab = with_acl(subnet, **{direction: entries})
     result = lab.burst(100, engine=engine, protocol=protocol, connect_timeout_s=1.5)
     require_as_predicted(result)
     through = 50 if subnet == "private-a" else 0
@@ -203,6 +204,45 @@ def test_answers_that_a_network_acl_forbids(
     verdict = judge(result)
     assert verdict.headline.startswith(f"Network ACL forbids the answers: {direction} of strict")
     assert "ports: 1024-65535" in verdict.remedies[0]
+
+
+def test_a_nat_gateway_whose_acl_keeps_it_from_the_internet(with_acl: WithAcl) -> None:
+    """SYNs are dropped behind the NAT gateway, where each connection has taken a port, so its limit fills as well."""
+    lab = with_acl("public", egress="{rule: 100, action: allow, to: 10.0.0.0/16}", nat=70)
+    result = lab.burst(100, connect_timeout_s=1.5)
+    require_as_predicted(result)
+    assert (result.tcp.established, result.tcp.timed_out, result.bottleneck) == (0, 100, "nat_gateway")
+    assert peaks(result) == {"eni-private-a": 50, "eni-private-b": 50, "natgw": 70}
+    (stop,) = result.stops
+    assert (stop.node, stop.kind, stop.name, stop.direction) == ("natgw", "network_acl", "strict", "egress")
+    verdict = judge(result)
+    assert verdict.headline == "Network ACL forbids it: egress of strict does not let natgw reach the server"
+    entry = "{rule: 110, action: allow, protocol: tcp, ports: 443, to: 203.0.113.10/32}"
+    assert verdict.remedies == (f"Add to egress of the network ACL strict: {entry}",)
+    assert lab.why().headline.startswith("Network ACL forbids it: egress of strict")
+    udp = lab.burst(60, protocol="udp", engine="socket", connect_timeout_s=1.5)
+    require_as_predicted(udp)
+    assert (udp.tcp.established, peaks(udp)["natgw"], judge(udp).headline) == (0, 60, verdict.headline)
+
+
+def test_a_nat_gateway_whose_acl_forgets_the_ports_of_answers(with_acl: WithAcl) -> None:
+    """The server answers the NAT gateway's port, the ACL of its subnet drops that, and every node holds the slot."""
+    lab = with_acl("public", ingress="{rule: 100, action: allow, from: 10.0.0.0/16}")
+    for engine, protocol in zip(ENGINES, PROTOCOLS, strict=True):
+        result = lab.burst(100, engine=engine, protocol=protocol, connect_timeout_s=1.5)
+        require_as_predicted(result)
+        assert (result.tcp.established, result.tcp.timed_out, result.bottleneck) == (0, 100, None)
+        assert peaks(result)["natgw"] == 100
+        (stop,) = result.stops
+        assert (stop.node, stop.direction, stop.answers, stop.far_side) == ("natgw", "ingress", True, True)
+        verdict = judge(result)
+        assert verdict.headline == (
+            "Network ACL forbids the answers: ingress of strict does not allow all ports of natgw"
+        )
+        entry = f"{{rule: 110, action: allow, protocol: {protocol}, ports: 1024-65535, from: 203.0.113.10/32}}"
+        assert verdict.remedies == (f"Add to ingress of the network ACL strict: {entry}",)
+    (traced,) = lab.trace(f"{lab.plan.fleets[0].paths[0].first_address}:536")
+    assert (traced.outcome, traced.died_at) == ("stopped", "natgw")
 
 
 def test_the_cure_of_a_network_acl(with_acl: WithAcl) -> None:
@@ -266,13 +306,12 @@ def test_answers_to_an_earlier_burst_are_not_this_ones(with_acl: WithAcl) -> Non
     assert (udp.tcp.established, udp.stops) == (100, ())
 
 
-@pytest.mark.alone
-def test_the_classic_mistake_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
-    """Half of 60,000 connections waste half of the NAT gateway's 55,000 ports."""
-    result = lab_up(topologies / "network_acl.yaml").burst(60_000, connect_timeout_s=3)
+def test_the_classic_mistake_wastes_ports(lab_up: LabUp, topologies: Path) -> None:
+    """Half of 600 connections waste half of the NAT gateway's 550 ports."""
+    result = lab_up(topologies / "network_acl.yaml", scale=100).burst(600, connect_timeout_s=3)
     assert result.disagreements == ()
-    assert (result.tcp.established, result.tcp.timed_out, result.drop_threshold) == (27_500, 32_500, 0)
-    assert (result.predicted.established, result.predicted.drop_threshold) == (27_500, 0)
+    assert (result.tcp.established, result.tcp.timed_out, result.drop_threshold) == (275, 325, 0)
+    assert (result.predicted.established, result.predicted.drop_threshold) == (275, 0)
     assert result.bottleneck == result.predicted.bottleneck == "nat_gateway"
 
 

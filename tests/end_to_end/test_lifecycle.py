@@ -493,6 +493,15 @@ def test_topology_beside_its_lab(lab_up: LabUp, small_file: SmallFile) -> None:
     assert Lab.find(lab.name).topology == lab.topology
 
 
+def test_a_scaled_lab_that_is_brought_up_again(small_file: SmallFile, lab_name: str) -> None:
+    """It keeps its limits and says so; the burst that `up` proposes reaches them."""
+    up = "up", small_file(eni=200, nat=300), "--name", lab_name
+    assert f"next: sudo lab burst --lab {lab_name} -n 22 --connect-timeout 3;" in run_lab(*up, "--scale", "10").stdout
+    again = run_lab(*up)
+    assert "is up already" in again.stdout
+    assert "keeps its limits divided by 10; --scale 1 has them as the file has" in again.stderr
+
+
 def test_a_damaged_lab_is_not_taken_for_whole(lab_up: LabUp, topologies: Path) -> None:
     """A lab whose server has ended or whose namespace is gone is not up "just as wanted", and says what it lacks."""
     lab = lab_up(topologies / "tiny.yaml")

@@ -583,7 +583,7 @@ def test_a_scrape(eni: Counted) -> None:
     assert serving.wait(30) == 130
     with pytest.raises(URLError):
         scrape(port)
-    assert serving.communicate()[1] == "interrupted; nobody answers scrapes any more\n"
+    assert serving.communicate()[1] == "interrupted; scrapes are not answered any more\n"
 
 
 def scrape(port: int) -> str:
@@ -602,4 +602,4 @@ def test_a_lab_that_is_taken_down_while_it_is_scraped(eni: Counted) -> None:
     serving.stdout.readline()
     eni.lab.down()
     assert serving.wait(30) == 4
-    assert serving.communicate()[1] == f"lab {eni.lab.name} has been taken down; nobody answers scrapes any more\n"
+    assert serving.communicate()[1] == f"lab {eni.lab.name} has been taken down; scrapes are not answered any more\n"

@@ -44,8 +44,8 @@ def test_functions_with_one_subnet_and_security_group_set_share_an_eni(lab_up: L
 def test_another_security_group_set_is_another_eni(lab_up: LabUp, topologies: Path) -> None:
     """65,000 for each of two functions in one subnet, at the same time, at full scale."""
     lab = lab_up(topologies / "own_eni.yaml")
-    first = lab.burst(70_000, function="search", leave_open=True, connect_timeout_s=3)
-    second = lab.burst(70_000, function="checkout", connect_timeout_s=3)
+    first = lab.burst(66_000, function="search", leave_open=True, connect_timeout_s=3)
+    second = lab.burst(66_000, function="checkout", connect_timeout_s=3)
     assert [first.tcp.established, second.tcp.established] == [65_000, 65_000]
     enis = {limit.node: limit.peak for each in (first, second) for limit in each.limits if "eni" in limit.node}
     assert enis == {"eni-private-a-search": 65_000, "eni-private-a": 65_000}
@@ -62,7 +62,7 @@ def test_outside_the_vpc_there_is_no_limit(lab_up: LabUp, topologies: Path) -> N
     assert outside.bottleneck is None
     assert as_predicted(outside)
     assert not any(each.in_use for each in lab.readings())
-    within = lab.burst(70_000, connect_timeout_s=3)
+    within = lab.burst(56_000, connect_timeout_s=3)
     assert (within.tcp.established, within.bottleneck) == (55_000, "nat_gateway")
     assert as_predicted(within)
 

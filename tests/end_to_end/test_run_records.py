@@ -35,7 +35,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def burst(lab: Lab, tmp_path: Path) -> Burst:
-    """A burst whose records go to `tmp_path`."""
+    """A burst whose records go to `tmp_path`; what the test before has left is forgotten."""
+    lab.reset()
 
     def run(*arguments: object, through: tuple[str, ...] = (), **variables: str) -> Ended:
         variables = {"XDG_DATA_HOME": str(tmp_path), **variables}
@@ -59,13 +60,13 @@ def test_records(burst: Burst, tmp_path: Path) -> None:
     assert {each.node for each in run.nodes} == set(last.nodes)
 
     # A document alone on standard output, and a record of each half.
-    halves = burst("-n", 2, "--side-by-side", "--json", "-", "--record", tmp_path / "mine")
+    halves = burst("-n", 2, "--fresh", "--side-by-side", "--json", "-", "--record", tmp_path / "mine")
     newest, older = (each.path for each in runs.all_runs(tmp_path / "mine"))
     documents = [json.loads((each / "result.json").read_text()) for each in (newest, older)]
     assert halves.json["side_by_side"] == documents
     assert [runs.load(each).load.reuse for each in (newest, older)] == [False, True]
     told = [f"recorded: {path} (lab report {path} -o report.html)" for path in (older, newest)]
-    assert halves.stderr.splitlines() == told
+    assert halves.stderr.splitlines()[-2:] == told
 
 
 def test_belongs_to_who_asked(burst: Burst, tmp_path: Path) -> None:

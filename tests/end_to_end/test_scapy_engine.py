@@ -103,7 +103,7 @@ def test_a_connection_that_an_eni_drops(narrow: Lab) -> None:
     assert rows(result.packets, 3)[4:] == [
         ("fn-checkout", "out", "SYN", "connection request"),
         ("eni-private-a", "in", "SYN", "enters the Hyperplane ENI"),
-        ("fn-checkout", "out", "SYN", "connection request again, 1 s later: nobody answered"),
+        ("fn-checkout", "out", "SYN", "connection request again, 1 s later: no answer came"),
         ("eni-private-a", "in", "SYN", "enters the Hyperplane ENI"),
         ("eni-private-a", "lost", "SYN", lost),
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.diagnosis.verdict import judge
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import Namespaces
 from tests.support.command import run_lab
@@ -191,10 +192,12 @@ def test_keep_alive(small: Small, clients: MakeClients) -> None:
 
 @pytest.mark.parametrize("engine", ["packet", "socket", "scapy"])
 def test_a_client_that_takes_an_idle_connection_again(shown: Shown, engine: Engine) -> None:
-    """A reused connection that the NAT gateway has forgotten is reset, whatever TCP the client has."""
+    """A reused connection that the NAT gateway has forgotten is reset by it, whatever TCP the client has."""
     lab = shown("idle_timeout", {"idle_timeout: 5s": "idle_timeout: 1s"})
     result = lab.burst(2, engine=engine, rate_per_s=0.5, reuse=True, duration_s=0.1, hold_s=9)
     assert (result.tcp.attempted, result.tcp.reset) == (1, 1)
+    assert [(node.node, node.reset, node.idle_timeouts) for node in result.endings.nodes] == [(NAT, 1, 1)]
+    assert (result.endings.reset_by_server, result.disagreements, judge(result).cause) == (0, (), "idle_timeout")
     assert (result.requests.sent, result.requests.answered) == (2, 1)
     assert idle_timeouts(lab) == {ENI: 0, NAT: 1}
 

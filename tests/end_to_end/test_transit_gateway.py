@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from lab.pytest_plugin import LabUp
 
 HUBS_SUBNET = "payments, cidr: 10.2.1.0/24, default_route: hub"
+ACL = """
+    network_acls:
+      - {name: no-answers, subnets: [GUARDED], ingress: [{rule: 100, action: allow}]}"""
+SECOND = """  - name: hub
+    attachments:
+      - {vpc: orders, subnet: orders-hub}
+      - {vpc: egress, subnet: egress-tgw}
+    default_route: egress
+"""
 HUB = """    default_route: payments
   - name: hub
     attachments:
@@ -83,6 +92,22 @@ def test_a_transit_gateway_without_a_default_route(lab_up: LabUp, topologies: Pa
     assert (result.bottleneck, result.disagreements) == (None, ())
     assert result.predicted.established == 0
     assert lab.why().headline.endswith("the Transit Gateway tgw leads nowhere")
+
+
+def test_answers_return_by_the_first_of_two_transit_gateways(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
+    """An ACL that forbids answers ends connections where it guards the first one's subnet, not where the second's."""
+    text = (topologies / "transit_gateway.yaml").read_text()
+    text = text.replace(
+        "orders, cidr: 10.1.1.0/24, default_route: tgw", "orders, cidr: 10.1.1.0/24, default_route: hub"
+    )
+    text = text.replace("10.1.255.0/28}", "10.1.255.0/28}\n      - {name: orders-hub, cidr: 10.1.254.0/28}" + ACL)
+    text = text.replace("    default_route: egress\n", f"    default_route: egress\n{SECOND}")
+    path = tmp_path / "both.yaml"
+    for subnet, established in (("orders-hub", 20), ("orders-tgw", 0)):
+        path.write_text(text.replace("GUARDED", subnet))
+        result = lab_up(path, scale=100).burst(20, connect_timeout_s=1.5)
+        assert result.tcp.established == result.predicted.established == established
+        assert result.disagreements == ()
 
 
 def test_two_transit_gateways_in_a_row(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:

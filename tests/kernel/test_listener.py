@@ -10,6 +10,7 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
+import trustme
 
 from lab.kernel import nft, processes
 from lab.kernel.netns import NamespaceThread
@@ -29,11 +31,13 @@ from tests.support.throwaway import Throwaway
 from traffic import frames as f
 from traffic.ring import Ring
 from traffic.spec import ServerSpec
+from traffic.tls import Session
 
 REPOSITORY = Path(__file__).parents[2]
 PORT, HOSTNAME = 8080, "cache.example.com"
 LOOPBACK = IPv4Address("127.0.0.1")
 GET = b"GET / HTTP/1.1\r\n\r\n"
+AUTHORITY = trustme.CA()
 FEW = 100
 """Descriptors that leave room for some dozens of connections in each process."""
 
@@ -57,10 +61,13 @@ def _start(inside: NamespaceThread, spec: ServerSpec, descriptors: int) -> subpr
 class Site:
     """A server and clients in one namespace."""
 
-    def __init__(self, namespaces: Throwaway, undo: ExitStack, descriptors: int) -> None:
+    def __init__(
+        self, namespaces: Throwaway, undo: ExitStack, descriptors: int, certificate: Path | None = None
+    ) -> None:
         self._name = namespaces.new()
         self._inside, self._undo = namespaces[self._name], undo
-        spec = ServerSpec("lo", LOOPBACK, PORT, "cache", HOSTNAME)
+        path = None if certificate is None else str(certificate)
+        spec = ServerSpec("lo", LOOPBACK, PORT, "cache", HOSTNAME, path)
         self.server = undo.enter_context(_start(self._inside, spec, descriptors))
         undo.callback(self.server.kill)
         self._at_first = self._descriptors()
@@ -106,6 +113,20 @@ def site(namespaces: Throwaway, undo: ExitStack) -> Site:
 def small(namespaces: Throwaway, undo: ExitStack) -> Site:
     """A server with few descriptors."""
     return Site(namespaces, undo, FEW)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """The server's certificate with its key."""
+    path = tmp_path / "cache.pem"
+    AUTHORITY.issue_cert(HOSTNAME).private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def secure(namespaces: Throwaway, undo: ExitStack, certificate: Path) -> Site:
+    """A server with a certificate."""
+    return Site(namespaces, undo, resource.getrlimit(resource.RLIMIT_NOFILE)[1], certificate)
 
 
 def _read(client: socket.socket) -> str:
@@ -223,6 +244,104 @@ def test_all_end_with_the_server(small: Site, name: str) -> None:
     small.server.wait(10)
     assert eventually(lambda: not small.processes())
     assert [client.recv(1) for client in clients] == [b""] * len(clients)
+
+
+# ── TLS ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _trusting(hostname: str = HOSTNAME) -> tuple[ssl.SSLContext, str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    AUTHORITY.configure_trust(context)
+    return context, hostname
+
+
+def _secured(client: socket.socket, hostname: str = HOSTNAME) -> ssl.SSLSocket:
+    context, name = _trusting(hostname)
+    return context.wrap_socket(client, server_hostname=name)
+
+
+def test_https_beside_http(secure: Site, undo: ExitStack) -> None:
+    """On one port a client that speaks TLS gets its pages over TLS, one after another, and another without."""
+    client, plain = undo.enter_context(_secured(secure.connect())), secure.connect()
+    for _ in range(2):
+        for each in (client, plain):
+            each.sendall(GET)
+            assert _read(each) == _page(each)
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert _read(client) == _page(client)
+    assert client.recv(1) == b""
+
+
+def test_a_hello_byte_by_byte(secure: Site) -> None:
+    """The handshake is made in whatever pieces it comes, as is the request after it."""
+    context, hostname = _trusting()
+    client, session = secure.connect(), Session(context, hostname)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    received = session.receive(b"")
+    while b"client: " not in received:
+        for byte in session.records():
+            client.send(bytes([byte]))
+        if session.established and not received:
+            session.send(GET)
+            for byte in session.records():
+                client.send(bytes([byte]))
+        received += session.receive(client.recv(4096))
+    assert received.decode().endswith(_page(client))
+
+
+@pytest.mark.parametrize("said", [b"\x16\x03\x01\x00\x05\x02", b"\x16\x02", b"*1\r\n", b"GET\r\n"])
+def test_neither_protocol(secure: Site, said: bytes) -> None:
+    """Who says what is neither TLS nor HTTP reads the end of the connection at once, and no answer."""
+    client = secure.connect()
+    client.sendall(said)
+    assert client.recv(1) == b""
+
+
+def test_half_a_hello(secure: Site) -> None:
+    """A connection that has begun as TLS does is waited for, and its end frees the descriptor."""
+    client = secure.connect()
+    client.sendall(b"\x16\x03")
+    other = secure.connect()
+    other.sendall(GET)
+    assert _read(other) == _page(other)
+    assert secure.held() == 2
+    client.close()
+    assert eventually(lambda: secure.held() == 1)
+
+
+def test_inside_tls_it_is_http(secure: Site, undo: ExitStack) -> None:
+    """Who speaks another protocol inside of TLS is let go at once, too."""
+    client = undo.enter_context(_secured(secure.connect()))
+    client.sendall(b"*1\r\n$4\r\nPING\r\n")
+    assert client.recv(1) == b""
+
+
+def test_a_client_that_does_not_trust(secure: Site) -> None:
+    """A client that refuses the certificate ends its connection, and the server has the descriptor back."""
+    client = secure.connect()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _secured(client, "store.example.com")
+    assert eventually(lambda: secure.held() == 0)
+
+
+def test_another_certificate(secure: Site, undo: ExitStack, certificate: Path) -> None:
+    """A certificate that is replaced is shown from the next connection on."""
+    undo.enter_context(_secured(secure.connect()))
+    replaced = certificate.with_name("new.pem")
+    AUTHORITY.issue_cert("renamed.example.com").private_key_and_cert_chain_pem.write_to_path(str(replaced))
+    replaced.replace(certificate)
+    client = undo.enter_context(_secured(secure.connect(), "renamed.example.com"))
+    client.sendall(GET)
+    assert _read(client) == _page(client)
+
+
+def test_no_certificate(site: Site) -> None:
+    """A server without a certificate lets go at once who speaks TLS."""
+    with pytest.raises(ssl.SSLEOFError):
+        _secured(site.connect())
+
+
+# ── Datagrams and frames ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_burst_of_datagrams_waits(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -10,6 +11,7 @@ from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.capacity.predict import Prediction
+from lab.impair.faults import Impairment
 from lab.nodes.build import build
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import FirstRefusal, Reading
@@ -28,9 +30,10 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
 )
 
-__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen", "with_tcp"]
+__all__ = ["ENI_A", "ENI_B", "burst_result", "eips", "limiter", "reading", "seen", "with_tcp", "with_tls"]
 
 TWO_SUBNETS = build(shipped("two_subnets"))
 ENI_A, ENI_B = (each for each in TWO_SUBNETS.limiters if each.kind == "hyperplane_eni")
@@ -93,6 +96,14 @@ def with_tcp(clients: EngineResult, **counts: Any) -> EngineResult:
     return replace(clients, tcp=replace(clients.tcp, **counts))
 
 
+def with_tls(clients: EngineResult, failures: Mapping[str, int]) -> EngineResult:
+    """The same with a TLS handshake on each established connection, of which so many failed for each reason."""
+    attempted, failed = clients.tcp.established, sum(failures.values())
+    invocations = replace(clients.invocations, served=attempted - failed, failed=clients.invocations.failed + failed)
+    tls = TlsCount(attempted, attempted - failed, failed, dict(failures))
+    return replace(clients, invocations=invocations, tls=tls)
+
+
 def burst_result(
     clients: EngineResult,
     *readings: Reading,
@@ -102,6 +113,7 @@ def burst_result(
     tracking: tuple[Tracking, ...] = (),
     incidents: tuple[str, ...] = (),
     stops: tuple[DropCount, ...] = (),
+    impairments: tuple[Impairment, ...] = (),
     ports_not_found: int = 0,
     not_found_in: str = "nat_gateway",
 ) -> BurstResult:
@@ -119,6 +131,7 @@ def burst_result(
             tracking=tracking,
             incidents=incidents,
             stops=stops,
+            impairments=impairments,
             ports_not_found={not_found_in: ports_not_found},
         ),
     )

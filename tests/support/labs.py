@@ -6,15 +6,16 @@ from ipaddress import IPv4Address
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lab.burst.result import BurstResult
     from lab.kernel.netns import Namespaces
     from lab.lab import Lab
 
-__all__ = ["Clients", "eventually", "inside", "slots"]
+__all__ = ["Clients", "eventually", "inside", "slots", "without_times"]
 
 
 class Clients:
@@ -92,3 +93,16 @@ def inside(lab: Lab, node: str, command: str) -> str:
         text=True,
         check=True,
     ).stdout
+
+
+def without_times(result: BurstResult) -> dict[str, Any]:
+    """Everything in a result that does not depend on time."""
+    assert result.disagreements == ()
+    return {
+        "dns": result.dns,
+        "tcp": result.tcp,
+        "requests": result.requests,
+        "threshold": result.drop_threshold,
+        "limits": result.limits,
+        "bottleneck": result.bottleneck,
+    }

@@ -44,6 +44,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "list": _RECORD,
     "exec": _RECORD,
     "status": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*"},
+    "reset": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*", "lab.burst", "lab.burst.reset"},
     "down": {*_RECORD, "lab.converge", "lab.converge.down", "pyroute2.*"},
 }
 """Command → the modules of the lab, and the libraries, that it may load beside the standard library; `.*` is a package

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.clients.state import Connections
-    from traffic.clients.transport import Transport
+    from traffic.clients.transport import Handshakes, Transport
     from traffic.ring import Ring
 
 __all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
@@ -79,10 +79,11 @@ class Network:
         limit: int = 1_000_000,
         server: Server | None = None,
         transport: Callable[[BurstSpec, Connections, Ring], Transport] | None = None,
+        handshakes: Handshakes | None = None,
     ) -> None:
         self.connections = connections_of(spec, repeats=FrameTransport.repeats)
         self.transport = (transport or _packet_transport)(spec, self.connections, cast("Ring", self))
-        self.client = Client(spec, self.connections, self.transport)
+        self.client = Client(spec, self.connections, self.transport, handshakes=handshakes)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
         self.tcp = Witness(syns_only=spec.destination is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 from lab.kernel import preflight
@@ -13,8 +14,9 @@ from tests.support.machine import require_machine
 if TYPE_CHECKING:
     from lab.lab import Lab
 
-__all__ = ["start_nginx", "start_redis"]
+__all__ = ["start_closing_server", "start_nginx", "start_redis"]
 
+_CLOSING_SERVER = Path(__file__).with_name("closing_server.py")
 _NGINX_CONF = Path(__file__).parents[2] / "docs" / "nginx.conf"
 
 
@@ -52,3 +54,9 @@ def _start(lab: Lab, node: str, *command: object) -> None:
     """A program that goes to the background by itself."""
     started = run_lab("exec", "--lab", lab.name, node, "--", *command)
     assert started.status == 0, started.stderr
+
+
+def start_closing_server(lab: Lab, server: str, way: str, keep: int = 0) -> None:
+    """A server that ends connections in one way (`tests.support.closing_server`), on its topology's port."""
+    known = next(each for each in lab.topology.servers if each.name == server)
+    _start(lab, server, sys.executable, _CLOSING_SERVER, known.address, known.port, way, keep)

@@ -52,7 +52,7 @@ def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
 def server(name: str = "cache", number: int = 10, port: int = 443, **settings: Any) -> dict[str, Any]:
     """A server at 203.0.113.NUMBER."""
     place = {"hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
-    return {"name": name, **place, **settings}
+    return {"name": name, **place} | settings
 
 
 def topology(
@@ -208,13 +208,15 @@ def topologies(
     )
     endpoints = draw(_endpoints(limits, sorted(private), servers))
     some_subnets = st.lists(st.sampled_from(sorted(private)), min_size=1, max_size=5, unique=True)
+    places = some_subnets if endpoints else some_subnets | st.just([])
     functions = [
         function(
             f"f{index}{draw(st.sampled_from(_TAILS))}",
-            *(draw(some_subnets) if endpoints else draw(some_subnets | st.just([]))),
-            groups=draw(st.sampled_from(_GROUPS)),
+            *subnets,
+            groups=draw(st.sampled_from(_GROUPS)) if subnets else _GROUPS[0],
         )
         for index in range(draw(st.integers(1, 3)))
+        for subnets in (draw(places),)
     ]
     enis = draw(_enis(limits, timeouts))
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}

@@ -1,10 +1,11 @@
 """The clients of a burst: which connection sends a query, SYN, request or FIN when; the caller passes the time.
 
-Four exchanges follow one another: a DNS query, a SYN, requests, a FIN. They differ in the state in which a connection
-waits for the answer, and in where new ones come from; pacing and repetition are the same. A transport sends them.
+Exchanges follow one another: a DNS query, a SYN, perhaps a TLS handshake, requests, a FIN. They differ in the state in
+which a connection waits for the answer, and in where new ones come from; pacing and repetition are the same. A
+transport sends them.
 
-    invocation ──┬── an open connection is idle ────────────────┐
-                 └── question → SYN → established ──→ requests ─┴→ held or idle → closed
+    invocation ──┬── an open connection is idle ────────────────────────┐
+                 └── question → SYN → established (→ TLS) ──→ requests ─┴→ held or idle → closed
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traffic.clients.transport import Transport
+    from traffic.clients.transport import Handshakes, Transport
     from traffic.spec import BurstSpec
 
 __all__ = ["BATCH", "Client", "connections_of"]
@@ -38,6 +39,8 @@ _PATIENCE_S = 0.05
 """Many round trips of the lab, even on a busy machine, and far less than the first retransmission."""
 _QUESTIONS = Pace(1024, _PATIENCE_S)
 _CALLS = Pace(4096, _PATIENCE_S)
+_HANDSHAKES = Pace(256, 1.0)
+"""What a server in Python answers within the patience of any client: 5,000 TLS handshakes a second on one processor."""
 
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1
@@ -108,17 +111,18 @@ class Client:
         connections: Connections,
         transport: Transport,
         *,
+        handshakes: Handshakes | None = None,
         questions: Pace = _QUESTIONS,
         calls: Pace = _CALLS,
     ) -> None:
         self.connections = connections
         self.counts = connections.counts
-        self._spec, self._transport = spec, transport
+        self._spec, self._transport, self._handshakes = spec, transport, handshakes
         self._free = FreeList(spec.connections, len(spec.paths), spec.rest_s)
         self._idle: list[int] = []
         self._invoked = np.zeros(spec.connections, np.bool_)
         """Connections whose invocation has no outcome yet."""
-        self._to_call, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
+        self._to_call, self._to_secure, self._to_request, self._to_close = _Queue(), _Queue(), _Queue(), _Queue()
         self._stopped = self._lacks_connections = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
 
@@ -131,6 +135,9 @@ class Client:
         to_call = self._taking(self._to_call, among(State.ANSWERED))
         yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, connections.close, transport.close)
         yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
+        if self._handshakes is not None:
+            window, fresh = Window(count, _HANDSHAKES), self._taking(self._to_secure, IS_OPEN)
+            yield _Exchange(State.SECURING, window, fresh, connections.secure, self._handshakes.begin)
         yield _Exchange(State.SYN_SENT, Window(count, calls), to_call, connections.call, transport.call)
         yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, connections.ask, transport.ask)
 
@@ -256,6 +263,11 @@ class Client:
                 self._transport.forget(indices)
                 self._free.release(indices, now_s)
                 self._settle(indices, served=False)
+            case State.SECURING:
+                for reason, unanswered in self._handshakes.why_unanswered(indices) if self._handshakes else ():
+                    self.counts.tls_failures[reason] += len(unanswered)
+                self._settle(indices, served=False)
+                self._close(indices)
             case State.REQUESTING:
                 self._settle(indices, served=False)
                 self._close(indices)
@@ -288,10 +300,29 @@ class Client:
             self._settle(self.connections.half_open(indices, now_s), served=True)
             return
         fresh = self.connections.establish(indices, now_s)
-        if self._spec.requests == 0:
-            self._done(fresh, now_s)
+        if self._handshakes is not None:
+            self._to_secure.add(fresh)
         else:
-            self._to_request.add(fresh)
+            self._ready(fresh, now_s)
+
+    def secured(self, indices: Indices, now_s: float) -> None:
+        """The TLS handshake is complete: queue the first request, if it makes any."""
+        self._exchanges[State.SECURING].window.answered(indices)
+        self._ready(self.connections.secured(indices, now_s), now_s)
+
+    def insecure(self, indices: Indices, reason: str) -> None:
+        """The TLS handshake has failed: the invocation has, too, and the connection is closed."""
+        self._exchanges[State.SECURING].window.answered(indices)
+        failed = self.connections.insecure(indices, reason)
+        self._settle(failed, served=False)
+        self._close(failed)
+
+    def _ready(self, indices: Indices, now_s: float) -> None:
+        """Requests can be made: queue the first one, or the invocation is served."""
+        if self._spec.requests == 0:
+            self._done(indices, now_s)
+        else:
+            self._to_request.add(indices)
 
     def responded(self, indices: Indices, now_s: float) -> None:
         """A response is complete: queue the next request, or the invocation is served."""
@@ -385,6 +416,7 @@ def _schedules(spec: BurstSpec, *, repeats: bool) -> Mapping[State, Sequence[flo
     schedules: dict[State, Sequence[float]] = {
         State.ASKING: (*dns_retries(deadline_s), deadline_s),
         State.SYN_SENT: (*syn_retransmissions(spec.syn_schedule, deadline_s), deadline_s),
+        State.SECURING: (deadline_s,),
         State.REQUESTING: (*request_retries(deadline_s), deadline_s),
         State.CLOSING: (*fin_retries(), _CLOSE_DEADLINE_S),
     }

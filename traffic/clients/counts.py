@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -119,12 +120,17 @@ class Counts:
     attempted: int = 0
     syns: int = 0
     """SYNs sent, retransmissions included."""
+    challenged_syns: int = 0
+    challenged: int = 0
     established: int = 0
     half_open: int = 0
     timed_out: int = 0
     refused: int = 0
     reset: int = 0
     closed_by_server: int = 0
+    tls_attempted: int = 0
+    tls_failures: Counter[str] = field(default_factory=Counter)
+    """Why TLS handshakes have failed → how many."""
     requests: int = 0
     responses: int = 0
     ended: int = 0
@@ -141,6 +147,7 @@ class Counts:
     """How attempts grew with time."""
     dns: Latencies = field(default_factory=Latencies)
     connect: Latencies = field(default_factory=Latencies)
+    tls: Latencies = field(default_factory=Latencies)
     request: Latencies = field(default_factory=Latencies)
 
     def merge(self, other: Counts) -> None:

@@ -17,6 +17,7 @@ from traffic.result import (
     Sample,
     TcpCount,
     Timing,
+    TlsCount,
     UnansweredCount,
 )
 
@@ -123,10 +124,17 @@ def result(
             half_open=counts.half_open,
             open=counts.open,
             closed_by_server=counts.closed_by_server,
+            challenged_syns=counts.challenged_syns,
+            challenged=counts.challenged,
         ),
         requests=RequestCount(counts.requests, counts.responses),
         drop_threshold=drop_threshold,
-        latency=Latency(counts.dns.percentiles(), counts.connect.percentiles(), counts.request.percentiles()),
+        latency=Latency(
+            counts.dns.percentiles(),
+            counts.connect.percentiles(),
+            counts.request.percentiles(),
+            counts.tls.percentiles(),
+        ),
         timing=Timing(
             connect_phase_s=round(counts.last_settled_s, 3),
             duration_s=round(duration_s, 3),
@@ -140,6 +148,16 @@ def result(
             questions=counts.questions - counts.answered - counts.dns_denied,
             invocations=counts.dns_failed - counts.dns_denied + counts.answered_late,
         ),
+        tls=_tls(counts),
+    )
+
+
+def _tls(counts: Counts) -> TlsCount | None:
+    if not counts.tls_attempted:
+        return None
+    failed = counts.tls_failures.total()
+    return TlsCount(
+        counts.tls_attempted, counts.tls_attempted - failed, failed, dict(counts.tls_failures.most_common())
     )
 
 

@@ -5,7 +5,8 @@
         DNS_FAILED      TIMED_OUT  │  HALF_OPEN      RESET, CLOSED_BY_SERVER
                                 REFUSED                              ABANDONED (of CLOSING)
 
-In ASKING, SYN_SENT, REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
+With TLS its handshake, SECURING, comes between ESTABLISHED and the first request. In ASKING, SYN_SENT, SECURING,
+REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
 the state's schedule, and the last of them is when it gives up. ESTABLISHED and IDLE end with their schedule, if they
 have one. With UDP a connection is a flow, and its first datagram is what it has for a SYN.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from traffic.clients.counts import Counts
 from traffic.clients.threshold import Threshold
+from traffic.result import CONNECTION_ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +50,7 @@ class State(IntEnum):
     ABANDONED = 13
     HALF_OPEN = 14
     CLOSED_BY_SERVER = 15
+    SECURING = 16
 
 
 def among(*states: State) -> NDArray[np.bool_]:
@@ -57,13 +60,14 @@ def among(*states: State) -> NDArray[np.bool_]:
     return table
 
 
-WAITING: Final = (State.ASKING, State.SYN_SENT, State.REQUESTING, State.CLOSING)
-OPEN: Final = (State.ESTABLISHED, State.REQUESTING, State.IDLE)
+WAITING: Final = (State.ASKING, State.SYN_SENT, State.SECURING, State.REQUESTING, State.CLOSING)
+OPEN: Final = (State.ESTABLISHED, State.SECURING, State.REQUESTING, State.IDLE)
 
 GIVEN_UP: Final = {
     State.ASKING: State.DNS_FAILED,
     State.SYN_SENT: State.TIMED_OUT,
-    State.REQUESTING: State.ESTABLISHED,  # the caller closes it
+    State.SECURING: State.ESTABLISHED,  # the caller closes it
+    State.REQUESTING: State.ESTABLISHED,  # the same
     State.CLOSING: State.ABANDONED,
     State.ESTABLISHED: State.ESTABLISHED,  # the caller decides what follows
     State.IDLE: State.IDLE,
@@ -76,6 +80,7 @@ _HAS_BEGUN: Final = among(*OPEN, State.CLOSING)
 _AFTER_RST: Final = np.arange(len(State), dtype=np.uint8)
 _AFTER_RST[State.SYN_SENT] = State.REFUSED
 _AFTER_RST[State.ESTABLISHED] = State.RESET
+_AFTER_RST[State.SECURING] = State.RESET
 _AFTER_RST[State.REQUESTING] = State.RESET
 _AFTER_RST[State.IDLE] = State.RESET
 _AFTER_RST[State.CLOSING] = State.CLOSED
@@ -183,10 +188,13 @@ class Connections:
         self.left_before[indices] = leaving
         self.open_before[indices] = established
 
-    def sent_again(self, indices: Indices, times: NDArray[np.int64]) -> None:
-        """The kernel has repeated the SYNs so many times."""
+    def sent_again(self, indices: Indices, times: NDArray[np.int64], challenges: NDArray[np.int64]) -> None:
+        """The kernel has repeated the SYNs so many times, in answer to so many challenge ACKs."""
         self.tries[indices] = 1 + times
         self.counts.syns += int(times.sum())
+        self.counts.challenged_syns += int(challenges.sum())
+        waits = self.state[indices] == State.SYN_SENT
+        self.counts.challenged += int((waits & (times > 0) & (challenges == times)).sum())
 
     def establish(self, indices: Indices, now_s: float) -> Indices:
         """SYN-ACKs came; returns the connections that waited for one."""
@@ -210,6 +218,25 @@ class Connections:
         return fresh
 
     # Established
+
+    def secure(self, indices: Indices, now_s: float) -> None:
+        """ESTABLISHED → SECURING: TLS handshakes begin."""
+        self.counts.tls_attempted += len(indices)
+        self._begin(State.SECURING, indices, now_s)
+
+    def secured(self, indices: Indices, now_s: float) -> Indices:
+        """Handshakes are complete; returns the connections that waited for it."""
+        fresh = self._distinct(indices[self.state[indices] == State.SECURING])
+        self.counts.tls.add(now_s - self.since_s[fresh])
+        self.engage(fresh)
+        return fresh
+
+    def insecure(self, indices: Indices, reason: str) -> Indices:
+        """Handshakes have failed for a reason; returns the connections that waited for them, which are still open."""
+        fresh = self._distinct(indices[self.state[indices] == State.SECURING])
+        self.counts.tls_failures[reason] += len(fresh)
+        self.engage(fresh)
+        return fresh
 
     def request(self, indices: Indices, now_s: float) -> None:
         """ESTABLISHED → REQUESTING: requests are sent."""
@@ -244,6 +271,8 @@ class Connections:
         after = _AFTER_RST[before]
         refused = indices[before == State.SYN_SENT]
         ended = indices[_HAS_BEGUN[before]]
+        if securing := int((before == State.SECURING).sum()):
+            self.counts.tls_failures[CONNECTION_ENDED] += securing
         moved = after != before
         self._settle(indices[moved], after[moved])
         self.counts.refused += len(refused)
@@ -258,6 +287,8 @@ class Connections:
     def close_by_server(self, indices: Indices) -> Indices:
         """The server's FINs came first; returns the connections that were open."""
         ended = self._distinct(indices[IS_OPEN[self.state[indices]]])
+        if securing := int((self.state[ended] == State.SECURING).sum()):
+            self.counts.tls_failures[CONNECTION_ENDED] += securing
         self.counts.closed_by_server += len(ended)
         self.counts.leaving += len(ended)
         self.counts.ended += len(ended)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from traffic.clients.state import Indices
     from traffic.result import RingCount
 
-__all__ = ["Callbacks", "Transport"]
+__all__ = ["Callbacks", "Handshakes", "Transport"]
 
 
 class Callbacks(Protocol):
@@ -27,6 +27,12 @@ class Callbacks(Protocol):
 
     def connected(self, indices: Indices, now_s: float) -> None:
         """The server accepted: a SYN-ACK, or the first echo over UDP."""
+
+    def secured(self, indices: Indices, now_s: float) -> None:
+        """The TLS handshake is complete, and the server's certificate accepted."""
+
+    def insecure(self, indices: Indices, reason: str) -> None:
+        """The TLS handshake has failed, for a reason that a sentence can end with."""
 
     def reset(self, indices: Indices, now_s: float) -> None:
         """A RST came, from the server or from a node on the way."""
@@ -75,3 +81,13 @@ class Transport(Protocol):
 
     def count(self) -> RingCount:
         """Frames received, and frames lost because a ring was full."""
+
+
+class Handshakes(Protocol):
+    """Makes the TLS handshakes of a transport's connections."""
+
+    def begin(self, indices: Indices) -> None:
+        """Send a ClientHello on each of these established connections."""
+
+    def why_unanswered(self, indices: Indices) -> Iterable[tuple[str, Indices]]:
+        """What is known of why handshakes are not complete in time: each reason, and the connections it is true of."""

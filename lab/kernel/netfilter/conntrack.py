@@ -7,7 +7,7 @@ mark and by tuple (CTA_FILTER, since Linux 5.8), so one of 440,000 costs a walk 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,13 +23,16 @@ __all__ = [
     "Endpoint",
     "Entry",
     "Flow",
+    "Waiting",
     "drops",
     "entries_from",
     "entries_to",
+    "flush",
     "forget",
     "key_of",
     "marked",
     "tracked",
+    "without",
 ]
 
 _LIST = Path("/proc/thread-self/net/nf_conntrack")
@@ -49,6 +52,12 @@ _BY_DESTINATION = 1 << 1 | 1 << 3 | 1 << 5
 """Address, protocol and port of one end (CTA_FILTER_F_*, nf_conntrack_netlink.c)."""
 _SEEN_REPLY = 1 << 1
 """IPS_SEEN_REPLY, linux/netfilter/nf_conntrack_common.h."""
+
+_TUPLE = struct.Struct("!8x4s4x4s8xB7xH6xH")
+"""A tuple's source, destination, protocol and ports, in the order in which the kernel writes them
+(ctnetlink_dump_tuples_ip, nf_ct_port_tuple_to_nlattr)."""
+_STATE_AT = 8
+"""Where CTA_PROTOINFO has the TCP state, which is the first attribute of CTA_PROTOINFO_TCP (tcp_to_nlattr)."""
 
 _TCP_STATES = (
     "NONE",
@@ -98,6 +107,18 @@ class Entry(NamedTuple):
     mark: int
 
 
+class Waiting(NamedTuple):
+    """What is read of an entry that is one of thousands: its original tuple, and how long it will be kept."""
+
+    source: tuple[bytes, int]
+    destination: tuple[bytes, int]
+    state: str | None
+    """The TCP state; None of UDP."""
+    timeout_s: int
+    """Seconds until the entry expires, without the fraction."""
+    mark: int
+
+
 class Drops(NamedTuple):
     """Packets that connection tracking itself has dropped in a namespace; `conntrack -S` shows them."""
 
@@ -128,9 +149,31 @@ def tracked() -> int:
         return sum(1 for _ in lines)
 
 
-def marked(bit: int) -> int:
-    """Entries that have not expired and whose mark has this bit; the kernel picks them out (ctnetlink_filter_match)."""
-    return sum(1 for _ in _dump(_GET, _by_mark(bit, bit)))
+def marked(bits: int, mask: int | None = None) -> int:
+    """Entries that have not expired and whose mark has these bits, and no others of the mask.
+
+    The kernel picks them out (ctnetlink_filter_match).
+    """
+    return sum(1 for _ in _dump(_GET, _by_mark(bits, bits if mask is None else mask)))
+
+
+def without(bit: int) -> Iterator[Waiting]:
+    """Entries that have not expired and whose mark has not this bit; picked out by the kernel, too."""
+    for message in _dump(_GET, _by_mark(0, bit)):
+        fields = fields_of(message)
+        source, destination, _, source_port, destination_port = _TUPLE.unpack_from(fields[_TUPLE_ORIG])
+        yield Waiting(
+            (source, source_port),
+            (destination, destination_port),
+            _TCP_STATES[fields[_PROTOINFO][_STATE_AT]] if _PROTOINFO in fields else None,
+            int.from_bytes(fields.get(_TIMEOUT, b""), "big"),
+            int.from_bytes(fields.get(_MARK, b""), "big"),
+        )
+
+
+def flush() -> None:
+    """Let conntrack forget every connection of the namespace."""
+    order(Subsystem.CONNTRACK, _DELETE, b"")
 
 
 def forget(marks: Iterable[int]) -> None:

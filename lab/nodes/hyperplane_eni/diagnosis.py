@@ -28,6 +28,7 @@ LIMIT = LimitWords(
     ),
     remedies=_remedies,
     in_use="Hyperplane ENIs",
+    more_room="another subnet",
     one_node="an ENI",
     unmetered="No CloudWatch metric shows this limit; {others}.",
     blind_spot="The ENI's limit is in no metric: {healthy}, and {nodes} refused {connections}.",

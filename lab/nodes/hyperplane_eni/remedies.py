@@ -54,7 +54,7 @@ def _vacant(vpc: Vpc, prefix: int) -> IPv4Network | None:
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """For a function that shares its ENIs; the numbers are those while the others hold as many connections."""
+    """For a function that shares its ENIs; the numbers are those while each of the others opens as many connections."""
     function = case.question.function
     what = f"a security-group set of its own for {function}, and so Hyperplane ENIs of its own"
     sharing = (sharer for eni in enis_of(case.topology, function) for sharer in eni.functions)
@@ -64,12 +64,12 @@ def proposals(case: Case) -> Iterator[Proposal]:
             note = f"no other function shares the Hyperplane ENIs of {function}"
             yield Proposal(what, "", None, Size.SECURITY_GROUPS, note=note)
         return
-    group = unused(function, {name for other in case.topology.functions for name in other.security_groups})
+    described = {group.name for vpc in case.topology.vpcs for group in vpc.security_groups}
+    group = unused(function, {name for other in case.topology.functions for name in other.security_groups} | described)
     yield Proposal(
         what,
         f"function {function}: security_groups: [{group}]",
         with_function(case.topology, function, security_groups=(group,)),
         Size.SECURITY_GROUPS,
-        meanwhile=f"while {' and '.join(others)} {'holds' if len(others) == 1 else 'hold'} as many connections",
         sharers=others,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitState, LimitWords, connections
+from lab.nodes.diagnosis import OUTSIDE, REUSE, LimitState, LimitWords, connections, counted
 from lab.schema.limits import NAT_EIPS
 
 __all__ = ["LIMIT"]
@@ -16,9 +16,31 @@ __all__ = ["LIMIT"]
 
 def _named(full: Sequence[LimitState]) -> str:
     return "; ".join(
-        f"{state.node} with {state.eips} Elastic IP{'' if state.eips == 1 else 's'}, {connections(state.limit)}"
-        f"{'' if state.eips == 1 else ' each'} to {state.destination}"
+        f"{state.node} with {counted(state.eips, 'Elastic IP')}, {connections(state.limit)}"
+        f"{'' if state.eips == 1 else ' each'} to {state.destination}{_of_which(state)}"
         for state in full
+    )
+
+
+def _of_which(state: LimitState) -> str:
+    if not state.full_eips:
+        return ""
+    return f", of which {' and '.join(state.full_eips)} {'is' if len(state.full_eips) == 1 else 'are'} full"
+
+
+def _mechanism(full: Sequence[LimitState]) -> str:
+    uneven = [state for state in full if state.full_eips]
+    if not uneven:
+        return "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer."
+    room = ", ".join(
+        f"the {counted(state.eips - len(state.full_eips), 'other Elastic IP')} of {state.node} "
+        f"{'has' if state.eips - len(state.full_eips) == 1 else 'have'} {counted(state.size - state.held, 'port')} left"
+        for state in uneven
+    )
+    return (
+        "Without spill-over a connection keeps to the Elastic IP that it was given, in turn or by a hash of its "
+        "addresses and ports, and its SYNs are dropped without an answer if that one has no port left for the "
+        f"destination: {room}."
     )
 
 
@@ -34,8 +56,8 @@ def _more_addresses(state: LimitState) -> str:
             "second NAT gateway, or spread the load over more destination addresses or ports."
         )
     return (
-        f"Associate a secondary Elastic IP with {state.node}: room there for {state.limit:,} more "
-        f"connection{'' if state.limit == 1 else 's'} to each destination (up to {NAT_EIPS} addresses; AWS's default "
+        f"Associate a secondary Elastic IP with {state.node}: room there for "
+        f"{counted(state.limit, 'more connection')} to each destination (up to {NAT_EIPS} addresses; AWS's default "
         "quota is 2)."
     )
 
@@ -43,11 +65,10 @@ def _more_addresses(state: LimitState) -> str:
 LIMIT = LimitWords(
     title="NAT gateway port exhaustion",
     named=_named,
-    mechanism=lambda _: (
-        "Once no Elastic IP has a port left for the destination, the NAT gateway drops SYNs without an answer."
-    ),
+    mechanism=_mechanism,
     remedies=_remedies,
     in_use="NAT gateway addresses",
+    more_room="another Elastic IP",
     one_node="an Elastic IP",
     idle_metric="IdleTimeoutCount",
     metrics=(

@@ -25,6 +25,7 @@ class NatGateway(Exit):
 
     KIND: ClassVar[str] = "nat_gateway"
     WORDS: ClassVar[str] = "NAT gateway"
+    SENDS_THROUGH_SUBNET: ClassVar[bool] = True
 
     name: Name = Field(description=f"a NAT gateway's name is {NAME}")
     subnet: Name = Field(description="a NAT gateway lives in one of vpc.subnets, a public one")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.nodes import parts
+from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
 from lab.plan.layout import ElasticIp, Layout, NatLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
@@ -59,6 +59,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     for nat in layout.nat_gateways:
         yield from _ports(layout, nat)
         yield from _limiters(layout, nat)
+        yield from _border(layout, nat)
 
 
 def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
@@ -93,7 +94,24 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 table=TABLE,
                 eip=str(elastic_ip.address),
                 destination=destination.server.name,
+                spills_over=nat.gateway.spill_over,
             )
+
+
+def _border(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
+    """The network ACL of its subnet between it and the internet: what that drops has taken a port before."""
+    at, table = nat.internet.far, f"border_{slots.identifier(nat.node)}"
+    vpc = layout.topology.vpc_of(nat.subnet.name)
+    gates = tuple(
+        firewalls.network_acls_at_the_internet(
+            vpc, nat.node, nat.subnet.name, at.interface, namespace=at.namespace, table=table
+        )
+    )
+    if gates:
+        hook = "type filter hook forward priority filter; policy accept;"
+        jumps = nft.chain("network_acls", *(rule for gate in gates for rule in gate.rules), hook=hook)
+        yield Ruleset(at.namespace, nft.table(table, *(part for gate in gates for part in gate.definitions), jumps))
+    yield from (gate.counter for gate in gates)
 
 
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:

@@ -41,6 +41,7 @@ LIMIT = LimitWords(
     mechanism=lambda full: " ".join(dict.fromkeys(_MECHANISMS[state.when_full] for state in full)),
     remedies=_remedies,
     in_use="Servers",
+    more_room="a larger server",
     one_node="a server",
     unmetered="No metric of the network shows it: {others}. A database shows what it keeps as DatabaseConnections, and "
     "nowhere what it turned away.",

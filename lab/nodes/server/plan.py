@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from lab.nodes import parts
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
-from lab.plan.objects import NodePlan, Process, ServerPlan, Sysctl
+from lab.plan.names import authority_file, certificate_file
+from lab.plan.objects import Certificate, NodePlan, Process, ServerPlan, Sysctl
 from traffic.spec import ServerSpec
 
 __all__ = ["plan"]
@@ -27,20 +28,24 @@ the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespa
 def plan(layout: Layout) -> Iterator[parts.Part]:
     """The parts of all remote servers."""
     for laid_out in layout.servers:
-        server = laid_out.server
+        server, known_as = laid_out.server, layout.address_of(laid_out.server)
+        certificate = certificate_file(layout.lab, server.name)
         yield from parts.namespace(laid_out.namespace)
         yield parts.veth(laid_out.port)
         yield from (parts.own_address(laid_out.port.near, address) for address in laid_out.addresses)
         yield from parts.through(laid_out.port, parts.ANYWHERE, INTERNET_ROUTER)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
-        yield from _embedded(laid_out) if server.embedded else _real_program(laid_out.namespace)
+        # A real program may use it, too.
+        addresses = tuple(dict.fromkeys((server.address, known_as)))
+        yield Certificate(certificate, authority_file(layout.lab), server.hostname, addresses)
+        yield from _embedded(laid_out, certificate) if server.embedded else _real_program(laid_out.namespace)
         yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(server.address),), alias=server.name)
-        yield ServerPlan(server.name, server.hostname, layout.address_of(server), server.port)
+        yield ServerPlan(server.name, server.hostname, known_as, server.port)
 
 
-def _embedded(laid_out: ServerLayout) -> Iterator[parts.Part]:
+def _embedded(laid_out: ServerLayout, certificate: str) -> Iterator[parts.Part]:
     yield parts.ring_owns_marked(laid_out.namespace)
-    yield Process(laid_out.namespace, "server", _spec(laid_out).to_json())
+    yield Process(laid_out.namespace, "server", _spec(laid_out, certificate).to_json())
 
 
 def _real_program(namespace: str) -> Iterator[parts.Part]:
@@ -49,7 +54,7 @@ def _real_program(namespace: str) -> Iterator[parts.Part]:
     yield Sysctl(namespace, "net.ipv4.tcp_reflect_tos", "1")
 
 
-def _spec(laid_out: ServerLayout) -> ServerSpec:
+def _spec(laid_out: ServerLayout, certificate: str) -> ServerSpec:
     return ServerSpec(
         interface=laid_out.port.near.interface,
         address=laid_out.server.address,
@@ -57,4 +62,5 @@ def _spec(laid_out: ServerLayout) -> ServerSpec:
         name=laid_out.server.name,
         hostname=laid_out.server.hostname,
         turned_away=laid_out.turned_away,
+        certificate=certificate,
     )

@@ -31,6 +31,18 @@ _REFUSALS = [
         "--connections-per-environment 1025",
         "--connections-per-environment 1025: 1 to 1,024, the descriptors that Lambda gives an execution environment",
     ),
+    (
+        "--tls",
+        "--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with the packet engine",
+    ),
+    (
+        "--tls --engine scapy",
+        "--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with the scapy engine",
+    ),
+    (
+        "--tls --engine socket --protocol udp",
+        "--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with --protocol udp",
+    ),
     ("--rate 0", "--rate 0.0: invocations per second, more than 0"),
     ("--rate -5", "--rate -5.0: invocations per second, more than 0"),
     ("--rate inf", "--rate inf: invocations per second, more than 0"),

@@ -10,6 +10,7 @@ import pytest
 from lab.burst.accounts import Observation, assemble
 from lab.burst.load import Load
 from lab.capacity.predict import predict
+from lab.impair.faults import Faults, Impairment
 from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
@@ -54,6 +55,8 @@ def test_document() -> None:
         "half_open": 0,
         "open": 130_000,
         "closed_by_server": 0,
+        "challenged_syns": 0,
+        "challenged": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
@@ -80,6 +83,11 @@ def test_limits() -> None:
         "eip": None,
         "destination": None,
         "when_full": "ignore",
+        "fill": None,
+        "before": None,
+        "refused_before": 0,
+        "first_refusal_s": None,
+        "spills_over": True,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 
@@ -118,7 +126,7 @@ def test_timeouts_that_nobody_caused() -> None:
 def test_lost_syns() -> None:
     """SYNs that got no answer although no limiter refused them are a disagreement."""
     found = burst_result(seen(10, retransmissions=1), reading(ENI_A, 10), reading(FIRST, 10))
-    assert found.disagreements == ("clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way",)
+    assert found.disagreements == ("clients: 1 SYN that was never answered; kernel: 0 SYNs dropped on the way",)
 
 
 def test_syns_without_a_port_are_the_kernels() -> None:
@@ -127,8 +135,8 @@ def test_syns_without_a_port_are_the_kernels() -> None:
     readings = reading(ENI_A, 10), reading(FIRST, 10)
     assert burst_result(clients, *readings, ports_not_found=2).disagreements == ()
     assert burst_result(clients, *readings, ports_not_found=1).disagreements == (
-        "clients: 2 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
-        "clients: 2 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+        "clients: 2 SYNs that were never answered; kernel: 1 SYN dropped on the way",
+        "clients: 2 connections with SYNs that were never answered; kernel: 1 connection refused by a limiter",
     )
     assert len(burst_result(seen(10), *readings, ports_not_found=1).disagreements) == 1
 
@@ -192,8 +200,8 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         None,
         (reading(ENI_A, 10, 1, 1), reading(FIRST, 10)),
         [
-            "clients: 0 SYNs that were never answered; kernel: 1 SYNs dropped on the way",
-            "clients: 0 connections with SYNs that were never answered; kernel: 1 connections refused by a limiter",
+            "clients: 0 SYNs that were never answered; kernel: 1 SYN dropped on the way",
+            "clients: 0 connections with SYNs that were never answered; kernel: 1 connection refused by a limiter",
         ],
     ),
     (
@@ -223,7 +231,7 @@ _ACCOUNTS: list[tuple[str, EngineResult, Load | None, tuple[Reading, ...], list[
         seen(10, retransmissions=1),
         _OVER_TIME,
         _OK,
-        ["clients: 1 SYNs that were never answered; kernel: 0 SYNs dropped on the way"],
+        ["clients: 1 SYN that was never answered; kernel: 0 SYNs dropped on the way"],
     ),
     (
         "flows have no SYNs but first datagrams",
@@ -293,6 +301,7 @@ def test_packets_are_the_scapy_engine_s(engine: Engine) -> None:
         (TcpCount(10, 9, 0, 0, 1, 3, (8, 2)), 10, 3, 2),  # one was reset after it had been established
         (TcpCount(10, 0, 0, 10, 0, 0), 10, 0, 0),  # a RST is an answer
         (TcpCount(10, 0, 2, 0, 0, 2, (), 8), 8, 4, 2),
+        (TcpCount(10, 10, 0, 0, 0, 4, (7, 2, 1), challenged_syns=3, challenged=2), 10, 1, 1),  # TIME_WAIT answered 3
     ],
 )
 def test_what_syns_came_to(tcp: TcpCount, answered: int, unanswered_syns: int, ever_unanswered: int) -> None:
@@ -345,3 +354,11 @@ def test_slots_are_compared_where_requests_are_dropped() -> None:
     stop = DropCount("vpc", "network_acl", "strict", "egress", dropped_packets=1_000)
     result = burst_result(seen(500, 1_000), reading(ENI_A, 1_500), reading(FIRST, 501), stops=(stop,))
     assert "501 connections that hold a NAT gateway's slot" in result.disagreements[0]
+
+
+@pytest.mark.parametrize(("dropped", "differ"), [(4, False), (3, True)])
+def test_what_a_fault_drops_is_no_difference(dropped: int, *, differ: bool) -> None:
+    """Accounts differ by what lab impair's faults dropped, and by no more."""
+    fault = Impairment("srv-cache", "inet", Faults(silence=True), dropped)
+    result = burst_result(seen(10, 4), reading(FIRST, 14), impairments=(fault,))
+    assert bool(result.disagreements) is differ

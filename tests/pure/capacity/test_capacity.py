@@ -118,7 +118,7 @@ def demands(draw: st.DrawFn) -> Demand:
     )
 
 
-@examples(150)
+@examples(60)
 @given(demands())
 def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
     """The topology carries peak and capacity, whichever subnet is first; one more is dropped where the plan says."""
@@ -135,7 +135,7 @@ def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
     assert None not in one_more or len(plan.layout.gateways) > 1
 
 
-@examples(60)
+@examples(32)
 @given(demands())
 def test_smallest(demand: Demand) -> None:
     """It leaves the headroom free at the peak, and with one subnet or one Elastic IP less it would not."""

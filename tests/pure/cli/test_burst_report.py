@@ -15,6 +15,7 @@ from lab.burst.result import BurstResult
 from lab.cli import show as showing
 from lab.cli.burst_report import show, show_side_by_side
 from lab.diagnosis.verdict import judge
+from lab.slots.fill import Fill, HalfOpen
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from traffic.result import DnsCount, InvocationCount, Latency, Percentiles, RequestCount
 
@@ -93,6 +94,14 @@ def test_a_burst(pipe: Printed) -> None:
     assert "60,000 invocations/s while connecting (1.0 s)" in lines
     assert "latency, half of them within, 99 % within: connect 0.3 ms, 2.0 ms" in lines
     assert "30,000 SYN retransmissions; 0 connections were established by one" in lines
+
+
+def test_slots_told_apart(pipe: Printed) -> None:
+    """Where not all that held a slot was established, each limiter's slots are told apart."""
+    full = replace(FULL[0], fill=Fill(60_000, (HalfOpen("cache", 4_000, 1, 119, 120),), closing=1_000))
+    lines = pipe(lambda: show(burst_result(seen(60_000, 5_000), full, replace(FULL[1], fill=Fill(65_000)), first=full)))
+    assert _row(lines, "eni-private-a") == ["65,000", "65,000", "60,000", "4,000", "1,000", "5,000", "20,000"]
+    assert _row(lines, "eni-private-b") == ["65,000", "65,000", "65,000", "0", "0", "5,000", "20,000"]
 
 
 def test_the_verdict_follows(pipe: Printed) -> None:

@@ -48,6 +48,7 @@ def root(tmp_path: Path) -> Path:
         (("list",), 0),
         (("exec", "cache", "--", "sh"), 0),
         (("status",), 0),
+        (("reset",), 2),
         (("down", "--lab", "another"), 2),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from hypothesis import given
 import pytest
@@ -13,6 +14,7 @@ from lab.nodes.build import build
 from lab.plan.objects import (
     Address,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -140,7 +142,28 @@ def test_a_node_goes_with_all_that_is_its_own() -> None:
     _, _, found = step(MORE_SERVERS, ONE)
     store = "lab-t-srv-store"
     assert found.namespaces_gone == {store}
-    assert [type(item) for item in found.removed] == [File, File, VethPair, Namespace]
+    assert [type(item) for item in found.removed] == [File, File, Certificate, VethPair, Namespace]
+
+
+def test_a_certificate_follows_the_hostname() -> None:
+    """A server that is called otherwise gets another certificate in place of the one that it has."""
+    renamed = topology(
+        {"private-a": "natgw"}, function("checkout", "private-a"), servers=(server(hostname="renamed.example.com"),)
+    )
+    _, _, found = step(ONE, renamed)
+    changed = [(old, new) for old, new in found.changed if isinstance(old, Certificate)]
+    (old, new), *others = changed
+    assert isinstance(new, Certificate)
+    assert (old.path, new.hostname, others) == (new.path, "renamed.example.com", [])
+
+
+def test_a_certificate_has_the_address_of_an_endpoint() -> None:
+    """Where the resolver answers with an endpoint's address the certificate has it as well as the server's own."""
+    plan = build(shipped("privatelink"))
+    known_as = {each.name: each.address for each in plan.servers}
+    certificates = [each for each in plan.objects if isinstance(each, Certificate)]
+    assert all(known_as[Path(each.path).stem] in each.addresses for each in certificates)
+    assert any(len(each.addresses) == 2 for each in certificates)
 
 
 def test_a_route_changes_in_place() -> None:

@@ -94,7 +94,7 @@ def test_what_else_it_may_be() -> None:
     """A fault that somebody has set, or a process that has ended, is told where no limit was reached."""
     silent = Impairment("srv-cache", "inet", Faults(silence=True), 12)
     found = explained(impairments=(silent,))
-    assert found.headline == "No limit reached, and somebody has put faults on the way: srv-cache"
+    assert found.headline == "No limit reached, and lab impair has set faults on the way: srv-cache"
     assert found.details == ("Impaired: srv-cache inet, silence; 12 packets dropped. To clear: lab impair --clear.",)
     (counted,) = (each for each in found.evidence if "silence" in each.what)
     assert (counted.value, counted.command) == (12, "sudo ip netns exec lab-tiny-srv-cache nft list counters netdev")
@@ -161,7 +161,7 @@ def test_the_protocol_that_was_refused() -> None:
 def test_document() -> None:
     """The document has the whole explanation, in JSON's own types."""
     document = explained(reading(limiters("natgw")[0], 15, 3)).to_json()
-    assert list(document)[:5] == ["schema", "lab", "run", "at_s", "headline"]
+    assert list(document)[:6] == ["schema", "lab", "run", "at_s", "cause", "headline"]
     assert document["limits"][0]["eips"] == ["198.51.100.1", "198.51.100.2"]
     assert document["threshold"]["kind"] == "nat_gateway"
     assert {"what", "change", "threshold_before", "threshold_after", "binds_after"} < set(document["remedies"][0])

@@ -104,6 +104,44 @@ def test_an_eni_of_its_own_where_the_gateway_binds() -> None:
     assert own.sentence.endswith("changes nothing: the NAT gateway binds, while search holds as many connections.")
 
 
+def test_sharers_hold_what_their_enis_hold() -> None:
+    """Two functions that share one ENI hold its limit together, not the limit each."""
+    made = topology(
+        {"a": "natgw", "b": "natgw"},
+        function("api", "a", "b"),
+        function("jobs", "a"),
+        function("cron", "a"),
+        nat_gateways=(nat_gateway(elastic_ips=3, connections_per_destination=550),),
+        hyperplane_eni={"connection_limit": 650},
+    )
+    own = found(made, "a security-group set of its own for api, and so Hyperplane ENIs of its own", "api")
+    assert numbers(own) == (260, 1_000, "nat_gateway")
+    assert own.sharers_hold == 650
+    assert own.sentence.endswith(
+        "1,000 connections instead of 260, while jobs and cron open as many connections each, "
+        "of which 650 are established; then the NAT gateway binds."
+    )
+
+
+def test_known_only_afterwards() -> None:
+    """Where chance decides before the change and not after it, what comes after is told."""
+    made = topology(
+        {"p": "natgw"},
+        function("api", "p"),
+        nat_gateways=(nat_gateway(elastic_ips=2, spill_over=False, eip_selection="hash"),),
+    )
+    endpoint = found(made, "an interface endpoint (PrivateLink) for cache")
+    assert (endpoint.effect, numbers(endpoint)) == ("unknown", (None, 65_000, "hyperplane_eni"))
+
+
+def test_sharers_where_chance_decides() -> None:
+    """Without spill-over it is not known which Elastic IP is full first once others hold connections."""
+    gateway = nat_gateway(elastic_ips=2, spill_over=False)
+    made = topology({"p": "natgw"}, function("api", "p"), function("jobs", "p"), nat_gateways=(gateway,))
+    own = found(made, "a security-group set of its own for api, and so Hyperplane ENIs of its own", "api")
+    assert (own.effect, own.threshold_after) == ("unknown", None)
+
+
 def test_an_eni_of_one_function() -> None:
     """Where nobody shares it, another security-group set is no remedy."""
     own = found(shipped("own_eni"), "a security-group set of its own for checkout, and so Hyperplane ENIs of its own")
@@ -251,3 +289,25 @@ def test_servers_and_gateways_by_name() -> None:
         servers=(server(), server("store", 20)),
     )
     assert any(each.what == "an interface endpoint (PrivateLink) for store" for each in remedies(made, server="store"))
+
+
+def test_an_acl_that_forbids_a_part_of_a_nat_gateways_ports() -> None:
+    """How many connections end is not known, but how many are held with the entry that the ACL lacks."""
+    public = {
+        "name": "public",
+        "subnets": ["pub-natgw"],
+        "egress": [{"rule": 100, "action": "allow"}],
+        "ingress": [
+            {"rule": 100, "action": "allow", "from": "10.0.0.0/16"},
+            {"rule": 110, "action": "allow", "protocol": "tcp", "ports": "32768-60999"},
+        ],
+    }
+    made = topology({"p": "natgw"}, function("f", "p"), firewalls={"network_acls": [public]})
+    cured = found(made, "a way through where connections end whatever the limits")
+    assert cured.change == (
+        "Add to ingress of the network ACL public: {rule: 120, action: allow, protocol: tcp, ports: 1024-65535, "
+        "from: 203.0.113.10/32}"
+    )
+    assert cured.sentence == (
+        "A way through where connections end whatever the limits: 55,000 connections; then the NAT gateway binds."
+    )

@@ -13,6 +13,7 @@ from lab.diagnosis.drops import CAUSES as DROPS
 from lab.diagnosis.findings import CAUSES
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import WORDS
+from lab.impair.faults import Faults, Impairment
 from lab.nodes.build import build
 from lab.nodes.diagnosis import limiting_kinds
 from lab.slots.limiter import Limiter
@@ -67,6 +68,34 @@ def headline(*full: Limiter) -> str:
 def test_limits(full: tuple[Limiter, ...], told: str) -> None:
     """One full limit has so many connections; several that are alike have as many each."""
     assert headline(*full) == told
+
+
+def test_one_elastic_ip_is_full() -> None:
+    """Without spill-over the full one is named, with what the others have left; where all are full, none is."""
+    one, other = (replace(each, spills_over=False) for each in eips(2, limit=20))
+    uneven = reading(one, 20, 4, 2), reading(other, 7)
+    verdict = judge(burst_result(seen(27, 2), *uneven, first=uneven[0]))
+    assert verdict.headline.endswith("20 connections each to cache, of which 198.51.100.1 is full")
+    assert "the 1 other Elastic IP of natgw has 13 ports left" in " ".join(verdict.explanation)
+    both = reading(one, 20, 4, 2), reading(other, 20, 4, 2)
+    assert judge(burst_result(seen(40, 4), *both, first=both[0])).headline == headline(*eips(2, limit=20))
+
+
+SILENCE = Impairment("srv-cache", "inet", Faults(silence=True), 8)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "told"),
+    [
+        (8, "4 connections timed out, for lab impair's faults dropped 8 packets: srv-cache inet, silence"),
+        (3, "4 connections timed out, and no limiter refused them"),
+    ],
+)
+def test_losses_that_are_a_fault_s(dropped: int, told: str) -> None:
+    """A fault is the cause where it dropped a packet at least of each connection that timed out; else it is told."""
+    verdict = judge(burst_result(seen(10, 4), impairments=(replace(SILENCE, dropped_packets=dropped),)))
+    assert verdict.headline == told
+    assert f"dropped {dropped} packets: srv-cache inet, silence" in " ".join((told, *verdict.explanation))
 
 
 def test_every_cause_has_words() -> None:

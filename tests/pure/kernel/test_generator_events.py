@@ -23,8 +23,8 @@ PROGRESS = Progress(t_s=0.5, offered=40, answered=40, established=30, timed_out=
         ("packet", SIGHTING.to_json(), Packet(SIGHTING)),
         ("connected", {"result": RESULT.to_json()}, Connected(RESULT)),
         ("error", {"message": "no memory"}, Failed("no memory")),
-        ("closed", {"closed": 30, "abandoned": 0, "t_s": 0.1}, Ended()),
-        ("left", {"established": 30}, Ended()),
+        ("closed", {"closed": 30, "abandoned": 0, "reset": 2, "closed_by_server": 3, "t_s": 0.1}, Ended(2, 3, 30)),
+        ("left", {"established": 30, "reset": 1, "closed_by_server": 0, "closed_before": 4}, Ended(1, 0, 0, 4)),
         ("aborted", {"resets": 30, "t_s": 0.1}, Ended()),
     ],
 )

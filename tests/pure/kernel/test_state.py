@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
+import time
 
 import pytest
 
@@ -145,3 +147,28 @@ def test_locked(state: State) -> None:
         with state.locked():
             assert state.root.is_dir()
     assert state.records() == []
+
+
+def test_changes_of_other_labs_go_on(state: State) -> None:
+    """Whoever changes one lab keeps nobody from changing another, and leaves no file behind."""
+    with state.changing("a"), state.changing("b"), state.locked():
+        pass
+    assert [path.name for path in state.root.iterdir()] == [".lock"]
+
+
+def test_changes_of_one_lab_wait(state: State) -> None:
+    """Many that change one lab do so one at a time, whoever removes the file that the others wait for."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def change(number: int) -> None:
+        for _ in range(50):
+            with state.changing("t"):
+                inside.append(number)
+                time.sleep(0)  # another thread's turn, if it can take it
+                most.append(len(inside))
+                inside.remove(number)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(change, range(4)))
+    assert most == [1] * 200

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import PreflightError
 from lab.kernel.sysctl import ConntrackMaxKeeper
 
 FOUND = 262_144
@@ -120,3 +121,10 @@ def test_killed_before_the_write(keeper: ConntrackMaxKeeper) -> None:
     somebody_sets(keeper, FOUND)
     assert keeper.release("a") is None
     assert value(keeper) == FOUND
+
+
+def test_a_setting_that_is_not_ones_own(tmp_path: Path) -> None:
+    """In a container's own network it cannot be written, as this one cannot anywhere: the error has the remedies."""
+    fixed = ConntrackMaxKeeper(tmp_path / "record.json", Path("/proc/sys/kernel/ngroups_max"))
+    with pytest.raises(PreflightError, match=r"on the host: sudo sysctl -w .*=65537; or start the container with"):
+        fixed.need("large", 65_537)

@@ -24,6 +24,7 @@ from lab.observe.samples import InterfaceCount, NodeSample, Sample
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from tests.support.cli import Run
+from tests.support.examples import examples
 
 MINUTE_S = 60
 AT_S = 1_795_341_780.0
@@ -360,6 +361,7 @@ def test_maxima_are_the_highest(steps: list[tuple[int, int, int, int, int]]) -> 
         assert max(value for _, value in folded(samples, "ActiveConnectionCount", period_s)) == most
 
 
+@examples(40)
 @given(_STEPS)
 def test_what_a_history_leaves_out_makes_no_difference(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, int, int, int]]

@@ -22,6 +22,7 @@ from lab.plan.objects import (
     Address,
     Bridge,
     BridgePort,
+    Certificate,
     ConntrackMax,
     File,
     KernelObject,
@@ -216,7 +217,7 @@ def test_sealed() -> None:
     """No object is outside the lab's namespaces but the namespaces, one host-wide setting and the lab's own files."""
     plan = build(shipped("two_subnets"))
     outside = [each for each in plan.objects if not hasattr(each, "namespace") and not isinstance(each, VethPair)]
-    assert {type(each) for each in outside} == {ConntrackMax, Namespace, File}
+    assert {type(each) for each in outside} == {ConntrackMax, Namespace, File, Certificate}
     assert all(each.path.startswith("/etc/netns/lab-two-subnets-") for each in _only(plan, File))
 
 

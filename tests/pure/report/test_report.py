@@ -25,6 +25,7 @@ from lab.report.tables import tables
 from lab.report.themes import DARK, LIGHT, SENTINELS
 from lab.runs import Run
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill, HalfOpen
 from tests.support.bursts import burst_result, seen, with_tcp
 from tests.support.cli import Run as Command
 from tests.support.runs import ran
@@ -78,7 +79,8 @@ def limits(run: Run) -> Iterator[LimitResult]:
     for each in run.limiters:
         if each.protocol in ("any", run.load.protocol):
             unused = LimitResult(each.node, each.kind, each.limit, 0, 0, 0, each.eip, each.destination)
-            yield known.get((each.node, each.eip, each.destination), unused)
+            limit = known.get((each.node, each.eip, each.destination), unused)
+            yield replace(limit, fill=Fill(limit.peak - limit.peak // 3, closing=limit.peak // 3))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,9 @@ def test_every_number(tiny: Run, tiny_page: str) -> None:
     """Limits, outcomes, prediction, latencies, environment, topology file and commands are on the page."""
     text = Read(tiny_page).text
     for limit in tiny.result.limits:
-        numbers = (limit.limit, limit.peak, limit.dropped_connections, limit.dropped_packets)
+        assert limit.fill is not None
+        states = (limit.fill.established, limit.fill.half_open_slots, limit.fill.closing)
+        numbers = (limit.limit, limit.peak, *states, limit.dropped_connections, limit.dropped_packets)
         assert " ".join((limit.node, *filter(None, [limit.eip]), *(f"{each:,}" for each in numbers))) in text
     assert "Connections 40 30 10 0 0" in text
     assert "Bottleneck none NAT gateway" in text
@@ -432,6 +436,14 @@ def test_what_would_help_has_thresholds() -> None:
     assert rows[outside] == ("65,000", "no limit", "no limit is on the way")
     unlimited = ran("outside_vpc", result=burst_result(seen(40)), load=Load(connections=40, function="outside"))
     assert not any(each.title.startswith("What would help") for each in tables(unlimited))
+
+
+def test_half_open_slots_and_more_room() -> None:
+    """Against a pile-up of half-open connections no subnet is offered, and so there is no table of thresholds."""
+    run = ran("one_subnet_two_eips", 65_000, 5_000, bottleneck="hyperplane_eni")
+    fill = Fill(60_000, (HalfOpen("cache", 5_000, 1, 119, 120),))
+    result = replace(run.result, limits=tuple(replace(limit, fill=fill) for limit in run.result.limits))
+    assert not any(each.title.startswith("What would help") for each in tables(replace(run, result=result)))
 
 
 def _quiet(sample: Sample) -> dict[str, NodeSample]:

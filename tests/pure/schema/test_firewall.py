@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
+from ruamel.yaml import YAML
 
 from lab.capacity.predict import predict
 from lab.nodes.build import build
@@ -223,12 +224,28 @@ def test_a_group_that_nobody_describes() -> None:
 def test_what_crosses_a_border(subnet: str, chains: set[str]) -> None:
     """From an ENI's subnet come requests, to it answers; to and from a NAT gateway's it is the other way round."""
     plan = build(guarded(acls=[{"name": "strict", "subnets": [subnet]}]))
-    assert {each.counter for each in plan.barriers} == chains
-    assert {each.counter for each in plan.barriers if each.answers} == {one for one in chains if "answers" in one}
+    within = [each for each in plan.barriers if each.node == "vpc"]
+    assert {each.counter for each in within} == chains
+    assert {each.counter for each in within if each.answers} == {one for one in chains if "answers" in one}
     jumps = chain(plan, "vpc", "network_acls")[1:]
     assert {jump.rpartition(" ")[2] for jump in jumps} == chains
     port = "natgw" if subnet == "pub-natgw" else "eni-p-g"
     assert all(jump.count(f'{{ "{port}" }}') == 2 and "!=" in jump for jump in jumps)
+
+
+def test_a_nat_gateways_border_with_the_internet() -> None:
+    """What a NAT gateway sends to servers leaves its subnet, their answers enter it; others have no border there."""
+    plan = build(guarded(acls=[{"name": "strict", "subnets": ["pub-natgw", "p"]}]))
+    beyond = [each for each in plan.barriers if each.far_side]
+    assert {(each.node, each.counter, each.answers) for each in beyond} == {
+        ("natgw", "acl_strict_egress_requests", False),
+        ("natgw", "acl_strict_ingress_answers", True),
+    }
+    assert chain(plan, "inet", "network_acls")[1:] == [
+        'iifname "natgw" jump acl_strict_egress_requests',
+        'oifname "natgw" jump acl_strict_ingress_answers',
+    ]
+    assert not [each for each in build(guarded(acls=[{"name": "strict", "subnets": ["p"]}])).barriers if each.far_side]
 
 
 def test_a_packet_leaves_before_it_enters() -> None:
@@ -263,6 +280,48 @@ def test_the_first_end_counts() -> None:
     end = the_end(guarded(acls=[shut | {"egress": [EVERYTHING]}]))
     assert (end.kind, end.direction, end.answers) == ("network_acl", "ingress", True)
     assert to_cache(guarded(acls=[shut | {"egress": [EVERYTHING], "ingress": [EVERYTHING]}])).dead_end is None
+
+
+VPC_ONLY = {"rule": 100, "action": "allow", "to": "10.0.0.0/16"}
+
+
+def test_the_end_behind_a_nat_gateway() -> None:
+    """An ACL that forbids a NAT gateway the internet ends connections behind its limit, in either direction."""
+    public = {"name": "public", "subnets": ["pub-natgw"], "egress": [VPC_ONLY], "ingress": [EVERYTHING]}
+    way = to_cache(guarded(acls=[public]))
+    assert way.dead_end is not None
+    assert (way.dead_end.node, way.dead_end.direction, way.dead_end.answers) == ("natgw", "egress", False)
+    assert [hop.node for hop in way.limits] == ["eni-p-g", "natgw"]
+    assert way.dead_end.sentence == (
+        "egress of the network ACL public forbids tcp to cache, port 443, between natgw and the internet"
+    )
+    from_vpc = {"rule": 100, "action": "allow", "from": "10.0.0.0/16"}
+    end = the_end(guarded(acls=[public | {"egress": [EVERYTHING], "ingress": [from_vpc]}]))
+    assert (end.node, end.direction, end.answers) == ("natgw", "ingress", True)
+
+
+def test_the_public_subnet_of_an_egress_vpc() -> None:
+    """From another VPC as well: what its ACL lacks for requests, at both borders, is one cure with that VPC's range."""
+    document = shipped("transit_gateway").model_dump(mode="json", by_alias=True, exclude_none=True)
+    egress = next(vpc for vpc in document["vpcs"] if vpc["name"] == "egress")
+    egress["network_acls"] = [{"name": "public", "subnets": ["public"], "ingress": [EVERYTHING]}]
+    (way,) = paths(Topology.model_validate(document), "refunds", "cache")
+    assert way.dead_end is not None
+    assert (way.dead_end.node, way.dead_end.direction, way.dead_end.far_side) == ("natgw", "egress", True)
+    assert way.dead_end.cure == (
+        "Add to egress of the network ACL public: {rule: 100, action: allow, protocol: tcp, ports: 443, "
+        "to: 203.0.113.10/32}, {rule: 110, action: allow, protocol: tcp, ports: 1024-65535, to: 10.2.0.0/16}"
+    )
+
+
+def test_no_entry_for_a_part_of_a_nat_gateways_ports() -> None:
+    """Ports 32768-61000, as clients elsewhere have them, are a part of those of a NAT gateway; 1024-65535 are all."""
+    entries = ({"rule": 100, "action": "allow", "from": "10.0.0.0/16"}, {"rule": 110, "action": "allow"})
+    for ports, doubtful in (("32768-61000", True), ("1024-65535", False)):
+        ingress = [entries[0], entries[1] | {"protocol": "tcp", "ports": ports}]
+        public = {"name": "public", "subnets": ["pub-natgw"], "egress": [EVERYTHING], "ingress": ingress}
+        way = to_cache(guarded(acls=[public]))
+        assert (way.dead_end, way.doubt is not None) == (None, doubtful)
 
 
 def test_protocols_end_apart() -> None:
@@ -338,13 +397,42 @@ def test_no_room_for_a_cure() -> None:
     assert end.cure == "Take the entry that denies it out of egress of the network ACL strict."
 
 
+def _with_room(far: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """A few entries of one direction, with numbers left before each."""
+    block = st.sampled_from(("0.0.0.0/0", "10.0.0.0/16", "10.0.1.0/24", "203.0.113.0/24"))
+    how = st.sampled_from(({}, {"protocol": "tcp", "ports": "443"}, {"protocol": "tcp", "ports": "1024-40000"}))
+    entry = st.tuples(st.sampled_from(("allow", "deny")), block, how)
+    return st.lists(entry, max_size=3).map(
+        lambda drawn: [
+            {"rule": number, "action": action, far: block, **how}
+            for number, (action, block, how) in zip((100, 200, 300), drawn, strict=False)
+        ]
+    )
+
+
+@examples(50)
+@given(_with_room("to"), _with_room("from"), st.sets(st.sampled_from(("pub-natgw", "p")), min_size=1))
+def test_the_cure_is_all_that_an_acl_lacks(
+    egress: list[dict[str, Any]], ingress: list[dict[str, Any]], subnets: set[str]
+) -> None:
+    """With the entries that a cure names, nothing more ends by that ACL: neither requests nor answers at any border."""
+    strict: dict[str, Any] = {"name": "strict", "subnets": sorted(subnets)}
+    entries = {"egress": egress, "ingress": ingress}
+    way = to_cache(guarded(acls=[strict | entries]))
+    if end := way.dead_end or way.doubt:
+        for direction, added in re.findall(r"Add to (\w+) of the network ACL strict: ([^A]*)", end.cure or ""):
+            entries[direction] = [*entries[direction], *YAML(typ="safe").load(f"[{added}]")]
+        cured = to_cache(guarded(acls=[strict | entries]))
+        assert (cured.dead_end, cured.doubt) == (None, None)
+
+
 # ── Predictions ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _FORBIDS = {"nothing": (True, True), "requests": (False, True), "answers": (True, False)}
 
 
 def simulate(
-    kinds: list[str], gateways: list[int], limits: tuple[int, int], connections: int
+    kinds: list[str], gateways: list[int], public: tuple[str, str], limits: tuple[int, int], connections: int
 ) -> tuple[int, int | None, str | None]:
     """Established, threshold and bottleneck without arithmetic: each connection asks for its slots, and may end."""
     enis, nats = [0] * len(kinds), [0] * 2
@@ -362,7 +450,7 @@ def simulate(
                 lost = "nat_gateway"
             else:
                 nats[gateways[way]] += 1
-                lost = "acl" if kinds[way] == "answers" else None
+                lost = "acl" if kinds[way] == "answers" or public[gateways[way]] != "nothing" else None
         established += lost is None
         if lost and threshold is None:
             threshold = number
@@ -374,11 +462,14 @@ def simulate(
 @examples(100)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(_FORBIDS)), st.integers(0, 1)), min_size=1, max_size=4),
+    st.tuples(st.sampled_from(sorted(_FORBIDS)), st.sampled_from(sorted(_FORBIDS))),
     st.tuples(st.integers(1, 12), st.integers(1, 25)),
     st.integers(1, 80),
 )
-def test_against_simulation(ends: list[tuple[str, int]], limits: tuple[int, int], connections: int) -> None:
-    """With ways that end before and after the NAT gateway, arithmetic says what a simulation says."""
+def test_against_simulation(
+    ends: list[tuple[str, int]], public: tuple[str, str], limits: tuple[int, int], connections: int
+) -> None:
+    """With ways that end before, behind and after the NAT gateway, arithmetic says what a simulation says."""
     kinds, gateways = [kind for kind, _ in ends], [number for _, number in ends]
     private = {f"p{index}": f"nat{number}" for index, number in enumerate(gateways)}
     made = topology(
@@ -397,9 +488,18 @@ def test_against_simulation(ends: list[tuple[str, int]], limits: tuple[int, int]
             "ingress": [EVERYTHING] if _FORBIDS[kind][1] else [],
         }
         for index, kind in enumerate(kinds)
+    ] + [
+        {
+            "name": f"public{number}",
+            "subnets": [f"pub-nat{number}"],
+            "egress": [EVERYTHING if _FORBIDS[kind][0] else VPC_ONLY],
+            "ingress": [EVERYTHING if _FORBIDS[kind][1] else {"rule": 100, "action": "allow", "from": "10.0.0.0/16"}],
+        }
+        for number, kind in enumerate(public)
     ]
     found = predict(Topology.model_validate(document), connections)
-    assert (found.established, found.drop_threshold, found.bottleneck) == simulate(kinds, gateways, limits, connections)
+    expected = simulate(kinds, gateways, public, limits, connections)
+    assert (found.established, found.drop_threshold, found.bottleneck) == expected
 
 
 def test_the_classic_mistake() -> None:

@@ -18,6 +18,12 @@ def test_memory() -> None:
     assert most_connections("socket", replace(PLENTY, memory_bytes=1 << 20)) == 0
 
 
+def test_memory_of_tls() -> None:
+    """Connections with TLS need several times the memory."""
+    small = replace(PLENTY, memory_bytes=1 << 30)
+    assert most_connections("socket", small) > 4 * most_connections("socket", small, tls=True) > 0
+
+
 def test_files() -> None:
     """Both ends of a real connection are open files of this machine; emulated ones are none."""
     assert most_connections("socket", replace(PLENTY, files=1000)) == 500

@@ -16,6 +16,7 @@ from lab.nodes.build import build
 from lab.observe.samples import Sample
 from lab.plan.objects import Plan
 from lab.slots import counters as counting
+from lab.slots.fill import Fill, HalfOpen
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from lab.watch import Pace, Seldom, View, Window, line, occupancies, screen, view
@@ -219,11 +220,34 @@ def test_drawing_stays_where_it_is() -> None:
     assert few[5].index("cache.example.com") == many[5].index("cache.example.com")
 
 
+def test_half_open() -> None:
+    """What is half-open is told below the gauges, and in the line before what is full."""
+    topology, fill = shipped("two_subnets"), Fill(64_990, (HalfOpen("cache", 10, 1, 119, 120),))
+    of = replace(seen(topology, full=True), states=(("eni-private-a", fill), ("eni-private-b", fill)))
+    assert any(text.startswith(f"eni-private-a: {fill.text} … and 1 more") for text in shown(of, topology, 120))
+    half_open = " half-open=eni-private-a:10,eni-private-b:10 FULL=eni-private-a"
+    assert line(of, lambda _: "now").endswith(half_open)
+
+
 def test_line_in_a_pipe() -> None:
     """FULL stands only where something is."""
     idle = line(seen(shipped("two_subnets")), lambda _: "now")
     assert idle == "now new/s=0 refused/s=0 eni-private-a=0/65000 eni-private-b=0/65000 natgw=0/165000"
     assert line(seen(shipped("two_subnets"), full=True), lambda _: "now").endswith(" FULL=eni-private-a")
+
+
+@pytest.mark.parametrize(("took_s", "told"), [(1.0, "3"), (2.0, "2"), (8.0, "0.4"), (3600.0, "0.0008")])
+def test_rates_that_are_not_0(took_s: float, told: str) -> None:
+    """3 connections that were made or refused between two samples are never told as 0, however long that was."""
+    plan = build(shipped("tiny"))
+    refused = f"{counting.REFUSED_CONNECTIONS}eip1_cache_tcp"
+    before, now = (
+        sample(plan, 0, {}),
+        sample(plan, took_s, {}, **{"eni-private-a": {counting.ADMITTED: 3}, "natgw": {refused: 3}}),
+    )
+    seen_now = between(plan, before, now)
+    assert line(seen_now, lambda _: "now").startswith(f"now new/s={told} refused/s={told} ")
+    assert f" {told} new/s  {told} refused/s " in shown(seen_now, shipped("tiny"))[0]
 
 
 # ── The last burst ──────────────────────────────────────────────────────────────────────────────────────────
@@ -295,6 +319,21 @@ def test_seldom() -> None:
         said.append(seldom())
     assert said == [1, 1, 1, 2, 2, 3]
     assert asked == [0.0, 5.0, 11.0]
+
+
+def test_seldom_and_slow() -> None:
+    """A function that is slow is asked so seldom that it takes no more than its share of the time."""
+    clock = {"now": 0.0}
+
+    def ask() -> float:
+        clock["now"] += 1.0
+        return clock["now"]
+
+    seldom = Seldom(ask, 5, lambda: clock["now"], share=0.1)
+    said = []
+    for clock["now"] in (0.0, 5.0, 9.9, 10.0):
+        said.append(seldom())
+    assert said == [1.0, 1.0, 1.0, 11.0]
 
 
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -77,6 +77,8 @@ class Stage(Enum):
     OPEN = auto()
     REQUESTING = auto()
     CLOSING = auto()
+    LEFT = auto()
+    """The server has closed first."""
     CLOSED = auto()
 
 
@@ -91,7 +93,7 @@ _Key = tuple[Side, str, Stage]
 """Which side sends what, in which stage."""
 
 _SEQUENCE_NUMBERS = 1 << 32
-_AGAIN = "again, {later} later: nobody answered"
+_AGAIN = "again, {later} later: no answer came"
 
 
 def _from(
@@ -137,7 +139,8 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from(_ALIVE, CLIENT, "FIN", "goodbye", _S.CLOSING),
         _from(_ALIVE, CLIENT, "DATA-FIN", "last request and goodbye in one: half-closed", _S.CLOSING),
         _from((_S.CLOSING,), CLIENT, "FIN DATA-FIN", f"goodbye {_AGAIN}"),
-        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first"),
+        _from(_ALIVE, SERVER, "FIN DATA-FIN", "the server says goodbye first", _S.LEFT),
+        _from((_S.LEFT,), CLIENT, "FIN DATA-FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "FIN", "goodbye as well", _S.CLOSED),
         _from((_S.CLOSING,), SERVER, "DATA-FIN", "response, and goodbye as well", _S.CLOSED),
         _from((_S.CLOSED,), CLIENT, "LAST-ACK", "both have said goodbye: closed"),
@@ -161,9 +164,9 @@ _TRANSLATED: Final[Mapping[Side, str]] = {
 
 _LOST: Final[Mapping[tuple[bool, bool], str]] = {
     (False, False): "last seen entering {node}; it never left: dropped there",
-    (False, True): "last seen leaving {node}; nobody got it: lost on the link",
-    (True, False): "last seen arriving at {node}; nobody there answered",
-    (True, True): "last seen leaving {node}; nobody got it: lost on the link",
+    (False, True): "last seen leaving {node}; it arrived nowhere: lost on the link",
+    (True, False): "last seen arriving at {node}; no answer left there",
+    (True, True): "last seen leaving {node}; it arrived nowhere: lost on the link",
 }
 """(whether the node is an end of the connection, whether the packet was leaving it) → where it was lost."""
 

@@ -20,6 +20,7 @@ from traffic.clients.pacing import Pace
 from traffic.engines.socket.queries import OwnQueries, SharedQueries
 from traffic.engines.socket.shares import shares
 from traffic.engines.socket.sockets import Sources
+from traffic.engines.socket.tls import TlsTransport
 from traffic.engines.socket.transports import TcpTransport, UdpTransport
 from traffic.engines.socket.turns import Turns
 from traffic.engines.socket.workers import Coordinator, Parent, PipeReporter, Worker, start_worker
@@ -93,6 +94,12 @@ def _most_connections() -> int:
     return most
 
 
+def _transport_of(spec: BurstSpec) -> type[UdpTransport | TcpTransport]:
+    if spec.protocol == "udp":
+        return UdpTransport
+    return TcpTransport if spec.authority is None else TlsTransport
+
+
 def _work(  # noqa: PLR0917 -- all that a worker has
     spec: BurstSpec, fleet: Fleet, turns: Turns, questions: Pace, calls: Pace, epoch_s: float, parent: Parent
 ) -> None:
@@ -103,9 +110,9 @@ def _work(  # noqa: PLR0917 -- all that a worker has
         connections = connections_of(spec, repeats=spec.protocol == "udp")
         sources = Sources(fleet, len(connections))
         queries = OwnQueries(spec, connections, sources, turns) if spec.questions_apart else SharedQueries(spec)
-        kind = UdpTransport if spec.protocol == "udp" else TcpTransport
-        transport = kind(spec, connections, sources, queries, turns)
-        client = Client(spec, connections, transport, questions=questions, calls=calls)
+        transport = _transport_of(spec)(spec, connections, sources, queries, turns)
+        handshakes = transport if isinstance(transport, TlsTransport) else None
+        client = Client(spec, connections, transport, handshakes=handshakes, questions=questions, calls=calls)
         Burst(spec, client, transport, commands, epoch_s=epoch_s, emit=parent.emit, reporter=PipeReporter(parent)).run()
     except (OSError, ValueError) as error:
         parent.emit("error", message=str(error))

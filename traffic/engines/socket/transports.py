@@ -44,8 +44,10 @@ _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
 _ENDED_SINCE = (errno.ECONNRESET, errno.EPIPE)
 """A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c)."""
-_TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
-"""`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h): by then only SYNs can have been repeated."""
+_TCP_INFO = struct.Struct("=B99xI36xI8xI")
+"""`tcpi_state`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` (include/uapi/linux/tcp.h)."""
+_CLOSE_WAIT = 8
+"""A state in which the server's FIN has come (include/net/tcp_states.h)."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
 
 
@@ -174,7 +176,11 @@ class TcpTransport(_SocketTransport):
         """HTTP requests; if the server has closed the connection meanwhile, epoll reports that."""
         for index in indices.tolist():
             with suppress(ConnectionError):
-                self._table[index].send(self._request)
+                self._table[index].send(self._encoded(index, self._request))
+
+    def _encoded(self, _index: int, request: bytes) -> bytes:
+        """A request as it is sent."""
+        return request
 
     def close(self, indices: Indices) -> None:
         """FINs, or as the burst says: after a last request, or RSTs; a socket is kept until the server's FIN."""
@@ -229,9 +235,22 @@ class TcpTransport(_SocketTransport):
         callbacks.closed_by_server(indices[errors == errno.EPIPE], now_s)
 
     def _count_syns(self, indices: Indices) -> None:
-        size, read = _TOTAL_RETRANSMISSIONS.size, _TOTAL_RETRANSMISSIONS.unpack
-        infos = (self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size) for index in indices.tolist())
-        self._connections.sent_again(indices, np.array([read(info)[0] for info in infos], np.int64))
+        """By what the kernel knows before anything else is sent: only SYNs can have been repeated.
+
+        What has come beside a SYN-ACK, a RST, data and a FIN are challenge ACKs: of an earlier connection between the
+        same addresses and ports, which the server has in TIME_WAIT. The kernel answers each with a RST, and repeats
+        the SYN (tcp_rcv_synsent_state_process, net/ipv4/tcp_input.c).
+        """
+        infos = (
+            self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            for index in indices.tolist()
+        )
+        state, repeated, segments, with_data = (
+            np.array([_TCP_INFO.unpack(info) for info in infos], np.int64).reshape(-1, 4).T
+        )
+        answers = (self._connections.state[indices] != State.TIMED_OUT) + (state == _CLOSE_WAIT)
+        challenges = np.clip(segments - with_data - answers, 0, repeated)
+        self._connections.sent_again(indices, repeated, challenges)
 
     def _read_all(self, indices: Indices, to_the_end: NDArray[np.bool_], callbacks: Callbacks, now_s: float) -> None:
         """Read everything there is: responses, the server's FINs, its RSTs."""
@@ -248,7 +267,21 @@ class TcpTransport(_SocketTransport):
 
     def _read(self, index: int, to_the_end: bool) -> tuple[bool, bool, bool]:  # noqa: FBT001 -- a row of a batch
         """Whether a response is complete, whether the server has closed, and whether it has reset the connection."""
-        client, received, ended, broken = self._table[index], self._partial.pop(index, b""), False, False
+        data, ended, broken = self._receive(index, to_the_end=to_the_end)
+        received = self._partial.pop(index, b"") + self._decoded(index, data)
+        waits = self._connections.state[index] == State.REQUESTING
+        complete = not broken and waits and is_complete(received)
+        if waits and received and not complete:
+            self._partial[index] = received
+        return complete, ended, broken
+
+    def _decoded(self, _index: int, data: bytes) -> bytes:
+        """What was received, as it was meant."""
+        return data
+
+    def _receive(self, index: int, *, to_the_end: bool) -> tuple[bytes, bool, bool]:
+        """All that has been received, whether the server has closed, and whether it has reset the connection."""
+        client, received, ended = self._table[index], b"", False
         try:
             while not ended:
                 data = client.recv(_READ_BYTES)
@@ -259,12 +292,8 @@ class TcpTransport(_SocketTransport):
         except BlockingIOError:
             pass
         except ConnectionError:
-            broken = True
-        waits = self._connections.state[index] == State.REQUESTING
-        complete = waits and is_complete(received)
-        if waits and received and not complete:
-            self._partial[index] = received
-        return complete, ended, broken
+            return received, False, True
+        return received, ended, False
 
 
 def _connect(client: socket.socket, server: str, port: int) -> None:

@@ -11,6 +11,7 @@ from tests.support.network import SERVER, Network, spec
 from tests.support.server import Server
 from traffic import frames as f
 from traffic.clients.state import State
+from traffic.spec import Arrivals
 
 if TYPE_CHECKING:
     from traffic.spec import Close, SynSchedule
@@ -116,22 +117,85 @@ def test_goodbyes(close: Close, requests: int, wanted: list[str], remembers: boo
     assert server is None or (server.held(), server.doubted) == ([], [])
 
 
-@pytest.mark.parametrize("flags", [f.FIN | f.ACK, f.RST, f.RST | f.ACK])
-def test_a_server_that_ends_an_idle_connection(flags: int) -> None:
-    """The connection is reset, the invocation stays served; a FIN is answered by a RST that acknowledges it."""
+@pytest.mark.parametrize("flags", [f.RST, f.RST | f.ACK])
+def test_a_server_that_resets_an_idle_connection(flags: int) -> None:
+    """The connection is reset, without an answer, and the invocation stays served."""
     network = Network(spec(1))
     network.run(0.5)
     network.say(network.syns()[0], flags)
     network.run(1.0)
-    assert network.names() == ["SYN", "ACK", *(["RST|ACK"] if flags & f.FIN else [])]
+    assert network.names() == ["SYN", "ACK"]
     result = network.result()
     assert (result.tcp.established, result.tcp.reset, result.tcp.open) == (0, 1, 0)
     assert (result.invocations.served, result.invocations.failed) == (1, 0)
 
 
-@pytest.mark.parametrize("flags", [f.FIN | f.ACK, f.RST])
-def test_a_server_that_ends_a_connection_instead_of_an_answer(flags: int) -> None:
+def test_a_server_that_closes_an_idle_connection() -> None:
+    """Its FIN, and a copy of it, is answered by a FIN: the connection was established, and not reset."""
+    network = Network(spec(1))
+    network.run(0.5)
+    network.say(network.syns()[0], f.FIN | f.ACK)
+    network.run(1.0)
+    assert network.in_state(State.CLOSED_BY_SERVER) == 1
+    network.say(network.syns()[0], f.FIN | f.ACK, further=-1)
+    network.run(1.5)
+    assert network.names() == ["SYN", "ACK", "FIN|ACK", "FIN|ACK"]
+    assert network.tcp.unfinished() == []
+    tcp, invocations = network.result().tcp, network.result().invocations
+    assert (tcp.established, tcp.reset, tcp.closed_by_server, tcp.open) == (1, 0, 1, 0)
+    assert (invocations.served, invocations.failed) == (1, 0)
+
+
+def test_a_server_that_answers_and_closes() -> None:
+    """As with HTTP/1.0, also where the FIN is in the segment of the answer: the invocations are served."""
+    server = Server()
+    network = Network(spec(1, requests=1), server=server)
+    network.ignores = lambda segment: bool(segment.payload)
+    network.run(0.1)
+    network.say(network.syns()[0], f.FIN | f.PSH | f.ACK, b"HTTP/1.0 200 OK\r\n\r\n")
+    network.run(1.0)
+    result = network.result()
+    assert (result.tcp.closed_by_server, result.requests.answered, result.invocations.served) == (1, 1, 1)
+
+
+def test_a_connection_that_the_server_closed_is_not_reused() -> None:
+    """The next invocation opens a new one, as HTTP clients do, which counts as another connection."""
+    server = Server()
+    network = Network(spec(2, invocations=2, requests=None, reuse=True, arrivals=Arrivals(1.0)), server=server)
+    network.run(0.5)
+    network.say_all(server.end(network.syns()[0], f.FIN | f.ACK))
+    network.run(2.0)
+    result = network.result()
+    assert (result.tcp.attempted, result.tcp.established, result.tcp.closed_by_server) == (2, 2, 1)
+    assert (result.invocations.served, result.invocations.reused) == (2, 0)
+
+
+def test_a_server_that_closes_a_connection_instead_of_an_answer() -> None:
+    """The connection was established and closed, and its invocation has failed."""
+    network = Network(spec(1, requests=1))
+    network.ignores = lambda segment: bool(segment.payload)
+    network.run(0.1)
+    network.say(network.syns()[0], f.FIN | f.ACK)
+    network.run(1.0)
+    result = network.result()
+    assert (result.tcp.established, result.tcp.closed_by_server, result.tcp.reset) == (1, 1, 0)
+    assert (result.invocations.served, result.invocations.failed, network.client.unfinished) == (0, 1, 0)
+
+
+def test_a_reset_after_the_server_s_fin_changes_nothing() -> None:
+    """A program that is gone when a request arrives: its kernel's RST comes after the end."""
+    network = Network(spec(1))
+    network.run(0.5)
+    network.say(network.syns()[0], f.FIN | f.ACK)
+    network.settle()
+    network.say(network.syns()[0], f.RST)
+    network.run(1.0)
+    assert (network.counts.closed_by_server, network.counts.reset, network.counts.ended) == (1, 0, 1)
+
+
+def test_a_server_that_resets_a_connection_instead_of_an_answer() -> None:
     """The connection is reset, and its invocation has failed."""
+    flags = f.RST
     network = Network(spec(1, requests=1))
     network.ignores = lambda segment: bool(segment.payload)
     network.run(0.1)

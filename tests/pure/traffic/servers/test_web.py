@@ -9,6 +9,8 @@ from traffic.servers.web import Answered, answer, page
 BODY = page("cache", "cache.example.com", "198.51.100.1:40000")
 GET, HEAD, LAST = (b"GET / HTTP/1.1\r\nHost: c\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n")
 
+POST = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nGET "
+
 
 def _answer(received: bytes) -> tuple[str, list[str], str]:
     """Status line, headers and body of the one answer to what has been received."""
@@ -31,11 +33,24 @@ def test_head() -> None:
     assert _answer(HEAD) == (*_answer(GET)[:2], "")
 
 
-def test_other_methods() -> None:
+@pytest.mark.parametrize("request_", [b"POST / HTTP/1.1\r\n\r\n", POST], ids=["empty", "with a body"])
+def test_other_methods(request_: bytes) -> None:
     """Any other method is refused, and the connection goes on."""
-    status, headers, body = _answer(b"POST / HTTP/1.1\r\n\r\n")
+    status, headers, body = _answer(request_)
     assert (status, body) == ("HTTP/1.1 405 Method Not Allowed", "")
     assert "Connection: keep-alive" in headers
+
+
+def test_a_body_is_no_request() -> None:
+    """A request is not complete before its body, which is not taken for the next request."""
+    refused, page_ = answer(POST, BODY).response, answer(GET, BODY).response
+    assert answer(POST[:-1], BODY) == Answered(b"", POST[:-1], is_last=False)
+    assert answer(POST + GET, BODY) == Answered(refused + page_, b"", is_last=False)
+
+
+def test_a_body_in_chunks() -> None:
+    """Where a body ends that comes in chunks is not looked for: its request is the last."""
+    assert answer(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello", BODY).is_last
 
 
 @pytest.mark.parametrize(
@@ -68,5 +83,21 @@ def test_half_a_request(end: int) -> None:
 
 def test_a_request_without_an_end() -> None:
     """More than 16 KB without the end of a request end the connection."""
-    assert not answer(b"x" * (16 << 10), BODY).is_last
-    assert answer(b"x" * (16 << 10) + b"x", BODY).is_last
+    begun = b"GET /".ljust(16 << 10, b"x")
+    assert not answer(begun, BODY).is_last
+    assert answer(begun + b"x", BODY).is_last
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"*1\r\n$4\r\nPING\r\n", b"PING\r\n", b"SSH-2.0-x\r\n", b"\x00\x00\x00\x08", b"get / HTTP/1.1\r\n", b"A" * 17],
+)
+def test_what_is_no_http(said: bytes) -> None:
+    """Bytes that cannot be the beginning of a request end the connection, without an answer and without waiting."""
+    assert answer(said, BODY) == Answered(b"", b"", is_last=True)
+
+
+def test_an_empty_line_before_a_request() -> None:
+    """It is not meant for anybody."""
+    assert answer(b"\r\n" + GET, BODY) == answer(GET, BODY)
+    assert answer(b"\r\n", BODY) == Answered(b"", b"", is_last=False)

@@ -78,15 +78,27 @@ def test_a_whole_conversation() -> None:
     ]
 
 
+def test_a_server_that_closes_first() -> None:
+    """The client's FIN is the answer to the server's."""
+    assert explained(
+        sent(CLIENT, "SYN"),
+        sent(SERVER, "SYN-ACK"),
+        sent(CLIENT, "ACK"),
+        sent(SERVER, "FIN-ACK", sequence=1),
+        sent(CLIENT, "FIN-ACK", acknowledgement=2),
+        sent(SERVER, "ACK"),
+    )[3:] == ["the server says goodbye first", "goodbye as well", "acknowledged"]
+
+
 def test_a_request_that_nobody_answers() -> None:
     """Each SYN after the first says how much later it comes, which shows the doubling."""
     assert explained(
         sent(CLIENT, "SYN"), sent(CLIENT, "SYN", 1.04), sent(CLIENT, "SYN", 3.01), sent(CLIENT, "SYN", 3.21)
     ) == [
         "connection request",
-        "connection request again, 1 s later: nobody answered",
-        "connection request again, 2 s later: nobody answered",
-        "connection request again, 0.2 s later: nobody answered",
+        "connection request again, 1 s later: no answer came",
+        "connection request again, 2 s later: no answer came",
+        "connection request again, 0.2 s later: no answer came",
     ]
 
 
@@ -127,7 +139,7 @@ def test_half_close() -> None:
             "more of the response",
         ),
         ([], sent(CLIENT, "UDP"), "first datagram"),
-        ([sent(CLIENT, "UDP")], sent(CLIENT, "UDP", 1.0), "first datagram again, 1 s later: nobody answered"),
+        ([sent(CLIENT, "UDP")], sent(CLIENT, "UDP", 1.0), "first datagram again, 1 s later: no answer came"),
         ([sent(CLIENT, "UDP")], sent(SERVER, "UDP"), "answered"),
         ([sent(CLIENT, "UDP"), sent(SERVER, "UDP")], sent(CLIENT, "UDP"), "request"),
         ([], sent(SERVER, "FIN-ACK"), "out of turn"),
@@ -173,12 +185,12 @@ def test_the_way_through_both_nats() -> None:
             observation(CLIENT, ENI_IN, "SYN", leaving=False),
             "last seen entering eni-private-a; it never left: dropped there",
         ),
-        (observation(CLIENT, ENI_OUT, "SYN"), "last seen leaving eni-private-a; nobody got it: lost on the link"),
+        (observation(CLIENT, ENI_OUT, "SYN"), "last seen leaving eni-private-a; it arrived nowhere: lost on the link"),
         (
             observation(CLIENT, SERVER_PLACE, "SYN", leaving=False),
-            "last seen arriving at srv-cache; nobody there answered",
+            "last seen arriving at srv-cache; no answer left there",
         ),
-        (observation(CLIENT, FUNCTION, "SYN"), "last seen leaving fn-checkout; nobody got it: lost on the link"),
+        (observation(CLIENT, FUNCTION, "SYN"), "last seen leaving fn-checkout; it arrived nowhere: lost on the link"),
     ],
 )
 def test_where_it_was_lost(last: Observation, meaning: str) -> None:

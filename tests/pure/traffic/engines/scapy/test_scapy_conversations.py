@@ -254,7 +254,7 @@ def test_a_late_answer_is_reset() -> None:
 
 
 def test_a_server_that_leaves_first() -> None:
-    """Its FIN ends the connection, which is reset."""
+    """Its FIN is answered with another, and ends the connection."""
     network = Network(replace(SPEC, connections=1))
     network.run(0.2)
     ack = Ether(network.link.sent[-1])
@@ -262,8 +262,8 @@ def test_a_server_that_leaves_first() -> None:
     fin /= TCP(sport=443, dport=ack[TCP].sport, flags="FA", seq=ack[TCP].ack, ack=ack[TCP].seq)
     network.link.waiting.append(bytes(fin))
     network.run(0.2)
-    assert network.link.flags == ["SYN", "ACK", "RST-ACK"]
-    assert network.client.counts.reset == 1
+    assert network.link.flags == ["SYN", "ACK", "FIN-ACK"]
+    assert (network.client.counts.closed_by_server, network.client.counts.reset) == (1, 0)
 
 
 def test_syns_alone_are_not_its_business() -> None:

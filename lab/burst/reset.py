@@ -1,0 +1,106 @@
+"""Forgetting all connections of a lab that is up: its limiters are as `lab up` made them, its counters go on.
+
+Conntrack forgets before the slots do. A packet that comes in between is in the middle of a connection that is
+forgotten, and takes no slot; the other way round it would take its slot again, and keep it without an entry.
+
+What is active and then no more in conntrack has fallen idle, as far as counters tell (`lab.observe.sampling`). So the
+active connections that are forgotten are counted first, in a counter of their own: IdleTimeoutCount stays as it is,
+exactly if no other program opens or closes connections meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from lab.errors import UsageError
+from lab.kernel.netfilter import conntrack, nftables
+from lab.kernel.netns import Namespaces
+from lab.kernel.nft import apply_text, flush_sets
+from lab.kernel.state import Record
+from lab.observe.fills import read_with_fills
+from lab.observe.readings import Reading
+from lab.plan.objects import NatNode, Plan, Ruleset
+from lab.slots.counters import ACTIVE, FORGOTTEN
+from lab.slots.nft import Table
+
+__all__ = ["Forgotten", "forget_connections", "require_alone", "reset"]
+
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a lab held when it was made to forget."""
+
+    lab: str
+    readings: tuple[Reading, ...]
+    """Readings of the limiters that held connections."""
+
+    @property
+    def connections(self) -> int:
+        """Each holds a slot at one node of each kind on its way; one kind may have forgotten it already."""
+        by_kind = Counter[str]()
+        for reading in self.readings:
+            by_kind[reading.limiter.kind] += reading.in_use
+        return max(by_kind.values(), default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `lab reset --json`."""
+        return {
+            "schema": 1,
+            "lab": self.lab,
+            "connections": self.connections,
+            "limits": [
+                {
+                    "node": reading.limiter.node,
+                    "kind": reading.limiter.kind,
+                    "eip": reading.limiter.eip,
+                    "destination": reading.limiter.destination,
+                    "protocol": reading.limiter.protocol,
+                    "connections": reading.in_use,
+                    "fill": asdict(reading.fill) if reading.fill else None,
+                }
+                for reading in self.readings
+            ],
+        }
+
+
+def reset(record: Record, plan: Plan) -> Forgotten:
+    """Forget all connections of a lab; what that were. UsageError while a burst runs in it."""
+    with record.alone() as alone, Namespaces() as namespaces:
+        require_alone(plan.lab, alone=alone)
+        held = [one for one in read_with_fills(namespaces, plan.limiters, plan.servers) if one.in_use]
+        forget_connections(namespaces, plan)
+    return Forgotten(plan.lab, tuple(held))
+
+
+def require_alone(lab: str, *, alone: bool) -> None:
+    """UsageError where a burst holds the lab."""
+    if not alone:
+        raise UsageError(f"another burst is running in lab {lab}; wait for it, or use another lab")
+
+
+def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
+    """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared."""
+    tables = {(item.namespace, item.table.name): item.table for item in plan.objects if isinstance(item, Ruleset)}
+    for node in plan.nat_nodes:  # each is entered here: the threads below only send work to it
+        namespaces.call(node.namespace, lambda: None)
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        forget = partial(_forget, namespaces)
+        list(pool.map(forget, plan.nat_nodes, [tables[node.namespace, node.table] for node in plan.nat_nodes]))
+
+
+def _forget(namespaces: Namespaces, node: NatNode, table: Table) -> None:
+    inside = namespaces[node.namespace]
+    if active := inside.run(conntrack.marked, ACTIVE):
+        counters = inside.run(nftables.counters, table.name)
+        named = f"counter ip {table.name} {FORGOTTEN}"
+        replaced = f"delete {named}\n" if FORGOTTEN in counters else ""
+        before = counters[FORGOTTEN].packets if FORGOTTEN in counters else 0
+        apply_text(inside, f"{replaced}add {named} {{ packets {before + active} bytes 0 }}\n")
+    inside.run(conntrack.flush)
+    flush_sets(inside, table.name, tuple(table.sets))

@@ -1,0 +1,53 @@
+"""What faults have dropped so far, those included that are set no more: their counters went with them.
+
+The ledger is a file in the lab's record. It is there from the first fault on, so that a burst in a lab that never had
+one does not ask the kernel for any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+import json
+from pathlib import Path
+
+from lab.impair.faults import Faults, Impairment
+from lab.kernel.netns import Namespaces
+from lab.plan.objects import Plan
+
+__all__ = ["dropped_between", "dropped_so_far", "note"]
+
+
+def note(directory: Path, gone: Iterable[Impairment]) -> None:
+    """Keep what faults had dropped that have been cleared or replaced."""
+    lines = (json.dumps(asdict(impairment)) for impairment in gone)
+    with _file(directory).open("a", encoding="utf-8") as ledger:
+        ledger.writelines(f"{line}\n" for line in lines)
+
+
+def dropped_so_far(namespaces: Namespaces, plan: Plan, directory: Path) -> Counter[Impairment]:
+    """Fault (its own count left out) → packets that it has dropped since `up`, whenever it was set."""
+    if not _file(directory).exists():
+        return Counter()
+    from lab.impair.apply import read  # noqa: PLC0415  # only where there are faults
+
+    dropped = Counter[Impairment]()
+    for impairment in (*_noted(directory), *read(namespaces, plan, plan.nodes)):
+        dropped[replace(impairment, dropped_packets=0)] += impairment.dropped_packets
+    return dropped
+
+
+def dropped_between(before: Counter[Impairment], after: Counter[Impairment]) -> tuple[Impairment, ...]:
+    """The faults that dropped packets meanwhile, each with how many."""
+    return tuple(replace(fault, dropped_packets=packets) for fault, packets in (after - before).items())
+
+
+def _noted(directory: Path) -> Iterable[Impairment]:
+    for line in _file(directory).read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        yield Impairment(**fields | {"faults": Faults(**fields["faults"])})
+
+
+def _file(directory: Path) -> Path:
+    return directory / "faults.jsonl"

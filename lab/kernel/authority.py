@@ -1,0 +1,64 @@
+"""The lab's own certificate authority: made with the first certificate, kept with the lab's record, gone with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.plan.objects import Certificate
+
+if TYPE_CHECKING:
+    import trustme
+
+__all__ = ["issue", "trusting"]
+
+_TRUSTED_BY = (
+    "SSL_CERT_FILE",  # OpenSSL, so Python's ssl and urllib, Ruby, PHP; Go
+    "CURL_CA_BUNDLE",  # curl
+    "REQUESTS_CA_BUNDLE",  # Python's requests
+    "AWS_CA_BUNDLE",  # AWS's command line and SDK for Python
+    "NODE_EXTRA_CA_CERTS",  # Node.js, beside its own
+)
+"""Variables that name a file of certificate authorities to trust."""
+_ORGANIZATION = "lambda-vpc-lab"
+
+
+def issue(item: Certificate) -> None:
+    """Make a server's certificate, in place of one that is there."""
+    authority = _authority(Path(item.authority))
+    names = (item.hostname, *map(str, item.addresses))
+    issued = authority.issue_cert(*names, organization_name=_ORGANIZATION, common_name=item.hostname)
+    path = Path(item.path)
+    path.parent.mkdir(exist_ok=True)
+    _write(path, issued.private_key_and_cert_chain_pem.bytes(), 0o600)
+
+
+def trusting(authority: str) -> dict[str, str]:
+    """Environment variables with which programs trust the lab's servers; a program in a lab reaches no others."""
+    return dict.fromkeys(_TRUSTED_BY, authority) if Path(authority).exists() else {}
+
+
+def _authority(path: Path) -> trustme.CA:
+    import trustme  # noqa: PLC0415  # 0.05 s, and only a lab that is made or gets a server needs it
+
+    key = path.with_suffix(".key")
+    if path.exists():
+        return trustme.CA.from_pem(path.read_bytes(), key.read_bytes())
+    authority = trustme.CA(organization_name=_ORGANIZATION, organization_unit_name=path.parent.name)
+    _write(key, authority.private_key_pem.bytes(), 0o600)
+    _write(path, authority.cert_pem.bytes(), 0o644)
+    for directory in (path.parent, path.parent.parent):  # whatever root's umask is: not only root's programs trust it
+        directory.chmod(directory.stat().st_mode | 0o011)
+    return authority
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Whoever opens it sees all or nothing of it, and nobody else's rights for a moment."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+    unfinished.replace(path)

@@ -1,0 +1,132 @@
+"""What a valid topology describes, and nothing in it uses: it would have no effect, and the user is told so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
+from lab.nodes.interface_endpoint.model import InterfaceEndpoint
+from lab.nodes.nat_gateway.model import NatGateway
+from lab.schema.faults import Fault
+from lab.schema.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lab.topology.draft import Draft
+
+__all__ = ["unused"]
+
+
+def unused(draft: Draft) -> tuple[Fault, ...]:
+    """Every part of a topology without faults that has no effect, with the reason."""
+    return tuple(fault for one in _CHECKS for fault in one(draft))
+
+
+def _eni_settings(draft: Draft) -> Iterator[Fault]:
+    if not _subnets_with_functions(draft) and draft.hyperplane_eni != HyperplaneEniSettings():
+        text = (
+            "has no effect: no function has subnets, so there is no Hyperplane ENI; give one subnets, or leave it out"
+        )
+        yield Fault(("hyperplane_eni",), text)
+
+
+def _subnets(draft: Draft) -> Iterator[Fault]:
+    """Subnets with nothing in them, and default routes that no connection takes."""
+    sending, ways_out = _sending_subnets(draft), {item.value.subnet for item in draft.exits}
+    occupied = (
+        sending
+        | ways_out
+        | {attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments}
+    )
+    if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
+        occupied.add(draft.resolver.subnet or draft.subnet_names[0])
+    for item in draft.subnets:
+        name, route = item.value.name, item.value.default_route
+        if name not in occupied:
+            text = (
+                f"the subnet {shown(name)} has no effect, nor have its default_route and its network ACL: nothing is "
+                "in it; put a function there, or leave it out"
+            )
+            yield Fault((*item.path, "name"), text)
+        elif name not in sending and route is not None:
+            text = f"{shown(route)} has no effect: no connection leaves the subnet {name}; leave default_route out"
+            yield Fault((*item.path, "default_route"), text)
+
+
+def _ways_out(draft: Draft) -> Iterator[Fault]:
+    """NAT gateways and Transit Gateways to which no route leads, endpoints where nobody asks for them."""
+    sending = _sending_subnets(draft)
+    routes = {item.value.default_route for item in draft.subnets if item.value.name in sending}
+    nat_gateways = [(item.path, item.value.name) for item in draft.nat_gateways]
+    transit_gateways = [(item.path, item.value.name) for item in draft.transit_gateways]
+    for path, name in (*nat_gateways, *transit_gateways):
+        if name not in routes:
+            text = (
+                f"{name} has no effect: no subnet from which connections come has it as default_route; name it there, "
+                "or leave it out"
+            )
+            yield Fault((*path, "name"), text)
+    functions = _subnets_with_functions(draft)
+    for vpc in draft.vpcs:
+        if not functions & {item.value.name for item in vpc.subnets}:
+            for exit_ in vpc.exits:
+                if isinstance(exit_.value, InterfaceEndpoint):
+                    text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
+                    yield Fault((*exit_.path, "name"), text)
+
+
+def _choices_of_one(draft: Draft) -> Iterator[Fault]:
+    """How a NAT gateway chooses among Elastic IPs, where it has one."""
+    for item in draft.nat_gateways:
+        if item.value.elastic_ips == 1:
+            for key in ("spill_over", "eip_selection"):
+                value = getattr(item.value, key)
+                if value != NatGateway.model_fields[key].default:
+                    one = f"{item.value.name} has one Elastic IP"
+                    text = f"{shown(value)} has no effect: {one}; give it another, or leave {key} out"
+                    yield Fault((*item.path, key), text)
+
+
+def _security_groups(draft: Draft) -> Iterator[Fault]:
+    """Groups that no function has, and those beside one that allows everything."""
+    functions = [item for item in draft.functions if item.value.subnets]
+    named = {group for item in functions for group in item.value.security_groups}
+    described = {item.value.name for item in draft.security_groups}
+    for item in draft.security_groups:
+        if item.value.name not in named:
+            text = (
+                f"the security group {shown(item.value.name)} has no effect: no function has it; name it in a "
+                "function's security_groups, or leave it out"
+            )
+            yield Fault((*item.path, "name"), text)
+    for function in functions:
+        groups = function.value.security_groups
+        without_effect = [group for group in groups if group in described]
+        for index, group in enumerate(groups):
+            if group not in described and without_effect:
+                text = (
+                    f"the security group {shown(group)} is not described, so it allows everything out, and "
+                    f"{' and '.join(without_effect)} beside it has no effect; describe it under security_groups, or "
+                    "leave it out"
+                )
+                yield Fault((*function.path, "security_groups", index), text)
+
+
+def _subnets_with_functions(draft: Draft) -> set[str]:
+    return {subnet for item in draft.functions for subnet in item.value.subnets}
+
+
+def _sending_subnets(draft: Draft) -> set[str]:
+    """Subnets from which connections come: those of functions, and those by which a Transit Gateway leads out."""
+    egress = (item.value.towards_the_internet for item in draft.transit_gateways)
+    return _subnets_with_functions(draft) | {attachment.subnet for attachment in egress if attachment}
+
+
+_CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
+    _eni_settings,
+    _subnets,
+    _ways_out,
+    _choices_of_one,
+    _security_groups,
+)
