@@ -37,7 +37,7 @@ TEMPLATE = f"""{{
 
 def trafgen(frames: int) -> float:
     """SYNs per second by trafgen's own clock."""
-    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as template:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".cfg") as template:
         template.write(TEMPLATE)
         template.flush()
         words = ("trafgen", "--dev", "eth0", "--conf", template.name, "--cpus", "1", "--num", str(frames))

@@ -41,15 +41,17 @@ _REMEMBERED = 4096
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
 
-def encode_query(hostname: str) -> bytes:
-    """A query for `hostname`'s A record with identifier 0: what the packet engine asks."""
-    return dns.message.make_query(hostname, dns.rdatatype.A, id=0).to_wire()
+def encode_query(hostname: str, kind: str = "A") -> bytes:
+    """A query for a record of `hostname` with identifier 0: what the engines ask."""
+    return dns.message.make_query(hostname, kind, id=0).to_wire()
 
 
 class Zone:
     """The records: an address for each host name, and nothing else."""
 
-    def __init__(self, records: Mapping[str, str], ttl_s: int) -> None:
+    def __init__(self, records: Mapping[str, str], ttl_s: int, *, truncates: bool = False) -> None:
+        """With `truncates` every answer over UDP has the TC bit and no records, as one that is too long."""
+        self._truncates = truncates
         self._ttl_s = ttl_s
         self._addresses = {dns.name.from_text(name): address for name, address in records.items()}
         self._encoded = lru_cache(_REMEMBERED)(self._encode)
@@ -58,17 +60,17 @@ class Zone:
             dns.name.root, ttl_s, "IN", "SOA", f"resolver. hostmaster. 1 3600 600 86400 {ttl_s}"
         )
 
-    def reply(self, wire: bytes) -> bytes | None:
+    def reply(self, wire: bytes, *, over_tcp: bool = False) -> bytes | None:
         """The answer to a message; None for one that must not be answered."""
         if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # no identifier to repeat, or itself a response
             return None
-        return wire[:2] + self._encoded(wire[2:])
+        return wire[:2] + self._encoded(wire[2:], self._truncates and not over_tcp)
 
-    def _encode(self, question: bytes) -> bytes:
+    def _encode(self, question: bytes, truncated: bool) -> bytes:  # noqa: FBT001 -- a key of the cache
         """The answer without its identifier, to a message without its own."""
-        return self._reply(bytes(2) + question)[2:]
+        return self._reply(bytes(2) + question, truncated=truncated)[2:]
 
-    def _reply(self, wire: bytes) -> bytes:
+    def _reply(self, wire: bytes, *, truncated: bool) -> bytes:
         try:
             query = dns.message.from_wire(wire)
         except (dns.exception.DNSException, ValueError):
@@ -77,6 +79,10 @@ class Zone:
             return _refusal(query, dns.rcode.NOTIMP)
         if len(query.question) != 1:
             return _format_error(wire)
+        if truncated:
+            answer = _response(query)
+            answer.flags |= dns.flags.TC
+            return answer.to_wire()
         return self._answer(query).to_wire()
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
@@ -113,7 +119,9 @@ class Answers:
 
     def __init__(self, zone: Zone, hostnames: Mapping[str, str], address: int, port: int) -> None:
         self._zone, self._address, self._port = zone, address, port
-        self._expected = [_ExpectedQuery(zone, encode_query(hostname)) for hostname in hostnames]
+        self._expected = [
+            _ExpectedQuery(zone, encode_query(hostname, kind)) for hostname in hostnames for kind in ("A", "AAAA")
+        ]
 
     def respond(self, batch: Batch, lengths: NDArray[np.uint32]) -> Iterator[Replies]:
         """Replies to the queries among the frames."""
@@ -188,7 +196,7 @@ async def serve_tcp(zone: Zone, reader: asyncio.StreamReader, writer: asyncio.St
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             length = int.from_bytes(await reader.readexactly(2), "big")
-            if (reply := zone.reply(await reader.readexactly(length))) is None:
+            if (reply := zone.reply(await reader.readexactly(length), over_tcp=True)) is None:
                 break
             writer.write(struct.pack(">H", len(reply)) + reply)
             await writer.drain()

@@ -202,6 +202,8 @@ class EngineResult:
     series: tuple[Sample, ...]
     ring: RingCount
     unanswered: UnansweredCount = UnansweredCount()
+    questions: int = 0
+    """DNS queries sent, those for AAAA and repetitions included."""
     tls: TlsCount | None = None
     """None where clients speak no TLS."""
 

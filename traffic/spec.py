@@ -26,6 +26,7 @@ __all__ = [
     "PacketSocket",
     "PortBlocks",
     "Protocol",
+    "ResolverSchedule",
     "ResolverSpec",
     "ServerSpec",
     "SynSchedule",
@@ -44,6 +45,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 Numbers = TypeVar("Numbers", int, "NDArray[np.int64]")
 
 SynSchedule = Literal["classic", "linear"]
+ResolverSchedule = Literal["single", "glibc", "musl", "lambda-python", "node"]
 Engine = Literal["packet", "socket", "scapy"]
 Protocol = Literal["tcp", "udp"]
 Close = Literal["fin", "half-close", "reset"]
@@ -79,6 +81,8 @@ class ResolverSpec(_Spec):
     """Host name → IPv4 address, as text."""
     ttl_s: int = 60
     port: int = 53
+    truncate: bool = False
+    """Whether answers over UDP are truncated, so that clients ask again over TCP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ class BurstSpec(_Spec):
     protocol: Protocol = "tcp"
     connect_timeout_s: float = 30.0
     syn_schedule: SynSchedule = "classic"
+    resolver_schedule: ResolverSchedule = "single"
     arrivals: Arrivals = Arrivals()
     growth: Growth | None = None
     """None: as many environments as there are connections for."""

@@ -92,6 +92,8 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         incidents=tuple(observation.incidents),
         disagreements=tuple(_disagreements(load, resolver, observation)),
         resolver=resolver.location,
+        questions=clients.questions,
+        questions_each=load.look_up.questions,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
         endings=by_kernel(kernel) if kernel else by_clients(tcp, ended, load.close),
         tls=clients.tls,
@@ -215,6 +217,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
     # dropped some belong to no SYN of this burst.
     dropped = min(max(unanswered, lost), lost + answers)
+    if resolver.truncate and any(stop.kind == "dns_quota" for stop in stops):
+        return  # of a connection over TCP the quota may drop any segment, and TCP repeats it by itself
     and_answers = " and answer{s}" if answers else ""
     yield _Pair(
         f"{syns}{{s}} that {{were}} never answered", unanswered, f"{syns}{{s}}{and_answers} dropped on the way", dropped
@@ -285,4 +289,9 @@ def _turned_away(observation: Observation) -> Iterator[_Pair]:
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:
-    return sum(reading.in_use for reading in readings if reading.limiter.kind == kind.name)
+    """Without half-open connections from before the burst, which may expire while it goes on."""
+    return sum(
+        reading.in_use - (reading.fill.half_open_earlier if reading.fill else 0)
+        for reading in readings
+        if reading.limiter.kind == kind.name
+    )

@@ -132,7 +132,8 @@ def forgetful(nodes: Sequence[NatNode], before: Sample, now: Sample, began_s: fl
             continue
         earlier, later = before.nodes.get(node.node), now.nodes[node.node]
         reset = _grown(counting.RESET_HERE, node.node, before, now)
-        idle = later.idle_timeouts - (earlier.idle_timeouts if earlier else 0)
+        # A sample that was taken without a look at the list of connections has no idle timeouts, not even earlier ones.
+        idle = max(0, later.idle_timeouts - (earlier.idle_timeouts if earlier else 0))
         if reset or idle:
             first = later.first_reset
             yield NodeEndings(

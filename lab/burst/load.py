@@ -16,10 +16,10 @@ from math import inf
 from typing import Any, Self, TypeVar
 
 from lab.errors import UsageError
-from lab.schema.limits import ENVIRONMENT_DESCRIPTORS, SCALING_ENVIRONMENTS, SCALING_PERIOD_S
+from lab.schema.limits import ENVIRONMENT_DESCRIPTORS, NODE_LOOK_UPS, SCALING_ENVIRONMENTS, SCALING_PERIOD_S
 from traffic.arrivals import arrives_s, most_at_once
-from traffic.schedule import syn_retransmissions
-from traffic.spec import Arrivals, Close, Engine, Growth, Protocol, SynSchedule
+from traffic.schedule import LookUp, look_up, syn_retransmissions
+from traffic.spec import Arrivals, Close, Engine, Growth, Protocol, ResolverSchedule, SynSchedule
 
 __all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
 
@@ -225,6 +225,13 @@ class Load:
         for_generator=True,
         fact=lambda load: _retransmissions(load) if load.protocol == "tcp" else None,
     ).by_default("classic")
+    resolver_schedule: ResolverSchedule = Option(
+        "--resolver-schedule",
+        "How names are looked up: one question for A, or A and AAAA at once as a resolver library asks.",
+        panel=HOW_CLIENTS_BEHAVE,
+        for_generator=True,
+        fact=lambda load: _look_ups(load),  # noqa: PLW0108 -- it is defined further down
+    ).by_default("single")
     tls: bool = Option(
         "--tls",
         "A TLS handshake on each connection, the server's certificate verified; the socket engine's.",
@@ -294,6 +301,11 @@ class Load:
             return None if self.reuse else 0
         return self.requests_per_connection
 
+    @property
+    def look_up(self) -> LookUp:
+        """How each client looks the server's name up."""
+        return look_up(self.resolver_schedule, self.connect_timeout_s)
+
     def at_once(self, port_hold_s: float = 0.0) -> int | None:
         """How many connections will hold a slot at the same time; None where that depends on the network's speed.
 
@@ -352,11 +364,18 @@ def _of_the_engine(load: Load) -> Iterator[str]:
         "--reuse": load.reuse,
         "--requests-per-connection": bool(load.requests_per_connection),
         f"--close {load.close}": load.close != "fin",
+        f"--resolver-schedule {load.resolver_schedule}": load.resolver_schedule != "single",
         f"--engine {load.engine}": load.engine != "packet",
     }
     if load.syn_only and any(others.values()):
         unfit = ", ".join(name for name, given in others.items() if given)
         yield f"--syn-only sends SYNs and nothing else, with the packet engine; without {unfit}"
+    if load.resolver_schedule == "node" and load.connections_per_environment > NODE_LOOK_UPS:
+        yield (
+            f"--resolver-schedule node: Node looks up {NODE_LOOK_UPS} names at a time, in libuv's threads, and an "
+            f"environment that has more connections would wait for one; --connections-per-environment {NODE_LOOK_UPS} "
+            "at most"
+        )
     if load.tls and (load.protocol == "udp" or load.engine != "socket"):
         unfit = "--protocol udp" if load.protocol == "udp" else f"the {load.engine} engine"
         yield f"--tls makes handshakes on TCP connections of the kernel: --engine socket --tls, not with {unfit}"
@@ -388,3 +407,13 @@ def _holding(load: Load) -> str | None:
 def _retransmissions(load: Load) -> str:
     times = ", ".join(f"{time_s:g} s" for time_s in syn_retransmissions(load.syn_schedule, load.connect_timeout_s))
     return f"SYNs again after {times}" if times else "no SYN is sent again"
+
+
+def _look_ups(load: Load) -> str | None:
+    if load.resolver_schedule == "single" or load.syn_only:
+        return None
+    times_s = load.look_up.times_s
+    attempts = min(load.look_up.attempts or len(times_s), len(times_s))
+    again = ", ".join(f"{time_s:g} s" for time_s in times_s[: attempts - 1])
+    asks = f"A and AAAA at once, as {load.resolver_schedule}"
+    return f"{asks}, again after {again}" if again else asks

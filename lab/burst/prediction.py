@@ -28,7 +28,8 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         protocol=load.protocol,
         in_use=_in_use(before),
         connect_timeout_s=load.connect_timeout_s,
-        questions=_questions(participants),
+        look_ups=_look_ups(participants),
+        questions_each=load.look_up.questions,
         per_environment=load.connections_per_environment,
     )
     if not load.over_time or predicted.bottleneck is None:
@@ -39,7 +40,7 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
     return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
 
 
-def _questions(participants: Participants) -> int:
+def _look_ups(participants: Participants) -> int:
     """How many take slots or count for a quota; a port that is used again asks again, and takes no other slot."""
     if participants.load.syn_only:
         return 0

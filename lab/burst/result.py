@@ -97,6 +97,10 @@ class BurstResult:
     """Where the clients' account and the kernel's differ, in words; empty when they agree."""
     resolver: Literal["service_vpc", "vpc"] = "service_vpc"
     """Where the name server is: in the VPC it is behind the ENI."""
+    questions: int = 0
+    """Packets with a question to the name server, repetitions included."""
+    questions_each: int = 1
+    """Packets that a look-up asks at once: 2 with A and AAAA (`--resolver-schedule`)."""
     impairments: tuple[Impairment, ...] = ()
     """Faults set by `lab impair` that dropped packets meanwhile, each with how many."""
     ports_not_found: dict[str, int] = field(default_factory=dict)

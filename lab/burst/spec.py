@@ -103,6 +103,11 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
     participants = Participants(plan, topology, load, fleet, server, paths(topology, function, name, load.protocol))
+    if topology.service_vpc.resolver.truncate and load.engine != "socket" and not load.syn_only:
+        raise UsageError(
+            "service_vpc.resolver.truncate: clients ask again over TCP, which the "
+            f"{load.engine} engine does not do for DNS; --engine socket does"
+        )
     if participants.turns > participants.most_turns:
         most = participants.most_turns * len(fleet.paths)
         raise UsageError(

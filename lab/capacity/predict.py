@@ -140,14 +140,15 @@ def predict(
     in_use: InUse = _nothing,
     first_connection: int = 0,
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
-    questions: int | None = None,
+    look_ups: int | None = None,
+    questions_each: int = 1,
     per_environment: int = PortBlocks().per_environment,
 ) -> Prediction:
     """What a burst of so many connections will show on a topology, all held at the same time.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
-    are as many questions to the name server as connections, unless told; `per_environment` come from one execution
-    environment at most.
+    are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
+    `per_environment` look-ups come from one execution environment at most.
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
@@ -158,10 +159,10 @@ def predict(
         _Turn(path, (place - first_connection) % len(taking_turns), len(taking_turns))
         for place, path in enumerate(taking_turns)
     ]
-    questions = connections if questions is None else questions
-    limiters = tuple(_limiters(topology, turns, connections, in_use, questions))
-    by_source = [min(turn.taking(questions), per_environment) for turn in turns]
-    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source):
+    look_ups = connections if look_ups is None else look_ups
+    limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
+    by_source = [min(turn.taking(look_ups), per_environment) for turn in turns]
+    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
         return Prediction(connections, None, None, None, (), unknown=reason)
     reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
     if reason := next(filter(None, reasons), None):
@@ -186,7 +187,8 @@ def _limiters(
     topology: Topology, turns: Sequence[_Turn], connections: int, in_use: InUse, questions: int
 ) -> Iterator[_Limiter]:
     """Each limiter after all that come before it on any path; what it refuses does not come to those after it."""
-    behind_eni = topology.service_vpc.resolver.behind_eni
+    resolver = topology.service_vpc.resolver
+    flows = (2 if resolver.truncate else 1) if resolver.behind_eni else 0  # over UDP, and then over TCP
     for node in _in_order(turns):
         crossing = [turn for turn in turns if any(hop.node == node for hop in turn.path.limits)]
         kind, limit = next(
@@ -200,7 +202,7 @@ def _limiters(
             limit=limit,
             in_use=in_use(node),
             offered=sum(turn.passing(connections) for turn in crossing),
-            questions=sum(turn.taking(questions) for turn in crossing) if behind_eni and first_on_path else 0,
+            questions=flows * sum(turn.taking(questions) for turn in crossing) if first_on_path else 0,
             first_refused=first_refused,
             takes=partial(_taken, crossing),
         )
@@ -242,7 +244,9 @@ def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int |
 # ── What arithmetic cannot know ─────────────────────────────────────────────────────────────────────────────
 
 
-def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int]) -> str | None:
+def _unknown_names(
+    resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int], questions_each: int
+) -> str | None:
     """Why it is not known which clients learn the server's address; None where it is known."""
     quota = resolver.packets_per_second
     if any(limiter.is_chance for limiter in limiters):
@@ -250,11 +254,21 @@ def _unknown_names(resolver: Resolver, limiters: Sequence[_Limiter], by_source: 
             "the name server is behind the ENI, so each invocation takes two of its connections, one for the question: "
             "chance decides which of them get the last ones"
         )
-    most = max([limiter.questions for limiter in limiters] if resolver.behind_eni else by_source, default=0)
+    flows = 2 if resolver.truncate else 1
+    by_interface = [limiter.questions // flows for limiter in limiters] if resolver.behind_eni else by_source
+    look_ups = max(by_interface, default=0)
+    most = look_ups * questions_each
     if quota is not None and most > quota:
+        both = f" (A and AAAA of {look_ups:,} look-ups)" if questions_each > 1 else ""
         return (
-            f"one interface may have {most:,} questions, more than the name server's quota of {quota:,} packets/s: "
-            "what becomes of them depends on how fast they come"
+            f"one interface may have {most:,} questions{both}, more than the name server's quota of {quota:,} "
+            "packets/s: what becomes of them depends on how fast they come"
+        )
+    most_by_tcp = resolver.tcp_connections
+    if resolver.truncate and most_by_tcp is not None and look_ups > most_by_tcp:
+        return (
+            f"one interface may have {look_ups:,} look-ups over TCP at a time, more than the {most_by_tcp:,} that the "
+            "name server takes: what becomes of them depends on how fast they come"
         )
     return None
 

@@ -13,6 +13,7 @@ from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from lab.cli import streams
 from lab.cli.show import complain
 from lab.errors import KernelError, LabError
 
@@ -91,6 +92,7 @@ app.callback()(lambda: None)  # typer asks for a callback where no command is re
 def main() -> None:
     """The `lab` command: exit status as in `lab.errors`."""
     signal.signal(signal.SIGTERM, _as_interrupt)
+    streams.prepare()
     try:
         app(prog_name="lab")
     except LabError as error:
@@ -106,6 +108,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before typer was there to take it
         sys.exit(_INTERRUPTED)
     finally:
+        streams.finish()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit status is known: another Ctrl-C must not change it
 
 

@@ -188,7 +188,7 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
         show_side_by_side(*reversed(results))
     if json_file:
         with as_invoker():
-            Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n")
+            Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n", encoding="utf-8")
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _require_writable(json_file: str | None) -> None:
         return
     try:
         with as_invoker():
-            Path(json_file).open("a").close()
+            Path(json_file).open("a", encoding="utf-8").close()
     except OSError as error:
         raise UsageError(f"--json {json_file}: cannot be written: {error.strerror}") from None
 

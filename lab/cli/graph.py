@@ -63,7 +63,8 @@ def graph(
         raise UsageError(f"either a file or a lab that is up: lab graph {topology}, or lab graph --lab {lab}")
     text = _written(_drawing(topology, lab, scale), form)
     if output is None:
-        typer.echo(text, nl=False)  # not through the console: a drawing is never wrapped
+        # Not through the console: a drawing is never wrapped, and what another program reads is UTF-8 in any locale.
+        typer.echo(text if form is Format.TEXT else text.encode(), nl=False)
         return
     from lab.kernel.invoker import as_invoker
 

@@ -68,21 +68,19 @@ def converge(
     """
     old, new = change.old, change.new
     require_descriptors(new)
-    with state.locked():
-        require_vacant(state, new, new_to=old)
-        try:
-            record.begin_change(union(old, new))
-        except BaseException:
-            record.settle(old)
-            raise
-    progress = _Progress()
+    progress, vacant = _Progress(), False
     with Site(state, record, notice) as site:
         try:
+            with state.locked():
+                require_vacant(state, new, new_to=old)
+                vacant = True
+                record.begin_change(union(old, new))
             _make(site, change.difference, progress)
             _change(site, change.difference, progress, change.rebuilt)
         except BaseException:
-            with uninterrupted():
-                _take_back(site, old, progress, change.rebuilt)
+            if vacant:  # or nothing is to be taken back
+                with uninterrupted():
+                    _take_back(site, old, progress, change.rebuilt)
             raise
         with uninterrupted(), _half_changed_unless_done(site, old.lab):
             _remove(site, change.difference.removed)

@@ -86,21 +86,20 @@ def _change_of(record: Record, wanted: Wanted) -> Convergence:
 def _make(state: State, wanted: Wanted, notice: Notice) -> Record:
     plan = wanted.plan
     record = state.new_record(plan.lab)
-    with state.locked():
-        apply.require_vacant(state, plan)
-        try:
-            record.write(plan, wanted.topology, wanted.text, wanted.scale)
-        except BaseException:
-            record.forget()
-            raise
+    vacant = False
     try:
+        with state.locked():
+            apply.require_vacant(state, plan)
+            vacant = True
+            record.write(plan, wanted.topology, wanted.text, wanted.scale)
         apply.apply(state, record, plan, notice)
         with suppress(OSError):  # no room: what comes first is then counted from the collector's first sample
             History(record.path).add(sample_now(plan.nat_nodes))
         start_collecting(record, plan)
         record.set_phase("up")
     except BaseException:
-        _undo(state, record, plan, notice)
+        if vacant:  # or what is there is not this lab's
+            _undo(state, record, plan, notice)
         raise
     return record
 

@@ -14,7 +14,16 @@ from lab.schema.drops import DropCount, DropPoint
 from lab.topology import Eni, Topology, Vpc
 from lab.topology.edit import rerouted, with_vpcs
 
-__all__ = ["CAUSES", "DropWords", "cause_in_words", "cure_of", "drop_words", "drops_questions", "opened"]
+__all__ = [
+    "CAUSES",
+    "DropWords",
+    "cause_in_words",
+    "cure_of",
+    "drop_words",
+    "drops_questions",
+    "opened",
+    "packet_in_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class _Cause:
     far_side_answers: DropWords | None = None
     questions: bool = False
     """Whether it drops questions to the name server, and no packet of a connection."""
+    packet: str = "question"
+    """What one of its dropped packets is, where they are questions."""
     opened: Opened | None = None
 
 
@@ -70,6 +81,11 @@ def cause_in_words(drop: DropPoint) -> str:
 def drops_questions(drop: DropPoint) -> bool:
     """Whether it drops questions to the name server, and no packet of a connection."""
     return CAUSES[drop.kind].questions
+
+
+def packet_in_words(drop: DropPoint) -> str:
+    """What one of its dropped packets is: `question`."""
+    return CAUSES[drop.kind].packet
 
 
 def cure_of(drop: DropCount) -> str:
@@ -129,11 +145,25 @@ CAUSES = {
         DropWords(
             headline="The resolver's quota reached: {name}",
             where="by the resolver's quota of {name}",
-            mechanism="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it.",
+            mechanism="The resolver takes {name} and leaves the rest unanswered; no metric of the function shows it. "
+            "It counts packets: glibc and musl, and so Python and Node, ask for A and AAAA at once, two for a look-up.",
             remedy="Keep DNS answers for as long as their TTL allows, and spread questions over more interfaces: more "
             "subnets, more ENIs.",
         ),
         questions=True,
+    ),
+    "dns_tcp": _Cause(
+        "limit of DNS over TCP",
+        DropWords(
+            headline="The resolver's limit of DNS over TCP reached: {name}",
+            where="by the resolver's limit of {name}",
+            mechanism="An answer that is too long for a datagram is truncated, and the client asks again over TCP. The "
+            "resolver takes {name} and drops the SYNs of more without a word; no metric of the function shows it.",
+            remedy="Keep answers short enough for a datagram: fewer records for the name, no DNSSEC records, EDNS in "
+            "the client. Keep them for as long as their TTL allows.",
+        ),
+        questions=True,
+        packet="DNS-over-TCP SYN",
     ),
     "no_route": _Cause(
         "no route",

@@ -97,13 +97,11 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
-def _for_half_open(evidence: Evidence) -> bool:
-    """Whether none of the limits would have refused a connection if half-open ones held no slots.
-
-    Those that a burst of SYNs alone leaves half-open are what it asked for.
-    """
-    alone = bool(_half_open(evidence))
-    return bool(evidence.leading) and all(limit.refused_for_half_open(earlier_only=alone) for limit in evidence.leading)
+def _questions_dropped(evidence: Evidence, kind: str) -> tuple[DropCount, ...]:
+    """What dropped questions, if most of them were dropped by this kind of limit."""
+    drops = evidence.dropped_questions
+    most = max(drops, key=lambda drop: drop.dropped_packets, default=None)
+    return tuple(drop for drop in drops if drop.kind == kind) if most and most.kind == kind else ()
 
 
 def _unanswered(evidence: Evidence) -> int:
@@ -116,11 +114,18 @@ CAUSES = {
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,
     ),
-    "half_open_slots": _Cause(_for_half_open, limits=lambda evidence: evidence.leading),
+    "half_open_slots": _Cause(
+        lambda evidence: evidence.leading and all(limit.refused_for_half_open for limit in evidence.leading),
+        limits=lambda evidence: evidence.leading,
+    ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(
-        lambda evidence: evidence.dropped_questions and not _timed_out(evidence),
-        drops=lambda evidence: evidence.dropped_questions,
+        lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),
+        drops=lambda evidence: _questions_dropped(evidence, "dns_quota"),
+    ),
+    "dns_tcp_limit": _Cause(
+        lambda evidence: _questions_dropped(evidence, "dns_tcp") and not _timed_out(evidence),
+        drops=lambda evidence: _questions_dropped(evidence, "dns_tcp"),
     ),
     "idle_timeout": _Cause(_idle),
     "faults": _Cause(lambda evidence: 0 < _unanswered(evidence) <= evidence.dropped_by_faults),

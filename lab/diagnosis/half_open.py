@@ -10,7 +10,7 @@ from lab.nodes.diagnosis import LimitState, connections, words_of
 from lab.nodes.registry import kind_of
 from lab.slots.fill import Fill
 
-__all__ = ["beside_a_limit", "explanation", "headline", "left_by_silence", "remedies"]
+__all__ = ["beside_a_limit", "explanation", "headline", "held_before", "left_by_silence", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -41,7 +41,7 @@ def explanation(finding: Finding) -> Iterator[str]:
     yield from (f"{node} {refused}: their SYNs came no further." for node, refused in refusers)
     if not refusers:
         yield "No limit behind it refused their SYNs: they were lost on the way, or the server is silent."
-    yield from _held_before(limits)
+    yield from held_before(limits)
 
 
 def remedies(finding: Finding) -> Iterator[str]:
@@ -69,13 +69,13 @@ def beside_a_limit(finding: Finding) -> Iterator[str]:
     half_open = [limit for limit in finding.limits if limit.fill and limit.fill.half_open]
     if half_open:
         fill, refused = _fill(half_open), sum(limit.unserved for limit in half_open)
-        rest = sum(max(0, limit.unserved - (limit.fill or Fill(0)).half_open_slots) for limit in half_open)
+        rest = sum(limit.unserved_anyway or 0 for limit in half_open)
         names, slots = ", ".join(limit.node for limit in half_open), fill.half_open_slots
         yield (
             f"Of the slots of {names}, {_were(f'{slots:,}', slots)} half-open, to {_to(fill)}: with {_those(slots)} "
             f"free, {rest:,} would have been refused instead of {refused:,}."
         )
-    yield from _held_before(finding.limits)
+    yield from held_before(finding.limits)
 
 
 def left_by_silence(finding: Finding) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _refusers(evidence: Evidence, limits: Sequence[LimitState], fill: Fill) -> I
             yield limit.node, f"refused {connections(now + before)} to {limit.destination} {when}"
 
 
-def _held_before(limits: Iterable[LimitState]) -> Iterator[str]:
+def held_before(limits: Iterable[LimitState]) -> Iterator[str]:
     """What earlier bursts, or other programs, had left when the burst began."""
     held = [f"{limit.node} {limit.before.text}" for limit in limits if limit.before and limit.before.text]
     if held:

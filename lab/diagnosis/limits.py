@@ -141,6 +141,7 @@ class LimitAccount:
             when_full=first.when_full,
             fill=self.fill,
             unserved=self.unserved,
+            unserved_anyway=max(0, self.unserved - self.fill.half_open_slots) if self.fill else None,
             full_eips=self.full_eips,
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
 from lab.diagnosis import ended, half_open, tls
-from lab.diagnosis.drops import cure_of, drop_words
+from lab.diagnosis.drops import cure_of, drop_words, packet_in_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.diagnosis.limits import RECENT_S, LimitAccount
@@ -90,6 +90,7 @@ def _questions_explanation(finding: Finding) -> Iterator[str]:
     outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
     yield f"DNS {outcome} of {_invocations(dns.asked)}; {_over_quota(quota)}"
     yield drop_words(quota).mechanism
+    yield from _look_ups_within(finding, quota)
     if _questions_cross_enis(finding):
         yield "All of a Hyperplane ENI's environments share its interface."
 
@@ -151,7 +152,12 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    yield "No connection timed out: others were closed before the patience of those that waited ended."
+    forgotten = any(limit.before and limit.before.half_open for limit in finding.limits)
+    others = (
+        "others were closed, or half-open ones from before this burst forgotten," if forgotten else "others were closed"
+    )
+    yield f"No connection timed out: {others} before the patience of those that waited ended."
+    yield from half_open.held_before(finding.limits)
 
 
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
@@ -206,6 +212,7 @@ def _faults_explanation(finding: Finding) -> Iterator[str]:
     refused = finding.evidence.refused_connections
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused them."
     yield "What a fault drops no limiter counts, so the clients' account and the kernel's may differ by that much."
+    yield from half_open.left_by_silence(finding)
 
 
 def _impaired_headline(finding: Finding) -> str:
@@ -283,8 +290,18 @@ def _dns_outcome(finding: Finding) -> Iterator[str]:
 
 def _over_quota(quota: DropCount) -> str:
     were = "was" if quota.dropped_packets == 1 else "were"
-    questions = counted(quota.dropped_packets, "question")
-    return f"{questions}, with their repetitions, {were} dropped: more than {quota.name}."
+    packets = counted(quota.dropped_packets, packet_in_words(quota))
+    return f"{packets}, with their repetitions, {were} dropped: more than {quota.name}."
+
+
+def _look_ups_within(finding: Finding, quota: DropCount) -> Iterator[str]:
+    """How many look-ups a quota of packets is, where each of them takes more than one."""
+    clients = finding.clients
+    if clients.questions_each > 1 and quota.kind == "dns_quota":
+        yield (
+            f"{clients.dns.asked:,} look-ups sent {clients.questions:,} questions, for each of them asks for A and "
+            f"AAAA at once: {quota.name} are half as many look-ups."
+        )
 
 
 def _invocations(number: int) -> str:
@@ -293,6 +310,11 @@ def _invocations(number: int) -> str:
 
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
+_QUESTIONS_DROPPED = _CauseWords(
+    lambda finding: drop_words(finding.drops[0]).headline,
+    _questions_explanation,
+    lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
+)
 _SEE_FAULTS = "See which faults are set on the way: lab impair."
 _TELL_OF_FAULTS = ("faults", "impaired")
 
@@ -300,11 +322,8 @@ WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(half_open.headline, _half_open_slots_explanation, half_open.remedies),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
-    "questions_dropped": _CauseWords(
-        lambda finding: drop_words(finding.drops[0]).headline,
-        _questions_explanation,
-        lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
-    ),
+    "questions_dropped": _QUESTIONS_DROPPED,
+    "dns_tcp_limit": _QUESTIONS_DROPPED,
     "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies),
     "faults": _CauseWords(
         lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",

@@ -83,7 +83,7 @@ def tc(commands: str, kind: str = "") -> None:
         [find("tc") or "tc", "-batch", "-"],
         input=commands,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if kind and any(words in done.stderr for words in _UNKNOWN_KIND):

@@ -110,7 +110,7 @@ def _restore_conntrack_max(site: Site, _: ConntrackMax) -> None:
 def _write_file(_: Site, item: File) -> None:
     path = Path(item.path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(item.text)
+    path.write_text(item.text, encoding="utf-8")
 
 
 def _remove_file(_: Site, item: File) -> None:
@@ -211,7 +211,9 @@ def _is_free(item: File) -> bool:
     path = Path(item.path)
     if not path.parent.exists():
         return True
-    return path.parent.is_dir() and (not path.exists() or path.read_text(errors="replace") == item.text)
+    if not path.exists():
+        return path.parent.is_dir()
+    return path.read_text(encoding="utf-8", errors="replace") == item.text
 
 
 @contextmanager

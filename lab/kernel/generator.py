@@ -78,7 +78,7 @@ def generator(
 
     It inherits the `descriptors`, under the same numbers.
     """
-    with log.open("w") as stderr:
+    with log.open("w", encoding="utf-8") as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
     running = Generator(process, log)
     try:
@@ -95,7 +95,7 @@ def _popen(spec_json: str, stderr: int, descriptors: tuple[int, ...]) -> subproc
         stdout=subprocess.PIPE,
         stderr=stderr,
         pass_fds=descriptors,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
         env=environment(),
     )

@@ -25,7 +25,7 @@ class InterfaceCount(NamedTuple):
 def interface_counts() -> dict[str, InterfaceCount]:
     """Interface → what it has received and sent since it was made."""
     counts = {}
-    for line in _STATISTICS.read_text().splitlines()[2:]:
+    for line in _STATISTICS.read_text(encoding="utf-8").splitlines()[2:]:
         name, _, numbers = line.partition(":")
         columns = [int(number) for number in numbers.split()]
         bytes_in, packets_in = columns[_RECEIVED : _RECEIVED + 2]

@@ -116,7 +116,7 @@ def call_in(name: str, function: Callable[[], T]) -> T:
 
     Nothing is kept open afterwards, so a namespace that `lab up` or `lab down` removes is not kept alive.
     """
-    with Path("/proc/thread-self/ns/net").open() as home, (NETNS_DIRECTORY / name).open() as namespace:
+    with Path("/proc/thread-self/ns/net").open(encoding="utf-8") as home, (NETNS_DIRECTORY / name).open() as namespace:
         _setns(namespace.fileno())
         try:
             return function()

@@ -85,7 +85,7 @@ def _nft(text: str) -> None:
         [find("nft") or "nft", "-f", "-"],
         input=text,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:

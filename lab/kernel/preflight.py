@@ -69,7 +69,9 @@ def require_root() -> None:
     if os.geteuid() != 0:
         command = shlex.join([Path(sys.argv[0]).name or "lab", *sys.argv[1:]])
         raise PreflightError(f"the lab makes network namespaces, which needs root; run: sudo {command}")
-    (held,) = (int(mask, 16) for mask in re.findall(r"^CapEff:\s*(\w+)", _STATUS.read_text(), re.MULTILINE))
+    (held,) = (
+        int(mask, 16) for mask in re.findall(r"^CapEff:\s*(\w+)", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+    )
     if lacking := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
         raise PreflightError(f"this process is root without {', '.join(lacking)}, {_CONTAINER}")
 
@@ -114,7 +116,7 @@ def _remedy(program: str) -> str:
 def require_resources(engine: Engine, connections: int, *, tls: bool = False) -> None:
     """Memory, open files and descriptors for so many connections at a time, before the first packet."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resources = Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), descriptors)
+    resources = Resources.of(_MEMORY.read_text(encoding="utf-8"), _OPEN_FILES.read_text(encoding="utf-8"), descriptors)
     most = most_connections(engine, resources, tls=tls)
     if connections > most:
         raise PreflightError(
@@ -127,7 +129,7 @@ def require_resources(engine: Engine, connections: int, *, tls: bool = False) ->
 
 def available_memory_bytes() -> int:
     """Memory that can be had without swapping: the kernel's own estimate (proc(5), MemAvailable)."""
-    return Resources.of(_MEMORY.read_text(), _OPEN_FILES.read_text(), 0).memory_bytes
+    return Resources.of(_MEMORY.read_text(encoding="utf-8"), _OPEN_FILES.read_text(encoding="utf-8"), 0).memory_bytes
 
 
 def require_descriptors(count: int, of_what: str) -> None:

@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
 
 def last_log_line(log: Path) -> str:
     """The last line of a process's log, or nothing."""
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else ""
 
 
@@ -228,5 +228,5 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _read(pid: int, what: str) -> str:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/{what}").read_text(errors="replace").strip()
+        return Path(f"/proc/{pid}/{what}").read_text(encoding="utf-8", errors="replace").strip()
     return "?"

@@ -41,7 +41,7 @@ class Socket(NamedTuple):
 
 def sockets() -> Iterator[Socket]:
     """The TCP sockets of the namespace."""
-    for line in _SOCKETS.read_text().splitlines()[1:]:
+    for line in _SOCKETS.read_text(encoding="utf-8").splitlines()[1:]:
         _, local, remote, state, *_ = line.split()
         yield Socket(_end(local), _end(remote), _STATES[int(state, 16)])
 

@@ -33,7 +33,7 @@ def reset_sysctl(namespaces: Namespaces, sysctl: Sysctl) -> None:
 def _write(path: Path, sysctl: Sysctl) -> None:
     if sysctl.optional and not path.exists():
         return
-    path.write_text(sysctl.value)
+    path.write_text(sysctl.value, encoding="utf-8")
 
 
 class _Known(TypedDict):

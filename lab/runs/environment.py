@@ -49,7 +49,7 @@ def _memory_bytes() -> int:
 
 def _entry(path: Path, name: str) -> str | None:
     """The first entry of that name in a file of `name : value` lines."""
-    with suppress(OSError), path.open() as lines:
+    with suppress(OSError), path.open(encoding="utf-8") as lines:
         for line in lines:
             title, colon, value = line.partition(":")
             if colon and title.strip() == name:
@@ -64,7 +64,7 @@ def _nft() -> str:
         return _UNKNOWN
     with suppress(OSError, subprocess.TimeoutExpired):
         said = subprocess.run(
-            (program, "--version"), capture_output=True, text=True, check=False, timeout=_NFT_WITHIN_S
+            (program, "--version"), capture_output=True, encoding="utf-8", check=False, timeout=_NFT_WITHIN_S
         ).stdout
         return said.strip() or _UNKNOWN
     return _UNKNOWN

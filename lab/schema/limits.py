@@ -30,10 +30,12 @@ __all__ = [
     "NAT_DRAIN_TIMEOUT_S",
     "NAT_EIPS",
     "NAT_IDLE_TIMEOUT_S",
+    "NODE_LOOK_UPS",
     "PAIRS",
     "PORT_HOLD_S",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_PACKETS_PER_SECOND",
+    "RESOLVER_TCP_CONNECTIONS",
     "RESOLVER_TTL_S",
     "SCALING_ENVIRONMENTS",
     "SCALING_PERIOD_S",
@@ -181,3 +183,11 @@ RESOLVER_TTL_S = 60
 # In a lab no quota is the default: questions come from the execution environments' own interfaces, 100 at most from
 # each, and how AWS counts those of a Lambda function is not documented.
 RESOLVER_PACKETS_PER_SECOND = 1_024
+
+# "A maximum of 20 concurrent TCP connections for DNS resolution", of Lambda functions.
+# https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-networking.html
+RESOLVER_TCP_CONNECTIONS = 20
+
+# "Because getaddrinfo is not asynchronous, libuv's threadpool … its size is 4 by default" (UV_THREADPOOL_SIZE).
+# https://nodejs.org/api/dns.html#implementation-considerations, https://docs.libuv.org/en/v1.x/threadpool.html
+NODE_LOOK_UPS = 4

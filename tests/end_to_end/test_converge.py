@@ -41,14 +41,14 @@ vpc:
   subnets:
     - {{name: public, cidr: 10.0.0.0/24}}
     - {{name: private-a, cidr: 10.0.1.0/24, default_route: natgw}}
-    - {{name: private-b, cidr: 10.0.2.0/24, default_route: natgw}}
-  nat_gateways:
+{private_b}  nat_gateways:
     - {{name: natgw, subnet: public, elastic_ips: {eips}, connections_per_destination: {nat}, port_hold: 0s{more}}}
 functions:
   - {{name: checkout, subnets: [{subnets}]}}
 {functions}servers:
   - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
 {servers}"""
+PRIVATE_B = "    - {name: private-b, cidr: 10.0.2.0/24, default_route: natgw}\n"
 SEARCH = "  - {name: search, subnets: [private-b], security_groups: [web]}\n"
 STORE = "  - {name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}\n"
 
@@ -59,8 +59,10 @@ def write(tmp_path: Path) -> Write:
 
     def write(**changes: Any) -> Path:
         wanted = {"eni": 20, "nat": 20, "eips": 1, "more": "", "subnets": "private-a", "functions": "", "servers": ""}
+        wanted |= changes
+        private_b = PRIVATE_B if "private-b" in f"{wanted['subnets']}{wanted['functions']}" else ""
         path = tmp_path / "small.yaml"
-        path.write_text(_FILE.format(**wanted | changes))
+        path.write_text(_FILE.format(**wanted, private_b=private_b))
         return path
 
     return write
@@ -545,7 +547,7 @@ def test_down_after_changes_leaves_nothing(lab_name: str, write: Write) -> None:
 def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: Path, tmp_path: Path) -> None:
     """A lab that grows raises the host's maximum then, and the last `down` restores it."""
     setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record
-    found = int(setting.read_text())
+    found = int(setting.read_text(encoding="utf-8"))
     if record.exists() or found > 300_000:
         pytest.skip(f"net.netfilter.nf_conntrack_max is {found:,} already: there is nothing to raise")
     path = tmp_path / "growing.yaml"
@@ -553,12 +555,12 @@ def test_a_change_that_needs_more_conntrack_entries(lab_name: str, topologies: P
     subnets = text[text.index("subnets: [") :].partition("]")[0] + "]"
     path.write_text(text.replace(subnets, subnets.partition(",")[0] + "]"))
     lab = Lab.up(path, name=lab_name)
-    assert int(setting.read_text()) == found
+    assert int(setting.read_text(encoding="utf-8")) == found
     path.write_text(text)
     Lab.up(path, name=lab_name)
-    assert int(setting.read_text()) > 800_000
+    assert int(setting.read_text(encoding="utf-8")) > 800_000
     lab.down()
-    assert int(setting.read_text()) == found
+    assert int(setting.read_text(encoding="utf-8")) == found
 
 
 def test_a_dry_run_says_what_up_then_does(lab_name: str, write: Write, clients: MakeClients) -> None:

@@ -154,21 +154,21 @@ def test_the_conntrack_maximum(topologies: Path, lab_name: str) -> None:
     """A lab that needs more entries raises the host's maximum, and says so; the last of two labs restores it."""
     setting, record = Path("/proc/sys/net/netfilter/nf_conntrack_max"), State().conntrack_max_record
     path = topologies / "seven_subnets_eight_eips.yaml"
-    found = int(setting.read_text())
+    found = int(setting.read_text(encoding="utf-8"))
     if record.exists() or found > 900_000:
         pytest.skip(f"net.netfilter.nf_conntrack_max is {found:,} already: there is nothing to raise")
     said: list[str] = []
     with Lab.up(path, name=f"{lab_name}-a", notice=said.append) as one:
-        raised = int(setting.read_text())
+        raised = int(setting.read_text(encoding="utf-8"))
         (notice,) = said
         assert notice.startswith(f"raised net.netfilter.nf_conntrack_max from {found:,} to {raised:,} for the whole")
         assert notice.endswith("the last `lab down` restores it")
         with Lab.up(path, name=f"{lab_name}-b", notice=said.append) as other:
             one.down(said.append)
-            assert int(setting.read_text()) == raised >= 880_000
+            assert int(setting.read_text(encoding="utf-8")) == raised >= 880_000
             assert len(said) == 1
             other.down(said.append)
-    assert int(setting.read_text()) == found
+    assert int(setting.read_text(encoding="utf-8")) == found
     assert said[1:] == [f"restored net.netfilter.nf_conntrack_max to {found:,}"]
     assert not record.exists()
 

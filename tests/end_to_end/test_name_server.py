@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.diagnosis.verdict import judge
+from lab.errors import UsageError
 from lab.kernel.netns import Namespaces
 from lab.observe.drops import dropped_packets
 from tests.support.command import run_lab
@@ -123,6 +124,7 @@ def test_dig_beside_the_eni(made: MakeLab) -> None:
     assert slots(lab, "eni-private") == 0
 
 
+@pytest.mark.alone
 def test_at_full_scale(lab_up: LabUp, topologies: Path) -> None:
     """32,500 invocations take all of an ENI's 65,000 connections; then DNS fails for everybody."""
     lab = lab_up(topologies / "resolver_in_vpc.yaml")
@@ -212,3 +214,73 @@ def test_each_environment_has_its_own_quota(made: MakeLab, engine: Any) -> None:
     crowded = lab.burst(100, engine=engine, connect_timeout_s=0.9, connections_per_environment=100)
     assert 10 <= crowded.dns.answered <= 10 + 10 * crowded.timing.duration_s + 1
     assert result.disagreements == crowded.disagreements == ()
+
+
+# ── Look-ups of two packets ─────────────────────────────────────────────────────────────────────────────────
+
+
+@each_engine
+def test_half_the_quota_in_look_ups(made: MakeLab, engine: Any) -> None:
+    """20 packets a second are 10 look-ups of A and AAAA, each by one port, which is one connection of the ENI."""
+    lab = made("in: vpc, packets_per_second: 20")
+    result = lab.burst(10, engine=engine, connect_timeout_s=1.5, resolver_schedule="glibc", leave_open=True)
+    assert result.tcp.established == result.predicted.established == 10
+    assert (result.questions, result.stops, result.disagreements) == (20, (), ())
+    assert slots(lab, "eni-private") == 20
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_look_ups_over_the_quota(made: MakeLab, engine: Any) -> None:
+    """Every packet that the kernel drops is a question that the clients miss, and the verdict tells of both packets."""
+    lab = made("in: vpc, packets_per_second: 10")
+    result = lab.burst(50, engine=engine, connect_timeout_s=1.5, resolver_schedule="musl")
+    assert 5 <= result.dns.answered <= 5 + 5 * result.timing.duration_s + 1
+    assert (result.questions, result.predicted.established, result.disagreements) == (100, None, ())
+    verdict = judge(result)
+    assert verdict.cause == "questions_dropped"
+    assert (
+        "50 look-ups sent 100 questions, for each of them asks for A and AAAA at once: 10 packets/s per interface are "
+        "half as many look-ups."
+    ) in verdict.explanation
+
+
+# ── Over TCP ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_truncated_answers(made: MakeLab) -> None:
+    """Real programs and the socket engine ask again over TCP, A and AAAA on one connection; no limit is met."""
+    lab = made("in: vpc, truncate: true, tcp_connections: 10")
+    assert dig(lab) == "203.0.113.10\n"
+    result = lab.burst(10, engine="socket", connect_timeout_s=3, resolver_schedule="glibc")
+    assert result.tcp.established == result.predicted.established == 10
+    assert (result.questions, result.stops, result.disagreements) == (30, (), ())  # two datagrams and a SYN each
+
+
+def test_too_many_connections_to_the_name_server(made: MakeLab) -> None:
+    """The kernel counts to the limit exactly; look-ups beyond it fail, and the verdict and `why` name that limit."""
+    lab = made("in: vpc, truncate: true, tcp_connections: 10")
+    path = lab.plan.fleets[0].paths[0].sockets
+    with Namespaces() as namespaces, ExitStack() as undo:
+        fleet = namespaces[lab.plan.fleets[0].namespace]
+        held = [undo.enter_context(fleet.run(socket.socket, socket.AF_INET, socket.SOCK_STREAM)) for _ in range(13)]
+        for asking in held:
+            asking.bind((str(path.first_address), 0))
+            asking.settimeout(0.5)
+        refused = [asking.connect_ex((str(lab.plan.fleets[0].resolver_address), 53)) for asking in held]
+        assert [bool(error) for error in refused] == [False] * 10 + [True] * 3
+        for asking in held[10:]:
+            asking.close()
+        result = lab.burst(5, engine="socket", connect_timeout_s=0.9)
+        assert (result.dns.failed, result.tcp.attempted, result.disagreements) == (5, 0, ())
+        (stop,) = result.stops
+        assert (stop.kind, stop.name, stop.dropped_packets) == ("dns_tcp", "10 TCP connections per interface", 5)
+        headline = "The resolver's limit of DNS over TCP reached: 10 TCP connections per interface"
+        assert (judge(result).cause, judge(result).headline) == ("dns_tcp_limit", headline)
+        assert headline in run_lab("why", "--lab", lab.name).stdout
+
+
+@pytest.mark.parametrize("engine", ["packet", "scapy"])
+def test_engines_without_dns_over_tcp(made: MakeLab, engine: Any) -> None:
+    """An engine that cannot ask over TCP refuses a name server that truncates."""
+    with pytest.raises(UsageError, match="--engine socket"):
+        made("truncate: true").burst(1, engine=engine)

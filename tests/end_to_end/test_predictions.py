@@ -78,7 +78,7 @@ def test_what_is_predicted_is_seen(tmp_path: Path, share: int) -> None:
 
 
 def _run(case: Case, path: Path) -> None:
-    path.write_text(case.topology.model_dump_json(by_alias=True))  # JSON is YAML
+    path.write_text(case.topology.model_dump_json(by_alias=True), encoding="utf-8")  # JSON is YAML
     with Lab.up(path, name=f"predicted-{os.getpid()}-{path.stem}") as lab:
         for options, connections in zip(case.bursts, case.connections, strict=True):
             _judge(lab.burst(connections, **options))

@@ -1,6 +1,6 @@
 """What `lab why` promises, the kernel keeps: a remedy is applied to a random topology, and the burst is run.
 
-8 promises here; `LAB_PROMISE_CASES=200` for a longer run.
+8 promises here; `LAB_PROMISE_CASES=200` for a longer run of others.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 import os
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 import pytest
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from lab.topology import Topology
 
 CASES = int(os.environ.get("LAB_PROMISE_CASES", "8"))
-AT_A_TIME = 8
-"""Labs side by side: each spends most of its time on waiting."""
+SHARES, AT_A_TIME = 2, 2
+"""Tests, and labs side by side in each: they spend most of their time on waiting."""
 MANY = 70
 """More connections than any limit of these topologies."""
 
@@ -84,25 +85,27 @@ def promises(draw: st.DrawFn) -> Promise | None:
     return draw(st.sampled_from(with_sharers or every)) if every else None
 
 
-@pytest.mark.alone
-@settings(
-    max_examples=-(-CASES // AT_A_TIME),
-    deadline=None,
-    derandomize="LAB_PROMISE_CASES" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],  # a case takes seconds: shrinking would take an hour
-)
-@given(st.tuples(*(promises() for _ in range(AT_A_TIME))))
-def test_what_is_promised_is_kept(tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Promise | None, ...]) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_what_is_promised_is_kept(tmp_path: Path, share: int) -> None:
     """A burst of that many loses nothing, one more connection is lost to the named kind, and sharers hold that many."""
-    directory = tmp_path_factory.mktemp("promised")
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(lambda promise: _run(promise, directory / f"{next(_numbers)}.yaml"), filter(None, drawn)))
+
+    @seed(share if "LAB_PROMISE_CASES" not in os.environ else Random().getrandbits(32))
+    @settings(
+        max_examples=-(-CASES // (SHARES * AT_A_TIME)),
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # a case takes seconds: shrinking would take an hour
+    )
+    @given(st.tuples(*(promises() for _ in range(AT_A_TIME))))
+    def as_promised(drawn: tuple[Promise | None, ...]) -> None:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            list(pool.map(lambda promise: _run(promise, tmp_path / f"{next(_numbers)}.yaml"), filter(None, drawn)))
+
+    as_promised()
 
 
 def _run(promise: Promise, path: Path) -> None:
-    path.write_text(promise.topology.model_dump_json(by_alias=True))  # JSON is YAML
+    path.write_text(promise.topology.model_dump_json(by_alias=True), encoding="utf-8")  # JSON is YAML
     if promise.held is None:
         result, _ = _bursts(promise, path, MANY)
         assert (result.tcp.established, result.limits) == (MANY, ())

@@ -325,7 +325,7 @@ def test_a_real_connection_and_what_befalls_it(small: Small, clients: MakeClient
     assert (silent["outcome"], silent["died_at"]) == ("silent", "srv-cache")
     assert "srv-cache inet is set to silence" in silent["conclusion"]
     document = why(lab)
-    assert "somebody has put faults on the way: srv-cache" in document["headline"]
+    assert "lab impair has set faults on the way: srv-cache" in document["headline"]
     assert [each for each in unproved(document) if "silence" in each] == []
     assert eventually(lambda: slots(lab, "eni-private") == 0)
     address, port = made.open[0].getsockname()

@@ -31,6 +31,7 @@ DIFFERENT_FROM = {
     "port_hold": "one_subnet",
     "real_programs": "two_subnets",
     "resolver_quota": "one_subnet",
+    "resolver_tcp": "resolver_in_vpc",
     "security_group": "one_subnet",
     "seven_subnets_eight_eips": "two_subnets",
     "server_full": "one_subnet",

@@ -525,11 +525,11 @@ def test_an_unknown_set(namespaces: Throwaway) -> None:
 def test_a_sysctl_is_of_one_namespace(namespaces: Throwaway) -> None:
     """A setting changes where it is meant to, and not in the host's own namespace."""
     name, path = namespaces.new(), Path("/proc/sys/net/ipv4/conf/default/rp_filter")
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     wanted = "1" if before.strip() != "1" else "2"
     write_sysctl(namespaces, Sysctl(name, "net.ipv4.conf.default.rp_filter", wanted))
     assert namespaces[name].run(path.read_text).strip() == wanted
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
 
 
 def test_a_missing_sysctl(namespaces: Throwaway) -> None:

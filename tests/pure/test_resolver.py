@@ -113,7 +113,7 @@ def test_nothing_left() -> None:
 
 def test_syns_alone_ask_nothing() -> None:
     """A load without questions has all of the ENI for its connections."""
-    assert predict(two_enis(**{"in": "vpc"}), 200, questions=0).established == 200
+    assert predict(two_enis(**{"in": "vpc"}), 200, look_ups=0).established == 200
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,29 @@ def test_more_questions_than_the_quota(resolver: dict[str, Any], connections: in
     found = predict(two_enis(**resolver), connections)
     assert (found.established == connections) == known
     assert known or "quota" in (found.unknown or "")
+
+
+@pytest.mark.parametrize(("look_ups", "known"), [(20, True), (21, False)])
+def test_a_look_up_of_two_packets(look_ups: int, known: bool) -> None:  # noqa: FBT001
+    """With A and AAAA at once the quota is half as many look-ups, and each takes one connection of the ENI still."""
+    found = predict(two_enis(**{"in": "vpc", "packets_per_second": 40}), 2 * look_ups, questions_each=2)
+    assert found.established == (2 * look_ups if known else None)
+    assert known or "42 questions (A and AAAA of 21 look-ups)" in (found.unknown or "")
+
+
+@pytest.mark.parametrize(("connections", "known"), [(20, True), (21, True), (41, False)])
+def test_look_ups_over_tcp(connections: int, known: bool) -> None:  # noqa: FBT001
+    """Beyond the name server's connections of one interface nobody knows; each of two ENIs has its own."""
+    found = predict(two_enis(**{"in": "vpc", "truncate": True, "tcp_connections": 20}), connections)
+    assert found.established == (connections if known else None)
+    assert known or "21 look-ups over TCP" in (found.unknown or "")
+
+
+def test_a_look_up_over_tcp_takes_two_connections() -> None:
+    """Of 100 connections of an ENI a datagram, a connection to the name server and one to the server are three each."""
+    topology = two_enis(**{"in": "vpc", "truncate": True})
+    assert predict(topology, 66).established == 66
+    assert predict(topology, 67).established is None
 
 
 # ── The accounts ────────────────────────────────────────────────────────────────────────────────────────────

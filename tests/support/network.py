@@ -59,6 +59,7 @@ SPEC = BurstSpec(
 )
 
 _AT_ONCE = 512
+_TYPE_AAAA = 28
 
 
 def spec(connections: int, **changes: Any) -> BurstSpec:
@@ -93,7 +94,7 @@ class Network:
         self.datagrams: list[tuple[float, Key]] = []
         """Who sent a datagram to the server, and when."""
         self.questions: list[tuple[float, Key]] = []
-        self.deaf = self.mute = False
+        self.deaf = self.mute = self.hears_no_aaaa = False
         self.ignores: Callable[[Segment], bool] = lambda _: False
         """What never arrives at the server."""
         self.loses: Callable[[], bool] = lambda: False
@@ -147,7 +148,8 @@ class Network:
             keys = _keys(batch, f.SOURCE, f.SOURCE_PORT)
             to_resolver = u16(batch, f.DESTINATION_PORT)[0] == 53
             (self.questions if to_resolver else self.datagrams).extend((self.now_s, key) for key in keys)
-            return batch[[not self.loses() for _ in batch]]
+            unheard = batch[:, -4:-2] == (0, _TYPE_AAAA) if to_resolver and self.hears_no_aaaa else np.zeros((1, 2))
+            return batch[np.array([not self.loses() for _ in batch], np.bool_) & ~unheard.all(axis=1)]
         passing = []
         for segment in map(Segment.of, batch):
             self.segments.append((self.now_s, segment))

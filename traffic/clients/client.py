@@ -20,7 +20,7 @@ from traffic.arrivals import arrived, arrives_s, environments
 from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
 from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
-from traffic.schedule import dns_retries, fin_retries, request_retries, syn_retransmissions
+from traffic.schedule import fin_retries, look_up, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.clients.transport import Handshakes, Transport
+    from traffic.schedule import LookUp
     from traffic.spec import BurstSpec
 
 __all__ = ["BATCH", "Client", "connections_of"]
@@ -93,13 +94,16 @@ class _Exchange:
     """Takes the next connections to send it for the first time, at most so many."""
     begin: Callable[[Indices, float], None]
     send: Callable[[Indices], None]
+    at_once: int = BATCH
+    """Connections of one batch."""
     again: _Queue = field(default_factory=_Queue)
     """Connections that are to repeat it, unless the answer comes first."""
 
 
 def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
     """A burst's connections, all of them free; `repeats` as in `Transport`."""
-    return Connections(spec.connections, _schedules(spec, repeats=repeats), spec.requests)
+    schedules_s = _schedules(spec, repeats=repeats)
+    return Connections(spec.connections, schedules_s, spec.requests, _look_up(spec))
 
 
 class Client:
@@ -139,7 +143,11 @@ class Client:
             window, fresh = Window(count, _HANDSHAKES), self._taking(self._to_secure, IS_OPEN)
             yield _Exchange(State.SECURING, window, fresh, connections.secure, self._handshakes.begin)
         yield _Exchange(State.SYN_SENT, Window(count, calls), to_call, connections.call, transport.call)
-        yield _Exchange(State.ASKING, Window(count, questions), self._next_invocations, connections.ask, transport.ask)
+        each = _look_up(self._spec).questions
+        asking = Window(count, questions._replace(at_once=max(questions.at_once // each, 1)))
+        yield _Exchange(
+            State.ASKING, asking, self._next_invocations, connections.ask, transport.ask, at_once=BATCH // each
+        )
 
     # Sending
 
@@ -148,7 +156,7 @@ class Client:
         sent = False
         for exchange in self._exchanges.values():
             exchange.window.expire(now_s)
-            limit = min(BATCH, exchange.window.free)
+            limit = min(exchange.at_once, exchange.window.free)
             sent |= limit > 0 and self._request(exchange, limit, now_s)
         return sent
 
@@ -254,6 +262,9 @@ class Client:
         for due in self.connections.due(now_s):
             if len(due.again):
                 self._exchanges[due.state].again.add(due.again)
+            if len(due.half_answered):
+                self._transport.forget(due.half_answered)
+                self._looked_up(due.half_answered)
             if len(due.given_up):
                 self._expired(due.state, due.given_up, now_s)
 
@@ -282,9 +293,16 @@ class Client:
     # Callbacks
 
     def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
-        """The address is known: queue the SYN."""
+        """The address is known: queue the SYN, unless another question waits for its answer."""
+        self._looked_up(self.connections.answer(indices, addresses, now_s))
+
+    def no_data(self, indices: Indices, now_s: float) -> None:
+        """There is no other address: queue the SYN, unless the question for this one waits for its answer."""
+        self._looked_up(self.connections.no_data(indices, now_s))
+
+    def _looked_up(self, indices: Indices) -> None:
         self._exchanges[State.ASKING].window.answered(indices)
-        self._to_call.add(self.connections.answer(indices, addresses, now_s))
+        self._to_call.add(indices)
 
     def unanswerable(self, indices: Indices, now_s: float) -> None:
         """The resolver knows no address: the invocations have failed."""
@@ -410,11 +428,15 @@ class Client:
             self._transport.drop(indices[start : start + BATCH])
 
 
+def _look_up(spec: BurstSpec) -> LookUp:
+    return look_up(spec.resolver_schedule, spec.connect_timeout_s)
+
+
 def _schedules(spec: BurstSpec, *, repeats: bool) -> Mapping[State, Sequence[float]]:
     """When each request is repeated and given up; how long a state lasts in which nothing is waited for."""
     deadline_s = spec.connect_timeout_s
     schedules: dict[State, Sequence[float]] = {
-        State.ASKING: (*dns_retries(deadline_s), deadline_s),
+        State.ASKING: _look_up(spec).times_s,
         State.SYN_SENT: (*syn_retransmissions(spec.syn_schedule, deadline_s), deadline_s),
         State.SECURING: (deadline_s,),
         State.REQUESTING: (*request_retries(deadline_s), deadline_s),

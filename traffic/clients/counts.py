@@ -111,6 +111,8 @@ class Counts:
     asked: int = 0
     questions: int = 0
     """DNS queries sent, repetitions included."""
+    replies: int = 0
+    """Of those, answered."""
     answered: int = 0
     answered_late: int = 0
     """Invocations whose answer, of whatever kind, came after a repeated query."""

@@ -145,9 +145,10 @@ def result(
         series=tuple(series),
         ring=ring,
         unanswered=UnansweredCount(
-            questions=counts.questions - counts.answered - counts.dns_denied,
+            questions=counts.questions - counts.replies,
             invocations=counts.dns_failed - counts.dns_denied + counts.answered_late,
         ),
+        questions=counts.questions,
         tls=_tls(counts),
     )
 

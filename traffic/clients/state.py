@@ -22,13 +22,14 @@ import numpy as np
 from traffic.clients.counts import Counts
 from traffic.clients.threshold import Threshold
 from traffic.result import CONNECTION_ENDED
+from traffic.schedule import LookUp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["GIVEN_UP", "IS_OPEN", "OPEN", "WAITING", "Connections", "Due", "Indices", "State", "among"]
+__all__ = ["AAAA", "GIVEN_UP", "IS_OPEN", "OPEN", "WAITING", "A", "Connections", "Due", "Indices", "State", "among"]
 
 
 class State(IntEnum):
@@ -88,6 +89,10 @@ _AFTER_RST[State.CLOSING] = State.CLOSED
 _NEVER = np.inf
 _COUNTLESS = np.uint16(0xFFFF)
 
+A, AAAA = 1, 2
+"""A look-up's questions, as bits of `Connections.missing`."""
+_SINGLE = LookUp((), 0.0)
+
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -100,19 +105,29 @@ class Due:
     """Connections whose request is to be repeated."""
     given_up: Indices
     """Connections whose deadline has passed; they are in the state of `GIVEN_UP` now."""
+    half_answered: Indices
+    """Connections whose look-up ends with the A record alone; they are in ANSWERED now."""
 
 
 class Connections:
-    """All connections of a burst, 47 bytes each; methods take the indices of a batch.
+    """All connections of a burst, 48 bytes each; methods take the indices of a batch.
 
     Times are seconds since the burst began.
     """
 
-    def __init__(self, count: int, schedules_s: Mapping[State, Sequence[float]], requests: int | None = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        schedules_s: Mapping[State, Sequence[float]],
+        requests: int | None = 0,
+        look_up: LookUp = _SINGLE,
+    ) -> None:
         """The last time of a waiting state's schedule is its deadline; a state without a schedule lasts."""
         self.counts = Counts()
         self.state = np.zeros(count, np.uint8)
         self.tries = np.zeros(count, np.uint8)
+        self.missing = np.zeros(count, np.uint8)
+        """Which questions of its look-up have no answer yet: `A` and `AAAA`."""
         self.destination = np.zeros(count, np.uint32)
         self.attempt = np.zeros(count, np.uint32)
         """Which attempt of the burst it is, in the order of first SYNs."""
@@ -125,6 +140,9 @@ class Connections:
         """How many were established then."""
         self._requests = _COUNTLESS if requests is None else np.uint16(requests)
         self._schedules_s = {state: np.asarray(times, np.float64) for state, times in schedules_s.items()}
+        self._look_up, self._questions = look_up, np.uint8(A | AAAA if look_up.pair else A)
+        self._by_tcp = np.zeros(count, np.bool_)
+        """Which look-ups go on over TCP."""
         self._due_s = np.full(count, _NEVER)
         self._scratch = np.zeros(count, np.uint32)
         self.threshold = Threshold()
@@ -141,19 +159,54 @@ class Connections:
     def ask(self, indices: Indices, now_s: float) -> None:
         """The first queries are sent."""
         self.counts.asked += len(indices)
-        self.counts.questions += len(indices)
+        self.missing[indices] = self._questions
+        self._by_tcp[indices] = False
+        self.counts.questions += self._count_missing(indices)
         self._begin(State.ASKING, indices, now_s)
 
     def answer(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> Indices:
-        """Answers came; returns the connections that waited for them, which now have an address."""
+        """A records came; returns the connections that waited for nothing else."""
         asking = self.state[indices] == State.ASKING
         self.destination[indices[asking]] = addresses[asking]
-        fresh = self._distinct(indices[asking])
-        self.counts.dns.add(now_s - self.since_s[fresh])
-        self.counts.answered += len(fresh)
-        self.counts.answered_late += int((self.tries[fresh] > 1).sum())
-        self._settle(fresh, State.ANSWERED)
+        return self._answered(indices[asking], A, now_s)
+
+    def no_data(self, indices: Indices, now_s: float) -> Indices:
+        """There is no AAAA record (RFC 2308: NODATA); returns the connections that waited for nothing else."""
+        return self._answered(indices[self.state[indices] == State.ASKING], AAAA, now_s)
+
+    def _answered(self, indices: Indices, question: int, now_s: float) -> Indices:
+        waiting = self._distinct(indices[(self.missing[indices] & question) != 0])
+        self.counts.replies += int(np.count_nonzero(~self._by_tcp[waiting]))
+        self.missing[waiting] ^= question
+        fresh: Indices = waiting[self.missing[waiting] == 0]
+        self._know_names(fresh, now_s)
         return fresh
+
+    def truncated(self, indices: Indices) -> Indices:
+        """Truncated answers came, each answering a datagram; returns the look-ups that are to go on over TCP.
+
+        Nothing is repeated any more but what the kernel's TCP repeats, for as long as the client waits.
+        """
+        self.counts.replies += len(indices)
+        fresh = self._distinct(indices[(self.state[indices] == State.ASKING) & ~self._by_tcp[indices]])
+        self._by_tcp[fresh] = True
+        self._due_s[fresh] = self.since_s[fresh] + self._look_up.patience_s
+        return fresh
+
+    def asked_over_tcp(self, index: int, again: int) -> None:
+        """A look-up has sent its SYN, and repeated it so many times."""
+        self.tries[index] += again
+        self.counts.questions += 1 + again
+
+    def _know_names(self, indices: Indices, now_s: float) -> None:
+        self.counts.dns.add(now_s - self.since_s[indices])
+        self.counts.answered += len(indices)
+        self.counts.answered_late += int((self.tries[indices] > 1).sum())
+        self._settle(indices, State.ANSWERED)
+
+    def _count_missing(self, indices: Indices) -> int:
+        missing = self.missing[indices]
+        return int(np.count_nonzero(missing & A) + np.count_nonzero(missing & AAAA))
 
     def know(self, indices: Indices, address: int) -> None:
         """The address is known without a query."""
@@ -164,6 +217,8 @@ class Connections:
         """The resolver answered without an address; returns the connections that waited for it."""
         fresh = self._distinct(indices[self.state[indices] == State.ASKING])
         self._settle(fresh, State.DNS_FAILED)
+        # The other question has the same answer, and nobody waits for it.
+        self.counts.replies += self._count_missing(fresh[~self._by_tcp[fresh]])
         self.counts.dns_failed += len(fresh)
         self.counts.dns_denied += len(fresh)
         self.counts.answered_late += int((self.tries[fresh] > 1).sum())
@@ -316,7 +371,9 @@ class Connections:
         if state is State.SYN_SENT:
             self.counts.syns += len(indices)
         elif state is State.ASKING:
-            self.counts.questions += len(indices)
+            if not self._look_up.keeps_half:
+                self.missing[indices] = self._questions
+            self.counts.questions += self._count_missing(indices)
         self._due_s[indices] = self.since_s[indices] + self._schedules_s[state][self.tries[indices] - 1]
 
     def due(self, now_s: float) -> list[Due]:
@@ -324,11 +381,15 @@ class Connections:
         indices = np.flatnonzero(self._due_s <= now_s)
         self._due_s[indices] = _NEVER
         states = self.state[indices]
-        return [self._due_in(state, indices[states == state]) for state in GIVEN_UP if (states == state).any()]
+        return [self._due_in(state, indices[states == state], now_s) for state in GIVEN_UP if (states == state).any()]
 
-    def _due_in(self, state: State, indices: Indices) -> Due:
-        waits = state in WAITING
+    def _due_in(self, state: State, indices: Indices, now_s: float) -> Due:
+        waits, half = state in WAITING, np.zeros(len(indices), np.bool_)
         last = self.tries[indices] == len(self._schedules_s[state]) if waits else np.ones(len(indices), np.bool_)
+        if state is State.ASKING:
+            half = self._takes_half(indices)
+            last = (last | self._by_tcp[indices] | self._has_asked_in_vain(indices)) & ~half
+            self._know_names(indices[half], now_s)
         given_up = indices[last]
         self._settle(given_up, GIVEN_UP[state])
         match state:
@@ -340,7 +401,21 @@ class Connections:
             case State.CLOSING:
                 self.counts.abandoned += len(given_up)
                 self.counts.ended += len(given_up)
-        return Due(state, again=indices[~last], given_up=given_up)
+        return Due(state, again=indices[~last & ~half], given_up=given_up, half_answered=indices[half])
+
+    def _has_asked_in_vain(self, indices: Indices) -> NDArray[np.bool_]:
+        """Which look-ups end because none of their questions was answered, so many times."""
+        attempts = self._look_up.attempts
+        if attempts is None:
+            return np.zeros(len(indices), np.bool_)
+        return np.asarray((self.tries[indices] >= attempts) & (self.missing[indices] == self._questions))
+
+    def _takes_half(self, indices: Indices) -> NDArray[np.bool_]:
+        """Which look-ups end with an A record, and without an answer to the other question."""
+        attempts = self._look_up.half_attempts
+        if attempts is None:
+            return np.zeros(len(indices), np.bool_)
+        return np.asarray((self.tries[indices] >= attempts) & (self.missing[indices] == AAAA))
 
     def _begin(self, state: State, indices: Indices, now_s: float) -> None:
         self.state[indices] = state

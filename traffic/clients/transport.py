@@ -22,6 +22,9 @@ class Callbacks(Protocol):
     def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
         """The resolver answered with the server's address."""
 
+    def no_data(self, indices: Indices, now_s: float) -> None:
+        """The resolver answered that there is no AAAA record."""
+
     def unanswerable(self, indices: Indices, now_s: float) -> None:
         """The resolver answered with an error, or without an address."""
 
@@ -59,7 +62,7 @@ class Transport(Protocol):
         """Descriptors that are readable while `receive` has something to do."""
 
     def ask(self, indices: Indices) -> None:
-        """Send a DNS query for each connection."""
+        """Send each connection's DNS queries that have no answer yet (`Connections.missing`)."""
 
     def call(self, indices: Indices) -> None:
         """Send SYNs, or the first datagrams of UDP flows."""

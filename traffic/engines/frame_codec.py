@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic import frames as f
+from traffic.clients.state import AAAA, A
 from traffic.engines.payloads import DATAGRAM, request_text
 from traffic.fleet import Fleet
 from traffic.frames import Batch, pack_mac, seal, u16, u32
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from traffic.clients.state import Indices
     from traffic.spec import BurstSpec
 
-__all__ = ["Datagrams", "DnsAnswers", "FrameCodec", "Segments"]
+__all__ = ["Datagrams", "DnsAnswers", "FrameCodec", "Segments", "questions"]
 
 _DNS_PORT = 53
 _DNS_ID = f.UDP_PAYLOAD
 _DNS_FLAGS = f.UDP_PAYLOAD + 2
 _DNS_ANSWERS = f.UDP_PAYLOAD + 6
 _DNS_RESPONSE, _DNS_RCODE = 0x8000, 0x000F
+_TYPE_A, _TYPE_AAAA = 1, 28
+_TYPE_BEFORE_END = 4
+"""A query ends with its type and class, two bytes each."""
 
 # An A record right after the question, named by a pointer to it: c00c, type A, class IN, (TTL,) four bytes.
 _RECORD_BYTES = 16
@@ -44,6 +48,8 @@ class DnsAnswers:
 
     good: Indices
     addresses: NDArray[np.uint32]
+    no_data: Indices
+    """Connections whose question for an AAAA record was answered: there is none."""
     bad: Indices
     """Connections whose query was answered with an error, or without an address."""
 
@@ -90,6 +96,7 @@ class FrameCodec:
     def __init__(self, spec: BurstSpec, query: bytes) -> None:
         self._fleet = Fleet(spec)
         self._query_bytes = len(query)
+        self._type = f.UDP_PAYLOAD + len(query) - _TYPE_BEFORE_END
         self._first = spec.first_connection
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
@@ -102,15 +109,21 @@ class FrameCodec:
         self._request = _template(spec, f.TCP, _tcp(spec.port, f.ACK) + request_text(spec.hostname))
         self._datagram = _template(spec, f.UDP, _udp(spec.port, DATAGRAM))
 
-    def queries(self, indices: Indices) -> Batch:
-        """A DNS query of each connection, identified by the low bits of its number."""
+    def queries(self, indices: Indices, missing: NDArray[np.uint8]) -> Batch:
+        """The DNS queries of each connection that are missing an answer, A before AAAA."""
+        indices, aaaa = questions(indices, missing)
         batch = _copies(self._query, len(indices))
         ends = self._fleet.endpoints(indices)
         batch[:, 0:6] = self._resolver_macs[ends.path]
         u32(batch, f.SOURCE)[:] = ends.address
         u16(batch, f.SOURCE_PORT)[:] = ends.port
-        u16(batch, _DNS_ID)[:] = (indices + self._first) & 0xFFFF
+        u16(batch, _DNS_ID)[:] = self.identifiers(indices, aaaa)
+        u16(batch, self._type)[:] = np.where(aaaa, _TYPE_AAAA, _TYPE_A)
         return seal(batch, f.UDP)
+
+    def identifiers(self, indices: Indices, aaaa: NDArray[np.bool_]) -> Indices:
+        """The low bits of a connection's number; for AAAA inverted, since both questions come from one socket."""
+        return np.asarray(((indices + self._first) & 0xFFFF) ^ np.where(aaaa, 0xFFFF, 0))
 
     def segments(
         self,
@@ -163,13 +176,15 @@ class FrameCodec:
 
     def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> DnsAnswers:
         if not len(batch):
-            return DnsAnswers(indices, np.zeros(0, np.uint32), indices)
-        flags = u16(batch, _DNS_FLAGS)
+            return DnsAnswers(indices, np.zeros(0, np.uint32), indices, indices)
+        flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == _TYPE_AAAA
         ours = (flags & _DNS_RESPONSE) != 0
-        ours &= u16(batch, _DNS_ID) == ((indices + self._first) & 0xFFFF)
+        ours &= u16(batch, _DNS_ID) == self.identifiers(indices, aaaa)
         good, addresses = self._addresses(batch, lengths)
-        good &= ours & ((flags & _DNS_RCODE) == 0)
-        return DnsAnswers(indices[good], addresses[good], indices[ours & ~good])
+        without_error = ours & ((flags & _DNS_RCODE) == 0)
+        good &= without_error & ~aaaa
+        no_data = without_error & aaaa
+        return DnsAnswers(indices[good], addresses[good], indices[no_data], indices[ours & ~good & ~no_data])
 
     def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
         """Where an A record follows the question, and its address."""
@@ -180,6 +195,13 @@ class FrameCodec:
         record = (batch[:, start : start + len(_A_RECORD)] == _A_RECORD).all(axis=1)
         good = record & (lengths >= end) & (u16(batch, _DNS_ANSWERS) > 0)
         return good, u32(batch, end - 4).astype(np.uint32)
+
+
+def questions(indices: Indices, missing: NDArray[np.uint8]) -> tuple[Indices, NDArray[np.bool_]]:
+    """A connection's index for each of its missing answers, and which of these are for AAAA; A comes first."""
+    both = (missing[:, np.newaxis] & np.array([A, AAAA], np.uint8)) != 0
+    row, column = np.nonzero(both)
+    return indices[row], column == 1
 
 
 def _segments(batch: Batch, indices: Indices) -> Segments:

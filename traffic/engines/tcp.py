@@ -73,8 +73,8 @@ class FrameTransport:
     # Sending
 
     def ask(self, indices: Indices) -> None:
-        """Send a DNS query for each connection."""
-        self._ring.send(self._codec.queries(indices))
+        """Send each connection's DNS queries that have no answer yet."""
+        self._ring.send(self._codec.queries(indices, self._connections.missing[indices]))
 
     def call(self, indices: Indices) -> None:
         """SYNs, a new initial sequence number at the first try and the same one in retransmissions; or datagrams."""
@@ -153,6 +153,8 @@ class FrameTransport:
             answers, segments, datagrams = self._codec.read(*batch)
             if len(answers.good):
                 callbacks.answered(answers.good, answers.addresses, now_s)
+            if len(answers.no_data):
+                callbacks.no_data(answers.no_data, now_s)
             if len(answers.bad):
                 callbacks.unanswerable(answers.bad, now_s)
             if len(segments.indices):

@@ -69,7 +69,7 @@ class TurnedAway(asyncio.Protocol):
 
 def run_resolver(spec: ResolverSpec) -> None:
     """Serve DNS until SIGTERM."""
-    zone = Zone(spec.records, spec.ttl_s)
+    zone = Zone(spec.records, spec.ttl_s, truncates=spec.truncate)
     answers = Answers(zone, spec.records, int(spec.address), spec.port)
     asyncio.run(_serve(spec, answers.respond, partial(dns.UdpService, zone), partial(_serve_names, spec, zone)))
 

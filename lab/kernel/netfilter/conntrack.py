@@ -144,7 +144,7 @@ def tracked() -> int:
     (nf_conntrack_core.c, gc_worker); reading the list ends them. Kernels built without the list have the count.
     """
     if not _LIST.exists():
-        return int(_COUNT.read_text())
+        return int(_COUNT.read_text(encoding="utf-8"))
     with _LIST.open("rb") as lines:
         return sum(1 for _ in lines)
 

@@ -53,7 +53,7 @@ def compiled(expression: str, snap_bytes: int) -> Program:
     """
     require_program("tcpdump")
     command = [find("tcpdump") or "tcpdump", "-ddd", "-y", "EN10MB", "-s", str(snap_bytes), "--", expression]
-    done = in_new_namespace(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
+    done = in_new_namespace(lambda: subprocess.run(command, capture_output=True, encoding="utf-8", check=False))
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["no reason given"]
         raise UsageError(f"--filter {expression!r}: {words[-1].removeprefix('tcpdump: ')}")

@@ -10,10 +10,11 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """The name server with its subnet, if it is behind the ENIs, and its quota."""
+    """The name server with its subnet, if it is behind the ENIs, and its limits."""
     resolver = topology.service_vpc.resolver
     subnet = (resolver.subnet or topology.subnets[0].name) if resolver.behind_eni else None
     quota = resolver.packets_per_second
     lines = () if subnet is None else (f"in {subnet}",)
-    limit = () if quota is None else (f"{quota:,} packets/s", "per interface")
-    yield Drawn(RESOLVER, RESOLVER, (*lines, *limit), subnet=subnet)
+    limits = [f"{quota:,} packets/s"] if quota else []
+    limits += [f"{resolver.tcp_connections} over TCP"] if resolver.tcp_connections else []
+    yield Drawn(RESOLVER, RESOLVER, (*lines, *limits, *(["per interface"] if limits else [])), subnet=subnet)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lab.schema.base import DURATION, Model, Whole
-from lab.schema.limits import RESOLVER_PACKETS_PER_SECOND, RESOLVER_TTL_S
+from lab.schema.limits import RESOLVER_PACKETS_PER_SECOND, RESOLVER_TCP_CONNECTIONS, RESOLVER_TTL_S
 from lab.schema.scale import SCALES
 from lab.schema.words import Name, Timeout
 
@@ -30,6 +30,18 @@ class Resolver(Model):
         description="a name server takes 1 to 1,024 packets per second from each network interface "
         "(leave it out for no quota)",
     )
+    truncate: bool = Field(
+        default=False,
+        description="whether every answer over UDP is truncated, as one that is too long for a datagram, so that "
+        "clients ask again over TCP",
+    )
+    tcp_connections: Whole | None = Field(
+        None,
+        ge=1,
+        le=RESOLVER_TCP_CONNECTIONS,
+        description="a name server has 1 to 20 TCP connections at a time from each network interface "
+        "(leave it out for no limit)",
+    )
     ttl_s: Timeout = Field(
         RESOLVER_TTL_S, alias="ttl", description=f"a TTL, how long a client may keep an answer, is {DURATION}"
     )
@@ -42,4 +54,4 @@ class Resolver(Model):
     @property
     def counts_sources(self) -> bool:
         """Whether it matters which interface a question comes from."""
-        return self.behind_eni or self.packets_per_second is not None
+        return self.behind_eni or self.truncate or self.packets_per_second is not None

@@ -16,9 +16,9 @@ from lab.slots import nft
 from lab.topology import Subnet
 from traffic.spec import ResolverSpec
 
-__all__ = ["TABLE", "plan"]
+__all__ = ["TABLE", "TCP_TABLE", "plan"]
 
-TABLE = "resolver"
+TABLE, TCP_TABLE = "resolver", "resolver_tcp"
 _SOURCES = 1_048_576
 """More network interfaces than a lab has execution environments."""
 _FORGET_S = 2
@@ -26,7 +26,7 @@ _FORGET_S = 2
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
-    """One resolver, its routes back to its clients, its quota, its process."""
+    """One resolver, its routes back to its clients, its limits, its process."""
     resolver = layout.resolver
     yield from parts.namespace(resolver.namespace, name_server=resolver.address)
     yield parts.veth(resolver.link)
@@ -34,6 +34,8 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
     yield parts.ring_owns_marked(resolver.namespace)
     if rate := layout.topology.service_vpc.resolver.packets_per_second:
         yield from _quota(resolver, rate)
+    if most := layout.topology.service_vpc.resolver.tcp_connections:
+        yield from _tcp_limit(resolver, most)
     yield Process(resolver.namespace, "resolver", _spec(layout).to_json())
     yield NodePlan(resolver.node, "resolver", resolver.namespace, (str(resolver.address),))
 
@@ -88,10 +90,47 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
     )
 
 
+def _tcp_limit(resolver: ResolverLayout, most: int) -> Iterator[parts.Part]:
+    """So many connections at a time from each interface; the SYNs of more are dropped.
+
+    The kernel counts tracked connections, those in TIME_WAIT or CLOSE not (nf_conncount.c); what is dropped here was
+    never one. Datagrams are not tracked.
+    """
+    yield Ruleset(
+        resolver.namespace,
+        nft.table(
+            TCP_TABLE,
+            nft.Counter("over_limit"),
+            nft.Set("interfaces", "ipv4_addr", _SOURCES),
+            nft.chain(
+                "untracked",
+                "meta l4proto udp notrack",
+                hook="type filter hook prerouting priority raw; policy accept;",
+            ),
+            nft.chain(
+                "untracked_answers",
+                "meta l4proto udp notrack",
+                hook="type filter hook output priority raw; policy accept;",
+            ),
+            nft.chain(
+                "asking",
+                f"tcp dport 53 ct state new add @interfaces {{ ip saddr ct count over {most} }} "
+                "counter name over_limit drop",
+                hook="type filter hook input priority filter; policy accept;",
+            ),
+        ),
+    )
+    name = f"{most:,} TCP connection{'' if most == 1 else 's'} per interface"
+    yield DropCounter(
+        resolver.node, "dns_tcp", name, namespace=resolver.namespace, table=TCP_TABLE, counter="over_limit"
+    )
+
+
 def _spec(layout: Layout) -> ResolverSpec:
     return ResolverSpec(
         interface=layout.resolver.link.near.interface,
         address=layout.resolver.address,
         records={server.hostname: str(layout.address_of(server)) for server in layout.topology.servers},
         ttl_s=layout.topology.service_vpc.resolver.ttl_s,
+        truncate=layout.topology.service_vpc.resolver.truncate,
     )

@@ -78,6 +78,16 @@ def test_resets_of_other_connections_are_not_idle_timeouts() -> None:
     assert (forgot.reset, forgot.idle_timeouts, forgot.reset_as_idle) == (3, 1, 1)
 
 
+def test_idle_timeouts_from_before_are_not_the_burst_s() -> None:
+    """Also where nothing gave a reason to look for new ones, so that the second sample has none at all."""
+    before = Sample(BEGAN_S, {ENI: node(), NAT: node(connections_established=5, connections_closed=2)})
+    for active in (1, 6):  # looked for; and not, so that all that was established counts as active
+        nat = node(connections_established=8, connections_closed=2, active=active)
+        seen_then = replace(counted(node(), nat), before=before)
+        expected = 2 if active == 1 else 0
+        assert sum(each.idle_timeouts for each in by_kernel(seen_then).nodes) == expected
+
+
 @pytest.mark.parametrize(
     ("close", "expected"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lab.burst.load import Load, Ramp
+from lab.burst.options import facts_of
 from lab.burst.run import WatchedLoad
 from lab.errors import UsageError
 from tests.support.cli import Run
@@ -91,6 +92,13 @@ _REFUSALS = [
         ),
     ),
     (
+        "--resolver-schedule node --connections-per-environment 5",
+        (
+            "--resolver-schedule node: Node looks up 4 names at a time, in libuv's threads, and an environment that "
+            "has more connections would wait for one; --connections-per-environment 4 at most"
+        ),
+    ),
+    (
         "--side-by-side --leave-open",
         "--side-by-side --leave-open: the first half must be closed before the second begins",
     ),
@@ -116,6 +124,7 @@ def test_refusals(run: Run, arguments: str, text: str) -> None:
         "--connections-per-environment 1024",
         "--syn-only --rate 5 --hold 1",
         "--engine scapy -n 100",
+        "--resolver-schedule node --connections-per-environment 4",
         "--side-by-side --duration 0.1",
     ],
 )
@@ -208,3 +217,15 @@ def test_arrivals_and_growth() -> None:
     assert Load(connections=1).arrivals == Arrivals()
     assert Load(connections=1, lambda_scaling=True).growth == Growth(1000, 100)
     assert Load(connections=1).growth is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fact"),
+    [
+        ("glibc", "A and AAAA at once, as glibc, again after 5 s"),
+        ("lambda-python", "A and AAAA at once, as lambda-python, again after 2 s, 4 s, 6 s, 8 s"),
+    ],
+)
+def test_a_look_up_in_words(schedule: Any, fact: str) -> None:
+    """A report says when questions are asked again that nobody answers."""
+    assert fact in facts_of(Load(5, resolver_schedule=schedule))

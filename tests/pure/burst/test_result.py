@@ -15,6 +15,7 @@ from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
+from lab.slots.fill import Fill, HalfOpen
 from tests.support.bursts import ENI_A, ENI_B, burst_result, eips, reading, seen, with_tcp
 from tests.support.topologies import shipped
 from traffic.result import EngineResult, TcpCount
@@ -90,6 +91,15 @@ def test_limits() -> None:
         "spills_over": True,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
+
+
+def test_half_open_connections_that_expired() -> None:
+    """What was half-open before the burst and has expired since is no connection of the burst that is missing."""
+    nat = eips(1)[0]
+    earlier = (HalfOpen("cache", 5, 110, 9, 120, earlier=5),)
+    before = replace(reading(nat, 7), fill=Fill(2, earlier))
+    result = burst_result(seen(10), replace(reading(nat, 12), fill=Fill(12)), held_before=(before,))
+    assert result.disagreements == ()
 
 
 def test_an_eni_that_has_not_appeared_is_no_entry() -> None:

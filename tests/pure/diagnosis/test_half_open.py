@@ -71,6 +71,13 @@ def test_elastic_ips_share() -> None:
     assert cause(refusing(first, 6, 2), refusing(second, 0, 4)) == "half_open_slots"
 
 
+def test_elastic_ips_without_spill_over() -> None:
+    """What is half-open in one is no room for connections that were given to another."""
+    first, second = (replace(each, limit=30, spills_over=False) for each in eips(2))
+    assert cause(refusing(first, 6, 2), refusing(second, 0, 4)) == "limit"
+    assert cause(refusing(first, 2, 2), refusing(second, 4, 4)) == "half_open_slots"
+
+
 def test_a_nat_gateway_that_refused_first() -> None:
     """What it refuses is half-open in the ENI; the first cause is its own limit."""
     assert cause(refusing(NAT, 10, 0), refusing(SMALL_A, 2, 10)) == "limit"
@@ -180,6 +187,16 @@ def test_silence() -> None:
     eni = replace(reading(SMALL_A, 12), fill=Fill(0, half_open(12)))
     told = said(judge(burst_result(seen(0, 12), eni)))
     assert "12 of the 20 slots of eni-private-a are half-open, to cache: free again within 108 s." in told
+
+
+def test_waited_out() -> None:
+    """Clients that waited until half-open connections from before were forgotten: those are named with the others."""
+    before = replace(reading(SMALL_A, 20), fill=Fill(0, half_open(20, 20)))
+    full = replace(reading(SMALL_A, 20, 20, 20), fill=Fill(20))
+    of = judge(burst_result(seen(20), full, held_before=(before,)))
+    assert of.cause == "waited_out"
+    assert "half-open ones from before this burst forgotten" in said(of)
+    assert "eni-private-a 20 half-open to cache" in said(of)
 
 
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────

@@ -374,7 +374,7 @@ def test_burst_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @each_shipped
 def test_scale(path: Path) -> None:
     """The scale that is found gives the limits that were applied."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     written = load_text(text)
     for scale in (1, 100):
         found = scale_of(text, scaled(written, scale))

@@ -149,6 +149,8 @@ CHANGES = {
     "Resolver.in": put("service_vpc", "resolver", value={}, base=NAME_SERVER_IN_VPC),
     "Resolver.subnet": put("service_vpc", "resolver", "subnet", value="public", base=NAME_SERVER_IN_VPC),
     "Resolver.packets_per_second": put("service_vpc", "resolver", "packets_per_second", value=101),
+    "Resolver.truncate": put("service_vpc", "resolver", "truncate", value=True),
+    "Resolver.tcp_connections": put("service_vpc", "resolver", "tcp_connections", value=20),
     "Resolver.ttl": put("service_vpc", "resolver", "ttl", value="61s"),
     "HyperplaneEniSettings.connection_limit": put(*ENI, "connection_limit", value=101),
     "HyperplaneEniSettings.idle_timeout": put(*ENI, "idle_timeout", value="61s"),

@@ -6,7 +6,6 @@ from ipaddress import IPv4Address
 import struct
 from typing import TYPE_CHECKING
 
-import dns.edns
 import dns.flags
 import dns.message
 import dns.opcode
@@ -179,3 +178,11 @@ def test_other_frames_get_no_answer() -> None:
     query = encode_query("cache.example.com")
     assert _replies(_frame(query, destination="100.64.0.4"), _frame(query, dport=54), _frame(b"short")) == {}
     assert list(ANSWERS.respond(np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))) == []
+
+
+def test_truncated() -> None:
+    """A name server that truncates answers a datagram with the TC bit alone, and over TCP in full."""
+    zone, query = Zone(RECORDS, ttl_s=60, truncates=True), dns.message.make_query("cache.example.com", "A").to_wire()
+    by_udp, by_tcp = (dns.message.from_wire(zone.reply(query, over_tcp=tcp) or b"") for tcp in (False, True))
+    assert (bool(by_udp.flags & dns.flags.TC), by_udp.answer) == (True, [])
+    assert (bool(by_tcp.flags & dns.flags.TC), len(by_tcp.answer)) == (False, 1)

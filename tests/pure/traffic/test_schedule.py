@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from traffic.schedule import dns_retries, fin_retries, request_retries, syn_count, syn_retransmissions
+from traffic.schedule import fin_retries, look_up, request_retries, syn_count, syn_retransmissions
 
 if TYPE_CHECKING:
-    from traffic.spec import SynSchedule
+    from traffic.spec import ResolverSchedule, SynSchedule
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,19 @@ def test_linear_is_the_kernel_s_own() -> None:
     assert syn_retransmissions("linear", 131.0) == (1, 2, 3, 4, 5, 7, 11, 19, 35, 67)
 
 
-def test_dns_doubles() -> None:
-    """Questions are repeated after 1, 2, 4 … seconds."""
-    assert dns_retries(10.0) == (1.0, 2.0, 4.0, 8.0)
+@pytest.mark.parametrize(
+    ("schedule", "patience_s", "times_s"),
+    [
+        ("single", 10.0, (1.0, 2.0, 4.0, 8.0, 10.0)),
+        ("musl", 30.0, (2.5, 5.0)),
+        ("musl", 2.0, (2.0,)),
+        ("lambda-python", 30.0, (2.0, 4.0, 6.0, 8.0, 10.0)),
+        ("node", 5.0, (2.0, 4.0, 5.0)),
+    ],
+)
+def test_look_ups(schedule: ResolverSchedule, patience_s: float, times_s: tuple[float, ...]) -> None:
+    """Questions are repeated at the library's times, the last of which, or the client's patience, ends the look-up."""
+    assert look_up(schedule, patience_s).times_s == times_s
 
 
 def test_requests_double_from_the_least_rto() -> None:

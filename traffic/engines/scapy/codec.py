@@ -11,7 +11,7 @@ import numpy as np
 
 from traffic import frames as f
 from traffic.dns import encode_query
-from traffic.engines.frame_codec import FrameCodec
+from traffic.engines.frame_codec import FrameCodec, questions
 from traffic.engines.payloads import DATAGRAM, request_text
 from traffic.engines.scapy.packets import Dns, Endpoint, Packet
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ScapyCodec", "dissect"]
 
 _DNS_PORT = 53
+_TYPE_AAAA = 28
 _MSS = 1460  # RFC 9293 section 3.7.1: 1,500 bytes less both headers
 _FLAGS = {"F": "FIN", "S": "SYN", "R": "RST", "P": "PSH", "A": "ACK"}
 _IDENTIFICATIONS = 0xFFFF
@@ -55,15 +56,18 @@ class ScapyCodec(FrameCodec):
         self._layers = _scapy()
         self._built = 0
 
-    def queries(self, indices: Indices) -> Batch:
-        """A DNS query of each connection, identified by the low bits of its number."""
+    def queries(self, indices: Indices, missing: NDArray[np.uint8]) -> Batch:
+        """The DNS queries of each connection that are missing an answer, A before AAAA."""
         layers, spec = self._layers, self._spec
+        indices, aaaa = questions(indices, missing)
         ends = self._fleet.endpoints(indices)
         frames = (
             self._ip(path, address, spec.resolver_address, spec.resolver_mac)
             / layers.UDP(sport=port, dport=_DNS_PORT)
-            / layers.DNS(id=(index + spec.first_connection) & 0xFFFF, rd=1, qd=layers.DNSQR(qname=spec.hostname))
-            for index, path, address, port in _rows(indices, ends.path, ends.address, ends.port)
+            / layers.DNS(id=number, rd=1, qd=layers.DNSQR(qname=spec.hostname, qtype="AAAA" if ipv6 else "A"))
+            for number, ipv6, path, address, port in _rows(
+                self.identifiers(indices, aaaa), aaaa, ends.path, ends.address, ends.port
+            )
         )
         return self._batch(indices, frames)
 
@@ -172,4 +176,5 @@ def _dns(udp: Any) -> Dns | None:
         return None
     addresses = [record.rdata for record in message.an if record.type == 1] if message.rcode == 0 else []
     name = message.qd[0].qname.decode(errors="replace").rstrip(".")
-    return Dns(message.id, bool(message.qr), name, addresses[0] if addresses else None)
+    ipv6 = message.qd[0].qtype == _TYPE_AAAA
+    return Dns(message.id, bool(message.qr), name, addresses[0] if addresses else None, ipv6)

@@ -122,6 +122,8 @@ _LINES: Final[Mapping[_Key, Line]] = dict(
         _from(_S, SERVER, "ANSWER NO-ANSWER", "the resolver answers once more"),
         _from((_S.ASKING,), SERVER, "ANSWER", "the resolver answers {address}: DNS works", _S.NEW),
         _from((_S.ASKING,), SERVER, "NO-ANSWER", "the resolver knows no address of {name}", _S.NEW),
+        _from(_S, CLIENT, "QUESTION-AAAA", "asks for its IPv6 address (AAAA) as well: two packets for one look-up"),
+        _from(_S, SERVER, "NO-AAAA", "the resolver answers that there is no IPv6 address"),
         # The handshake
         _from(_FRESH, CLIENT, "SYN", "connection request", _S.CALLING),
         _from((_S.CALLING, _S.ACCEPTED), CLIENT, "SYN", f"connection request {_AGAIN}", _S.CALLING),
@@ -227,6 +229,8 @@ class Explainer:
     def _act(self, observation: Observation) -> str:
         """What a packet does, as `_LINES` names it: data is data, with PSH or without."""
         packet = observation.packet
+        if packet.dns is not None and packet.dns.ipv6:
+            return "NO-AAAA" if packet.dns.is_answer else "QUESTION-AAAA"
         if packet.dns is not None:
             return "QUESTION" if not packet.dns.is_answer else "ANSWER" if packet.dns.address else "NO-ANSWER"
         if packet.protocol == "udp":

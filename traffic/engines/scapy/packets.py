@@ -27,6 +27,8 @@ class Dns:
     name: str
     address: str | None = None
     """The address in an answer; None if there is none."""
+    ipv6: bool = False
+    """Whether it is about an AAAA record."""
 
 
 @dataclass(frozen=True, slots=True)

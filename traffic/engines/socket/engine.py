@@ -75,7 +75,7 @@ def _calls(spec: BurstSpec) -> Pace:
 def _set_schedule(schedule: SynSchedule) -> None:
     """A setting of the network namespace; before Linux 6.5 there is only the classic schedule, and no setting."""
     try:
-        _SETTING.write_text(str(LINEAR_TIMEOUTS[schedule]))
+        _SETTING.write_text(str(LINEAR_TIMEOUTS[schedule]), encoding="utf-8")
     except FileNotFoundError:
         if schedule != "classic":
             raise OSError(
@@ -109,7 +109,8 @@ def _work(  # noqa: PLR0917 -- all that a worker has
     try:
         connections = connections_of(spec, repeats=spec.protocol == "udp")
         sources = Sources(fleet, len(connections))
-        queries = OwnQueries(spec, connections, sources, turns) if spec.questions_apart else SharedQueries(spec)
+        apart = spec.questions_apart
+        queries = OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections)
         transport = _transport_of(spec)(spec, connections, sources, queries, turns)
         handshakes = transport if isinstance(transport, TlsTransport) else None
         client = Client(spec, connections, transport, handshakes=handshakes, questions=questions, calls=calls)

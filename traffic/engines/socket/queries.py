@@ -1,33 +1,33 @@
 """Real DNS queries: one UDP socket for all of a process's connections, or one for each connection.
 
-One socket is faster, and one flow to whatever is on the path; its queries are told apart by their identifiers.
+One socket is faster, and one flow to whatever is on the path; its queries are told apart by their identifiers. A
+look-up's questions, A and AAAA, come from the same socket, as those of glibc and musl do.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
 import select
 import socket
 from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.message
-import dns.rcode
-import dns.rdatatype
 import numpy as np
 
-from traffic.dns import encode_query
+from traffic.clients.state import State
+from traffic.engines.socket.answers import Answer, Questions, identifier, read_answer, report
 from traffic.engines.socket.sockets import SocketTable
+from traffic.engines.socket.tcp_queries import TcpQueries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from traffic.clients.state import Connections, Indices
     from traffic.clients.transport import Callbacks
     from traffic.engines.socket.sockets import Sources
     from traffic.engines.socket.turns import Turns
     from traffic.spec import BurstSpec
 
-__all__ = ["OwnQueries", "Queries", "SharedQueries", "address_in"]
+__all__ = ["OwnQueries", "Queries", "SharedQueries"]
 
 _DNS_PORT = 53
 _IDENTIFIERS = 1 << 16
@@ -42,54 +42,57 @@ _SO_RCVBUFFORCE = 33
 class SharedQueries:
     """Queries of all connections from one socket, at the address of the first execution environment."""
 
-    def __init__(self, spec: BurstSpec) -> None:
+    def __init__(self, spec: BurstSpec, connections: Connections) -> None:
         if spec.connections > _IDENTIFIERS:
             raise ValueError(f"{spec.connections} questions of one socket need more than {_IDENTIFIERS} identifiers")
-        self._count = spec.connections
-        self._question = encode_query(spec.hostname)[2:]
+        self._connections = connections
+        self._questions = Questions(spec.hostname)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
         self._socket.bind((str(spec.sources[0].first_address), 0))
         self._socket.connect((str(spec.resolver_address), _DNS_PORT))
 
-    def fileno(self) -> int:
+    def descriptors(self) -> Iterable[int]:
         """Readable when there are answers."""
-        return self._socket.fileno()
+        return (self._socket.fileno(),)
 
     def ask(self, indices: Indices) -> None:
-        """A query each, identified by the connection's index."""
-        for index in indices.tolist():
-            _send(self._socket, index, self._question)
+        """The missing queries of each, identified by the connection's index."""
+        _send_all(self._questions, self._connections, [(index, self._socket) for index in indices.tolist()])
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in answers; whether there were any."""
-        answers: list[bytes] = []
-        while len(answers) < _ANSWERS_AT_ONCE and (answer := _receive(self._socket)):
-            answers.append(answer)
-        indices = [int.from_bytes(answer[:2], "big") for answer in answers]
-        ours = [(index, answer) for index, answer in zip(indices, answers, strict=True) if index < self._count]
-        _report(ours, callbacks, now_s)
-        return bool(answers)
+        messages: list[bytes] = []
+        while len(messages) < _ANSWERS_AT_ONCE and (message := _receive(self._socket)):
+            messages.append(message)
+        answers = [answer for answer in map(read_answer, messages) if answer]
+        indexed = [(identifier(answer.identifier, answer.question), answer) for answer in answers]
+        report([pair for pair in indexed if pair[0] < len(self._connections)], callbacks, now_s)
+        return bool(messages)
 
     def forget(self, indices: Indices) -> None:
         """Nothing is kept: a late answer is known by its identifier."""
 
 
 class OwnQueries:
-    """Queries of each connection from its own address and port, as a program in its environment would send them."""
+    """Queries of each connection from its own address and port, as a program in its environment would send them.
+
+    After a truncated answer they are asked again over TCP, from the same address and port.
+    """
 
     def __init__(self, spec: BurstSpec, connections: Connections, sources: Sources, turns: Turns) -> None:
         self._connections, self._turns = connections, turns
         self._table = SocketTable(sources, socket.SOCK_DGRAM, select.EPOLLIN)
-        self._question = encode_query(spec.hostname)[2:]
+        self._questions = Questions(spec.hostname)
         self._resolver = (str(spec.resolver_address), _DNS_PORT)
+        self._over_tcp = TcpQueries(connections, sources, self._questions, self._resolver)
 
-    def fileno(self) -> int:
+    def descriptors(self) -> Iterable[int]:
         """Readable when there are answers."""
-        return self._table.fileno()
+        return (self._table.fileno(), *self._over_tcp.descriptors())
 
     def ask(self, indices: Indices) -> None:
-        """A query each; a repeated one comes from the same socket."""
+        """The missing queries of each; repeated ones come from the same socket."""
         fresh = indices[self._connections.tries[indices] == 1]
         counts, new = self._connections.counts, self._table.sources.unassigned(fresh)
         with self._turns.take(0, new, leaving=counts.leaving, established=counts.open) as turn:
@@ -97,29 +100,41 @@ class OwnQueries:
         for client in opened:
             client.connect(self._resolver)
         self._table.watch(opened)
-        for index in indices.tolist():
-            _send(self._table[index], index & 0xFFFF, self._question)
+        _send_all(self._questions, self._connections, [(index, self._table[index]) for index in indices.tolist()])
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in answers to these connections' own queries; whether there were any."""
         indices, _ = self._table.poll()
-        received = [(index, _receive(self._table[index])) for index in indices.tolist()]
-        answers = [(index, answer) for index, answer in received if answer[:2] == (index & 0xFFFF).to_bytes(2, "big")]
-        self._table.close(np.array([index for index, _ in answers], np.int64))
-        _report(answers, callbacks, now_s)
-        return bool(answers)
+        messages = [(index, _receive(self._table[index])) for index in indices.tolist()]
+        read = [(index, read_answer(message)) for index, message in messages]
+        answers = [(index, answer) for index, answer in read if answer and _is_own(index, answer)]
+        truncated = [index for index, answer in answers if answer.truncated]
+        if truncated:
+            self._over_tcp.ask(self._connections.truncated(np.array(truncated, np.int64)))
+        report([pair for pair in answers if not pair[1].truncated], callbacks, now_s)
+        by_tcp = self._over_tcp.receive(callbacks, now_s)
+        done = np.concatenate((indices, by_tcp))
+        self.forget(done[self._connections.state[done] != State.ASKING])
+        return bool(answers) or bool(len(by_tcp))
 
     def forget(self, indices: Indices) -> None:
-        """Close the sockets of those that still wait for an answer."""
+        """Close the sockets: nobody waits for these answers any more."""
         self._table.close(indices)
+        self._over_tcp.forget(indices)
 
 
 Queries = SharedQueries | OwnQueries
 
 
-def _send(client: socket.socket, identifier: int, question: bytes) -> None:
-    with suppress(BlockingIOError, ConnectionRefusedError):  # lost, or an ICMP message: the client repeats it
-        client.send(identifier.to_bytes(2, "big") + question)
+def _is_own(index: int, answer: Answer) -> bool:
+    return answer.identifier == identifier(index, answer.question)
+
+
+def _send_all(questions: Questions, connections: Connections, clients: Iterable[tuple[int, socket.socket]]) -> None:
+    for index, client in clients:
+        for question in questions.of(index, int(connections.missing[index])):
+            with suppress(BlockingIOError, ConnectionRefusedError):  # lost, or an ICMP message: it is repeated
+                client.send(question)
 
 
 def _receive(client: socket.socket) -> bytes:
@@ -127,33 +142,3 @@ def _receive(client: socket.socket) -> bytes:
     with suppress(BlockingIOError, ConnectionRefusedError):
         return client.recv(_LARGEST_BYTES)
     return b""
-
-
-def _report(answers: list[tuple[int, bytes]], callbacks: Callbacks, now_s: float) -> None:
-    if not answers:
-        return
-    indices = np.array([index for index, _ in answers], np.int64)
-    addresses = np.array([_address_after_id(answer[2:]) for _, answer in answers], np.uint32)
-    known = addresses != 0
-    if known.any():
-        callbacks.answered(indices[known], addresses[known], now_s)
-    if not known.all():
-        callbacks.unanswerable(indices[~known], now_s)
-
-
-@lru_cache(64)
-def _address_after_id(answer: bytes) -> int:
-    """Without the identifier, answers to the same question are the same bytes."""
-    return address_in(bytes(2) + answer)
-
-
-def address_in(answer: bytes) -> int:
-    """The first IPv4 address of a DNS answer as a number; 0 if there is none."""
-    try:
-        message = dns.message.from_wire(answer)
-    except (dns.exception.DNSException, ValueError):
-        return 0
-    if message.rcode() != dns.rcode.NOERROR:
-        return 0
-    records = [record for rrset in message.answer if rrset.rdtype == dns.rdatatype.A for record in rrset]
-    return int.from_bytes(socket.inet_aton(records[0].address), "big") if records else 0

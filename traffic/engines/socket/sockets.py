@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import select
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from traffic.clients.state import Indices
     from traffic.fleet import Endpoints, Fleet
 
-__all__ = ["SocketTable", "Sources", "dotted"]
+__all__ = ["SocketTable", "Sources", "dotted", "retransmissions"]
 
 _EVENTS = 512
 _UNASSIGNED = -1
+_TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
+"""`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h)."""
 
 
 def dotted(address: int) -> str:
     """An IPv4 address as text."""
     return socket.inet_ntoa(address.to_bytes(4, "big"))
+
+
+def retransmissions(client: socket.socket) -> int:
+    """How many segments the kernel has repeated; until data is sent, only SYNs can be."""
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANSMISSIONS.size)
+    (again,) = _TOTAL_RETRANSMISSIONS.unpack(info)
+    return int(again)
 
 
 class Sources:

@@ -62,14 +62,14 @@ class _SocketTransport:
 
     def descriptors(self) -> Iterable[int]:
         """The sockets' epoll and the DNS answers."""
-        return (self._table.fileno(), self._queries.fileno())
+        return (self._table.fileno(), *self._queries.descriptors())
 
     def count(self) -> RingCount:
         """None received and none lost: there is no ring."""
         return RingCount(received=0, dropped=0)
 
     def ask(self, indices: Indices) -> None:
-        """Send a DNS query for each connection."""
+        """Send each connection's DNS queries that have no answer yet."""
         self._queries.ask(indices)
 
     def call(self, indices: Indices) -> None:

@@ -7,11 +7,13 @@ from ipaddress import IPv4Address
 
 import numpy as np
 import pytest
+from scapy.layers.dns import DNS
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from traffic import frames as f
+from traffic.clients.state import AAAA, A
 from traffic.dns import encode_query
 from traffic.engines.frame_codec import FrameCodec
 from traffic.spec import BurstSpec, EniPath
@@ -31,6 +33,7 @@ SPEC = BurstSpec(
 )
 SERVER = "203.0.113.10"
 NUMBERS = np.arange(300)
+ONCE = np.full(300, A, np.uint8)
 SEQUENCES = (np.arange(300) * 99_999_989).astype(np.uint32)
 DESTINATIONS = np.full(300, int(IPv4Address(SERVER)), np.uint32)
 
@@ -49,16 +52,25 @@ def _from(number: int, destination: str, mac: str) -> Packet:
 def test_questions() -> None:
     """A DNS query goes to the resolver's MAC address and carries the connection's number as its id."""
     query = encode_query(SPEC.hostname)
-    frames = FrameCodec(SPEC, query).queries(NUMBERS)
+    frames = FrameCodec(SPEC, query).queries(NUMBERS, ONCE)
     for number, port in enumerate(_ports()):
         question = number.to_bytes(2, "big") + query[2:]
         wanted = _from(number, "100.64.0.2", "02:00:00:00:00:02") / UDP(sport=port, dport=53) / Raw(question)
         assert frames[number].tobytes() == bytes(wanted)
 
 
+def test_both_questions_of_a_look_up() -> None:
+    """A and AAAA follow one another from the same port, with identifiers that differ in every bit."""
+    codec = FrameCodec(SPEC, encode_query(SPEC.hostname))
+    frames = [Ether(frame.tobytes()) for frame in codec.queries(NUMBERS, ONCE | np.uint8(AAAA))]
+    assert [frame[DNS].qd[0].qtype for frame in frames] == [1, 28] * 300
+    assert [frame[DNS].id for frame in frames[:4]] == [0, 0xFFFF, 1, 0xFFFE]
+    assert all(first[UDP].sport == second[UDP].sport for first, second in zip(frames[::2], frames[1::2], strict=True))
+
+
 def test_questions_by_the_gateway() -> None:
     """Without a MAC address of the resolver, a query takes the way of its connection: to its ENI's MAC address."""
-    frames = FrameCodec(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS)
+    frames = FrameCodec(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS, ONCE)
     assert [frame[:6].tobytes().hex(":") for frame in frames] == [SPEC.paths[n % 2].gateway_mac for n in range(300)]
 
 

@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from traffic import frames as f
 from traffic.clients.client import Client, connections_of
-from traffic.clients.state import State
+from traffic.clients.state import AAAA, A, State
 from traffic.dns import Answers, Zone, encode_query
 from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.payloads import request_text
@@ -157,7 +157,8 @@ def test_packets_are_those_of_the_packet_engine() -> None:
     pairs = zip(
         *(
             (
-                codec.queries(INDEX),
+                codec.queries(INDEX, np.array([A], np.uint8)),
+                codec.queries(INDEX, np.array([AAAA], np.uint8)),
                 codec.segments(INDEX, SERVERS, f.SYN, *numbers(9, 0)),
                 codec.segments(INDEX, SERVERS, f.ACK, *numbers(4_000_000_000, 7)),
                 codec.segments(INDEX, SERVERS, f.PSH | f.ACK, *numbers(4_000_000_000, 7)),

@@ -8,7 +8,7 @@ import pytest
 
 from traffic.dns import Zone, encode_query
 from traffic.engines.payloads import is_complete
-from traffic.engines.socket.queries import address_in
+from traffic.engines.socket.answers import read_answer
 from traffic.servers.web import head
 
 RESPONSE = head(HTTPStatus.OK, 5, last=False) + b"hello"
@@ -37,10 +37,13 @@ def _answer(hostname: str) -> bytes:
 
 def test_address() -> None:
     """The name server's answer has the address."""
-    assert address_in(_answer("cache.example.com")) == 0xCB00710A
+    answer = read_answer(_answer("cache.example.com"))
+    assert answer is not None
+    assert answer.address == 0xCB00710A
 
 
 @pytest.mark.parametrize("answer", [_answer("nobody.example.com"), b"", bytes(12), b"\xff" * 40])
 def test_no_address(answer: bytes) -> None:
     """NXDOMAIN, an empty message and nonsense have none."""
-    assert address_in(answer) == 0
+    read = read_answer(answer)
+    assert read is None or not read.address
