@@ -69,7 +69,7 @@ def of_half_open(account: LimitAccount) -> Iterator[Measurement]:
         limit, slots = account.limit, account.fill.half_open_slots
         marks = " ".join(str(limiter.mark) for limiter in limit.limiters)
         listed = f"for mark in {marks}; do conntrack -L -p tcp -m $mark/{SLOT_MASK} 2>/dev/null; done"
-        command = f"{_inside(limit.first.namespace)} sh -c '{listed}' | grep -c SYN_"
+        command = f"{_inside(limit.first.namespace)} sh -c '{listed}' | grep SYN_ | wc -l"
         yield Measurement(limit.first.node, "half-open connections", slots, command)
 
 

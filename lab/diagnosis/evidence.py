@@ -88,7 +88,8 @@ def of_burst(result: BurstResult) -> Evidence:
     groups: dict[tuple[str, str | None], list[LimitResult]] = {}
     for limit in result.limits:
         groups.setdefault((limit.node, limit.destination), []).append(limit)
-    limits = tuple(map(_state, groups.values()))
+    # A burst of SYNs alone leaves connections half-open because it was asked to: those are as good as established.
+    limits = tuple(_state(group, earlier_only=bool(result.tcp.half_open)) for group in groups.values())
     return Evidence(
         limits=limits,
         leading=tuple(limit for limit in limits if limit.kind == result.bottleneck and limit.refused_packets),
@@ -100,9 +101,9 @@ def of_burst(result: BurstResult) -> Evidence:
     )
 
 
-def _state(results: Sequence[LimitResult]) -> LimitState:
+def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
     """The Elastic IPs of a NAT gateway have a limit for each destination together."""
-    first = results[0]
+    first, fills = results[0], [_fill_at_refusal(limit) for limit in results]
     return LimitState(
         node=first.node,
         kind=first.kind,
@@ -112,12 +113,28 @@ def _state(results: Sequence[LimitResult]) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
-        fill=Fill.sum(_fill_at_refusal(limit) for limit in results),
+        fill=Fill.sum(fills),
         before=Fill.sum(limit.before for limit in results),
         unserved=sum(limit.dropped_connections for limit in results),
+        unserved_anyway=_unserved_anyway(results, fills, earlier_only=earlier_only),
         refused_before=sum(limit.refused_before for limit in results),
         full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
     )
+
+
+def _unserved_anyway(results: Sequence[LimitResult], fills: Sequence[Fill | None], *, earlier_only: bool) -> int | None:
+    """How many would have found no slot either if half-open connections, or only earlier ones, held none.
+
+    Elastic IPs that do not spill over have room for their own connections alone.
+    """
+    if any(fill is None for fill in fills):
+        return None
+    missing = [
+        limit.dropped_connections - (fill.half_open_earlier if earlier_only else fill.half_open_slots)
+        for limit, fill in zip(results, fills, strict=True)
+        if fill
+    ]
+    return max(0, sum(missing)) if results[0].spills_over else sum(max(0, number) for number in missing)
 
 
 def _fill_at_refusal(limit: LimitResult) -> Fill | None:

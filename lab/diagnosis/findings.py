@@ -104,15 +104,6 @@ def _questions_dropped(evidence: Evidence, kind: str) -> tuple[DropCount, ...]:
     return tuple(drop for drop in drops if drop.kind == kind) if most and most.kind == kind else ()
 
 
-def _for_half_open(evidence: Evidence) -> bool:
-    """Whether none of the limits would have refused a connection if half-open ones held no slots.
-
-    Those that a burst of SYNs alone leaves half-open are what it asked for.
-    """
-    alone = bool(_half_open(evidence))
-    return bool(evidence.leading) and all(limit.refused_for_half_open(earlier_only=alone) for limit in evidence.leading)
-
-
 def _unanswered(evidence: Evidence) -> int:
     """Each has lost a packet at least, so that fewer lost packets are no explanation."""
     return _timed_out(evidence) + _dns_failed(evidence)
@@ -123,7 +114,10 @@ CAUSES = {
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,
     ),
-    "half_open_slots": _Cause(_for_half_open, limits=lambda evidence: evidence.leading),
+    "half_open_slots": _Cause(
+        lambda evidence: evidence.leading and all(limit.refused_for_half_open for limit in evidence.leading),
+        limits=lambda evidence: evidence.leading,
+    ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),

@@ -69,7 +69,7 @@ def beside_a_limit(finding: Finding) -> Iterator[str]:
     half_open = [limit for limit in finding.limits if limit.fill and limit.fill.half_open]
     if half_open:
         fill, refused = _fill(half_open), sum(limit.unserved for limit in half_open)
-        rest = sum(max(0, limit.unserved - (limit.fill or Fill(0)).half_open_slots) for limit in half_open)
+        rest = sum(limit.unserved_anyway or 0 for limit in half_open)
         names, slots = ", ".join(limit.node for limit in half_open), fill.half_open_slots
         yield (
             f"Of the slots of {names}, {_were(f'{slots:,}', slots)} half-open, to {_to(fill)}: with {_those(slots)} "

@@ -140,6 +140,7 @@ class LimitAccount:
             refused_connections=self.connections,
             fill=self.fill,
             unserved=self.unserved,
+            unserved_anyway=max(0, self.unserved - self.fill.half_open_slots) if self.fill else None,
             full_eips=self.full_eips,
         )
 

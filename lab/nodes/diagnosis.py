@@ -54,6 +54,9 @@ class LimitState:
     """What held slots when the burst began."""
     unserved: int = 0
     """Connections that found no slot while it was filled so; of a lab that is up, those refused lately."""
+    unserved_anyway: int | None = None
+    """Those that would have found none either if half-open connections held no slots; None where the fill was not
+    read. Each of the others would have had the slot of one that was half-open."""
     refused_before: int = 0
     """Connections refused since `lab up`, before the burst began."""
     full_eips: tuple[str, ...] = ()
@@ -64,15 +67,10 @@ class LimitState:
         """Connections, all Elastic IPs together."""
         return self.limit * max(1, self.eips)
 
-    def refused_for_half_open(self, *, earlier_only: bool = False) -> bool:
-        """Whether it would have refused none if half-open connections held no slots, or none of the earlier ones.
-
-        Each connection that it refused would have had the slot of one that was half-open.
-        """
-        if self.fill is None:
-            return False
-        slots = self.fill.half_open_earlier if earlier_only else self.fill.half_open_slots
-        return 0 < self.unserved <= slots
+    @property
+    def refused_for_half_open(self) -> bool:
+        """Whether it would have refused none if half-open connections held no slots."""
+        return self.unserved > 0 and self.unserved_anyway == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import socket
 import struct
@@ -17,7 +18,7 @@ from lab.kernel.netns import Namespaces
 from lab.observe.readings import Reading
 from lab.slots.counters import FIRST_REFUSED, REFUSED
 from tests.support.command import run_lab
-from tests.support.labs import Clients, inside, slots
+from tests.support.labs import Clients, inside, slots, without_times
 
 if TYPE_CHECKING:
     from lab.lab import Lab
@@ -48,11 +49,9 @@ def states(readings: tuple[Reading, ...]) -> dict[str, tuple[int, dict[str, int]
 
 
 def counted(result: BurstResult) -> dict[str, Any]:
-    """All that was counted of a burst: neither how long it took, nor how much was refused in the lab before."""
-    document = result.to_json()
-    elsewhen = {"refused_before": 0, "first_refusal_s": None}
-    limits = [limit | elsewhen for limit in document["limits"]]
-    return {**document, "limits": limits, "latency": None, "timing": None, "series": None}
+    """All that was counted of a burst; not how much its limits had refused before."""
+    seen = without_times(result)
+    return {**seen, "limits": [replace(limit, refused_before=0) for limit in seen["limits"]]}
 
 
 # ── What holds slots ────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 import socket
 import subprocess
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lab.burst.result import BurstResult
+    from lab.burst.result import BurstResult, LimitResult
     from lab.kernel.netns import Namespaces
     from lab.lab import Lab
+    from lab.slots.fill import Fill
 
 __all__ = ["Clients", "eventually", "inside", "slots", "without_times"]
 
@@ -95,6 +97,15 @@ def inside(lab: Lab, node: str, command: str) -> str:
     ).stdout
 
 
+def _without_times(limit: LimitResult) -> LimitResult:
+    """Without when it refused first, and how old half-open connections are."""
+    return replace(limit, first_refusal_s=None, fill=_ageless(limit.fill), before=_ageless(limit.before))
+
+
+def _ageless(fill: Fill | None) -> Fill | None:
+    return fill and replace(fill, half_open=tuple(replace(each, oldest_s=0, free_s=0) for each in fill.half_open))
+
+
 def without_times(result: BurstResult) -> dict[str, Any]:
     """Everything in a result that does not depend on time."""
     assert result.disagreements == ()
@@ -103,6 +114,6 @@ def without_times(result: BurstResult) -> dict[str, Any]:
         "tcp": result.tcp,
         "requests": result.requests,
         "threshold": result.drop_threshold,
-        "limits": result.limits,
+        "limits": tuple(map(_without_times, result.limits)),
         "bottleneck": result.bottleneck,
     }

@@ -71,6 +71,13 @@ def test_elastic_ips_share() -> None:
     assert cause(refusing(first, 6, 2), refusing(second, 0, 4)) == "half_open_slots"
 
 
+def test_elastic_ips_without_spill_over() -> None:
+    """What is half-open in one is no room for connections that were given to another."""
+    first, second = (replace(each, limit=30, spills_over=False) for each in eips(2))
+    assert cause(refusing(first, 6, 2), refusing(second, 0, 4)) == "limit"
+    assert cause(refusing(first, 2, 2), refusing(second, 4, 4)) == "half_open_slots"
+
+
 def test_a_nat_gateway_that_refused_first() -> None:
     """What it refuses is half-open in the ENI; the first cause is its own limit."""
     assert cause(refusing(NAT, 10, 0), refusing(SMALL_A, 2, 10)) == "limit"
