@@ -17,15 +17,16 @@ from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.nodes.diagnosis import counted
 from lab.nodes.kind import NodeKind
-from lab.nodes.registry import KINDS
+from lab.nodes.registry import KINDS, kind_of
 from lab.nodes.resolver.model import Resolver
 from lab.observe.drops import DroppedPackets
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount
+from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
-from traffic.result import EngineResult, TcpCount
+from traffic.result import EngineResult, InvocationCount, TcpCount
 
 __all__ = ["Observation", "assemble", "drops_between"]
 
@@ -58,25 +59,26 @@ class Observation:
 
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
     """Put both accounts of a burst together, and say where they differ."""
-    clients, first = observation.clients, observation.first_to_refuse
+    clients, first, readings = observation.clients, observation.first_to_refuse, observation.readings
     kernel, ended = observation.counted, observation.ended
-    tcp = _until_closed(clients.tcp, ended)
+    closed_at_once = _refused_by(readings, "close")
+    tcp = _until_closed(clients.tcp, ended, closed_at_once)
     before = {reading.limiter: reading for reading in observation.readings_before}
-    lost = clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
+    turned_away = any(reading.refused_packets for reading in readings if reading.limiter.answers)
+    lost = turned_away or clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)
     return BurstResult(
         lab=lab,
         engine=load.engine,
         protocol=load.protocol,
         offered=clients.offered,
-        invocations=clients.invocations,
+        # Who asks for nothing is content with the handshake; who asks has no answer, and has failed.
+        invocations=_failed(clients.invocations, closed_at_once if load.requests == 0 else 0),
         dns=clients.dns,
         tcp=tcp,
         requests=clients.requests,
-        drop_threshold=clients.drop_threshold,
+        drop_threshold=_drop_threshold(observation),
         limits=tuple(
-            _limit(reading, before.get(reading.limiter), observation.took_s)
-            for reading in observation.readings
-            if reading.appeared
+            _limit(reading, before.get(reading.limiter), observation.took_s) for reading in readings if reading.appeared
         ),
         stops=tuple(observation.stops),
         impairments=tuple(observation.impairments),
@@ -99,11 +101,33 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     )
 
 
-def _until_closed(tcp: TcpCount, ended: Ended) -> TcpCount:
-    """With what servers and NAT nodes ended while the others were held."""
+def _until_closed(tcp: TcpCount, ended: Ended, turned_away: int) -> TcpCount:
+    """With what servers and NAT nodes ended while the others were held; who was turned away was never established."""
     reset = max(tcp.reset, ended.reset)
     closed = max(tcp.closed_by_server, ended.closed_by_server)
-    return replace(tcp, established=tcp.established + tcp.reset - reset, reset=reset, closed_by_server=closed)
+    established = tcp.established + tcp.reset - reset - turned_away
+    return replace(tcp, established=established, reset=reset, closed_by_server=closed)
+
+
+def _failed(invocations: InvocationCount, more: int) -> InvocationCount:
+    return replace(invocations, served=invocations.served - more, failed=invocations.failed + more)
+
+
+def _drop_threshold(observation: Observation) -> int | None:
+    """How many connections of this burst were held when the first was lost.
+
+    Its client knows where it got no answer; one that is answered by a full limiter came when that held all it may.
+    """
+    first = observation.first_to_refuse
+    if first is None or not first.limiter.answers:
+        return observation.clients.drop_threshold
+    before = (reading.in_use for reading in observation.readings_before if reading.limiter == first.limiter)
+    return first.limiter.limit - sum(before)
+
+
+def _refused_by(readings: Iterable[Reading], answer: WhenFull) -> int:
+    """Packets of new connections that met this answer of a full limiter; who got one sent no second SYN."""
+    return sum(reading.refused_packets for reading in readings if reading.limiter.when_full == answer)
 
 
 def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: DroppedPackets) -> Iterator[DropCount]:
@@ -130,6 +154,7 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
         destination=limiter.destination,
+        when_full=limiter.when_full,
         fill=reading.fill,
         before=before.fill if before else None,
         refused_before=before.refused_connections if before else 0,
@@ -186,7 +211,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         unanswered += observation.clients.unanswered.questions
         ever_unanswered += observation.clients.unanswered.invocations
     ports_not_found = sum(observation.ports_not_found.values())
-    lost = sum(reading.refused_packets for reading in readings) + ports_not_found
+    lost = _refused_by(readings, "ignore") + ports_not_found
     lost += sum(stop.dropped_packets for stop in stops if not stop.answers)
     answers = sum(stop.dropped_packets for stop in stops if stop.answers)
     # A kernel repeats SYN-ACKs that are not acknowledged (tcp_synack_retries, ip-sysctl.rst), so of answers that are
@@ -199,11 +224,13 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         f"{syns}{{s}} that {{were}} never answered", unanswered, f"{syns}{{s}}{and_answers} dropped on the way", dropped
     )
     yield from _ended(observation)
+    yield from _turned_away(observation)
     # A port that is used again is the same connection to the kernel, and slots come and go.
     if load.over_time:
         return
     if not stops:  # what is dropped whatever the limits is counted by packets only
-        refused = sum(reading.refused_connections for reading in readings) - observation.refused_twice
+        silent = (reading for reading in readings if not reading.limiter.answers)
+        refused = sum(reading.refused_connections for reading in silent) - observation.refused_twice
         # A SYN without a port is one of a connection that may, or may not, have been refused before.
         refused = min(max(ever_unanswered, refused), refused + ports_not_found)
         what = f"connection{{s}} with {syns.replace('{s}', 's')}s that were never answered"
@@ -214,14 +241,17 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)
-    established = tcp.established + tcp.half_open - tcp.closed_by_server
+    # What a server leaves unanswered holds a slot on its way there.
+    silent = (reading for reading in readings if kind_of(reading.limiter.kind).answers and not reading.limiter.answers)
+    held -= sum(reading.refused_connections for reading in silent)
+    closed = max(tcp.closed_by_server, observation.ended.closed_by_server)
+    established = tcp.established + tcp.half_open - closed
     if tls := observation.clients.tls:  # what failed was closed at once, and its slot may be free again
         held += min(max(established - held, 0), tls.failed)
     # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
     # collected.
-    ended = tcp.refused + tcp.reset + tcp.challenged_syns + tcp.closed_by_server
-    held -= min(max(held - established, 0), ended)
-    what = "connection{s} established" + (" and not closed by the server" if tcp.closed_by_server else "")
+    held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
+    what = "connection{s} established" + (" and not closed by the server" if closed else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
 
@@ -242,6 +272,20 @@ def _ended(observation: Observation) -> Iterator[_Pair]:
     ):
         seen = min(max(kernel, clients), until + crossing)
         yield _Pair(f"connection{{s}} {words}", seen, f"connection{{s}} {words} at the first node on the way", kernel)
+
+
+def _turned_away(observation: Observation) -> Iterator[_Pair]:
+    """What a full server answered, and what its clients saw of that: no other server of a lab closes or refuses."""
+    readings, tcp = observation.readings, observation.clients.tcp
+    closed = max(tcp.closed_by_server, observation.ended.closed_by_server)
+    outcomes: tuple[tuple[WhenFull, int, str], ...] = (
+        ("close", closed, "closed by the server"),
+        ("reset", tcp.refused, "refused"),
+    )
+    for answer, seen, words in outcomes:
+        if any(reading.limiter.when_full == answer for reading in readings):
+            turned_away = _refused_by(readings, answer)
+            yield _Pair(f"connection{{s}} {words}", seen, "connection{s} turned away by a full server", turned_away)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

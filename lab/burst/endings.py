@@ -78,12 +78,18 @@ class Counted:
     @property
     def first(self) -> frozenset[str]:
         """The nodes that a connection crosses first."""
-        return frozenset(path.nodes[0] for path in self.paths) & {node.node for node in self.nodes}
+        return frozenset(tracking[0] for tracking in self._tracking())
 
     @property
     def last(self) -> frozenset[str]:
         """Those nearest to the server."""
-        return frozenset(path.nodes[-1] for path in self.paths) & {node.node for node in self.nodes}
+        return frozenset(tracking[-1] for tracking in self._tracking())
+
+    def _tracking(self) -> Iterator[list[str]]:
+        """Of each path, the nodes that track connections; outside the VPC a server may be the only one."""
+        known = {node.node for node in self.nodes}
+        tracking = ([node for node in path.nodes if node in known] for path in self.paths)
+        return filter(None, tracking)
 
     @property
     def closed_to_clients(self) -> int:

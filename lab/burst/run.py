@@ -152,7 +152,7 @@ class _Burst:
             readings=readings,
             readings_before=self._before,
             took_s=self._took_s,
-            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
+            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
             refused_twice=self._refused_twice(readings),

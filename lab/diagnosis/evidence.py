@@ -113,6 +113,7 @@ def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
+        when_full=first.when_full,
         fill=Fill.sum(fills),
         before=Fill.sum(limit.before for limit in results),
         unserved=sum(limit.dropped_connections for limit in results),

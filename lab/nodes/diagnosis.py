@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 from lab.nodes.registry import KINDS
 from lab.slots.fill import Fill
+from lab.slots.limiter import WhenFull
 
 __all__ = [
     "OUTSIDE",
@@ -48,6 +49,8 @@ class LimitState:
     held: int
     refused_packets: int
     refused_connections: int
+    when_full: WhenFull = "ignore"
+    """What a connection meets that it refuses."""
     fill: Fill | None = None
     """What held its slots: of a burst at its peak, of a lab that is up now; None where that was not read."""
     before: Fill | None = None

@@ -3,6 +3,8 @@
 The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
 all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
 listens there, nginx for one.
+
+One that keeps so many connections only has a front (`lab.nodes.server_front`), which counts them.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         server, known_as = laid_out.server, layout.address_of(laid_out.server)
         certificate = certificate_file(layout.lab, server.name)
         yield from parts.namespace(laid_out.namespace)
-        yield parts.veth(laid_out.internet)
-        yield parts.own_address(laid_out.internet.near, server.address)
-        yield from parts.through(laid_out.internet, parts.ANYWHERE, INTERNET_ROUTER)
+        yield parts.veth(laid_out.port)
+        yield from (parts.own_address(laid_out.port.near, address) for address in laid_out.addresses)
+        yield from parts.through(laid_out.port, parts.ANYWHERE, INTERNET_ROUTER)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
         # A real program may use it, too.
         addresses = tuple(dict.fromkeys((server.address, known_as)))
@@ -54,10 +56,11 @@ def _real_program(namespace: str) -> Iterator[parts.Part]:
 
 def _spec(laid_out: ServerLayout, certificate: str) -> ServerSpec:
     return ServerSpec(
-        interface=laid_out.internet.near.interface,
+        interface=laid_out.port.near.interface,
         address=laid_out.server.address,
         port=laid_out.server.port,
         name=laid_out.server.name,
         hostname=laid_out.server.hostname,
+        turned_away=laid_out.turned_away,
         certificate=certificate,
     )

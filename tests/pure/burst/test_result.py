@@ -83,6 +83,7 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "when_full": "ignore",
         "fill": None,
         "before": None,
         "refused_before": 0,
