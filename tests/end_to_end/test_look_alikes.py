@@ -126,6 +126,15 @@ TABLE = {
         changes={"server: cache}": "server: cache, connections_per_target: 40000}"},
         burst=AT_ONCE,
     ),
+    **{
+        f"server full, {when_full}": Row(
+            cause="limit server",
+            topology="server_full",
+            changes={"max_connections: 40": "max_connections: 2", "when_full: close\n": f"when_full: {when_full}\n"},
+            burst=AT_ONCE,
+        )
+        for when_full in ("close", "reset", "ignore")
+    },
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
         topology="half_open",
