@@ -132,8 +132,9 @@ TABLE = {
             topology="server_full",
             changes={"max_connections: 40": "max_connections: 2", "when_full: close\n": f"when_full: {when_full}\n"},
             burst=AT_ONCE,
+            engines=(engine,),
         )
-        for when_full in ("close", "reset", "ignore")
+        for when_full, engine in zip(("close", "reset", "ignore"), ALL, strict=True)
     },
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
@@ -157,6 +158,7 @@ TABLE = {
         topology="network_acl",
         changes={"subnets: [private-a]\n": "subnets: [public]\n"} | ANSWERS,
         burst=IN_VAIN,
+        engines=("socket",),
     ),
     "DNS quota": Row(
         cause="questions_dropped dns_quota",
@@ -173,12 +175,6 @@ TABLE = {
     ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE
-    ),
-    "idle time-out of the ENI": Row(
-        cause="idle_timeout",
-        topology="idle_timeout",
-        changes={"idle_timeout: 60s": "idle_timeout: 1s", "idle_timeout: 5s": "idle_timeout: 60s"},
-        burst=IDLE,
     ),
     "limit waited out": Row(
         cause="waited_out hyperplane_eni",
