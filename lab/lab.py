@@ -373,7 +373,7 @@ class Lab:
         from lab.burst.reset import reset
 
         self.require_complete()
-        with self._losses_named(), self._state.locked():
+        with self._losses_named(), self._state.changing(self._record.lab):
             return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
