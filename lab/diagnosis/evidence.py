@@ -34,20 +34,21 @@ class Evidence:
     """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
-    forgetful: tuple[NodeEndings, ...] = ()
-    """NAT nodes that had forgotten connections of which packets came, or that were idle."""
+    node_endings: tuple[NodeEndings, ...] = ()
+    """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
     @property
     def idle(self) -> tuple[NodeEndings, ...]:
-        """Those of them whose idle timeout cost somebody a connection: reset when used again, or with an answer lost.
+        """Those of them whose idle timeout cost a connection: it was reset when used again, or an answer was dropped.
 
-        A lab that is up does not know who waits for an answer; to a server's packets alone nobody may have listened.
+        Whether a client waited for an answer is known of a burst only: of a lab that is up, dropped packets of servers
+        alone are no evidence of a loss.
         """
-        reset = tuple(node for node in self.forgetful if node.reset_as_idle)
+        reset = tuple(node for node in self.node_endings if node.reset_as_idle)
         waits = self.clients and self.clients.requests.answered < self.clients.requests.sent
         if reset or not waits:
             return reset
-        return tuple(node for node in self.forgetful if node.idle_timeouts and node.dropped_packets)
+        return tuple(node for node in self.node_endings if node.idle_timeouts and node.dropped_packets)
 
     @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
@@ -97,7 +98,7 @@ def of_burst(result: BurstResult) -> Evidence:
         clients=result,
         ports_not_found=result.ports_not_found,
         impairments=result.impairments,
-        forgetful=result.endings.nodes,
+        node_endings=result.endings.nodes,
     )
 
 
@@ -161,7 +162,7 @@ def of_live_lab(
     impairments: tuple[Impairment, ...],
     lost_parts: tuple[str, ...],
     *,
-    forgetful: tuple[NodeEndings, ...] = (),
+    node_endings: tuple[NodeEndings, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     return Evidence(
@@ -170,5 +171,5 @@ def of_live_lab(
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,
-        forgetful=forgetful,
+        node_endings=node_endings,
     )

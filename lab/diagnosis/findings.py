@@ -77,7 +77,7 @@ def _idle(evidence: Evidence) -> bool:
 
 
 def _unknown(evidence: Evidence) -> bool:
-    reset = any(node.reset for node in evidence.forgetful)
+    reset = any(node.reset for node in evidence.node_endings)
     return reset and not evidence.idle and (evidence.clients is None or bool(evidence.clients.tcp.reset))
 
 

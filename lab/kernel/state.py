@@ -184,9 +184,9 @@ class State:
 
     @contextmanager
     def changing(self, lab: str) -> Iterator[None]:
-        """One `up` or `down` of a lab at a time; those of other labs go on meanwhile.
+        """One `up`, `down` or `reset` of a lab at a time; those of other labs go on meanwhile.
 
-        The lock's file is removed by whoever has the lock, so whoever gets the lock of a removed file asks again.
+        The process that holds the lock removes its file, so one that gets the lock of a removed file opens it anew.
         """
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         path = self.root / f".{lab}.lock"
