@@ -71,7 +71,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         engine=load.engine,
         protocol=load.protocol,
         offered=clients.offered,
-        # Who asks for nothing is content with the handshake; who asks has no answer, and has failed.
+        # An invocation without a request had succeeded with its handshake; one with a request has failed already.
         invocations=_failed(clients.invocations, closed_at_once if load.requests == 0 else 0),
         dns=clients.dns,
         tcp=tcp,
@@ -102,7 +102,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
 
 
 def _until_closed(tcp: TcpCount, ended: Ended, turned_away: int) -> TcpCount:
-    """With what servers and NAT nodes ended while the others were held; who was turned away was never established."""
+    """With what servers and NAT nodes ended while the others were held; those turned away are not established."""
     reset = max(tcp.reset, ended.reset)
     closed = max(tcp.closed_by_server, ended.closed_by_server)
     established = tcp.established + tcp.reset - reset - turned_away
@@ -116,7 +116,7 @@ def _failed(invocations: InvocationCount, more: int) -> InvocationCount:
 def _drop_threshold(observation: Observation) -> int | None:
     """How many connections of this burst were held when the first was lost.
 
-    Its client knows where it got no answer; one that is answered by a full limiter came when that held all it may.
+    The clients count those without an answer; one that a full limiter answers came when that held all it may.
     """
     first = observation.first_to_refuse
     if first is None or not first.limiter.answers:
@@ -126,7 +126,7 @@ def _drop_threshold(observation: Observation) -> int | None:
 
 
 def _refused_by(readings: Iterable[Reading], answer: WhenFull) -> int:
-    """Packets of new connections that met this answer of a full limiter; who got one sent no second SYN."""
+    """Packets of new connections that got this answer of a full limiter; after one a client sends no second SYN."""
     return sum(reading.refused_packets for reading in readings if reading.limiter.when_full == answer)
 
 
@@ -176,7 +176,7 @@ class _Pair(NamedTuple):
 
 
 def _disagreements(load: Load, resolver: Resolver, observation: Observation) -> Iterator[str]:
-    # Of what a fault drops neither account tells what it was: a SYN, an answer, a FIN. The verdict tells of the fault.
+    # Neither account says what a fault dropped: a SYN, an answer, a FIN. The verdict reports the fault.
     by_faults = sum(fault.dropped_packets for fault in observation.impairments)
     for pair in _pairs(load, resolver, observation):
         if abs(pair.clients - pair.kernel) > by_faults:

@@ -14,7 +14,7 @@ from lab.diagnosis.drops import cure_of, drop_words, packet_in_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.diagnosis.limits import RECENT_S, LimitAccount
-from lab.nodes.diagnosis import REUSE, LimitState, connections, counted, limiting_kinds, words_of
+from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_of
 from lab.nodes.registry import kind_of
 from lab.schema.drops import DropCount
 
@@ -315,7 +315,6 @@ _QUESTIONS_DROPPED = _CauseWords(
     _questions_explanation,
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
-_SEE_FAULTS = "See which faults are set on the way: lab impair."
 _TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
@@ -335,7 +334,7 @@ WORDS = {
         _silence_explanation,
         lambda _: (
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
-            _SEE_FAULTS,
+            SEE_FAULTS,
         ),
     ),
     "tls": _CauseWords(
@@ -354,11 +353,11 @@ WORDS = {
     "dns_failed": _CauseWords(
         _dns_failed_headline,
         lambda _: (
-            "Whoever learned the server's address was connected: the name server is the cause, or the way to it.",
+            "Every client that got the server's address was connected: the cause is the name server, or the way to it.",
         ),
         lambda _: (
             "See whether the resolver runs, and what it answers: lab exec FUNCTION -- dig HOSTNAME.",
-            _SEE_FAULTS,
+            SEE_FAULTS,
         ),
     ),
     "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
