@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 import time
 
-from lab.burst.accounts import Observation, assemble, drops_between
+from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
