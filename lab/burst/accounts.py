@@ -28,7 +28,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
     closed_at_once = observation.refused_by("close")
     tcp = _until_closed(observation, closed_at_once)
     # An invocation without a request had succeeded with its handshake; one with a request has failed already.
-    invocations, failed = clients.invocations, 0 if load.requests else closed_at_once
+    invocations, failed = clients.invocations, closed_at_once if load.requests == 0 else 0
     before = {reading.limiter: reading for reading in observation.readings_before}
     turned_away = any(reading.refused_packets for reading in readings if reading.limiter.answers)
     lost = turned_away or clients.tcp.timed_out or (resolver.behind_eni and clients.dns.failed)

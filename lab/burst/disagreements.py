@@ -35,11 +35,8 @@ def disagreements(load: Load, resolver: Resolver, observation: Observation) -> I
     by_faults = sum(fault.dropped_packets for fault in observation.impairments)
     for pair in _pairs(load, resolver, observation):
         if abs(pair.clients - pair.kernel) > by_faults:
-            clients, kernel = (
-                _in_words(pair.clients, pair.clients_call_it),
-                _in_words(pair.kernel, pair.kernel_calls_it),
-            )
-            yield f"clients: {clients}; kernel: {kernel}"
+            clients = _in_words(pair.clients, pair.clients_call_it)
+            yield f"clients: {clients}; kernel: {_in_words(pair.kernel, pair.kernel_calls_it)}"
     if observation.clients.ring.dropped:
         yield f"the generator's own ring lost {counted(observation.clients.ring.dropped, 'frame')}"
     for node in observation.tracking:
