@@ -228,6 +228,10 @@ class Lab:
             )
         return self
 
+    def require_readable(self) -> Self:
+        """The lab again, half built or not, if its plan is known; UsageError if another version of the lab made it."""
+        return self if self._record.readable() else self.require_complete()
+
     @property
     def gone(self) -> bool:
         """Whether it has been taken down meanwhile; what bears its name now is another."""
@@ -373,7 +377,7 @@ class Lab:
         from lab.burst.reset import reset
 
         self.require_complete()
-        with self._losses_named(), self._state.changing(self._record.lab):
+        with self._losses_named(), self._state.changing(self.name):
             return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:

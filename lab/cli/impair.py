@@ -80,7 +80,7 @@ def impair(
         "silence": silence,
     }
     _require_sense(node, interface, Faults.of(**options), clear=clear)
-    live_lab = Lab.find(lab)
+    live_lab = Lab.find(lab).require_readable()
     if clear:
         _report(live_lab.clear_impairments(node, interface=interface), "cleared", as_json=as_json)
     elif node is not None:

@@ -61,4 +61,4 @@ def _become(lab: str | None, node: str, command: Sequence[str]) -> None:
 
     if not command:
         raise UsageError("which command? lab exec NODE -- COMMAND")
-    Lab.find(lab).exec(node, command)
+    Lab.find(lab).require_readable().exec(node, command)

@@ -209,7 +209,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     from lab.lab import Lab
     from lab.nodes.registry import kind_of
 
-    live_lab = Lab.find(lab)
+    live_lab = Lab.find(lab).require_readable()
     if lost := live_lab.lost():
         notice(f"lab {live_lab.name} has lost {', '.join(lost)}; take it down, then up again")
     now = live_lab.status()

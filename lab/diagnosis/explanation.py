@@ -251,7 +251,9 @@ def _measured(
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
         yield commands.live(account.limit)
-    yield from (commands.of_node_endings(nodes[node.node], node) for node in ended if node.reset)
+    for endings in ended:
+        if endings.reset:
+            yield from commands.of_node_endings(nodes[endings.node], endings)
     for node in now.plan.nat_nodes:
         if cloudwatch.is_metered(node.kind):
             yield from commands.of_metered_node(node, last)
@@ -319,7 +321,9 @@ def _measured_in_run(
         return
     by_name = {node.node: node for node in nodes}
     ended = node_endings(nodes, Sample(0.0, {}), samples[-1])
-    yield from (commands.of_node_endings(by_name[node.node], node) for node in ended if node.reset)
+    for endings in ended:
+        if endings.reset:
+            yield from commands.of_node_endings(by_name[endings.node], endings)
     fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
     for account in accounts:
         connections, packets, _ = commands.of_limit(account, samples[-1])

@@ -181,15 +181,34 @@ def _failed_headline(finding: Finding) -> str:
     return f"No limit reached, and still {failed:,} of {_invocations(offered)} failed"
 
 
+def _refused_headline(finding: Finding) -> str:
+    tcp = finding.clients.tcp
+    return f"No limit reached: the server refused {tcp.refused:,} of {connections(tcp.attempted)}"
+
+
+def _refused_explanation(finding: Finding) -> Iterator[str]:
+    yield (
+        "Each SYN was answered with a RST, as where no program listens on the port: with `embedded: false` that is "
+        "yours to start. Limits drop SYNs, and answer none."
+    )
+    yield from _failures(finding)
+
+
+def _no_answer_headline(finding: Finding) -> str:
+    requests = finding.clients.requests
+    return (
+        f"No limit reached: {requests.sent - requests.answered:,} of {counted(requests.sent, 'request')} had no answer"
+    )
+
+
+def _no_answer_explanation(finding: Finding) -> Iterator[str]:
+    yield "Their connections were established: limits drop SYNs, and have no part in this."
+    yield f"The server ended none of them: {connections(finding.clients.tcp.open)} were open to the end."
+
+
 def _failures(finding: Finding) -> Iterator[str]:
-    dns, tcp = finding.clients.dns, finding.clients.tcp
-    if dns.failed:
-        yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
-    if tcp.refused:
-        yield (
-            f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
-            "with `embedded: false` that is yours to start."
-        )
+    if questions := finding.clients.dns.failed:
+        yield f"The resolver left {counted(questions, 'question')} unanswered."
     yield from ended.endings(finding)
 
 
@@ -360,8 +379,18 @@ WORDS = {
             SEE_FAULTS,
         ),
     ),
+    "refused": _CauseWords(
+        _refused_headline,
+        _refused_explanation,
+        lambda _: ("See whether the server's program runs, and where it listens: lab exec NODE -- ss -lnt.",),
+    ),
     "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
     "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
+    "no_answer": _CauseWords(
+        _no_answer_headline,
+        _no_answer_explanation,
+        lambda _: ("See whether the server's program hangs; Recv-Q is what it has not read: lab exec NODE -- ss -tn.",),
+    ),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -376,7 +405,10 @@ WORDS = {
 """Cause → its words."""
 
 
-NO_ROOM_HELPS = ("half_open_slots", "idle_timeout", "unknown_connections", "reset_by_server", "closed_by_server")
+NO_ROOM_HELPS = (
+    *("half_open_slots", "idle_timeout", "unknown_connections", "faults", "silence", "tls"),
+    *("dns_failed", "refused", "reset_by_server", "closed_by_server", "no_answer", "failed"),
+)
 """Causes against which no change of the topology helps."""
 
 

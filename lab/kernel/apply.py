@@ -200,10 +200,10 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 
 
 def _owners(state: State) -> Iterator[tuple[str, str]]:
-    """Namespace → lab; what a damaged record of another lab had is found by its name, if it is there."""
+    """Namespace → lab, whichever version made it; what a damaged record had is found by its name, if it is there."""
     for record in state.records():
         with suppress(KernelError, FileNotFoundError):  # damaged, or taken down since they were listed
-            yield from ((name, record.lab) for name in record.plan().namespaces)
+            yield from ((name, record.lab) for name in record.remains().namespaces)
 
 
 def _is_free(item: File) -> bool:

@@ -122,6 +122,15 @@ def test_what_remains_of_another_versions_record(state: State) -> None:
     assert record.remains().namespaces == plan.namespaces
 
 
+def test_a_record_without_a_field_is_another_versions(state: State) -> None:
+    """A field that an earlier version did not write has no default: what was made then is not what this one reads."""
+    record = remembered(state, "t")
+    document = json.loads((record.path / "plan.json").read_text())
+    del document["limiters"][0]["mark"]
+    (record.path / "plan.json").write_text(json.dumps(document))
+    assert not record.readable()
+
+
 def test_alone(state: State) -> None:
     """One burst at a time: a second one learns that it is not alone, and a later one is."""
     record, same = remembered(state, "t"), state.record("t")
