@@ -12,18 +12,17 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from lab.errors import UsageError
 from lab.kernel.netfilter import conntrack, nftables
-from lab.kernel.netns import Namespaces
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_text, flush_sets
 from lab.kernel.state import Record
 from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
-from lab.plan.objects import NatNode, Plan, Ruleset
+from lab.plan.objects import Plan, Ruleset
 from lab.slots.counters import ACTIVE, FORGOTTEN
 from lab.slots.nft import Table
 
@@ -34,7 +33,7 @@ _AT_A_TIME = 8
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What a lab held when it was made to forget."""
+    """What a lab held when its connections were forgotten."""
 
     lab: str
     readings: tuple[Reading, ...]
@@ -42,7 +41,7 @@ class Forgotten:
 
     @property
     def connections(self) -> int:
-        """Each holds a slot at one node of each kind on its way; one kind may have forgotten it already."""
+        """Each holds a slot at one node of each kind on its way, if that has not expired there."""
         by_kind = Counter[str]()
         for reading in self.readings:
             by_kind[reading.limiter.kind] += reading.in_use
@@ -54,28 +53,17 @@ class Forgotten:
             "schema": 1,
             "lab": self.lab,
             "connections": self.connections,
-            "limits": [
-                {
-                    "node": reading.limiter.node,
-                    "kind": reading.limiter.kind,
-                    "eip": reading.limiter.eip,
-                    "destination": reading.limiter.destination,
-                    "protocol": reading.limiter.protocol,
-                    "connections": reading.in_use,
-                    "fill": asdict(reading.fill) if reading.fill else None,
-                }
-                for reading in self.readings
-            ],
+            "limits": [reading.to_json() for reading in self.readings],
         }
 
 
 def reset(record: Record, plan: Plan) -> Forgotten:
-    """Forget all connections of a lab; what that were. UsageError while a burst runs in it."""
+    """Forget all connections of a lab; returns what they were. UsageError while a burst runs in it."""
     with record.alone() as alone, Namespaces() as namespaces:
         require_alone(plan.lab, alone=alone)
-        held = [one for one in read_with_fills(namespaces, plan.limiters, plan.servers) if one.in_use]
+        readings = read_with_fills(namespaces, plan.limiters, plan.servers)
         forget_connections(namespaces, plan)
-    return Forgotten(plan.lab, tuple(held))
+    return Forgotten(plan.lab, tuple(reading for reading in readings if reading.in_use))
 
 
 def require_alone(lab: str, *, alone: bool) -> None:
@@ -87,15 +75,12 @@ def require_alone(lab: str, *, alone: bool) -> None:
 def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
     """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared."""
     tables = {(item.namespace, item.table.name): item.table for item in plan.objects if isinstance(item, Ruleset)}
-    for node in plan.nat_nodes:  # each is entered here: the threads below only send work to it
-        namespaces.call(node.namespace, lambda: None)
+    nodes = [(namespaces[node.namespace], tables[node.namespace, node.table]) for node in plan.nat_nodes]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        forget = partial(_forget, namespaces)
-        list(pool.map(forget, plan.nat_nodes, [tables[node.namespace, node.table] for node in plan.nat_nodes]))
+        list(pool.map(lambda node: _forget(*node), nodes))
 
 
-def _forget(namespaces: Namespaces, node: NatNode, table: Table) -> None:
-    inside = namespaces[node.namespace]
+def _forget(inside: NamespaceThread, table: Table) -> None:
     if active := inside.run(conntrack.marked, ACTIVE):
         counters = inside.run(nftables.counters, table.name)
         named = f"counter ip {table.name} {FORGOTTEN}"

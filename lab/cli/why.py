@@ -145,7 +145,7 @@ def _show_refusals(explanation: Explanation) -> None:
 
 
 def _since(explanation: Explanation, account: LimitAccount) -> str:
-    from lab.diagnosis.words import course, duration
+    from lab.diagnosis.live import course, duration
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:

@@ -146,11 +146,11 @@ def _fill_at_refusal(limit: LimitResult) -> Fill | None:
     """
     if limit.fill is None or limit.before is None or limit.first_refusal_s is None:
         return limit.fill
-    still = {each.to: each.earlier for each in limit.fill.half_open}
+    still = {destination.to: destination.earlier for destination in limit.fill.half_open}
     expired = [
-        replace(each, slots=number, earlier=number, free_s=0)
-        for each in limit.before.half_open
-        if (number := each.slots - still.get(each.to, 0)) > 0 and limit.first_refusal_s < each.sure_s
+        replace(before, slots=gone, earlier=gone, free_s=0)
+        for before in limit.before.half_open
+        if (gone := before.slots - still.get(before.to, 0)) > 0 and limit.first_refusal_s < before.sure_s
     ]
     return Fill.sum([limit.fill, Fill(0, tuple(expired))])
 

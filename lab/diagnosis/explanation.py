@@ -9,7 +9,7 @@ from typing import Any
 from lab.burst.endings import NodeEndings, node_endings
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
-from lab.diagnosis import cloudwatch, commands, words
+from lab.diagnosis import cloudwatch, commands, live, words
 from lab.diagnosis.cloudwatch import NodeMetrics
 from lab.diagnosis.commands import Measurement
 from lab.diagnosis.evidence import of_live_lab
@@ -174,7 +174,7 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         began_s=None,
         cause=finding.cause,
         headline=words.headline(finding),
-        details=(*words.of_limits_now(finding), *words.circumstances(seen)),
+        details=(*live.of_limits(finding), *live.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=seen.drops,

@@ -210,8 +210,11 @@ class State:
             yield
 
 
-def write_at_once(path: Path, text: str) -> None:
-    """Write a file under another name and rename it, so that a reader never sees half of it."""
+def write_at_once(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file under another name and rename it, so that a reader never sees half of it, or another mode."""
     unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600, exist_ok=False)
     unfinished.write_text(text, encoding="utf-8", newline="")  # whatever the locale: what is read is what was given
+    unfinished.chmod(mode)
     unfinished.replace(path)

@@ -19,6 +19,7 @@ from lab.slots.limiter import WhenFull
 __all__ = [
     "OUTSIDE",
     "REUSE",
+    "SEE_FAULTS",
     "LimitState",
     "LimitWords",
     "connections",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 REUSE = "Reuse connections across invocations: create the client outside the handler and keep it alive."
+SEE_FAULTS = "See which faults are set on the way: lab impair."
 OUTSIDE = "Where the function needs nothing of the VPC, run it outside: neither limit is on its way then."
 
 

@@ -275,7 +275,7 @@ def forward_chains(
         "drop_invalid",
         (
             f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
-            # Not for a FIN: whoever closes a connection that is forgotten loses nothing.
+            # Not for a FIN: a client that closes loses nothing.
             f'iifname "{inner}" tcp flags & (fin|syn|rst) == 0x0 jump count_reset',
             f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
             f"counter name {INVALID_PACKETS} drop",

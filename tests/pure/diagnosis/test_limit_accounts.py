@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, leading
-from lab.diagnosis.words import course
+from lab.diagnosis.live import course
 from lab.nodes.build import build
 from lab.observe.limits import limits_of
 from tests.support.tiny_lab import NOW_S, explained, limiters, reading, sample
