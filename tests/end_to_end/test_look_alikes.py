@@ -26,6 +26,7 @@ from lab.diagnosis.explanation import of_run
 from lab.diagnosis.findings import CAUSES, find
 from lab.diagnosis.verdict import judge
 from lab.kernel.netns import Namespaces
+from lab.observe.samples import Sample
 from lab.runs import load, save
 from tests.support.command import start_lab
 from tests.support.labs import eventually, inside
@@ -58,7 +59,7 @@ class Row:
     scale: int = 1
     changes: Mapping[str, str] = field(default_factory=dict)
     """Texts of the topology file → texts in their place."""
-    made: Callable[[Lab], None] = _nothing
+    made: Callable[[Lab], object] = _nothing
     """What is done once, before the first burst."""
     burst: Mapping[str, Any]
     """The burst; what was half-open before it is forgotten, and what it established is left open."""
@@ -68,12 +69,12 @@ class Row:
     """What `lab why` of the lab names afterwards; the same cause unless the kernel keeps no evidence of it."""
 
 
-def _firewall(node: str, family: str, chain: str) -> Callable[[Lab], None]:
+def _firewall(node: str, family: str, chain: str) -> Callable[[Lab], object]:
     """Something in a node that drops packets, and that nobody has told the lab of."""
-    return lambda lab: inside(lab, node, f"nft 'table {family} firewall {{ chain drops {{ {chain} }}; }}'") and None
+    return lambda lab: inside(lab, node, f"nft 'table {family} firewall {{ chain drops {{ {chain} }}; }}'")
 
 
-def _serving(way: str) -> Callable[[Lab], None]:
+def _serving(way: str) -> Callable[[Lab], object]:
     """A program on the port of the server `web` that treats its clients in this way."""
     return lambda lab: start_closing_server(lab, "web", way)
 
@@ -92,7 +93,12 @@ def _half_open(lab: Lab) -> None:
 def _silent_at_first(lab: Lab) -> Callable[[Progress], None]:
     """The server is silent for the first SYNs only."""
     _silence(lab)
-    return lambda now: lab.clear_impairments() and None if now.t_s > SOON_S else None
+
+    def look(now: Progress) -> None:
+        if now.t_s > SOON_S:
+            lab.clear_impairments()
+
+    return look
 
 
 def _taken_at_first(lab: Lab) -> Callable[[Progress], None]:
@@ -101,7 +107,12 @@ def _taken_at_first(lab: Lab) -> Callable[[Progress], None]:
         server = lab.topology.servers[0]
         address = (str(server.address), server.port)
         held = namespaces[lab.plan.fleets[0].namespace].run(socket.create_connection, address)
-    return lambda now: held.close() if now.t_s > SOON_S else None
+
+    def look(now: Progress) -> None:
+        if now.t_s > SOON_S:
+            held.close()
+
+    return look
 
 
 AT_ONCE = {"connections": 3, "connect_timeout_s": QUICK_S}
@@ -132,8 +143,9 @@ TABLE = {
             topology="server_full",
             changes={"max_connections: 40": "max_connections: 2", "when_full: close\n": f"when_full: {when_full}\n"},
             burst=AT_ONCE,
+            engines=(engine,),
         )
-        for when_full in ("close", "reset", "ignore")
+        for when_full, engine in zip(("close", "reset", "ignore"), ALL, strict=True)
     },
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
@@ -157,6 +169,7 @@ TABLE = {
         topology="network_acl",
         changes={"subnets: [private-a]\n": "subnets: [public]\n"} | ANSWERS,
         burst=IN_VAIN,
+        engines=("socket",),
     ),
     "DNS quota": Row(
         cause="questions_dropped dns_quota",
@@ -173,12 +186,6 @@ TABLE = {
     ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE
-    ),
-    "idle time-out of the ENI": Row(
-        cause="idle_timeout",
-        topology="idle_timeout",
-        changes={"idle_timeout: 60s": "idle_timeout: 1s", "idle_timeout: 5s": "idle_timeout: 60s"},
-        burst=IDLE,
     ),
     "limit waited out": Row(
         cause="waited_out hyperplane_eni",
@@ -221,7 +228,7 @@ TABLE = {
         cause="no_answer",
         topology="real_programs",
         made=_serving("mute-fin"),
-        burst=AT_ONCE | {"requests_per_connection": 1, "leave_open": False},
+        burst=AT_ONCE | {"connections": 1, "requests_per_connection": 1, "leave_open": False},
         now=NO_LIMIT,
     ),
     "TLS handshake unanswered": Row(
@@ -278,7 +285,7 @@ def _named_by(lab: Lab, row: Row, engine: Engine, directory: Path) -> str:
 
 def _recorded(lab: Lab, options: Load, row: Row, directory: Path) -> Run:
     """A burst as its record has it."""
-    began_s, samples = time.time(), []
+    began_s, samples = time.time(), list[Sample]()
     result = lab.carry(options, row.while_it_runs(lab), sampled=samples.append)
     return load(str(save(lab.record(options, result, samples, began_s), directory / "runs")))
 
