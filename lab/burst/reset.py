@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+import time
 from typing import Any
 
 from lab.errors import UsageError
 from lab.kernel.netfilter import conntrack, nftables
 from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_text, flush_sets
+from lab.kernel.processes import running, stop_all
 from lab.kernel.state import Record
 from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
@@ -29,6 +31,9 @@ from lab.slots.nft import Table
 __all__ = ["Forgotten", "forget_connections", "require_alone", "reset"]
 
 _AT_A_TIME = 8
+_A_BURST = "-m\0traffic\0burst"
+"""Arguments of the processes that hold the sockets of a burst that was left open."""
+_CLOSED_WITHIN_S, _POLL_S = 2.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,27 @@ def require_alone(lab: str, *, alone: bool) -> None:
 
 
 def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
-    """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared."""
+    """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared.
+
+    Sockets that bursts left open are closed before: their next burst needs the same addresses and ports.
+    """
+    _close_left_open(namespaces, plan)
     tables = {(item.namespace, item.table.name): item.table for item in plan.objects if isinstance(item, Ruleset)}
     nodes = [(namespaces[node.namespace], tables[node.namespace, node.table]) for node in plan.nat_nodes]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         list(pool.map(lambda node: _forget(*node), nodes))
+
+
+def _close_left_open(namespaces: Namespaces, plan: Plan) -> None:
+    """End the processes that hold them, and give both ends the time to close."""
+    fleets = [fleet.namespace for fleet in plan.fleets]
+    if not running(fleets, _A_BURST):
+        return
+    stop_all(fleets, _A_BURST)
+    nodes = [namespaces[node.namespace] for node in plan.nat_nodes]
+    deadline = time.monotonic() + _CLOSED_WITHIN_S
+    while any(inside.run(conntrack.marked, ACTIVE) for inside in nodes) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def _forget(inside: NamespaceThread, table: Table) -> None:
