@@ -97,7 +97,7 @@ class ServerSpec(_Spec):
     certificate: str | None = None
     """File with its key and certificate; without one it speaks no TLS."""
     turned_away: IPv4Address | None = None
-    """Another address of its own, where connections that are too many arrive: accepted, and closed at once."""
+    """Another address of its own, to which connections beyond its limit come: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Forgetting all connections of a lab that is up: its limiters are as `lab up` made them, its counters go on.
 
-Conntrack forgets before the slots do. A packet that comes in between is in the middle of a connection that is
-forgotten, and takes no slot; the other way round it would take its slot again, and keep it without an entry.
+Conntrack's entries are removed before the slots. A packet that comes in between is in the middle of a connection
+without an entry, and takes no slot; in the other order it would take its slot again, and keep it without an entry.
 
-What is active and then no more in conntrack has fallen idle, as far as counters tell (`lab.observe.sampling`). So the
-active connections that are forgotten are counted first, in a counter of their own: IdleTimeoutCount stays as it is,
+By the counters, an active connection whose entry is gone has fallen idle (`lab.observe.sampling`). So the active
+connections are counted before their entries are removed, in a counter of their own: IdleTimeoutCount stays as it is,
 exactly if no other program opens or closes connections meanwhile.
 """
 

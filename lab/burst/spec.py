@@ -150,7 +150,7 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
 def _quiet_s(participants: Participants) -> float:
     """A program of the user's own accepts in its own time, which only connections without requests do not show.
 
-    So does the lab's server where it closes what is too many.
+    So does the lab's server where it closes connections beyond its limit.
     """
     load, name = participants.load, participants.server.name
     embedded = next(server.embedded for server in participants.topology.servers if server.name == name)

@@ -140,7 +140,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     others = (
         "others were closed, or half-open ones from before this burst forgotten," if forgotten else "others were closed"
     )
-    yield f"No connection timed out: {others} before the patience of those that waited ended."
+    yield f"No connection timed out: {others} before those that waited gave up."
     yield from half_open.held_before(finding.limits)
 
 

@@ -100,7 +100,7 @@ class LimitWords:
     """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
     so."""
     idle_metric: str | None = None
-    """The one that counts the connections that it forgot because they were idle."""
+    """The one that counts connections that fell idle."""
     unmetered: str = ""
     """With `{others}`: what the metrics of other nodes show meanwhile."""
     blind_spot: str = ""

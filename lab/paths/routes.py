@@ -35,7 +35,7 @@ def paths(topology: Topology, function: str, server: str, transport: Transport =
 
 
 def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
-    """The server as a hop, if it keeps so many connections only; UDP has none."""
+    """The server as a hop, if it has a connection limit; UDP has none."""
     if wanted.limit is not None and transport == "tcp":
         yield Hop(wanted.node, server_kind.KIND.name, wanted.limit)
 

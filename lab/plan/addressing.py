@@ -35,7 +35,7 @@ INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
 SECOND_ADDRESS = INTERNET.network_address + 3
-"""Of each server that closes connections that are too many; none but its front has a route to it."""
+"""The second address of each server that closes connections beyond its limit; only its front has a route to it."""
 """The address of the service VPC's egress on its port to the internet."""
 
 _RESERVED_AT_START = 4

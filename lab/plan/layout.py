@@ -255,7 +255,7 @@ class ServerLayout:
     internet: Link
     """The link that ends at the internet: the same, or its front's."""
     front: str | None = None
-    """The namespace that counts its connections; None where it keeps any number of them."""
+    """The namespace that counts its connections; None without a limit."""
 
     @property
     def turned_away(self) -> IPv4Address | None:

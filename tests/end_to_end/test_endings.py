@@ -133,7 +133,7 @@ def test_an_idle_time_out_is_named(  # noqa: PLR0917 -- a case's three values
     assert "1 connection forgotten, and reset when its client went on" in page.read_text()
     assert "What would help" not in page.read_text()
     document = json.loads(ended("why", "--lab", lab.name, "--json"))
-    evidence = [each for each in document["evidence"] if each["node"] == node and "forgotten" in each["what"]]
+    evidence = [each for each in document["evidence"] if each["node"] == node and "no entry" in each["what"]]
     evidence += [each for each in document["evidence"] if each["node"] == node and "fallen idle" in each["what"]]
     assert [each["value"] for each in evidence] == [1, 1]
     assert [int(re.findall(r"\d+", printed(each["command"]))[0]) for each in evidence] == [1, 1]

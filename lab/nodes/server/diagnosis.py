@@ -1,4 +1,4 @@
-"""A server that keeps no more connections, in words.
+"""A server that has reached its limit of connections, in words.
 
 CloudWatch has a metric of what a database keeps, DatabaseConnections (Amazon RDS user guide, "Amazon CloudWatch metrics
 for Amazon RDS"; CurrConnections of ElastiCache), and none of what it turned away.

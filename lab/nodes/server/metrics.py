@@ -1,6 +1,6 @@
-"""What the lab counts of servers that keep so many connections only.
+"""What the lab counts of servers with a limit of connections.
 
-RDS reports the first of them of a database, as DatabaseConnections.
+RDS reports the first of a database, as DatabaseConnections.
 """
 
 from __future__ import annotations

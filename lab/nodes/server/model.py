@@ -66,7 +66,7 @@ class Server(Model):
 
 
 def _limits(draft: Draft) -> Iterator[Fault]:
-    """What a full server does where none is ever full, and a limit that only a program of the user's could keep."""
+    """`when_full` without a limit, and a limit on a real program, which only that program could keep."""
     for item in draft.servers:
         server = item.value
         if server.when_full is not None and server.max_connections is None:

@@ -1,4 +1,4 @@
-"""The front of a server that keeps so many connections only."""
+"""The front of a server with a connection limit."""
 
 from lab.nodes.kind import NodeKind
 
