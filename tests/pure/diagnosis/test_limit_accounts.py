@@ -93,9 +93,11 @@ def test_limits_of_another_kind_do_not_lead() -> None:
         (7, 40, "it is over for now: the last refusal was 40 s ago, and 13 of 20 slots are free"),
         (
             *(7, 125),
-            "it is over for now: the last refusal was 2 min 5 s ago, and 13 of 20 slots are free; half-open "
-            "connections that held slots then would have left them by now, so whether there were any only the burst's "
-            "record tells (lab why last)",
+            (
+                "it is over for now: the last refusal was 2 min 5 s ago, and 13 of 20 slots are free; half-open "
+                "connections that held slots then would have left them by now, so whether there were any only the "
+                "burst's record tells (lab why last)"
+            ),
         ),
     ],
 )
