@@ -8,6 +8,7 @@ import pytest
 
 from lab.diagnosis.evidence import of_burst
 from lab.diagnosis.findings import find
+from lab.diagnosis.half_open import beside_a_limit
 from lab.diagnosis.verdict import Verdict, judge
 from lab.observe.readings import Reading
 from lab.slots.fill import Fill, HalfOpen
@@ -173,6 +174,14 @@ def test_beside_a_limit() -> None:
     """Where the limit is the cause, the verdict says how many would have been refused without them."""
     told = said(verdict(refusing(SMALL_A, 9, 5), refusing(SMALL_B, 3, 0)))
     assert "with those slots free, 4 would have been refused instead of 9" in told
+
+
+def test_beside_a_limit_that_refused_earlier() -> None:
+    """What is half-open now is not weighed against refusals that the kernel has forgotten."""
+    finding = find(of_burst(burst_result(seen(10, 9), refusing(SMALL_A, 9, 5), first=refusing(SMALL_A, 9, 5))))
+    assert any("with those slots free" in text for text in beside_a_limit(finding))
+    forgotten = replace(finding, limits=tuple(replace(limit, unserved=0) for limit in finding.limits))
+    assert not any("with those slots free" in text for text in beside_a_limit(forgotten))
 
 
 def test_held_before() -> None:
