@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import STATES, bullet, complain, say, states, table
@@ -146,13 +146,13 @@ def _show_faults(result: BurstResult) -> None:
         complain(f"the two accounts differ: {text}")
 
 
-def _side_by_side(result: BurstResult) -> dict[str, int | str | None]:
+def _side_by_side(result: BurstResult, limited: Container[str]) -> dict[str, int | str | None]:
     peaks = {
         f"most at a time in {words.one_node}": max(
             (limit.peak for limit in result.limits if limit.kind == kind), default=None
         )
         for kind, words in limiting_kinds().items()
-        if words.one_node
+        if words.one_node and kind in limited
     }
     return {
         "invocations": result.offered,
@@ -171,7 +171,8 @@ def show_side_by_side(without: BurstResult, reused: BurstResult) -> None:
     """Print the same load without reuse of connections and with it."""
     say(f"{counted(without.offered, 'invocation')} in lab {without.lab}, twice", style="bold")
     say()
-    columns = [_side_by_side(result) for result in (without, reused)]
+    limited = {limit.kind for result in (without, reused) for limit in result.limits}
+    columns = [_side_by_side(result, limited) for result in (without, reused)]
     table(
         ("", "#a connection each", "#connections reused"),
         ((name, *(column[name] for column in columns)) for name in columns[0]),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_LEFT_OUT = ("when", "topology", "#timed out")
+_LEFT_OUT = ("when", "topology", "#timed out", "#threshold")
 _BESIDE_NAMES = 86
 """How wide the table is beside the names of runs and topologies."""
 

@@ -70,8 +70,8 @@ def bullet(text: str) -> None:
     if not console.is_terminal:
         say(f"  - {text}")
         return
-    grid = Table.grid(padding=(0, 1, 0, 2))
-    grid.add_row("-", text)
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row("  -", text)
     console.print(grid, markup=False)
 
 

@@ -211,6 +211,7 @@ def test_side_by_side(pipe: Printed) -> None:
         "bottleneck": ["hyperplane_eni", "-"],
     }
     assert {name: _row(lines, name) for name in table} == table
+    assert not any("in a server" in line for line in lines), "a limit that is in neither has no row"
     (without,) = (line for line in lines if line.startswith("A connection for each invocation: "))
     (reused,) = (line for line in lines if line.startswith("Connections reused: "))
     assert without.endswith(judge(BURST).headline)
