@@ -80,9 +80,9 @@ _NO_FAULT = {
 }
 
 
-def headings() -> list[str]:
-    """The headings of docs/look-alikes.md."""
-    return re.findall(r"^#+ (.*)$", (DOCS / "look-alikes.md").read_text(encoding="utf-8"), re.MULTILINE)
+def headings(page: Path = DOCS / "look-alikes.md") -> list[str]:
+    """The headings of a page."""
+    return re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_every_cause_has_its_heading() -> None:
@@ -96,12 +96,27 @@ def test_every_cause_has_its_heading() -> None:
     assert all(cause.words in barriers for cause in drops.CAUSES.values() if not cause.questions)
 
 
-def test_links_of_look_alikes() -> None:
-    """What it links to is there: headings of its own, and files, each topology among them."""
+def links(page: Path) -> list[str]:
+    """What a page links to in this repository."""
+    return re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
+
+
+PAGES = (*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md", DOCS.parent / "topologies" / "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_links(page: Path) -> None:
+    """What a page links to is there: files, and headings of pages."""
+    for file, _, anchor in (link.partition("#") for link in links(page)):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        anchors = (
+            {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings(target)} if anchor else ()
+        )
+        assert not anchor or anchor in anchors, f"{file}#{anchor}"
+
+
+def test_topologies_of_look_alikes() -> None:
+    """A link to a file has the file's name."""
     text = (DOCS / "look-alikes.md").read_text(encoding="utf-8")
-    anchors = {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings()}
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= anchors
-    files = [link for link in links if not link.startswith("#")]
-    assert [link for link in files if not (DOCS / link).is_file()] == []
-    assert all(f"[`{Path(link).name}`]" in text for link in files)
+    assert all(f"[`{Path(link).name}`]" in text for link in links(DOCS / "look-alikes.md") if not link.startswith("#"))
