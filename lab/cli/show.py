@@ -126,9 +126,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) ->
     for order, group in enumerate(_beside_names(columns, texts, console.width)):
         shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
         for index in group:
-            numeric = columns[index].startswith("#")
-            title, justify = columns[index].removeprefix("#"), "right" if numeric else "left"
-            shown.add_column(title, justify=justify, no_wrap=numeric, overflow="fold")
+            if columns[index].startswith("#"):
+                shown.add_column(columns[index][1:], justify="right", no_wrap=True)
+            else:
+                shown.add_column(columns[index], overflow="fold")
         for row in texts:
             shown.add_row(*(escape(row[index].translate(_VISIBLE)) for index in group))
         if order:
