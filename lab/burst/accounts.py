@@ -221,6 +221,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # collected.
     ended = tcp.refused + tcp.reset + tcp.challenged_syns + tcp.closed_by_server
     held -= min(max(held - established, 0), ended)
+    # Those of connections that fell idle are free again, of this burst or from before.
+    held += min(max(established - held, 0), _idle_timeouts(observation, kind))
     what = "connection{s} established" + (" and not closed by the server" if tcp.closed_by_server else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
@@ -242,6 +244,11 @@ def _ended(observation: Observation) -> Iterator[_Pair]:
     ):
         seen = min(max(kernel, clients), until + crossing)
         yield _Pair(f"connection{{s}} {words}", seen, f"connection{{s}} {words} at the first node on the way", kernel)
+
+
+def _idle_timeouts(observation: Observation, kind: NodeKind) -> int:
+    nodes = by_kernel(observation.counted).nodes if observation.counted else ()
+    return sum(node.idle_timeouts for node in nodes if node.kind == kind.name)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

@@ -40,6 +40,11 @@ class NodeEndings:
     """When it reset the first one: of a burst, seconds since it began; of a lab that is up, Unix time."""
 
     @property
+    def unnoticed(self) -> int:
+        """Connections that it forgot because they were idle, and that it has not reset."""
+        return self.idle_timeouts - self.reset_as_idle
+
+    @property
     def reset_as_idle(self) -> int:
         """Of those reset, as many as had fallen idle: any others it did not know for another reason."""
         return min(self.reset, self.idle_timeouts)
@@ -141,10 +146,15 @@ def forgetful(nodes: Sequence[NatNode], before: Sample, now: Sample, began_s: fl
             )
 
 
-def may_have_forgotten(before: Sample, now: Sample) -> bool:
-    """Whether packets of connections came that a node did not know: only then the idle timeouts are worth a look."""
+def may_have_forgotten(nodes: Sequence[NatNode], before: Sample, now: Sample) -> bool:
+    """Whether the idle timeouts are worth a look: one is over, or packets came of connections that a node did not know.
+
+    Without such packets connections may have been forgotten all the same, of which nobody has gone on with any.
+    """
     counters = (counting.RESET_HERE, counting.INVALID_PACKETS)
-    return any(_grown(counter, node, before, now) for counter in counters for node in now.nodes)
+    return any(now.at_s - before.at_s > node.idle_timeout_s for node in nodes) or any(
+        _grown(counter, node, before, now) for counter in counters for node in now.nodes
+    )
 
 
 def _grown(counter: str, node: str, before: Sample, now: Sample) -> int:

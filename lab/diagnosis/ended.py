@@ -57,6 +57,13 @@ def node_endings(evidence: Evidence) -> Iterator[str]:
         yield _mechanism(node)
         yield f"{node.node}: {connections(node.idle_timeouts)} fell idle{_reset(node)}{_first(evidence, node)}."
         yield _metric(node)
+    for node in evidence.unnoticed:
+        gone = connections(node.unnoticed)
+        them = "it" if node.unnoticed == 1 else "them"
+        yield (
+            f"{node.node} forgot {gone} that had no packet for {node.idle_timeout_s:,} s: the slots are free, and "
+            f"nobody has used {them} since."
+        )
     for node in evidence.forgetful:
         if others := node.reset - node.reset_as_idle:
             it = "it was" if others == 1 else "they were"

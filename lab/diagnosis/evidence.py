@@ -50,6 +50,13 @@ class Evidence:
         return tuple(node for node in self.forgetful if node.idle_timeouts and node.dropped_packets)
 
     @property
+    def unnoticed(self) -> tuple[NodeEndings, ...]:
+        """Those that forgot idle connections which nobody has used since, as far as a burst's clients tell."""
+        if self.clients is None:
+            return ()
+        return tuple(node for node in self.forgetful if node.unnoticed and node not in self.idle)
+
+    @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
         """Drops of packets of connections."""
         return tuple(drop for drop in self.drops if not drops_questions(drop))
