@@ -97,6 +97,12 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
+def _refused_for_half_open(evidence: Evidence) -> bool:
+    """Whether the limits that were reached would have refused none if half-open connections held no slots."""
+    leading = evidence.leading
+    return any(limit.unserved for limit in leading) and all(limit.unserved_anyway == 0 for limit in leading)
+
+
 def _questions_dropped(evidence: Evidence, kind: str) -> tuple[DropCount, ...]:
     """What dropped questions, if most of them were dropped by this kind of limit."""
     drops = evidence.dropped_questions
@@ -115,8 +121,8 @@ CAUSES = {
         drops=lambda evidence: evidence.dropped_connections,
     ),
     "half_open_slots": _Cause(
-        lambda evidence: evidence.leading and all(limit.refused_for_half_open for limit in evidence.leading),
-        limits=lambda evidence: evidence.leading,
+        _refused_for_half_open,
+        limits=lambda evidence: evidence.families(evidence.leading),
     ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(

@@ -66,9 +66,10 @@ def remedies(finding: Finding) -> Iterator[str]:
 
 def beside_a_limit(finding: Finding) -> Iterator[str]:
     """Where a limit is the cause: what half-open connections added to it, and what was held before."""
-    half_open = [limit for limit in finding.limits if limit.fill and limit.fill.half_open]
-    if half_open:
-        fill, refused = _fill(half_open), sum(limit.unserved for limit in half_open)
+    families = finding.evidence.families(finding.limits)
+    half_open = [limit for limit in families if limit.fill and limit.fill.half_open]
+    if refused := sum(limit.unserved for limit in half_open):
+        fill = _fill(half_open)
         rest = sum(limit.unserved_anyway or 0 for limit in half_open)
         names, slots = ", ".join(limit.node for limit in half_open), fill.half_open_slots
         yield (

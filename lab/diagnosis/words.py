@@ -162,6 +162,8 @@ def _made_room(finding: Finding) -> str:
     evidence = finding.evidence
     if any(node.idle_timeouts for node in evidence.forgetful):
         return "others fell idle and were forgotten"
+    if appeared := [limit for limit in evidence.limits if limit.of and limit.before is None]:
+        return f"another {kind_of(appeared[0].kind).words} appeared"
     if any(limit.before and limit.before.half_open for limit in finding.limits):
         return "others were closed, or half-open ones from before this burst forgotten,"
     return "others were closed"
