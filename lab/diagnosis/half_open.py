@@ -35,7 +35,7 @@ def explanation(finding: Finding) -> Iterator[str]:
         yield "Their slots have become free since."
     yield (
         f"A connection whose SYN is not answered keeps its slot for {_timeout_s(fill)} after its last SYN, and a full "
-        f"{kind_of(limits[0].kind).words} drops SYNs to {'every server' if limits[0].destination is None else 'it'}."
+        f"{kind_of(limits[0].kind).words} drops SYNs to {limits[0].destination or 'every server'}."
     )
     refusers = list(_refusers(finding.evidence, limits, fill))
     yield from (f"{node} {refused}: their SYNs came no further." for node, refused in refusers)
