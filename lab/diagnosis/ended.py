@@ -16,6 +16,7 @@ from lab.nodes.diagnosis import connections, limit_words
 from lab.nodes.registry import kind_of
 
 __all__ = [
+    "by_server",
     "closed_headline",
     "closed_remedies",
     "endings",
@@ -124,7 +125,7 @@ def unknown_headline(finding: Finding) -> str:
     forgetful = [node for node in finding.evidence.forgetful if node.reset]
     reset = sum(node.reset for node in forgetful)
     names = " and ".join(node.node for node in forgetful)
-    return f"No limit reached: {names} reset {connections(reset)} that it did not know, none of them idle"
+    return _headline(finding, f"{names} reset {connections(reset)} that it did not know, none of them idle")
 
 
 def unknown_remedies(_: Finding) -> Iterable[str]:
@@ -137,7 +138,7 @@ def unknown_remedies(_: Finding) -> Iterable[str]:
 
 def reset_headline(finding: Finding) -> str:
     """How many connections the server reset."""
-    return f"No limit reached: the server reset {connections(finding.clients.endings.reset_by_server)}"
+    return _headline(finding, f"the server reset {connections(finding.clients.endings.reset_by_server)}")
 
 
 def reset_remedies(_: Finding) -> Iterable[str]:
@@ -152,7 +153,7 @@ def closed_headline(finding: Finding) -> str:
     """How many connections the server closed, of how many."""
     tcp = finding.clients.tcp
     made = connections(tcp.established + tcp.reset)
-    return f"No limit reached: the server closed {finding.clients.endings.closed_by_server:,} of {made}"
+    return _headline(finding, f"the server closed {finding.clients.endings.closed_by_server:,} of {made}")
 
 
 def closed_remedies(_: Finding) -> Iterable[str]:
@@ -167,21 +168,36 @@ def closed_remedies(_: Finding) -> Iterable[str]:
 # ── All of them ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def endings(finding: Finding) -> Iterator[str]:
-    """Who ended connections, where it was not their client."""
-    yield from node_endings(finding.evidence)
-    clients = finding.clients
-    ended, unanswered = clients.endings, clients.requests.sent - clients.requests.answered
+def _headline(finding: Finding, what: str) -> str:
+    if full := finding.evidence.full:
+        limits = "A limit was" if len(full) == 1 else "Limits were"
+        return f"{limits} reached and waited out, and {what}"
+    return f"No limit reached: {what}"
+
+
+def by_server(evidence: Evidence) -> Iterator[str]:
+    """How many connections of a burst the server ended, and how."""
+    if evidence.clients is None:
+        return
+    ended = evidence.clients.endings
     seen = "" if ended.account == "kernel" else ", as its clients saw it: no NAT node is on the way"
     if ended.reset_by_server:
         yield f"The server ended {connections(ended.reset_by_server)} with a RST{seen}."
-    elif any(node.reset for node in ended.nodes):
-        yield "The server sent no RST."
-    elif reset := clients.tcp.reset:  # of a record from before endings were counted
-        yield f"{connections(reset)} {'was' if reset == 1 else 'were'} reset; by whom is not on record."
-    if ended.closed_by_server:
-        closed = ended.closed_by_server
+    if closed := ended.closed_by_server:
         yield f"The server closed {connections(closed)} with a FIN before {_client(closed)} did{seen}."
+
+
+def endings(finding: Finding) -> Iterator[str]:
+    """Who ended connections, where it was not their client."""
+    yield from node_endings(finding.evidence)
+    yield from by_server(finding.evidence)
+    clients = finding.clients
+    ended, unanswered = clients.endings, clients.requests.sent - clients.requests.answered
+    if not ended.reset_by_server:
+        if any(node.reset for node in ended.nodes):
+            yield "The server sent no RST."
+        elif reset := clients.tcp.reset:  # of a record from before endings were counted
+            yield f"{connections(reset)} {'was' if reset == 1 else 'were'} reset; by whom is not on record."
     if unanswered:
         yield f"{unanswered:,} of {clients.requests.sent:,} requests had no answer."
 

@@ -138,7 +138,10 @@ CAUSES = {
     "silence": _Cause(_timed_out),
     "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "unknown_connections": _Cause(_unknown),
-    "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
+    "waited_out": _Cause(
+        lambda evidence: evidence.full and not _reset_by_server(evidence) and not _turned_away(evidence),
+        limits=lambda evidence: evidence.full,
+    ),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
     "reset_by_server": _Cause(_reset_by_server),

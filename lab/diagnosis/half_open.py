@@ -83,8 +83,9 @@ def left_by_silence(finding: Finding) -> Iterator[str]:
     """Which slots connections hold that nobody answered, although no limit was reached."""
     for limit in finding.evidence.limits:
         if limit.fill and limit.fill.half_open:
+            slots = limit.fill.half_open_slots
             yield (
-                f"{limit.fill.half_open_slots:,} of the {limit.size:,} slots of {limit.node} are half-open, to "
+                f"{slots:,} of the {limit.size:,} slots of {limit.node} {'is' if slots == 1 else 'are'} half-open, to "
                 f"{_to(limit.fill)}: free again within {_free_s(limit.fill):,} s."
             )
 

@@ -119,6 +119,7 @@ def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
     yield from ended.node_endings(finding.evidence)
+    yield from ended.by_server(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -154,7 +155,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
     yield f"No connection timed out: {_made_room(finding)} before the patience of those that waited ended."
     yield from half_open.held_before(finding.limits)
-    yield from ended.node_endings(finding.evidence)
+    yield from ended.endings(finding)
 
 
 def _made_room(finding: Finding) -> str:
