@@ -410,8 +410,8 @@ class Lab:
         with Namespaces() as namespaces:
             before = apply.read(namespaces, self.plan, [target])
             made = apply.impair(namespaces, self.plan, target, interface, wanted)
-        interfaces = {each.interface for each in made}
-        ledger.note(self._record.path, [each for each in before if each.interface in interfaces])
+        interfaces = {impairment.interface for impairment in made}
+        ledger.note(self._record.path, (replaced for replaced in before if replaced.interface in interfaces))
         return made
 
     def clear_impairments(self, node: str | None = None, *, interface: str | None = None) -> tuple[Impairment, ...]:
@@ -436,7 +436,7 @@ class Lab:
     def exec(self, node: str, command: Sequence[str]) -> NoReturn:
         """Become a program in a node, as os.execv does: this process is that program's from here on.
 
-        It trusts the certificates of the lab's servers, by the environment variables that say so to programs.
+        Environment variables name the lab's authority, so that it trusts the certificates of the lab's servers.
 
         PreflightError when this machine has no such program.
         """

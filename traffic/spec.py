@@ -56,8 +56,11 @@ class _Spec:
     """A value with a JSON form: addresses as text, nested specs as objects."""
 
     def to_json(self) -> str:
-        """One line of JSON without blanks: an argument of a command line."""
-        return msgspec.json.encode(self, enc_hook=str).decode()
+        """One line of JSON without blanks, an argument of a command line; what is None by default is left out."""
+        optional = {field.name for field in fields(self) if field.default is None}
+        values = msgspec.to_builtins(self, enc_hook=str)
+        written = {name: value for name, value in values.items() if value is not None or name not in optional}
+        return msgspec.json.encode(written).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -93,6 +96,8 @@ class ServerSpec(_Spec):
     hostname: str
     certificate: str | None = None
     """File with its key and certificate; without one it speaks no TLS."""
+    turned_away: IPv4Address | None = None
+    """Another address of its own, to which connections beyond its limit come: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ __all__ = ["Session"]
 
 _READ_BYTES = 16 << 10  # a record has no more (RFC 8446 section 5.1)
 _NO_RECORDS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
-"""What OpenSSL says of bytes that are no TLS records; text has its version number at the wrong place."""
+"""OpenSSL's reasons where the bytes are no TLS records; text has other bytes where a record has its version."""
 
 
 class Session:
@@ -28,9 +28,9 @@ class Session:
         self.established = False
         """Whether the handshake is complete, the other end's certificate verified."""
         self.ended = False
-        """Whether the other end has said that it sends no more (close_notify)."""
+        """Whether the other end has sent its last record (close_notify)."""
         self.failure: str | None = None
-        """Why it cannot go on; what `records` returns then tells the other end."""
+        """Why it cannot go on; `records` then returns the alert for the other end."""
 
     def receive(self, records: bytes) -> bytes:
         """Take in what was received, and go on with the handshake; the plaintext that has become complete."""
@@ -54,8 +54,8 @@ class Session:
         self._tls.write(plaintext)
 
     def close(self) -> None:
-        """Say that nothing follows (close_notify), without waiting for the other end to say the same."""
-        with suppress(ssl.SSLError):  # the other end has not said so yet, or the handshake is not complete
+        """Write a close_notify, without waiting for the other end's."""
+        with suppress(ssl.SSLError):  # there is no close_notify of the other end yet, or the handshake is not complete
             self._tls.unwrap()
 
     def records(self) -> bytes:

@@ -1,6 +1,6 @@
-"""Who ended a burst's connections: the client, the server, or a NAT node that had forgotten them. Pure.
+"""Who ended a burst's connections: the client, the server, or a NAT node that had no entry for them. Pure.
 
-The kernel tells, by what every NAT node counts (`lab.slots.counters`). A node counts by the side from which a FIN or
+Every NAT node counts it in the kernel (`lab.slots.counters`). A node counts by the side from which a FIN or
 RST comes first, so the RST of a NAT gateway comes from the servers' side in the ENI before it. What clients and server
 did is therefore read where they are nearest: FINs and the clients' RSTs at the first node of a path, the server's RSTs
 at the last one.
@@ -8,7 +8,7 @@ at the last one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,22 +20,22 @@ from lab.slots.counters import NatNode
 from traffic.result import TcpCount
 from traffic.spec import Close
 
-__all__ = ["Counted", "Endings", "NodeEndings", "by_clients", "by_kernel", "forgetful", "may_have_forgotten"]
+__all__ = ["Counted", "Endings", "NodeEndings", "by_clients", "by_kernel", "may_have_forgotten", "node_endings"]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEndings:
-    """A NAT node that had forgotten connections of which packets came."""
+    """A NAT node that had no entry for connections of which packets came, or whose idle timeout ended some."""
 
     node: str
     kind: str
     reset: int
-    """Connections whose client went on, and got an RST of this node's."""
+    """Connections without an entry whose client sent a packet, and got an RST from this node."""
     idle_timeouts: int
-    """Connections that it forgot because they were idle, whether anybody went on with them or not."""
+    """Connections whose entry expired because they were idle, whether a packet of theirs came later or not."""
     idle_timeout_s: int
     dropped_packets: int = 0
-    """Packets of connections that it did not know and did not answer: what a server still sent."""
+    """Packets without an entry that it dropped and did not answer: what a server still sent."""
     first_reset_s: float | None = None
     """When it reset the first one: of a burst, seconds since it began; of a lab that is up, Unix time."""
 
@@ -46,7 +46,7 @@ class NodeEndings:
 
     @property
     def reset_as_idle(self) -> int:
-        """Of those reset, as many as had fallen idle: any others it did not know for another reason."""
+        """Of those reset, as many as had fallen idle: any others had no entry for another reason."""
         return min(self.reset, self.idle_timeouts)
 
 
@@ -77,18 +77,24 @@ class Counted:
     """Unix time."""
 
     def grown(self, counter: str, nodes: Collection[str], until: Sample | None = None) -> int:
-        """How much a counter of these nodes has grown, until the clients began to close unless told otherwise."""
+        """How much a counter of these nodes has grown, until the clients began to close if no other sample is given."""
         return sum(_grown(counter, node, self.before, until or self.held) for node in nodes)
 
     @property
     def first(self) -> frozenset[str]:
         """The nodes that a connection crosses first."""
-        return frozenset(path.nodes[0] for path in self.paths) & {node.node for node in self.nodes}
+        return frozenset(tracking[0] for tracking in self._tracking())
 
     @property
     def last(self) -> frozenset[str]:
         """Those nearest to the server."""
-        return frozenset(path.nodes[-1] for path in self.paths) & {node.node for node in self.nodes}
+        return frozenset(tracking[-1] for tracking in self._tracking())
+
+    def _tracking(self) -> Iterator[list[str]]:
+        """Of each path, the nodes that track connections; outside the VPC a server may be the only one."""
+        known = {node.node for node in self.nodes}
+        tracking = ([node for node in path.nodes if node in known] for path in self.paths)
+        return filter(None, tracking)
 
     @property
     def closed_to_clients(self) -> int:
@@ -108,7 +114,7 @@ def by_kernel(counted: Counted) -> Endings:
         closed_by_server=counted.closed_to_clients,
         reset_by_client=counted.grown(counting.RESET_BY_CLIENT, counted.first, counted.after),
         reset_by_server=counted.grown(counting.RESET_BY_SERVER, counted.last),
-        nodes=tuple(forgetful(counted.nodes, counted.before, counted.held, counted.began_s)),
+        nodes=tuple(node_endings(counted.nodes, counted.before, counted.held, counted.began_s)),
     )
 
 
@@ -124,8 +130,8 @@ def by_clients(tcp: TcpCount, ended: Ended, close: Close) -> Endings:
     )
 
 
-def forgetful(nodes: Sequence[NatNode], before: Sample, now: Sample, began_s: float = 0.0) -> Iterator[NodeEndings]:
-    """The nodes to which came packets of connections that they did not know, or that have forgotten idle ones."""
+def node_endings(nodes: Iterable[NatNode], before: Sample, now: Sample, began_s: float = 0.0) -> Iterator[NodeEndings]:
+    """The nodes that reset connections without an entry, or whose idle timeout ended some."""
     for node in nodes:
         if node.node not in now.nodes:
             continue
@@ -146,10 +152,10 @@ def forgetful(nodes: Sequence[NatNode], before: Sample, now: Sample, began_s: fl
             )
 
 
-def may_have_forgotten(nodes: Sequence[NatNode], before: Sample, now: Sample) -> bool:
-    """Whether the idle timeouts are worth a look: one is over, or packets came of connections that a node did not know.
+def may_have_forgotten(nodes: Iterable[NatNode], before: Sample, now: Sample) -> bool:
+    """Whether an idle timeout may have ended a connection: one is over, or packets came for which a node had no entry.
 
-    Without such packets connections may have been forgotten all the same, of which nobody has gone on with any.
+    Without such packets entries may be gone all the same, of connections that nobody has used since.
     """
     counters = (counting.RESET_HERE, counting.INVALID_PACKETS)
     return any(now.at_s - before.at_s > node.idle_timeout_s for node in nodes) or any(

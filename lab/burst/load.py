@@ -227,7 +227,8 @@ class Load:
     ).by_default("classic")
     resolver_schedule: ResolverSchedule = Option(
         "--resolver-schedule",
-        "How names are looked up: one question for A, or A and AAAA at once as a resolver library asks.",
+        "How names are looked up: single, for A alone; glibc, musl, lambda-python or node, for A and AAAA at once.",
+        metavar="SCHEDULE",
         panel=HOW_CLIENTS_BEHAVE,
         for_generator=True,
         fact=lambda load: _look_ups(load),  # noqa: PLW0108 -- it is defined further down

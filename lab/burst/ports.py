@@ -18,7 +18,9 @@ from ipaddress import IPv4Address
 
 import numpy as np
 
+from lab.nodes.registry import kind_of
 from lab.observe.readings import FirstRefusal, Reading
+from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, PortBlocks
 
@@ -84,9 +86,21 @@ def _are_free(taken: list[int], blocks: PortBlocks, first: int, turns: int) -> b
 
 
 def first_to_refuse(
-    readings: Iterable[Reading], spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]
+    readings: Iterable[Reading],
+    spec: BurstSpec,
+    eni_addresses: Mapping[str, Collection[IPv4Address]],
+    before: Iterable[Reading] = (),
 ) -> Reading | None:
-    """The limiter that refused first, if any did; `eni_addresses` are those that NAT gateways see, by ENI."""
+    """The limiter that refused first, if any did; `eni_addresses` are those that NAT gateways see, by ENI.
+
+    A server sees Elastic IPs, which tell of no connection. The first that it refuses is the one after those for which
+    it had room, unless others were lost on their way to it, and then it was not the first.
+    """
+    room = {reading.limiter: reading.limiter.limit - reading.in_use for reading in before}
+
+    def number(first: FirstRefusal, limiter: Limiter) -> int:
+        return room[limiter] if kind_of(limiter.kind).answers else _number(first, spec, eni_addresses)
+
     refused = [
         (reading.first_refusal, reading) for reading in readings if reading.refused_packets and reading.first_refusal
     ]
@@ -94,7 +108,7 @@ def first_to_refuse(
         return None
     oldest_s = max(first.age_s for first, _ in refused)
     same_moment = [pair for pair in refused if oldest_s - pair[0].age_s <= _SAME_MOMENT_S]
-    return min(same_moment, key=lambda pair: _number(pair[0], spec, eni_addresses))[1]
+    return min(same_moment, key=lambda pair: number(pair[0], pair[1].limiter))[1]
 
 
 def _number(first: FirstRefusal, spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]) -> int:

@@ -1,10 +1,10 @@
 """Forgetting all connections of a lab that is up: its limiters are as `lab up` made them, its counters go on.
 
-Conntrack forgets before the slots do. A packet that comes in between is in the middle of a connection that is
-forgotten, and takes no slot; the other way round it would take its slot again, and keep it without an entry.
+Conntrack's entries are removed before the slots. A packet that comes in between is in the middle of a connection
+without an entry, and takes no slot; in the other order it would take its slot again, and keep it without an entry.
 
-What is active and then no more in conntrack has fallen idle, as far as counters tell (`lab.observe.sampling`). So the
-active connections that are forgotten are counted first, in a counter of their own: IdleTimeoutCount stays as it is,
+By the counters, an active connection whose entry is gone has fallen idle (`lab.observe.sampling`). So the active
+connections are counted before their entries are removed, in a counter of their own: IdleTimeoutCount stays as it is,
 exactly if no other program opens or closes connections meanwhile.
 """
 
@@ -12,29 +12,33 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
+import time
 from typing import Any
 
 from lab.errors import UsageError
 from lab.kernel.netfilter import conntrack, nftables
-from lab.kernel.netns import Namespaces
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_text, flush_sets
+from lab.kernel.processes import running, stop_all
 from lab.kernel.state import Record
 from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
-from lab.plan.objects import NatNode, Plan, Ruleset
+from lab.plan.objects import Plan, Ruleset
 from lab.slots.counters import ACTIVE, FORGOTTEN
 from lab.slots.nft import Table
 
 __all__ = ["Forgotten", "forget_connections", "require_alone", "reset"]
 
 _AT_A_TIME = 8
+_A_BURST = "-m\0traffic\0burst"
+"""Arguments of the processes that hold the sockets of a burst that was left open."""
+_CLOSED_WITHIN_S, _POLL_S = 2.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What a lab held when it was made to forget."""
+    """What a lab held when its connections were forgotten."""
 
     lab: str
     readings: tuple[Reading, ...]
@@ -42,7 +46,7 @@ class Forgotten:
 
     @property
     def connections(self) -> int:
-        """Each holds a slot at one node of each kind on its way; one kind may have forgotten it already."""
+        """Each holds a slot at one node of each kind on its way, if that has not expired there."""
         by_kind = Counter[str]()
         for reading in self.readings:
             by_kind[reading.limiter.kind] += reading.in_use
@@ -54,28 +58,17 @@ class Forgotten:
             "schema": 1,
             "lab": self.lab,
             "connections": self.connections,
-            "limits": [
-                {
-                    "node": reading.limiter.node,
-                    "kind": reading.limiter.kind,
-                    "eip": reading.limiter.eip,
-                    "destination": reading.limiter.destination,
-                    "protocol": reading.limiter.protocol,
-                    "connections": reading.in_use,
-                    "fill": asdict(reading.fill) if reading.fill else None,
-                }
-                for reading in self.readings
-            ],
+            "limits": [reading.to_json() for reading in self.readings],
         }
 
 
 def reset(record: Record, plan: Plan) -> Forgotten:
-    """Forget all connections of a lab; what that were. UsageError while a burst runs in it."""
+    """Forget all connections of a lab; returns what they were. UsageError while a burst runs in it."""
     with record.alone() as alone, Namespaces() as namespaces:
         require_alone(plan.lab, alone=alone)
-        held = [one for one in read_with_fills(namespaces, plan.limiters, plan.servers) if one.in_use]
+        readings = read_with_fills(namespaces, plan.limiters, plan.servers)
         forget_connections(namespaces, plan)
-    return Forgotten(plan.lab, tuple(held))
+    return Forgotten(plan.lab, tuple(reading for reading in readings if reading.in_use))
 
 
 def require_alone(lab: str, *, alone: bool) -> None:
@@ -85,17 +78,30 @@ def require_alone(lab: str, *, alone: bool) -> None:
 
 
 def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
-    """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared."""
+    """Empty conntrack and every set of all NAT nodes: slots, refused connections, and which further ENIs appeared.
+
+    Sockets that bursts left open are closed before: their next burst needs the same addresses and ports.
+    """
+    _close_left_open(namespaces, plan)
     tables = {(item.namespace, item.table.name): item.table for item in plan.objects if isinstance(item, Ruleset)}
-    for node in plan.nat_nodes:  # each is entered here: the threads below only send work to it
-        namespaces.call(node.namespace, lambda: None)
+    nodes = [(namespaces[node.namespace], tables[node.namespace, node.table]) for node in plan.nat_nodes]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        forget = partial(_forget, namespaces)
-        list(pool.map(forget, plan.nat_nodes, [tables[node.namespace, node.table] for node in plan.nat_nodes]))
+        list(pool.map(lambda node: _forget(*node), nodes))
 
 
-def _forget(namespaces: Namespaces, node: NatNode, table: Table) -> None:
-    inside = namespaces[node.namespace]
+def _close_left_open(namespaces: Namespaces, plan: Plan) -> None:
+    """End the processes that hold them, and give both ends the time to close."""
+    fleets = [fleet.namespace for fleet in plan.fleets]
+    if not running(fleets, _A_BURST):
+        return
+    stop_all(fleets, _A_BURST)
+    nodes = [namespaces[node.namespace] for node in plan.nat_nodes]
+    deadline = time.monotonic() + _CLOSED_WITHIN_S
+    while any(inside.run(conntrack.marked, ACTIVE) for inside in nodes) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _forget(inside: NamespaceThread, table: Table) -> None:
     if active := inside.run(conntrack.marked, ACTIVE):
         counters = inside.run(nftables.counters, table.name)
         named = f"counter ip {table.name} {FORGOTTEN}"

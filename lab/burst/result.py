@@ -10,6 +10,7 @@ from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
+from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -41,6 +42,8 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    when_full: WhenFull = "ignore"
+    """What a connection met that it refused: no answer, a RST for its SYN, or a FIN after its handshake."""
     fill: Fill | None = None
     """What held its slots then; None in records of earlier versions."""
     before: Fill | None = None
@@ -75,7 +78,10 @@ class BurstResult:
     invocations: InvocationCount
     dns: DnsCount
     tcp: TcpCount
-    """Connections; with UDP flows, which are established when the server has answered their first datagram."""
+    """Connections; with UDP flows, which are established when the server has answered their first datagram.
+
+    Those that a full server closed at once are not among the established.
+    """
     requests: RequestCount
     drop_threshold: int | None
     limits: tuple[LimitResult, ...]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 import time
 
-from lab.burst.accounts import Observation, assemble, drops_between
+from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.burst.ports import first_to_refuse, first_turn
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
@@ -35,6 +36,7 @@ from lab.observe.limiters import held_sources, read, refused_by_both
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
+from lab.observe.seldom import Seldom
 from lab.observe.tracking import Tracking, ports_not_found
 from lab.plan.objects import Plan
 from lab.slots.counters import FIRST_RESET, RESET_HERE, NatNode
@@ -157,7 +159,7 @@ class _Burst:
             readings=readings,
             readings_before=self._before,
             took_s=self._took_s,
-            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses),
+            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
             refused_twice=self._refused_twice(readings),
@@ -177,9 +179,9 @@ class _Burst:
 
         Then which connections had ended when clients began to close what was left, in both accounts.
         """
-        watch = [_Throttled(self._sample, _SAMPLES_EVERY_S, _SAMPLES_SHARE)]
+        watch = [Seldom(self._sample, _SAMPLES_EVERY_S, time.monotonic, _SAMPLES_SHARE)]
         if self._comes_and_goes:
-            watch.append(_Throttled(self._note_fullest, _PEAKS_EVERY_S, _PEAKS_SHARE))
+            watch.append(Seldom(self._note_fullest, _PEAKS_EVERY_S, time.monotonic, _PEAKS_SHARE))
 
         def tell(progress: Progress) -> None:
             for look in watch:
@@ -298,21 +300,6 @@ def _progress(clients: EngineResult, phase: str, t_s: float = 0.0) -> Progress:
     """When every invocation has its outcome."""
     offered, tcp = clients.offered, clients.tcp
     return Progress(t_s, offered, clients.dns.answered, tcp.established, tcp.timed_out, offered, tcp.open, phase)
-
-
-class _Throttled:
-    """Calls a function every so often, and so seldom that it takes no more than its share of the time."""
-
-    def __init__(self, function: Callable[[], None], every_s: float, share: float) -> None:
-        self._function, self._every_s, self._share = function, every_s, share
-        self._next_s = 0.0
-
-    def __call__(self) -> None:
-        begun_s = time.monotonic()
-        if begun_s >= self._next_s:
-            self._function()
-            took_s = time.monotonic() - begun_s
-            self._next_s = begun_s + max(self._every_s, took_s / self._share)
 
 
 def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable[NatNode]) -> None:

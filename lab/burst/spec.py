@@ -148,11 +148,15 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
 
 
 def _quiet_s(participants: Participants) -> float:
-    """A program of the user's own accepts in its own time, which only connections without requests do not show."""
+    """A program of the user's own accepts in its own time, which only connections without requests do not show.
+
+    So does the lab's server where it closes connections beyond its limit.
+    """
     load, name = participants.load, participants.server.name
     embedded = next(server.embedded for server in participants.topology.servers if server.name == name)
     asks_nothing = load.protocol == "tcp" and not (load.requests or load.over_time or load.syn_only)
-    return 0.0 if embedded or not asks_nothing else _QUIET_S
+    closes = not embedded or any(limiter.when_full == "close" for limiter in participants.limiters)
+    return _QUIET_S if closes and asks_nothing else 0.0
 
 
 def _longest_port_hold_s(topology: Topology) -> int:

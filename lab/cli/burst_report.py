@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import STATES, bullet, complain, say, states, table
-from lab.diagnosis.outcomes import challenged, dropped, established_by_one, outcomes, repeated, succeeded
+from lab.diagnosis.outcomes import challenged, dropped, established_by_one, lost, outcomes, repeated, succeeded
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import NO_ROOM_HELPS
 from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
@@ -67,8 +67,8 @@ def _show_limits(result: BurstResult) -> None:
             "#limit",
             "#peak",
             *(STATES if apart else ()),
-            "#dropped connections",
-            f"#dropped {dropped(result)}",
+            f"#{lost(result)} connections",
+            f"#{lost(result)} {dropped(result)}",
         ),
         (
             (

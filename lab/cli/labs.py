@@ -169,13 +169,13 @@ def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
     sudo lab reset --lab two-subnets --json
     """
     from lab.lab import Lab
+    from lab.nodes.diagnosis import connections
 
     forgotten = Lab.find(lab).reset()
     if as_json:
         print_json(forgotten.to_json())
         return
-    number_of = forgotten.connections
-    say(f"lab {forgotten.lab} has forgotten {number_of:,} connection{'' if number_of == 1 else 's'}")
+    say(f"lab {forgotten.lab} has forgotten {connections(forgotten.connections)}")
     for reading in forgotten.readings:
         say(f"  {held_line(reading)}")
 
@@ -241,7 +241,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     )
     for reading in now.readings:
         if reading.fill and reading.fill.half_open:
-            say(f"{held_line(reading)}")
+            say(held_line(reading))
     say()
     table(
         ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#forgotten", "#resets sent"),

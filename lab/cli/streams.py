@@ -1,4 +1,4 @@
-"""Standard streams as they come: closed, with a reader that leaves, or in an encoding without the lab's characters."""
+"""Standard streams that are closed, whose reader ends early, or whose encoding lacks the lab's characters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUBSTITUTES = {
 def prepare() -> None:
     """Give each standard stream a descriptor, and each character that its encoding does not have a substitute.
 
-    A closed descriptor would be the next file's that is opened, and that file would get what is printed.
+    The next file that is opened would get a closed descriptor's number, and with it what is printed.
     """
     codecs.register_error("lab.substitute", _substitute)
     for descriptor in range(3):
@@ -52,14 +52,14 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is left; a reader that has closed the pipe, such as `head`, wants no more of it."""
+    """Write what is left, unless the reader has closed the pipe, as `head` does."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             with suppress(OSError):
-                os.dup2(nowhere, stream.fileno())  # or the interpreter tries once more, and complains
+                os.dup2(nowhere, stream.fileno())  # or the interpreter tries once more, and prints an error
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:

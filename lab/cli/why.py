@@ -151,7 +151,7 @@ def _those(slots: int, *, of_run: bool) -> str:
 
 
 def _since(explanation: Explanation, account: LimitAccount) -> str:
-    from lab.diagnosis.words import course, duration
+    from lab.diagnosis.live import course, duration
 
     began_s, last_s = account.began_s, account.last_s
     if began_s is None:

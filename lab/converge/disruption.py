@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from itertools import compress, product
+from itertools import product
 from typing import NamedTuple
 
 from lab.converge.diff import Difference, elastic_ips
@@ -137,15 +137,15 @@ class Held:
         return min(through, self._to_server(server, kinds))
 
     def _to_server(self, server: str | None, kinds: Collection[str] = _PROTOCOLS) -> int:
-        """Connections to a server: where they leave the VPC, or where an endpoint counts none, in the ENIs."""
+        """Connections to a server: at the server, where they leave the VPC, or where neither counts, in the ENIs."""
         mine = [
             limiter for limiter in self.plan.limiters if limiter.destination == server and limiter.protocol in kinds
         ]
-        in_enis = [kind_of(limiter.kind).sees_environments for limiter in mine]
-        inner = sum(self.by(limiter) for limiter in compress(mine, in_enis))
-        outer = sum(self.by(limiter) for limiter in mine) - inner
+        inner = sum(self.by(limiter) for limiter in mine if kind_of(limiter.kind).sees_environments)
+        there = sum(self.by(limiter) for limiter in mine if kind_of(limiter.kind).answers)
+        outer = sum(self.by(limiter) for limiter in mine) - inner - there
         uncounted = self._uncounted(server) if "tcp" in kinds else ()
-        return max(inner, outer + sum(map(self.destinations().count, uncounted)))
+        return max(inner, there, outer + sum(map(self.destinations().count, uncounted)))
 
     def _uncounted(self, server: str | None) -> Iterator[IPv4Address]:
         """The address of a server's interface endpoint, if that has no limit, and so no limiter."""

@@ -88,6 +88,11 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
             yield f"~ {node}: {connections(before[what])}{what} → no limit"
         elif before[what] != after[what]:
             yield f"~ {node}: {before[what]:,} → {connections(after[what])}{what}"
+    was_full, is_full = (
+        {limiter.when_full for limiter in plan.limiters if limiter.node == node} for plan in (old, new)
+    )
+    if was_full and is_full and was_full != is_full:
+        yield f"~ {node}: when full, {was_full.pop()} → {is_full.pop()}"
 
 
 def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:

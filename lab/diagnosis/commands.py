@@ -31,11 +31,11 @@ __all__ = [
     "Measurement",
     "live",
     "of_drop",
-    "of_forgetful",
     "of_half_open",
     "of_impairment",
     "of_limit",
     "of_metered_node",
+    "of_node_endings",
     "of_packets",
 ]
 
@@ -101,11 +101,11 @@ def of_metered_node(node: NatNode, sample: Sample) -> Iterator[Measurement]:
         yield Measurement(node.node, what, lost, f"{_inside(node.namespace)} {added}")
 
 
-def of_forgetful(node: NatNode, ended: NodeEndings) -> Iterator[Measurement]:
-    """What a node reset because it had forgotten it, and how much it forgot because that was idle."""
+def of_node_endings(node: NatNode, ended: NodeEndings) -> Iterator[Measurement]:
+    """What a node reset because it had no entry for it, and how many connections fell idle."""
     inside, table = _inside(node.namespace), node.table
     counter = f"{inside} nft list counter ip {table} {RESET_HERE}"
-    yield Measurement(node.node, "connections reset that it had forgotten", ended.reset, counter)
+    yield Measurement(node.node, "connections reset for which it had no entry", ended.reset, counter)
     ended_or_not = (
         f'$2 == "{ESTABLISHED}" {{ getline; n += $2 }} '
         f"$2 ~ /^({CLOSED}|{FORGOTTEN})$/ {{ getline; n -= $2 }} END {{ print n }}"

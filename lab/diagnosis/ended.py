@@ -1,7 +1,7 @@
-"""Connections that were established and then ended by somebody else than their client, in words. Pure.
+"""Connections that were established, and ended by a server or a NAT node, in words. Pure.
 
-Whose RST it was is told by the NAT nodes' counters (`lab.burst.endings`), and that a connection was idle by those that
-were established and are neither closed nor tracked any more.
+Who sent the RST follows from the NAT nodes' counters (`lab.burst.endings`); idle were those that had been established
+and are neither closed nor tracked any more.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 
-# ── A NAT node that forgets ─────────────────────────────────────────────────────────────────────────────────
+# ── The idle timeout of a NAT node ──────────────────────────────────────────────────────────────────────────
 
 
 def idle_headline(finding: Finding) -> str:
-    """Which node forgot connections because they were idle, and what it then did."""
+    """Whose idle timeout ended connections, and what the node did with their next packets."""
     idle = finding.evidence.idle
     reset = sum(node.reset_as_idle for node in idle)
     names = " and ".join(node.node for node in idle)
@@ -53,7 +53,7 @@ def idle_explanation(finding: Finding) -> Iterator[str]:
 
 
 def node_endings(evidence: Evidence) -> Iterator[str]:
-    """What NAT nodes did with connections that they had forgotten, how often, when first, and what CloudWatch shows."""
+    """What NAT nodes did with packets without an entry, how often, when first, and what CloudWatch shows."""
     for node in evidence.idle:
         yield _mechanism(node)
         yield f"{node.node}: {connections(node.idle_timeouts)} fell idle{_reset(node)}{_first(evidence, node)}."
@@ -65,7 +65,7 @@ def node_endings(evidence: Evidence) -> Iterator[str]:
             f"{node.node} forgot {gone} that had no packet for {node.idle_timeout_s:,} s: the slots are free, and "
             f"nobody has used {them} since."
         )
-    for node in evidence.forgetful:
+    for node in evidence.node_endings:
         if others := node.reset - node.reset_as_idle:
             it = "it was" if others == 1 else "they were"
             yield (
@@ -75,10 +75,12 @@ def node_endings(evidence: Evidence) -> Iterator[str]:
 
 
 def _mechanism(node: NodeEndings) -> str:
-    after = f"{node.node} forgets a connection that has had no packet for {node.idle_timeout_s:,} s, and tells nobody;"
+    after = (
+        f"{node.node} removes a connection that has had no packet for {node.idle_timeout_s:,} s, without FIN or RST;"
+    )
     if node.reset:
-        return f"{after} the client's next packet is answered with a RST by {node.node}, not by the server."
-    return f"{after} the server's answer is then dropped there, and the client waits in vain."
+        return f"{after} the client's next packet is answered with an RST by {node.node}, not by the server."
+    return f"{after} the server's answer is then dropped there, and the client waits until its own time-out."
 
 
 def _reset(node: NodeEndings) -> str:
@@ -115,16 +117,15 @@ def idle_remedies(finding: Finding) -> Iterator[str]:
         f"Use a connection, or send TCP keep-alives (TCP_KEEPIDLE; Linux waits 7,200 s), more often than every "
         f"{shortest_s:,} s. A frozen execution environment sends none: between invocations only what follows helps."
     )
-    yield f"Have the client close connections of its own accord that have been idle for almost {shortest_s:,} s."
+    yield f"Have the client close connections that have been idle for almost {shortest_s:,} s."
     yield "Where a request may be repeated, repeat it once on a fresh connection."
-    yield ("What does not help: reuse of connections, which is what leaves them idle; more Elastic IPs; more subnets.")
+    yield "What does not help: reuse of connections, which is what leaves them idle; more Elastic IPs; more subnets."
 
 
 def unknown_headline(finding: Finding) -> str:
-    """Which node reset connections that it did not know, idle ones not among them."""
-    forgetful = [node for node in finding.evidence.forgetful if node.reset]
-    reset = sum(node.reset for node in forgetful)
-    names = " and ".join(node.node for node in forgetful)
+    """Which node reset connections that it did not know, none of which had fallen idle."""
+    nodes = [node for node in finding.evidence.node_endings if node.reset]
+    reset, names = sum(node.reset for node in nodes), " and ".join(node.node for node in nodes)
     return _headline(finding, f"{names} reset {connections(reset)} that it did not know, none of them idle")
 
 

@@ -34,27 +34,28 @@ class Evidence:
     """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
-    forgetful: tuple[NodeEndings, ...] = ()
-    """NAT nodes that had forgotten connections of which packets came, or that were idle."""
+    node_endings: tuple[NodeEndings, ...] = ()
+    """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
     @property
     def idle(self) -> tuple[NodeEndings, ...]:
-        """Those of them whose idle timeout cost somebody a connection: reset when used again, or with an answer lost.
+        """Those of them whose idle timeout cost a connection: it was reset when used again, or an answer was dropped.
 
-        A lab that is up does not know who waits for an answer; to a server's packets alone nobody may have listened.
+        Whether a client waited for an answer is known of a burst only: of a lab that is up, dropped packets of servers
+        alone are no evidence of a loss.
         """
-        reset = tuple(node for node in self.forgetful if node.reset_as_idle)
+        reset = tuple(node for node in self.node_endings if node.reset_as_idle)
         waits = self.clients and self.clients.requests.answered < self.clients.requests.sent
         if reset or not waits:
             return reset
-        return tuple(node for node in self.forgetful if node.idle_timeouts and node.dropped_packets)
+        return tuple(node for node in self.node_endings if node.idle_timeouts and node.dropped_packets)
 
     @property
     def unnoticed(self) -> tuple[NodeEndings, ...]:
         """Those that forgot idle connections which nobody has used since, as far as a burst's clients tell."""
         if self.clients is None:
             return ()
-        return tuple(node for node in self.forgetful if node.unnoticed and node not in self.idle)
+        return tuple(node for node in self.node_endings if node.unnoticed and node not in self.idle)
 
     @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
@@ -111,7 +112,7 @@ def of_burst(result: BurstResult) -> Evidence:
         clients=result,
         ports_not_found=result.ports_not_found,
         impairments=result.impairments,
-        forgetful=result.endings.nodes,
+        node_endings=result.endings.nodes,
     )
 
 
@@ -143,6 +144,7 @@ def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
         refused_connections=sum(limit.dropped_connections for limit in results),
+        when_full=first.when_full,
         fill=Fill.sum(fills),
         before=Fill.sum(limit.before for limit in results),
         unserved=sum(limit.dropped_connections for limit in results),
@@ -175,11 +177,11 @@ def _fill_at_refusal(limit: LimitResult) -> Fill | None:
     """
     if limit.fill is None or limit.before is None or limit.first_refusal_s is None:
         return limit.fill
-    still = {each.to: each.earlier for each in limit.fill.half_open}
+    still = {destination.to: destination.earlier for destination in limit.fill.half_open}
     expired = [
-        replace(each, slots=number, earlier=number, free_s=0)
-        for each in limit.before.half_open
-        if (number := each.slots - still.get(each.to, 0)) > 0 and limit.first_refusal_s < each.sure_s
+        replace(before, slots=gone, earlier=gone, free_s=0)
+        for before in limit.before.half_open
+        if (gone := before.slots - still.get(before.to, 0)) > 0 and limit.first_refusal_s < before.sure_s
     ]
     return Fill.sum([limit.fill, Fill(0, tuple(expired))])
 
@@ -191,7 +193,7 @@ def of_live_lab(
     impairments: tuple[Impairment, ...],
     lost_parts: tuple[str, ...],
     *,
-    forgetful: tuple[NodeEndings, ...] = (),
+    node_endings: tuple[NodeEndings, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -201,5 +203,5 @@ def of_live_lab(
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,
-        forgetful=forgetful,
+        node_endings=node_endings,
     )

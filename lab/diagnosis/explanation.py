@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.burst.endings import forgetful
+from lab.burst.endings import NodeEndings, node_endings
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
-from lab.diagnosis import cloudwatch, commands, words
+from lab.diagnosis import cloudwatch, commands, live, words
 from lab.diagnosis.cloudwatch import NodeMetrics
 from lab.diagnosis.commands import Measurement
 from lab.diagnosis.evidence import of_live_lab
@@ -163,8 +163,8 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
     refusing = tuple(in_order(accounts))
     question = _question(now, refusing, function, server)
     last = history.last or Sample(0.0, {})
-    forgot = tuple(forgetful(now.plan.nat_nodes, Sample(0.0, {}), last))
-    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, forgetful=forgot)
+    ended = tuple(node_endings(now.plan.nat_nodes, Sample(0.0, {}), last))
+    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, node_endings=ended)
     finding = find(seen)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
@@ -174,12 +174,12 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         began_s=None,
         cause=finding.cause,
         headline=words.headline(finding),
-        details=(*words.of_limits_now(finding), *words.circumstances(seen)),
+        details=(*live.of_limits(finding), *live.circumstances(seen)),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=seen.drops,
         impairments=now.impairments,
-        evidence=tuple(_measured(now, refusing, accounts, last)),
+        evidence=tuple(_measured(now, refusing, accounts, last, ended)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot(seen.full, metrics),
         question=question,
@@ -236,7 +236,11 @@ def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
 
 
 def _measured(
-    now: LabNow, refusing: Sequence[LimitAccount], accounts: Sequence[LimitAccount], last: Sample
+    now: LabNow,
+    refusing: Sequence[LimitAccount],
+    accounts: Sequence[LimitAccount],
+    last: Sample,
+    ended: Iterable[NodeEndings],
 ) -> Iterator[Measurement]:
     """Measurements of the limits that refused, or of all limits where none did."""
     nodes = {node.node: node for node in now.plan.nat_nodes}
@@ -247,21 +251,15 @@ def _measured(
         yield from commands.of_packets(nodes[place], last)
     for account in refusing[:1]:
         yield commands.live(account.limit)
-    yield from _forgotten(now.plan.nat_nodes, last)
+    for endings in ended:
+        if endings.reset:
+            yield from commands.of_node_endings(nodes[endings.node], endings)
     for node in now.plan.nat_nodes:
         if cloudwatch.is_metered(node.kind):
             yield from commands.of_metered_node(node, last)
     yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
-
-
-def _forgotten(nodes: Sequence[NatNode], last: Sample) -> Iterator[Measurement]:
-    """Measurements of the nodes that reset connections because they had forgotten them."""
-    by_name = {node.node: node for node in nodes}
-    for ended in forgetful(nodes, Sample(0.0, {}), last):
-        if ended.reset:
-            yield from commands.of_forgetful(by_name[ended.node], ended)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -321,12 +319,15 @@ def _measured_in_run(
     """Counters as they were when the burst was over, before its connections were closed."""
     if not samples:
         return
-    yield from _forgotten(nodes, samples[-1])
+    by_name = {node.node: node for node in nodes}
+    ended = node_endings(nodes, Sample(0.0, {}), samples[-1])
+    for endings in ended:
+        if endings.reset:
+            yield from commands.of_node_endings(by_name[endings.node], endings)
     fullest = max(samples, key=lambda sample: sum(sum(node.held.values()) for node in sample.nodes.values()))
     for account in accounts:
         connections, packets, _ = commands.of_limit(account, samples[-1])
         yield from (connections, packets)
         yield list(commands.of_limit(account, fullest))[-1]
-    by_name = {node.node: node for node in nodes}
     for place in dict.fromkeys(account.limit.first.place for account in accounts):
         yield from commands.of_packets(by_name[place], samples[-1])

@@ -77,8 +77,13 @@ def _idle(evidence: Evidence) -> bool:
 
 
 def _unknown(evidence: Evidence) -> bool:
-    reset = any(node.reset for node in evidence.forgetful)
+    reset = any(node.reset for node in evidence.node_endings)
     return reset and not evidence.idle and (evidence.clients is None or bool(evidence.clients.tcp.reset))
+
+
+def _refused(evidence: Evidence) -> int:
+    """Connections whose SYN the server answered with a RST; a limit that does so has been found before."""
+    return evidence.clients.tcp.refused if evidence.clients else 0
 
 
 def _reset_by_server(evidence: Evidence) -> int:
@@ -91,6 +96,14 @@ def _turned_away(evidence: Evidence) -> bool:
     if clients is None or not clients.endings.closed_by_server:
         return False
     return not clients.requests.sent or clients.invocations.failed > clients.dns.failed
+
+
+def _unanswered_requests(evidence: Evidence) -> bool:
+    """Whether connections that were established, and that nobody ended, had no answer to a request."""
+    clients = evidence.clients
+    if clients is None or clients.tcp.reset or clients.dns.failed:
+        return False
+    return clients.requests.sent > clients.requests.answered
 
 
 def _dns_failed(evidence: Evidence) -> int:
@@ -144,8 +157,10 @@ CAUSES = {
     ),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
+    "refused": _Cause(_refused),
     "reset_by_server": _Cause(_reset_by_server),
     "closed_by_server": _Cause(_turned_away),
+    "no_answer": _Cause(_unanswered_requests),
     "failed": _Cause(_failed),
     "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
     "impaired": _Cause(lambda evidence: evidence.impairments),

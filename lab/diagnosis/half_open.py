@@ -21,7 +21,7 @@ def headline(finding: Finding) -> str:
 
 
 def explanation(finding: Finding) -> Iterator[str]:
-    """Whose they are, what they cost, why they were not answered."""
+    """Which of them are of this burst, how many connections they cost, why they were not answered."""
     limits, fill = finding.limits, _fill(finding.limits)
     unserved = sum(limit.unserved for limit in limits)
     slots = fill.half_open_slots
@@ -45,7 +45,7 @@ def explanation(finding: Finding) -> Iterator[str]:
 
 
 def remedies(finding: Finding) -> Iterator[str]:
-    """What keeps slots free, what only seems to."""
+    """What keeps slots free, and what does not."""
     fill = _fill(finding.limits)
     servers = _to(fill)
     for node in dict(_refusers(finding.evidence, finding.limits, fill)):
@@ -60,7 +60,7 @@ def remedies(finding: Finding) -> Iterator[str]:
         "`half_open_timeout` in the topology is how long; AWS publishes no number, and the default of 120 s is Linux's."
     )
     more = words_of(finding.limits[0].kind).more_room
-    yield f"Not {more}: half-open connections fill that as well, which only moves the wall."
+    yield f"Not {more}: half-open connections fill that as well, only later."
     yield "In the lab, `lab reset` and `lab burst --fresh` forget them."
 
 
@@ -80,7 +80,7 @@ def beside_a_limit(finding: Finding) -> Iterator[str]:
 
 
 def left_by_silence(finding: Finding) -> Iterator[str]:
-    """Which slots connections hold that nobody answered, although no limit was reached."""
+    """Which slots half-open connections hold although no limit was reached."""
     for limit in finding.evidence.limits:
         if limit.fill and limit.fill.half_open:
             slots = limit.fill.half_open_slots
@@ -96,11 +96,11 @@ def _fill(limits: Iterable[LimitState]) -> Fill:
 
 def _to(fill: Fill) -> str:
     """The servers, that with the most slots first."""
-    return " and ".join(each.to for each in fill.half_open)
+    return " and ".join(destination.to for destination in fill.half_open)
 
 
 def _free_s(fill: Fill) -> int:
-    return max(each.free_s for each in fill.half_open)
+    return max(destination.free_s for destination in fill.half_open)
 
 
 def _timeout_s(fill: Fill) -> str:
@@ -119,7 +119,7 @@ def _whose(fill: Fill) -> str:
 
 def _refusers(evidence: Evidence, limits: Sequence[LimitState], fill: Fill) -> Iterator[tuple[str, str]]:
     """Nodes behind these that refused SYNs to the same servers, by the kernel's counters, and how many."""
-    kind, servers = limits[0].kind, {each.to for each in fill.half_open}
+    kind, servers = limits[0].kind, {destination.to for destination in fill.half_open}
     earlier, own = fill.half_open_earlier, fill.half_open_slots - fill.half_open_earlier
     for limit in evidence.limits:
         if limit.kind == kind or limit.destination not in servers:

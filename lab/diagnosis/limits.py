@@ -138,6 +138,7 @@ class LimitAccount:
             held=self.held,
             refused_packets=self.packets,
             refused_connections=self.connections,
+            when_full=first.when_full,
             fill=self.fill,
             unserved=self.unserved,
             unserved_anyway=max(0, self.unserved - self.fill.half_open_slots) if self.fill else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lab.burst.result import BurstResult
 from lab.nodes.diagnosis import connections, counted
 
-__all__ = ["Outcome", "challenged", "dropped", "established_by_one", "outcomes", "repeated", "succeeded"]
+__all__ = ["Outcome", "challenged", "dropped", "established_by_one", "lost", "outcomes", "repeated", "succeeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
 def succeeded(result: BurstResult) -> str:
     """What the connections that were answered are called."""
     return "half-open" if result.tcp.half_open else "succeeded"
+
+
+def lost(result: BurstResult) -> str:
+    """What limiters do to connections: some answer those that they refuse."""
+    return "refused" if any(limit.when_full != "ignore" for limit in result.limits) else "dropped"
 
 
 def dropped(result: BurstResult) -> str:

@@ -179,15 +179,15 @@ def _binds(remedy: Remedy) -> str:
 
 
 def _opening(remedy: Remedy) -> str:
-    """The remedy as the beginning of a sentence: an article gets a capital letter, a node's name keeps its spelling."""
-    return remedy.what[0].upper() + remedy.what[1:] if remedy.what.split()[0] in _ARTICLES else remedy.what
+    """The remedy as the beginning of a sentence: a word gets a capital letter, a node's name keeps its spelling."""
+    return remedy.what[0].upper() + remedy.what[1:] if remedy.what.split()[0] in _FIRST_WORDS else remedy.what
 
 
 def _conditional(remedy: Remedy) -> str:
     return ", ".join(filter(None, (_opening(remedy), remedy.condition)))
 
 
-_ARTICLES = ("a", "an", "one", "another", "reuse")
+_FIRST_WORDS = ("a", "an", "one", "another", "reserved", "reuse", "twice")
 _SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
     "raises": _raises,
     "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.burst.result import BurstResult
+from lab.nodes.diagnosis import SEE_FAULTS
 from traffic.result import CONNECTION_ENDED, HELLO_IGNORED, HELLO_LOST, NOT_TLS, TlsCount
 
 __all__ = ["explanation", "failed", "headline", "remedies", "summary"]
@@ -24,7 +25,7 @@ _MECHANISMS = {
 _REMEDIES = {
     HELLO_IGNORED: "See what the server speaks on its port: lab exec FUNCTION -- curl -v https://HOSTNAME:PORT/; "
     "without TLS there, leave --tls out.",
-    HELLO_LOST: "See whether somebody has put faults on the way: lab impair.",
+    HELLO_LOST: SEE_FAULTS,
     NOT_TLS: "Have the server speak TLS on its port, or leave --tls out.",
     CONNECTION_ENDED: "See in the server's log why it ends connections, and whether it speaks TLS on its port.",
 }

@@ -9,24 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import ended, half_open, tls
-from lab.diagnosis.drops import cure_of, drop_words, packet_in_words
+from lab.diagnosis import ended, half_open, name_servers, tls
+from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.diagnosis.limits import RECENT_S, LimitAccount
-from lab.nodes.diagnosis import REUSE, LimitState, connections, counted, limiting_kinds, words_of
+from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_of
 from lab.nodes.registry import kind_of
-from lab.schema.drops import DropCount
 
 __all__ = [
     "NO_ROOM_HELPS",
     "WORDS",
-    "circumstances",
-    "course",
-    "duration",
     "explanation",
     "headline",
-    "of_limits_now",
     "remedies",
 ]
 
@@ -78,21 +72,11 @@ def _dropped_explanation(finding: Finding) -> Iterator[str]:
     yield f"{timed_out} timed out; {dropped:,} of their packets {were} dropped {' and '.join(places)}."
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit was reached."
     yield from dict.fromkeys(drop_words(drop).mechanism for drop in finding.drops)
-    yield from _dns_outcome(finding)
+    yield from name_servers.outcome(finding)
 
 
 def _dropped_remedies(finding: Finding) -> Iterable[str]:
     return dict.fromkeys(map(cure_of, finding.drops))
-
-
-def _questions_explanation(finding: Finding) -> Iterator[str]:
-    quota, dns = finding.drops[0], finding.clients.dns
-    outcome = f"failed for {dns.failed:,}" if dns.failed else "succeeded after all for all"
-    yield f"DNS {outcome} of {_invocations(dns.asked)}; {_over_quota(quota)}"
-    yield drop_words(quota).mechanism
-    yield from _look_ups_within(finding, quota)
-    if _questions_cross_enis(finding):
-        yield "All of a Hyperplane ENI's environments share its interface."
 
 
 # ── A limit ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,7 +88,7 @@ def _limit_headline(finding: Finding) -> str:
 
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
-    yield from _dns_outcome(finding)
+    yield from name_servers.outcome(finding)
     yield words_of(finding.limits[0].kind).mechanism(finding.limits)
     yield from _shown_by_cloudwatch(finding)
     yield from half_open.beside_a_limit(finding)
@@ -119,7 +103,8 @@ def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
     yield from ended.node_endings(finding.evidence)
-    yield from ended.by_server(finding.evidence)
+    if not kind_of(kind).answers:
+        yield from ended.by_server(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -133,12 +118,12 @@ def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
 
 
 def _limit_remedies(finding: Finding) -> Iterable[str]:
-    return words_of(finding.limits[0].kind).remedies(finding.limits, _questions_cross_enis(finding))
+    return words_of(finding.limits[0].kind).remedies(finding.limits, name_servers.is_behind_enis(finding))
 
 
 def _half_open_slots_explanation(finding: Finding) -> Iterator[str]:
     if finding.evidence.clients:
-        yield from _dns_outcome(finding)
+        yield from name_servers.outcome(finding)
     yield from half_open.explanation(finding)
     yield from _shown_by_cloudwatch(finding)
 
@@ -153,7 +138,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    yield f"No connection timed out: {_made_room(finding)} before the patience of those that waited ended."
+    yield f"No connection timed out: {_made_room(finding)} before those that waited gave up."
     yield from half_open.held_before(finding.limits)
     yield from ended.endings(finding)
 
@@ -161,7 +146,7 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
 def _made_room(finding: Finding) -> str:
     """What became of the connections whose slots those got that waited."""
     evidence = finding.evidence
-    if any(node.idle_timeouts for node in evidence.forgetful):
+    if any(node.idle_timeouts for node in evidence.node_endings):
         return "others fell idle and were forgotten"
     if appeared := [limit for limit in evidence.limits if limit.of and limit.before is None]:
         return f"another {kind_of(appeared[0].kind).words} appeared"
@@ -178,28 +163,47 @@ def _silence_explanation(finding: Finding) -> Iterator[str]:
     yield "Their SYNs were lost on the way, or not answered in time."
     yield from half_open.left_by_silence(finding)
     if dns.failed:
-        yield f"DNS failed for {_invocations(dns.failed)}, too."
+        yield f"DNS failed for {counted(dns.failed, 'invocation')}, too."
 
 
 def _dns_failed_headline(finding: Finding) -> str:
     dns = finding.clients.dns
-    return f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}, and no limit refused their questions"
+    return f"DNS failed for {dns.failed:,} of {counted(dns.asked, 'invocation')}, and no limit refused their questions"
 
 
 def _failed_headline(finding: Finding) -> str:
     failed, offered = finding.clients.invocations.failed, finding.clients.offered
-    return f"No limit reached, and still {failed:,} of {_invocations(offered)} failed"
+    return f"No limit reached, and still {failed:,} of {counted(offered, 'invocation')} failed"
+
+
+def _refused_headline(finding: Finding) -> str:
+    tcp = finding.clients.tcp
+    return f"No limit reached: the server refused {tcp.refused:,} of {connections(tcp.attempted)}"
+
+
+def _refused_explanation(finding: Finding) -> Iterator[str]:
+    yield (
+        "Each SYN was answered with a RST, as where no program listens on the port: with `embedded: false` that is "
+        "yours to start. Limits drop SYNs, and answer none."
+    )
+    yield from _failures(finding)
+
+
+def _no_answer_headline(finding: Finding) -> str:
+    requests = finding.clients.requests
+    return (
+        f"No limit reached: {requests.sent - requests.answered:,} of {counted(requests.sent, 'request')} had no answer"
+    )
+
+
+def _no_answer_explanation(finding: Finding) -> Iterator[str]:
+    yield "Their connections were established: limits drop SYNs, and have no part in this."
+    yield f"The server ended none of them: {connections(finding.clients.tcp.open)} were open to the end."
 
 
 def _failures(finding: Finding) -> Iterator[str]:
-    dns, tcp = finding.clients.dns, finding.clients.tcp
-    if dns.failed:
-        yield f"The resolver left {counted(dns.failed, 'question')} unanswered."
-    if tcp.refused:
-        yield (
-            f"The server refused {connections(tcp.refused)} with a RST, as where no program listens on the port: "
-            "with `embedded: false` that is yours to start."
-        )
+    if questions := finding.clients.dns.failed:
+        yield f"The resolver left {counted(questions, 'question')} unanswered."
     yield from ended.endings(finding)
 
 
@@ -210,7 +214,7 @@ def _unanswered(finding: Finding) -> str:
     timed_out, dns = finding.clients.tcp.timed_out, finding.clients.dns
     if timed_out:
         return f"{connections(timed_out)} timed out"
-    return f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}"
+    return f"DNS failed for {dns.failed:,} of {counted(dns.asked, 'invocation')}"
 
 
 def _by_faults(evidence: Evidence) -> str:
@@ -268,64 +272,13 @@ def _headroom(finding: Finding) -> Iterator[str]:
             yield f"{words.in_use}: {held:,} of {connections(size)} in use."
 
 
-# ── Name servers ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _questions_cross_enis(finding: Finding) -> bool:
-    return finding.clients.resolver == "vpc"
-
-
-def _dns_outcome(finding: Finding) -> Iterator[str]:
-    """What became of DNS, and why."""
-    dns = finding.clients.dns
-    if not dns.asked:
-        return
-    if not _questions_cross_enis(finding):
-        yield (
-            f"DNS succeeded for {dns.answered:,} of {_invocations(dns.asked)}, because the resolver is in the service "
-            "VPC."
-        )
-    elif dns.failed:
-        yield (
-            f"DNS failed for {dns.failed:,} of {_invocations(dns.asked)}, because the name server is behind the ENI as "
-            "well."
-        )
-    else:
-        yield (
-            f"DNS succeeded for all {_invocations(dns.asked)}, although the name server is behind the ENI as well; "
-            "each question took a connection."
-        )
-    yield from map(_over_quota, finding.evidence.dropped_questions)
-
-
-def _over_quota(quota: DropCount) -> str:
-    were = "was" if quota.dropped_packets == 1 else "were"
-    packets = counted(quota.dropped_packets, packet_in_words(quota))
-    return f"{packets}, with their repetitions, {were} dropped: more than {quota.name}."
-
-
-def _look_ups_within(finding: Finding, quota: DropCount) -> Iterator[str]:
-    """How many look-ups a quota of packets is, where each of them takes more than one."""
-    clients = finding.clients
-    if clients.questions_each > 1 and quota.kind == "dns_quota":
-        yield (
-            f"{clients.dns.asked:,} look-ups sent {clients.questions:,} questions, for each of them asks for A and "
-            f"AAAA at once: {quota.name} are half as many look-ups."
-        )
-
-
-def _invocations(number: int) -> str:
-    return counted(number, "invocation")
-
-
 # ── The table ───────────────────────────────────────────────────────────────────────────────────────────────
 
 _QUESTIONS_DROPPED = _CauseWords(
     lambda finding: drop_words(finding.drops[0]).headline,
-    _questions_explanation,
+    name_servers.explanation,
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
-_SEE_FAULTS = "See which faults are set on the way: lab impair."
 _TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
@@ -345,7 +298,7 @@ WORDS = {
         _silence_explanation,
         lambda _: (
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
-            _SEE_FAULTS,
+            SEE_FAULTS,
         ),
     ),
     "tls": _CauseWords(
@@ -364,15 +317,25 @@ WORDS = {
     "dns_failed": _CauseWords(
         _dns_failed_headline,
         lambda _: (
-            "Whoever learned the server's address was connected: the name server is the cause, or the way to it.",
+            "Every client that got the server's address was connected: the cause is the name server, or the way to it.",
         ),
         lambda _: (
             "See whether the resolver runs, and what it answers: lab exec FUNCTION -- dig HOSTNAME.",
-            _SEE_FAULTS,
+            SEE_FAULTS,
         ),
+    ),
+    "refused": _CauseWords(
+        _refused_headline,
+        _refused_explanation,
+        lambda _: ("See whether the server's program runs, and where it listens: lab exec NODE -- ss -lnt.",),
     ),
     "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
     "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
+    "no_answer": _CauseWords(
+        _no_answer_headline,
+        _no_answer_explanation,
+        lambda _: ("See whether the server's program hangs; Recv-Q is what it has not read: lab exec NODE -- ss -tn.",),
+    ),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
@@ -387,58 +350,8 @@ WORDS = {
 """Cause → its words."""
 
 
-NO_ROOM_HELPS = ("half_open_slots", "idle_timeout", "unknown_connections", "reset_by_server", "closed_by_server")
+NO_ROOM_HELPS = (
+    *("half_open_slots", "idle_timeout", "unknown_connections", "faults", "silence", "tls"),
+    *("dns_failed", "refused", "reset_by_server", "closed_by_server", "no_answer", "failed"),
+)
 """Causes against which no change of the topology helps."""
-
-
-# ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def of_limits_now(finding: Finding) -> Iterator[str]:
-    """Sentences on the slots of the limits of a lab that is up."""
-    if finding.cause == "half_open_slots":
-        yield from half_open.explanation(finding)
-    elif finding.cause == "limit":
-        yield from half_open.beside_a_limit(finding)
-
-
-def circumstances(evidence: Evidence) -> Iterator[str]:
-    """Sentences on a lab that is up: every drop with its cure, every fault, what it has lost."""
-    for drop in evidence.drops:
-        words = drop_words(drop)
-        yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
-        yield words.mechanism
-        yield cure_of(drop)
-    yield from ended.node_endings(evidence)
-    for fault in evidence.impairments:
-        dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
-        yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
-    if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
-        yield f"The lab has lost {', '.join(evidence.lost_parts)}."
-
-
-def course(account: LimitAccount, now_s: float) -> str:
-    """Whether a limit of a lab that is up still refuses: by the last refusal, and by the slots that are free now."""
-    if account.last_s is None:
-        return "it is full" if account.full else "it is over"
-    ago, size = duration(now_s - account.last_s), account.limit.size
-    if not account.full:
-        free = f"{account.free:,} of {size:,} slots {'is' if account.free == 1 else 'are'} free"
-        return f"it is over for now: the last refusal was {ago} ago, and {free}"
-    if account.recent_packets:
-        packets = counted(account.recent_packets, "packet")
-        return f"it is still full: {packets} refused in the last {RECENT_S:.0f} s, the last one {ago} ago"
-    return f"it is still full, and nothing has come for {ago}"
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `5 min 3 s`, `2 h 5 min`."""
-    whole = max(0, round(seconds))
-    if whole < _MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
-    return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-
-
-_MINUTE_S, _HOUR_S = 60, 3_600

@@ -225,7 +225,7 @@ def _chains(topology: Topology) -> list[_Chain]:
     for function, server, path in crossed:
         hops = [hop.node for hop in path.hops]
         if path.gateway in passing and (path.exit or not path.eni):
-            chains.append(_Chain((function, *hops, server), reaches=True))
+            chains.append(_Chain(tuple(dict.fromkeys((function, *hops, server))), reaches=True))
         else:
             end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1
             chains.append(_Chain((function, *hops[:end]), reaches=False))

@@ -1,7 +1,7 @@
-"""What faults have dropped so far, those included that are set no more: their counters went with them.
+"""What faults have dropped since `lab up`, also those that have been cleared: the kernel's counters went with them.
 
-The ledger is a file in the lab's record. It is there from the first fault on, so that a burst in a lab that never had
-one does not ask the kernel for any.
+The ledger is a file in the lab's record, made when the first fault is set: without it a burst need not read any fault
+from the kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["dropped_between", "dropped_so_far", "note"]
 
 
 def note(directory: Path, gone: Iterable[Impairment]) -> None:
-    """Keep what faults had dropped that have been cleared or replaced."""
+    """Keep what cleared or replaced faults had dropped."""
     lines = (json.dumps(asdict(impairment)) for impairment in gone)
     with _file(directory).open("a", encoding="utf-8") as ledger:
         ledger.writelines(f"{line}\n" for line in lines)
@@ -39,7 +39,7 @@ def dropped_so_far(namespaces: Namespaces, plan: Plan, directory: Path) -> Count
 
 
 def dropped_between(before: Counter[Impairment], after: Counter[Impairment]) -> tuple[Impairment, ...]:
-    """The faults that dropped packets meanwhile, each with how many."""
+    """The faults that dropped packets between the two, each with how many."""
     return tuple(replace(fault, dropped_packets=packets) for fault, packets in (after - before).items())
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.kernel.state import write_at_once
 from lab.plan.objects import Certificate
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def issue(item: Certificate) -> None:
     issued = authority.issue_cert(*names, organization_name=_ORGANIZATION, common_name=item.hostname)
     path = Path(item.path)
     path.parent.mkdir(exist_ok=True)
-    _write(path, issued.private_key_and_cert_chain_pem.bytes(), 0o600)
+    write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o600)
 
 
 def trusting(authority: str) -> dict[str, str]:
@@ -46,19 +46,8 @@ def _authority(path: Path) -> trustme.CA:
     if path.exists():
         return trustme.CA.from_pem(path.read_bytes(), key.read_bytes())
     authority = trustme.CA(organization_name=_ORGANIZATION, organization_unit_name=path.parent.name)
-    _write(key, authority.private_key_pem.bytes(), 0o600)
-    _write(path, authority.cert_pem.bytes(), 0o644)
+    write_at_once(key, authority.private_key_pem.bytes().decode(), 0o600)
+    write_at_once(path, authority.cert_pem.bytes().decode())
     for directory in (path.parent, path.parent.parent):  # whatever root's umask is: not only root's programs trust it
         directory.chmod(directory.stat().st_mode | 0o011)
     return authority
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whoever opens it sees all or nothing of it, and nobody else's rights for a moment."""
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-    unfinished.replace(path)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 
 from lab.errors import PreflightError
-from lab.kernel.netns import NETNS_DIRECTORY, prepare_directory
 from traffic.resources import Resources, most_connections
 from traffic.spec import Engine
 
@@ -89,6 +88,8 @@ def require_everything() -> None:
         _require_feature(there, module, feature)
     if os.statvfs(_SETTINGS).f_flag & os.ST_RDONLY:
         raise PreflightError(f"{_SETTINGS}, by which namespaces get their settings, is read-only, {_CONTAINER}")
+    from lab.kernel.netns import NETNS_DIRECTORY, prepare_directory  # noqa: PLC0415  # `lab exec` needs neither ctypes nor threads
+
     try:
         prepare_directory()
     except OSError as refused:

@@ -83,12 +83,15 @@ def add_bridge(namespaces: Namespaces, bridge: Bridge) -> None:
 
 
 def add_bridge_port(namespaces: Namespaces, port: BridgePort) -> None:
-    """Plug an interface into a bridge, and tell the bridge which MAC address is behind it."""
+    """Plug an interface into a bridge, and tell the bridge which MAC address is behind it.
+
+    A frame may have come first (a host that comes up reports its IPv6 groups), and the bridge have learned the address.
+    """
 
     def plug(ip: IPRoute) -> None:
         _set(ip, port.interface, master=socket.if_nametoindex(port.bridge))
         index = socket.if_nametoindex(port.interface)
-        ip.fdb("add", ifindex=index, lladdr=port.mac, state=_FOR_GOOD, flags=_OF_ITS_BRIDGE)
+        ip.fdb("replace", ifindex=index, lladdr=port.mac, state=_FOR_GOOD, flags=_OF_ITS_BRIDGE)
 
     namespaces[port.namespace].ip(plug)
 

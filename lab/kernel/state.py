@@ -184,9 +184,9 @@ class State:
 
     @contextmanager
     def changing(self, lab: str) -> Iterator[None]:
-        """One `up` or `down` of a lab at a time; those of other labs go on meanwhile.
+        """One `up`, `down` or `reset` of a lab at a time; those of other labs go on meanwhile.
 
-        The lock's file is removed by whoever has the lock, so whoever gets the lock of a removed file asks again.
+        The process that holds the lock removes its file, so one that gets the lock of a removed file opens it anew.
         """
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         path = self.root / f".{lab}.lock"
@@ -210,8 +210,11 @@ class State:
             yield
 
 
-def write_at_once(path: Path, text: str) -> None:
-    """Write a file under another name and rename it, so that a reader never sees half of it."""
+def write_at_once(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file under another name and rename it, so that a reader never sees half of it, or another mode."""
     unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600, exist_ok=False)
     unfinished.write_text(text, encoding="utf-8", newline="")  # whatever the locale: what is read is what was given
+    unfinished.chmod(mode)
     unfinished.replace(path)

@@ -81,7 +81,11 @@ def _in_order_of_making(parts: Iterable[Part]) -> list[KernelObject]:
 
 
 def _conntrack_entries(layout: Layout) -> int:
-    """How many entries the busiest namespace can hold: what leaves the VPC is no more than the ENIs let through."""
+    """How many entries the busiest namespace can hold: what leaves the VPC is no more than the ENIs let through.
+
+    A server that counts its connections may be before all of them.
+    """
     topology, limit = layout.topology, most_connections(layout)
     behind = Counter(node for eni in layout.enis for node in exit_nodes(topology, eni.eni.subnet))
-    return _CLOSED_ENTRIES * limit * max(behind.values(), default=1)
+    at_servers = [len(layout.enis) for server in layout.servers if server.front]
+    return _CLOSED_ENTRIES * limit * max((*behind.values(), *at_servers), default=1)

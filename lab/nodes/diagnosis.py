@@ -14,10 +14,12 @@ from importlib.util import find_spec
 
 from lab.nodes.registry import KINDS
 from lab.slots.fill import Fill
+from lab.slots.limiter import WhenFull
 
 __all__ = [
     "OUTSIDE",
     "REUSE",
+    "SEE_FAULTS",
     "LimitState",
     "LimitWords",
     "connections",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 REUSE = "Reuse connections across invocations: create the client outside the handler and keep it alive."
+SEE_FAULTS = "See which faults are set on the way: lab impair."
 OUTSIDE = "Where the function needs nothing of the VPC, run it outside: neither limit is on its way then."
 
 
@@ -48,6 +51,8 @@ class LimitState:
     held: int
     refused_packets: int
     refused_connections: int
+    when_full: WhenFull = "ignore"
+    """What a connection meets that it refuses."""
     fill: Fill | None = None
     """What held its slots: of a burst at its peak, of a lab that is up now; None where that was not read."""
     before: Fill | None = None
@@ -100,7 +105,7 @@ class LimitWords:
     """CloudWatch's metrics that tell of it, first the one that counts what it refused; without any, `unmetered` says
     so."""
     idle_metric: str | None = None
-    """The one that counts the connections that it forgot because they were idle."""
+    """The one that counts connections that fell idle."""
     unmetered: str = ""
     """With `{others}`: what the metrics of other nodes show meanwhile."""
     blind_spot: str = ""

@@ -11,6 +11,7 @@ from lab.nodes import (
     nat_gateway,
     resolver,
     server,
+    server_front,
     service_vpc,
     transit_gateway,
     vpc,
@@ -29,6 +30,7 @@ KINDS: tuple[NodeKind, ...] = (
     transit_gateway.KIND,
     nat_gateway.KIND,
     internet.KIND,
+    server_front.KIND,
     server.KIND,
     interface_endpoint.KIND,
 )

@@ -1,7 +1,7 @@
 """What holds the slots of limiters: established, half-open or closing connections, by the entries that conntrack keeps.
 
-A slot lives as long as its connection's conntrack entry (`lab.slots.ruleset`), whose TCP state tells what the slot is
-for; of the set's element the kernel tells no more than when it expires. Most entries are those of active connections,
+A slot lives as long as its connection's conntrack entry (`lab.slots.ruleset`), whose TCP state says what the slot is
+for; of the set's element the kernel reports only when it expires. Most entries are those of active connections,
 which the kernel leaves out of the list, so a reading takes long (some 15 us an entry) only where there is a pile-up.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["Tuple", "fill_of", "half_open_tuples", "read_with_fills"]
 _HALF_OPEN = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
 _CLOSED = ("LAST_ACK", "TIME_WAIT", "CLOSE")
 _ROUNDED_S = 1
-"""The kernel tells whole seconds that are left, without the fraction."""
+"""The kernel reports whole seconds that are left, without the fraction."""
 _REFUSED_KEY = struct.Struct("!8x4sH2xB3x")
 """Destination, port and protocol in the key of a set of whole tuples; each field is padded to four bytes."""
 _PROTOCOLS = {"tcp": 6, "udp": 17}
@@ -126,7 +126,7 @@ def fill_of(
         if entry.state in _HALF_OPEN:
             by_destination[_destination(limiter, entry.destination, names)].append(entry)
     half_open = most_first(_half_open(limiter, to, entries, earlier) for to, entries in by_destination.items())
-    half_open_slots = sum(each.slots for each in half_open)
+    half_open_slots = sum(destination.slots for destination in half_open)
     established = reading.in_use - half_open_slots
     if limiter.mark in active:
         flows = sum(entry.state is None for entry in mine)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address
-from typing import Self
+from typing import Any, Self
 
 from lab.slots.fill import Fill
 from lab.slots.limiter import Limiter
@@ -37,6 +37,22 @@ class Reading:
     """What is held by the state of connections, where that was read."""
     refused_lately: int = 0
     """With a fill: connections refused in the last 140 s (`REFUSED_TIMEOUT_S`), of all Elastic IPs together."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The limiter's entry in the documents of `lab status --json` and `lab reset --json`."""
+        limiter = self.limiter
+        return {
+            "node": limiter.node,
+            "kind": limiter.kind,
+            "eip": limiter.eip,
+            "destination": limiter.destination,
+            "protocol": limiter.protocol,
+            "limit": limiter.limit,
+            "connections": self.in_use,
+            "fill": asdict(self.fill) if self.fill else None,
+            "refused_connections": self.refused_connections,
+            "refused_packets": self.refused_packets,
+        }
 
     def with_peak(self, fullest: Reading) -> Reading:
         """The reading with the most that was ever held in place of what is held, if that is more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from lab.kernel.netns import Namespaces
@@ -41,21 +41,7 @@ class Status:
                 }
                 for node in self.plan.nodes
             ],
-            "limits": [
-                {
-                    "node": reading.limiter.node,
-                    "kind": reading.limiter.kind,
-                    "eip": reading.limiter.eip,
-                    "destination": reading.limiter.destination,
-                    "protocol": reading.limiter.protocol,
-                    "limit": reading.limiter.limit,
-                    "connections": reading.in_use,
-                    "fill": asdict(reading.fill) if reading.fill else None,
-                    "refused_connections": reading.refused_connections,
-                    "refused_packets": reading.refused_packets,
-                }
-                for reading in self.readings
-            ],
+            "limits": [reading.to_json() for reading in self.readings],
             "connections": [
                 {
                     "node": name,

@@ -29,7 +29,7 @@ class Path:
 
     hops: tuple[Hop, ...]
     """From the node by which it leaves the service VPC (an ENI, or the service VPC's own egress) to the last node
-    before the internet, or to where it ends."""
+    before the internet, or to where it ends; then the server, if that limits connections."""
     eni: Eni | None
     """None outside the VPC."""
     exit: Exit | None
@@ -63,6 +63,7 @@ class Path:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes on it that track connections: the first one, and what takes its connections out of the VPCs."""
+        """The nodes on it that track connections: the first, what takes them out of the VPCs, and a limiting server."""
         out = () if self.exit is None else (self.exit.node,)
-        return (self.gateway, *(hop.node for hop in self.reached if hop.node in out))
+        further = (hop.node for hop in self.reached[1:] if hop.node in out or hop.limit is not None)
+        return (self.gateway, *further)

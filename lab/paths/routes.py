@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
+from lab.nodes import server as server_kind
 from lab.paths.dead_ends import Leg, dead_end
 from lab.paths.path import Hop, Path
 from lab.schema.names import EGRESS
@@ -30,12 +31,20 @@ def paths(topology: Topology, function: str, server: str, transport: Transport =
     """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(known for known in topology.servers if known.name == server)
     through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
-    return through_enis or (Path((Hop(EGRESS, egress.KIND.name),), None, None),)
+    return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
+
+
+def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
+    """The server as a hop, if it has a connection limit; UDP has none."""
+    if wanted.limit is not None and transport == "tcp":
+        yield Hop(wanted.node, server_kind.KIND.name, wanted.limit)
 
 
 def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
     crossed = legs(topology, eni.subnet, server)
     hops = (Hop(eni.name, hyperplane_eni.KIND.name, topology.hyperplane_eni.limit), *_hops(crossed))
+    if crossed[-1].exit is not None:
+        hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
     if end is None or end.certain:
         return Path(hops, eni, exit_, dead_end=end)

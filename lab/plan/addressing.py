@@ -20,6 +20,7 @@ from lab.schema.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC
 __all__ = [
     "EGRESS_ROUTER",
     "INTERNET_ROUTER",
+    "SECOND_ADDRESS",
     "elastic_ip",
     "fleet_address",
     "gateway_address",
@@ -33,6 +34,8 @@ __all__ = [
 INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
+SECOND_ADDRESS = INTERNET.network_address + 3
+"""The second address of each server that closes connections beyond its limit; only its front has a route to it."""
 """The address of the service VPC's egress on its port to the internet."""
 
 _RESERVED_AT_START = 4

@@ -31,9 +31,9 @@ from lab.schema.names import (
     INTERNET,
     RESOLVER,
     SERVICE_VPC,
+    front_of_server,
     name_of_further_eni,
     node_name_of_function,
-    node_name_of_server,
 )
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 from lab.topology.joined import beyond, joined
@@ -250,7 +250,25 @@ class ServerLayout:
     server: Server
     node: str
     namespace: str
+    port: Link
+    """Its own port, and what that is plugged into."""
     internet: Link
+    """The link that ends at the internet: the same, or its front's."""
+    front: str | None = None
+    """The namespace that counts its connections; None without a limit."""
+
+    @property
+    def turned_away(self) -> IPv4Address | None:
+        """Its second address, where connections beyond its limit are closed; None where they do not come so far.
+
+        Not a second port: a packet's port is the same wherever it passes, by which the scapy engine knows it again.
+        """
+        return addressing.SECOND_ADDRESS if self.front and self.server.refusal == "close" else None
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """All that it has."""
+        return (self.server.address, *((self.turned_away,) if self.turned_away else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,10 +534,14 @@ class _Surveyor:
         return addressing.subnet_host(subnet.cidr, self._leases.take(f"addresses of {subnet.name}", owner, room))
 
     def _server(self, server: Server) -> ServerLayout:
-        node = node_name_of_server(server.name)
+        node = server.node
+        front = None if server.max_connections is None else front_of_server(server.name)
+        internet = self._link(front or node, INTERNET)
         return ServerLayout(
             server=server,
             node=node,
             namespace=self._namespace(node),
-            internet=self._link(node, INTERNET),
+            port=internet if front is None else self._link(node, front),
+            internet=internet,
+            front=None if front is None else self._namespace(front),
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
-from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, outcomes, repeated, succeeded
+from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, lost, outcomes, repeated, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import NO_ROOM_HELPS
@@ -103,7 +103,7 @@ def _limits(result: BurstResult) -> Table:
         "Limits",
         (
             *("limiter", "#limit", "#peak", "#established", "#half-open", "#closing"),
-            *("#dropped connections", f"#dropped {dropped(result)}"),
+            *(f"#{lost(result)} connections", f"#{lost(result)} {dropped(result)}"),
         ),
         tuple(rows),
         "The kernel's numbers: slots held at most, what held them then, and what found no slot.",

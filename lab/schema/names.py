@@ -19,6 +19,7 @@ __all__ = [
     "RESOLVER",
     "SERVICE_VPC",
     "VPC",
+    "front_of_server",
     "name_of_eni",
     "name_of_further_eni",
     "node_name_of_function",
@@ -60,6 +61,11 @@ def node_name_of_vpc(vpc: str) -> str:
 def node_name_of_server(server: str) -> str:
     """The node of a remote server: `cache` is `srv-cache`."""
     return f"srv-{server}"
+
+
+def front_of_server(server: str) -> str:
+    """What counts a server's connections, in a namespace of its own: `front-cache`."""
+    return f"front-{server}"
 
 
 def name_of_eni(subnet: str, security_groups: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ class HalfOpen:
 
     @property
     def sure_s(self) -> int:
-        """For so many seconds all of them keep their slots."""
+        """Seconds for which all of them keep their slots at least."""
         return max(0, self.timeout_s - self.oldest_s - 1)
 
     def and_(self, other: Self) -> Self:
@@ -57,12 +57,12 @@ class Fill:
     @property
     def half_open_slots(self) -> int:
         """Half-open connections to all destinations."""
-        return sum(each.slots for each in self.half_open)
+        return sum(destination.slots for destination in self.half_open)
 
     @property
     def half_open_earlier(self) -> int:
         """Those of them that are left from before the burst."""
-        return sum(each.earlier for each in self.half_open)
+        return sum(destination.earlier for destination in self.half_open)
 
     @property
     def taken(self) -> int:
@@ -77,9 +77,9 @@ class Fill:
     def _parts(self) -> Iterator[str]:
         if self.established:
             yield f"{self.established:,} established"
-        for each in self.half_open:
-            since = f"last SYN {each.oldest_s:,} s ago, free again within {each.free_s:,} s"
-            yield f"{each.slots:,} half-open to {each.to} ({since})"
+        for destination in self.half_open:
+            since = f"last SYN {destination.oldest_s:,} s ago, free again within {destination.free_s:,} s"
+            yield f"{destination.slots:,} half-open to {destination.to} ({since})"
         if self.closing:
             yield f"{self.closing:,} closing (free again within {self.closing_free_s:,} s)"
 
@@ -93,11 +93,12 @@ class Fill:
                 return None
             established, closing = established + fill.established, closing + fill.closing
             closing_free_s = max(closing_free_s, fill.closing_free_s)
-            for each in fill.half_open:
-                half_open[each.to] = half_open[each.to].and_(each) if each.to in half_open else each
+            for new in fill.half_open:
+                known = half_open.get(new.to)
+                half_open[new.to] = known.and_(new) if known else new
         return cls(established, most_first(half_open.values()), closing, closing_free_s)
 
 
 def most_first(half_open: Iterable[HalfOpen]) -> tuple[HalfOpen, ...]:
-    """Destinations in the order in which they are told."""
-    return tuple(sorted(half_open, key=lambda each: (-each.slots, each.to)))
+    """Destinations in the order in which they are shown."""
+    return tuple(sorted(half_open, key=lambda destination: (-destination.slots, destination.to)))

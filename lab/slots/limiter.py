@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["OTHER_DESTINATIONS", "Limiter"]
+__all__ = ["OTHER_DESTINATIONS", "Limiter", "WhenFull"]
+
+WhenFull = Literal["close", "reset", "ignore"]
+"""What a connection beyond a limit meets: a FIN after its handshake, a RST for its SYN, or no answer."""
 
 OTHER_DESTINATIONS = "all others"
 """A limiter's destination where it is for those that the topology does not name; no server can be called so."""
@@ -33,6 +36,8 @@ class Limiter:
     eip: str | None = None
     destination: str | None = None
     """Name of the server that this limit is for; None counts all destinations together."""
+    when_full: WhenFull = "ignore"
+    """What a connection meets that it refuses."""
     port_hold_s: int = 0
     """For how long a closed connection keeps its slot."""
     half_open_s: int = 0
@@ -49,6 +54,11 @@ class Limiter:
     """A set with one element once this ENI has been asked for."""
     growing: str | None = None
     """A set with one element from then on until the ENI is there."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether a connection that it refuses gets an answer, so that its client does not wait."""
+        return self.when_full != "ignore"
 
     @property
     def place(self) -> str:

@@ -48,7 +48,7 @@ from lab.slots.counters import (
     RESETS_SENT,
     SLOT_MASK,
 )
-from lab.slots.limiter import Limiter
+from lab.slots.limiter import Limiter, WhenFull
 from lab.slots.nft import Chain, Counter, Part, Set
 from traffic.spec import ENGINE_DSCP
 
@@ -237,8 +237,8 @@ def refusal_counters(name: str) -> Iterator[Counter]:
     yield Counter(f"{REFUSED_CONNECTIONS}{name}")
 
 
-def refusal_chain(name: str) -> Chain:
-    """The end of a connection without a slot: counted, then dropped without an answer, as on AWS.
+def refusal_chain(name: str, verdict: str = "drop") -> Chain:
+    """The end of a connection without a slot: counted, then dropped without an answer, as on AWS, or as `verdict` says.
 
     A tuple that was refused before is a retransmission: a packet more, the same connection.
     """
@@ -248,13 +248,17 @@ def refusal_chain(name: str) -> Chain:
         (
             f"add @{FIRST_REFUSED} {{ {key} }}",
             f"{key} != @{REFUSED} add @{REFUSED} {{ {key} }} counter name {REFUSED_CONNECTIONS}{name}",
-            f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} drop',
+            f'counter name {REFUSED_PACKETS}{name} log prefix "{name}" group {REFUSED_GROUP} {verdict}',
         ),
     )
 
 
 def forward_chains(
-    sets: Sequence[SlotSet], inner: str, *before_admission: str, without_slots: Iterable[tuple[int, str]] = ()
+    sets: Sequence[SlotSet],
+    inner: str,
+    *before_admission: str,
+    without_slots: Iterable[tuple[int, str]] = (),
+    hook: str = "forward priority filter",
 ) -> Iterator[Chain]:
     """What a NAT node forwards: known connections by their slot set, new ones from the inner side if admitted.
 
@@ -275,7 +279,7 @@ def forward_chains(
         "drop_invalid",
         (
             f"ip dscp {ENGINE_DSCP} meta mark set {ENGINE_DSCP}",
-            # Not for a FIN: whoever closes a connection that is forgotten loses nothing.
+            # Not for a FIN: a client that closes loses nothing.
             f'iifname "{inner}" tcp flags & (fin|syn|rst) == 0x0 jump count_reset',
             f'iifname "{inner}" tcp flags & rst == 0x0 counter name {RESETS_SENT} reject with tcp reset',
             f"counter name {INVALID_PACKETS} drop",
@@ -302,7 +306,7 @@ def forward_chains(
         f'iifname "{inner}" ct state new meta l4proto {{ tcp, udp }} goto admit',
         f"counter name {OTHER_PACKETS} drop",
     )
-    yield Chain("forward", rules, hook="type filter hook forward priority filter; policy drop;")
+    yield Chain(hook.split(maxsplit=1)[0], rules, hook=f"type filter hook {hook}; policy drop;")
 
 
 def limiter(
@@ -314,6 +318,7 @@ def limiter(
     table: str,
     eip: str | None = None,
     destination: str | None = None,
+    when_full: WhenFull = "ignore",
     spills_over: bool = True,
     of: str | None = None,
     asked: str | None = None,
@@ -334,6 +339,7 @@ def limiter(
         protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
         eip=eip,
         destination=destination,
+        when_full=when_full,
         port_hold_s=slots.port_hold_s,
         half_open_s=slots.half_open_s,
         mark=slots.mark,

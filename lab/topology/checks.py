@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from lab.nodes.interface_endpoint import model as interface_endpoint
+from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
 from lab.nodes.vpc.model import EXITS
 from lab.schema import firewall
@@ -444,6 +445,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     service_vpc_room,
     *interface_endpoint.CHECKS,
     *transit_gateway.CHECKS,
+    *server_model.CHECKS,
     *firewall.CHECKS,
 )
 """The checks in the order in which a reader meets the subjects; the loader sorts faults by position in the file."""

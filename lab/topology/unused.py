@@ -1,4 +1,4 @@
-"""What a valid topology describes, and nothing in it uses: it would have no effect, and the user is told so."""
+"""Parts of a valid topology that have no effect, each with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["unused"]
 
 def unused(draft: Draft) -> tuple[Fault, ...]:
     """Every part of a topology without faults that has no effect, with the reason."""
-    return tuple(fault for one in _CHECKS for fault in one(draft))
+    return tuple(fault for check in _CHECKS for fault in check(draft))
 
 
 def _eni_settings(draft: Draft) -> Iterator[Fault]:

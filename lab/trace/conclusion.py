@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lab.impair.faults import Impairment
@@ -13,7 +13,7 @@ from lab.paths.dead_ends import DeadEnd
 from lab.paths.path import Path
 from lab.plan.objects import Plan
 from lab.schema.firewall import Transport
-from lab.slots.limiter import OTHER_DESTINATIONS
+from lab.slots.limiter import OTHER_DESTINATIONS, WhenFull
 from lab.slots.ruleset import REFUSED_TIMEOUT_S
 from lab.trace.values import Hop, Outcome
 from lab.trace.view import Surroundings
@@ -69,9 +69,16 @@ def _refused(connection: KnownConnection) -> Conclusion | None:
     )
     sentence = (
         f"It died at {hop.node}, {kind_of(hop.kind).one}, which refused it {hop.refused_ago_s:.0f} s ago, when {held}; "
-        "it was dropped without an answer."
+        f"{_ANSWERS[limit.first.when_full if limit else 'ignore']}."
     )
     return "refused", hop.node, sentence
+
+
+_ANSWERS: Mapping[WhenFull, str] = {
+    "ignore": "it was dropped without an answer",
+    "reset": "its SYN was answered with a RST",
+    "close": "it was accepted and closed at once",
+}
 
 
 def _limit(connection: KnownConnection, node: str) -> Limit | None:

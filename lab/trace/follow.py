@@ -7,7 +7,7 @@ ends of a translation, so the way is found from either side.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from lab.capacity.predict import choose
@@ -225,9 +225,14 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
         yield _at_fleet(lab, start.fleet, flow, server)
     source, seen = flow.source if start.source else None, start.source
     nat_nodes = {node.node: node for node in lab.plan.nat_nodes}
-    for index, crossed in enumerate(path.hops if path and path.eni else ()):
+    front: Hop | None = None
+    crossing = path.hops if path else ()
+    for index, crossed in enumerate(crossing if path and path.eni else crossing[1:]):
         if crossed.node in nat_nodes:
             hop = _at_nat(lab, nat_nodes[crossed.node], flow._replace(source=source) if source else None)
+            if kind_of(hop.kind).answers:
+                front = hop
+                continue
             yield hop
             source = seen = hop.leaves_as
             if crossed.node == start.gateway:
@@ -235,7 +240,7 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
         elif path is not None:
             yield Hop(crossed.node, crossed.kind, _routing(path, index, server))
     if server is not None:
-        yield _at_server(lab, server, flow.protocol, seen)
+        yield _at_server(lab, server, flow.protocol, seen, front)
 
 
 def _untranslated(lab: TracedLab, gateway: str, flow: Flow) -> Endpoint:
@@ -277,11 +282,12 @@ def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:
         return Hop(node.node, node.kind, "has no entry of it")
     entries = lab.view.entries_from(node.namespace, flow.protocol, flow.source)
     entry = next((known for known in entries if known.original.destination == flow.destination), None)
+    slot = None if entry is None else _slot(lab, node, entry)
+    ago_s = None if slot else _refused_ago_s(lab, node, flow)
     if entry is not None:
-        slot = _slot(lab, node, entry)
-        leaves_as = entry.reply.destination
-        return Hop(node.node, node.kind, _entry_text(entry, slot), entry, slot, leaves_as)
-    ago_s = _refused_ago_s(lab, node, flow)
+        turned_away = "" if ago_s is None else f"; refused it {ago_s:.0f} s ago"
+        text = _entry_text(entry, slot) + turned_away
+        return Hop(node.node, node.kind, text, entry, slot, entry.reply.destination, refused_ago_s=ago_s)
     text = "has no entry of it" if ago_s is None else f"refused it {ago_s:.0f} s ago; has no entry of it"
     return Hop(node.node, node.kind, text, refused_ago_s=ago_s)
 
@@ -322,10 +328,15 @@ def _entry_text(entry: Entry, slot: str | None) -> str:
     return f"{entry.state}{answered}, {entry.timeout_s} s left{held}{leaves}{to}"
 
 
-def _at_server(lab: TracedLab, server: ServerPlan, protocol: int, source: Endpoint | None) -> Hop:
+def _at_server(lab: TracedLab, server: ServerPlan, protocol: int, source: Endpoint | None, front: Hop | None) -> Hop:
+    """What the server has of it, after what is known where its connections are counted, if they are."""
     node = _node_of(lab, server)
+    if front is not None and front.entry is None:
+        return front
     if source is None:
         return Hop(node.name, node.kind, "has not seen it, as far as anybody knows")
-    state = _socket(lab, node.namespace, _own_end(lab, server), source) if protocol == _TCP else None
+    own = front.entry.reply.source if front and front.entry else _own_end(lab, server)
+    state = _socket(lab, node.namespace, own, source) if protocol == _TCP else None
     socket = f"socket {state}" if state else "no socket: the lab's responder keeps none"
-    return Hop(node.name, node.kind, f"sees {source}; {socket}", socket=state)
+    hop = Hop(node.name, node.kind, f"sees {source}; {socket}", socket=state)
+    return hop if front is None else replace(front, text=f"{hop.text}; {front.text}", socket=state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.watch.occupancy import Level, levels, occupancies
-from lab.watch.pace import Pace, Seldom
+from lab.watch.pace import Pace
 from lab.watch.screen import line, screen
 from lab.watch.view import Gauge, Rates, View, Window, view
 
@@ -12,7 +12,6 @@ __all__ = [
     "Level",
     "Pace",
     "Rates",
-    "Seldom",
     "View",
     "Window",
     "levels",

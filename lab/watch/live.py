@@ -14,10 +14,10 @@ from lab.impair.faults import Impairment
 from lab.kernel.netns import call_in
 from lab.observe.readings import Reading
 from lab.observe.sampling import Sampler
+from lab.observe.seldom import Seldom
 from lab.plan.objects import Plan
 from lab.slots.fill import Fill
 from lab.topology import Topology
-from lab.watch.pace import Seldom
 from lab.watch.view import View, Window, view
 
 __all__ = ["Seen", "Watched", "watching"]

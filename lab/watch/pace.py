@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from lab.observe.seldom import Clock
 
-__all__ = ["Pace", "Seldom"]
-
-T = TypeVar("T")
-
-Clock = Callable[[], float]
-"""Returns seconds that never decrease."""
+__all__ = ["Pace"]
 
 
 class Pace:
@@ -29,21 +23,3 @@ class Pace:
         """Seconds until the interval ends, to be asked after the sample was taken."""
         took_s, used_s = self._now() - self._began_s, self._used() - self._used_s
         return max(0.0, max(self._interval_s, used_s / self._share) - took_s)
-
-
-class Seldom(Generic[T]):
-    """A function's result, kept for `every_s` seconds before the function is called again, or longer if it is slow."""
-
-    def __init__(self, ask: Callable[[], T], every_s: float, now: Clock, share: float = 1.0) -> None:
-        """The function takes `share` of the time at most."""
-        self._ask, self._every_s, self._now, self._share = ask, every_s, now, share
-        self._again_s = -float("inf")
-        self._said: T
-
-    def __call__(self) -> T:
-        """The kept result, or a new one if that is too old."""
-        now_s = self._now()
-        if now_s >= self._again_s:
-            self._said = self._ask()
-            self._again_s = now_s + max(self._every_s, (self._now() - now_s) / self._share)
-        return self._said

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
+import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +73,12 @@ def ended(*arguments: str) -> str:
     return done.stdout
 
 
+def printed(command: str) -> str:
+    """What a shell prints; root needs no sudo."""
+    command = command.replace("sudo ", "")
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30).stdout
+
+
 def outcome(result: BurstResult) -> tuple[Any, ...]:
     """Connections established, reset and closed by the server; invocations served; where accounts differ; the cause."""
     tcp = result.tcp
@@ -124,6 +132,11 @@ def test_an_idle_time_out_is_named(  # noqa: PLR0917 -- a case's three values
         assert "reuse of connections across invocations" not in text
     assert "1 connection forgotten, and reset when its client went on" in page.read_text()
     assert "What would help" not in page.read_text()
+    document = json.loads(ended("why", "--lab", lab.name, "--json"))
+    evidence = [each for each in document["evidence"] if each["node"] == node and "no entry" in each["what"]]
+    evidence += [each for each in document["evidence"] if each["node"] == node and "fallen idle" in each["what"]]
+    assert [each["value"] for each in evidence] == [1, 1]
+    assert [int(re.findall(r"\d+", printed(each["command"]))[0]) for each in evidence] == [1, 1]
     (forgot,) = json.loads((tmp_path / "burst.json").read_text())["endings"]["nodes"]
     assert (forgot["node"], forgot["reset"], forgot["idle_timeouts"], forgot["idle_timeout_s"]) == (node, 1, 1, 1)
 

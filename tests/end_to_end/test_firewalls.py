@@ -313,10 +313,3 @@ def test_the_classic_mistake_wastes_ports(lab_up: LabUp, topologies: Path) -> No
     assert (result.tcp.established, result.tcp.timed_out, result.drop_threshold) == (275, 325, 0)
     assert (result.predicted.established, result.predicted.drop_threshold) == (275, 0)
     assert result.bottleneck == result.predicted.bottleneck == "nat_gateway"
-
-
-def test_scapy_sees_answers_dropped(lab_up: LabUp, topologies: Path) -> None:
-    """The third engine tells the same story."""
-    result = lab_up(topologies / "network_acl.yaml").burst(4, engine="scapy", connect_timeout_s=1.5)
-    require_as_predicted(result)
-    assert result.tcp.established == 2

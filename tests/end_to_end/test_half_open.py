@@ -128,6 +128,14 @@ def test_what_is_left_is_told(lab_up: LabUp, topologies: Path) -> None:
 # ── Reset ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_sockets_that_were_left_open(lab_up: LabUp, topologies: Path) -> None:
+    """A fresh burst closes them, and has their addresses and ports for its own."""
+    lab = lab_up(topologies / "tiny.yaml")
+    lab.burst(20, engine="socket", leave_open=True)
+    again = lab.burst(20, engine="socket", fresh=True)
+    assert (again.tcp.established, again.disagreements) == (20, ())
+
+
 def test_reset(lab_up: LabUp, topologies: Path) -> None:
     """Slots, refused connections and conntrack entries of all NAT nodes are gone; what was counted stays."""
     lab = lab_up(topologies / "tiny.yaml")

@@ -162,7 +162,7 @@ def test_an_idle_connection_loses_its_slot_and_its_conntrack_entry_together(smal
     assert slots(lab, "natgw") == 2
 
     def only_busy() -> bool:
-        busy.send(b"x")
+        busy.send(b"HEAD / HTTP/1.1\r\n\r\n")
         return slots(lab, "eni-private") == slots(lab, "natgw") == 1
 
     assert eventually(only_busy)

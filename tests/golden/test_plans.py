@@ -34,6 +34,7 @@ DIFFERENT_FROM = {
     "resolver_tcp": "resolver_in_vpc",
     "security_group": "one_subnet",
     "seven_subnets_eight_eips": "two_subnets",
+    "server_full": "one_subnet",
     "shared_eni": "one_subnet",
     "tiny": "two_subnets",
     "two_servers": "two_subnets",

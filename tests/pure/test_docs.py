@@ -11,13 +11,17 @@ import pytest
 import typer
 
 from lab.cli import app
+from lab.diagnosis import drops
+from lab.diagnosis.findings import CAUSES
 from lab.metrics import METRICS
+from lab.nodes.diagnosis import limiting_kinds
+from lab.nodes.registry import kind_of
 from lab.runs.document import FILES
 from lab.trace import Outcome
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
-COMMAND = re.compile(rf"^ {{4}}(?:sudo )?lab (?P<words>(?:{'|'.join(COMMANDS)})\b.*)$", re.MULTILINE)
+COMMAND = re.compile(rf"^ {{4}}(?:\$ )?(?:sudo )?lab (?P<words>(?:{'|'.join(COMMANDS)})\b.*)$", re.MULTILINE)
 ASIDE = re.compile(r" -- .*|\s{2,}(?![-\w./]*$).*|\s#.*|\s[|>;].*")
 """What stands behind the lab's own words: another program's, a remark, or what the output goes to."""
 
@@ -44,7 +48,7 @@ def test_commands(words: str) -> None:
 
 def test_every_page_has_commands() -> None:
     """The search finds them."""
-    assert {"metrics.md", "captures.md", "graph.md", "runs.md", "report.md", "why.md"} <= {
+    assert {"metrics.md", "captures.md", "graph.md", "runs.md", "report.md", "why.md", "look-alikes.md"} <= {
         page for page, _ in commands()
     }
 
@@ -66,3 +70,38 @@ def test_outcomes_of_a_trace() -> None:
     """Each is explained."""
     told = {name for names, _ in rows("why.md", 2) for name in re.findall(r"`(\w+)`", names)}
     assert set(get_args(Outcome)) <= told
+
+
+# ── Look-alikes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_NO_FAULT = {
+    *("no_limit", "half_open"),  # nothing was lost
+    *("failed", "lost_parts"),  # what no other cause explains, and what is the lab's own
+}
+
+
+def headings() -> list[str]:
+    """The headings of docs/look-alikes.md."""
+    return re.findall(r"^#+ (.*)$", (DOCS / "look-alikes.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_cause_has_its_heading() -> None:
+    """People find each fault that a verdict can name, and no name that has gone."""
+    named = [(name, told) for each in headings() for name, told in re.findall(r"`(\w+)`(?:, `\w+`)?(?:: (.*))?", each)]
+    named += [(name, "") for each in headings() for name in re.findall(r"`(\w+)`", each)]
+    assert {name for name, _ in named} == CAUSES.keys() - _NO_FAULT
+    limits = {told for name, told in named if name == "limit" and told}
+    assert limits == {kind_of(kind).words for kind in limiting_kinds()}
+    barriers = " ".join(each for each in headings() if "`dropped`" in each)
+    assert all(cause.words in barriers for cause in drops.CAUSES.values() if not cause.questions)
+
+
+def test_links_of_look_alikes() -> None:
+    """What it links to is there: headings of its own, and files, each topology among them."""
+    text = (DOCS / "look-alikes.md").read_text(encoding="utf-8")
+    anchors = {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings()}
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= anchors
+    files = [link for link in links if not link.startswith("#")]
+    assert [link for link in files if not (DOCS / link).is_file()] == []
+    assert all(f"[`{Path(link).name}`]" in text for link in files)

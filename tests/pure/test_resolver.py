@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab.burst.accounts import Observation, assemble
+from lab.burst.accounts import assemble
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.burst.result import BurstResult
 from lab.capacity.predict import predict
 from lab.diagnosis.verdict import judge

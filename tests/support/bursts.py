@@ -7,8 +7,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from lab.burst.accounts import Observation, assemble
+from lab.burst.accounts import assemble
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.burst.result import BurstResult
 from lab.capacity.predict import Prediction
 from lab.impair.faults import Impairment

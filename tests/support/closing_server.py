@@ -5,6 +5,7 @@
 `answer-fin`: it answers one request, then closes, as HTTP/1.0 does. `answer-rst`: it answers one, then resets.
 `fin`, `rst`: it closes, or resets, what it has accepted, but for the first KEEP. `idle-fin`, `idle-rst`: it answers,
 and closes, or resets, a connection that has been idle for 0.3 s. `slow-fin`: it thinks for 2 s before it answers.
+`mute-fin`: it reads, answers nothing, and closes once its client has.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def _serve(client: socket.socket, way: str) -> None:
     client.settimeout(_IDLE_S if when == "idle" else None)
     with suppress(TimeoutError, ConnectionResetError):
         while client.recv(4096):
+            if when == "mute":
+                continue
             time.sleep(_THINKS_S if when == "slow" else 0)
             client.sendall(_ANSWER)
             if when == "answer":

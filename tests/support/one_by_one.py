@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lab.paths.path import Hop, Path
 from lab.schema.limit import ConnectionLimit
 
-__all__ = ["CHOICES", "LIMITS", "Counted", "counted", "paths_through"]
+__all__ = ["CHOICES", "LAYERS", "LIMITS", "Counted", "counted", "paths_through"]
 
-LAYERS = ("eni", "firewall", "transit", "nat")
+LAYERS = ("eni", "firewall", "transit", "nat", "server")
 """The order in which every path crosses its nodes; each has up to three."""
 
 LIMITS = st.dictionaries(st.tuples(st.sampled_from(LAYERS), st.integers(0, 2)), st.integers(1, 12), min_size=1)

@@ -41,7 +41,7 @@ _PATIENCE_S = 0.05
 _QUESTIONS = Pace(1024, _PATIENCE_S)
 _CALLS = Pace(4096, _PATIENCE_S)
 _HANDSHAKES = Pace(256, 1.0)
-"""What a server in Python answers within the patience of any client: 5,000 TLS handshakes a second on one processor."""
+"""So few that a server in Python answers them before clients give up: 5,000 TLS handshakes a second on a processor."""
 
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1

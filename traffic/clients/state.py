@@ -217,7 +217,7 @@ class Connections:
         """The resolver answered without an address; returns the connections that waited for it."""
         fresh = self._distinct(indices[self.state[indices] == State.ASKING])
         self._settle(fresh, State.DNS_FAILED)
-        # The other question has the same answer, and nobody waits for it.
+        # The other question has the same answer, and no client waits for it.
         self.counts.replies += self._count_missing(fresh[~self._by_tcp[fresh]])
         self.counts.dns_failed += len(fresh)
         self.counts.dns_denied += len(fresh)

@@ -1,6 +1,6 @@
 """The remote server over TCP, for real clients: a small page over HTTP or HTTPS, and any number of idle connections.
 
-Whether a client speaks TLS is told by its first bytes. Who speaks neither TLS nor HTTP is let go at once. An idle
+A client's first bytes show whether it speaks TLS; a connection with neither TLS nor HTTP is closed at once. An idle
 connection without TLS is a descriptor in an epoll and nothing else: no object, no buffer, no coroutine. A burst's tens
 of thousands are accepted in batches.
 """

@@ -7,6 +7,13 @@ FIN            → FIN-ACK
 UDP            → the same datagram back
 ACK, RST       → nothing
 
+At the address where connections are turned away:
+
+SYN            → SYN-ACK
+ACK of that    → FIN-ACK
+data, FIN      → ACK
+ACK, RST       → nothing
+
 One segment is one request, whatever its data. All clients get the same response.
 """
 
@@ -25,7 +32,7 @@ from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.servers.web import head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Replies", "respond", "response"]
 
@@ -48,14 +55,23 @@ def response(name: str) -> bytes:
     return head(HTTPStatus.OK, len(body), last=False) + body
 
 
-def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int, reply: bytes) -> Iterator[Replies]:
+def respond(
+    batch: Batch,
+    lengths: NDArray[np.uint32],
+    address: int,
+    port: int,
+    reply: bytes,
+    *,
+    turned_away: int | None = None,
+) -> Iterator[Replies]:
     """Replies to the frames that are for `address` and `port`; the reply to data is `reply`, which `response` built.
 
     They are in each connection's order: a response goes before the FIN that follows it.
     """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return
-    ours = (u32(batch, f.DESTINATION) == address) & (u16(batch, f.DESTINATION_PORT) == port)
+    destination, at_port = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT) == port
+    ours = (destination == address) & at_port
     protocol = batch[:, f.PROTOCOL]
     udp = ours & (protocol == f.UDP)
     if udp.any():
@@ -63,21 +79,51 @@ def respond(batch: Batch, lengths: NDArray[np.uint32], address: int, port: int, 
     tcp = ours & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
     if tcp.any():
         yield from _tcp(batch[tcp], reply)
+    if turned_away is not None:
+        away = (destination == turned_away) & at_port & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
+        if away.any():
+            yield from _turn_away(batch[away])
+
+
+_Case: TypeAlias = "tuple[NDArray[np.bool_], Callable[[Batch], Batch]]"
+
+
+def _replies(segments: Batch, cases: Iterable[_Case]) -> Iterator[Replies]:
+    for chosen, reply in cases:
+        if chosen.any():
+            yield Replies(reply(segments[chosen]))
+
+
+def _turn_away(segments: Batch) -> Iterator[Replies]:
+    """The client's number tells the ACK that ends a handshake: what the SYN-ACK had made of it is acknowledged."""
+    flags = segments[:, f.FLAGS]
+    kind = flags & (f.SYN | f.FIN | f.RST)
+    data = f.tcp_payload_lengths(segments) > 0
+    initial = u32(segments, f.SEQUENCE).astype(np.uint32) - np.uint32(1)
+    of_handshake = u32(segments, f.ACKNOWLEDGEMENT) == initial * f.ISN_FACTOR + np.uint32(1)
+    return _replies(
+        segments,
+        (
+            ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
+            (~data & (kind == 0) & of_handshake, _fin_ack),
+            ((data & (kind == 0)) | (kind == f.FIN), partial(_bare, flags=f.ACK)),
+        ),
+    )
 
 
 def _tcp(segments: Batch, response: bytes) -> Iterator[Replies]:
     flags = segments[:, f.FLAGS]
     kind = flags & (f.SYN | f.FIN | f.RST)
     data = f.tcp_payload_lengths(segments) > 0
-    cases: tuple[tuple[NDArray[np.bool_], Callable[[Batch], Batch]], ...] = (
-        ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
-        (data & ((kind == 0) | (kind == f.FIN)), partial(_data_reply, response=response)),
-        (data & (kind == f.FIN), partial(_fin_ack, after=len(response))),
-        (~data & (kind == f.FIN), _fin_ack),
+    return _replies(
+        segments,
+        (
+            ((kind == f.SYN) & ((flags & f.ACK) == 0), _syn_ack),
+            (data & ((kind == 0) | (kind == f.FIN)), partial(_data_reply, response=response)),
+            (data & (kind == f.FIN), partial(_fin_ack, after=len(response))),
+            (~data & (kind == f.FIN), _fin_ack),
+        ),
     )
-    for chosen, reply in cases:
-        if chosen.any():
-            yield Replies(reply(segments[chosen]))
 
 
 def _syn_ack(syns: Batch) -> Batch:
@@ -94,8 +140,13 @@ def _data_reply(data: Batch, response: bytes) -> Batch:
 
 def _fin_ack(fins: Batch, after: int = 0) -> Batch:
     """The server's own FIN, `after` bytes of response."""
-    reply = _segments(fins, f.FIN | f.ACK, b"", _NO_OPTIONS)
-    return _numbered(reply, u32(fins, f.ACKNOWLEDGEMENT).astype(np.uint32) + np.uint32(after), _end(fins))
+    return _bare(fins, f.FIN | f.ACK, after)
+
+
+def _bare(received: Batch, flags: int, after: int = 0) -> Batch:
+    """A segment without data: the answer to a FIN, to data, or to the end of a handshake."""
+    reply = _segments(received, flags, b"", _NO_OPTIONS)
+    return _numbered(reply, u32(received, f.ACKNOWLEDGEMENT).astype(np.uint32) + np.uint32(after), _end(received))
 
 
 def _end(segments: Batch) -> Numbers:

@@ -55,6 +55,18 @@ class UdpEcho(asyncio.DatagramProtocol):
         self._transport.sendto(data, addr)
 
 
+class TurnedAway(asyncio.Protocol):
+    """A connection too many, of a real client: gets a FIN at once, and is closed when the client closes it.
+
+    Until then what it sends is read and forgotten: a socket that is closed with data unread sends a RST instead (RFC
+    2525 section 2.17), and which of the two would depend on who was faster.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the FIN."""
+        cast("asyncio.Transport", transport).write_eof()
+
+
 def run_resolver(spec: ResolverSpec) -> None:
     """Serve DNS until SIGTERM."""
     zone = Zone(spec.records, spec.ttl_s, truncates=spec.truncate)
@@ -65,7 +77,13 @@ def run_resolver(spec: ResolverSpec) -> None:
 def run_server(spec: ServerSpec) -> None:
     """Answer as a remote server until SIGTERM."""
     reply = responder.response(spec.name)
-    respond = partial(responder.respond, address=int(spec.address), port=spec.port, reply=reply)
+    respond = partial(
+        responder.respond,
+        address=int(spec.address),
+        port=spec.port,
+        reply=reply,
+        turned_away=None if spec.turned_away is None else int(spec.turned_away),
+    )
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(_serve(spec, respond, UdpEcho, partial(_serve_pages, spec)))
@@ -79,6 +97,8 @@ async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
 async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
     listener, loop = listeners.listen(spec), asyncio.get_running_loop()
     loop.add_reader(listener.fileno(), listener.work)
+    if spec.turned_away is not None:
+        await loop.create_server(TurnedAway, str(spec.turned_away), spec.port, backlog=_BACKLOG)
     return lambda: loop.remove_reader(listener.fileno())
 
 

@@ -1,4 +1,4 @@
-"""The server's side of TLS: what tells a ClientHello from HTTP, and the certificate."""
+"""The server's side of TLS: how a ClientHello differs from HTTP, and the certificate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLIENT_HELLO = ((0x16, 0x16), (3, 3), (0, 4), (0, 0x40), (0, 0xFF), (1, 1))
 """The least and the most that each of the first bytes may be: a record of the type handshake, of SSL 3.0 to TLS 1.3,
 of up to 2^14 bytes, and in it a ClientHello (RFC 8446 sections 5.1 and 4)."""
 HELLO_BYTES = len(_CLIENT_HELLO)
-"""So many bytes tell whether it is a ClientHello."""
+"""Bytes after which it is certain whether it is a ClientHello."""
 
 
 def begins_hello(start: bytes) -> bool:
@@ -59,5 +59,5 @@ def _context(path: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     context.set_alpn_protocols(["http/1.1"])
-    context.num_tickets = 0  # nobody resumes: 0.5 KB less to each client, and no state for it
+    context.num_tickets = 0  # no client resumes a session: 0.5 KB less for each, and no state
     return context

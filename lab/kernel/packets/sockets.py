@@ -14,6 +14,7 @@ from lab.kernel.netns import Namespaces
 from lab.nodes.registry import kind_of
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
+from lab.schema.names import front_of_server
 from traffic.spec import PacketSocket
 
 __all__ = ["NodeInterface", "interfaces_on_path", "packet_sockets"]
@@ -36,11 +37,11 @@ class NodeInterface(NamedTuple):
 def interfaces_on_path(
     plan: Plan, fleet: FleetPlan, server: ServerPlan, between: Collection[str]
 ) -> Iterator[NodeInterface]:
-    """Every interface of the fleet, the nodes `between` it and the server, the server and the resolver."""
+    """Every interface of the fleet, the nodes `between` it and the server, the server, its front and the resolver."""
     for node in plan.nodes:
         if (
             node.namespace == fleet.namespace
-            or node.name in between
+            or node.name in (*between, front_of_server(server.name))
             or (kind_of(node.kind).answers and node.alias in (None, server.name))
         ):
             yield from (NodeInterface(node, interface) for interface in interfaces_of(plan, node))

@@ -19,13 +19,14 @@ def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
 def proposals(case: Case) -> Iterator[Proposal]:
     """A function outside the VPC, and fewer connections by reuse; both whichever limit binds."""
     function = case.question.function
-    yield Proposal(
-        f"{function} outside the VPC",
-        f"function {function}: no subnets",
-        with_function(case.topology, function, subnets=()),
-        Size.FUNCTION,
-        condition="if it needs nothing there",
-    )
+    if case.subnets:
+        yield Proposal(
+            f"{function} outside the VPC",
+            f"function {function}: no subnets",
+            with_function(case.topology, function, subnets=()),
+            Size.FUNCTION,
+            condition="if it needs nothing there",
+        )
     yield Proposal(
         "reuse of connections across invocations",
         "the function's code: create the client outside the handler, and keep connections alive",

@@ -91,10 +91,10 @@ def _quota(resolver: ResolverLayout, rate: int) -> Iterator[parts.Part]:
 
 
 def _tcp_limit(resolver: ResolverLayout, most: int) -> Iterator[parts.Part]:
-    """So many connections at a time from each interface; the SYNs of more are dropped.
+    """A limit of connections at a time from each interface; further SYNs are dropped.
 
-    The kernel counts tracked connections, those in TIME_WAIT or CLOSE not (nf_conncount.c); what is dropped here was
-    never one. Datagrams are not tracked.
+    The kernel counts tracked connections, except those in TIME_WAIT or CLOSE (nf_conncount.c); a SYN that is
+    dropped here is not tracked. Datagrams are not tracked.
     """
     yield Ruleset(
         resolver.namespace,

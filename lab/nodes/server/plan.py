@@ -3,6 +3,8 @@
 The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
 all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
 listens there, nginx for one.
+
+A server with `max_connections` has a front (`lab.nodes.server_front`), which counts them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterator
 
 from lab.nodes import parts
 from lab.plan.addressing import INTERNET_ROUTER
-from lab.plan.layout import Layout, ServerLayout
+from lab.plan.layout import Layout
 from lab.plan.names import authority_file, certificate_file
 from lab.plan.objects import Certificate, NodePlan, Process, ServerPlan, Sysctl
 from traffic.spec import ServerSpec
@@ -29,35 +31,28 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         server, known_as = laid_out.server, layout.address_of(laid_out.server)
         certificate = certificate_file(layout.lab, server.name)
         yield from parts.namespace(laid_out.namespace)
-        yield parts.veth(laid_out.internet)
-        yield parts.own_address(laid_out.internet.near, server.address)
-        yield from parts.through(laid_out.internet, parts.ANYWHERE, INTERNET_ROUTER)
+        yield parts.veth(laid_out.port)
+        yield from (parts.own_address(laid_out.port.near, address) for address in laid_out.addresses)
+        yield from parts.through(laid_out.port, parts.ANYWHERE, INTERNET_ROUTER)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
-        # A real program may use it, too.
+        # A real program may use the certificate, too.
         addresses = tuple(dict.fromkeys((server.address, known_as)))
         yield Certificate(certificate, authority_file(layout.lab), server.hostname, addresses)
-        yield from _embedded(laid_out, certificate) if server.embedded else _real_program(laid_out.namespace)
+        if server.embedded:
+            yield parts.ring_owns_marked(laid_out.namespace)
+            spec = ServerSpec(
+                interface=laid_out.port.near.interface,
+                address=server.address,
+                port=server.port,
+                name=server.name,
+                hostname=server.hostname,
+                turned_away=laid_out.turned_away,
+                certificate=certificate,
+            )
+            yield Process(laid_out.namespace, "server", spec.to_json())
+        else:
+            # What answers a SYN bears its DSCP, or the packet engine's rings would not see it (ip-sysctl.rst, since
+            # Linux 5.10; a RST does so anyway, tcp_ipv4.c).
+            yield Sysctl(laid_out.namespace, "net.ipv4.tcp_reflect_tos", "1")
         yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(server.address),), alias=server.name)
         yield ServerPlan(server.name, server.hostname, known_as, server.port)
-
-
-def _embedded(laid_out: ServerLayout, certificate: str) -> Iterator[parts.Part]:
-    yield parts.ring_owns_marked(laid_out.namespace)
-    yield Process(laid_out.namespace, "server", _spec(laid_out, certificate).to_json())
-
-
-def _real_program(namespace: str) -> Iterator[parts.Part]:
-    # What answers a SYN bears its DSCP, or the packet engine's rings would not see it (ip-sysctl.rst, since Linux
-    # 5.10; a RST does so anyway, tcp_ipv4.c).
-    yield Sysctl(namespace, "net.ipv4.tcp_reflect_tos", "1")
-
-
-def _spec(laid_out: ServerLayout, certificate: str) -> ServerSpec:
-    return ServerSpec(
-        interface=laid_out.internet.near.interface,
-        address=laid_out.server.address,
-        port=laid_out.server.port,
-        name=laid_out.server.name,
-        hostname=laid_out.server.hostname,
-        certificate=certificate,
-    )

@@ -7,9 +7,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lab.burst.accounts import Observation, assemble
+from lab.burst.accounts import assemble
 from lab.burst.endings import Counted, Endings, NodeEndings, by_clients, by_kernel, may_have_forgotten
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.capacity.predict import predict
 from lab.kernel.generator_events import Ended
 from lab.kernel.interfaces import InterfaceCount

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from lab.burst.ports import first_to_refuse
+from lab.nodes.build import build
 from tests.support.bursts import ENI_A, ENI_B, eips, reading
+from tests.support.topologies import shipped
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath
 
@@ -30,6 +32,7 @@ ENI_ADDRESSES = {
     "eni-private-b": (IPv4Address("10.0.2.4"),),
 }
 NAT = eips(1)[0]
+SERVER_FULL = build(shipped("server_full"))
 
 
 def client(number: int) -> tuple[str, int]:
@@ -88,3 +91,15 @@ def test_a_stranger_alone() -> None:
     """A stranger's refusal is still somebody's: the limiter that refused is found."""
     stranger = reading(NAT, packets=1, first=(1.0, "10.0.9.9", 40_000))
     assert first_to_refuse([stranger], SPEC, ENI_ADDRESSES) is stranger
+
+
+@pytest.mark.parametrize(("free", "first"), [(37, "srv-orders-db"), (38, "natgw"), (39, "natgw")])
+def test_a_server_that_knows_elastic_ips_only(free: int, first: str) -> None:
+    """Within a tick it is first if it had room for fewer connections than came before the other's refusal."""
+    seen = reading(NAT, packets=1, first=(1.0, *translated(38)))
+    limiter = next(each for each in SERVER_FULL.limiters if each.kind == "server")
+    server = reading(limiter, packets=1, first=(1.0, "198.51.100.1", 2000))
+    before = [reading(limiter, limiter.limit - free)]
+    refused = first_to_refuse([seen, server], SPEC, ENI_ADDRESSES, before)
+    assert refused is not None
+    assert refused.limiter.node == first

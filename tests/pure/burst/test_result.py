@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from lab.burst.accounts import Observation, assemble
+from lab.burst.accounts import assemble
 from lab.burst.load import Load
+from lab.burst.observation import Observation
 from lab.capacity.predict import predict
 from lab.impair.faults import Faults, Impairment
 from lab.nodes.resolver.model import Resolver
@@ -83,6 +84,7 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "when_full": "ignore",
         "fill": None,
         "before": None,
         "refused_before": 0,

@@ -128,6 +128,17 @@ def test_a_server_with_a_limit_of_its_own_on_each_eni() -> None:
     assert found == {"srv-cache": 14}
 
 
+def test_a_server_that_counts_its_connections() -> None:
+    """What a NAT gateway and the server's front count is one connection, and a larger limit breaks none."""
+    keeps = server(max_connections=20)
+    old = changed(servers=(keeps, server("store", 20)))
+    fewer, other = ({**keeps, **changes} for changes in ({"max_connections": 9}, {"port": 444}))
+    assert broken(changed(servers=({**keeps, "max_connections": 30}, server("store", 20))), old) == {}
+    assert broken(changed(servers=(fewer, server("store", 20))), old) == {"srv-cache": HELD}
+    tcp = broken(changed(servers=(other, server("store", 20))), old, lambda each: 3 if each.kind == "server" else 0)
+    assert tcp["srv-cache"] == 3
+
+
 def test_another_gateway_breaks_what_takes_the_route() -> None:
     """A subnet whose default route changes: the connections of its own ENI."""
     gateways = (nat_gateway("natgw"), nat_gateway("blue"))

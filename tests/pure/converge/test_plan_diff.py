@@ -262,6 +262,17 @@ def test_summary(new: Topology, lines: list[str]) -> None:
     assert {each.name for each in nodes_added(before, after)} == {each.name for each in nodes_removed(after, before)}
 
 
+def test_summary_of_a_full_server() -> None:
+    """Another limit, and another answer of a server that is full."""
+    old = shipped("server_full")
+    servers = (old.servers[0].model_copy(update={"max_connections": 80, "when_full": "ignore"}),)
+    before, after, _ = step(old, old.model_copy(update={"servers": servers}))
+    assert said(before, after)[:2] == [
+        "~ srv-orders-db: 40 → 80 connections",
+        "~ srv-orders-db: when full, close → ignore",
+    ]
+
+
 def test_summary_of_draining() -> None:
     """An Elastic IP that is removed says until when; then it is gone, or has come back."""
     old = build(MORE_EIPS)

@@ -188,7 +188,7 @@ def test_no_subnet() -> None:
     """More room is named as what does not help."""
     remedies = verdict(refusing(SMALL_A, 5, 5)).remedies
     assert [text for text in remedies if "subnet" in text] == [
-        "Not another subnet: half-open connections fill that as well, which only moves the wall."
+        "Not another subnet: half-open connections fill that as well, only later."
     ]
     assert any("half_open_timeout" in text for text in remedies)
 

@@ -12,7 +12,7 @@ from lab.diagnosis.thresholds import shared_threshold, threshold
 from lab.nodes.proposals import Question
 from lab.paths.path import Path
 from tests.support.examples import examples
-from tests.support.one_by_one import LIMITS, counted, paths_through
+from tests.support.one_by_one import LAYERS, LIMITS, counted, paths_through
 from tests.support.topologies import function, topology
 
 NAMES = ("api", "jobs", "cron")
@@ -20,7 +20,8 @@ MADE = topology({"private": "natgw"}, *(function(name, "private") for name in NA
 QUESTION = Question("api", "cache")
 
 ENIS = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
-ROUTES = st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=3, max_size=3)
+_BEHIND_ENIS = len(LAYERS) - 1
+ROUTES = st.lists(st.lists(st.integers(0, 2), min_size=_BEHIND_ENIS, max_size=_BEHIND_ENIS), min_size=3, max_size=3)
 
 
 def after_as_many(paths: dict[str, tuple[Path, ...]], sharers: Sequence[str], connections: int) -> tuple[bool, int]:

@@ -29,7 +29,7 @@ _REASONS = {
     ("name", "evidence", "remedy"),
     [
         ("ignored", "The server's kernel acknowledged the ClientHello", "See what the server speaks"),
-        ("lost", "dropped on the way, after the connection was established", "faults on the way: lab impair"),
+        ("lost", "dropped on the way, after the connection was established", "set on the way: lab impair"),
         ("http", "in another protocol", "leave --tls out"),
         ("ended", "A FIN or RST came in place of an answer", "the server's log"),
         ("certificate", "Their connections were established", "/run/lab/t/tls/SERVER.pem"),

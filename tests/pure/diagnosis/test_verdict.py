@@ -168,7 +168,7 @@ def test_other_failures(clients: EngineResult, word: str) -> None:
 def test_nobody_listens() -> None:
     """Connections that were all refused point to the port on which no program listens, a real one perhaps."""
     verdict = judge(burst_result(seen(0, refused=10), reading(ENI_A), reading(eips(1)[0])))
-    assert "10 of 10 invocations failed" in verdict.headline
+    assert verdict.headline == "No limit reached: the server refused 10 of 10 connections"
     assert "no program listens" in text(verdict)
     assert "embedded: false" in text(verdict)
 
@@ -231,8 +231,7 @@ def test_requests_without_answers() -> None:
     """Invocations whose requests had no answer have failed, though all were connected."""
     clients = replace(seen(10), invocations=InvocationCount(10, 7, 3, 0), requests=RequestCount(10, 7))
     verdict = judge(burst_result(clients, reading(ENI_A, 10), reading(eips(1)[0], 10)))
-    assert verdict.headline == "No limit reached, and still 3 of 10 invocations failed"
-    assert "3 of 10 requests had no answer" in text(verdict)
+    assert verdict.headline == "No limit reached: 3 of 10 requests had no answer"
 
 
 def test_resets() -> None:

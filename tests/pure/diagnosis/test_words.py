@@ -130,4 +130,4 @@ def test_a_new_kind_changes_nothing_here(room: str) -> None:
     constants = [node for source in sources for node in ast.walk(ast.parse(source.read_text()))]
     named = {node.value for node in constants if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert sources
-    assert not named & set(limiting_kinds())
+    assert not named & (set(limiting_kinds()) - {"server"})  # also the name of fields

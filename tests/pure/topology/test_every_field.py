@@ -59,7 +59,8 @@ ONE_VPC: Document = {
     ],
     "servers": [
         {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443},
-        {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432},
+        {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432}
+        | {"max_connections": 40},
     ],
 }
 NAME_SERVER_IN_VPC = ONE_VPC | {
@@ -208,6 +209,8 @@ CHANGES = {
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),
     "Server.port": put(*SERVER, "port", value=444),
     "Server.embedded": put(*SERVER, "embedded", value=False),
+    "Server.max_connections": put("servers", 1, "max_connections", value=20),
+    "Server.when_full": put("servers", 1, "when_full", value="reset"),
 }
 """MODEL.KEY → a change of this key alone, names together with what refers to them."""
 

@@ -69,7 +69,7 @@ def test_all_are_here() -> None:
 _STORY = re.compile(
     r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout (?P<timeout>\d+))?(?: --function (?P<function>[\w-]+))?"
     r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
-    r"(?:, (?P<timed_out>[\d,]+) timed out)?(?:, bottleneck (?P<bottleneck>\w+))?",
+    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server))?(?:, bottleneck (?P<bottleneck>\w+))?",
     re.MULTILINE,
 )
 
@@ -86,7 +86,7 @@ def test_header_bursts_are_predicted(path: Path) -> None:
             server=story["server"],
             connect_timeout_s=float(story["timeout"] or 30),
         )
-        told = [int((story[key] or "0").replace(",", "")) for key in ("established", "timed_out")]
+        told = [int((story[key] or "0").replace(",", "")) for key in ("established", "lost")]
         assert [predicted.established, sum(told)] == [told[0], int(story["n"])]
         assert predicted.bottleneck == story["bottleneck"]
 

@@ -394,3 +394,52 @@ def test_a_transit_gateway_without_a_default_route() -> None:
     outcome, died_at, conclusion = told(traced(nodes, topology=closed, dropped={counter: 3}))
     assert (outcome, died_at) == ("stopped", "tgw")
     assert "the Transit Gateway tgw has no route to cache, and 3 packets have been dropped there" in conclusion
+
+
+# ── A server that keeps so many connections only ────────────────────────────────────────────────────────────
+
+FULL = shipped("server_full")
+DATABASE, SECOND = end_of("203.0.113.10:3306"), end_of("192.0.2.3:3306")
+
+
+def database(source: Endpoint, translated: Endpoint, replies: Endpoint = DATABASE, mark: int = 1) -> Entry:
+    """A conntrack entry to `orders-db`."""
+    flows = Flow(TCP, source, DATABASE), Flow(TCP, replies, translated)
+    return Entry(*flows, state="ESTABLISHED", answered=True, timeout_s=300, mark=mark)
+
+
+ON_THE_WAY = {"eni-private": database(SOURCE, BEHIND), NATGW: database(BEHIND, PUBLIC)}
+"""The ENI and the NAT gateway have it."""
+
+
+def test_kept_by_the_server() -> None:
+    """The server's line has what its front knows of the connection, too."""
+    trace = traced(Nodes({**ON_THE_WAY, "front-orders-db": database(PUBLIC, PUBLIC)}), topology=FULL)
+    assert trace.outcome == "established"
+    assert trace.hops[-1].text == (
+        "sees 198.51.100.2:2000; no socket: the lab's responder keeps none; "
+        "ESTABLISHED, 300 s left, slot in connections"
+    )
+
+
+def test_turned_away_by_the_server() -> None:
+    """It has an entry and no slot: it was refused, by being accepted and closed."""
+    entries = {**ON_THE_WAY, "front-orders-db": database(PUBLIC, PUBLIC, SECOND, mark=2)}
+    refused = {"srv-orders-db": Flow(TCP, PUBLIC, DATABASE)}
+    trace = traced(Nodes(entries, refused), topology=FULL)
+    assert told(trace) == (
+        "refused",
+        "srv-orders-db",
+        (
+            "It died at srv-orders-db, a server, which refused it 12 s ago, when its 40 connections to orders-db were "
+            "taken; it was accepted and closed at once."
+        ),
+    )
+
+
+def test_nobody_at_the_server_but_its_front() -> None:
+    """A server that leaves it unanswered has refused it."""
+    made = FULL.model_copy(update={"servers": (FULL.servers[0].model_copy(update={"when_full": "ignore"}),)})
+    trace = traced(Nodes(ON_THE_WAY, {"srv-orders-db": Flow(TCP, PUBLIC, DATABASE)}), topology=made)
+    assert trace.hops[-1].text == "refused it 12 s ago; has no entry of it"
+    assert trace.conclusion.endswith("it was dropped without an answer.")

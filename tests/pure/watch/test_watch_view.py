@@ -19,7 +19,7 @@ from lab.slots import counters as counting
 from lab.slots.fill import Fill, HalfOpen
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
-from lab.watch import Pace, Seldom, View, Window, line, occupancies, screen, view
+from lab.watch import Pace, View, Window, line, occupancies, screen, view
 from tests.support.cli import Run
 from tests.support.runs import ran
 from tests.support.topologies import function, nat_gateway, server, shipped, topology
@@ -302,38 +302,6 @@ def test_pace(took_s: float, used_s: float, rest_s: float) -> None:
     assert pace.rest_s() == pytest.approx(rest_s)
     pace.begin()
     assert pace.rest_s() == 0.25
-
-
-def test_seldom() -> None:
-    """What takes long is asked again only after its time."""
-    asked: list[float] = []
-    clock = {"now": 0.0}
-
-    def ask() -> int:
-        asked.append(clock["now"])
-        return len(asked)
-
-    seldom = Seldom(ask, 5, lambda: clock["now"])
-    said = []
-    for clock["now"] in (0.0, 0.25, 4.9, 5.0, 9.0, 11.0):
-        said.append(seldom())
-    assert said == [1, 1, 1, 2, 2, 3]
-    assert asked == [0.0, 5.0, 11.0]
-
-
-def test_seldom_and_slow() -> None:
-    """A function that is slow is asked so seldom that it takes no more than its share of the time."""
-    clock = {"now": 0.0}
-
-    def ask() -> float:
-        clock["now"] += 1.0
-        return clock["now"]
-
-    seldom = Seldom(ask, 5, lambda: clock["now"], share=0.1)
-    said = []
-    for clock["now"] in (0.0, 5.0, 9.9, 10.0):
-        said.append(seldom())
-    assert said == [1.0, 1.0, 1.0, 11.0]
 
 
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TlsTransport"]
 
 _UNACKNOWLEDGED = struct.Struct("=24xI")
-"""`tcpi_unacked` in `struct tcp_info` (include/uapi/linux/tcp.h): segments that nobody has acknowledged."""
+"""`tcpi_unacked` in `struct tcp_info` (include/uapi/linux/tcp.h): segments that have not been acknowledged."""
 
 
 class TlsTransport(TcpTransport):
@@ -49,7 +49,7 @@ class TlsTransport(TcpTransport):
     # Sending
 
     def begin(self, indices: Indices) -> None:
-        """Send a ClientHello on each connection; if the server has ended it meanwhile, epoll reports that."""
+        """Send a ClientHello on each connection; if the server has ended one by now, epoll reports that."""
         for index in indices.tolist():
             # As TLS clients do: the first request follows on the handshake's end, which the server does not answer.
             self._table[index].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -94,7 +94,7 @@ class TlsTransport(TcpTransport):
             super()._read_all(indices[~securing], to_the_end[~securing], callbacks, now_s)
 
     def _shake_hands(self, indices: Indices, to_the_end: NDArray[np.bool_], callbacks: Callbacks, now_s: float) -> None:
-        """Go on with handshakes; what the server does beside is reported after them."""
+        """Go on with handshakes; connections that the server ended are reported after them."""
         secured, failed, over = list[int](), dict[str, list[int]](), list[int]()
         for index, is_last in zip(indices.tolist(), to_the_end.tolist(), strict=True):
             data, ended, broken = self._receive(index, to_the_end=is_last)

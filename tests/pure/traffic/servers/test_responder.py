@@ -27,15 +27,16 @@ def _tcp(flags: str, data: bytes = b"", seq: int = 1000, ack: int = 7000, sport:
     return _to_server(TCP(sport=sport, dport=PORT, flags=flags, seq=seq, ack=ack), data)
 
 
-def _replies(*packets: Packet) -> list[Packet]:
+def _replies(*packets: Packet, turned_away: str | None = None) -> list[Packet]:
     """What comes back, as a ring would send it: rows cut to their lengths."""
+    away = None if turned_away is None else int(IPv4Address(turned_away))
     raw = [bytes(packet) for packet in packets]
     batch = np.zeros((len(raw), max(map(len, raw))), np.uint8)
     for row, octets in enumerate(raw):
         batch[row, : len(octets)] = np.frombuffer(octets, np.uint8)
     lengths = np.array([len(octets) for octets in raw], np.uint32)
     frames = []
-    for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT, REPLY):
+    for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT, REPLY, turned_away=away):
         ends = [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
         frames += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
     return frames
@@ -146,3 +147,45 @@ def test_nothing() -> None:
     """An empty batch, and one of runts, are answered by nothing."""
     for batch in (np.zeros((0, 0), np.uint8), np.zeros((3, 20), np.uint8)):
         assert list(respond(batch, np.full(len(batch), 20, np.uint32), int(IPv4Address(SERVER)), PORT, REPLY)) == []
+
+
+# ── Connections that are too many ───────────────────────────────────────────────────────────────────────────
+
+AWAY = "192.0.2.3"
+
+
+def _away(flags: str, data: bytes = b"", seq: int = 1000, ack: int = 0) -> Packet:
+    return _to_server(TCP(sport=40_000, dport=PORT, flags=flags, seq=seq, ack=ack), data, AWAY)
+
+
+def _turned_away(*packets: Packet) -> list[Packet]:
+    return _replies(*packets, turned_away=AWAY)
+
+
+def test_turned_away() -> None:
+    """The handshake is completed, and the server's FIN answers its last ACK; the client's FIN is acknowledged."""
+    (accepted,) = _turned_away(_away("S"))
+    assert (accepted[IP].src, accepted[TCP].flags, accepted[TCP].ack) == (AWAY, "SA", 1001)
+    server = accepted[TCP].seq + 1
+    (fin,) = _turned_away(_away("A", seq=1001, ack=server))
+    assert (fin[TCP].flags, fin[TCP].seq, fin[TCP].ack) == ("FA", server, 1001)
+    (last,) = _turned_away(_away("FA", seq=1001, ack=server + 1))
+    assert (last[TCP].flags, last[TCP].seq, last[TCP].ack) == ("A", server + 1, 1002)
+
+
+def test_turned_away_once() -> None:
+    """The ACK of the server's FIN is answered no more."""
+    (accepted,) = _turned_away(_away("S"))
+    assert _turned_away(_away("A", seq=1001, ack=accepted[TCP].seq + 2)) == []
+
+
+def test_nobody_reads_what_one_sends_who_is_turned_away() -> None:
+    """A request is acknowledged, as by a socket that somebody empties, and gets no page."""
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    (taken,) = _turned_away(_away("PA", request, seq=1001, ack=7000))
+    assert (taken[TCP].flags, taken[TCP].seq, taken[TCP].ack) == ("A", 7000, 1001 + len(request))
+
+
+def test_a_server_without_a_limit_turns_nobody_away() -> None:
+    """Without a second address, frames for it are none of the server's."""
+    assert _replies(_away("S")) == []

@@ -1,0 +1,58 @@
+"""What is known of a burst when it is over, by its clients and by the kernel. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lab.burst.endings import Counted
+from lab.impair.faults import Impairment
+from lab.kernel.generator_events import Ended
+from lab.observe.readings import Reading
+from lab.observe.tracking import Tracking
+from lab.schema.drops import DropCount
+from lab.slots.limiter import WhenFull
+from traffic.packet_record import PacketRecord
+from traffic.result import EngineResult
+
+__all__ = ["Observation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is known of a burst when it is over: its clients' account, and the kernel's."""
+
+    clients: EngineResult
+    readings: Sequence[Reading]
+    """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
+    readings_before: Sequence[Reading] = ()
+    took_s: float = 0.0
+    """Between the two."""
+    first_to_refuse: Reading | None = None
+    stops: Sequence[DropCount] = ()
+    impairments: Sequence[Impairment] = ()
+    """The faults that dropped packets meanwhile, each with how many."""
+    refused_twice: int = 0
+    """Connections that an ENI refused and let in later, and that a limit behind it refused then."""
+    ports_not_found: Mapping[str, int] = field(default_factory=dict)
+    tracking: Sequence[Tracking] = ()
+    ended: Ended = field(default_factory=Ended)
+    """The clients' account of connections that had ended when they began to close the others."""
+    counted: Counted | None = None
+    """The kernel's; None where no NAT node is on the way."""
+    incidents: Sequence[str] = ()
+    packets: Sequence[PacketRecord] = ()
+
+    @property
+    def reset(self) -> int:
+        """Connections that a RST had ended before the clients began to close the others."""
+        return max(self.clients.tcp.reset, self.ended.reset)
+
+    @property
+    def closed_by_server(self) -> int:
+        """Connections that the server had closed before that."""
+        return max(self.clients.tcp.closed_by_server, self.ended.closed_by_server)
+
+    def refused_by(self, answer: WhenFull) -> int:
+        """Packets of new connections that got this answer of a full limiter; after one a client sends no second SYN."""
+        return sum(reading.refused_packets for reading in self.readings if reading.limiter.when_full == answer)
