@@ -44,7 +44,13 @@ def course(account: LimitAccount, now_s: float) -> str:
     ago, size = duration(now_s - account.last_s), account.limit.size
     if not account.full:
         free = f"{account.free:,} of {size:,} slots {'is' if account.free == 1 else 'are'} free"
-        return f"it is over for now: the last refusal was {ago} ago, and {free}"
+        over = f"it is over for now: the last refusal was {ago} ago, and {free}"
+        if now_s - account.last_s < account.limit.first.half_open_s:
+            return over
+        return (
+            f"{over}; half-open connections that held slots then would have left them by now, so whether there were "
+            "any only the burst's record tells (lab why last)"
+        )
     if account.recent_packets:
         packets = counted(account.recent_packets, "packet")
         return f"it is still full: {packets} refused in the last {RECENT_S:.0f} s, the last one {ago} ago"
