@@ -12,7 +12,7 @@ from datetime import datetime
 from lab.burst.endings import NodeEndings
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import connections, limit_words
+from lab.nodes.diagnosis import connections, counted, limit_words
 from lab.nodes.registry import kind_of
 
 __all__ = [
@@ -85,7 +85,7 @@ def _mechanism(node: NodeEndings) -> str:
 
 def _reset(node: NodeEndings) -> str:
     if not node.reset_as_idle:
-        return f", and {node.dropped_packets:,} late packet{'' if node.dropped_packets == 1 else 's'} dropped"
+        return f", and {counted(node.dropped_packets, 'late packet')} dropped"
     used = "it was used again" if node.reset_as_idle == 1 else "they were used again"
     were = "was" if node.reset_as_idle == 1 else "were"
     of_them = " and" if node.reset_as_idle == node.idle_timeouts else f"; {node.reset_as_idle:,} of them"
