@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import takewhile
 import json
 import sys
 import time
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _WIDTH_IN_A_PIPE = 1000
+_GAP = 2  # between the columns of a table
 
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -115,18 +117,42 @@ def number(value: int | None) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
-    """A table; columns of numbers are those whose title opens with `#`: a narrow terminal cuts names before numbers."""
+    """A table; columns of numbers are those whose title opens with `#`, and the ones before them name the rows.
+
+    Columns for which a terminal is too narrow follow in a further table, with the names again: no number is cut.
+    """
     texts = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows]
-    shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for index, title in enumerate(columns):
-        if title.startswith("#"):
-            longest = max((len(row[index]) for row in texts), default=0)
-            shown.add_column(title[1:], justify="right", no_wrap=True, min_width=longest)
-        else:
-            shown.add_column(title, no_wrap=True)
-    for row in texts:
-        shown.add_row(*(escape(text.translate(_VISIBLE)) for text in row))
-    _console(stderr=False).print(shown)
+    console = _console(stderr=False)
+    for order, group in enumerate(_beside_names(columns, texts, console.width)):
+        shown = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+        for index in group:
+            numeric = columns[index].startswith("#")
+            title, justify = columns[index].removeprefix("#"), "right" if numeric else "left"
+            shown.add_column(title, justify=justify, no_wrap=numeric, overflow="fold")
+        for row in texts:
+            shown.add_row(*(escape(row[index].translate(_VISIBLE)) for index in group))
+        if order:
+            console.print()
+        console.print(shown)
+
+
+def _beside_names(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Which columns a line has room for, each time behind those that name the rows."""
+    # Numbers stay whole; text behind them is broken between words.
+    least = [
+        max(map(len, (title[1:], *cells) if title.startswith("#") else " ".join((title, *cells)).split()), default=0)
+        for title, *cells in zip(columns, *rows, strict=True)
+    ]
+    names = list(takewhile(lambda index: not columns[index].startswith("#"), range(len(columns))))
+    taken = sum(max(len(cell) for cell in (columns[index], *(row[index] for row in rows))) + _GAP for index in names)
+    groups, used = [names], taken
+    for index in range(len(names), len(columns)):
+        if used + least[index] > width and len(groups[-1]) > len(names):
+            groups.append(names)
+            used = taken
+        groups[-1] = [*groups[-1], index]
+        used += least[index] + _GAP
+    return groups
 
 
 @contextmanager

@@ -248,6 +248,29 @@ def test_a_terminal(
     assert "…" not in "".join(lines)
 
 
+def test_a_table_wider_than_the_terminal(terminal: Callable[[Callable[[], None], int], list[str]]) -> None:
+    """Columns without room follow below, with the names of the rows again."""
+    rows = (("natgw 198.51.100.1", 55_000, 43_334, 1_000), ("natgw 198.51.100.2", 55_000, 43_333, 2_000))
+    lines = terminal(lambda: showing.table(("limiter", "#limit", "#half-open", "#SYNs refused"), rows), 42)
+    assert [line.split() for line in lines] == [
+        ["limiter", "limit", "half-open"],
+        ["natgw", "198.51.100.1", "55,000", "43,334"],
+        ["natgw", "198.51.100.2", "55,000", "43,333"],
+        [],
+        ["limiter", "SYNs", "refused"],
+        ["natgw", "198.51.100.1", "1,000"],
+        ["natgw", "198.51.100.2", "2,000"],
+    ]
+
+
+def test_a_sentence_behind_numbers(terminal: Callable[[Callable[[], None], int], list[str]]) -> None:
+    """A terminal that is too narrow for it breaks it between words."""
+    rows = [("tiny", 9, "half built: lab down takes it away")]
+    lines = terminal(lambda: showing.table(("lab", "#nodes", "state"), rows), 30)
+    assert " ".join(word for line in lines[1:] for word in line.split()) == "tiny 9 half built: lab down takes it away"
+    assert max(map(len, lines)) <= 30
+
+
 @pytest.mark.parametrize("report", _REPORTS.values(), ids=_REPORTS)
 def test_a_pipe(pipe: Printed, report: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Into a pipe goes the same whatever the terminal: sentences whole, tables within 120 columns."""
