@@ -115,4 +115,5 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         refused_before=before.refused_connections if before else 0,
         first_refusal_s=round(took_s - first.age_s, 3) if first and reading.refused_packets else None,
         spills_over=limiter.spills_over,
+        of=limiter.of,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from lab.burst.endings import by_kernel
 from lab.burst.load import Load
 from lab.burst.observation import Observation
 from lab.nodes.diagnosis import counted
@@ -106,6 +107,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
     # collected.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
+    # Those of connections that fell idle are free again, of this burst or from before.
+    held += min(max(established - held, 0), _idle_timeouts(observation, kind))
     what = "connection{s} established" + (" and not closed by the server" if closed else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
@@ -139,6 +142,11 @@ def _turned_away(observation: Observation) -> Iterator[_Pair]:
         if any(reading.limiter.when_full == answer for reading in observation.readings):
             turned_away = observation.refused_by(answer)
             yield _Pair(f"connection{{s}} {words}", seen, "connection{s} turned away by a full server", turned_away)
+
+
+def _idle_timeouts(observation: Observation, kind: NodeKind) -> int:
+    nodes = by_kernel(observation.counted).nodes if observation.counted else ()
+    return sum(node.idle_timeouts for node in nodes if node.kind == kind.name)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

@@ -40,6 +40,11 @@ class NodeEndings:
     """When it reset the first one: of a burst, seconds since it began; of a lab that is up, Unix time."""
 
     @property
+    def unnoticed(self) -> int:
+        """Connections that it forgot because they were idle, and that it has not reset."""
+        return self.idle_timeouts - self.reset_as_idle
+
+    @property
     def reset_as_idle(self) -> int:
         """Of those reset, as many as had fallen idle: any others had no entry for another reason."""
         return min(self.reset, self.idle_timeouts)
@@ -147,10 +152,15 @@ def node_endings(nodes: Iterable[NatNode], before: Sample, now: Sample, began_s:
             )
 
 
-def may_have_forgotten(before: Sample, now: Sample) -> bool:
-    """Whether packets came for which a node had no entry: only then may an idle timeout have cost a connection."""
+def may_have_forgotten(nodes: Iterable[NatNode], before: Sample, now: Sample) -> bool:
+    """Whether an idle timeout may have ended a connection: one is over, or packets came for which a node had no entry.
+
+    Without such packets entries may be gone all the same, of connections that nobody has used since.
+    """
     counters = (counting.RESET_HERE, counting.INVALID_PACKETS)
-    return any(_grown(counter, node, before, now) for counter in counters for node in now.nodes)
+    return any(now.at_s - before.at_s > node.idle_timeout_s for node in nodes) or any(
+        _grown(counter, node, before, now) for counter in counters for node in now.nodes
+    )
 
 
 def _grown(counter: str, node: str, before: Sample, now: Sample) -> int:

@@ -54,6 +54,8 @@ class LimitResult:
     """Seconds from the reading `before` until its node first refused a connection; None if it refused none."""
     spills_over: bool = True
     """Whether a connection that finds it full is offered to those beside it."""
+    of: str | None = None
+    """The ENI beside which this one has appeared, and whose overflow it gets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,12 @@ class _Burst:
         _forget(namespaces, self._limiters, self._nodes_that_reset())
         self._earlier = half_open_tuples(namespaces, self._limiters)
         self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
-        self._fullest = list(self._before) if self._load.over_time else []
+        # Slots of connections that come and go, or fall idle while others wait, are most at another time than the end.
+        shortest_s = min((node.idle_timeout_s for node in self._nodes), default=None)
+        self._comes_and_goes = self._load.over_time or (
+            shortest_s is not None and shortest_s < self._load.connect_timeout_s
+        )
+        self._fullest = list(self._before) if self._comes_and_goes else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
         self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
@@ -146,7 +151,7 @@ class _Burst:
         if not self._load.leave_open:
             remaining = still_taken(self._participants, clients, readings)
             tracking = settle(self._namespaces, self._participants, self._before, remaining)
-        if self._load.over_time:
+        if self._comes_and_goes:
             readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
         return Observation(
@@ -175,7 +180,7 @@ class _Burst:
         Then which connections had ended when clients began to close what was left, in both accounts.
         """
         watch = [Seldom(self._sample, _SAMPLES_EVERY_S, time.monotonic, _SAMPLES_SHARE)]
-        if self._load.over_time:
+        if self._comes_and_goes:
             watch.append(Seldom(self._note_fullest, _PEAKS_EVERY_S, time.monotonic, _PEAKS_SHARE))
 
         def tell(progress: Progress) -> None:
@@ -252,7 +257,8 @@ class _Burst:
         """How connections have ended by now; lists of connections are read if any may have been missed."""
         take = self._namespaces.call
         now = Sampler(self._nodes, slots_only=True).take(take)
-        return Sampler(self._nodes).take(take) if may_have_forgotten(self._ended_before, now) else now
+        may_have = may_have_forgotten(self._nodes, self._ended_before, now)
+        return Sampler(self._nodes).take(take) if may_have else now
 
     def _readings(self) -> list[Reading]:
         """Readings of the limiters now, with the refusals of this burst only."""

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli.show import STATES, bullet, complain, say, states, table
-from lab.diagnosis.outcomes import challenged, dropped, established_by_one, lost, outcomes, succeeded
+from lab.diagnosis.outcomes import challenged, dropped, established_by_one, lost, outcomes, repeated, succeeded
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import NO_ROOM_HELPS
 from lab.nodes.diagnosis import counted, limit_words, limiting_kinds
@@ -104,7 +104,7 @@ def _measured(result: BurstResult) -> Iterator[str]:
         yield f"latency, half of them within, 99 % within: {'; '.join(known)}"
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
-        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {established_by_one(late)}"
+        yield f"{repeated(result)}; {established_by_one(late)}"
     if tcp.challenged_syns:
         yield challenged(tcp.challenged_syns)
     for kind, syns in result.ports_not_found.items():

@@ -140,8 +140,14 @@ def _show_refusals(explanation: Explanation) -> None:
             )
         )
         if account.fill and account.fill.text:
-            say(f"{'Those are' if explanation.run is None else 'Those were'} {account.fill.text}.")
+            say(f"{_those(account.fill.taken, of_run=explanation.run is not None)} {account.fill.text}.")
         say(_since(explanation, account))
+
+
+def _those(slots: int, *, of_run: bool) -> str:
+    if slots == 1:
+        return "That was" if of_run else "That is"
+    return "Those were" if of_run else "Those are"
 
 
 def _since(explanation: Explanation, account: LimitAccount) -> str:

@@ -12,10 +12,11 @@ from datetime import datetime
 from lab.burst.endings import NodeEndings
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import connections, limit_words
+from lab.nodes.diagnosis import connections, counted, limit_words
 from lab.nodes.registry import kind_of
 
 __all__ = [
+    "by_server",
     "closed_headline",
     "closed_remedies",
     "endings",
@@ -57,6 +58,13 @@ def node_endings(evidence: Evidence) -> Iterator[str]:
         yield _mechanism(node)
         yield f"{node.node}: {connections(node.idle_timeouts)} fell idle{_reset(node)}{_first(evidence, node)}."
         yield _metric(node)
+    for node in evidence.unnoticed:
+        gone = connections(node.unnoticed)
+        them = "it" if node.unnoticed == 1 else "them"
+        yield (
+            f"{node.node} forgot {gone} that had no packet for {node.idle_timeout_s:,} s: the slots are free, and "
+            f"nobody has used {them} since."
+        )
     for node in evidence.node_endings:
         if others := node.reset - node.reset_as_idle:
             it = "it was" if others == 1 else "they were"
@@ -77,7 +85,7 @@ def _mechanism(node: NodeEndings) -> str:
 
 def _reset(node: NodeEndings) -> str:
     if not node.reset_as_idle:
-        return f", and {node.dropped_packets:,} late packet{'' if node.dropped_packets == 1 else 's'} dropped"
+        return f", and {counted(node.dropped_packets, 'late packet')} dropped"
     used = "it was used again" if node.reset_as_idle == 1 else "they were used again"
     were = "was" if node.reset_as_idle == 1 else "were"
     of_them = " and" if node.reset_as_idle == node.idle_timeouts else f"; {node.reset_as_idle:,} of them"
@@ -118,7 +126,7 @@ def unknown_headline(finding: Finding) -> str:
     """Which node reset connections that it did not know, none of which had fallen idle."""
     nodes = [node for node in finding.evidence.node_endings if node.reset]
     reset, names = sum(node.reset for node in nodes), " and ".join(node.node for node in nodes)
-    return f"No limit reached: {names} reset {connections(reset)} that it did not know, none of them idle"
+    return _headline(finding, f"{names} reset {connections(reset)} that it did not know, none of them idle")
 
 
 def unknown_remedies(_: Finding) -> Iterable[str]:
@@ -131,7 +139,7 @@ def unknown_remedies(_: Finding) -> Iterable[str]:
 
 def reset_headline(finding: Finding) -> str:
     """How many connections the server reset."""
-    return f"No limit reached: the server reset {connections(finding.clients.endings.reset_by_server)}"
+    return _headline(finding, f"the server reset {connections(finding.clients.endings.reset_by_server)}")
 
 
 def reset_remedies(_: Finding) -> Iterable[str]:
@@ -146,7 +154,7 @@ def closed_headline(finding: Finding) -> str:
     """How many connections the server closed, of how many."""
     tcp = finding.clients.tcp
     made = connections(tcp.established + tcp.reset)
-    return f"No limit reached: the server closed {finding.clients.endings.closed_by_server:,} of {made}"
+    return _headline(finding, f"the server closed {finding.clients.endings.closed_by_server:,} of {made}")
 
 
 def closed_remedies(_: Finding) -> Iterable[str]:
@@ -161,21 +169,36 @@ def closed_remedies(_: Finding) -> Iterable[str]:
 # ── All of them ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def endings(finding: Finding) -> Iterator[str]:
-    """How connections ended that their clients did not end."""
-    yield from node_endings(finding.evidence)
-    clients = finding.clients
-    ended, unanswered = clients.endings, clients.requests.sent - clients.requests.answered
+def _headline(finding: Finding, what: str) -> str:
+    if full := finding.evidence.full:
+        limits = "A limit was" if len(full) == 1 else "Limits were"
+        return f"{limits} reached and waited out, and {what}"
+    return f"No limit reached: {what}"
+
+
+def by_server(evidence: Evidence) -> Iterator[str]:
+    """How many connections of a burst the server ended, and how."""
+    if evidence.clients is None:
+        return
+    ended = evidence.clients.endings
     seen = "" if ended.account == "kernel" else ", as its clients saw it: no NAT node is on the way"
     if ended.reset_by_server:
         yield f"The server ended {connections(ended.reset_by_server)} with a RST{seen}."
-    elif any(node.reset for node in ended.nodes):
-        yield "The server sent no RST."
-    elif reset := clients.tcp.reset:  # of a record from before endings were counted
-        yield f"{connections(reset)} {'was' if reset == 1 else 'were'} reset; by whom is not on record."
-    if ended.closed_by_server:
-        closed = ended.closed_by_server
+    if closed := ended.closed_by_server:
         yield f"The server closed {connections(closed)} with a FIN before {_client(closed)} did{seen}."
+
+
+def endings(finding: Finding) -> Iterator[str]:
+    """Who ended connections, where it was not their client."""
+    yield from node_endings(finding.evidence)
+    yield from by_server(finding.evidence)
+    clients = finding.clients
+    ended, unanswered = clients.endings, clients.requests.sent - clients.requests.answered
+    if not ended.reset_by_server:
+        if any(node.reset for node in ended.nodes):
+            yield "The server sent no RST."
+        elif reset := clients.tcp.reset:  # of a record from before endings were counted
+            yield f"{connections(reset)} {'was' if reset == 1 else 'were'} reset; by whom is not on record."
     if unanswered:
         yield f"{unanswered:,} of {clients.requests.sent:,} requests had no answer."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.burst.endings import NodeEndings
@@ -51,6 +51,13 @@ class Evidence:
         return tuple(node for node in self.node_endings if node.idle_timeouts and node.dropped_packets)
 
     @property
+    def unnoticed(self) -> tuple[NodeEndings, ...]:
+        """Those that forgot idle connections which nobody has used since, as far as a burst's clients tell."""
+        if self.clients is None:
+            return ()
+        return tuple(node for node in self.node_endings if node.unnoticed and node not in self.idle)
+
+    @property
     def dropped_connections(self) -> tuple[DropCount, ...]:
         """Drops of packets of connections."""
         return tuple(drop for drop in self.drops if not drops_questions(drop))
@@ -75,6 +82,11 @@ class Evidence:
         """Limits that refused at least one connection or question."""
         return tuple(limit for limit in self.limits if limit.refused_packets)
 
+    def families(self, limits: Iterable[LimitState]) -> tuple[LimitState, ...]:
+        """These limits, and those whose overflow they get."""
+        families = {limit.family for limit in limits}
+        return tuple(limit for limit in self.limits if limit.family in families)
+
     def of_kind(self, kind: str) -> tuple[LimitState, ...]:
         """The limits of one kind of node."""
         return tuple(limit for limit in self.limits if limit.kind == kind)
@@ -90,7 +102,9 @@ def of_burst(result: BurstResult) -> Evidence:
     for limit in result.limits:
         groups.setdefault((limit.node, limit.destination), []).append(limit)
     # A burst of SYNs alone leaves connections half-open because it was asked to: those are as good as established.
-    limits = tuple(_state(group, earlier_only=bool(result.tcp.half_open)) for group in groups.values())
+    earlier_only = bool(result.tcp.half_open)
+    states = [_state(group, earlier_only=earlier_only) for group in groups.values()]
+    limits = _with_overflow(states, earlier_only=earlier_only)
     return Evidence(
         limits=limits,
         leading=tuple(limit for limit in limits if limit.kind == result.bottleneck and limit.refused_packets),
@@ -100,6 +114,22 @@ def of_burst(result: BurstResult) -> Evidence:
         impairments=result.impairments,
         node_endings=result.endings.nodes,
     )
+
+
+def _with_overflow(states: Sequence[LimitState], *, earlier_only: bool = False) -> tuple[LimitState, ...]:
+    """Limits; where one gets the overflow of another, a half-open slot of either was room for it."""
+    limits = list(states)
+    for family in {limit.family for limit in limits}:
+        members = [index for index, limit in enumerate(limits) if limit.family == family]
+        fills = [fill for index in members if (fill := limits[index].fill)]
+        if len(members) == 1 or len(fills) < len(members):
+            continue
+        slots = sum(fill.half_open_earlier if earlier_only else fill.half_open_slots for fill in fills)
+        rest = max(0, sum(limits[index].unserved for index in members) - slots)
+        for index in members:
+            anyway = min(rest, limits[index].unserved)
+            limits[index], rest = replace(limits[index], unserved_anyway=anyway), rest - anyway
+    return tuple(limits)
 
 
 def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
@@ -121,6 +151,7 @@ def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
         unserved_anyway=_unserved_anyway(results, fills, earlier_only=earlier_only),
         refused_before=sum(limit.refused_before for limit in results),
         full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
+        of=first.of,
     )
 
 
@@ -165,9 +196,10 @@ def of_live_lab(
     node_endings: tuple[NodeEndings, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
+    limits = _with_overflow([account.state for account in accounts])
     return Evidence(
-        limits=tuple(account.state for account in accounts),
-        leading=tuple(account.state for account in leading(refusing)),
+        limits=limits,
+        leading=tuple(limits[accounts.index(account)] for account in leading(refusing)),
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,

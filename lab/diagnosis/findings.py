@@ -110,6 +110,12 @@ def _dns_failed(evidence: Evidence) -> int:
     return evidence.clients.dns.failed if evidence.clients else 0
 
 
+def _refused_for_half_open(evidence: Evidence) -> bool:
+    """Whether the limits that were reached would have refused none if half-open connections held no slots."""
+    leading = evidence.leading
+    return any(limit.unserved for limit in leading) and all(limit.unserved_anyway == 0 for limit in leading)
+
+
 def _questions_dropped(evidence: Evidence, kind: str) -> tuple[DropCount, ...]:
     """What dropped questions, if most of them were dropped by this kind of limit."""
     drops = evidence.dropped_questions
@@ -128,8 +134,8 @@ CAUSES = {
         drops=lambda evidence: evidence.dropped_connections,
     ),
     "half_open_slots": _Cause(
-        lambda evidence: evidence.leading and all(limit.refused_for_half_open for limit in evidence.leading),
-        limits=lambda evidence: evidence.leading,
+        _refused_for_half_open,
+        limits=lambda evidence: evidence.families(evidence.leading),
     ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(
@@ -145,7 +151,10 @@ CAUSES = {
     "silence": _Cause(_timed_out),
     "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "unknown_connections": _Cause(_unknown),
-    "waited_out": _Cause(lambda evidence: evidence.full, limits=lambda evidence: evidence.full),
+    "waited_out": _Cause(
+        lambda evidence: evidence.full and not _reset_by_server(evidence) and not _turned_away(evidence),
+        limits=lambda evidence: evidence.full,
+    ),
     "half_open": _Cause(_half_open),
     "dns_failed": _Cause(lambda evidence: _dns_failed(evidence) and _dns_failed(evidence) == _failed(evidence)),
     "refused": _Cause(_refused),

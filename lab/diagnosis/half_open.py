@@ -35,7 +35,7 @@ def explanation(finding: Finding) -> Iterator[str]:
         yield "Their slots have become free since."
     yield (
         f"A connection whose SYN is not answered keeps its slot for {_timeout_s(fill)} after its last SYN, and a full "
-        f"{kind_of(limits[0].kind).words} drops SYNs to {'every server' if limits[0].destination is None else 'it'}."
+        f"{kind_of(limits[0].kind).words} drops SYNs to {limits[0].destination or 'every server'}."
     )
     refusers = list(_refusers(finding.evidence, limits, fill))
     yield from (f"{node} {refused}: their SYNs came no further." for node, refused in refusers)
@@ -66,9 +66,10 @@ def remedies(finding: Finding) -> Iterator[str]:
 
 def beside_a_limit(finding: Finding) -> Iterator[str]:
     """Where a limit is the cause: what half-open connections added to it, and what was held before."""
-    half_open = [limit for limit in finding.limits if limit.unserved and limit.fill and limit.fill.half_open]
-    if half_open:
-        fill, refused = _fill(half_open), sum(limit.unserved for limit in half_open)
+    families = finding.evidence.families(finding.limits)
+    half_open = [limit for limit in families if limit.fill and limit.fill.half_open]
+    if refused := sum(limit.unserved for limit in half_open):
+        fill = _fill(half_open)
         rest = sum(limit.unserved_anyway or 0 for limit in half_open)
         names, slots = ", ".join(limit.node for limit in half_open), fill.half_open_slots
         yield (
@@ -82,8 +83,9 @@ def left_by_silence(finding: Finding) -> Iterator[str]:
     """Which slots half-open connections hold although no limit was reached."""
     for limit in finding.evidence.limits:
         if limit.fill and limit.fill.half_open:
+            slots = limit.fill.half_open_slots
             yield (
-                f"{limit.fill.half_open_slots:,} of the {limit.size:,} slots of {limit.node} are half-open, to "
+                f"{slots:,} of the {limit.size:,} slots of {limit.node} {'is' if slots == 1 else 'are'} half-open, to "
                 f"{_to(limit.fill)}: free again within {_free_s(limit.fill):,} s."
             )
 

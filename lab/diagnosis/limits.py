@@ -143,6 +143,8 @@ class LimitAccount:
             unserved=self.unserved,
             unserved_anyway=max(0, self.unserved - self.fill.half_open_slots) if self.fill else None,
             full_eips=self.full_eips,
+            of=first.of,
+            protocol=first.protocol,
         )
 
 

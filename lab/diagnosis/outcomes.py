@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lab.burst.result import BurstResult
 from lab.nodes.diagnosis import connections, counted
 
-__all__ = ["Outcome", "challenged", "dropped", "established_by_one", "lost", "outcomes", "succeeded"]
+__all__ = ["Outcome", "challenged", "dropped", "established_by_one", "lost", "outcomes", "repeated", "succeeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,13 @@ def dropped(result: BurstResult) -> str:
     if result.resolver == "vpc":
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"
+
+
+def repeated(result: BurstResult) -> str:
+    """How many first packets of connections were sent again."""
+    return counted(
+        result.tcp.syn_retransmissions, "SYN retransmission" if result.protocol == "tcp" else "repeated datagram"
+    )
 
 
 def established_by_one(late: int) -> str:

@@ -103,6 +103,8 @@ def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     else:
         yield words.unmetered.format(others=" and ".join(_metrics_of_others(finding.evidence)))
     yield from ended.node_endings(finding.evidence)
+    if not kind_of(kind).answers:
+        yield from ended.by_server(finding.evidence)
 
 
 def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
@@ -136,12 +138,21 @@ def _waited_out_explanation(finding: Finding) -> Iterator[str]:
     waited = f", 1 % of them after {connect.p99_ms / 1000:,.1f} s or more" if connect else ""
     were = "was" if late == 1 else "were"
     yield f"{late:,} of {connections(tcp.established)} {were} established by a SYN after their first{waited}."
-    forgotten = any(limit.before and limit.before.half_open for limit in finding.limits)
-    others = (
-        "others were closed, or half-open ones from before this burst forgotten," if forgotten else "others were closed"
-    )
-    yield f"No connection timed out: {others} before those that waited gave up."
+    yield f"No connection timed out: {_made_room(finding)} before those that waited gave up."
     yield from half_open.held_before(finding.limits)
+    yield from ended.endings(finding)
+
+
+def _made_room(finding: Finding) -> str:
+    """What became of the connections whose slots those got that waited."""
+    evidence = finding.evidence
+    if any(node.idle_timeouts for node in evidence.node_endings):
+        return "others fell idle and were forgotten"
+    if appeared := [limit for limit in evidence.limits if limit.of and limit.before is None]:
+        return f"another {kind_of(appeared[0].kind).words} appeared"
+    if any(limit.before and limit.before.half_open for limit in finding.limits):
+        return "others were closed, or half-open ones from before this burst forgotten,"
+    return "others were closed"
 
 
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
@@ -233,15 +244,15 @@ def _no_limit_headline(finding: Finding) -> str:
     clients = finding.evidence.clients
     if clients is None:
         return "No limit reached: nothing was refused, no barrier dropped a packet, nothing is impaired"
-    return f"No limit reached: {_together(clients)}"
+    return f"No limit reached: {_together(clients, finding.evidence)}"
 
 
-def _together(clients: BurstResult) -> str:
+def _together(clients: BurstResult, evidence: Evidence) -> str:
     tcp = clients.tcp
     made = tcp.established + tcp.reset
     if made == 1:
         return "the only connection was established"
-    if tcp.open == made:
+    if tcp.open == made and not evidence.unnoticed:
         return f"all {made:,} connections are established at the same time"
     most = max(sample.open for sample in clients.series)
     return f"all {made:,} connections were established" + (f", {most:,} at a time" if most else "")

@@ -55,15 +55,16 @@ def _size_fault(table: Table) -> str | None:
     nft_dynset.c compares for equality (atomic_add_unless); kernels before 6.5 leave a set's size as it is and say
     nothing (nf_tables_api.c, "permit update of set size").
     """
+    family = nftables.NETDEV if table.family == "netdev" else nftables.IP
     for name, wanted in table.sets.items():
         size = wanted.size
-        room = nftables.set_limit(table.name, name)
+        room = nftables.set_limit(table.name, name, family)
         if room != size:
             return (
                 f"set {name} has room for {room:,} and should have {size:,}: kernel {platform.release()} does not "
                 "change a set's size, Linux 6.5 does; take the lab down, then up again"
             )
-        held = nftables.set_size(table.name, name)
+        held = nftables.set_size(table.name, name, family)
         if held > size:
             return f"set {name} holds {held:,} by now, more than {size:,}; try again when connections have ended"
     return None

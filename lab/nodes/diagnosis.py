@@ -67,15 +67,20 @@ class LimitState:
     full_eips: tuple[str, ...] = ()
     """The Elastic IPs that refused, where others did not: without spill-over one is full while others have room."""
 
+    protocol: str = "any"
+    """Of a lab that is up, whose connections it counts; of a burst all limits are of its own protocol."""
+    of: str | None = None
+    """The ENI beside which this one has appeared, and whose overflow it gets."""
+
+    @property
+    def family(self) -> tuple[str, str | None, str]:
+        """What those have in common of which one gets another's overflow."""
+        return self.of or self.node, self.destination, self.protocol
+
     @property
     def size(self) -> int:
         """Connections, all Elastic IPs together."""
         return self.limit * max(1, self.eips)
-
-    @property
-    def refused_for_half_open(self) -> bool:
-        """Whether it would have refused none if half-open connections held no slots."""
-        return self.unserved > 0 and self.unserved_anyway == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,10 +162,14 @@ def _listed(ports: Iterable[SubnetPort]) -> str:
 
 
 def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[nft.Counter, nft.Chain]:
-    """A counter, and the chain of the same name: whatever it does not return has been counted and dropped."""
+    """A counter, and the chain of the same name: whatever it does not return has been counted and dropped.
+
+    What other entries dropped is no loss that these cause, so the counter begins anew with each change of them.
+    """
     drop = f"counter name {name} drop"
     judged = (" ".join((*_match(rule, direction), "return" if rule.action == "allow" else drop)) for rule in rules)
-    return nft.Counter(name), nft.chain(name, *judged, drop)
+    entries = (*judged, drop)
+    return nft.Counter(name, entries), nft.chain(name, *entries)
 
 
 def _match(rule: Rule, direction: Direction) -> Iterator[str]:

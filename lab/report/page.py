@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lab.burst.options import facts_of
 from lab.diagnosis.verdict import Verdict, judge
+from lab.nodes.diagnosis import counted
 from lab.report import facts
 from lab.report.charts import Chart, charts_of, lasts_s
 from lab.report.clock import bar_width_s
@@ -138,7 +139,7 @@ def _title(shown: Sequence[_Shown]) -> str:
     if len(shown) > 1:
         return f"{len(shown)} runs side by side"
     result = shown[0].run.result
-    return f"{result.offered:,} invocation{'' if result.offered == 1 else 's'} in lab {result.lab}"
+    return f"{counted(result.offered, 'invocation')} in lab {result.lab}"
 
 
 def _groups(shown: Sequence[_Shown]) -> Iterator[_Group]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.explanation import question_of
-from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, lost, outcomes, succeeded
+from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, lost, outcomes, repeated, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.verdict import judge
 from lab.diagnosis.words import NO_ROOM_HELPS
@@ -79,7 +79,7 @@ def _measured(result: BurstResult) -> Iterator[str]:
     if tcp.syn_retransmissions:
         late = sum(tcp.established_at_syn[1:])
         by_one = established_by_one(late) if late else "none was answered"
-        yield f"{counted(tcp.syn_retransmissions, 'SYN retransmission')}; {by_one}."
+        yield f"{repeated(result)}; {by_one}."
     if tcp.challenged_syns:
         yield f"{challenged(tcp.challenged_syns)}."
     if invocations.reused:

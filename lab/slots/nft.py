@@ -54,12 +54,14 @@ class Counter:
     """A counter of packets and bytes with a name."""
 
     name: str
+    by: tuple[str, ...] = ()
+    """The rules by which it counts, if under others its number would mean something else: with them it begins anew."""
     kind: Literal["counter"] = "counter"
 
     @property
     def lasting(self) -> str:
-        """Nothing about it can change."""
-        return ""
+        """The rules by which it counts."""
+        return "\n".join(self.by)
 
     @property
     def text(self) -> str:

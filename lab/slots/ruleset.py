@@ -11,6 +11,7 @@ An element lives as long as conntrack keeps the entry, because both are given th
     SYN, SYN-ACK                  SYN_SENT, SYN_RECV             half_open
     anything else, first FIN      ESTABLISHED, *_WAIT            idle
     second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
+    ACK in answer to a SYN        SYN_SENT                       as it is
 
 The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), which side has closed, and
 whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
@@ -188,15 +189,15 @@ def _directions(name: str) -> str:
 
 
 def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open: str, closed: str) -> Iterator[str]:
+    is_open = f"ct mark & {ACTIVE | _CLOSING:#x} == {ACTIVE:#x}"
     if "tcp" in protocols:
-        yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_CLOSING | _ANSWERED:#x} == 0x0 {alive}"
+        yield f"tcp flags & (fin|syn|rst) == 0x0 {is_open} {alive}"
         if fin == _FIN_REPLY:
             yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}"
         else:
             yield f"tcp flags & (fin|syn|rst) == 0x0 {_COMPLETES} {alive}"
             yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
         yield f"tcp flags & syn == syn {half_open}"
-        is_open = f"ct mark & {ACTIVE | _CLOSING:#x} == {ACTIVE:#x}"
         for flag, counter in _ENDINGS[fin]:
             yield f"tcp flags & (fin|rst) == {flag} {is_open} counter name {counter}"
         yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
@@ -207,6 +208,9 @@ def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open:
             ends = f"ct mark & {ACTIVE | both:#x} == {ACTIVE | both:#x}"
             yield f"{ends} counter name {CLOSED} ct mark set ct mark ^ {ACTIVE:#x}"
             yield f"ct mark & {both:#x} == {both:#x} {closed}"
+        # A challenge ACK to a SYN: conntrack lets it pass and leaves its entry in SYN_SENT (TCP_CONNTRACK_IGNORE).
+        if fin == _FIN_REPLY:
+            yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0 accept"
     yield alive
     yield "counter name without_slot accept"
 

@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from tests.support.command import run_lab, start_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of
 from tests.support.throwaway import text_of
+
+if TYPE_CHECKING:
+    from lab.pytest_plugin import LabUp
 
 MakeClients = Callable[[Lab], Clients]
 Write = Callable[..., Path]
@@ -610,3 +613,13 @@ def test_what_is_said(lab_name: str, write: Write) -> None:
     ]
     again = run_lab("up", write(eips=2, servers=STORE), "--name", lab_name, "--json").json
     assert (again["changed"], again["converged"], again["added"], again["changes"]) == (False, False, [], [])
+
+
+def test_another_quota_of_the_resolver(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
+    """The set by which questions are counted is in a table of the netdev family, and changes in place as others do."""
+    text = (topologies / "resolver_quota.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "quota.yaml"
+    path.write_text(text, encoding="utf-8")
+    first = lab_up(path)
+    path.write_text(text.replace("packets_per_second: 1024", "packets_per_second: 512"), encoding="utf-8")
+    assert Lab.up(path, name=first.name).changed

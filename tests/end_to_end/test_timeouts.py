@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from scapy.layers.inet import IP, TCP
 
 from lab.diagnosis.verdict import judge
 from lab.kernel.netfilter import nftables
@@ -30,7 +31,7 @@ MakeClients = Callable[["Lab"], Clients]
 
 ETH_P_ALL = 3
 IPV4 = 4
-FIN, RST = 0x01, 0x04
+FIN, RST, ACK = 0x01, 0x04, 0x10
 ENI, NAT = "eni-private-a", "natgw"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
@@ -59,22 +60,27 @@ def namespaces() -> Iterator[Namespaces]:
 
 
 class Tap:
-    """What passes in a namespace from now on: the TCP flags of each packet."""
+    """What passes in a namespace from now on."""
 
     def __init__(self, inside: NamespaceThread) -> None:
         self._socket = inside.run(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._socket.setblocking(False)  # noqa: FBT003 - positional only
 
-    def flags(self) -> list[int]:
-        """Those since the last call, in order."""
-        found: list[int] = []
+    def packets(self) -> list[bytes]:
+        """IPv4 packets since the last call, in order."""
+        found: list[bytes] = []
         while True:
             try:
                 packet = self._socket.recv(2048)
             except BlockingIOError:
                 return found
-            if packet[0] >> 4 == IPV4 and packet[9] == socket.IPPROTO_TCP:
-                found.append(packet[(packet[0] & 0xF) * 4 + 13])
+            if packet[0] >> 4 == IPV4:
+                found.append(packet)
+
+    def flags(self) -> list[int]:
+        """The TCP flags of those."""
+        tcp = [packet for packet in self.packets() if packet[9] == socket.IPPROTO_TCP]
+        return [packet[(packet[0] & 0xF) * 4 + 13] for packet in tcp]
 
     def close(self) -> None:
         """Stop."""
@@ -257,6 +263,30 @@ def test_a_half_open_connection_holds_its_slot_for_its_timeout(small: Small, cli
 
 
 # ── Closed ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_challenge_ack_leaves_a_half_open_connection_as_it_is(
+    small: Small, clients: MakeClients, namespaces: Namespaces, tap: Callable[[Lab, str], Tap]
+) -> None:
+    """A SYN that is answered by a plain ACK, as by a port in TIME_WAIT, is half-open still: so is its slot."""
+    lab = small(timeouts="port_hold: 0s, half_open_timeout: 4s")
+    lab.impair("cache", silence=True)
+    at_server, at_client = tap(lab, "cache"), tap(lab, "checkout")
+    with pytest.raises(TimeoutError):
+        clients(lab).tcp(timeout_s=0.3)
+    syn = next(packet for packet in at_server.packets() if packet[9] == socket.IPPROTO_TCP)
+    lab.impair("checkout", silence=True)  # it sends no RST, which may end the connection
+    (port,) = struct.unpack("!H", syn[20:22])
+    answer = TCP(sport=443, dport=port, flags="A")
+    answer = IP(src=socket.inet_ntoa(syn[16:20]), dst=socket.inet_ntoa(syn[12:16])) / answer
+    server = namespaces[lab.node("cache").namespace]
+    raw = server.run(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with raw:
+        raw.sendto(bytes(answer), (answer.dst, 0))
+    assert eventually(lambda: ACK in at_client.flags())
+    for node in ("eni-private", NAT):
+        (expires_s,) = expiries_s(lab, node)
+        assert 0 < expires_s <= 4.0
 
 
 def test_a_port_hold_makes_the_next_burst_wait(shown: Shown) -> None:

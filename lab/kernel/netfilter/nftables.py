@@ -73,9 +73,9 @@ def _set(table: str, name: str) -> bytes:
     return string(_TABLE, table) + string(_NAME, name)
 
 
-def set_size(table: str, name: str) -> int:
+def set_size(table: str, name: str, family: int = IP) -> int:
     """How many elements a set of an `ip` table holds; on kernels that do not say, they are counted one by one."""
-    for message in _ask(_GETSET, _set(table, name), dump=False, family=IP):
+    for message in _ask(_GETSET, _set(table, name), dump=False, family=family):
         count = fields_of(message).get(_SET_COUNT)
         if count is not None:
             return int.from_bytes(count, "big")
@@ -94,9 +94,9 @@ def set_sizes(table: str) -> dict[str, int]:
     return sizes
 
 
-def set_limit(table: str, name: str) -> int:
+def set_limit(table: str, name: str, family: int = IP) -> int:
     """How many elements a set of an `ip` table has room for; 0 is no limit."""
-    for message in _ask(_GETSET, _set(table, name), dump=False, family=IP):
+    for message in _ask(_GETSET, _set(table, name), dump=False, family=family):
         description = fields_of(message).get(_SET_DESCRIPTION)
         size = fields_of(description).get(_SET_SIZE) if description is not None else None
         if size is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.nodes import parts
+from lab.nodes.diagnosis import counted
 from lab.plan import addressing
 from lab.plan.layout import Layout, ResolverLayout
 from lab.plan.objects import DropCounter, Neighbour, NodePlan, Process, Route, Ruleset
@@ -120,7 +121,7 @@ def _tcp_limit(resolver: ResolverLayout, most: int) -> Iterator[parts.Part]:
             ),
         ),
     )
-    name = f"{most:,} TCP connection{'' if most == 1 else 's'} per interface"
+    name = f"{counted(most, 'TCP connection')} per interface"
     yield DropCounter(
         resolver.node, "dns_tcp", name, namespace=resolver.namespace, table=TCP_TABLE, counter="over_limit"
     )

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from lab.burst.accounts import assemble
-from lab.burst.endings import Counted, Endings, NodeEndings, by_clients, by_kernel
+from lab.burst.endings import Counted, Endings, NodeEndings, by_clients, by_kernel, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
 from lab.capacity.predict import predict
@@ -16,7 +16,7 @@ from lab.kernel.generator_events import Ended
 from lab.kernel.interfaces import InterfaceCount
 from lab.nodes.build import build
 from lab.nodes.resolver.model import Resolver
-from lab.observe.readings import FirstRefusal
+from lab.observe.readings import FirstRefusal, Reading
 from lab.observe.samples import NodeSample, Sample
 from lab.paths.routes import paths
 from tests.support.bursts import seen, with_tcp
@@ -118,6 +118,26 @@ def test_both_accounts_of_what_the_server_closed(at_first: int, kernel: int, at_
     result = assemble("one-subnet", Load(8), Resolver(), predict(TOPOLOGY, 8), observation)
     assert bool(result.disagreements) is differ
     assert result.tcp.closed_by_server == at_last
+
+
+@pytest.mark.parametrize(("lasted_s", "packets", "looks"), [(10, 0, False), (10, 1, True), (351, 0, True)])
+def test_when_idle_timeouts_are_looked_for(lasted_s: float, packets: int, *, looks: bool) -> None:
+    """Once a timeout of 350 s may be over, or a packet has come of a connection that a node did not know."""
+    before = Sample(BEGAN_S, {NAT: node()})
+    now = Sample(BEGAN_S + lasted_s, {NAT: node(invalid_packets=packets)})
+    assert may_have_forgotten(PLAN.nat_nodes, before, now) is looks
+
+
+@pytest.mark.parametrize(("fell_idle", "differ"), [(3, False), (2, True)])
+def test_slots_of_idle_connections_are_free_again(fell_idle: int, *, differ: bool) -> None:
+    """Of 8 connections that the clients have, 5 hold a slot of the NAT gateway: it has forgotten the other 3."""
+    limiter = next(each for each in PLAN.limiters if each.node == NAT and each.protocol == "tcp")
+    nat = node(connections_established=8, active=8 - fell_idle)
+    observation = Observation(
+        clients=seen(8), readings=(Reading(limiter, 5, 0, 0, None),), counted=counted(node(), nat)
+    )
+    result = assemble("one-subnet", Load(8), Resolver(), predict(TOPOLOGY, 8), observation)
+    assert bool(result.disagreements) is differ
 
 
 def test_what_ends_during_the_hold_counts() -> None:

@@ -90,6 +90,7 @@ def test_limits() -> None:
         "refused_before": 0,
         "first_refusal_s": None,
         "spills_over": True,
+        "of": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

@@ -102,6 +102,44 @@ def test_a_server_that_answers_and_closes() -> None:
     assert "The server closed 10 connections with a FIN before their clients did." in verdict.explanation
 
 
+def test_resets_of_a_server_beside_a_limit_that_was_waited_out() -> None:
+    """What failed is the server's doing; a limit that cost nobody a connection is told beside it."""
+    full = reading(ENI_A, 10, 4, 2)
+    result = burst_result(with_tcp(seen(12), established=9, reset=3, established_at_syn=(7, 2)), full, first=full)
+    verdict = judge(replace(result, endings=Endings(reset_by_server=3)))
+    assert verdict.cause == "reset_by_server"
+    assert verdict.headline == "A limit was reached and waited out, and the server reset 3 connections"
+
+
+def test_endings_by_the_server_beside_a_limit() -> None:
+    """The limit is the headline; connections that the server closed are told below it."""
+    full = reading(ENI_A, 10, 4, 2)
+    result = replace(burst_result(seen(10, 2), full, first=full), endings=Endings(closed_by_server=7))
+    assert "The server closed 7 connections with a FIN before their clients did." in judge(result).explanation
+
+
+UNUSED = replace(NAT, reset=0, first_reset_s=None)
+"""It forgot 3 connections, and nobody has gone on with them."""
+
+
+def test_connections_that_fell_idle_are_not_established_at_the_same_time() -> None:
+    """Clients that send nothing do not notice that a NAT node has forgotten their connections; the kernel tells."""
+    verdict = judge(ended(Endings(nodes=(UNUSED,)), 10, 10))
+    assert verdict.cause == "no_limit"
+    assert "at the same time" not in verdict.headline
+    assert "natgw forgot 3 connections that had no packet for 350 s: the slots are free" in whole(verdict)
+
+
+def test_slots_that_idle_connections_gave_up() -> None:
+    """Those that waited for a slot got one of a connection that fell idle, not of one that was closed."""
+    full = reading(ENI_A, 10, 4, 2)
+    waited = with_tcp(seen(12), established_at_syn=(10, 2))
+    verdict = judge(replace(burst_result(waited, full, first=full), endings=Endings(nodes=(UNUSED,))))
+    assert verdict.cause == "waited_out"
+    assert "others fell idle and were forgotten before" in whole(verdict)
+    assert "closed" not in whole(verdict)
+
+
 def test_an_idle_time_out_beside_a_limit() -> None:
     """The limit is the headline, and the idle time-out is told below it."""
     full = reading(ENI_A, 10, 4, 2)

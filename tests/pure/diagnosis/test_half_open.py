@@ -8,7 +8,6 @@ import pytest
 
 from lab.diagnosis.evidence import of_burst
 from lab.diagnosis.findings import find
-from lab.diagnosis.half_open import beside_a_limit
 from lab.diagnosis.verdict import Verdict, judge
 from lab.observe.readings import Reading
 from lab.slots.fill import Fill, HalfOpen
@@ -77,6 +76,30 @@ def test_elastic_ips_without_spill_over() -> None:
     first, second = (replace(each, limit=30, spills_over=False) for each in eips(2))
     assert cause(refusing(first, 6, 2), refusing(second, 0, 4)) == "limit"
     assert cause(refusing(first, 2, 2), refusing(second, 4, 4)) == "half_open_slots"
+
+
+def grown(refused: int, slots: int) -> Reading:
+    """An ENI that has appeared beside `SMALL_A`, and gets its overflow."""
+    return refusing(replace(SMALL_A, node="eni-private-a-2", of=SMALL_A.node), refused, slots)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_it"),
+    [((0, 6), (2, 1), "half_open_slots"), ((0, 1), (3, 1), "limit"), ((4, 4), (2, 2), "half_open_slots")],
+)
+def test_an_eni_that_has_appeared(first: tuple[int, int], second: tuple[int, int], is_it: str) -> None:
+    """It refuses what found no slot in either: a half-open slot of the first was room for it as well."""
+    readings = refusing(SMALL_A, *first), grown(*second)
+    lost = first[0] + second[0]
+    of = judge(burst_result(seen(10, lost), *readings, first=readings[1]))
+    assert of.cause == is_it
+    if is_it == "half_open_slots":
+        slots = first[1] + second[1]
+        assert (
+            of.headline
+            == f"Half-open connections to cache hold {slots} of the 40 slots of eni-private-a, eni-private-a-2"
+        )
+        assert f"refused {lost} connections, and with those slots free would have refused none" in said(of)
 
 
 def test_a_nat_gateway_that_refused_first() -> None:
@@ -176,12 +199,12 @@ def test_beside_a_limit() -> None:
     assert "with those slots free, 4 would have been refused instead of 9" in told
 
 
-def test_beside_a_limit_that_refused_earlier() -> None:
-    """What is half-open now is not weighed against refusals that the kernel has forgotten."""
-    finding = find(of_burst(burst_result(seen(10, 9), refusing(SMALL_A, 9, 5), first=refusing(SMALL_A, 9, 5))))
-    assert any("with those slots free" in text for text in beside_a_limit(finding))
-    forgotten = replace(finding, limits=tuple(replace(limit, unserved=0) for limit in finding.limits))
-    assert not any("with those slots free" in text for text in beside_a_limit(forgotten))
+def test_beside_a_limit_that_has_refused_none_lately() -> None:
+    """What is half-open now has cost nobody a slot, and nothing is said of what would have been."""
+    eni = limiters("eni-private-a")[0]
+    told = explained(replace(reading(eni, 2, 6, 12), fill=Fill(0, half_open(2))))
+    assert told.cause == "limit"
+    assert "would have been refused" not in " ".join(told.details)
 
 
 def test_held_before() -> None:
@@ -196,6 +219,14 @@ def test_silence() -> None:
     eni = replace(reading(SMALL_A, 12), fill=Fill(0, half_open(12)))
     told = said(judge(burst_result(seen(0, 12), eni)))
     assert "12 of the 20 slots of eni-private-a are half-open, to cache: free again within 108 s." in told
+
+
+def test_waited_for_another_eni() -> None:
+    """Clients that waited until another ENI appeared beside the full one: nobody closed anything."""
+    full, appeared = refusing(SMALL_A, 2, 0), replace(grown(0, 0), in_use=2)
+    of = judge(burst_result(with_tcp(seen(22), established_at_syn=(20, 2)), full, appeared, first=full))
+    assert of.cause == "waited_out"
+    assert "No connection timed out: another Hyperplane ENI appeared before" in said(of)
 
 
 def test_waited_out() -> None:

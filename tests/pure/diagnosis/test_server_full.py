@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lab.burst.endings import Counted
+from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis.remedies import remedies
 from lab.diagnosis.verdict import judge
@@ -16,7 +17,7 @@ from lab.paths.routes import paths
 from lab.slots.limiter import WhenFull
 from tests.support.bursts import burst_result, reading, seen, with_tcp
 from tests.support.topologies import shipped
-from traffic.result import EngineResult
+from traffic.result import EngineResult, InvocationCount
 
 PLAN = build(shipped("server_full"))
 ENI, NAT, SERVER = (
@@ -45,6 +46,14 @@ def test_both_accounts_agree(when_full: WhenFull) -> None:
     assert (result.tcp.established, result.invocations.served, result.invocations.failed) == (40, 40, 60)
     assert (result.drop_threshold, result.bottleneck) == (40, "server")
     assert result.disagreements == ()
+
+
+@pytest.mark.parametrize("load", [Load(100, reuse=True), Load(100, requests_per_connection=1)])
+def test_a_request_without_an_answer_has_failed_once(load: Load) -> None:
+    """Clients that make requests, any number of them or one, have counted those that the server turned away."""
+    full = reading(replace(SERVER, when_full="close"), 40, 60, 60)
+    clients = replace(CLIENTS["close"], invocations=InvocationCount(100, 40, 60, 0))
+    assert burst_result(clients, full, first=full, load=load).invocations == clients.invocations
 
 
 @pytest.mark.parametrize("when_full", CLIENTS)

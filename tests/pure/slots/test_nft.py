@@ -96,6 +96,15 @@ def test_what_cannot_become_another_thing_is_made_anew() -> None:
     assert sets_lost(OLD, new) == {"held"}
 
 
+def test_a_counter_of_other_rules_counts_anew() -> None:
+    """What a network ACL dropped before its entries were changed says nothing of those that it has now."""
+    before, after = (
+        table("t", Counter("acl", rules), SEEN, chain("acl", *rules)) for rules in (("drop",), ("return", "drop"))
+    )
+    assert replacement(before, after) == f"flush table ip t\ndelete counter ip t acl\n{after.text}"
+    assert "delete" not in replacement(after, after)
+
+
 def test_a_set_that_is_to_forget() -> None:
     """A set is made anew on request."""
     assert replacement(OLD, OLD, rebuilt={"held"}) == f"flush table ip t\ndelete set ip t held\n{OLD_TEXT}"

@@ -46,8 +46,8 @@ _ENDED_SINCE = (errno.ECONNRESET, errno.EPIPE)
 """A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c)."""
 _TCP_INFO = struct.Struct("=B99xI36xI8xI")
 """`tcpi_state`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` (include/uapi/linux/tcp.h)."""
-_CLOSE_WAIT = 8
-"""A state in which the server's FIN has come (include/net/tcp_states.h)."""
+_CLOSE, _CLOSE_WAIT = 7, 8
+"""States after a RST, and after the server's FIN (include/net/tcp_states.h)."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
 
 
@@ -248,7 +248,9 @@ class TcpTransport(_SocketTransport):
         state, repeated, segments, with_data = (
             np.array([_TCP_INFO.unpack(info) for info in infos], np.int64).reshape(-1, 4).T
         )
-        answers = (self._connections.state[indices] != State.TIMED_OUT) + (state == _CLOSE_WAIT)
+        states = self._connections.state[indices]
+        ended = (state == _CLOSE_WAIT) | ((state == _CLOSE) & (states == State.SYN_SENT))  # by what followed a SYN-ACK
+        answers = (states != State.TIMED_OUT).astype(np.int64) + ended
         challenges = np.clip(segments - with_data - answers, 0, repeated)
         self._connections.sent_again(indices, repeated, challenges)
 
