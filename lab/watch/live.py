@@ -27,6 +27,8 @@ _IMPAIRMENTS_S = 5.0
 _VERDICT_S = 1.0
 _STATES_S, _STATES_SHARE = 2.0, 0.02
 """Between two looks at what is half-open or closing, and which share of the time they may take."""
+_GOES_WITHIN_S, _POLL_S = 10.0, 0.05
+"""How long `down` may take from a lab's first namespace to its record."""
 
 
 class _Lab(Protocol):
@@ -71,10 +73,13 @@ class Watched:
         """What is to be seen now; None when the lab has been taken down."""
         try:
             return None if self._lab.gone else self._look()
-        except FileNotFoundError:  # its record is being removed
-            if self._lab.gone:
-                return None
-            raise
+        except (KernelError, OSError):  # its namespaces go before its record does
+            deadline = time.monotonic() + _GOES_WITHIN_S
+            while not self._lab.gone:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+            return None
 
     def _look(self) -> Seen:
         if self._lab.plan is not self._plan:

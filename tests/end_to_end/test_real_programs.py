@@ -214,8 +214,7 @@ def test_nobody_listens(lab: Lab) -> None:
     """Where no program has taken the port every connection is refused, and the verdict says so."""
     ended = run_lab("burst", "--lab", lab.name, "--server", "web", "-n", 40, *QUICK)
     assert (ended.status, ended.stderr) == (0, "")
-    assert "40 of 40 invocations failed" in ended.stdout
-    assert "refused 40 connections with a RST" in ended.stdout
+    assert "the server refused 40 of 40 connections" in ended.stdout
     assert "no program listens" in ended.stdout
 
 

@@ -57,7 +57,9 @@ def everything(namespace: str) -> list[str]:
 @pytest.mark.parametrize(("do", "undo", "item"), AT_LEFT)
 def test_what_is_removed_leaves_no_trace(namespaces: Throwaway, do: Do, undo: Do, item: Callable[[str], Any]) -> None:
     """A namespace is as it was before the object came, and the object can come again."""
-    at = namespaces.pair().a.namespace
+    pair = namespaces.pair()
+    at = pair.a.namespace
+    rtnl.wait_until_up(namespaces, (at, pair.b.namespace))
     before = everything(at)
     for _ in range(2):
         do(namespaces, item(at))
