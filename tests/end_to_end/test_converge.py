@@ -461,7 +461,7 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     assert left_of(lab_name) == []
 
 
-def _stays_at_20(size_of: Callable[[str, str, str], int], table: str, name: str, family: str) -> int:
+def _stays_at_20(size_of: Callable[[str, str, int], int], table: str, name: str, family: int) -> int:
     """A set's size on a kernel that has not changed that of the connections."""
     return 20 if name == "connections" else size_of(table, name, family)
 
