@@ -143,9 +143,8 @@ TABLE = {
             topology="server_full",
             changes={"max_connections: 40": "max_connections: 2", "when_full: close\n": f"when_full: {when_full}\n"},
             burst=AT_ONCE,
-            engines=(engine,),
         )
-        for when_full, engine in zip(("close", "reset", "ignore"), ALL, strict=True)
+        for when_full in ("close", "reset", "ignore")
     },
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
@@ -169,7 +168,6 @@ TABLE = {
         topology="network_acl",
         changes={"subnets: [private-a]\n": "subnets: [public]\n"} | ANSWERS,
         burst=IN_VAIN,
-        engines=("socket",),
     ),
     "DNS quota": Row(
         cause="questions_dropped dns_quota",
