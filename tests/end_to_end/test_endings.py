@@ -24,6 +24,7 @@ from lab.lab import Lab
 from tests.support.command import run_lab
 from tests.support.labs import Clients, eventually, slots
 from tests.support.programs import start_closing_server
+from traffic.result import NOT_TLS
 
 if TYPE_CHECKING:
     from lab.burst.result import BurstResult
@@ -161,6 +162,17 @@ def test_a_server_that_ends_idle_connections(
     ended = replace(ended, reset_by_server=min(result.endings.reset_by_server, 1))
     assert (ended, judge(result).cause) == (expected, cause)
     assert lab.why().cause == "no_limit"
+
+
+def test_a_server_that_answers_a_client_hello_with_text_and_closes(lab_up: LabUp, write: Callable[..., Path]) -> None:
+    """A FIN that comes in a TLS handshake is the server's, and no RST, in both accounts."""
+    lab = lab_up(write())
+    start_closing_server(lab, "real", "answer-fin")
+    result = lab.burst(4, server="real", engine="socket", tls=True, connect_timeout_s=5)
+    assert result.disagreements == ()
+    assert (result.tcp.established, result.tcp.closed_by_server, result.tcp.reset) == (4, 4, 0)
+    assert result.tls is not None
+    assert result.tls.failures == {NOT_TLS: 4}
 
 
 def test_an_answer_that_comes_after_the_idle_timeout(lab_up: LabUp, write: Callable[..., Path]) -> None:

@@ -95,7 +95,7 @@ class TlsTransport(TcpTransport):
 
     def _shake_hands(self, indices: Indices, to_the_end: NDArray[np.bool_], callbacks: Callbacks, now_s: float) -> None:
         """Go on with handshakes; connections that the server ended are reported after them."""
-        secured, failed, over = list[int](), dict[str, list[int]](), list[int]()
+        secured, failed, closed, reset = list[int](), dict[str, list[int]](), list[int](), list[int]()
         for index, is_last in zip(indices.tolist(), to_the_end.tolist(), strict=True):
             data, ended, broken = self._receive(index, to_the_end=is_last)
             session = self._sessions[index]
@@ -105,14 +105,16 @@ class TlsTransport(TcpTransport):
                 failed.setdefault(session.failure, []).append(index)
             elif session.established:
                 secured.append(index)
-            if ended or broken:
-                over.append(index)
+            if broken:
+                reset.append(index)
+            elif ended:
+                closed.append(index)
         if secured:
             callbacks.secured(np.array(secured, np.int64), now_s)
         for reason, those in failed.items():
             callbacks.insecure(np.array(those, np.int64), reason)
-        if over:
-            callbacks.reset(np.array(over, np.int64), now_s)
+        callbacks.closed_by_server(np.array(closed, np.int64), now_s)
+        callbacks.reset(np.array(reset, np.int64), now_s)
 
     def why_unanswered(self, indices: Indices) -> Iterator[tuple[str, Indices]]:
         """Whether the servers' kernels have the ClientHellos: then it is their programs that do not answer."""
