@@ -20,7 +20,7 @@ from lab.errors import UsageError
 from lab.kernel.netfilter import conntrack, nftables
 from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_text, flush_sets
-from lab.kernel.processes import running, stop_all
+from lab.kernel.processes import arguments_of, running, stop_all
 from lab.kernel.state import Record
 from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
@@ -31,8 +31,6 @@ from lab.slots.nft import Table
 __all__ = ["Forgotten", "forget_connections", "require_alone", "reset"]
 
 _AT_A_TIME = 8
-_A_BURST = "-m\0traffic\0burst"
-"""Arguments of the processes that hold the sockets of a burst that was left open."""
 _CLOSED_WITHIN_S, _POLL_S = 2.0, 0.01
 
 
@@ -91,10 +89,10 @@ def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
 
 def _close_left_open(namespaces: Namespaces, plan: Plan) -> None:
     """End the processes that hold them, and give both ends the time to close."""
-    fleets = [fleet.namespace for fleet in plan.fleets]
-    if not running(fleets, _A_BURST):
+    fleets, bursts = [fleet.namespace for fleet in plan.fleets], arguments_of("burst")
+    if not running(fleets, bursts):
         return
-    stop_all(fleets, _A_BURST)
+    stop_all(fleets, bursts)
     nodes = [namespaces[node.namespace] for node in plan.nat_nodes]
     deadline = time.monotonic() + _CLOSED_WITHIN_S
     while any(inside.run(conntrack.marked, ACTIVE) for inside in nodes) and time.monotonic() < deadline:

@@ -16,13 +16,7 @@ from lab.diagnosis.findings import Finding
 from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_of
 from lab.nodes.registry import kind_of
 
-__all__ = [
-    "NO_ROOM_HELPS",
-    "WORDS",
-    "explanation",
-    "headline",
-    "remedies",
-]
+__all__ = ["NO_ROOM_HELPS", "WORDS", "explanation", "headline", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -54,6 +48,8 @@ class _CauseWords:
     headline: Callable[[Finding], str]
     explanation: Callable[[Finding], Iterable[str]] = _nothing
     remedies: Callable[[Finding], Iterable[str]] = _nothing
+    room_helps: bool = True
+    """Whether changes of the topology may help against it."""
 
 
 # ── Dropped whatever the limits ─────────────────────────────────────────────────────────────────────────────
@@ -283,15 +279,18 @@ _TELL_OF_FAULTS = ("faults", "impaired")
 
 WORDS = {
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
-    "half_open_slots": _CauseWords(half_open.headline, _half_open_slots_explanation, half_open.remedies),
+    "half_open_slots": _CauseWords(
+        half_open.headline, _half_open_slots_explanation, half_open.remedies, room_helps=False
+    ),
     "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
     "questions_dropped": _QUESTIONS_DROPPED,
     "dns_tcp_limit": _QUESTIONS_DROPPED,
-    "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies),
+    "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies, room_helps=False),
     "faults": _CauseWords(
         lambda finding: f"{_unanswered(finding)}, for {_by_faults(finding.evidence)}",
         _faults_explanation,
         lambda _: ("To clear what lab impair has set: lab impair --clear.",),
+        room_helps=False,
     ),
     "silence": _CauseWords(
         lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
@@ -300,13 +299,15 @@ WORDS = {
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",
             SEE_FAULTS,
         ),
+        room_helps=False,
     ),
     "tls": _CauseWords(
         lambda finding: tls.headline(finding.clients),
         lambda finding: tls.explanation(finding.clients),
         lambda finding: tls.remedies(finding.clients),
+        room_helps=False,
     ),
-    "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies),
+    "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies, room_helps=False),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
         lambda finding: (
@@ -323,23 +324,27 @@ WORDS = {
             "See whether the resolver runs, and what it answers: lab exec FUNCTION -- dig HOSTNAME.",
             SEE_FAULTS,
         ),
+        room_helps=False,
     ),
     "refused": _CauseWords(
         _refused_headline,
         _refused_explanation,
         lambda _: ("See whether the server's program runs, and where it listens: lab exec NODE -- ss -lnt.",),
+        room_helps=False,
     ),
-    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies),
-    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies),
+    "reset_by_server": _CauseWords(ended.reset_headline, ended.endings, ended.reset_remedies, room_helps=False),
+    "closed_by_server": _CauseWords(ended.closed_headline, ended.endings, ended.closed_remedies, room_helps=False),
     "no_answer": _CauseWords(
         _no_answer_headline,
         _no_answer_explanation,
         lambda _: ("See whether the server's program hangs; Recv-Q is what it has not read: lab exec NODE -- ss -tn.",),
+        room_helps=False,
     ),
     "failed": _CauseWords(
         _failed_headline,
         _failures,
         lambda _: ("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
+        room_helps=False,
     ),
     "lost_parts": _CauseWords(
         lambda finding: f"No limit reached, and the lab has lost {', '.join(finding.evidence.lost_parts)}"
@@ -350,8 +355,5 @@ WORDS = {
 """Cause → its words."""
 
 
-NO_ROOM_HELPS = (
-    *("half_open_slots", "idle_timeout", "unknown_connections", "faults", "silence", "tls"),
-    *("dns_failed", "refused", "reset_by_server", "closed_by_server", "no_answer", "failed"),
-)
+NO_ROOM_HELPS = frozenset(cause for cause, words in WORDS.items() if not words.room_helps)
 """Causes against which no change of the topology helps."""

@@ -23,6 +23,7 @@ from lab.plan.objects import Process
 __all__ = [
     "NamespaceProcess",
     "StartingProcess",
+    "arguments_of",
     "command",
     "end",
     "environment",
@@ -81,6 +82,11 @@ class StartingProcess(NamedTuple):
 def command(verb: str, spec: str) -> list[str]:
     """The command line of a traffic process; -P: no module of the directory that the user happens to stand in."""
     return [sys.executable, "-P", "-m", "traffic", verb, spec]
+
+
+def arguments_of(verb: str) -> str:
+    """Arguments by which a traffic process is known, whatever its spec, as `running` and `stop_all` take them."""
+    return "\0".join(command(verb, "")[1:-1])
 
 
 def environment() -> dict[str, str]:

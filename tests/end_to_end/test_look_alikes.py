@@ -22,7 +22,6 @@ import pytest
 from lab.burst.load import Load
 from lab.burst.run import Progress
 from lab.diagnosis.evidence import of_burst
-from lab.diagnosis.explanation import of_run
 from lab.diagnosis.findings import CAUSES, find
 from lab.diagnosis.verdict import judge
 from lab.kernel.netns import Namespaces
@@ -31,6 +30,7 @@ from lab.runs import load, save
 from tests.support.command import start_lab
 from tests.support.labs import eventually, inside
 from tests.support.programs import start_closing_server
+from tests.support.runs import explained_run
 
 if TYPE_CHECKING:
     from lab.diagnosis.explanation import Explanation
@@ -275,7 +275,7 @@ def _named_by(lab: Lab, row: Row, engine: Engine, directory: Path) -> str:
         lab, Load(**{"engine": engine, "fresh": True, "leave_open": True} | dict(row.burst)), row, directory
     )
     finding = find(of_burst(run.result))
-    explanation, verdict = _of(run), judge(run.result)
+    explanation, verdict = explained_run(run), judge(run.result)
     assert (verdict.cause, verdict.headline) == (explanation.cause, explanation.headline)
     kinds = [limit.kind for limit in finding.limits] + [drop.kind for drop in finding.drops]
     return _name(finding.cause, kinds)
@@ -286,18 +286,6 @@ def _recorded(lab: Lab, options: Load, row: Row, directory: Path) -> Run:
     began_s, samples = time.time(), list[Sample]()
     result = lab.carry(options, row.while_it_runs(lab), sampled=samples.append)
     return load(str(save(lab.record(options, result, samples, began_s), directory / "runs")))
-
-
-def _of(run: Run) -> Explanation:
-    return of_run(
-        run.result,
-        run.load,
-        run.topology,
-        nodes=run.nodes,
-        limiters=run.limiters,
-        samples=run.samples,
-        began_s=run.began_s,
-    )
 
 
 def _kinds(now: Explanation) -> list[str]:

@@ -6,7 +6,7 @@ import resource
 import select
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from traffic.clients.state import Indices
     from traffic.fleet import Endpoints, Fleet
 
-__all__ = ["SocketTable", "Sources", "dotted", "retransmissions"]
+__all__ = ["SocketTable", "Sources", "TcpInfo", "dotted", "tcp_info"]
 
 _EVENTS = 512
 _UNASSIGNED = -1
-_TOTAL_RETRANSMISSIONS = struct.Struct("=100xI")
-"""`tcpi_total_retrans` in `struct tcp_info` (include/uapi/linux/tcp.h)."""
+_TCP_INFO = struct.Struct("=B23xI72xI36xI8xI")
+"""`tcpi_state`, `tcpi_unacked`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` in `struct tcp_info`
+(include/uapi/linux/tcp.h)."""
 
 
 def dotted(address: int) -> str:
@@ -31,11 +32,24 @@ def dotted(address: int) -> str:
     return socket.inet_ntoa(address.to_bytes(4, "big"))
 
 
-def retransmissions(client: socket.socket) -> int:
-    """How many segments the kernel has repeated; until data is sent, only SYNs can be."""
-    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANSMISSIONS.size)
-    (again,) = _TOTAL_RETRANSMISSIONS.unpack(info)
-    return int(again)
+class TcpInfo(NamedTuple):
+    """What the kernel knows of a TCP connection."""
+
+    state: int
+    """As in include/net/tcp_states.h."""
+    unacknowledged: int
+    """Segments sent that have not been acknowledged."""
+    retransmissions: int
+    """Segments that were sent again; until data is sent, only SYNs can be."""
+    segments: int
+    """Segments received."""
+    with_data: int
+    """Of those, the ones with data."""
+
+
+def tcp_info(client: socket.socket) -> TcpInfo:
+    """TCP_INFO of a socket."""
+    return TcpInfo._make(_TCP_INFO.unpack(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)))
 
 
 class Sources:

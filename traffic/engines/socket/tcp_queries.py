@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from traffic.engines.socket.answers import Answer, Questions, read_answer, report
-from traffic.engines.socket.sockets import SocketTable, retransmissions
+from traffic.engines.socket.sockets import SocketTable, tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,4 +99,4 @@ class TcpQueries:
     def _count_syns(self, index: int) -> None:
         """Each SYN is a packet of the look-up."""
         self._calling.remove(index)
-        self._connections.asked_over_tcp(index, retransmissions(self._table[index]))
+        self._connections.asked_over_tcp(index, tcp_info(self._table[index]).retransmissions)

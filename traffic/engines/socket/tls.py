@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 import socket
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from traffic.clients.state import State
+from traffic.engines.socket.sockets import tcp_info
 from traffic.engines.socket.transports import TcpTransport
 from traffic.result import HELLO_IGNORED, HELLO_LOST
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from traffic.tls import Session
 
 __all__ = ["TlsTransport"]
-
-_UNACKNOWLEDGED = struct.Struct("=24xI")
-"""`tcpi_unacked` in `struct tcp_info` (include/uapi/linux/tcp.h): segments that have not been acknowledged."""
 
 
 class TlsTransport(TcpTransport):
@@ -118,9 +115,7 @@ class TlsTransport(TcpTransport):
 
     def why_unanswered(self, indices: Indices) -> Iterator[tuple[str, Indices]]:
         """Whether the servers' kernels have the ClientHellos: then it is their programs that do not answer."""
-        size, read = _UNACKNOWLEDGED.size, _UNACKNOWLEDGED.unpack
-        infos = (self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size) for index in indices.tolist())
-        arrived = np.array([read(info)[0] == 0 for info in infos], np.bool_)
+        arrived = np.array([tcp_info(self._table[index]).unacknowledged == 0 for index in indices.tolist()], np.bool_)
         for reason, those in ((HELLO_IGNORED, indices[arrived]), (HELLO_LOST, indices[~arrived])):
             if len(those):
                 yield reason, those

@@ -13,7 +13,7 @@ import numpy as np
 
 from traffic.clients.state import IS_OPEN, State, among
 from traffic.engines.payloads import DATAGRAM, is_complete, request_text
-from traffic.engines.socket.sockets import SocketTable, dotted
+from traffic.engines.socket.sockets import SocketTable, TcpInfo, dotted, tcp_info
 from traffic.result import RingCount
 from traffic.schedule import syn_count
 
@@ -44,8 +44,6 @@ _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
 _ENDED_SINCE = (errno.ECONNRESET, errno.EPIPE)
 """A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c)."""
-_TCP_INFO = struct.Struct("=B99xI36xI8xI")
-"""`tcpi_state`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` (include/uapi/linux/tcp.h)."""
 _CLOSE, _CLOSE_WAIT = 7, 8
 """States after a RST, and after the server's FIN (include/net/tcp_states.h)."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
@@ -241,13 +239,8 @@ class TcpTransport(_SocketTransport):
         same addresses and ports, which the server has in TIME_WAIT. The kernel answers each with a RST, and repeats
         the SYN (tcp_rcv_synsent_state_process, net/ipv4/tcp_input.c).
         """
-        infos = (
-            self._table[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            for index in indices.tolist()
-        )
-        state, repeated, segments, with_data = (
-            np.array([_TCP_INFO.unpack(info) for info in infos], np.int64).reshape(-1, 4).T
-        )
+        infos = np.array([tcp_info(self._table[index]) for index in indices.tolist()], np.int64)
+        state, _, repeated, segments, with_data = infos.reshape(-1, len(TcpInfo._fields)).T
         states = self._connections.state[indices]
         ended = (state == _CLOSE_WAIT) | ((state == _CLOSE) & (states == State.SYN_SENT))  # by what followed a SYN-ACK
         answers = (states != State.TIMED_OUT).astype(np.int64) + ended
