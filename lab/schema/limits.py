@@ -10,7 +10,9 @@ from ipaddress import IPv4Network
 __all__ = [
     "ACL_ENTRIES",
     "ACL_RULE_NUMBERS",
+    "ADDRESSES_EACH",
     "BLOCK_PREFIXES",
+    "CLIENT_ADDRESSES",
     "EIP_POOL",
     "ENDPOINT_CONNECTIONS_PER_TARGET",
     "ENDPOINT_IDLE_TIMEOUT_S",
@@ -25,6 +27,7 @@ __all__ = [
     "FUNCTION_SUBNETS",
     "HALF_OPEN_TIMEOUT_S",
     "INTERNET",
+    "LOCAL_PORTS",
     "LONGEST_TIMEOUT_S",
     "NAT_CONNECTIONS_PER_DESTINATION",
     "NAT_DRAIN_TIMEOUT_S",
@@ -76,6 +79,20 @@ SCALING_PERIOD_S = 10
 # File descriptors of an execution environment: 1,024.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENVIRONMENT_DESCRIPTORS = 1_024
+
+# ── Clients that are no function ────────────────────────────────────────────────────────────────────────────
+
+# "net.ipv4.ip_local_port_range … Default: 32768 60999", both included: 28,232 ports for each of a host's addresses.
+# https://docs.kernel.org/networking/ip-sysctl.html
+LOCAL_PORTS = range(32_768, 61_000)
+
+# The most private IPv4 addresses of a network interface of an EC2 instance: 50, of the large instance types.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/AvailableIpPerENI.html
+CLIENT_ADDRESSES = 50
+
+# The lab's own: each address of a client is one for real sockets, and one for connections whose TCP is the packet
+# engine's, of which no kernel knows the ports.
+ADDRESSES_EACH = 2
 
 # ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 

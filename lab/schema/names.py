@@ -22,6 +22,7 @@ __all__ = [
     "front_of_server",
     "name_of_eni",
     "name_of_further_eni",
+    "node_name_of_client",
     "node_name_of_function",
     "node_name_of_nat_gateway",
     "node_name_of_server",
@@ -46,6 +47,11 @@ DEFAULT_SECURITY_GROUPS = ("default",)
 def node_name_of_function(function: str) -> str:
     """The node of a function's fleet: `checkout` is `fn-checkout`."""
     return f"fn-{function}"
+
+
+def node_name_of_client(client: str) -> str:
+    """The node of a client that is no function: `bastion` is `client-bastion`."""
+    return f"client-{client}"
 
 
 def node_name_of_nat_gateway(nat_gateway: str) -> str:

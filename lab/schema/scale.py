@@ -27,6 +27,8 @@ def scaled(part: M, n: int) -> M:
 
 
 def _scaled(value: Any, n: int, *, limit: bool) -> Any:
+    if isinstance(value, range) and limit:
+        return value[: max(1, len(value) // n)]
     if limit and value is not None:
         return max(1, value // n)
     if isinstance(value, BaseModel):

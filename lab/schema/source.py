@@ -1,7 +1,7 @@
 """Where a burst's connections come from: the common part of functions, and of clients that are none."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lab.schema.base import Model
 
@@ -15,6 +15,8 @@ class Source(Model):
     """What people call it."""
 
     name: str
+    if TYPE_CHECKING:  # a field of each kind of source, after those that are its own
+        security_groups: tuple[str, ...]
 
     @property
     @abstractmethod

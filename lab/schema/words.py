@@ -16,6 +16,7 @@ __all__ = [
     "Hostname",
     "LabName",
     "Name",
+    "PortRange",
     "Ports",
     "ServiceBlock",
     "Source",
@@ -36,7 +37,7 @@ ADDRESS_PATTERN = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
 RANGE_PATTERN = f"{ADDRESS_PATTERN}/[0-9]{{1,2}}"
 PORTS_PATTERN = r"([0-9]{1,6})(?:-([0-9]{1,6}))?"
 ALL_PORTS = "all"
-LAST_PORT = 65_535
+FIRST_USER_PORT, LAST_PORT = 1_024, 65_535
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -214,6 +215,27 @@ Ports = Annotated[
             ]
         }
     ),
+]
+
+
+def _port_range(value: object) -> range:
+    """`1024-65535` as the ports in it."""
+    if isinstance(value, range):
+        return value
+    text = _ports(value)
+    if text == ALL_PORTS:
+        raise ValueError(f"{shown(value)} is not a range of ports")
+    first, _, last = text.partition("-")
+    if int(first) < FIRST_USER_PORT:
+        raise ValueError(f"{first} is less than {FIRST_USER_PORT:,}")
+    return range(int(first), int(last or first) + 1)
+
+
+PortRange = Annotated[
+    range,
+    PlainValidator(_port_range),
+    PlainSerializer(lambda ports: f"{ports[0]}-{ports[-1]}"),
+    WithJsonSchema({"type": "string", "pattern": f"^{PORTS_PATTERN}$", "examples": ["32768-60999"]}),
 ]
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from lab.nodes.client import model as client_model
 from lab.nodes.interface_endpoint import model as interface_endpoint
 from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
@@ -13,6 +14,7 @@ from lab.nodes.vpc.model import EXITS
 from lab.schema import firewall
 from lab.schema.faults import Fault, Path, dotted
 from lab.schema.limits import (
+    ADDRESSES_EACH,
     EIP_POOL,
     ENVIRONMENT_BLOCK,
     INTERNET,
@@ -89,9 +91,9 @@ def reserved_words(draft: Draft) -> Iterator[Fault]:
 
 
 def repeated_words(draft: Draft) -> Iterator[Fault]:
-    """A subnet or security group that one function lists twice."""
-    for item in draft.functions:
-        for key, words in (("subnets", item.value.subnets), ("security_groups", item.value.security_groups)):
+    """A subnet or security group that one function or client lists twice."""
+    for item in draft.sources:
+        for key, words in (("subnets", item.value.leaves_by), ("security_groups", item.value.security_groups)):
             for index, word in enumerate(words):
                 if word in words[:index]:
                     yield Fault((*item.path, key, index), f"{shown(word)} is listed twice; once is enough")
@@ -118,6 +120,8 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
     for server in draft.servers:
         name = server.value.name
         yield node_name_of_server(name), f"the server {name}", (*server.path, "name")
+    for client in draft.clients:
+        yield client.value.node, f"the client {client.value.name}", (*client.path, "name")
     for function in draft.functions:
         name = function.value.name
         yield node_name_of_function(name), f"the function {name}", (*function.path, "name")
@@ -222,16 +226,11 @@ def which_vpcs(draft: Draft) -> Iterator[Fault]:
     """VPCs without names of their own, and what belongs to two of them at once."""
     yield from twice("name", "VPC", [(vpc.path, vpc.name) for vpc in draft.vpcs])
     homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
-    groups = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.security_groups}
     for function in draft.functions:
         vpcs = dict.fromkeys(homes[subnet] for subnet in function.value.subnets if subnet in homes)
         if len(vpcs) > 1:
             text = f"these subnets are in the VPCs {' and '.join(vpcs)}; a function is in one VPC"
             yield Fault((*function.path, "subnets"), text)
-        for index, group in enumerate(function.value.security_groups):
-            if group not in DEFAULT_SECURITY_GROUPS and len(vpcs) == 1 and groups.get(group, *vpcs) not in vpcs:
-                text = f"{shown(group)} is in the VPC {groups[group]}; a function has security groups of its own VPC"
-                yield Fault((*function.path, "security_groups", index), text)
     for vpc in draft.vpcs:
         for item in vpc.exits:
             home = homes.get(item.value.subnet)
@@ -249,6 +248,19 @@ def which_vpcs(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*subnet.path, "default_route"), text)
 
 
+def groups_of_other_vpcs(draft: Draft) -> Iterator[Fault]:
+    """A security group of another VPC than the function or client that has it."""
+    homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
+    groups = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.security_groups}
+    for source in draft.sources:
+        vpcs = dict.fromkeys(homes[subnet] for subnet in source.value.leaves_by if subnet in homes)
+        for index, group in enumerate(source.value.security_groups):
+            if group not in DEFAULT_SECURITY_GROUPS and len(vpcs) == 1 and groups.get(group, *vpcs) not in vpcs:
+                home, what = groups[group], source.value.WORDS
+                text = f"{shown(group)} is in the VPC {home}; a {what} has security groups of its own VPC"
+                yield Fault((*source.path, "security_groups", index), text)
+
+
 def one_name_server_for_all_vpcs(draft: Draft) -> Iterator[Fault]:
     """What one resolver cannot answer for several VPCs: a private address that only one of them knows."""
     if len(draft.vpcs) == 1:
@@ -259,15 +271,16 @@ def one_name_server_for_all_vpcs(draft: Draft) -> Iterator[Fault]:
     homes = {item.value.name: vpc.name for vpc in draft.vpcs for item in vpc.subnets}
     for vpc in draft.vpcs:
         strangers = [
-            function.value.name
-            for function in draft.functions
-            if any(homes.get(subnet, vpc.name) != vpc.name for subnet in function.value.subnets)
+            source.value.name
+            for source in draft.sources
+            if any(homes.get(subnet, vpc.name) != vpc.name for subnet in source.value.leaves_by)
         ]
         for item in vpc.exits:
             if item.value.stands_for is not None and strangers:
                 text = (
                     f"the one name server would answer with its private address in {', '.join(strangers)} as well, "
-                    f"from where nothing leads to it; keep it to topologies whose functions are all in {vpc.name}"
+                    f"from where nothing leads to it; keep it to topologies whose functions and clients are all in "
+                    f"{vpc.name}"
                 )
                 yield Fault((*item.path, "server"), text)
 
@@ -386,18 +399,23 @@ def elastic_ips(draft: Draft) -> Iterator[Fault]:
 
 
 def subnet_room(draft: Draft) -> Iterator[Fault]:
-    """More ENIs and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count."""
+    """More ENIs, clients and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count.
+
+    Each address of a client is two: one for real sockets, one for connections whose TCP is the packet engine's.
+    """
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
     attachments = [attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments]
     taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits] + attachments)
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
         taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
+    for client in draft.clients:
+        taken[client.value.subnet] += ADDRESSES_EACH * client.value.addresses
     for item in draft.subnets:
         room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         if taken[item.value.name] > room:
             text = (
-                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs and ways out "
+                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs, clients and ways out "
                 f"(AWS keeps {RESERVED_SUBNET_ADDRESSES} of each subnet); choose a larger range"
             )
             yield Fault((*item.path, "cidr"), text)
@@ -434,6 +452,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     name_server_out_of_place,
     nat_gateways_in_private_subnets,
     which_vpcs,
+    groups_of_other_vpcs,
     one_name_server_for_all_vpcs,
     vpc_range,
     service_vpc_range,
@@ -446,6 +465,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     *interface_endpoint.CHECKS,
     *transit_gateway.CHECKS,
     *server_model.CHECKS,
+    *client_model.CHECKS,
     *firewall.CHECKS,
 )
 """The checks in the order in which a reader meets the subjects; the loader sorts faults by position in the file."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lab.nodes.client.model import Client
 from lab.nodes.fleet.model import Function
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.nat_gateway.model import NatGateway
@@ -18,6 +19,7 @@ from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
 from lab.schema.names import DEFAULT_SECURITY_GROUPS, VPC
+from lab.schema.source import Source
 from lab.schema.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Draft:
     vpcs: tuple[DraftVpc, ...]
     transit_gateways: tuple[Item[TransitGateway], ...]
     functions: tuple[Item[Function], ...]
+    clients: tuple[Item[Client], ...]
     servers: tuple[Item[Server], ...]
     vpc_names: tuple[str, ...] | None
     subnet_names: tuple[str, ...] | None
@@ -80,6 +83,13 @@ class Draft:
     """None where it is faulty."""
     outside_vpc: tuple[Path, ...]
     """The functions that the file gives no subnets."""
+
+    @property
+    def sources(self) -> tuple[Item[Source], ...]:
+        """The functions and the clients."""
+        functions: tuple[Item[Source], ...] = tuple(Item(item.path, item.value) for item in self.functions)
+        clients: tuple[Item[Source], ...] = tuple(Item(item.path, item.value) for item in self.clients)
+        return (*functions, *clients)
 
     @property
     def subnets(self) -> tuple[Item[Subnet], ...]:
@@ -140,6 +150,7 @@ def draft(value: Value) -> Draft:
         vpcs=vpcs,
         transit_gateways=_items(value, ("transit_gateways",), _mended, TransitGateway),
         functions=_items(value, ("functions",), _mended, Function),
+        clients=_items(value, ("clients",), _mended, Client),
         servers=_items(value, ("servers",), _mended, Server),
         vpc_names=_names([_at(value, *vpc.path) for vpc in vpcs]) if paths[0] != ("vpc",) else (vpcs[0].name,),
         subnet_names=_names(*(_at(value, *path, "subnets") for path in paths)),

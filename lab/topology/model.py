@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from lab.nodes.client.model import Client
 from lab.nodes.fleet.model import Function
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
@@ -58,6 +59,11 @@ class Topology(Model):
         min_length=1,
         description="a topology has a list of one or more functions, each with a name and subnets",
     )
+    clients: tuple[Client, ...] = Field(
+        (),
+        description="clients that are no functions (EC2 instances, ECS tasks, pods behind one node) are a list, each "
+        "with a name and subnet (leave it out for none)",
+    )
     servers: tuple[Server, ...] = Field(
         min_length=1,
         description="a topology has a list of one or more servers, each with name, hostname, address, port",
@@ -101,7 +107,7 @@ class Topology(Model):
     @property
     def sources(self) -> tuple[Source, ...]:
         """What opens connections; the first one does where none is named."""
-        return self.functions
+        return (*self.functions, *self.clients)
 
     def source(self, name: str) -> Source:
         """The source of that name."""

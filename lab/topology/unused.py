@@ -46,7 +46,7 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         if name not in occupied:
             text = (
                 f"the subnet {shown(name)} has no effect, nor have its default_route and its network ACL: nothing is "
-                "in it; put a function there, or leave it out"
+                "in it; put a function or client there, or leave it out"
             )
             yield Fault((*item.path, "name"), text)
         elif name not in sending and route is not None:
@@ -67,12 +67,12 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
                 "or leave it out"
             )
             yield Fault((*path, "name"), text)
-    functions = _subnets_with_functions(draft)
+    sources = _subnets_with_sources(draft)
     for vpc in draft.vpcs:
-        if not functions & {item.value.name for item in vpc.subnets}:
+        if not sources & {item.value.name for item in vpc.subnets}:
             for exit_ in vpc.exits:
                 if isinstance(exit_.value, InterfaceEndpoint):
-                    text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
+                    text = f"{exit_.value.name} has no effect: no function or client is in its VPC; leave it out"
                     yield Fault((*exit_.path, "name"), text)
 
 
@@ -89,9 +89,9 @@ def _choices_of_one(draft: Draft) -> Iterator[Fault]:
 
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
-    """Groups that no function has, and those beside one that allows everything."""
-    functions = [item for item in draft.functions if item.value.subnets]
-    named = {group for item in functions for group in item.value.security_groups}
+    """Groups that nothing has, and those beside one that allows everything."""
+    sources = [item for item in draft.sources if item.value.leaves_by]
+    named = {group for item in sources for group in item.value.security_groups}
     described = {item.value.name for item in draft.security_groups}
     for item in draft.security_groups:
         if item.value.name not in named:
@@ -100,8 +100,8 @@ def _security_groups(draft: Draft) -> Iterator[Fault]:
                 "function's security_groups, or leave it out"
             )
             yield Fault((*item.path, "name"), text)
-    for function in functions:
-        groups = function.value.security_groups
+    for source in sources:
+        groups = source.value.security_groups
         without_effect = [group for group in groups if group in described]
         for index, group in enumerate(groups):
             if group not in described and without_effect:
@@ -110,7 +110,7 @@ def _security_groups(draft: Draft) -> Iterator[Fault]:
                     f"{' and '.join(without_effect)} beside it has no effect; describe it under security_groups, or "
                     "leave it out"
                 )
-                yield Fault((*function.path, "security_groups", index), text)
+                yield Fault((*source.path, "security_groups", index), text)
 
 
 def _ingress(draft: Draft) -> Iterator[Fault]:
@@ -125,10 +125,14 @@ def _subnets_with_functions(draft: Draft) -> set[str]:
     return {subnet for item in draft.functions for subnet in item.value.subnets}
 
 
+def _subnets_with_sources(draft: Draft) -> set[str]:
+    return {subnet for item in draft.sources for subnet in item.value.leaves_by}
+
+
 def _sending_subnets(draft: Draft) -> set[str]:
-    """Subnets from which connections come: those of functions, and those by which a Transit Gateway leads out."""
+    """Subnets from which connections come: those of sources, and those by which a Transit Gateway leads out."""
     egress = (item.value.towards_the_internet for item in draft.transit_gateways)
-    return _subnets_with_functions(draft) | {attachment.subnet for attachment in egress if attachment}
+    return _subnets_with_sources(draft) | {attachment.subnet for attachment in egress if attachment}
 
 
 _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
