@@ -461,19 +461,24 @@ class Lab:
     # ── Why connections were lost ───────────────────────────────────────────────────────────────────────────
 
     def why(
-        self, function: str | None = None, server: str | None = None, *, notice: Callable[[str], None] = _ignore
+        self,
+        function: str | None = None,
+        server: str | None = None,
+        *,
+        client: str | None = None,
+        notice: Callable[[str], None] = _ignore,
     ) -> Explanation:
-        """Why it refuses connections now, since when, and what would help `function` connecting to `server`.
+        """Why it refuses connections now, since when, and what would help `function` (or `client`) to reach `server`.
 
         Both are those of the first refusal unless given; UsageError for names that the topology has not.
         """
-        from lab.capacity.predict import choose
+        from lab.capacity.predict import choose, choose_source
         from lab.diagnosis.explanation import LabNow, of_lab
         from lab.kernel.netns import Namespaces
         from lab.observe.drops import dropped_packets
 
         topology = self.topology
-        choose((known.name for known in topology.sources), function, "function")
+        source = None if function is client is None else choose_source(topology, function, client)
         choose((known.name for known in topology.servers), server, "server")
         with self._losses_named():
             self.resume_collecting(notice)
@@ -488,7 +493,7 @@ class Lab:
                 impairments=self.impairments(),
                 lost=tuple(self.lost()),
             )
-            return of_lab(now, function, server)
+            return of_lab(now, source, server)
 
     def trace(self, connection: str, server: str | None = None) -> tuple[Trace, ...]:
         """Where a connection is, node by node, or where it died: each that has this address and port at either end.

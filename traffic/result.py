@@ -92,6 +92,8 @@ class TcpCount:
     """SYNs answered by a challenge ACK: the server has an earlier connection of the same port in TIME_WAIT."""
     challenged: int = 0
     """Connections established by a later SYN, all of whose earlier ones were answered so."""
+    without_port: int = 0
+    """Of those attempted: connections for which a client had no ephemeral port (EADDRNOTAVAIL), and no SYN left it."""
 
     @property
     def answered(self) -> int:
@@ -101,7 +103,8 @@ class TcpCount:
     @property
     def unanswered_syns(self) -> int:
         """SYNs without an answer, retransmissions included."""
-        return self.attempted + self.syn_retransmissions - self.answered - self.challenged_syns
+        sent = self.attempted - self.without_port + self.syn_retransmissions
+        return sent - self.answered - self.challenged_syns
 
     @property
     def ever_unanswered(self) -> int:

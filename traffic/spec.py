@@ -150,20 +150,22 @@ class EniPath(_Spec):
     """Address of execution environment 0 behind this ENI."""
     environments: int
     """How many addresses follow, `first_address` included."""
+    real: IPv4Address | None = None
+    """Of a host that is no function: the address of its real sockets; None: the block that follows."""
 
     @property
     def sockets(self) -> Self:
         """The same path from the block of addresses that follows this one, which is local to the fleet's kernel."""
-        return replace(self, first_address=self.first_address + self.environments)
+        return replace(self, first_address=self.real or self.first_address + self.environments)
 
     @property
     def last_address(self) -> IPv4Address:
         """The last one of both blocks."""
-        return self.first_address + (2 * self.environments - 1)
+        return self.first_address + (2 * self.environments - 1) if self.real is None else self.first_address
 
     def has(self, address: IPv4Address) -> bool:
         """Whether an execution environment of this path has the address, in either block."""
-        return self.first_address <= address <= self.last_address
+        return self.first_address <= address <= self.last_address or address == self.real
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,9 @@ class BurstSpec(_Spec):
     invocations: int | None = None
     """None: one for each connection."""
     blocks: PortBlocks = PortBlocks()
+    rooms: tuple[int, ...] | None = None
+    """Of a host that is no function: for how many connections to the server each path, an address of its own, has
+    ephemeral ports left. The first ones have them, and real sockets get theirs from the kernel, or EADDRNOTAVAIL."""
     engine: Engine = "packet"
     protocol: Protocol = "tcp"
     connect_timeout_s: float = 30.0

@@ -48,7 +48,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         stops=tuple(observation.stops),
         impairments=tuple(observation.impairments),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
-        bottleneck=first.limiter.kind if first and lost else None,
+        bottleneck=first.limiter.kind if first and lost else _out_of_ports(observation),
         predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
         latency=clients.latency,
         timing=clients.timing,
@@ -62,8 +62,14 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
         endings=by_kernel(kernel) if kernel else by_clients(tcp, ended, load.close),
         tls=clients.tls,
+        source=observation.source,
         packets=tuple(observation.packets),
     )
+
+
+def _out_of_ports(observation: Observation) -> str | None:
+    """The kind of a client whose ports were all in use; what a limit refuses has had one, and came before."""
+    return observation.source.kind if observation.source and observation.clients.tcp.without_port else None
 
 
 def _until_closed(observation: Observation, turned_away: int) -> TcpCount:
@@ -78,9 +84,11 @@ def _drop_threshold(observation: Observation) -> int | None:
 
     The clients count those without an answer; one that a full limiter answers came when that held all it may.
     """
-    first = observation.first_to_refuse
+    first, clients = observation.first_to_refuse, observation.clients
     if first is None or not first.limiter.answers:
-        return observation.clients.drop_threshold
+        if clients.drop_threshold is None and clients.tcp.without_port and observation.source:
+            return observation.source.room
+        return clients.drop_threshold
     before = (reading.in_use for reading in observation.readings_before if reading.limiter == first.limiter)
     return first.limiter.limit - sum(before)
 

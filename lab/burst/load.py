@@ -19,7 +19,7 @@ from lab.errors import UsageError
 from lab.schema.limits import ENVIRONMENT_DESCRIPTORS, NODE_LOOK_UPS, SCALING_ENVIRONMENTS, SCALING_PERIOD_S
 from traffic.arrivals import arrives_s, most_at_once
 from traffic.schedule import LookUp, look_up, syn_retransmissions
-from traffic.spec import Arrivals, Close, Engine, Growth, Protocol, ResolverSchedule, SynSchedule
+from traffic.spec import Arrivals, Close, Engine, Growth, PortBlocks, Protocol, ResolverSchedule, SynSchedule
 
 __all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
 
@@ -129,6 +129,9 @@ class Load:
     )
     """Invocations; each makes a connection, or finds one to use again."""
     function: str | None = Option("--function", "Which function invokes; the first unless given.").by_default(None)
+    client: str | None = Option(
+        "--client", "Which client connects, in place of a function: an EC2 instance, say."
+    ).by_default(None)
     server: str | None = Option("--server", "Which server it connects to; the first unless given.").by_default(None)
     engine: Engine = Option(
         "--engine",
@@ -275,7 +278,7 @@ class Load:
     @property
     def source(self) -> str | None:
         """Whose connections they are; None is the topology's first source."""
-        return self.function
+        return self.client or self.function
 
     @property
     def over_time(self) -> bool:
@@ -336,9 +339,21 @@ OPTIONS: dict[str, Option] = {field.name: field.metadata[_METADATA_KEY] for fiel
 
 
 def _contradictions(load: Load) -> Iterator[str]:
+    yield from _of_the_source(load)
     yield from _of_the_pace(load)
     yield from _of_requests(load)
     yield from _of_the_engine(load)
+
+
+def _of_the_source(load: Load) -> Iterator[str]:
+    if load.client is None:
+        return
+    if load.function is not None:
+        yield f"--client {load.client} and --function {load.function}: connections come from one of them"
+    if load.lambda_scaling:
+        yield f"--lambda-scaling: {load.client} is no function; --rate or --ramp"
+    if load.connections_per_environment != PortBlocks().per_environment:
+        yield f"--connections-per-environment: {load.client} is no function, and has no environments"
 
 
 def _of_the_pace(load: Load) -> Iterator[str]:

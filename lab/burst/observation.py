@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
+from lab.burst.result import SourceResult
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
@@ -42,6 +43,7 @@ class Observation:
     """The kernel's; None where no NAT node is on the way."""
     incidents: Sequence[str] = ()
     packets: Sequence[PacketRecord] = ()
+    source: SourceResult | None = None
 
     @property
     def reset(self) -> int:

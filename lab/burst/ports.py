@@ -13,8 +13,10 @@ first.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,12 +26,21 @@ from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, PortBlocks
 
-__all__ = ["first_to_refuse", "first_turn"]
+__all__ = ["FreePorts", "first_to_refuse", "first_turn", "free_ports_of_host"]
 
 Source = tuple[IPv4Address, int]
 
 _SAME_MOMENT_S = 0.02
 """More than a tick of the slowest kernel clock (100 Hz) and the time between two readings."""
+
+
+class FreePorts(NamedTuple):
+    """Which ports the connections of a burst have."""
+
+    first_turn: int | None
+    """The turn (`PortBlocks`) with which they begin; None where all hold slots from before."""
+    rooms: tuple[int, ...] | None = None
+    """Of a host that is no function: how many connections have ports of each of its addresses (`BurstSpec.rooms`)."""
 
 
 # ── Where a burst's ports begin ─────────────────────────────────────────────────────────────────────────────
@@ -58,6 +69,18 @@ def first_turn(
         if (most_turns is None or first + turns <= most_turns) and _are_free(taken, blocks, first, turns):
             return first
     return None
+
+
+def free_ports_of_host(
+    blocks: PortBlocks, addresses: Sequence[IPv4Address], held: Collection[Source], most: int
+) -> FreePorts:
+    """How many of `most` ports each address of a host has left; the first turn begins the longest run of free ones."""
+    in_range = range(blocks.first_port, blocks.first_port + blocks.ports)
+    by_address = [
+        [blocks.turn(port, 0) for at, port in held if at == address and port in in_range] for address in addresses
+    ]
+    first = _after_longest_gap(blocks.ports, sorted({turn for turns in by_address for turn in turns}))
+    return FreePorts(first, tuple(max(0, most - len(turns)) for turns in by_address))
 
 
 def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:
@@ -96,10 +119,15 @@ def first_to_refuse(
     A server sees Elastic IPs, which tell of no connection. The first that it refuses is the one after those for which
     it had room, unless others were lost on their way to it, and then it was not the first.
     """
-    room = {reading.limiter: reading.limiter.limit - reading.in_use for reading in before}
+    room = Counter[tuple[str, str | None]]()
+    for reading in before:
+        room[reading.limiter.place, reading.limiter.destination] += reading.limiter.limit - reading.in_use
+    by_room = spec.rooms is not None and spec.engine == "socket"  # the kernel has chosen the ports
 
     def number(first: FirstRefusal, limiter: Limiter) -> int:
-        return room[limiter] if kind_of(limiter.kind).answers else _number(first, spec, eni_addresses)
+        if by_room or kind_of(limiter.kind).answers:
+            return room[limiter.place, limiter.destination]
+        return _number(first, spec, eni_addresses)
 
     refused = [
         (reading.first_refusal, reading) for reading in readings if reading.refused_packets and reading.first_refusal
@@ -126,6 +154,6 @@ def _addresses_behind(
     return [
         int(path.first_address) + turn // blocks.per_environment
         for path in spec.sources
-        if source in eni_addresses[path.eni]
+        if source in eni_addresses.get(path.eni, ())
         for turn in range(blocks.turn(port, 0), path.environments * blocks.per_environment, blocks.ports)
     ]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lab.burst.result import SourceResult
 from lab.burst.spec import Participants
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.observe.readings import Reading
@@ -14,7 +15,7 @@ from lab.paths.path import Scope
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading]) -> Prediction:
+def prediction(participants: Participants, before: Iterable[Reading], source: SourceResult | None = None) -> Prediction:
     """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
     load = participants.load
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
@@ -27,7 +28,7 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         source=participants.fleet.source,
         server=participants.server.name,
         protocol=load.protocol,
-        in_use=_in_use(before),
+        in_use=_in_use(participants, before, source),
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
@@ -49,9 +50,12 @@ def _look_ups(participants: Participants) -> int:
     return participants.connections if quota is None else participants.load.connections
 
 
-def _in_use(readings: Iterable[Reading]) -> InUse:
-    """Slots taken of a limit; a further ENI that has appeared counts as free slots, so a sum may be negative."""
+def _in_use(participants: Participants, readings: Iterable[Reading], source: SourceResult | None) -> InUse:
+    """Slots and ports taken of a limit; a further ENI that has appeared counts as free slots: a sum may be negative."""
     used: Counter[Scope] = Counter()
+    for path, room in zip(participants.paths, (source and source.rooms) or (), strict=False):
+        _, own = next(iter(path.limits))
+        used[own.scope] = own.limit.size - room
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter

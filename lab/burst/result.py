@@ -23,7 +23,7 @@ from traffic.result import (
     TlsCount,
 )
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult"]
+__all__ = ["BurstResult", "LimitResult", "PredictedResult", "SourceResult"]
 
 SCHEMA = 1
 
@@ -65,6 +65,25 @@ class PredictedResult:
     established: int | None
     drop_threshold: int | None
     bottleneck: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult:
+    """What opened the connections of a burst."""
+
+    kind: str
+    """Its node kind: `fleet`, of a function, or `client`."""
+    name: str
+    """Its name in the topology."""
+    node: str
+    rooms: tuple[int, ...] | None = None
+    """Of a client: for how many connections each of its addresses had ephemeral ports left when the burst began."""
+
+    @property
+    def room(self) -> int:
+        """How many connections a client had ports for when the first one found none; addresses take turns."""
+        rooms = self.rooms or ()
+        return min((room * len(rooms) + turn for turn, room in enumerate(rooms)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +133,8 @@ class BurstResult:
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
+    source: SourceResult | None = None
+    """What opened the connections; None in records of earlier versions."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

@@ -13,7 +13,7 @@ from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import first_to_refuse, first_turn
+from lab.burst.ports import FreePorts, first_to_refuse, first_turn, free_ports_of_host
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
@@ -29,6 +29,7 @@ from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
+from lab.kernel.sockets import sockets
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
@@ -98,7 +99,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record).observe()
-    predicted = prediction(participants, observation.readings_before)
+    predicted = prediction(participants, observation.readings_before, observation.source)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -131,8 +132,8 @@ class _Burst:
 
     def observe(self) -> Observation:
         """From the first packet until what was closed is free."""
-        first = _first_free_turn(self._namespaces, self._participants, self._before)
-        spec = spec_of(self._participants, first or 0)
+        ports = _free_ports(self._namespaces, self._participants, self._before)
+        spec = spec_of(self._participants, ports)
         if not self._load.fresh:
             self._listeners.found(self._before)
         self._sample()
@@ -168,10 +169,11 @@ class _Burst:
             ended=ended,
             counted=counted if self._nodes else None,
             incidents=(
-                *([] if first is not None else [_NO_FREE_PORTS]),
+                *([] if ports.first_turn is not None else [_NO_FREE_PORTS]),
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
+            source=replace(self._participants.source, rooms=ports.rooms),
         )
 
     def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
@@ -314,6 +316,28 @@ def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable
         sets.setdefault((node.namespace, node.table), set()).add(FIRST_RESET)
     for (namespace, table), names in sorted(sets.items()):
         flush_sets(namespaces[namespace], table, tuple(sorted(names)))
+
+
+def _free_ports(namespaces: Namespaces, participants: Participants, before: Sequence[Reading]) -> FreePorts:
+    if not participants.fleet.own_ports:
+        return FreePorts(_first_free_turn(namespaces, participants, before))
+    real = participants.load.engine == "socket"
+    addresses = [path.sockets.first_address if real else path.first_address for path in participants.fleet.paths]
+    held = set(_held_sources(namespaces, before))
+    if real and participants.load.protocol == "tcp":
+        held |= _ports_of_sockets(namespaces, participants)
+    return free_ports_of_host(participants.blocks, addresses, held, participants.ports_each)
+
+
+def _ports_of_sockets(namespaces: Namespaces, participants: Participants) -> set[tuple[IPv4Address, int]]:
+    """Addresses and ports of the host's sockets to the server; one in TIME_WAIT makes room for a new one."""
+    server = (participants.server.address, participants.server.port)
+    known = namespaces[participants.fleet.namespace].run(lambda: list(sockets()))
+    return {
+        (socket.local.address, socket.local.port)
+        for socket in known
+        if (socket.remote.address, socket.remote.port) == server and socket.state != "TIME_WAIT"
+    }
 
 
 def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:

@@ -71,7 +71,7 @@ def still_taken(participants: Participants, clients: EngineResult, readings: Seq
 
     Half-open connections that clients were answered (`syn_only`) are closed with the others.
     """
-    behind_eni = participants.topology.service_vpc.resolver.behind_eni
+    behind_eni = participants.asks_through_enis
     at_most = {
         reading.limiter: min(reading.fill.half_open_slots - reading.fill.half_open_earlier, clients.tcp.timed_out)
         + (clients.dns.asked if behind_eni and reading.limiter.place in participants.gateways else 0)

@@ -7,7 +7,9 @@ from ipaddress import IPv4Address
 
 from lab.burst.load import Load
 from lab.burst.options import for_generator
-from lab.capacity.predict import choose
+from lab.burst.ports import FreePorts
+from lab.burst.result import SourceResult
+from lab.capacity.predict import choose, choose_source
 from lab.errors import UsageError
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.path import Path
@@ -69,13 +71,30 @@ class Participants:
     @property
     def eni_addresses(self) -> dict[str, tuple[IPv4Address, ...]]:
         """ENI → its addresses, which NAT gateways see."""
-        return {
-            node.name: tuple(map(IPv4Address, node.addresses)) for node in self.plan.nodes if node.name in self.gateways
-        }
+        enis = frozenset[str]() if self.fleet.own_ports else self.gateways
+        return {node.name: tuple(map(IPv4Address, node.addresses)) for node in self.plan.nodes if node.name in enis}
+
+    @property
+    def asks_through_enis(self) -> bool:
+        """Whether questions to the name server cross the ENIs, and take connections of theirs."""
+        return self.topology.service_vpc.resolver.behind_eni and not self.fleet.own_ports
+
+    @property
+    def ports_each(self) -> int:
+        """Of a client: for how many connections to the server each of its addresses has ports."""
+        return next(scoped.limit.size for _, scoped in self.paths[0].limits)
+
+    @property
+    def source(self) -> SourceResult:
+        """What opens the connections."""
+        node = next(node for node in self.plan.nodes if node.namespace == self.fleet.namespace)
+        return SourceResult(node.kind, self.fleet.source, node.name)
 
     @property
     def blocks(self) -> PortBlocks:
-        """How environments share ports, as many each as the load has."""
+        """How environments share ports, as many each as the load has; a host has all of its own."""
+        if self.fleet.own_ports:
+            return self.fleet.blocks
         return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
 
     @property
@@ -88,7 +107,8 @@ class Participants:
         """How many connections there are to use: one for each invocation, or as many as have ports of their own."""
         if not self.load.over_time:
             return self.load.connections
-        return min(self.load.connections, len(self.fleet.paths) * min(self.most_turns, self.blocks.ports))
+        most = self.ports_each if self.fleet.own_ports else min(self.most_turns, self.blocks.ports)
+        return min(self.load.connections, len(self.fleet.paths) * most)
 
     @property
     def turns(self) -> int:
@@ -98,7 +118,7 @@ class Participants:
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
-    source = choose((source.name for source in topology.sources), load.source, "function")
+    source = choose_source(topology, load.function, load.client)
     fleet = next(fleet for fleet in plan.fleets if fleet.source == source)
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
@@ -108,7 +128,7 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
             f"{load.engine} engine does not do for DNS; --engine socket does"
         )
-    if participants.turns > participants.most_turns:
+    if participants.turns > participants.most_turns and not fleet.own_ports:
         most = participants.most_turns * len(fleet.paths)
         raise UsageError(
             f"-n {load.connections}: the fleet of {source} has room for {most:,} connections at a time, "
@@ -117,8 +137,8 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     return participants
 
 
-def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
-    """What the generator is told; its first connections take turn `first_turn` of their ENIs."""
+def spec_of(participants: Participants, ports: FreePorts) -> BurstSpec:
+    """What the generator is told; its first connections take the first free turn of their ENIs."""
     fleet, server, load = participants.fleet, participants.server, participants.load
     resolver = participants.topology.service_vpc.resolver
     return BurstSpec(
@@ -131,7 +151,8 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         hostname=server.hostname,
         port=server.port,
         connections=participants.connections,
-        first_connection=first_turn * len(fleet.paths),
+        first_connection=(ports.first_turn or 0) * len(fleet.paths),
+        rooms=ports.rooms,
         invocations=load.connections,
         arrivals=load.arrivals,
         growth=load.growth,

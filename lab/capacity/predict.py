@@ -25,7 +25,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
 from traffic.spec import PortBlocks, Protocol
 
-__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
+__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "choose_source", "predict"]
 
 InUse = Callable[[Scope], int]
 """Which limit → slots that are taken already.
@@ -167,7 +167,10 @@ def predict(
     ]
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
-    by_source = [min(turn.taking(look_ups), per_environment) for turn in turns]
+    # A client's address is one network interface; a function's environments have one each.
+    by_source = [
+        turn.taking(look_ups) if turn.path.client else min(turn.taking(look_ups), per_environment) for turn in turns
+    ]
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
         return Prediction(connections, None, None, None, (), unknown=reason)
     reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
@@ -184,6 +187,17 @@ def choose(names: Iterable[str], name: str | None, what: str) -> str:
     if name not in known:
         raise UsageError(f"no {what} {name!r}; known: {', '.join(known)}")
     return name
+
+
+def choose_source(topology: Topology, function: str | None, client: str | None) -> str:
+    """The name of that client, or of that function, or of the first function; UsageError for names that are none."""
+    if client is None:
+        return choose((known.name for known in topology.functions), function, "function")
+    if function is not None:
+        raise UsageError(f"--client {client} and --function {function}: connections come from one of them")
+    if not topology.clients:
+        raise UsageError(f"no client {client!r}: the topology has functions only, and --function names one")
+    return choose((known.name for known in topology.clients), client, "client")
 
 
 # ── Limits in a row ─────────────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +220,7 @@ def _limiters(
             limit=limit,
             in_use=in_use(scope),
             offered=sum(turn.passing(connections) for turn in crossing),
-            questions=flows * sum(turn.taking(questions) for turn in crossing) if first_on_path else 0,
+            questions=flows * sum(turn.taking(questions) for turn in crossing if turn.path.eni) if first_on_path else 0,
             first_refused=first_refused,
             takes=partial(_taken, crossing),
         )
@@ -259,8 +273,8 @@ def _unknown_names(
             "chance decides which of them get the last ones"
         )
     flows = 2 if resolver.truncate else 1
-    by_interface = [limiter.questions // flows for limiter in limiters] if resolver.behind_eni else by_source
-    look_ups = max(by_interface, default=0)
+    by_eni = [limiter.questions // flows for limiter in limiters if limiter.questions]
+    look_ups = max(by_eni or by_source, default=0)
     most = look_ups * questions_each
     if quota is not None and most > quota:
         both = f" (A and AAAA of {look_ups:,} look-ups)" if questions_each > 1 else ""

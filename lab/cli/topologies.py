@@ -54,6 +54,7 @@ def predict(
     ],
     *,
     function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    client: Annotated[str | None, typer.Option(help="Which client, in place of a function.")] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
     connect_timeout: Annotated[
@@ -66,14 +67,16 @@ def predict(
     \b
     lab predict topologies/two_subnets.yaml -n 140000
     """
+    from lab.capacity.predict import choose_source
     from lab.capacity.predict import predict as predict_burst
     from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
 
+    wanted = scaled(load(topology), scale)
     prediction = predict_burst(
-        scaled(load(topology), scale),
+        wanted,
         connections,
-        source=function,
+        source=choose_source(wanted, function, client),
         server=server,
         connect_timeout_s=connect_timeout,
     )

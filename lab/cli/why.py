@@ -47,6 +47,9 @@ def why(
     function: Annotated[
         str | None, typer.Option(help="Whose connections the remedies are for; the one that was refused unless given.")
     ] = None,
+    client: Annotated[
+        str | None, typer.Option(help="The same for a client, in place of a function.", metavar="CLIENT")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why connections are lost: which limit, since when, the evidence, what CloudWatch shows, what would help.
@@ -63,14 +66,15 @@ def why(
     if run is not None:
         source = context.get_parameter_source("lab")
         given = source is not None and source.name == "COMMANDLINE"  # not LAB_NAME
-        _require_alone(lab=lab if given else None, connection=connection, to=to, function=function)
+        _require_alone(lab=lab if given else None, connection=connection, to=to, function=function, client=client)
         _explain(_of_run(run), as_json=as_json)
     elif connection is not None:
-        if function is not None:
-            raise UsageError("--connection and --function: a connection has one function; leave --function out")
+        for option, name in (("--function", function), ("--client", client)):
+            if name is not None:
+                raise UsageError(f"--connection and {option}: a connection has one source; leave {option} out")
         _follow(lab, connection, to, as_json=as_json)
     else:
-        _explain(_of_lab(lab, function, to), as_json=as_json)
+        _explain(_of_lab(lab, function, client, to), as_json=as_json)
 
 
 def _require_alone(**options: str | None) -> None:
@@ -99,10 +103,10 @@ def _of_run(run: str) -> Explanation:
     )
 
 
-def _of_lab(name: str | None, function: str | None, server: str | None) -> Explanation:
+def _of_lab(name: str | None, function: str | None, client: str | None, server: str | None) -> Explanation:
     from lab.lab import Lab
 
-    return Lab.find(name).require_complete().why(function, server, notice=notice)
+    return Lab.find(name).require_complete().why(function, server, client=client, notice=notice)
 
 
 def _explain(explanation: Explanation, *, as_json: bool) -> None:

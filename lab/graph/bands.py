@@ -77,7 +77,7 @@ def _enis(drawing: Drawing, routes: Pairs) -> tuple[str, ...]:
     nodes = drawing.column("enis")
 
     def place(node: Node) -> tuple[int, int, int]:
-        return _vpc(drawing, node), entries[node.name], ways.get(node.name, len(ways))
+        return _vpc(drawing, node), entries.get(node.name, len(entries)), ways.get(node.name, len(ways))
 
     return tuple(node.name for node in sorted(nodes, key=place))
 

@@ -11,12 +11,13 @@ https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.htm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from itertools import starmap
 from typing import NamedTuple
 
+from lab.nodes.client.model import Client
 from lab.plan.objects import DropCounter
 from lab.schema.drops import DropPoint
 from lab.schema.firewall import Direction, NetworkAcl, Rule, acl_rules, group_rules
@@ -25,7 +26,15 @@ from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
-__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "network_acls_at_the_internet", "security_groups"]
+__all__ = [
+    "Gate",
+    "SubnetPort",
+    "client_groups",
+    "missing_route",
+    "network_acls",
+    "network_acls_at_the_internet",
+    "security_groups",
+]
 
 _FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
 _ALL_PORTS = (0, LAST_PORT)
@@ -69,10 +78,37 @@ def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) 
     )
 
 
-def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: str) -> Iterator[Gate]:
-    """The gates between subnets; a packet passes those of the subnet that it leaves first."""
+def client_groups(
+    vpc: Vpc, client: Client, interface: str, unjudged: Sequence[IPv4Network], *, namespace: str, table: str
+) -> Iterator[Gate]:
+    """The gate of a client's security groups for what comes from it; none where they allow everything.
+
+    A connection's packets all go to one address and port, so each of them is judged as its first one is.
+    """
+    rules = group_rules(vpc.security_groups, client.security_groups)
+    if rules is None:
+        return
+    name = f"groups_{slots.identifier(client.name)}"
+    counted = DropCounter(
+        vpc.node, "security_group", ", ".join(client.security_groups), namespace=namespace, table=table, counter=name
+    )
+    beyond = f" ip daddr != {unjudged[0]}" if unjudged else ""
+    yield Gate(
+        _definitions(name, rules, "egress"),
+        (f'iifname "{interface}"{beyond} meta l4proto {{ tcp, udp }} jump {name}',),
+        counted,
+    )
+
+
+def network_acls(
+    vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: str, unjudged: Collection[str] = ()
+) -> Iterator[Gate]:
+    """The gates between subnets; a packet passes those of the subnet that it leaves first.
+
+    What comes or goes by the interfaces `unjudged` passes.
+    """
     for judge in _judges(vpc.network_acls):
-        if borders := tuple(_borders(judge, ports)):
+        if borders := tuple(_borders(judge, ports, unjudged)):
             point = DropPoint(vpc.node, "network_acl", judge.acl.name, judge.direction, judge.answers)
             yield _gate(judge, borders, point, namespace, table)
 
@@ -146,18 +182,19 @@ def _gate(judge: _Judge, borders: Iterable[str], point: DropPoint, namespace: st
     )
 
 
-def _borders(judge: _Judge, ports: Sequence[SubnetPort]) -> Iterator[str]:
+def _borders(judge: _Judge, ports: Sequence[SubnetPort], unjudged: Collection[str]) -> Iterator[str]:
     """Matches of what crosses the border of each of the ACL's subnets at the judged ports."""
     near, far = ("iifname", "oifname") if judge.direction == "egress" else ("oifname", "iifname")
     for subnet in judge.acl.subnets:
         inside = [port for port in ports if port.subnet == subnet]
         judged = [port for port in inside if port.clients is judge.at_clients]
         if judged:
-            yield f"{near} {_listed(judged)} {far} != {_listed(inside)}"
+            names = (*(port.interface for port in inside), *unjudged)
+            yield f"{near} {_listed(port.interface for port in judged)} {far} != {_listed(names)}"
 
 
-def _listed(ports: Iterable[SubnetPort]) -> str:
-    quoted = ", ".join(f'"{port.interface}"' for port in ports)
+def _listed(interfaces: Iterable[str]) -> str:
+    quoted = ", ".join(f'"{interface}"' for interface in interfaces)
     return f"{{ {quoted} }}"
 
 

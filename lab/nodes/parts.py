@@ -30,6 +30,7 @@ from traffic.spec import ENGINE_DSCP
 
 __all__ = [
     "ANYWHERE",
+    "REAL_SOCKETS",
     "Part",
     "conntrack_sysctls",
     "host",
@@ -47,6 +48,15 @@ Part = KernelObject | NodePlan | NatNode | Limiter | DropCounter | FleetPlan | S
 ANYWHERE = IPv4Network("0.0.0.0/0")
 _NO_NAME_SERVER = IPv4Address("127.0.0.1")
 """The address of a name server that does not exist: the kernel answers at once with an ICMP error."""
+
+REAL_SOCKETS = {
+    # The next burst may have this one's ports: a connection in TIME_WAIT makes room for a new one (ip-sysctl.rst).
+    "net.ipv4.tcp_tw_reuse": "1",
+    # Retransmissions of a SYN for a minute and more, longer than clients wait; the usual number, whatever this
+    # machine's is.
+    "net.ipv4.tcp_syn_retries": "6",
+}
+"""Settings of namespaces in which bursts open real sockets."""
 
 _QUIET = (
     # The lab is IPv4; IPv6's own packets (DAD, MLD, router solicitations) would be in captures and counters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.nodes import (
+    client,
     egress,
     fleet,
     hyperplane_eni,
@@ -26,6 +27,7 @@ KINDS: tuple[NodeKind, ...] = (
     resolver.KIND,
     egress.KIND,
     hyperplane_eni.KIND,
+    client.KIND,
     vpc.KIND,
     transit_gateway.KIND,
     nat_gateway.KIND,

@@ -1,4 +1,4 @@
-"""A path: what a connection crosses from an execution environment to a server, hop after hop. Values only."""
+"""A path: what a connection crosses from its source to a server, hop after hop. Values only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from lab.nodes.client.model import Client
     from lab.paths.dead_ends import DeadEnd
     from lab.schema.exits import Exit
     from lab.schema.limit import ConnectionLimit
     from lab.topology.enis import Eni
 
-__all__ = ["Hop", "Path", "Scope", "Scoped"]
+__all__ = ["Hop", "Path", "Scope", "Scoped", "addresses_of_client"]
 
 
 class Scope(NamedTuple):
@@ -24,7 +25,14 @@ class Scope(NamedTuple):
     answer: int | None = None
     """Which of the addresses that the server's name has, from 0."""
     client: str | None = None
-    """The node whose private address they come from."""
+    """Whose private address they come from: a node, or one of a client's addresses (`addresses_of_client`)."""
+
+
+def addresses_of_client(client: Client) -> tuple[str, ...]:
+    """Names of its addresses, in the order in which its connections take turns: its node's, with numbers if several."""
+    if client.addresses == 1:
+        return (client.node,)
+    return tuple(f"{client.node}/{number}" for number in range(1, client.addresses + 1))
 
 
 class Scoped(NamedTuple):
@@ -45,23 +53,26 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One of the paths between which a function's connections take turns."""
+    """One of the paths between which a source's connections take turns."""
 
     hops: tuple[Hop, ...]
-    """From the node by which it leaves the service VPC (an ENI, or the service VPC's own egress) to the last node
+    """From the node by which it leaves the service VPC (an ENI, or the service VPC's own egress), or the client that
+    opens it, to the last node
     before the internet, or to where it ends; then the server, if that limits connections."""
     eni: Eni | None
-    """None outside the VPC."""
+    """None outside the VPC, and from a client that is no function."""
     exit: Exit | None
     """What takes its connections out of the VPCs; None where nothing does."""
     dead_end: DeadEnd | None = None
     """Where all of its connections end, whatever the limits."""
     doubt: DeadEnd | None = None
     """Where some of its connections end and others pass, by what a topology does not know."""
+    client: Client | None = None
+    """The client that opens them, from one of its addresses; None for a function's."""
 
     @property
     def gateway(self) -> str:
-        """The node by which it leaves the service VPC."""
+        """The node by which it leaves the service VPC, or the client."""
         return self.hops[0].node
 
     @property

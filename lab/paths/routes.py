@@ -7,14 +7,17 @@ drawings and explanations walk its hops.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lab.nodes import client as client_kind
 from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
 from lab.nodes import server as server_kind
+from lab.nodes.client.model import Client
 from lab.paths.dead_ends import Leg, dead_end
-from lab.paths.path import Hop, Path, Scope, Scoped
+from lab.paths.path import Hop, Path, Scope, Scoped, addresses_of_client
 from lab.schema.names import EGRESS
-from lab.topology.enis import enis_of
+from lab.topology.enis import Eni, enis_of
 
 if TYPE_CHECKING:
     from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
@@ -22,16 +25,23 @@ if TYPE_CHECKING:
     from lab.nodes.vpc.model import Subnet
     from lab.schema.exits import Exit
     from lab.schema.firewall import Transport
-    from lab.topology.enis import Eni
     from lab.topology.model import Topology
 
 __all__ = ["exit_nodes", "exit_of", "legs", "paths"]
 
 
 def paths(topology: Topology, source: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
-    """One for each of the source's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
-    wanted = next(known for known in topology.servers if known.name == server)
-    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, source))
+    """One for each ENI of a function, in the order of its subnets, or for each address of a client.
+
+    A function outside the VPC has one.
+    """
+    wanted, opener = next(known for known in topology.servers if known.name == server), topology.source(source)
+    if isinstance(opener, Client):
+        return _from_client(topology, opener, wanted, transport)
+    through_enis = tuple(
+        replace(_path(topology, _at_eni(topology.hyperplane_eni, eni, wanted), eni, wanted, transport), eni=eni)
+        for eni in enis_of(topology, source)
+    )
     return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
 
 
@@ -41,15 +51,29 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
         yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
 
 
-def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
-    crossed = legs(topology, eni.subnet, server)
-    hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(crossed, server))
+def _from_client(topology: Topology, client: Client, server: Server, transport: Transport) -> tuple[Path, ...]:
+    """One for each of its addresses: of each its own ports, to each server; over UDP to all servers together."""
+    (subnet,) = (known for known in topology.subnets if known.name == client.subnet)
+    # Its security groups are judged where its packets come into the VPC, with its ports taken already.
+    at = Eni(topology.vpc_of(subnet.name).node, subnet, client.security_groups, ())
+    path = replace(_path(topology, Hop(client.node, client_kind.KIND.name), at, server, transport), client=client)
+    destination = None if transport == "udp" else server.name
+    scopes = (Scope(client.node, destination, client=name) for name in addresses_of_client(client))
+    limit = client.limit(transport)
+    firsts = (Hop(client.node, client_kind.KIND.name, (Scoped(scope, limit),)) for scope in scopes)
+    return tuple(replace(path, hops=(first, *path.hops[1:])) for first in firsts)
+
+
+def _path(topology: Topology, first: Hop, at: Eni, server: Server, transport: Transport) -> Path:
+    """From the first hop into the VPC, at an interface of a subnet."""
+    crossed = legs(topology, at.subnet, server)
+    hops = (first, *_hops(crossed, server))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
-    exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
+    exit_, end = crossed[-1].exit, dead_end(topology, at, crossed, server, transport)
     if end is None or end.certain:
-        return Path(hops, eni, exit_, dead_end=end)
-    return Path(hops, eni, exit_, doubt=end)
+        return Path(hops, None, exit_, dead_end=end)
+    return Path(hops, None, exit_, doubt=end)
 
 
 def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Generic, TypeVar, cast
 
+from lab.nodes.client.model import Client
 from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Vpc
+from lab.paths.path import addresses_of_client
 from lab.plan import addressing
 from lab.plan.leases import Leases
 from lab.plan.names import interface_name, mac_address, namespace_name
@@ -40,6 +42,7 @@ from lab.topology.joined import beyond, joined
 
 __all__ = [
     "AttachmentLayout",
+    "ClientLayout",
     "EgressLayout",
     "ElasticIp",
     "EniLayout",
@@ -202,12 +205,29 @@ class ExitLayout(Generic[E]):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientLayout:
+    """A client that is no function, in a subnet."""
+
+    client: Client
+    subnet: Subnet
+    node: str
+    namespace: str
+    vpc: Link
+    addresses: tuple[IPv4Address, ...]
+    """Those of real sockets."""
+    rings: tuple[IPv4Address, ...]
+    """As many, of connections whose TCP is the packet engine's: its kernel knows neither them nor their ports."""
+
+
+@dataclass(frozen=True, slots=True)
 class VpcLayout:
     """A customer VPC's router."""
 
     vpc: Vpc
     node: str
     namespace: str
+    service: Link | None = None
+    """Its way to the name server in the service VPC; None where no client in the VPC needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +309,7 @@ class Layout:
     exits: tuple[ExitLayout[Exit], ...]
     """All ways out that are in subnets, NAT gateways included."""
     transit_gateways: tuple[TransitGatewayLayout, ...]
+    clients: tuple[ClientLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
 
@@ -319,10 +340,16 @@ class Layout:
         for exit_ in self.exits:
             if exit_.subnet.name in subnets:
                 yield VpcInterface(exit_.subnet, exit_.vpc, (exit_.address,))
+        for client in self.clients_in(vpc):
+            yield VpcInterface(client.subnet, client.vpc, (*client.addresses, *client.rings), clients=True)
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
             yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress)
+
+    def clients_in(self, vpc: Vpc) -> Iterator[ClientLayout]:
+        """The clients in the subnets of a VPC."""
+        return (client for client in self.clients if client.subnet in vpc.subnets)
 
     def attachments(self, vpc: Vpc) -> Iterator[AttachmentLayout]:
         """The ports of Transit Gateways in a VPC."""
@@ -385,7 +412,7 @@ class _Surveyor:
             topology=topology,
             service=self._namespace(SERVICE_VPC),
             internet=self._namespace(INTERNET),
-            vpcs=tuple(VpcLayout(vpc, vpc.node, self._namespace(vpc.node)) for vpc in topology.vpcs),
+            vpcs=tuple(self._vpc(vpc) for vpc in topology.vpcs),
             resolver=self._resolver(),
             fleets=tuple(self._fleet(function) for function in topology.functions),
             egress=tuple(self._egress()),
@@ -393,6 +420,7 @@ class _Surveyor:
             nat_gateways=tuple(self._nat_gateway(gateway) for gateway in topology.nat_gateways),
             exits=tuple(self._exit(way_out) for way_out in topology.exits if way_out.in_subnet),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
+            clients=tuple(self._client(client) for client in topology.clients),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
         )
@@ -419,6 +447,26 @@ class _Surveyor:
         room = (self._service_vpc.num_addresses - SERVICE_VPC_HEAD) // ENVIRONMENT_BLOCK
         index = self._leases.take("environments", f"{function} {gateway}", room)
         return Pair(function, gateway, index, *addressing.pair_networks(self._service_vpc, index))
+
+    def _vpc(self, vpc: Vpc) -> VpcLayout:
+        subnets = {subnet.name for subnet in vpc.subnets}
+        asks = any(client.subnet in subnets for client in self._topology.clients)
+        asks_outside = asks and not self._topology.service_vpc.resolver.behind_eni
+        service = self._link(vpc.node, SERVICE_VPC) if asks_outside else None
+        return VpcLayout(vpc, vpc.node, self._namespace(vpc.node), service)
+
+    def _client(self, client: Client) -> ClientLayout:
+        subnet = self._subnets[client.subnet]
+        names = addresses_of_client(client)
+        return ClientLayout(
+            client=client,
+            subnet=subnet,
+            node=client.node,
+            namespace=self._namespace(client.node),
+            vpc=self._link_to_vpc(client.node, subnet),
+            addresses=tuple(self._subnet_address(subnet, name) for name in names),
+            rings=tuple(self._subnet_address(subnet, f"{name} of the packet engine") for name in names),
+        )
 
     def _resolver(self) -> ResolverLayout:
         settings, namespace = self._topology.service_vpc.resolver, self._namespace(RESOLVER)

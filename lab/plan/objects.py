@@ -280,6 +280,9 @@ class FleetPlan:
     """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
+    own_ports: bool = False
+    """Whether it is a host with ephemeral ports of its own, on each path an address; a function's environments have
+    ports enough for whatever an ENI carries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,8 @@ class Client:
         due = self._due(limit, now_s)
         warm = self._warm(due)
         cold = self._free.take(min(due - len(warm), self._growth_left(now_s)), now_s)
+        if self._spec.rooms is not None:
+            due -= self._fail_without_port(min(due - len(warm), self._growth_left(now_s)) - len(cold))
         self._lacks_connections = len(warm) + len(cold) < due
         self._invoked[warm] = self._invoked[cold] = True
         self.counts.begun += len(warm) + len(cold)
@@ -198,6 +200,14 @@ class Client:
         self.connections.know(cold, int(self._spec.destination))
         self._to_call.add(cold)
         return _NONE
+
+    def _fail_without_port(self, count: int) -> int:
+        """So many invocations come while all ports of their host are in use; returns how many."""
+        self.counts.begun += count
+        self.counts.settled += count
+        self.counts.attempted += count
+        self.counts.without_port += count
+        return count
 
     def _due(self, limit: int, now_s: float) -> int:
         """How many invocations are due and have not begun, at most `limit`."""
@@ -322,6 +332,11 @@ class Client:
             self._to_secure.add(fresh)
         else:
             self._ready(fresh, now_s)
+
+    def without_port(self, indices: Indices, now_s: float) -> None:
+        """No SYN was sent, for the host has no port left: the invocations have failed at once."""
+        self._exchanges[State.SYN_SENT].window.answered(indices)
+        self._over(self.connections.without_port(indices), now_s)
 
     def secured(self, indices: Indices, now_s: float) -> None:
         """The TLS handshake is complete: queue the first request, if it makes any."""

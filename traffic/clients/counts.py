@@ -122,6 +122,8 @@ class Counts:
     attempted: int = 0
     syns: int = 0
     """SYNs sent, retransmissions included."""
+    without_port: int = 0
+    """Of those attempted: connections for which the host had no ephemeral port, and that sent no SYN."""
     challenged_syns: int = 0
     challenged: int = 0
     established: int = 0
@@ -172,4 +174,4 @@ class Counts:
     def live(self) -> int:
         """Connections that an environment has now, in whatever state."""
         begun = self.begun - self.reused
-        return begun - self.dns_failed - self.timed_out - self.refused - self.ended
+        return begun - self.dns_failed - self.timed_out - self.refused - self.without_port - self.ended

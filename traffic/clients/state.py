@@ -3,7 +3,7 @@
     FREE → ASKING → ANSWERED → SYN_SENT → ESTABLISHED ⇄ REQUESTING → CLOSING → CLOSED
              ↓                  ↓  ↓  ↓       ⇅  IDLE       ↓            ↓
         DNS_FAILED      TIMED_OUT  │  HALF_OPEN      RESET, CLOSED_BY_SERVER
-                                REFUSED                              ABANDONED (of CLOSING)
+                                REFUSED, WITHOUT_PORT                ABANDONED (of CLOSING)
 
 With TLS its handshake, SECURING, comes between ESTABLISHED and the first request. In ASKING, SYN_SENT, SECURING,
 REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
@@ -52,6 +52,7 @@ class State(IntEnum):
     HALF_OPEN = 14
     CLOSED_BY_SERVER = 15
     SECURING = 16
+    WITHOUT_PORT = 17
 
 
 def among(*states: State) -> NDArray[np.bool_]:
@@ -270,6 +271,14 @@ class Connections:
         self.counts.half_open += len(fresh)
         self.counts.last_settled_s = now_s
         self._settle(fresh, State.HALF_OPEN)
+        return fresh
+
+    def without_port(self, indices: Indices) -> Indices:
+        """No SYN could be sent; returns the connections that were to send one."""
+        fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
+        self.counts.without_port += len(fresh)
+        self.counts.syns -= len(fresh)
+        self._settle(fresh, State.WITHOUT_PORT)
         return fresh
 
     # Established

@@ -31,6 +31,9 @@ class Callbacks(Protocol):
     def connected(self, indices: Indices, now_s: float) -> None:
         """The server accepted: a SYN-ACK, or the first echo over UDP."""
 
+    def without_port(self, indices: Indices, now_s: float) -> None:
+        """The host had no ephemeral port left: connect() failed with EADDRNOTAVAIL, and no SYN was sent."""
+
     def secured(self, indices: Indices, now_s: float) -> None:
         """The TLS handshake is complete, and the server's certificate accepted."""
 

@@ -97,7 +97,7 @@ class FrameCodec:
         self._fleet = Fleet(spec)
         self._query_bytes = len(query)
         self._type = f.UDP_PAYLOAD + len(query) - _TYPE_BEFORE_END
-        self._first = spec.first_connection
+        self._first, self._connections = spec.first_connection, spec.connections
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
         gateways = [path.gateway_mac for path in spec.paths]
@@ -178,6 +178,7 @@ class FrameCodec:
         if not len(batch):
             return DnsAnswers(indices, np.zeros(0, np.uint32), indices, indices)
         flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == _TYPE_AAAA
+        indices = self._asking(indices, u16(batch, _DNS_ID), aaaa)
         ours = (flags & _DNS_RESPONSE) != 0
         ours &= u16(batch, _DNS_ID) == self.identifiers(indices, aaaa)
         good, addresses = self._addresses(batch, lengths)
@@ -185,6 +186,21 @@ class FrameCodec:
         good &= without_error & ~aaaa
         no_data = without_error & aaaa
         return DnsAnswers(indices[good], addresses[good], indices[no_data], indices[ours & ~good & ~no_data])
+
+    def _asking(self, indices: Indices, identifiers: NDArray[np.uint16], aaaa: NDArray[np.bool_]) -> Indices:
+        """Where several connections share an address and port, the one that asked with the identifier of the answer."""
+        again = self._fleet.shares_ports
+        if again is None:
+            return indices
+        asking = indices.copy()
+        for later in range(again, self._connections, again):
+            asks = (indices + later < self._connections) & (self.identifiers(indices + later, aaaa) == identifiers)
+            asking[asks] = indices[asks] + later
+        return asking
+
+    def without_port(self, indices: Indices) -> NDArray[np.bool_]:
+        """Which connections find no port of their host left."""
+        return self._fleet.without_port(indices)
 
     def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
         """Where an A record follows the question, and its address."""

@@ -61,6 +61,8 @@ class FrameTransport:
         self._rcv_nxt = np.zeros(spec.connections, np.uint32)
         self._unacknowledged = np.zeros(spec.connections, np.bool_)
         """Whether the last request may not have arrived: then it is sent again, also with a FIN."""
+        self._without_port: list[Indices] = []
+        """Connections for which there was no port left, until clients are told."""
 
     def descriptors(self) -> Iterable[int]:
         """The ring's descriptor and nothing else."""
@@ -78,6 +80,10 @@ class FrameTransport:
 
     def call(self, indices: Indices) -> None:
         """SYNs, a new initial sequence number at the first try and the same one in retransmissions; or datagrams."""
+        portless = self._codec.without_port(indices)
+        if portless.any():
+            self._without_port.append(indices[portless])
+            indices = indices[~portless]
         if self._udp:
             self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
             return
@@ -147,7 +153,9 @@ class FrameTransport:
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in all frames that wait, before the clients send more: the windows count what came back."""
-        received = False
+        received = bool(self._without_port)
+        while self._without_port:
+            callbacks.without_port(self._without_port.pop(), now_s)
         while len((batch := self._ring.receive())[0]):
             received = True
             answers, segments, datagrams = self._codec.read(*batch)

@@ -29,14 +29,6 @@ __all__ = ["plan"]
 _WITHIN_SEGMENT = 50
 _BY_PAIR = 100
 
-_REAL_SOCKETS = {
-    # The next burst may have this one's ports: a connection in TIME_WAIT makes room for a new one (ip-sysctl.rst).
-    "net.ipv4.tcp_tw_reuse": "1",
-    # Retransmissions of a SYN for a minute and more, longer than clients wait; the usual number, whatever this
-    # machine's is.
-    "net.ipv4.tcp_syn_retries": "6",
-}
-
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
     """The parts of all fleets."""
@@ -55,7 +47,7 @@ def _fleet(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
     if layout.resolver.subnet is None:
         yield Neighbour(port.namespace, port.interface, layout.resolver.address, layout.resolver.link.near.mac)
     yield parts.ring_owns_marked(fleet.namespace)
-    yield from (Sysctl(fleet.namespace, key, value) for key, value in _REAL_SOCKETS.items())
+    yield from (Sysctl(fleet.namespace, key, value) for key, value in parts.REAL_SOCKETS.items())
     yield NodePlan(fleet.node, "fleet", fleet.namespace, (str(fleet.address),), alias=fleet.function.name)
 
 

@@ -48,6 +48,12 @@ def _in_service_vpc(layout: Layout) -> Iterator[parts.Part]:
         yield Neighbour(port.namespace, port.interface, fleet.address, fleet.service.near.mac)
         for pair in fleet.pairs:
             yield Route(port.namespace, pair.network, port.interface, fleet.address)
+    for vpc in layout.vpcs:
+        if vpc.service is not None:
+            for client in layout.clients_in(vpc.vpc):
+                for address in (*client.addresses, *client.rings):
+                    yield Neighbour(port.namespace, port.interface, address, vpc.service.near.mac)
+                    yield Route(port.namespace, parts.host(address), port.interface)
 
 
 def _in_subnet(resolver: ResolverLayout, subnet: Subnet) -> Iterator[parts.Part]:

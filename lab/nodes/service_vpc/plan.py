@@ -1,5 +1,7 @@
 """The service VPC: a bridge that joins fleets, the resolver if it is here, and the Hyperplane ENIs' inner ports.
 
+Where clients that are no functions ask the resolver, their VPC's router has a port here, for that alone.
+
 The bridge is told the MAC address behind each port. One that still has to learn sends frames to every port:
 thousands of a burst's first questions would be copied to every ENI, and captures there would show what is not theirs.
 """
@@ -25,6 +27,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         *((layout.resolver.link,) if layout.resolver.subnet is None else ()),
         *(egress.service for egress in layout.egress),
         *(eni.service for eni in layout.enis),
+        *(vpc.service for vpc in layout.vpcs if vpc.service),
     )
     yield from parts.namespace(layout.service)
     # With br_netfilter loaded (Docker does) bridged frames would visit the IP hooks as well.

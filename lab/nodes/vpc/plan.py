@@ -7,11 +7,12 @@ has a point-to-point link and the router's subnet address at the far end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network
 
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
-from lab.plan.layout import Layout, VpcInterface, VpcLayout
-from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
+from lab.plan.layout import Layout, Link, VpcInterface, VpcLayout
+from lab.plan.objects import MAIN_TABLE, Neighbour, NodePlan, Route, Rule, Ruleset
 from lab.schema.drops import DropPoint
 from lab.schema.names import NO_ROUTE
 from lab.slots import nft
@@ -46,9 +47,11 @@ def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
             yield from parts.host_behind(interface.link, address)
     for subnet in at.vpc.subnets:
         yield from _route_table(layout, at, subnet, interfaces)
+    if at.service is not None:
+        yield from _to_name_server(layout, at, at.service)
     for other, port in layout.joined(at.vpc):
         yield Route(at.namespace, other.cidr, port.link.far.interface, port.address)
-    yield from _drops(at, interfaces)
+    yield from _drops(layout, at, interfaces)
 
 
 def _route_table(
@@ -66,15 +69,31 @@ def _route_table(
             yield Rule(at.namespace, _BY_SUBNET + index, table, input_interface=interface.link.far.interface)
 
 
-def _drops(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
-    """What drops packets here: missing routes first, for what is not routed crosses no border."""
-    routes = tuple(_missing_routes(at, interfaces))
+def _to_name_server(layout: Layout, at: VpcLayout, service: Link) -> Iterator[parts.Part]:
+    """The way of clients' questions to the name server in the service VPC, whatever the route tables say.
+
+    "Amazon provided DNS servers": every subnet reaches them, and neither security groups nor network ACLs judge it
+    (Amazon VPC user guide, "DNS attributes for your VPC" and "Network ACLs").
+    """
+    address = layout.resolver.address
+    yield parts.veth(service)
+    yield Rule(at.namespace, _WITHIN_VPC, MAIN_TABLE, destination=parts.host(address))
+    yield Neighbour(at.namespace, service.near.interface, address, layout.resolver.link.near.mac)
+    yield Route(at.namespace, parts.host(address), service.near.interface)
+
+
+def _drops(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
+    """What drops packets here: clients' security groups first, then missing routes: what has none crosses no border."""
+    # The name server in the service VPC is reached whatever is written here.
+    unjudged = () if at.service is None else (parts.host(layout.resolver.address),)
+    routes = (*_client_groups(layout, at, unjudged), *_missing_routes(at, interfaces, unjudged))
     # One port, however many addresses are behind it.
     ports = tuple(
         firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients)
         for interface in interfaces
     )
-    acls = tuple(firewalls.network_acls(at.vpc, ports, at.namespace, TABLE))
+    beside = () if at.service is None else (at.service.near.interface,)
+    acls = tuple(firewalls.network_acls(at.vpc, ports, at.namespace, TABLE, beside))
     if routes or acls:
         yield Ruleset(
             at.namespace,
@@ -94,7 +113,17 @@ def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[n
         yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
-def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
+def _client_groups(layout: Layout, at: VpcLayout, unjudged: Sequence[IPv4Network]) -> Iterator[firewalls.Gate]:
+    """The security groups of clients; those of functions are at their ENIs."""
+    for client in layout.clients_in(at.vpc):
+        yield from firewalls.client_groups(
+            at.vpc, client.client, client.vpc.far.interface, unjudged, namespace=at.namespace, table=TABLE
+        )
+
+
+def _missing_routes(
+    at: VpcLayout, interfaces: Sequence[VpcInterface], unjudged: Sequence[IPv4Network]
+) -> Iterator[firewalls.Gate]:
     """The route that is not there drops as well; here it also counts. By subnet, the ports of clients."""
     ports: dict[str, list[str]] = {}
     for interface in interfaces:
@@ -102,4 +131,4 @@ def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterat
             ports.setdefault(interface.subnet.name, []).append(interface.link.far.interface)
     for name, names in ports.items():
         drop = DropPoint(at.node, "no_route", name)
-        yield firewalls.missing_route(drop, names, [at.vpc.cidr], namespace=at.namespace, table=TABLE)
+        yield firewalls.missing_route(drop, names, [at.vpc.cidr, *unjudged], namespace=at.namespace, table=TABLE)

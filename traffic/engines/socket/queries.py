@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["OwnQueries", "Queries", "SharedQueries"]
 
 _DNS_PORT = 53
+_OTHER_PORTS = range(1, 1024)
 _IDENTIFIERS = 1 << 16
 _ANSWERS_AT_ONCE = 512
 _LARGEST_BYTES = 1232
@@ -49,7 +50,11 @@ class SharedQueries:
         self._questions = Questions(spec.hostname)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
-        self._socket.bind((str(spec.sources[0].first_address), 0))
+        address = str(spec.sources[0].first_address)
+        if spec.rooms is None:
+            self._socket.bind((address, 0))
+        else:
+            _bind_apart(self._socket, address)
         self._socket.connect((str(spec.resolver_address), _DNS_PORT))
 
     def descriptors(self) -> Iterable[int]:
@@ -82,7 +87,7 @@ class OwnQueries:
 
     def __init__(self, spec: BurstSpec, connections: Connections, sources: Sources, turns: Turns) -> None:
         self._connections, self._turns = connections, turns
-        self._table = SocketTable(sources, socket.SOCK_DGRAM, select.EPOLLIN)
+        self._table = SocketTable(sources, socket.SOCK_DGRAM, select.EPOLLIN, apart=True)
         self._questions = Questions(spec.hostname)
         self._resolver = (str(spec.resolver_address), _DNS_PORT)
         self._over_tcp = TcpQueries(connections, sources, self._questions, self._resolver)
@@ -124,6 +129,15 @@ class OwnQueries:
 
 
 Queries = SharedQueries | OwnQueries
+
+
+def _bind_apart(asking: socket.socket, address: str) -> None:
+    """Bind to a port that takes none of a host's ephemeral ones away."""
+    for port in _OTHER_PORTS:
+        with suppress(OSError):
+            asking.bind((address, port))
+            return
+    raise OSError(f"{address} has no free UDP port below {_OTHER_PORTS.stop}")
 
 
 def _is_own(index: int, answer: Answer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import resource
 import select
 import socket
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["SocketTable", "Sources", "TcpInfo", "dotted", "tcp_info"]
 
 _EVENTS = 512
+_IP_BIND_ADDRESS_NO_PORT = 24
+"""connect() chooses the port, by the whole tuple and not by the address alone (ip(7)); Python does not name it."""
 _UNASSIGNED = -1
 _TCP_INFO = struct.Struct("=B23xI72xI36xI8xI")
 """`tcpi_state`, `tcpi_unacked`, `tcpi_total_retrans`, `tcpi_segs_in` and `tcpi_data_segs_in` in `struct tcp_info`
@@ -67,11 +70,23 @@ class Sources:
         """How many have no number yet."""
         return int((self._number[indices] == _UNASSIGNED).sum())
 
-    def assign(self, indices: Indices, next_number: int) -> Endpoints:
-        """The address and port of each; those without a number get the next ones, for good."""
+    def assign(self, indices: Indices, next_number: int, *, apart: bool = False) -> Endpoints:
+        """The address and port of each; those without a number get the next ones, for good.
+
+        Where the kernel chooses ports the port is 0, or one `apart` from those that it chooses from.
+        """
         new = indices[self._number[indices] == _UNASSIGNED]
         self._number[new] = next_number + np.arange(len(new))
-        return self._fleet.endpoints(self._number[indices])
+        numbers = self._number[indices]
+        ends = self._fleet.endpoints(numbers)
+        if not self.ports_of_kernel:
+            return ends
+        return replace(ends, port=self._fleet.ports_apart(numbers) if apart else np.zeros_like(numbers))
+
+    @property
+    def ports_of_kernel(self) -> bool:
+        """Whether the kernel chooses ports, as for any program of a host."""
+        return self._fleet.shares_ports is not None
 
 
 class SocketTable:
@@ -83,11 +98,17 @@ class SocketTable:
         kind: socket.SocketKind,
         events: int,
         options: Iterable[tuple[int, int, int]] = (),
+        *,
+        apart: bool = False,
     ) -> None:
         """Of this kind, watched for these events; an option is what setsockopt() takes: level, name and value."""
-        self.sources = sources
-        # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the whole tuple is free.
-        self._options = ((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), *options)
+        self.sources, self._apart = sources, apart
+        if sources.ports_of_kernel and not apart:
+            own = (socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        else:
+            # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the tuple is free.
+            own = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._options = (own, *options)
         self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
         self._sockets: list[socket.socket | None] = [None] * len(sources)
         self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
@@ -107,7 +128,7 @@ class SocketTable:
 
     def open(self, indices: Indices, next_number: int) -> list[socket.socket]:
         """A bound socket for each; `next_number` as in `Sources.assign`."""
-        ends = self.sources.assign(indices, next_number)
+        ends = self.sources.assign(indices, next_number, apart=self._apart)
         rows = zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True)
         return [self._open(*row) for row in rows]
 

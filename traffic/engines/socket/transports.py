@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 import errno
+from itertools import compress
 import select
 import socket
 import struct
@@ -57,6 +58,8 @@ class _SocketTransport:
     ) -> None:
         self._connections, self._table, self._queries, self._turns = connections, table, queries, turns
         self._port = spec.port
+        self._without_port: list[Indices] = []
+        """Connections for which the kernel had no port left, until clients are told."""
 
     def descriptors(self) -> Iterable[int]:
         """The sockets' epoll and the DNS answers."""
@@ -78,10 +81,17 @@ class _SocketTransport:
         with self._turns.take(len(fresh), new, leaving=counts.leaving, established=counts.open) as turn:
             self._connections.number(fresh, turn.attempted, turn.leaving, turn.established)
             opened = self._table.open(fresh, turn.assigned)
-            for client, server in zip(opened, servers, strict=True):
-                _connect(client, server, self._port)
+            found = [_connect(client, server, self._port) for client, server in zip(opened, servers, strict=True)]
+            if not all(found):
+                indices, opened = self._leave_out(indices, fresh[~np.array(found)]), list(compress(opened, found))
             self._called(indices)
         self._table.watch(opened)
+
+    def _leave_out(self, indices: Indices, portless: Indices) -> Indices:
+        """The others; of these the clients will be told."""
+        self._table.close(portless)
+        self._without_port.append(portless)
+        return indices[~np.isin(indices, portless)]
 
     def _called(self, indices: Indices) -> None:
         """Send what connect() does not send: the first datagram of UDP flows."""
@@ -93,7 +103,9 @@ class _SocketTransport:
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in DNS answers, and what has happened to the sockets."""
-        answered = self._queries.receive(callbacks, now_s)
+        answered = self._queries.receive(callbacks, now_s) or bool(self._without_port)
+        while self._without_port:
+            callbacks.without_port(self._without_port.pop(), now_s)
         indices, events = self._table.poll()
         if not len(indices):
             return answered
@@ -291,9 +303,16 @@ class TcpTransport(_SocketTransport):
         return received, ended, False
 
 
-def _connect(client: socket.socket, server: str, port: int) -> None:
-    """Send a SYN; OSError if the kernel does not, EADDRNOTAVAIL if the connection exists already."""
+def _connect(client: socket.socket, server: str, port: int) -> bool:
+    """Send a SYN; False if the kernel has no port left for it. OSError if it sends none for another reason.
+
+    TCP's search ends with EADDRNOTAVAIL, as it does if a connection of the port that was asked for exists already;
+    UDP's with EAGAIN (inet_autobind, net/ipv4/af_inet.c).
+    """
     problem = client.connect_ex((server, port))
+    if problem in (errno.EADDRNOTAVAIL, errno.EAGAIN) and client.getsockname()[1] == 0:
+        return False
     if problem not in (0, errno.EINPROGRESS):
         source = ":".join(map(str, client.getsockname()))
         raise OSError(problem, f"connect() from {source} to {server}:{port}: {errno.errorcode.get(problem)}")
+    return True
