@@ -251,6 +251,8 @@ class BurstSpec(_Spec):
 
     A resolver's quota counts sources, so then it matters; otherwise one socket per process asks, which is faster.
     """
+    descriptors: int | None = None
+    """How many an execution environment has for its connections at a time; None is no limit."""
     packet_sockets: tuple[PacketSocket, ...] = ()
 
     @property
