@@ -9,6 +9,7 @@ from dataclasses import replace
 from lab.burst.spec import Participants
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.observe.readings import Reading
+from lab.paths.path import Scope
 
 __all__ = ["prediction"]
 
@@ -49,9 +50,10 @@ def _look_ups(participants: Participants) -> int:
 
 
 def _in_use(readings: Iterable[Reading]) -> InUse:
-    """Slots taken at a node; a further ENI that has appeared counts as so many free slots, so a sum may be negative."""
-    used: Counter[str] = Counter()
+    """Slots taken of a limit; a further ENI that has appeared counts as free slots, so a sum may be negative."""
+    used: Counter[Scope] = Counter()
     for reading in readings:
         if reading.appeared:
-            used[reading.limiter.place] += reading.in_use - (reading.limiter.limit if reading.limiter.of else 0)
-    return lambda node: used[node]
+            limiter = reading.limiter
+            used[Scope(limiter.place, limiter.destination)] += reading.in_use - (limiter.limit if limiter.of else 0)
+    return used.__getitem__

@@ -1,7 +1,8 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
 Connection `i` of a burst takes path `i % P` of its function's paths to the server (`lab.paths`), and meets the limits
-of its hops in turn, any number of them. A limiter has room for so many connections; from the first that it refuses on
+of its hops in turn, any number of them. Connections that share a limit have its scope in common (`lab.paths.path`). A
+limiter has room for so many connections; from the first that it refuses on
 it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
@@ -18,7 +19,7 @@ from graphlib import TopologicalSorter
 
 from lab.errors import UsageError
 from lab.nodes.resolver.model import Resolver
-from lab.paths.path import Path
+from lab.paths.path import Path, Scope
 from lab.paths.routes import paths
 from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
@@ -26,8 +27,8 @@ from traffic.spec import PortBlocks, Protocol
 
 __all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
 
-InUse = Callable[[str], int]
-"""Node → slots that are taken already.
+InUse = Callable[[Scope], int]
+"""Which limit → slots that are taken already.
 
 Negative where a further ENI has appeared beside the first: its whole limit is subtracted from what both hold.
 """
@@ -35,7 +36,7 @@ _CONNECT_TIMEOUT_S = 30.0
 """Used where `predict` gets no `connect_timeout_s`: the default of a burst."""
 
 
-def _nothing(_: str) -> int:
+def _nothing(_: Scope) -> int:
     return 0
 
 
@@ -43,11 +44,16 @@ def _nothing(_: str) -> int:
 class LimiterLoad:
     """What is offered to one limiter, and what becomes of it."""
 
-    node: str
+    scope: Scope
     kind: str
     limit: int
     offered: int
     refused: int
+
+    @property
+    def node(self) -> str:
+        """Where it is."""
+        return self.scope.node
 
     @property
     def admitted(self) -> int:
@@ -90,9 +96,9 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Limiter:
-    """A hop with a limit, and what a burst offers to it."""
+    """A limit, and what a burst offers to it."""
 
-    node: str
+    scope: Scope
     kind: str
     limit: ConnectionLimit
     in_use: int
@@ -127,7 +133,7 @@ class _Limiter:
     @property
     def load(self) -> LimiterLoad:
         offered = self.offered + (self.questions if self.free else 0)
-        return LimiterLoad(self.node, self.kind, self.limit.size, offered, max(0, offered - self.free))
+        return LimiterLoad(self.scope, self.kind, self.limit.size, offered, max(0, offered - self.free))
 
 
 def predict(
@@ -189,18 +195,16 @@ def _limiters(
     """Each limiter after all that come before it on any path; what it refuses does not come to those after it."""
     resolver = topology.service_vpc.resolver
     flows = (2 if resolver.truncate else 1) if resolver.behind_eni else 0  # over UDP, and then over TCP
-    for node in _in_order(turns):
-        crossing = [turn for turn in turns if any(hop.node == node for hop in turn.path.limits)]
-        kind, limit = next(
-            (hop.kind, hop.limit) for hop in crossing[0].path.limits if hop.node == node and hop.limit is not None
-        )
-        first_on_path = any(turn.path.gateway == node for turn in crossing)
-        first_refused = _first_refused(crossing, max(0, limit.size - in_use(node)), connections)
+    for scope in _in_order(turns):
+        crossing = [turn for turn in turns if any(shared.scope == scope for _, shared in turn.path.limits)]
+        kind, limit = next((hop.kind, shared.limit) for hop, shared in crossing[0].path.limits if shared.scope == scope)
+        first_on_path = any(turn.path.gateway == scope.node for turn in crossing)
+        first_refused = _first_refused(crossing, max(0, limit.size - in_use(scope)), connections)
         yield _Limiter(
-            node=node,
+            scope=scope,
             kind=kind,
             limit=limit,
-            in_use=in_use(node),
+            in_use=in_use(scope),
             offered=sum(turn.passing(connections) for turn in crossing),
             questions=flows * sum(turn.taking(questions) for turn in crossing) if first_on_path else 0,
             first_refused=first_refused,
@@ -212,13 +216,13 @@ def _limiters(
                     turn.refused_from = first_refused
 
 
-def _in_order(turns: Sequence[_Turn]) -> list[str]:
-    """The nodes that limit, in an order in which none comes before one that connections meet first."""
-    before: dict[str, dict[str, None]] = {}  # in the order of the paths: the order of sets would differ from run to run
+def _in_order(turns: Sequence[_Turn]) -> list[Scope]:
+    """The limits, in an order in which none comes before one that connections meet first."""
+    before: dict[Scope, dict[Scope, None]] = {}  # in the order of the paths: that of sets would differ from run to run
     for turn in turns:
-        nodes = [hop.node for hop in turn.path.limits]
-        for position, node in enumerate(nodes):
-            before.setdefault(node, {}).update(dict.fromkeys(nodes[:position]))
+        scopes = [shared.scope for _, shared in turn.path.limits]
+        for position, scope in enumerate(scopes):
+            before.setdefault(scope, {}).update(dict.fromkeys(scopes[:position]))
     return list(TopologicalSorter(before).static_order())
 
 
@@ -317,7 +321,7 @@ def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_
 
 def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
     """All connections before the first that is lost are held by then, but those that never learned the address."""
-    nameless = {limiter.node: limiter for limiter in limiters if limiter.refuses_questions}
+    nameless = {limiter.scope.node: limiter for limiter in limiters if limiter.refuses_questions}
     refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
     ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
     first = min([number for number in (*refused, *ended) if number is not None], default=None)

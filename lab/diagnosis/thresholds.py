@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.nodes.proposals import Question, Threshold
+from lab.paths.path import Scope
 from lab.paths.routes import paths
 from lab.topology import Topology
 
@@ -18,7 +19,7 @@ _ENDLESS = 1 << 40
 """More connections than any topology carries."""
 
 
-def _nothing(_: str) -> int:
+def _nothing(_: Scope) -> int:
     return 0
 
 
@@ -62,27 +63,27 @@ def _threshold_beside(topology: Topology, question: Question, sharers: Sequence[
     opened = _opened(topology, question, sharers, connections)
     if opened.unknown:
         return Threshold(None, unknown=opened.unknown)
-    return threshold(topology, question, lambda node: opened.slots[node])
+    return threshold(topology, question, opened.slots.__getitem__)
 
 
 class _Opened(NamedTuple):
     """What functions hold that have opened connections one after the other."""
 
-    slots: Counter[str]
-    """Node → slots taken, those of connections included that a limit behind it refused."""
+    slots: Counter[Scope]
+    """Slots taken of each limit, those of connections included that a limit behind it refused."""
     established: dict[str, int]
     """Function → its connections."""
     unknown: str | None = None
 
 
 def _opened(topology: Topology, question: Question, functions: Iterable[str], connections: int) -> _Opened:
-    slots, established = Counter[str](), dict[str, int]()
+    slots, established = Counter[Scope](), dict[str, int]()
     for function in functions if connections else ():
         asked = replace(question, function=function)
-        prediction = _predicted(topology, asked, connections, lambda node: slots[node])
+        prediction = _predicted(topology, asked, connections, slots.__getitem__)
         if prediction.established is None:
             return _Opened(slots, established, prediction.unknown)
-        slots.update({load.node: load.admitted for load in prediction.limiters})
+        slots.update({load.scope: load.admitted for load in prediction.limiters})
         established[function] = prediction.established
     return _Opened(slots, established)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lab.paths.dead_ends import DeadEnd
@@ -11,16 +12,35 @@ if TYPE_CHECKING:
     from lab.schema.limit import ConnectionLimit
     from lab.topology.enis import Eni
 
-__all__ = ["Hop", "Path"]
+__all__ = ["Hop", "Path", "Scope", "Scoped"]
+
+
+class Scope(NamedTuple):
+    """Which connections a limit counts together: those through a node that have the rest in common; None is any."""
+
+    node: str
+    destination: str | None = None
+    """Name of a server."""
+    answer: int | None = None
+    """Which of the addresses that the server's name has, from 0."""
+    client: str | None = None
+    """The node whose private address they come from."""
+
+
+class Scoped(NamedTuple):
+    """A limit, and which connections share it."""
+
+    scope: Scope
+    limit: ConnectionLimit
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A node on a path, and the limit of connections that it has, if it has one."""
+    """A node on a path, and the limits of connections that it has, in the order in which it asks them."""
 
     node: str
     kind: str
-    limit: ConnectionLimit | None = None
+    limits: tuple[Scoped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +77,13 @@ class Path:
         return self.hops[: nodes.index(self.dead_end.node)]
 
     @property
-    def limits(self) -> tuple[Hop, ...]:
-        """The hops that limit its connections, in the order in which they are crossed."""
-        return tuple(hop for hop in self.reached if hop.limit is not None)
+    def limits(self) -> Iterator[tuple[Hop, Scoped]]:
+        """What limits its connections, each limit with its hop, in the order in which they are met."""
+        return ((hop, scoped) for hop in self.reached for scoped in hop.limits)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes on it that track connections: the first, what takes them out of the VPCs, and a limiting server."""
         out = () if self.exit is None else (self.exit.node,)
-        further = (hop.node for hop in self.reached[1:] if hop.node in out or hop.limit is not None)
+        further = (hop.node for hop in self.reached[1:] if hop.node in out or hop.limits)
         return (self.gateway, *further)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
 from lab.nodes import server as server_kind
 from lab.paths.dead_ends import Leg, dead_end
-from lab.paths.path import Hop, Path
+from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import enis_of
 
 if TYPE_CHECKING:
+    from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
     from lab.nodes.server.model import Server
     from lab.nodes.vpc.model import Subnet
     from lab.schema.exits import Exit
@@ -37,12 +38,12 @@ def paths(topology: Topology, function: str, server: str, transport: Transport =
 def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
     """The server as a hop, if it has a connection limit; UDP has none."""
     if wanted.limit is not None and transport == "tcp":
-        yield Hop(wanted.node, server_kind.KIND.name, wanted.limit)
+        yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
 
 
 def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
     crossed = legs(topology, eni.subnet, server)
-    hops = (Hop(eni.name, hyperplane_eni.KIND.name, topology.hyperplane_eni.limit), *_hops(crossed))
+    hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(crossed, server))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
@@ -51,13 +52,23 @@ def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) ->
     return Path(hops, eni, exit_, doubt=end)
 
 
-def _hops(crossed: tuple[Leg, ...]) -> Iterator[Hop]:
+def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:
+    scope = Scope(eni.name, server.name) if settings.per_destination else Scope(eni.name)
+    return Hop(eni.name, hyperplane_eni.KIND.name, (Scoped(scope, settings.limit),))
+
+
+def _hops(crossed: tuple[Leg, ...], server: Server) -> Iterator[Hop]:
     for leg in crossed:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
-            yield Hop(leg.exit.node, leg.exit.KIND, leg.exit.limit)
+            yield _at_exit(leg.exit, server)
+
+
+def _at_exit(exit_: Exit, server: Server) -> Hop:
+    limits = () if exit_.limit is None else (Scoped(Scope(exit_.node, server.name), exit_.limit),)
+    return Hop(exit_.node, exit_.KIND, limits)
 
 
 def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:

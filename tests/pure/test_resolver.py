@@ -108,7 +108,7 @@ def test_two_connections_for_each(connections: int, established: int | None) -> 
 def test_nothing_left() -> None:
     """Through a full ENI no question passes; those of another, and their connections, do."""
     held = {"eni-a": 100}
-    found = predict(two_enis(**{"in": "vpc"}), 20, in_use=lambda node: held.get(node, 0))
+    found = predict(two_enis(**{"in": "vpc"}), 20, in_use=lambda scope: held.get(scope.node, 0))
     assert (found.established, found.bottleneck, found.drop_threshold) == (10, "hyperplane_eni", None)
 
 

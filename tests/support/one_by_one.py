@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from lab.paths.path import Hop, Path
+from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.limit import ConnectionLimit
 
 __all__ = ["CHOICES", "LAYERS", "LIMITS", "Counted", "counted", "paths_through"]
@@ -36,9 +36,8 @@ def counted(paths: Sequence[Path], connections: int, held: dict[str, int] | None
     refused: dict[str, int] = {}
     established, threshold = 0, None
     for number in range(connections):
-        for hop in paths[number % len(paths)].limits:
-            assert hop.limit is not None
-            if held.get(hop.node, 0) == hop.limit.size:
+        for hop, (_, limit) in paths[number % len(paths)].limits:
+            if held.get(hop.node, 0) == limit.size:
                 refused[hop.node] = refused.get(hop.node, 0) + 1
                 threshold = number if threshold is None else threshold
                 break
@@ -53,7 +52,7 @@ def paths_through(limits: Mapping[tuple[str, int], int], chosen: Sequence[Sequen
     return tuple(
         Path(
             tuple(
-                Hop(f"{layer}-{number}", layer, ConnectionLimit(limits[layer, number]))
+                _hop(f"{layer}-{number}", layer, limits[layer, number])
                 for layer, number in zip(LAYERS, numbers, strict=True)
                 if (layer, number) in limits
             )
@@ -63,3 +62,7 @@ def paths_through(limits: Mapping[tuple[str, int], int], chosen: Sequence[Sequen
         )
         for numbers in chosen
     )
+
+
+def _hop(node: str, kind: str, limit: int) -> Hop:
+    return Hop(node, kind, (Scoped(Scope(node), ConnectionLimit(limit)),))

@@ -60,7 +60,7 @@ def refuses(topology: Topology, connections: int, turn: int = 0) -> str | None:
         here = share + (index > len(topology.servers) - more)
         if here:
             made = starting_with(topology, turn)
-            found = predict(made, here, server=server.name, in_use=held.__getitem__)
+            found = predict(made, here, server=server.name, in_use=lambda scope: held[scope.node])
             if found.bottleneck:
                 return found.bottleneck
             held.update({each.node: each.admitted for each in found.limiters if each.kind == "hyperplane_eni"})

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 import pytest
 
-from lab.capacity.predict import InUse, Prediction, predict
+from lab.capacity.predict import Prediction, predict
 from lab.errors import UsageError
+from lab.paths.path import Scope
 from lab.schema.names import node_name_of_nat_gateway
 from lab.topology import Topology, enis_of, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
-def simulate(topology: Topology, connections: int, caller: str, in_use: InUse, first: int) -> Prediction:
+def simulate(topology: Topology, connections: int, caller: str, in_use: Callable[[str], int], first: int) -> Prediction:
     """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
     enis = enis_of(topology, caller)
     server = topology.servers[0].name
@@ -125,7 +127,9 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     nodes += [each.node for each in made.exits]
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
-        found = predict(made, connections, function=caller, in_use=in_use, first_connection=first)
+        found = predict(
+            made, connections, function=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
+        )
         assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
         lost = connections - (found.established or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
@@ -187,8 +191,8 @@ def test_hash_with_few_connections() -> None:
 def test_hash_with_few_slots_left() -> None:
     """What is in use may all be in the one Elastic IP that a hash picks next, so it counts against certainty."""
 
-    def in_use(node: str) -> int:
-        return 8 if node == "natgw" else 0
+    def in_use(scope: Scope) -> int:
+        return 8 if scope.node == "natgw" else 0
 
     assert predict(by_hash(spill_over=False), 2, in_use=in_use).established == 2
     assert predict(by_hash(spill_over=False), 3, in_use=in_use).established is None

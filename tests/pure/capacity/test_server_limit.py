@@ -56,7 +56,7 @@ def test_outside_the_vpc() -> None:
 
 def test_what_is_held_already() -> None:
     """Connections that are there leave so much less room."""
-    predicted = predict(small(), 40, in_use=lambda node: 5 if node == "srv-cache" else 0)
+    predicted = predict(small(), 40, in_use=lambda scope: 5 if scope.node == "srv-cache" else 0)
     assert (predicted.established, predicted.drop_threshold) == (7, 7)
 
 

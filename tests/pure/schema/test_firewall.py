@@ -291,7 +291,7 @@ def test_the_end_behind_a_nat_gateway() -> None:
     way = to_cache(guarded(acls=[public]))
     assert way.dead_end is not None
     assert (way.dead_end.node, way.dead_end.direction, way.dead_end.answers) == ("natgw", "egress", False)
-    assert [hop.node for hop in way.limits] == ["eni-p-g", "natgw"]
+    assert [hop.node for hop, _ in way.limits] == ["eni-p-g", "natgw"]
     assert way.dead_end.sentence == (
         "egress of the network ACL public forbids tcp to cache, port 443, between natgw and the internet"
     )
