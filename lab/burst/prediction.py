@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lab.burst.load import Load
 from lab.burst.spec import Participants
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.observe.readings import Reading
@@ -14,13 +15,17 @@ from lab.paths.path import Scope
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading]) -> Prediction:
-    """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
+def prediction(participants: Participants, before: Iterable[Reading], first_turn: int = 0) -> Prediction:
+    """What a burst will show whose connections begin with that turn (`PortBlocks`) of their ENIs.
+
+    Of a load over time as far as arithmetic says how many connections there are at once.
+    """
     load = participants.load
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
-    if at_once is None:
-        return Prediction(load.connections, None, None, None, ())
+    unknown = Prediction(load.connections, None, None, None, (), emfile=None if _may_lack_descriptors(load) else 0)
+    if at_once is None or (load.over_time and _may_lack_descriptors(load)):
+        return unknown
     predicted = predict(
         participants.topology,
         at_once,
@@ -28,17 +33,25 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(before),
+        first_connection=first_turn * len(participants.paths),
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
         per_environment=load.connections_per_environment,
+        descriptors=load.connection_descriptors,
     )
+    if predicted.emfile and load.paced and predicted.drop_threshold is not None:
+        return unknown  # what times out meanwhile gives its descriptor back
     if not load.over_time or predicted.bottleneck is None:
         established = predicted.established if at_once == load.connections or load.reuse else load.connections
         return replace(predicted, offered=load.connections, established=established)
     # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
     threshold = None if any(holds_s) else predicted.drop_threshold
     return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
+
+
+def _may_lack_descriptors(load: Load) -> bool:
+    return load.connection_descriptors is not None and load.connection_descriptors < load.connections_per_environment
 
 
 def _look_ups(participants: Participants) -> int:

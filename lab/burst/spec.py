@@ -142,7 +142,9 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
         destination=server.address if load.syn_only else None,
-        questions_apart=resolver.counts_sources,
+        # An environment's descriptors are those of sockets at its own addresses, a question's among them.
+        questions_apart=resolver.counts_sources or load.descriptors is not None,
+        descriptors=load.connection_descriptors,
         **for_generator(load),
     )
 
