@@ -77,12 +77,10 @@ def _until_closed(observation: Observation, turned_away: int) -> TcpCount:
 
 
 def _descriptors(load: Load, resolver: Resolver, observation: Observation) -> EnvironmentDescriptors | None:
-    if load.descriptors is None:
+    if observation.descriptors is None:
         return None
-    each = load.connections_per_environment
-    return EnvironmentDescriptors(
-        load.descriptors, load.descriptors_at_start, each, connections_seen(load, resolver, observation)
-    )
+    each, seen = load.connections_per_environment, connections_seen(load, resolver, observation)
+    return EnvironmentDescriptors(observation.descriptors, each, seen)
 
 
 def _drop_threshold(observation: Observation) -> int | None:

@@ -87,7 +87,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     yield _Pair(
         f"{syns}{{s}} that {{were}} never answered", unanswered, f"{syns}{{s}}{and_answers} dropped on the way", dropped
     )
-    if load.descriptors is not None and (seen := connections_seen(load, resolver, observation)) is not None:
+    if observation.descriptors is not None and (seen := connections_seen(load, resolver, observation)) is not None:
         yield _Pair("first SYN{s}", tcp.called, "connection{s} that came to the first node on the way", seen)
     yield from _ended(observation)
     yield from _turned_away(observation)

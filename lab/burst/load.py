@@ -28,7 +28,7 @@ from traffic.arrivals import arrives_s, most_at_once
 from traffic.schedule import LookUp, look_up, syn_retransmissions
 from traffic.spec import Arrivals, Close, Engine, Growth, PortBlocks, Protocol, ResolverSchedule, SynSchedule
 
-__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
+__all__ = ["OPTIONS", "WHAT_EACH_DOES", "DescriptorLimit", "Load", "Option", "Ramp"]
 
 T = TypeVar("T")
 
@@ -118,6 +118,20 @@ class Ramp:
     def __str__(self) -> str:
         """What `parse` takes, exactly; whole numbers without a fraction."""
         return ":".join(str(part).removesuffix(".0") for part in (self.from_per_s, self.to_per_s, self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorLimit:
+    """How many files and sockets an execution environment, or another source of connections, may have open."""
+
+    limit: int
+    at_start: int
+    """Of them, open before its first connection."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections it may have open; one more fails with EMFILE."""
+        return self.limit - self.at_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +317,11 @@ class Load:
         return self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
 
     @property
+    def source(self) -> str | None:
+        """Whose connections they are; None is the topology's first source."""
+        return self.function
+
+    @property
     def over_time(self) -> bool:
         """Whether each connection ends by itself, so that one burst may use a port more than once.
 
@@ -332,9 +351,9 @@ class Load:
         return self.requests_per_connection
 
     @property
-    def connection_descriptors(self) -> int | None:
-        """How many descriptors an environment has for connections; None is no limit."""
-        return None if self.descriptors is None else self.descriptors - self.descriptors_at_start
+    def descriptor_limit(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return None if self.descriptors is None else DescriptorLimit(self.descriptors, self.descriptors_at_start)
 
     @property
     def look_up(self) -> LookUp:
@@ -401,7 +420,7 @@ def _of_descriptors(load: Load) -> Iterator[str]:
         )
     if load.descriptors is None and load.descriptors_at_start != DESCRIPTORS_AT_START:
         yield f"--descriptors-at-start {load.descriptors_at_start}: of how many? --descriptors says it"
-    if load.connection_descriptors is not None and load.connection_descriptors < 1:
+    if load.descriptor_limit and load.descriptor_limit.connections < 1:
         yield (
             f"--descriptors {load.descriptors}: --descriptors-at-start takes {load.descriptors_at_start}, and a "
             f"connection needs one more; {load.descriptors_at_start + 1} at least"

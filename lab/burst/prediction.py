@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lab.burst.load import Load
 from lab.burst.spec import Participants
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.observe.readings import Reading
@@ -20,16 +19,17 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
 
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
-    load = participants.load
+    load, descriptors = participants.load, participants.descriptors
+    may_lack = descriptors is not None and descriptors.connections < participants.blocks.per_environment
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
-    unknown = Prediction(load.connections, None, None, None, (), emfile=None if _may_lack_descriptors(load) else 0)
-    if at_once is None or (load.over_time and _may_lack_descriptors(load)):
+    unknown = Prediction(load.connections, None, None, None, (), emfile=None if may_lack else 0)
+    if at_once is None or (load.over_time and may_lack):
         return unknown
     predicted = predict(
         participants.topology,
         at_once,
-        function=participants.fleet.function,
+        source=participants.fleet.source,
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(before),
@@ -37,8 +37,8 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
-        per_environment=load.connections_per_environment,
-        descriptors=load.connection_descriptors,
+        per_environment=participants.blocks.per_environment,
+        descriptors=descriptors.connections if descriptors else None,
     )
     if predicted.emfile and load.paced and predicted.drop_threshold is not None:
         return unknown  # what times out meanwhile gives its descriptor back
@@ -48,10 +48,6 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
     # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
     threshold = None if any(holds_s) else predicted.drop_threshold
     return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
-
-
-def _may_lack_descriptors(load: Load) -> bool:
-    return load.connection_descriptors is not None and load.connection_descriptors < load.connections_per_environment
 
 
 def _look_ups(participants: Participants) -> int:

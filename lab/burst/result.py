@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -71,12 +72,11 @@ class PredictedResult:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentDescriptors:
-    """How many files and sockets an execution environment may have open, and what of the burst came that far."""
+    """How many files and sockets an execution environment may have open, and how many connections had a descriptor."""
 
-    limit: int
-    at_start: int
-    """Of them, open before the first connection."""
+    each: DescriptorLimit
     connections_per_environment: int
+    """How many each environment makes."""
     connections_seen: int | None
     """Connections whose first SYN came to the first nodes on the way, by their own count; None where that is not known:
     outside the VPC, of flows over UDP, where other packets are counted with them, and of loads over time."""

@@ -158,6 +158,7 @@ class _Burst:
             clients=clients,
             readings=readings,
             readings_before=self._before,
+            descriptors=self._participants.descriptors,
             first_turn=first or 0,
             took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),

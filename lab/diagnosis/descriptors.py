@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.burst.result import BurstResult, EnvironmentDescriptors
+from lab.burst.result import BurstResult
 from lab.diagnosis.findings import Finding
 from lab.nodes.diagnosis import REUSE, connections, counted
 
@@ -28,16 +28,17 @@ def _failed(clients: BurstResult) -> str:
 def explanation(finding: Finding) -> Iterator[str]:
     """What an environment has, which call fails, and what the kernel's counters say of it."""
     clients, refused = finding.clients, finding.evidence.refused_connections
-    if each := clients.descriptors:
+    if account := clients.descriptors:
+        each = account.each
         yield (
             f"An execution environment has {each.limit:,} descriptors, {each.at_start:,} of them taken at its start, "
-            f"and one for each connection that is open: {_most(each):,} connections, of the "
-            f"{each.connections_per_environment:,} that it makes."
+            f"and one for each connection that is open: {each.connections:,} connections, of the "
+            f"{account.connections_per_environment:,} that it makes."
         )
-        if each.connections_seen is not None:
+        if account.connections_seen is not None:
             yield (
-                f"{connections(each.connections_seen)} came to the first node on the way, as many as had a descriptor: "
-                f"for the other {_failed(clients)} nothing was sent."
+                f"{connections(account.connections_seen)} came to the first node on the way, as many as had a "
+                f"descriptor; for the other {_failed(clients)} nothing was sent."
             )
     if clients.dns.emfile:
         yield (
@@ -47,10 +48,6 @@ def explanation(finding: Finding) -> Iterator[str]:
     yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused any."
 
 
-def _most(each: EnvironmentDescriptors) -> int:
-    return each.limit - each.at_start
-
-
 def remedies(finding: Finding) -> Iterator[str]:
     """What gives descriptors back, and what does not."""
     yield REUSE
@@ -58,8 +55,9 @@ def remedies(finding: Finding) -> Iterator[str]:
         "Close connections that are not used again: one that is not closed holds its descriptor, also while its "
         "environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
     )
-    if each := finding.clients.descriptors:
-        yield f"Let an environment have {connections(_most(each))} at most, such as by the pool of an SDK (maxSockets)."
+    if account := finding.clients.descriptors:
+        most = connections(account.each.connections)
+        yield f"Let an environment have {most} at most, such as by the pool of an SDK (maxSockets)."
     yield "What does not help: more subnets, Elastic IPs or NAT gateways, which were not asked; a longer time-out."
 
 
@@ -73,5 +71,6 @@ def beside(clients: BurstResult) -> str:
 
 def remedy_beside(clients: BurstResult) -> str:
     """What helps against that."""
-    most = f": {connections(_most(clients.descriptors))} in an environment at most" if clients.descriptors else ""
+    account = clients.descriptors
+    most = f": {connections(account.each.connections)} in an environment at most" if account else ""
     return f"Against EMFILE, close connections or use them again{most}."
