@@ -18,7 +18,8 @@ __all__ = ["beside", "explanation", "headline", "remedies", "remedy_beside"]
 def headline(finding: Finding) -> str:
     """How many invocations failed so."""
     clients = finding.clients
-    return f"Too many open files: {_failed(clients)} of {clients.offered:,} failed with EMFILE, before any packet"
+    of_all = f"{clients.emfile:,} of {counted(clients.offered, 'invocation')}"
+    return f"Too many open files: {of_all} failed with EMFILE, before any packet"
 
 
 def _failed(clients: BurstResult) -> str:
