@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from lab.burst.load import Load
+from lab.burst.load import DescriptorLimit, Load
 from lab.burst.options import for_generator
 from lab.capacity.predict import choose
 from lab.errors import UsageError
@@ -79,6 +79,11 @@ class Participants:
         return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
 
     @property
+    def descriptors(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return self.load.descriptor_limit
+
+    @property
     def most_turns(self) -> int:
         """For how many turns the environments behind each ENI have ports."""
         return min(path.environments for path in self.fleet.paths) * self.blocks.per_environment
@@ -98,11 +103,11 @@ class Participants:
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
-    function = choose((fleet.function for fleet in plan.fleets), load.function, "function")
-    fleet = next(fleet for fleet in plan.fleets if fleet.function == function)
+    source = choose((source.name for source in topology.sources), load.source, "function")
+    fleet = next(fleet for fleet in plan.fleets if fleet.source == source)
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
-    participants = Participants(plan, topology, load, fleet, server, paths(topology, function, name, load.protocol))
+    participants = Participants(plan, topology, load, fleet, server, paths(topology, source, name, load.protocol))
     if topology.service_vpc.resolver.truncate and load.engine != "socket" and not load.syn_only:
         raise UsageError(
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
@@ -111,7 +116,7 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     if participants.turns > participants.most_turns:
         most = participants.most_turns * len(fleet.paths)
         raise UsageError(
-            f"-n {load.connections}: the fleet of {function} has room for {most:,} connections at a time, "
+            f"-n {load.connections}: the fleet of {source} has room for {most:,} connections at a time, "
             f"{load.connections_per_environment} in each execution environment"
         )
     return participants
@@ -142,7 +147,9 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
         destination=server.address if load.syn_only else None,
-        questions_apart=resolver.counts_sources,
+        # An environment's descriptors are those of sockets at its own addresses, a question's among them.
+        questions_apart=resolver.counts_sources or participants.descriptors is not None,
+        descriptors=participants.descriptors.connections if participants.descriptors else None,
         **for_generator(load),
     )
 

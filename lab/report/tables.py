@@ -43,6 +43,7 @@ def _predicted(result: BurstResult) -> Table:
         ("Established", number(predicted.established), number(result.tcp.established)),
         ("Drop threshold", number(predicted.drop_threshold), number(result.drop_threshold)),
         ("Bottleneck", Cell(bottleneck(predicted.bottleneck)), Cell(bottleneck(result.bottleneck))),
+        *([("EMFILE", number(predicted.emfile), number(result.emfile))] if result.descriptors else []),
     )
     return Table(
         "Predicted and observed",
@@ -54,20 +55,22 @@ def _predicted(result: BurstResult) -> Table:
 
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
+    emfile = ("#EMFILE",) if result.emfile else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
-        tuple(_outcome(of, also_closed=bool(closed)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
+        tuple(_outcome(of, also_closed=bool(closed), also_emfile=bool(emfile)) for of in outcomes(result)),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool) -> tuple[Cell, ...]:
     closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
-    return row(
-        of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset, *closed
+    refused, reset, emfile = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile)
     )
+    failed, without = number(of.failed, "bad"), (emfile,) if also_emfile else ()
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *closed, *without)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:
@@ -153,9 +156,9 @@ def _remedies(run: Run) -> Table:
     """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
     told = judge(run.result).cause not in NO_ROOM_HELPS
-    judged = remedies(run.topology, question.function, question.server, question.protocol) if told else ()
+    judged = remedies(run.topology, question.source, question.server, question.protocol) if told else ()
     return Table(
-        f"What would help {question.function}, connecting to {question.server}",
+        f"What would help {question.source}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
         tuple(_remedy(remedy) for remedy in judged if remedy.effect in _TOLD),
         "How many connections are held when the first is lost, with all slots free: predicted for the changed "

@@ -182,6 +182,12 @@ TABLE = {
         burst={"connections": 30, "connect_timeout_s": SOON_S},
         engines=("socket",),
     ),
+    "no descriptor left": Row(
+        cause="too_many_open_files",
+        topology="two_subnets",
+        burst={"connections": 8, "descriptors": 6, "connections_per_environment": 4},
+        now=NO_LIMIT,
+    ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE
     ),
