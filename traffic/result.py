@@ -55,6 +55,9 @@ class DnsCount:
     asked: int
     answered: int
     failed: int
+    """Those without an answer, or without an address in it."""
+    emfile: int = 0
+    """Those whose environment had no descriptor left for the question's socket, so that nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,13 @@ class TcpCount:
     """Connections established by a later SYN, all of whose earlier ones were answered so."""
     without_port: int = 0
     """Of those attempted: connections for which a client had no ephemeral port (EADDRNOTAVAIL), and no SYN left it."""
+    emfile: int = 0
+    """Those whose environment had no descriptor left for their socket, so that no SYN was sent."""
+
+    @property
+    def called(self) -> int:
+        """Connections whose first SYN was sent."""
+        return self.attempted - self.emfile - self.without_port
 
     @property
     def answered(self) -> int:
@@ -103,8 +113,7 @@ class TcpCount:
     @property
     def unanswered_syns(self) -> int:
         """SYNs without an answer, retransmissions included."""
-        sent = self.attempted - self.without_port + self.syn_retransmissions
-        return sent - self.answered - self.challenged_syns
+        return self.called + self.syn_retransmissions - self.answered - self.challenged_syns
 
     @property
     def ever_unanswered(self) -> int:
