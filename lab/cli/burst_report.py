@@ -38,14 +38,16 @@ def show(result: BurstResult) -> None:
 def _show_outcomes(result: BurstResult) -> None:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     emfile = ("#EMFILE",) if result.emfile else ()
+    no_port = ("#no port",) if result.tcp.without_port else ()
     invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *no_port),
         (
             (
                 *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
                 *(_or_empty(of.closed_by_server) for _ in closed),
                 *(_or_empty(of.emfile) for _ in emfile),
+                *(_or_empty(of.without_port) for _ in no_port),
             )
             for of in outcomes(result)
             if of.what != "invocations" or invocations_differ

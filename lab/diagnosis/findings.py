@@ -71,8 +71,13 @@ def _emfile(evidence: Evidence) -> int:
 
 
 def _failed(evidence: Evidence) -> int:
-    """Invocations that failed although they had a descriptor."""
-    return evidence.clients.invocations.failed - evidence.clients.emfile if evidence.clients else 0
+    """Invocations that failed although they had a descriptor and a port."""
+    clients = evidence.clients
+    return clients.invocations.failed - clients.emfile - clients.tcp.without_port if clients else 0
+
+
+def _without_port(evidence: Evidence) -> int:
+    return evidence.clients.tcp.without_port if evidence.clients else 0
 
 
 def _idle(evidence: Evidence) -> bool:
@@ -134,6 +139,7 @@ def _unanswered(evidence: Evidence) -> int:
 
 
 CAUSES = {
+    "ephemeral_ports": _Cause(lambda evidence: 0 < _without_port(evidence) >= _failed(evidence)),
     "too_many_open_files": _Cause(lambda evidence: 0 < _emfile(evidence) >= _failed(evidence)),
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.diagnosis.drops import drop_words, packet_in_words
 from lab.diagnosis.findings import Finding
+from lab.diagnosis.hosts import host_of
 from lab.nodes.diagnosis import counted
 from lab.schema.drops import DropCount
 
@@ -25,7 +26,7 @@ def explanation(finding: Finding) -> Iterator[str]:
 
 def is_behind_enis(finding: Finding) -> bool:
     """Whether questions cross the ENIs, whose limit they meet."""
-    return finding.clients.resolver == "vpc"
+    return finding.clients.resolver == "vpc" and host_of(finding.clients) is None
 
 
 def outcome(finding: Finding) -> Iterator[str]:
@@ -34,7 +35,9 @@ def outcome(finding: Finding) -> Iterator[str]:
     if not dns.asked:
         return
     invocations = counted(dns.asked - dns.emfile, "invocation")
-    if not is_behind_enis(finding):
+    if host_of(finding.clients):
+        yield f"DNS succeeded for {dns.answered:,} of {invocations}, because no limit is on the way to the name server."
+    elif not is_behind_enis(finding):
         yield f"DNS succeeded for {dns.answered:,} of {invocations}, because the resolver is in the service VPC."
     elif dns.failed:
         yield f"DNS failed for {dns.failed:,} of {invocations}, because the name server is behind the ENI as well."

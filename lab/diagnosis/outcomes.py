@@ -26,6 +26,8 @@ class Outcome:
     """Of those answered."""
     emfile: int | None = None
     """Without a descriptor, so that nothing was sent."""
+    without_port: int | None = None
+    """Without an ephemeral port, so that nothing was sent."""
 
 
 def outcomes(result: BurstResult) -> Iterator[Outcome]:
@@ -38,6 +40,7 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
         *(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset),
         tcp.closed_by_server,
         tcp.emfile,
+        tcp.without_port,
     )
     if handshakes := result.tls:
         yield Outcome("TLS handshakes", handshakes.attempted, handshakes.completed, handshakes.failed)
@@ -58,7 +61,7 @@ def lost(result: BurstResult) -> str:
 
 def dropped(result: BurstResult) -> str:
     """The word for what limiters drop: `packets` where questions to the name server cross the ENI, too."""
-    if result.resolver == "vpc":
+    if result.resolver == "vpc" and (result.source is None or result.source.rooms is None):
         return "packets"
     return "SYNs" if result.protocol == "tcp" else "datagrams"
 

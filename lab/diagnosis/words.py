@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import descriptors, ended, half_open, name_servers, tls
+from lab.diagnosis import descriptors, ended, half_open, hosts, name_servers, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -31,14 +31,18 @@ def explanation(finding: Finding) -> tuple[str, ...]:
         sentences += tuple(tls.summary(finding.clients))
     if finding.cause != _NO_DESCRIPTORS and evidence.clients and evidence.clients.emfile:
         sentences += (descriptors.beside(evidence.clients),)
+    if finding.cause != _NO_PORTS and evidence.clients and evidence.clients.tcp.without_port:
+        sentences += (hosts.beside(evidence.clients),)
     if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
         sentences += (f"Besides, {_by_faults(evidence)}.",)
-    return sentences
+    return (*sentences, *hosts.no_eni(evidence.clients))
 
 
 def remedies(finding: Finding) -> tuple[str, ...]:
     """Sentences that say what to do against the finding."""
     sentences, clients = tuple(WORDS[finding.cause].remedies(finding)), finding.evidence.clients
+    if hosts.host_of(clients):
+        sentences = tuple(hosts.remedies_of_host(sentences))
     if finding.cause != _NO_DESCRIPTORS and clients and clients.emfile:
         return (*sentences, descriptors.remedy_beside(clients))
     return sentences
@@ -173,7 +177,8 @@ def _dns_failed_headline(finding: Finding) -> str:
 
 
 def _failed_headline(finding: Finding) -> str:
-    failed, offered = finding.clients.invocations.failed - finding.clients.emfile, finding.clients.offered
+    clients, offered = finding.clients, finding.clients.offered
+    failed = clients.invocations.failed - clients.emfile - clients.tcp.without_port
     return f"No limit reached, and still {failed:,} of {counted(offered, 'invocation')} failed"
 
 
@@ -264,7 +269,8 @@ def _headroom(finding: Finding) -> Iterator[str]:
     evidence = finding.evidence
     if evidence.clients:
         yield from ended.endings(finding)
-    if not evidence.limits:
+    yield from hosts.in_use(evidence.clients)
+    if not evidence.limits and not hosts.host_of(evidence.clients):
         yield "No limit is on the way: outside the VPC there is no Hyperplane ENI and no NAT gateway."
     for kind, words in limiting_kinds().items():
         limits: tuple[LimitState, ...] = evidence.of_kind(kind)
@@ -281,9 +287,10 @@ _QUESTIONS_DROPPED = _CauseWords(
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
 _TELL_OF_FAULTS = ("faults", "impaired")
-_NO_DESCRIPTORS = "too_many_open_files"
+_NO_DESCRIPTORS, _NO_PORTS = "too_many_open_files", "ephemeral_ports"
 
 WORDS = {
+    _NO_PORTS: _CauseWords(hosts.headline, hosts.explanation, hosts.remedies),
     _NO_DESCRIPTORS: _CauseWords(descriptors.headline, descriptors.explanation, descriptors.remedies, room_helps=False),
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, Protocol, cast
 
+from lab.nodes.client.model import Client
 from lab.nodes.registry import KINDS
 from lab.paths.path import Path
 from lab.paths.routes import paths
@@ -84,6 +85,11 @@ class Case:
     def paths(self) -> tuple[Path, ...]:
         """The paths of the question's connections."""
         return paths(self.topology, self.question.source, self.question.server, self.question.protocol)
+
+    @property
+    def client(self) -> Client | None:
+        """The client that is no function and opens the connections, if one does."""
+        return self.paths[0].client
 
     @property
     def exits(self) -> tuple[Exit, ...]:

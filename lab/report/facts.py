@@ -44,11 +44,12 @@ def began(run: Run) -> str:
 def comparison(runs: Sequence[Run]) -> tuple[tuple[Cell, ...], ...]:
     """Rows that begin with what they are of, then a cell for each run."""
     emfile = any(run.result.emfile for run in runs)
-    columns = [list(_compared(run, emfile=emfile)) for run in runs]
+    without_port = any(run.result.tcp.without_port for run in runs)
+    columns = [list(_compared(run, emfile=emfile, without_port=without_port)) for run in runs]
     return tuple((Cell(same[0][0]), *(cell for _, cell in same)) for same in zip(*columns, strict=True))
 
 
-def _compared(run: Run, *, emfile: bool) -> Iterator[tuple[str, Cell]]:
+def _compared(run: Run, *, emfile: bool, without_port: bool) -> Iterator[tuple[str, Cell]]:
     result = run.result
     enis = {limit.node for limit in result.limits if kind_of(limit.kind).sees_environments}
     eips = {(limit.node, limit.eip) for limit in result.limits if limit.eip is not None}
@@ -61,6 +62,8 @@ def _compared(run: Run, *, emfile: bool) -> Iterator[tuple[str, Cell]]:
     yield "Timed out", number(result.tcp.timed_out, "bad")
     if emfile:
         yield "EMFILE", number(result.emfile, "bad")
+    if without_port:
+        yield "No ephemeral port", number(result.tcp.without_port, "bad")
     yield "Drop threshold", number(result.drop_threshold)
     yield "Bottleneck", Cell(bottleneck(result.bottleneck), "bad" if result.bottleneck else "good")
     yield "ErrorPortAllocation", number(errors, "bad")

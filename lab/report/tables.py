@@ -56,20 +56,25 @@ def _predicted(result: BurstResult) -> Table:
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
     emfile = ("#EMFILE",) if result.emfile else ()
+    no_port = ("#no port",) if result.tcp.without_port else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
-        tuple(_outcome(of, also_closed=bool(closed), also_emfile=bool(emfile)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *no_port),
+        tuple(
+            _outcome(of, also_closed=bool(closed), also_emfile=bool(emfile), also_without_port=bool(no_port))
+            for of in outcomes(result)
+        ),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool, also_without_port: bool) -> tuple[Cell, ...]:
     closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset, emfile = (
-        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile)
+    refused, reset, emfile, without_port = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile, of.without_port)
     )
-    failed, without = number(of.failed, "bad"), (emfile,) if also_emfile else ()
+    failed = number(of.failed, "bad")
+    without = (*((emfile,) if also_emfile else ()), *((without_port,) if also_without_port else ()))
     return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *closed, *without)
 
 

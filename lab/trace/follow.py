@@ -19,7 +19,7 @@ from lab.plan.objects import FleetPlan, NodePlan, Plan, Ruleset, ServerPlan
 from lab.schema.firewall import Transport
 from lab.schema.names import NO_ROUTE, node_name_of_server
 from lab.slots.counters import SLOT_MASK, NatNode
-from lab.topology import Eni, Topology, hyperplane_enis
+from lab.topology import Topology, hyperplane_enis
 from lab.trace.conclusion import KnownConnection, conclude
 from lab.trace.values import Hop, Trace
 from lab.trace.view import Surroundings, View
@@ -59,7 +59,7 @@ def follow(lab: TracedLab, end: Endpoint, to: str | None = None) -> tuple[Trace,
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """One end of a connection: an execution environment's, or at least what an ENI made of it."""
+    """One end of a connection: an execution environment's or a client's, or at least what an ENI made of it."""
 
     gateway: str
     fleet: FleetPlan | None = None
@@ -85,7 +85,11 @@ def _translated_to(lab: TracedLab, end: Endpoint) -> Iterator[_Start]:
             continue
         entries = [entry for protocol in _TRANSPORTS for entry in lab.view.entries_to(node.namespace, protocol, end)]
         for source in (entry.original.source for entry in entries if entry.original.source != end):
-            if kind_of(node.kind).sees_environments:
+            if direct := [
+                fleet for fleet in lab.plan.fleets if fleet.own_ports and _gateway_of(lab, fleet, source.address)
+            ]:
+                yield from (_Start(fleet.paths[0].eni, fleet, source) for fleet in direct)
+            elif kind_of(node.kind).sees_environments:
                 fleets = (fleet for fleet in lab.plan.fleets if _gateway_of(lab, fleet, source.address) is not None)
                 yield from (_Start(node.name, fleet, source) for fleet in fleets)
             else:
@@ -110,7 +114,9 @@ def _gateway_of(lab: TracedLab, fleet: FleetPlan, address: IPv4Address) -> str |
 
 
 def _ranges(fleet: FleetPlan) -> str:
-    spans = (f"{path.first_address} to {path.last_address}" for path in fleet.paths)
+    spans = (
+        f"{path.real or path.first_address} {'and' if path.real else 'to'} {path.last_address}" for path in fleet.paths
+    )
     return " and ".join(spans)
 
 
@@ -122,7 +128,7 @@ def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
     )
     if owner is not None and _leaves_with(lab, owner, end.address):
         whose = f"{owner.name} has no connection from {end}"
-    text = f"No connection is known by {end}: {whose}. Of the execution environments, {ranges}."
+    text = f"No connection is known by {end}: {whose}. Of the execution environments and clients, {ranges}."
     return Trace(_TCP, None, None, None, None, (), "never_seen", None, text)
 
 
@@ -141,7 +147,8 @@ def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endp
     """The destinations that conntrack entries, sets of refused tuples and sockets have for it."""
     nodes = {known.node: known for known in lab.plan.nat_nodes}
     # At the ENI the source is the environment's own; further on, what the ENI made of it.
-    ends = ((start.gateway, start.source), *((node, start.behind) for node in _exits(lab, start.gateway)))
+    behind = start.source if start.fleet and start.fleet.own_ports else start.behind
+    ends = ((start.gateway, start.source), *((node, behind) for node in _exits(lab, start.gateway)))
     for name, source in ends:
         if source is None or name not in nodes:
             continue
@@ -157,14 +164,12 @@ def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endp
 
 
 def _exits(lab: TracedLab, gateway: str) -> list[str]:
-    """What takes connections out of the VPCs behind an ENI."""
-    eni = _eni(lab, gateway)
-    leading_out = set() if eni is None else exit_nodes(lab.topology, eni.subnet)
+    """What takes connections out of the VPCs behind an ENI, or from a client."""
+    subnets = {subnet.name: subnet for subnet in lab.topology.subnets}
+    homes = {client.node: subnets[client.subnet] for client in lab.topology.clients}
+    homes |= {eni.name: eni.subnet for eni in hyperplane_enis(lab.topology)}
+    leading_out = exit_nodes(lab.topology, homes[gateway]) if gateway in homes else set()
     return [exit_.node for exit_ in lab.topology.exits if exit_.node in leading_out]
-
-
-def _eni(lab: TracedLab, gateway: str) -> Eni | None:
-    return next((eni for eni in hyperplane_enis(lab.topology) if eni.name == gateway), None)
 
 
 def _unseen(lab: TracedLab, start: _Start, to: str | None) -> Trace:
@@ -180,7 +185,8 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
     server = next((known for known in lab.plan.servers if (known.address, known.port) == destination), None)
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
-    function = start.fleet.source if start.fleet else None
+    source = start.fleet.source if start.fleet else None
+    function, client = (None, source) if start.fleet and start.fleet.own_ports else (source, None)
     connection = KnownConnection(
         plan=lab.plan,
         around=lab.around,
@@ -192,7 +198,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
     )
     outcome, died_at, conclusion = conclude(connection)
     name = None if server is None else server.name
-    return Trace(protocol, start.source, destination, function, name, hops, outcome, died_at, conclusion)
+    return Trace(protocol, start.source, destination, function, name, hops, outcome, died_at, conclusion, client)
 
 
 def _nowhere(start: _Start) -> Endpoint:
@@ -226,8 +232,8 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
     source, seen = flow.source if start.source else None, start.source
     nat_nodes = {node.node: node for node in lab.plan.nat_nodes}
     front: Hop | None = None
-    crossing = path.hops if path else ()
-    for index, crossed in enumerate(crossing if path and path.eni else crossing[1:]):
+    crossing = tuple(enumerate(path.hops)) if path else ()
+    for index, crossed in crossing if path and path.eni else crossing[1:]:
         if crossed.node in nat_nodes:
             hop = _at_nat(lab, nat_nodes[crossed.node], flow._replace(source=source) if source else None)
             if kind_of(hop.kind).answers:

@@ -93,6 +93,8 @@ class Trace:
     """The node that ended it, if one did."""
     conclusion: str
     """The conclusion, one sentence."""
+    client: str | None = None
+    """The client that is no function and opened it, if one did."""
 
     def to_json(self) -> dict[str, Any]:
         """Its part of the document."""
@@ -101,6 +103,7 @@ class Trace:
             "source": None if self.source is None else str(self.source),
             "destination": None if self.destination is None else str(self.destination),
             "function": self.function,
+            "client": self.client,
             "server": self.server,
             "outcome": self.outcome,
             "died_at": self.died_at,

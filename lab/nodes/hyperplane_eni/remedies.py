@@ -55,6 +55,8 @@ def _vacant(vpc: Vpc, prefix: int) -> IPv4Network | None:
 
 def proposals(case: Case) -> Iterator[Proposal]:
     """For a function that shares its ENIs; the numbers are those while each of the others opens as many connections."""
+    if case.client is not None:
+        return
     function = case.question.source
     what = f"a security-group set of its own for {function}, and so Hyperplane ENIs of its own"
     sharing = (sharer for eni in enis_of(case.topology, function) for sharer in eni.functions)
