@@ -38,7 +38,9 @@ class Fleet:
         self._first_connection = spec.first_connection
         self._connections = spec.connections
         self._blocks = spec.blocks
-        self._rooms = None if spec.rooms is None else np.array(spec.rooms, np.int64)
+        self._host = spec.host is not None
+        self._first_turns = np.array([ports.first_turn for ports in spec.host or ()], np.int64)
+        self._rooms = np.array([ports.room for ports in spec.host or ()], np.int64)
         self._first_address = np.array([int(path.first_address) for path in spec.sources], np.int64)
         self._environments = np.array([path.environments for path in spec.paths], np.int64)
         self._by_address = np.argsort(self._first_address)
@@ -47,7 +49,9 @@ class Fleet:
     def endpoints(self, indices: NDArray[np.int64]) -> Endpoints:
         """Path, source address and source port of each connection."""
         turn, path = np.divmod(indices + self._first_connection, self._paths)
-        environment = turn // self._blocks.per_environment if self._rooms is None else np.zeros_like(turn)
+        if self._host:
+            return Endpoints(path, self._first_address[path], self._blocks.port(self._first_turns[path] + turn))
+        environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
     def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -63,20 +67,20 @@ class Fleet:
 
     def without_port(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which connections find no port of their host left."""
-        if self._rooms is None:
+        if not self._host:
             return np.zeros(len(indices), np.bool_)
-        path = (indices + self._first_connection) % self._paths
-        return np.asarray(indices // self._paths >= self._rooms[path])
+        turn, path = np.divmod(indices, self._paths)
+        return np.asarray(turn >= self._rooms[path])
 
     def ports_apart(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ports outside of the ephemeral ones of a host, for questions that take none of those away."""
-        ports: NDArray[np.int64] = 1 + (indices + self._first_connection) // self._paths % (self._blocks.first_port - 1)
+        ports: NDArray[np.int64] = 1 + indices // self._paths % (self._blocks.first_port - 1)
         return ports
 
     @property
     def shares_ports(self) -> int | None:
         """After how many connections their addresses and ports come again; None where each has its own."""
-        return None if self._rooms is None else self._paths * self._blocks.ports
+        return self._paths * self._blocks.ports if self._host else None
 
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """The connection of each address and port, of several the first; -1 if it is none of this burst."""
@@ -84,8 +88,8 @@ class Fleet:
         environment = address - self._first_address[path]
         turn = self._blocks.turn(port, environment)
         index = turn * self._paths + path - self._first_connection
-        if self.shares_ports is not None:
-            index %= self.shares_ports
+        if self._host:
+            index = (turn - self._first_turns[path]) % self._blocks.ports * self._paths + path
         ours = (environment >= 0) & (environment < self._environments[path])
         ours &= turn // self._blocks.per_environment == environment
         ours &= (port >= self._blocks.first_port) & (port < self._blocks.first_port + self._blocks.ports)
@@ -100,7 +104,7 @@ def _check(spec: BurstSpec) -> None:
     if spec.connections < 1:
         raise ValueError(f"a burst needs at least one connection, not {spec.connections}")
     _check_blocks(spec.blocks)
-    if spec.rooms is not None:
+    if spec.host is not None:
         return
     end = spec.first_connection + spec.connections
     for number, path in enumerate(spec.paths):

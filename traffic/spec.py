@@ -23,6 +23,7 @@ __all__ = [
     "Engine",
     "EniPath",
     "Growth",
+    "HostPorts",
     "PacketSocket",
     "PortBlocks",
     "Protocol",
@@ -206,6 +207,16 @@ class PacketSocket:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPorts:
+    """The ephemeral ports that an address of a host has left for connections to a server."""
+
+    first_turn: int
+    """The turn (`PortBlocks`) of the first one."""
+    room: int
+    """How many follow, the first one included; after the last turn comes turn 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class BurstSpec(_Spec):
     """One burst: which clients connect to which server, how many, for how long they wait, and what they do then.
 
@@ -227,9 +238,11 @@ class BurstSpec(_Spec):
     invocations: int | None = None
     """None: one for each connection."""
     blocks: PortBlocks = PortBlocks()
-    rooms: tuple[int, ...] | None = None
-    """Of a host that is no function: for how many connections to the server each path, an address of its own, has
-    ephemeral ports left. The first ones have them, and real sockets get theirs from the kernel, or EADDRNOTAVAIL."""
+    host: tuple[HostPorts, ...] | None = None
+    """Of a host that is no function: what each path, an address of its own, has of ephemeral ports.
+
+    The first connections have them; real sockets get theirs from the kernel. `first_connection` is 0.
+    """
     engine: Engine = "packet"
     protocol: Protocol = "tcp"
     connect_timeout_s: float = 30.0

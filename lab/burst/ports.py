@@ -24,7 +24,7 @@ from lab.nodes.registry import kind_of
 from lab.observe.readings import FirstRefusal, Reading
 from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
-from traffic.spec import BurstSpec, EniPath, PortBlocks
+from traffic.spec import BurstSpec, EniPath, HostPorts, PortBlocks
 
 __all__ = ["FreePorts", "first_to_refuse", "first_turn", "free_ports_of_host"]
 
@@ -39,8 +39,13 @@ class FreePorts(NamedTuple):
 
     first_turn: int | None
     """The turn (`PortBlocks`) with which they begin; None where all hold slots from before."""
-    rooms: tuple[int, ...] | None = None
-    """Of a host that is no function: how many connections have ports of each of its addresses (`BurstSpec.rooms`)."""
+    host: tuple[HostPorts, ...] | None = None
+    """Of a host that is no function: what each of its addresses has left (`BurstSpec.host`)."""
+
+    @property
+    def rooms(self) -> tuple[int, ...] | None:
+        """How many each of its addresses has left."""
+        return None if self.host is None else tuple(left.room for left in self.host)
 
 
 # ── Where a burst's ports begin ─────────────────────────────────────────────────────────────────────────────
@@ -72,15 +77,17 @@ def first_turn(
 
 
 def free_ports_of_host(
-    blocks: PortBlocks, addresses: Sequence[IPv4Address], held: Collection[Source], most: int
+    blocks: PortBlocks, addresses: Sequence[IPv4Address], held: Collection[Source], *, by_kernel: bool
 ) -> FreePorts:
-    """How many of `most` ports each address of a host has left; the first turn begins the longest run of free ones."""
+    """The ports that each address of a host has left: its longest run of free turns; where the kernel chooses, all."""
     in_range = range(blocks.first_port, blocks.first_port + blocks.ports)
-    by_address = [
-        [blocks.turn(port, 0) for at, port in held if at == address and port in in_range] for address in addresses
-    ]
-    first = _after_longest_gap(blocks.ports, sorted({turn for turns in by_address for turn in turns}))
-    return FreePorts(first, tuple(max(0, most - len(turns)) for turns in by_address))
+    host = []
+    for address in addresses:
+        turns = sorted(blocks.turn(port, 0) for at, port in held if at == address and port in in_range)
+        first = _after_longest_gap(blocks.ports, turns)
+        until = min(((turn - first) % blocks.ports for turn in turns), default=blocks.ports)
+        host.append(HostPorts(first, blocks.ports - len(turns) if by_kernel else until))
+    return FreePorts(0, tuple(host))
 
 
 def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:
@@ -122,7 +129,7 @@ def first_to_refuse(
     room = Counter[tuple[str, str | None]]()
     for reading in before:
         room[reading.limiter.place, reading.limiter.destination] += reading.limiter.limit - reading.in_use
-    by_room = spec.rooms is not None and spec.engine == "socket"  # the kernel has chosen the ports
+    by_room = spec.host is not None and spec.engine == "socket"  # the kernel has chosen the ports
 
     def number(first: FirstRefusal, limiter: Limiter) -> int:
         if by_room or kind_of(limiter.kind).answers:

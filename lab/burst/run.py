@@ -29,7 +29,7 @@ from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
-from lab.kernel.sockets import sockets
+from lab.kernel.sockets import REUSED_AFTER_S, sockets
 from lab.kernel.state import Record
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
@@ -55,6 +55,7 @@ _SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
 
 Kernels before 6.16 count a set's elements by walking.
 """
+_POLL_S = 0.05
 _PROGRESS_EVERY_S = 0.2
 """Seconds between two reports of progress while connections are held."""
 
@@ -328,18 +329,20 @@ def _free_ports(namespaces: Namespaces, participants: Participants, before: Sequ
     held = set(_held_sources(namespaces, before))
     if real and participants.load.protocol == "tcp":
         held |= _ports_of_sockets(namespaces, participants)
-    return free_ports_of_host(participants.blocks, addresses, held, participants.ports_each)
+    return free_ports_of_host(participants.blocks, addresses, held, by_kernel=real)
 
 
 def _ports_of_sockets(namespaces: Namespaces, participants: Participants) -> set[tuple[IPv4Address, int]]:
-    """Addresses and ports of the host's sockets to the server; one in TIME_WAIT makes room for a new one."""
+    """Addresses and ports of the host's sockets to the server, when those in TIME_WAIT make room for new ones."""
     server = (participants.server.address, participants.server.port)
-    known = namespaces[participants.fleet.namespace].run(lambda: list(sockets()))
-    return {
-        (socket.local.address, socket.local.port)
-        for socket in known
-        if (socket.remote.address, socket.remote.port) == server and socket.state != "TIME_WAIT"
-    }
+    inside, deadline_s = namespaces[participants.fleet.namespace], time.monotonic() + 2 * REUSED_AFTER_S
+    while True:
+        known = [socket for socket in inside.run(lambda: list(sockets())) if tuple(socket.remote) == server]
+        waits = any(socket.state == "TIME_WAIT" and socket.age_s <= REUSED_AFTER_S for socket in known)
+        if not waits or time.monotonic() > deadline_s:
+            break
+        time.sleep(_POLL_S)
+    return {(socket.local.address, socket.local.port) for socket in known if socket.state != "TIME_WAIT"}
 
 
 def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:

@@ -80,11 +80,6 @@ class Participants:
         return self.topology.service_vpc.resolver.behind_eni and not self.fleet.own_ports
 
     @property
-    def ports_each(self) -> int:
-        """Of a client: for how many connections to the server each of its addresses has ports."""
-        return next(scoped.limit.size for _, scoped in self.paths[0].limits)
-
-    @property
     def source(self) -> SourceResult:
         """What opens the connections."""
         node = next(node for node in self.plan.nodes if node.namespace == self.fleet.namespace)
@@ -112,7 +107,7 @@ class Participants:
         """How many connections there are to use: one for each invocation, or as many as have ports of their own."""
         if not self.load.over_time:
             return self.load.connections
-        most = self.ports_each if self.fleet.own_ports else min(self.most_turns, self.blocks.ports)
+        most = self.blocks.ports if self.fleet.own_ports else min(self.most_turns, self.blocks.ports)
         return min(self.load.connections, len(self.fleet.paths) * most)
 
     @property
@@ -157,7 +152,7 @@ def spec_of(participants: Participants, ports: FreePorts) -> BurstSpec:
         port=server.port,
         connections=participants.connections,
         first_connection=(ports.first_turn or 0) * len(fleet.paths),
-        rooms=ports.rooms,
+        host=ports.host,
         invocations=load.connections,
         arrivals=load.arrivals,
         growth=load.growth,

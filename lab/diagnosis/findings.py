@@ -139,7 +139,6 @@ def _unanswered(evidence: Evidence) -> int:
 
 
 CAUSES = {
-    "ephemeral_ports": _Cause(lambda evidence: 0 < _without_port(evidence) >= _failed(evidence)),
     "too_many_open_files": _Cause(lambda evidence: 0 < _emfile(evidence) >= _failed(evidence)),
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
@@ -150,6 +149,7 @@ CAUSES = {
         limits=lambda evidence: evidence.families(evidence.leading),
     ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
+    "ephemeral_ports": _Cause(lambda evidence: 0 < _without_port(evidence) >= _failed(evidence)),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),
         drops=lambda evidence: _questions_dropped(evidence, "dns_quota"),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lab.kernel.netfilter.conntrack import Endpoint
 
-__all__ = ["Socket", "sockets"]
+__all__ = ["REUSED_AFTER_S", "Socket", "sockets"]
 
 _STATES = (
     "",
@@ -29,6 +29,12 @@ _STATES = (
 )
 """Number of a TCP state → its name (include/net/tcp_states.h)."""
 _SOCKETS = Path("/proc/thread-self/net/tcp")
+_TIME_WAIT_S = 60.0
+"""TCP_TIMEWAIT_LEN (include/net/tcp.h)."""
+_TICK_S = 0.01
+"""The unit of times in /proc, a hundredth of a second on every machine (USER_HZ)."""
+REUSED_AFTER_S = 1.0
+"""The age at which one in TIME_WAIT makes room for a new connection (tcp_tw_reuse_delay in ip-sysctl.rst)."""
 
 
 class Socket(NamedTuple):
@@ -37,13 +43,16 @@ class Socket(NamedTuple):
     local: Endpoint
     remote: Endpoint
     state: str
+    age_s: float = 0.0
+    """For how long it has been in TIME_WAIT; meaningless in other states."""
 
 
 def sockets() -> Iterator[Socket]:
     """The TCP sockets of the namespace."""
     for line in _SOCKETS.read_text(encoding="utf-8").splitlines()[1:]:
-        _, local, remote, state, *_ = line.split()
-        yield Socket(_end(local), _end(remote), _STATES[int(state, 16)])
+        _, local, remote, state, _, timer, *_ = line.split()
+        left_s = int(timer.partition(":")[2], 16) * _TICK_S
+        yield Socket(_end(local), _end(remote), _STATES[int(state, 16)], _TIME_WAIT_S - left_s)
 
 
 def _end(text: str) -> Endpoint:

@@ -59,8 +59,7 @@ def _from_client(topology: Topology, client: Client, server: Server, transport: 
     path = replace(_path(topology, Hop(client.node, client_kind.KIND.name), at, server, transport), client=client)
     destination = None if transport == "udp" else server.name
     scopes = (Scope(client.node, destination, client=name) for name in addresses_of_client(client))
-    limit = client.limit(transport)
-    firsts = (Hop(client.node, client_kind.KIND.name, (Scoped(scope, limit),)) for scope in scopes)
+    firsts = (Hop(client.node, client_kind.KIND.name, (Scoped(scope, client.limit),)) for scope in scopes)
     return tuple(replace(path, hops=(first, *path.hops[1:])) for first in firsts)
 
 

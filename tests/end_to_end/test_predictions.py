@@ -48,13 +48,17 @@ def cases(draw: st.DrawFn) -> Case:
     made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True, firewalls=draw(st.booleans())))
     bursts = st.fixed_dictionaries(
         {
-            "function": st.sampled_from([each.name for each in made.functions]),
             "server": st.sampled_from([each.name for each in made.servers]),
             "leave_open": st.booleans(),
             "connect_timeout_s": st.just(2.0),  # a busy machine may lose a question, which comes again after a second
         }
     )
-    asked = draw(st.lists(bursts, min_size=1, max_size=2))
+    functions = st.sampled_from([each.name for each in made.functions])
+    sources = st.fixed_dictionaries({"function": functions})
+    if made.clients:
+        clients = {"client": st.sampled_from([each.name for each in made.clients])}
+        sources |= st.fixed_dictionaries(clients | {"engine": st.sampled_from(("packet", "socket"))})
+    asked = [burst | draw(sources) for burst in draw(st.lists(bursts, min_size=1, max_size=2))]
     return Case(made, asked, [draw(st.integers(1, 150)) for _ in asked])
 
 

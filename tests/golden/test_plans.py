@@ -20,6 +20,7 @@ PLANS = Path(__file__).parent / "plans"
 
 WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_destination", "transit_gateway")
 DIFFERENT_FROM = {
+    "ec2_beside_lambda": "one_subnet",
     "eni_scaling": "one_subnet",
     "half_open": "one_subnet",
     "idle_timeout": "one_subnet",

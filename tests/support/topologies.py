@@ -180,6 +180,21 @@ def _endpoints(
 
 
 @st.composite
+def _clients(draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str]) -> list[dict[str, Any]]:
+    """Hosts with up to three addresses, each with about as many ports as an ENI carries connections."""
+    return [
+        {
+            "name": f"c{index}",
+            "subnet": draw(st.sampled_from(subnets)),
+            "addresses": draw(st.integers(1, 3)),
+            "ephemeral_ports": f"{first}-{first + draw(limits) - 1}",
+            "security_groups": list(draw(st.sampled_from(_GROUPS))),
+        }
+        for index, first in enumerate(draw(st.lists(st.integers(1024, 10_000), max_size=2)))
+    ]
+
+
+@st.composite
 def topologies(
     draw: st.DrawFn,
     limits: st.SearchStrategy[int] | None = None,
@@ -226,6 +241,7 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
+        clients=draw(_clients(limits, sorted(private))),
         hyperplane_eni=enis,
         firewalls=walls,
         service_vpc={

@@ -194,7 +194,7 @@ class Client:
         due = self._due(limit, now_s)
         warm = self._warm(due)
         cold = self._free.take(min(due - len(warm), self._growth_left(now_s)), now_s)
-        if self._spec.rooms is not None:
+        if self._spec.host is not None:
             due -= self._fail_without_port(min(due - len(warm), self._growth_left(now_s)) - len(cold))
         self._lacks_connections = len(warm) + len(cold) < due
         self._invoked[warm] = self._invoked[cold] = True

@@ -11,6 +11,6 @@ from lab.topology import Topology
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
     """The clients in their subnets, with how many connections to one server their addresses have ports for."""
     for client in topology.clients:
-        ports = f"{client.limit('tcp').size:,} ports"
+        ports = f"{client.limit.size:,} ports"
         lines = (ports,) if client.addresses == 1 else (f"{client.addresses} addresses,", f"{ports} each")
         yield Drawn(client.node, client.node, lines, ports, subnet=client.subnet)

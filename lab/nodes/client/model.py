@@ -19,7 +19,6 @@ from lab.schema.words import Name, PortRange, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.schema.firewall import Transport
     from lab.topology.draft import Draft
 
 __all__ = ["CHECKS", "Client"]
@@ -61,15 +60,20 @@ class Client(Source):
         """The one that it is in."""
         return (self.subnet,)
 
-    def limit(self, transport: Transport) -> ConnectionLimit:
-        """How many connections to one server each of its addresses has ports for; of UDP, to all servers together.
+    @property
+    def ports(self) -> range:
+        """The ephemeral ports that it uses: of an odd number all but the last.
 
-        connect() looks for a port in steps of two, first among those as even or odd as one that it drew, then among
-        the others, and leaves the last one out where their number is odd (`__inet_hash_connect`,
-        net/ipv4/inet_hashtables.c); the search for a UDP port leaves out none (udp_lib_get_port, net/ipv4/udp.c).
+        connect() looks for one in steps of two, and of an odd number it may miss one by chance (`__inet_hash_connect`,
+        net/ipv4/inet_hashtables.c); the kernel's own advice is an even number (ip_local_port_range in ip-sysctl.rst).
         """
-        ports = len(self.ephemeral_ports)
-        return ConnectionLimit(ports if transport == "udp" or ports == 1 else ports & ~1)
+        ports = self.ephemeral_ports
+        return ports if len(ports) == 1 else ports[: len(ports) & ~1]
+
+    @property
+    def limit(self) -> ConnectionLimit:
+        """How many connections to one server each of its addresses has ports for; of UDP, to all servers together."""
+        return ConnectionLimit(len(self.ports))
 
 
 def _names(draft: Draft) -> Iterator[Fault]:

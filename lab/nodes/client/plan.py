@@ -31,14 +31,14 @@ def _host(layout: Layout, at: ClientLayout) -> Iterator[parts.Part]:
     yield from parts.through(at.vpc, parts.ANYWHERE, addressing.subnet_router(at.subnet.cidr))
     yield parts.ring_owns_marked(at.namespace)
     yield from (Sysctl(at.namespace, key, value) for key, value in parts.REAL_SOCKETS.items())
-    ports = at.client.ephemeral_ports
+    ports = at.client.ports
     yield Sysctl(at.namespace, "net.ipv4.ip_local_port_range", f"{ports[0]} {ports[-1]}")
     addresses = tuple(str(address) for address in (*at.addresses, *at.rings))
     yield NodePlan(at.node, "client", at.namespace, addresses, alias=at.client.name)
 
 
 def _as_source(layout: Layout, at: ClientLayout) -> FleetPlan:
-    ports = at.client.ephemeral_ports
+    ports = at.client.ports
     return FleetPlan(
         source=at.client.name,
         namespace=at.namespace,

@@ -57,6 +57,7 @@ ONE_VPC: Document = {
         {"name": "checkout", "subnets": ["private"], "security_groups": ["web"]},
         {"name": "reports", "subnets": ["second"]},
     ],
+    "clients": [{"name": "bastion", "subnet": "private", "ephemeral_ports": "40000-40009", "security_groups": ["web"]}],
     "servers": [
         {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443},
         {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432}
@@ -204,6 +205,11 @@ CHANGES = {
     "Function.name": rename("checkout", "other"),
     "Function.subnets": put("functions", 0, "subnets", value=["private", "second"]),
     "Function.security_groups": put("functions", 0, "security_groups", value=["default"]),
+    "Client.name": rename("bastion", "other"),
+    "Client.subnet": put("clients", 0, "subnet", value="second"),
+    "Client.addresses": put("clients", 0, "addresses", value=2),
+    "Client.ephemeral_ports": put("clients", 0, "ephemeral_ports", value="40000-40010"),
+    "Client.security_groups": put("clients", 0, "security_groups", value=["default"]),
     "Server.name": rename("cache", "other"),
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),

@@ -68,8 +68,8 @@ def test_all_are_here() -> None:
 
 _STORY = re.compile(
     r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout (?P<timeout>\d+))?(?: --function (?P<function>[\w-]+))?"
-    r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
-    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server))?(?:, bottleneck (?P<bottleneck>\w+))?",
+    r"(?: --client (?P<client>[\w-]+))?(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
+    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server|without a port))?(?:, bottleneck (?P<bottleneck>\w+))?",
     re.MULTILINE,
 )
 
@@ -82,7 +82,7 @@ def test_header_bursts_are_predicted(path: Path) -> None:
         predicted = predict(
             topology,
             int(story["n"]),
-            source=story["function"],
+            source=story["client"] or story["function"],
             server=story["server"],
             connect_timeout_s=float(story["timeout"] or 30),
         )

@@ -169,7 +169,7 @@ def test_never_seen() -> None:
     [
         (
             "192.168.0.1:5",
-            "no node of the lab has the address 192.168.0.1. Of the execution environments and clients, those of checkout have",
+            "no node of the lab has the address 192.168.0.1. Of the execution environments and clients, those of",
         ),
         ("198.51.100.1:5", "natgw has no connection from 198.51.100.1:5"),
         ("203.0.113.10:443", "203.0.113.10 is an address of srv-cache"),

@@ -51,7 +51,7 @@ class SharedQueries:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
         address = str(spec.sources[0].first_address)
-        if spec.rooms is None:
+        if spec.host is None:
             self._socket.bind((address, 0))
         else:
             _bind_apart(self._socket, address)
