@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["exit_nodes", "exit_of", "legs", "paths"]
 
 
-def paths(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
-    """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
+def paths(topology: Topology, source: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
+    """One for each of the source's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(known for known in topology.servers if known.name == server)
-    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
+    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, source))
     return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
 
 
@@ -87,9 +87,9 @@ def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
     while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
-        exits = (exit_ for exit_ in vpc.exits if exit_.takes(subnet.default_route, server.name))
-        if exit_ := next(exits, None):
-            yield Leg(vpc, subnet, subnets[exit_.subnet], exit=exit_)
+        exits = (exit_ for exit_ in vpc.exits if exit_.OF_OTHER_VPCS or len(entered) == 1)
+        if exit_ := next((exit_ for exit_ in exits if exit_.takes(subnet, server)), None):
+            yield Leg(vpc, subnet, subnets.get(exit_.in_subnet or ""), exit=exit_)
             return
         gateway = next((known for known in topology.transit_gateways if known.name == subnet.default_route), None)
         if gateway is None:

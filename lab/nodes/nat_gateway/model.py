@@ -1,6 +1,8 @@
 """The NAT gateway as a user writes it."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer, model_validator
 
@@ -17,6 +19,10 @@ from lab.schema.limits import (
 )
 from lab.schema.names import node_name_of_nat_gateway
 from lab.schema.words import Name, Timeout, shown
+
+if TYPE_CHECKING:
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
 
 __all__ = ["NatGateway", "PortsPerClient"]
 
@@ -133,6 +139,11 @@ class NatGateway(Exit):
         return node_name_of_nat_gateway(self.name)
 
     @property
+    def in_subnet(self) -> str:
+        """Its public subnet."""
+        return self.subnet
+
+    @property
     def capacity(self) -> int:
         """All Elastic IPs together."""
         return self.elastic_ips * self.connections_per_destination
@@ -157,6 +168,6 @@ class NatGateway(Exit):
         ports = self.ports_of_each(clients)
         return None if ports is None else ConnectionLimit(ports)
 
-    def takes(self, default_route: str | None, server: str) -> bool:  # noqa: ARG002 - any server
-        """What a route table leads to it."""
-        return default_route == self.name
+    def takes(self, subnet: Subnet, server: Server) -> bool:  # noqa: ARG002 - any server
+        """What a default route leads to it."""
+        return subnet.default_route == self.name
