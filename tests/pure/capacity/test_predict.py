@@ -14,7 +14,7 @@ from lab.capacity.predict import Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
 from lab.schema.names import node_name_of_nat_gateway
-from lab.topology import Topology, enis_of, scaled
+from lab.topology import Eni, NatGateway, Topology, enis_of, hyperplane_enis, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
@@ -28,10 +28,10 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: Callable
     first_refusal: tuple[int, str] | None = None
     for number in range(connections if enis else 0):
         eni = enis[(first + number) % len(enis)]
-        out = way_out(topology, eni.subnet.default_route, server)
+        out = way_out(topology, eni, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
-            if limit is not None and in_use(node) + held[node] >= limit:
+            if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
@@ -45,21 +45,34 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: Callable
     return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
 
 
-def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: str) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
         if endpoint.server == server:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
     for each in topology.nat_gateways:
-        if each.name == default_route:
-            room = each.elastic_ips * each.connections_per_destination
-            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+        if each.name == eni.subnet.default_route:
+            node = node_name_of_nat_gateway(each.name)
+            if each.ports_per_client:
+                return {(f"{node} for {eni.name}", "nat_gateway"): ports_of_a_client(topology, each)}
+            return {(node, "nat_gateway"): each.elastic_ips * each.connections_per_destination}
     return None
+
+
+def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
+    """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
+    assert gateway.ports_per_client
+    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
+    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
+    while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
+        ports = min(ports * 2, most)
+    return ports
 
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 or each.ports_per_client for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
