@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from traffic.spec import Engine
 
 ALL: tuple[Engine, ...] = ("packet", "socket", "scapy")
-SOON_S, QUICK_S, PATIENT_S = 0.5, 1.0, 5.0
+SOON_S, QUICK_S, PATIENT_S = 0.9, 1.0, 5.0
 """How long clients wait where all connections are to time out, where some are, and where none is."""
 
 
