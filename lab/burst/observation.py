@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
@@ -26,6 +27,9 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    descriptors: DescriptorLimit | None = None
+    first_turn: int = 0
+    """The turn (`traffic.spec.PortBlocks`) of the first connections."""
     took_s: float = 0.0
     """Between the two."""
     first_to_refuse: Reading | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from lab.burst.load import Load
+from lab.burst.load import DescriptorLimit, Load
 from lab.burst.options import for_generator
 from lab.capacity.predict import choose
 from lab.errors import UsageError
@@ -84,6 +84,11 @@ class Participants:
         return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
 
     @property
+    def descriptors(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return self.load.descriptor_limit
+
+    @property
     def most_turns(self) -> int:
         """For how many turns the environments behind each ENI have ports."""
         return min(path.environments for path in self.fleet.paths) * self.blocks.per_environment
@@ -147,7 +152,9 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
         destination=server.address if load.syn_only else None,
-        questions_apart=resolver.counts_sources,
+        # An environment's descriptors are those of sockets at its own addresses, a question's among them.
+        questions_apart=resolver.counts_sources or participants.descriptors is not None,
+        descriptors=participants.descriptors.connections if participants.descriptors else None,
         **for_generator(load),
     )
 
