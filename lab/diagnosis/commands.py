@@ -12,6 +12,7 @@ from lab.burst.endings import NodeEndings
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
+from lab.kernel.open_files import FullProcess
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import DropCounter
@@ -31,6 +32,7 @@ __all__ = [
     "Measurement",
     "live",
     "of_drop",
+    "of_full_process",
     "of_half_open",
     "of_impairment",
     "of_limit",
@@ -133,6 +135,12 @@ def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Meas
     if impairment.faults == Faults(silence=True):
         return Measurement(impairment.node, what, impairment.dropped_packets, silence)
     return Measurement(impairment.node, f"{what} (sum of both)", None, f"{silence}; {discipline}")
+
+
+def of_full_process(process: FullProcess) -> Measurement:
+    """How many descriptors a process has open."""
+    what = f"descriptors of {process.command} ({process.pid}) open, of {process.limit:,}"
+    return Measurement(process.namespace, what, process.limit, f"sudo ls /proc/{process.pid}/fd | wc -l")
 
 
 def _inside(namespace: str) -> str:

@@ -10,6 +10,7 @@ from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
+from lab.kernel.open_files import FullProcess
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
@@ -34,6 +35,8 @@ class Evidence:
     """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
+    full_processes: tuple[FullProcess, ...] = ()
+    """Of a lab that is up: processes in it that have as many descriptors open as they may."""
     node_endings: tuple[NodeEndings, ...] = ()
     """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
@@ -194,6 +197,7 @@ def of_live_lab(
     lost_parts: tuple[str, ...],
     *,
     node_endings: tuple[NodeEndings, ...] = (),
+    full_processes: tuple[FullProcess, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -203,5 +207,6 @@ def of_live_lab(
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,
+        full_processes=full_processes,
         node_endings=node_endings,
     )

@@ -20,15 +20,35 @@ from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
-def simulate(topology: Topology, connections: int, caller: str, in_use: Callable[[str], int], first: int) -> Prediction:
-    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
+def simulate(
+    topology: Topology,
+    connections: int,
+    caller: str,
+    in_use: Callable[[str], int],
+    first: int,
+    *,
+    environments: tuple[int, int | None],
+) -> Prediction:
+    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
+
+    Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
+    """
+    per_environment, descriptors = environments
     enis = enis_of(topology, caller)
     server = topology.servers[0]
-    held, refused = Counter[str](), Counter[str]()
+    held, refused, opened, emfile = Counter[str](), Counter[str](), Counter[tuple[int, int]](), 0
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
-    for number in range(connections if enis else 0):
-        eni = enis[(first + number) % len(enis)]
+    for number in range(connections):
+        turn, path = divmod(first + number, len(enis) or 1)
+        environment = path, turn // per_environment
+        if opened[environment] == descriptors:
+            emfile += 1
+            continue
+        opened[environment] += 1
+        if not enis:
+            continue
+        eni = enis[path]
         out = way_out(topology, eni.subnet, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
@@ -41,9 +61,10 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: Callable
             if out is not None:
                 continue
             refused["no route"] += 1
-        first_loss = number if first_loss is None else first_loss
+        first_loss = number - emfile if first_loss is None else first_loss
     bottleneck = first_refusal[1] if first_refusal else None
-    return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
+    established = connections - refused.total() - emfile
+    return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
 def way_out(topology: Topology, subnet: Subnet, server: Server) -> dict[tuple[str, str], int | None] | None:
@@ -123,8 +144,11 @@ def test_both_limits_in_one_burst() -> None:
     st.integers(1, 120),
     st.integers(0, 20),
     st.dictionaries(st.integers(0, 20), st.integers(0, 15), max_size=8),
+    st.tuples(st.integers(1, 20), st.none() | st.integers(1, 20)),
 )
-def test_against_simulation(made: Topology, connections: int, first: int, used: dict[int, int]) -> None:
+def test_against_simulation(
+    made: Topology, connections: int, first: int, used: dict[int, int], environments: tuple[int, int | None]
+) -> None:
     """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
     assume(predictable(made))
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
@@ -132,10 +156,17 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
         found = predict(
-            made, connections, source=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
+            made,
+            connections,
+            source=caller,
+            in_use=lambda scope: in_use(scope.node),
+            first_connection=first,
+            per_environment=environments[0],
+            descriptors=environments[1],
         )
-        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
-        lost = connections - (found.established or 0)
+        expected = simulate(made, connections, caller, in_use, first, environments=environments)
+        assert replace(found, limiters=(), dead_ends=()) == expected
+        lost = connections - (found.established or 0) - (found.emfile or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
