@@ -49,6 +49,11 @@ class Participants:
         return frozenset(path.gateway for path in self.paths)
 
     @property
+    def ways_differ(self) -> bool:
+        """Whether some connections leave the VPCs by one kind of node and some by another."""
+        return len({path.exit.KIND for path in self.paths if path.exit}) > 1
+
+    @property
     def dead_ends(self) -> tuple[DeadEnd, ...]:
         """Where some connections, or all, end whatever the limits."""
         return tuple(end for path in self.paths for end in (path.dead_end, path.doubt) if end)

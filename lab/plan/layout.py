@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import cycle
 from typing import Generic, TypeVar, cast
 
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Vpc
 from lab.plan import addressing
@@ -48,6 +49,7 @@ __all__ = [
     "ExitLayout",
     "FleetLayout",
     "FurtherEni",
+    "GatewayEndpointLayout",
     "Layout",
     "Link",
     "NatClient",
@@ -223,6 +225,31 @@ class ExitLayout(Generic[E]):
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayEndpointLayout:
+    """A gateway endpoint: a port at the VPC's router, which only route tables know, and one to the internet."""
+
+    settings: GatewayEndpoint
+    vpc: Vpc
+    node: str
+    namespace: str
+    link: Link
+    """To the VPC's router."""
+    internet: Link
+    servers: tuple[Server, ...]
+    """Those of its service."""
+
+    @property
+    def prefixes(self) -> tuple[IPv4Address, ...]:
+        """The prefix list: addresses of the service."""
+        return tuple(server.address for server in self.servers)
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """Those in whose route tables it is."""
+        return tuple(subnet for subnet in self.vpc.subnets if self.settings.is_routed_from(subnet.name))
+
+
+@dataclass(frozen=True, slots=True)
 class VpcLayout:
     """A customer VPC's router."""
 
@@ -262,6 +289,8 @@ class VpcInterface:
     addresses: tuple[IPv4Address, ...]
     clients: bool = False
     """Whether connections come in by it: a Hyperplane ENI, to which nothing connects, or an egress VPC's attachment."""
+    of_other_vpcs: bool = False
+    """Whether a Transit Gateway brings them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +338,7 @@ class Layout:
     nat_gateways: tuple[NatLayout, ...]
     exits: tuple[ExitLayout[Exit], ...]
     """All ways out that are in subnets, NAT gateways included."""
+    gateway_endpoints: tuple[GatewayEndpointLayout, ...]
     transit_gateways: tuple[TransitGatewayLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
@@ -343,7 +373,16 @@ class Layout:
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
-            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress)
+            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress, of_other_vpcs=True)
+
+    def prefixes(self, subnet: Subnet) -> tuple[IPv4Address, ...]:
+        """The addresses to which a subnet's route table leads by gateway endpoints."""
+        return tuple(
+            address
+            for endpoint in self.gateway_endpoints
+            if subnet in endpoint.subnets
+            for address in endpoint.prefixes
+        )
 
     def attachments(self, vpc: Vpc) -> Iterator[AttachmentLayout]:
         """The ports of Transit Gateways in a VPC."""
@@ -417,6 +456,9 @@ class _Surveyor:
             enis=tuple(self._eni(eni) for eni in self._enis),
             nat_gateways=tuple(self._nat_gateway(gateway) for gateway in topology.nat_gateways),
             exits=tuple(self._exit(way_out) for way_out in topology.exits if way_out.in_subnet),
+            gateway_endpoints=tuple(
+                self._gateway_endpoint(vpc, endpoint) for vpc in topology.vpcs for endpoint in vpc.gateway_endpoints
+            ),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
@@ -534,6 +576,17 @@ class _Surveyor:
             vpc=self._link_to_vpc(way_out.node, subnet),
             address=self._subnet_address(subnet, way_out.node),
             internet=self._link(way_out.node, INTERNET),
+        )
+
+    def _gateway_endpoint(self, vpc: Vpc, endpoint: GatewayEndpoint) -> GatewayEndpointLayout:
+        return GatewayEndpointLayout(
+            settings=endpoint,
+            vpc=vpc,
+            node=endpoint.node,
+            namespace=self._namespace(endpoint.node),
+            link=self._link(endpoint.node, vpc.node),
+            internet=self._link(endpoint.node, INTERNET),
+            servers=tuple(server for server in self._topology.servers if server.service == endpoint.service),
         )
 
     def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from lab.nodes.gateway_endpoint import model as gateway_endpoint
 from lab.nodes.interface_endpoint import model as interface_endpoint
 from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
@@ -476,6 +477,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     subnet_room,
     service_vpc_room,
     *interface_endpoint.CHECKS,
+    *gateway_endpoint.CHECKS,
     *transit_gateway.CHECKS,
     *server_model.CHECKS,
     *firewall.CHECKS,

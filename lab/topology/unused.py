@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
@@ -76,6 +77,25 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
                 if isinstance(exit_.value, InterfaceEndpoint):
                     text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
                     yield Fault((*exit_.path, "name"), text)
+
+
+def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
+    """Gateway endpoints that no connection takes: no server is of the service, or no function in their subnets."""
+    functions = _subnets_with_functions(draft)
+    standing_for = {item.value.stands_for for item in draft.exits}
+    for item in draft.ways_out_of(GatewayEndpoint):
+        endpoint, home = item.value, draft.vpc_at(item.path)
+        servers = [server.value.name for server in draft.servers if server.value.service == endpoint.service]
+        inside = {subnet for subnet in functions if draft.vpc_of_subnet(subnet) == home}
+        if not servers:
+            why = f"no server has `service: {endpoint.service}`; write it at one"
+        elif not any(endpoint.is_routed_from(subnet) for subnet in inside):
+            why = "no function is in a subnet whose route table leads to it; name one in subnets"
+        elif standing_for.issuperset(servers):
+            why = "an interface endpoint stands for each server of its service"
+        else:
+            continue
+        yield Fault((*item.path, "name"), f"{endpoint.name} has no effect: {why}, or leave it out")
 
 
 def _choices_of_one(draft: Draft) -> Iterator[Fault]:
@@ -154,6 +174,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _eni_settings,
     _subnets,
     _ways_out,
+    _gateway_endpoints,
     _choices_of_one,
     _eips_without_clients,
     _security_groups,

@@ -61,6 +61,7 @@ def topology(
     nat_gateways: tuple[dict[str, Any], ...] = (nat_gateway(),),
     servers: tuple[dict[str, Any], ...] = (server(),),
     endpoints: tuple[dict[str, Any], ...] = (),
+    gateway_endpoints: tuple[dict[str, Any], ...] = (),
     firewalls: dict[str, Any] | None = None,
     **rest: Any,
 ) -> Topology:
@@ -78,6 +79,7 @@ def topology(
             "subnets": subnets,
             "nat_gateways": list(nat_gateways),
             "interface_endpoints": list(endpoints),
+            "gateway_endpoints": list(gateway_endpoints),
             **(firewalls or {}),
         },
         "functions": list(functions),
@@ -188,6 +190,22 @@ def _endpoints(
     )
 
 
+_GATEWAY_SERVICES = ("s3", "dynamodb")
+
+
+def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, Any], ...]]:
+    """For some of the services, in the route tables of all subnets or of some."""
+    some = st.lists(st.sampled_from(subnets), min_size=1, unique=True).map(lambda names: {"subnets": names})
+    places: st.SearchStrategy[dict[str, Any]] = st.just({}) | some
+    return st.tuples(*(st.none() | places for _ in _GATEWAY_SERVICES)).map(
+        lambda drawn: tuple(
+            {"name": f"gateway-{service}", "service": service, **place}
+            for service, place in zip(_GATEWAY_SERVICES, drawn, strict=True)
+            if place is not None
+        )
+    )
+
+
 @st.composite
 def topologies(
     draw: st.DrawFn,
@@ -212,7 +230,12 @@ def topologies(
         for index in range(draw(st.integers(1, 5)))
     }
     servers = tuple(
-        server(f"s{index}", index + 1, embedded=embedded or draw(st.booleans()))
+        server(
+            f"s{index}",
+            index + 1,
+            embedded=embedded or draw(st.booleans()),
+            service=draw(st.none() | st.sampled_from(_GATEWAY_SERVICES)),
+        )
         for index in range(draw(st.integers(1, 3)))
     )
     endpoints = draw(_endpoints(limits, sorted(private), servers))
@@ -238,6 +261,7 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
+        gateway_endpoints=draw(_gateway_endpoints(sorted(private))),
         hyperplane_eni=enis,
         firewalls=walls,
         service_vpc={

@@ -43,6 +43,7 @@ ONE_VPC: Document = {
         ],
         "nat_gateways": [{"name": "natgw", "subnet": "public", "elastic_ips": 2}],
         "interface_endpoints": [{"name": "db", "subnet": "endpoints", "server": "database"}],
+        "gateway_endpoints": [{"name": "tables", "service": "dynamodb", "subnets": ["private"]}],
         "security_groups": [{"name": "web", "egress": [{"protocol": "tcp", "ports": "443", "to": "203.0.113.0/24"}]}],
         "network_acls": [
             {
@@ -58,7 +59,8 @@ ONE_VPC: Document = {
         {"name": "reports", "subnets": ["second"]},
     ],
     "servers": [
-        {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443},
+        {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443}
+        | {"service": "dynamodb"},
         {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432}
         | {"max_connections": 40},
     ],
@@ -190,6 +192,9 @@ CHANGES = {
     "InterfaceEndpoint.idle_timeout": put(*ENDPOINT, "idle_timeout", value="61s"),
     "InterfaceEndpoint.half_open_timeout": put(*ENDPOINT, "half_open_timeout", value="61s"),
     "InterfaceEndpoint.port_hold": put(*ENDPOINT, "port_hold", value="61s"),
+    "GatewayEndpoint.name": rename("tables", "other"),
+    "GatewayEndpoint.service": put(*VPC, "gateway_endpoints", 0, "service", value="s3"),
+    "GatewayEndpoint.subnets": put(*VPC, "gateway_endpoints", 0, "subnets", value=None),
     "SecurityGroup.name": rename("web", "other"),
     "EgressRule.protocol": put(*GROUP_RULE, "protocol", value="udp"),
     "EgressRule.ports": put(*GROUP_RULE, "ports", value="444"),
@@ -217,6 +222,7 @@ CHANGES = {
     "Server.name": rename("cache", "other"),
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),
+    "Server.service": put(*SERVER, "service", value=None),
     "Server.port": put(*SERVER, "port", value=444),
     "Server.embedded": put(*SERVER, "embedded", value=False),
     "Server.max_connections": put("servers", 1, "max_connections", value=20),
