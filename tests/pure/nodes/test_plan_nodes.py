@@ -428,10 +428,19 @@ def test_most_packets_meet_one_rule(direction: str) -> None:
     """A segment in the middle of a connection is done with after the first rule, whatever is counted of others."""
     text = ruleset(build(one_gateway()), "eni-p")
     first, *others = chain(text, f"connections_{direction}")
-    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x170000 == 0x100000 update @connections ")
-    assert first.endswith(" accept")
+    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x100000 == 0x100000 update @connections ")
+    assert first.endswith(" ct mark & 0x100000 == 0x100000 accept")
     assert not any("counter" in rule for rule in (first, others[-2]))
     assert sum("connections_closed" in rule for rule in others) == 2
+
+
+@pytest.mark.parametrize("direction", ["original", "reply"])
+def test_ends_that_cross_are_not_lost(direction: str) -> None:
+    """No rule for a FIN or RST writes the mark, which the other direction's packets may write at the same time."""
+    rules = chain(ruleset(build(one_gateway()), "eni-p"), f"connections_{direction}")
+    ends = [rule for rule in rules if rule.startswith(("tcp flags & fin == fin", "tcp flags & rst == rst"))]
+    assert len(ends) == 3
+    assert all("ct label set" in rule and "ct mark set" not in rule for rule in ends)
 
 
 # ── Servers ─────────────────────────────────────────────────────────────────────────────────────────────────
