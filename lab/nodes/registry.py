@@ -6,6 +6,7 @@ from lab.nodes import (
     client,
     egress,
     fleet,
+    gateway_endpoint,
     hyperplane_eni,
     interface_endpoint,
     internet,
@@ -35,6 +36,7 @@ KINDS: tuple[NodeKind, ...] = (
     server_front.KIND,
     server.KIND,
     interface_endpoint.KIND,
+    gateway_endpoint.KIND,
 )
 
 _BY_NAME = {kind.name: kind for kind in KINDS}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lab.schema.limit import ConnectionLimit
     from lab.topology.enis import Eni
 
-__all__ = ["Hop", "Path", "Scope", "Scoped", "addresses_of_client"]
+__all__ = ["Hop", "Path", "Scope", "Scoped"]
 
 
 class Scope(NamedTuple):
@@ -25,14 +25,7 @@ class Scope(NamedTuple):
     answer: int | None = None
     """Which of the addresses that the server's name has, from 0."""
     client: str | None = None
-    """Whose private address they come from: a node, or one of a client's addresses (`addresses_of_client`)."""
-
-
-def addresses_of_client(client: Client) -> tuple[str, ...]:
-    """Names of its addresses, in the order in which its connections take turns: its node's, with numbers if several."""
-    if client.addresses == 1:
-        return (client.node,)
-    return tuple(f"{client.node}/{number}" for number in range(1, client.addresses + 1))
+    """Whose private address they come from: a node, or one of a client's addresses (`Client.names_of_addresses`)."""
 
 
 class Scoped(NamedTuple):

@@ -15,9 +15,10 @@ from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
 from lab.nodes import server as server_kind
 from lab.nodes.client.model import Client
 from lab.paths.dead_ends import Leg, dead_end
-from lab.paths.path import Hop, Path, Scope, Scoped, addresses_of_client
+from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import Eni, enis_of
+from lab.topology.nat_clients import clients_of
 
 if TYPE_CHECKING:
     from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
@@ -37,9 +38,11 @@ def paths(topology: Topology, source: str, server: str, transport: Transport = "
     """
     wanted, opener = next(known for known in topology.servers if known.name == server), topology.source(source)
     if isinstance(opener, Client):
-        return _from_client(topology, opener, wanted, transport)
+        return tuple(_from_client(topology, opener, wanted, transport))
     through_enis = tuple(
-        replace(_path(topology, _at_eni(topology.hyperplane_eni, eni, wanted), eni, wanted, transport), eni=eni)
+        replace(
+            _path(topology, _at_eni(topology.hyperplane_eni, eni, wanted), eni, eni.name, wanted, transport), eni=eni
+        )
         for eni in enis_of(topology, source)
     )
     return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
@@ -51,22 +54,23 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
         yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
 
 
-def _from_client(topology: Topology, client: Client, server: Server, transport: Transport) -> tuple[Path, ...]:
+def _from_client(topology: Topology, client: Client, server: Server, transport: Transport) -> Iterator[Path]:
     """One for each of its addresses: of each its own ports, to each server; over UDP to all servers together."""
     (subnet,) = (known for known in topology.subnets if known.name == client.subnet)
     # Its security groups are judged where its packets come into the VPC, with its ports taken already.
     at = Eni(topology.vpc_of(subnet.name).node, subnet, client.security_groups, ())
-    path = replace(_path(topology, Hop(client.node, client_kind.KIND.name), at, server, transport), client=client)
-    destination = None if transport == "udp" else server.name
-    scopes = (Scope(client.node, destination, client=name) for name in addresses_of_client(client))
-    firsts = (Hop(client.node, client_kind.KIND.name, (Scoped(scope, client.limit),)) for scope in scopes)
-    return tuple(replace(path, hops=(first, *path.hops[1:])) for first in firsts)
+    for name in client.names_of_addresses:
+        scope = Scope(client.node, None if transport == "udp" else server.name, client=name)
+        first = Hop(client.node, client_kind.KIND.name, (Scoped(scope, client.limit),))
+        yield replace(_path(topology, first, at, name, server, transport), client=client)
 
 
-def _path(topology: Topology, first: Hop, at: Eni, server: Server, transport: Transport) -> Path:
-    """From the first hop into the VPC, at an interface of a subnet."""
+def _path(  # noqa: PLR0917
+    topology: Topology, first: Hop, at: Eni, client: str, server: Server, transport: Transport
+) -> Path:
+    """From the first hop into the VPC, at an interface of a subnet, from the private address of a client."""
     crossed = legs(topology, at.subnet, server)
-    hops = (first, *_hops(crossed, server))
+    hops = (first, *_hops(topology, crossed, server, client))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, at, crossed, server, transport)
@@ -80,18 +84,22 @@ def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:
     return Hop(eni.name, hyperplane_eni.KIND.name, (Scoped(scope, settings.limit),))
 
 
-def _hops(crossed: tuple[Leg, ...], server: Server) -> Iterator[Hop]:
+def _hops(topology: Topology, crossed: tuple[Leg, ...], server: Server, client: str) -> Iterator[Hop]:
     for leg in crossed:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
-            yield _at_exit(leg.exit, server)
+            yield Hop(leg.exit.node, leg.exit.KIND, tuple(_at_exit(topology, leg.exit, server, client)))
 
 
-def _at_exit(exit_: Exit, server: Server) -> Hop:
-    limits = () if exit_.limit is None else (Scoped(Scope(exit_.node, server.name), exit_.limit),)
-    return Hop(exit_.node, exit_.KIND, limits)
+def _at_exit(topology: Topology, exit_: Exit, server: Server, client: str) -> Iterator[Scoped]:
+    """What limits connections there: what the client has of its own, or what all clients share."""
+    own = exit_.limit_of_each(len(clients_of(topology, exit_)))
+    if own is not None:
+        yield Scoped(Scope(exit_.node, server.name, client=client), own)
+    elif exit_.limit is not None:
+        yield Scoped(Scope(exit_.node, server.name), exit_.limit)
 
 
 def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:

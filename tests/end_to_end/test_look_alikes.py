@@ -130,6 +130,9 @@ TABLE = {
         burst=AT_ONCE | {"connections": 4},
     ),
     "NAT gateway full": Row(cause="limit nat_gateway", topology="one_subnet", scale=20_000, burst=AT_ONCE),
+    "ports per client used up": Row(
+        cause="ports_per_client nat_gateway", topology="ports_per_client", scale=1024, burst=AT_ONCE
+    ),
     "endpoint full": Row(
         cause="limit interface_endpoint",
         topology="privatelink",
@@ -181,6 +184,13 @@ TABLE = {
         changes={"tcp_connections: 20": "tcp_connections: 1"},
         burst={"connections": 30, "connect_timeout_s": SOON_S},
         engines=("socket",),
+    ),
+    "no ephemeral port left": Row(
+        cause="ephemeral_ports",
+        topology="ec2_beside_lambda",
+        changes={"name: bastion, subnet: private": 'name: bastion, subnet: private, ephemeral_ports: "40000-40003"'},
+        burst={"connections": 6, "client": "bastion"},
+        now=NO_LIMIT,
     ),
     "no descriptor left": Row(
         cause="too_many_open_files",

@@ -53,8 +53,12 @@ def cases(draw: st.DrawFn) -> Case:
             "connect_timeout_s": st.just(2.0),  # a busy machine may lose a question, which comes again after a second
         }
     )
-    functions = st.sampled_from([each.name for each in made.functions])
-    sources = st.fixed_dictionaries({"function": functions})
+    functions = {
+        "function": st.sampled_from([each.name for each in made.functions]),
+        "connections_per_environment": st.integers(5, 60),
+        "descriptors": st.none() | st.integers(4, 60),
+    }
+    sources = st.fixed_dictionaries(functions)
     if made.clients:
         clients = {"client": st.sampled_from([each.name for each in made.clients])}
         sources |= st.fixed_dictionaries(clients | {"engine": st.sampled_from(("packet", "socket"))})
@@ -95,8 +99,9 @@ def _judge(result: BurstResult) -> None:
         _seen["left to chance"] += 1
         return
     assert result.dns.failed == 0 or result.bottleneck == "hyperplane_eni"  # a name server that is behind the ENI
-    seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
-    assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
+    seen = (result.tcp.established, result.drop_threshold, result.bottleneck, result.emfile)
+    assert (predicted.established, predicted.drop_threshold, predicted.bottleneck, predicted.emfile) == seen
+    _seen["EMFILE"] += bool(result.emfile)
     _seen["stopped" if result.stops else str(result.bottleneck)] += 1
 
 

@@ -22,6 +22,7 @@ WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_des
 DIFFERENT_FROM = {
     "ec2_beside_lambda": "one_subnet",
     "eni_scaling": "one_subnet",
+    "gateway_endpoint": "one_subnet",
     "half_open": "one_subnet",
     "idle_timeout": "one_subnet",
     "network_acl": "two_subnets",
@@ -30,6 +31,7 @@ DIFFERENT_FROM = {
     "outside_vpc": "one_subnet",
     "own_eni": "two_subnets",
     "port_hold": "one_subnet",
+    "ports_per_client": "two_subnets",
     "real_programs": "two_subnets",
     "resolver_quota": "one_subnet",
     "resolver_tcp": "resolver_in_vpc",

@@ -61,6 +61,13 @@ class Client(Source):
         return (self.subnet,)
 
     @property
+    def names_of_addresses(self) -> tuple[str, ...]:
+        """In the order in which its connections take turns: its node's name, with numbers if there are several."""
+        if self.addresses == 1:
+            return (self.node,)
+        return tuple(f"{self.node}/{number}" for number in range(1, self.addresses + 1))
+
+    @property
     def ports(self) -> range:
         """The ephemeral ports that it uses: of an odd number all but the last.
 
@@ -102,4 +109,15 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "subnet"), text)
 
 
-CHECKS = (_names, _subnets)
+def _ports_of_each(draft: Draft) -> Iterator[Fault]:
+    """A client beside a NAT gateway that gives each of its clients ports: of a host it would count too many."""
+    gateways = [item.value.name for item in draft.nat_gateways if item.value.ports_per_client]
+    for item in draft.clients if gateways else ():
+        text = (
+            f"in the lab {item.value.name} has two addresses for each, and {gateways[0]} has ports_per_client for each "
+            "address; leave one of the two out"
+        )
+        yield Fault((*item.path, "name"), text)
+
+
+CHECKS = (_names, _subnets, _ports_of_each)

@@ -7,6 +7,7 @@ has a point-to-point link and the router's subnet address at the far end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 from lab.nodes import firewalls, parts
@@ -86,7 +87,7 @@ def _drops(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) ->
     """What drops packets here: clients' security groups first, then missing routes: what has none crosses no border."""
     # The name server in the service VPC is reached whatever is written here.
     unjudged = () if at.service is None else (parts.host(layout.resolver.address),)
-    routes = (*_client_groups(layout, at, unjudged), *_missing_routes(at, interfaces, unjudged))
+    routes = (*_client_groups(layout, at, unjudged), *_missing_routes(layout, at, interfaces, unjudged))
     # One port, however many addresses are behind it.
     ports = tuple(
         firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients)
@@ -122,13 +123,17 @@ def _client_groups(layout: Layout, at: VpcLayout, unjudged: Sequence[IPv4Network
 
 
 def _missing_routes(
-    at: VpcLayout, interfaces: Sequence[VpcInterface], unjudged: Sequence[IPv4Network]
+    layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface], unjudged: Sequence[IPv4Network]
 ) -> Iterator[firewalls.Gate]:
     """The route that is not there drops as well; here it also counts. By subnet, the ports of clients."""
-    ports: dict[str, list[str]] = {}
-    for interface in interfaces:
-        if interface.clients and interface.subnet.default_route == NO_ROUTE:
-            ports.setdefault(interface.subnet.name, []).append(interface.link.far.interface)
-    for name, names in ports.items():
-        drop = DropPoint(at.node, "no_route", name)
-        yield firewalls.missing_route(drop, names, [at.vpc.cidr, *unjudged], namespace=at.namespace, table=TABLE)
+    ending = [port for port in interfaces if port.clients and port.subnet.default_route == NO_ROUTE]
+    for subnet in dict.fromkeys(port.subnet for port in ending):
+        drop = DropPoint(at.node, "no_route", subnet.name)
+        gates = []
+        for of_other_vpcs, prefixes in ((False, layout.prefixes(subnet)), (True, ())):
+            here = [port for port in ending if port.subnet == subnet and port.of_other_vpcs is of_other_vpcs]
+            if here:
+                names = [port.link.far.interface for port in here]
+                inside = [at.vpc.cidr, *unjudged, *map(parts.host, prefixes)]
+                gates.append(firewalls.missing_route(drop, names, inside, namespace=at.namespace, table=TABLE))
+        yield replace(gates[0], rules=tuple(rule for gate in gates for rule in gate.rules))

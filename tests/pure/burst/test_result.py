@@ -59,6 +59,7 @@ def test_document() -> None:
         "closed_by_server": 0,
         "challenged_syns": 0,
         "challenged": 0,
+        "without_port": 0,
         "emfile": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
@@ -93,6 +94,7 @@ def test_limits() -> None:
         "first_refusal_s": None,
         "spills_over": True,
         "of": None,
+        "client": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 
