@@ -13,8 +13,9 @@ import pytest
 from lab.capacity.predict import Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
+from lab.paths.routes import paths
 from lab.schema.names import node_name_of_nat_gateway
-from lab.topology import Topology, enis_of, scaled
+from lab.topology import Eni, NatGateway, Server, Topology, enis_of, hyperplane_enis, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
@@ -34,7 +35,7 @@ def simulate(
     """
     per_environment, descriptors = environments
     enis = enis_of(topology, caller)
-    server = topology.servers[0].name
+    server = topology.servers[0]
     held, refused, opened, emfile = Counter[str](), Counter[str](), Counter[tuple[int, int]](), 0
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
@@ -48,10 +49,10 @@ def simulate(
         if not enis:
             continue
         eni = enis[path]
-        out = way_out(topology, eni.subnet.default_route, server)
+        out = way_out(topology, eni, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
-            if limit is not None and in_use(node) + held[node] >= limit:
+            if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
@@ -66,21 +67,39 @@ def simulate(
     return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
-def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server:
+        if endpoint.server == server.name:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+    for gateway_endpoint in topology.gateway_endpoints:
+        if gateway_endpoint.service == server.service and eni.subnet.name in (
+            gateway_endpoint.subnets or [eni.subnet.name]
+        ):
+            return {}
     for each in topology.nat_gateways:
-        if each.name == default_route:
-            room = each.elastic_ips * each.connections_per_destination
-            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+        if each.name == eni.subnet.default_route:
+            node = node_name_of_nat_gateway(each.name)
+            if each.ports_per_client:
+                return {(f"{node} for {eni.name}", "nat_gateway"): ports_of_a_client(topology, each)}
+            return {(node, "nat_gateway"): each.elastic_ips * each.connections_per_destination}
     return None
+
+
+def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
+    """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
+    assert gateway.ports_per_client
+    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
+    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
+    while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
+        ports = min(ports * 2, most)
+    return ports
 
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 or each.ports_per_client for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
@@ -189,6 +208,18 @@ def test_threshold_is_the_largest_burst_without_a_drop(made: Topology, connectio
     if threshold is not None:
         assert predict(made, threshold + 1).established == threshold
         assert threshold == 0 or predict(made, threshold).drop_threshold is None
+
+
+def test_a_gateway_endpoint_is_for_its_own_vpc() -> None:
+    """What a Transit Gateway brings to the central VPC leaves by the NAT gateway, past the endpoint there."""
+    document = shipped("transit_gateway").model_dump(mode="json", by_alias=True, exclude_none=True)
+    (central,) = (vpc for vpc in document["vpcs"] if vpc.get("nat_gateways"))
+    central["gateway_endpoints"] = [{"name": "objects", "service": "s3"}]
+    document["servers"][0]["service"] = "s3"
+    made = Topology.model_validate(document)
+    functions = [function.name for function in made.functions]
+    leaving = {path.exit.KIND for name in functions for path in paths(made, name, made.servers[0].name) if path.exit}
+    assert leaving == {"nat_gateway"}
 
 
 def test_scaled() -> None:
