@@ -50,8 +50,8 @@ class Path:
 
     hops: tuple[Hop, ...]
     """From the node by which it leaves the service VPC (an ENI, or the service VPC's own egress), or the client that
-    opens it, to the last node
-    before the internet, or to where it ends; then the server, if that limits connections."""
+    opens it, to the last node before the internet, or to where it ends; then the server, if that is in a VPC or limits
+    connections."""
     eni: Eni | None
     """None outside the VPC, and from a client that is no function."""
     exit: Exit | None
@@ -62,6 +62,8 @@ class Path:
     """Where some of its connections end and others pass, by what a topology does not know."""
     client: Client | None = None
     """The client that opens them, from one of its addresses; None for a function's."""
+    leads: bool = True
+    """Whether routes lead to the server."""
 
     @property
     def gateway(self) -> str:

@@ -11,6 +11,7 @@ from lab.nodes.client.model import Client
 from lab.nodes.fleet.model import Function
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.peering.model import Peering
 from lab.nodes.resolver.model import Resolver
 from lab.nodes.server.model import Server
 from lab.nodes.transit_gateway.model import TransitGateway
@@ -74,6 +75,7 @@ class Draft:
     """Under which keys the file has VPCs: vpc, vpcs."""
     vpcs: tuple[DraftVpc, ...]
     transit_gateways: tuple[Item[TransitGateway], ...]
+    peerings: tuple[Item[Peering], ...]
     functions: tuple[Item[Function], ...]
     clients: tuple[Item[Client], ...]
     servers: tuple[Item[Server], ...]
@@ -121,6 +123,13 @@ class Draft:
         homes = (vpc.name for vpc in self.vpcs for item in vpc.subnets if item.value.name == subnet)
         return next(homes, None)
 
+    def vpcs_of_group(self, group: str) -> frozenset[str]:
+        """The VPCs that a security group is in: where it is described, or else those of the functions that have it."""
+        described = {self.vpc_at(item.path) for item in self.security_groups if item.value.name == group}
+        having = (item.value.subnets for item in self.functions if group in item.value.security_groups)
+        homes = {self.vpc_of_subnet(subnet) for subnets in having for subnet in subnets}
+        return frozenset(described or (home for home in homes if home is not None))
+
     def vpc_at(self, path: Path) -> str:
         """The name of the VPC in which a part stands."""
         return next(vpc.name for vpc in self.vpcs if path[: len(vpc.path)] == vpc.path)
@@ -155,6 +164,7 @@ def draft(value: Value) -> Draft:
         vpc_keys=tuple(key for key in ("vpc", "vpcs") if not isinstance(value, dict) or value.get(key)),
         vpcs=vpcs,
         transit_gateways=_items(value, ("transit_gateways",), _mended, TransitGateway),
+        peerings=_items(value, ("peerings",), _mended, Peering),
         functions=_items(value, ("functions",), _mended, Function),
         clients=_items(value, ("clients",), _mended, Client),
         servers=_items(value, ("servers",), _mended, Server),
