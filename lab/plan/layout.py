@@ -20,6 +20,7 @@ from lab.plan.names import interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, Standing
 from lab.schema.exits import Exit
 from lab.schema.limits import (
+    BEHIND_ENDPOINTS,
     ENVIRONMENT_BLOCK,
     NAT_EIPS,
     PAIRS,
@@ -393,6 +394,10 @@ class Layout:
     def subnet_index(self, subnet: Subnet) -> int:
         """The subnet's number, by which its route table goes."""
         return self.leases.take("subnets", subnet.name, _SUBNETS)
+
+    def endpoint_index(self, node: str) -> int:
+        """The number of an interface endpoint's network interface, by which servers tell it from others."""
+        return self.leases.take("endpoints", node, BEHIND_ENDPOINTS.num_addresses >> 16)
 
     def destination_index(self, server: Server) -> int:
         """The server's number, by which connection marks go."""

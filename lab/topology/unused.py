@@ -71,10 +71,17 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
     functions = _subnets_with_functions(draft)
     for vpc in draft.vpcs:
         if not functions & {item.value.name for item in vpc.subnets}:
-            for exit_ in vpc.exits:
-                if isinstance(exit_.value, InterfaceEndpoint):
-                    text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
-                    yield Fault((*exit_.path, "name"), text)
+            for way_out in vpc.ways_out:
+                if isinstance(way_out.value, InterfaceEndpoint):
+                    text = f"{way_out.value.name} has no effect: no function is in its VPC; leave it out"
+                    yield Fault((*way_out.path, "name"), text)
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        if not item.value.private_dns:
+            text = (
+                f"{item.value.name} has no effect: private DNS is off, so the name of {item.value.server} leads to the "
+                "public address, past it; leave private_dns out, or the endpoint"
+            )
+            yield Fault((*item.path, "private_dns"), text)
 
 
 def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
