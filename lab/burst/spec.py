@@ -61,12 +61,13 @@ class Participants:
     @property
     def limiters(self) -> tuple[Limiter, ...]:
         """The limiters that may refuse a connection of this burst."""
-        nodes = self.nodes
+        nodes, gateways = self.nodes, self.gateways
         return tuple(
             limiter
             for limiter in self.plan.limiters
             if limiter.place in nodes
             and limiter.destination in (None, self.server.name)
+            and (limiter.client is None or limiter.client in gateways)
             and limiter.protocol in ("any", self.load.protocol)
             and not limiter.drains
         )

@@ -105,7 +105,13 @@ def predict(
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
-                (limiter.node, kind_of(limiter.kind).words, limiter.limit, limiter.offered, limiter.refused)
+                (
+                    " ".join(filter(None, (limiter.node, limiter.scope.client))),
+                    kind_of(limiter.kind).words,
+                    limiter.limit,
+                    limiter.offered,
+                    limiter.refused,
+                )
                 for limiter in prediction.limiters
             ),
         )

@@ -59,10 +59,11 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurem
     node, names = limit.first.node, [limiter.refused_connections for limiter in limit.limiters]
     connections = limit.total(counted, lambda limiter: limiter.refused_connections) if counted else account.connections
     packets = limit.packets(counted) if counted else account.packets
-    yield Measurement(node, "connections refused", connections, _sum(limit, names))
+    of = f" of {limit.first.client}" if limit.first.client else ""
+    yield Measurement(node, f"connections{of} refused", connections, _sum(limit, names))
     packet_names = [limiter.refused_packets for limiter in limit.limiters]
-    yield Measurement(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
-    yield Measurement(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
+    yield Measurement(node, f"{limit.drops}{of} refused", packets, _sum(limit, packet_names))
+    yield Measurement(node, f"connections{of} held", limit.held(counted) if counted else account.held, _elements(limit))
 
 
 def of_half_open(account: LimitAccount) -> Iterator[Measurement]:

@@ -101,9 +101,9 @@ class Evidence:
 
 def of_burst(result: BurstResult) -> Evidence:
     """The evidence of a burst: the clients' account and the kernel's."""
-    groups: dict[tuple[str, str | None], list[LimitResult]] = {}
+    groups: dict[tuple[str | None, ...], list[LimitResult]] = {}
     for limit in result.limits:
-        groups.setdefault((limit.node, limit.destination), []).append(limit)
+        groups.setdefault((limit.node, limit.client, limit.destination), []).append(limit)
     # A burst of SYNs alone leaves connections half-open because it was asked to: those are as good as established.
     earlier_only = bool(result.tcp.half_open)
     states = [_state(group, earlier_only=earlier_only) for group in groups.values()]
@@ -136,13 +136,14 @@ def _with_overflow(states: Sequence[LimitState], *, earlier_only: bool = False) 
 
 
 def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
-    """The Elastic IPs of a NAT gateway have a limit for each destination together."""
+    """The Elastic IPs of a NAT gateway share a limit for each destination, unless its clients have their own."""
     first, fills = results[0], [_fill_at_refusal(limit) for limit in results]
     return LimitState(
         node=first.node,
         kind=first.kind,
         limit=first.limit,
         eips=sum(limit.eip is not None for limit in results),
+        client=first.client,
         destination=first.destination,
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),

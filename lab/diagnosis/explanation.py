@@ -107,6 +107,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
     return {
         "node": first.node,
         "kind": first.kind,
+        "client": first.client,
         "destination": first.destination,
         "protocol": first.protocol,
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],

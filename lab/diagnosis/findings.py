@@ -146,6 +146,10 @@ CAUSES = {
         _refused_for_half_open,
         limits=lambda evidence: evidence.families(evidence.leading),
     ),
+    "ports_per_client": _Cause(
+        lambda evidence: evidence.leading and all(limit.client for limit in evidence.leading),
+        limits=lambda evidence: evidence.leading,
+    ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),

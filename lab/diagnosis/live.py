@@ -18,7 +18,7 @@ def of_limits(finding: Finding) -> Iterator[str]:
     """What holds the slots of limits that refused."""
     if finding.cause == "half_open_slots":
         yield from half_open.explanation(finding)
-    elif finding.cause == "limit":
+    elif finding.cause in ("limit", "ports_per_client"):
         yield from half_open.beside_a_limit(finding)
 
 

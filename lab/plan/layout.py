@@ -6,9 +6,10 @@ is asked to make (`lab.plan.nodes`). Node modules read this layout and never eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from itertools import cycle
 from typing import Generic, TypeVar, cast
 
 from lab.nodes.gateway_endpoint.model import GatewayEndpoint
@@ -39,6 +40,7 @@ from lab.schema.names import (
 )
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 from lab.topology.joined import beyond, joined
+from lab.topology.nat_clients import clients_of
 
 __all__ = [
     "AttachmentLayout",
@@ -51,6 +53,7 @@ __all__ = [
     "GatewayEndpointLayout",
     "Layout",
     "Link",
+    "NatClient",
     "NatLayout",
     "Pair",
     "ResolverLayout",
@@ -67,6 +70,10 @@ FIRST_PAIR_TABLE = 1000
 """Routing tables of (function, ENI) pairs, in the fleets."""
 _SUBNETS = 4096
 """A /16 has no more of the smallest subnets; the VPC's router has a routing table and a rule for each."""
+NAT_CLIENTS = 4096
+"""Clients with ports of their own behind one NAT gateway."""
+_PORT_SHARES = 0xF000 - 1
+"""Connection marks name a client and a destination in 16 bits (`nodes.nat_gateway`)."""
 _DESTINATIONS = 0xF000 // (2 * NAT_EIPS) - 1
 """Connection marks name a destination, TCP or UDP, and one of up to 8 Elastic IPs in 16 bits (`nodes.nat_gateway`)."""
 
@@ -178,6 +185,18 @@ class ElasticIp:
 
 
 @dataclass(frozen=True, slots=True)
+class NatClient:
+    """A node whose connections a NAT gateway sees, where each has ports of its own."""
+
+    node: str
+    address: IPv4Address
+    number: int
+    """From 1, by which its slot sets are called."""
+    eip: ElasticIp
+    """The one from which its ports are."""
+
+
+@dataclass(frozen=True, slots=True)
 class NatLayout:
     """A NAT gateway: one port in its public subnet, one to the internet, and its Elastic IPs."""
 
@@ -189,6 +208,8 @@ class NatLayout:
     address: IPv4Address
     internet: Link
     elastic_ips: tuple[ElasticIp, ...]
+    clients: tuple[NatClient, ...] = ()
+    """With `ports_per_client`, all of its clients; elsewhere none is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +424,10 @@ class Layout:
         """The server's number, by which connection marks go."""
         return self.leases.take("destinations", server.name, _DESTINATIONS)
 
+    def port_share(self, gateway: NatGateway, name: str) -> int:
+        """The number of a client's ports to one destination, by which connection marks go."""
+        return self.leases.take(f"ports of {gateway.name}", name, _PORT_SHARES)
+
 
 def lay_out(topology: Topology, lab: str, standing: Standing | None = None) -> Layout:
     """Resolve a topology under a lab's name; what stood before keeps its numbers."""
@@ -525,7 +550,7 @@ class _Surveyor:
         return addressing.gateway_address(self._service_vpc, self._leases.take("gateways", gateway, PAIRS + 1))
 
     def _nat_gateway(self, gateway: NatGateway) -> NatLayout:
-        port = self._exit(gateway)
+        port, eips = self._exit(gateway), tuple(self._elastic_ips(gateway))
         return NatLayout(
             gateway=gateway,
             subnet=port.subnet,
@@ -534,8 +559,17 @@ class _Surveyor:
             vpc=port.vpc,
             address=port.address,
             internet=port.internet,
-            elastic_ips=tuple(self._elastic_ips(gateway)),
+            elastic_ips=eips,
+            clients=tuple(self._clients(gateway, eips)) if gateway.ports_per_client else (),
         )
+
+    def _clients(self, gateway: NatGateway, eips: Sequence[ElasticIp]) -> Iterator[NatClient]:
+        """Dealt out to the Elastic IPs in turn."""
+        nodes = zip(clients_of(self._topology, gateway), cycle(eips[: gateway.elastic_ips]), strict=False)
+        addresses = {eni.name: self._subnet_address(eni.subnet, eni.name) for eni in self._enis}
+        for node, eip in nodes:
+            number = self._leases.take(f"clients of {gateway.name}", node, NAT_CLIENTS) + 1
+            yield NatClient(node, addresses[node], number, eip)
 
     def _exit(self, way_out: E) -> ExitLayout[E]:
         subnet = self._subnets[way_out.in_subnet or ""]

@@ -10,6 +10,8 @@ from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.faults import Fault
 from lab.schema.words import shown
+from lab.topology.enis import enis_between
+from lab.topology.nat_clients import clients_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,15 +106,32 @@ def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
 
 
 def _choices_of_one(draft: Draft) -> Iterator[Fault]:
-    """How a NAT gateway chooses among Elastic IPs, where it has one."""
+    """How a NAT gateway chooses among Elastic IPs, where it has one, or where each client keeps to one."""
     for item in draft.nat_gateways:
-        if item.value.elastic_ips == 1:
-            for key in ("spill_over", "eip_selection"):
-                value = getattr(item.value, key)
-                if value != NatGateway.model_fields[key].default:
-                    one = f"{item.value.name} has one Elastic IP"
-                    text = f"{shown(value)} has no effect: {one}; give it another, or leave {key} out"
-                    yield Fault((*item.path, key), text)
+        reason = f"{item.value.name} has one Elastic IP; give it another, or"
+        if item.value.ports_per_client:
+            reason = f"with ports_per_client each client of {item.value.name} keeps to one Elastic IP;"
+        elif item.value.elastic_ips > 1:
+            continue
+        for key in ("spill_over", "eip_selection"):
+            value = getattr(item.value, key)
+            if value != NatGateway.model_fields[key].default:
+                yield Fault((*item.path, key), f"{shown(value)} has no effect: {reason} leave {key} out")
+
+
+def _eips_without_clients(draft: Draft) -> Iterator[Fault]:
+    """More Elastic IPs than clients, each of which keeps to one."""
+    subnets = draft.subnets_by_name
+    enis = enis_between((item.value for item in draft.functions), subnets)
+    transit_gateways = [item.value for item in draft.transit_gateways]
+    for item in draft.nat_gateways:
+        clients = len(tuple(clients_between(enis, subnets, transit_gateways, item.value.name)))
+        if item.value.ports_per_client and 0 < clients < item.value.elastic_ips:
+            text = (
+                f"{item.value.elastic_ips - clients} of the {item.value.elastic_ips} Elastic IPs have no effect: with "
+                f"ports_per_client each client keeps to one, and {item.value.name} has {clients}; write {clients}"
+            )
+            yield Fault((*item.path, "elastic_ips"), text)
 
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
@@ -164,6 +183,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _ways_out,
     _gateway_endpoints,
     _choices_of_one,
+    _eips_without_clients,
     _security_groups,
     _ingress,
 )

@@ -30,6 +30,7 @@ DIFFERENT_FROM = {
     "outside_vpc": "one_subnet",
     "own_eni": "two_subnets",
     "port_hold": "one_subnet",
+    "ports_per_client": "two_subnets",
     "real_programs": "two_subnets",
     "resolver_quota": "one_subnet",
     "resolver_tcp": "resolver_in_vpc",

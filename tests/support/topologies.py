@@ -121,6 +121,15 @@ def _nat_gateways(
     )
 
 
+def _with_ports_of_clients(gateway: dict[str, Any], clients: int) -> st.SearchStrategy[dict[str, Any]]:
+    """The NAT gateway, or one that gives each of so many clients ports of its own, if it has enough."""
+    most = gateway["connections_per_destination"] // -(-clients // gateway["elastic_ips"]) if clients else 0
+    if not most:
+        return st.just(gateway)
+    doubling = st.fixed_dictionaries({"min": st.integers(1, most), "max": st.integers(most, 55_000)})
+    return (st.none() | st.integers(1, most) | doubling).map(lambda ports: gateway | {"ports_per_client": ports})
+
+
 def _enis(
     limits: st.SearchStrategy[int], timeouts: dict[str, st.SearchStrategy[int]]
 ) -> st.SearchStrategy[dict[str, Any]]:
@@ -242,6 +251,9 @@ def topologies(
         for subnets in (draw(places),)
     ]
     enis = draw(_enis(limits, timeouts))
+    if "eni_scaling" not in enis:
+        clients = len({(subnet, *each["security_groups"]) for each in functions for subnet in each["subnets"]})
+        gateways = tuple(draw(_with_ports_of_clients(each, clients)) for each in gateways)
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     return topology(
         private,

@@ -15,7 +15,7 @@ from lab.errors import UsageError
 from lab.paths.path import Scope
 from lab.paths.routes import paths
 from lab.schema.names import node_name_of_nat_gateway
-from lab.topology import Server, Subnet, Topology, enis_of, scaled
+from lab.topology import Eni, NatGateway, Server, Topology, enis_of, hyperplane_enis, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
@@ -49,10 +49,10 @@ def simulate(
         if not enis:
             continue
         eni = enis[path]
-        out = way_out(topology, eni.subnet, server)
+        out = way_out(topology, eni, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
-            if limit is not None and in_use(node) + held[node] >= limit:
+            if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
@@ -67,24 +67,39 @@ def simulate(
     return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
-def way_out(topology: Topology, subnet: Subnet, server: Server) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
         if endpoint.server == server.name:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
     for gateway_endpoint in topology.gateway_endpoints:
-        if gateway_endpoint.service == server.service and subnet.name in (gateway_endpoint.subnets or [subnet.name]):
+        if gateway_endpoint.service == server.service and eni.subnet.name in (
+            gateway_endpoint.subnets or [eni.subnet.name]
+        ):
             return {}
     for each in topology.nat_gateways:
-        if each.name == subnet.default_route:
-            room = each.elastic_ips * each.connections_per_destination
-            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+        if each.name == eni.subnet.default_route:
+            node = node_name_of_nat_gateway(each.name)
+            if each.ports_per_client:
+                return {(f"{node} for {eni.name}", "nat_gateway"): ports_of_a_client(topology, each)}
+            return {(node, "nat_gateway"): each.elastic_ips * each.connections_per_destination}
     return None
+
+
+def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
+    """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
+    assert gateway.ports_per_client
+    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
+    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
+    while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
+        ports = min(ports * 2, most)
+    return ports
 
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 or each.ports_per_client for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────

@@ -70,6 +70,14 @@ NAME_SERVER_IN_VPC = ONE_VPC | {
     "vpc": {key: value for key, value in ONE_VPC["vpc"].items() if key not in ("security_groups", "network_acls")},
 }
 
+PORTS_OF_EACH = {key: value for key, value in ONE_VPC.items() if key != "hyperplane_eni"}
+PORTS_OF_EACH["vpc"] = ONE_VPC["vpc"] | {
+    "nat_gateways": [
+        ONE_VPC["vpc"]["nat_gateways"][0]
+        | {"connections_per_destination": 50, "ports_per_client": {"min": 16, "max": 64}}
+    ]
+}
+
 
 def _vpc(name: str, number: int, route: str) -> Document:
     """A VPC with two subnets."""
@@ -171,6 +179,8 @@ CHANGES = {
     "NatGateway.subnet": put(*NAT, "subnet", value="endpoints"),
     "NatGateway.elastic_ips": put(*NAT, "elastic_ips", value=3),
     "NatGateway.connections_per_destination": put(*NAT, "connections_per_destination", value=101),
+    "PortsPerClient.min": put(*NAT, "ports_per_client", "min", value=20, base=PORTS_OF_EACH),
+    "PortsPerClient.max": put(*NAT, "ports_per_client", "max", value=31, base=PORTS_OF_EACH),
     "NatGateway.idle_timeout": put(*NAT, "idle_timeout", value="61s"),
     "NatGateway.half_open_timeout": put(*NAT, "half_open_timeout", value="61s"),
     "NatGateway.port_hold": put(*NAT, "port_hold", value="61s"),
@@ -266,7 +276,7 @@ def test_a_field_has_an_effect(key: str) -> None:
     assert before != after
 
 
-@pytest.mark.parametrize("base", [ONE_VPC, NAME_SERVER_IN_VPC, SEVERAL_VPCS], ids=["one", "name server", "several"])
+@pytest.mark.parametrize("base", [ONE_VPC, NAME_SERVER_IN_VPC, PORTS_OF_EACH, SEVERAL_VPCS])
 def test_all_of_a_base_is_used(base: Document) -> None:
     """No part of the topologies above is one that the lab calls without effect."""
     assert unused(draft(base)) == ()
