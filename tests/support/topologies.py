@@ -185,7 +185,7 @@ def _endpoints(
             "name": each["name"],
             **draw(places),
             "server": each["name"],
-            "private_dns": draw(st.booleans() | st.just(True)),
+            "private_dns": draw(st.sampled_from((True, True, False))),
             "connections_per_target": draw(st.none() | limits),
         }
         for each in servers
