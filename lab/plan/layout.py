@@ -322,6 +322,8 @@ class VpcInterface:
     """What it belongs to, where its security groups are judged by the VPC's router."""
     ingress_groups: tuple[str, ...] = ()
     """The security groups that say what may connect to it."""
+    ingress_drop: str = "ingress"
+    """The cause of what these drop."""
     serves: bool = False
     """Whether a server is there, whose answers take the routes of its subnet."""
 
@@ -421,7 +423,14 @@ class Layout:
                 yield VpcInterface(eni.eni.subnet, eni.vpc, eni.addresses, clients=True)
         for exit_ in self.exits:
             if exit_.subnet.name in subnets:
-                yield VpcInterface(exit_.subnet, exit_.vpc, (exit_.address,))
+                yield VpcInterface(
+                    exit_.subnet,
+                    exit_.vpc,
+                    (exit_.address,),
+                    node=exit_.node,
+                    ingress_groups=exit_.settings.ingress_groups,
+                    ingress_drop="endpoint_ingress",
+                )
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):

@@ -9,7 +9,14 @@ from pydantic import Field
 from lab.schema.base import NAME, HalfOpenTimeout, IdleTimeout, PortHold, Whole, YesNo
 from lab.schema.exits import Exit, WayOut
 from lab.schema.faults import Fault
-from lab.schema.limits import ENDPOINT_CONNECTIONS_PER_TARGET, ENDPOINT_IDLE_TIMEOUT_S, HALF_OPEN_TIMEOUT_S, PORT_HOLD_S
+from lab.schema.firewall import groups_at
+from lab.schema.limits import (
+    ENDPOINT_CONNECTIONS_PER_TARGET,
+    ENDPOINT_IDLE_TIMEOUT_S,
+    HALF_OPEN_TIMEOUT_S,
+    PORT_HOLD_S,
+    SERVER_SECURITY_GROUPS,
+)
 from lab.schema.references import twice, unknown
 from lab.schema.scale import SCALES
 from lab.schema.words import Name, shown
@@ -51,6 +58,12 @@ class InterfaceEndpoint(WayOut):
         True,  # noqa: FBT003 - pydantic's way to write a default
         description="private DNS, by which the server's name means the endpoint, is true or false; without it the name "
         "leads to the server's public address",
+    )
+    security_groups: tuple[Name, ...] = Field(
+        (),
+        max_length=SERVER_SECURITY_GROUPS,
+        description="an interface endpoint has a list of up to 5 described security groups, whose ingress says what "
+        "may connect to it (leave it out: anything may)",
     )
     connections_per_target: Annotated[Whole | None, SCALES] = Field(
         None,
@@ -101,6 +114,11 @@ class EndpointInterface(Exit):
         return self.subnet
 
     @property
+    def ingress_groups(self) -> tuple[str, ...]:
+        """The endpoint's."""
+        return self.endpoint.security_groups
+
+    @property
     def subnet_key(self) -> Path:
         """At `subnet`, or in the list `subnets`."""
         return ("subnet",) if self.number is None else ("subnets", self.number)
@@ -139,6 +157,14 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*item.path, "subnets", index), text)
 
 
+def _security_groups(draft: Draft) -> Iterator[Fault]:
+    """Groups that nothing describes, or of another VPC."""
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        subnet = next((exit_.subnet for exit_ in item.value.exits), None)
+        path = (*item.path, "security_groups")
+        yield from groups_at(draft, path, item.value.security_groups, subnet, item.value.name)
+
+
 def _servers(draft: Draft) -> Iterator[Fault]:
     """An endpoint for nothing, and two for one server: its name can only mean one of them."""
     endpoints = draft.ways_out_of(InterfaceEndpoint)
@@ -161,4 +187,4 @@ def _functions_outside(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "name"), text)
 
 
-CHECKS = (_subnets, _servers, _functions_outside)
+CHECKS = (_subnets, _security_groups, _servers, _functions_outside)
