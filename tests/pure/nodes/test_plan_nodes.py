@@ -9,7 +9,7 @@ import pytest
 
 from lab.nodes.build import build
 from lab.plan import Plan
-from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Sysctl
+from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Standing, Sysctl
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from lab.topology.checks import check
@@ -330,6 +330,14 @@ def test_one_set_for_each_client() -> None:
     addresses = [each.source for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
     assert re.findall(r"([\d.]+) : goto", choose.partition("\n  }")[0]) == addresses
     assert "counter name other_packets drop" in choose.partition("\n  }")[0]
+
+
+def test_clients_of_an_elastic_ip_that_drains() -> None:
+    """Connections that they had from it are cut at its end; new ones are from one that stays."""
+    standing = Standing(draining={"natgw": {2: 1_000}})
+    plan = build(one_gateway(ports_per_client=5), "lab", standing)
+    assert {each.eip for each in limiters(plan, "nat_gateway")} == {"198.51.100.1"}
+    assert "meta time >= 1000 ct reply ip daddr 198.51.100.2" in ruleset(plan, "natgw")
 
 
 def test_translation() -> None:
