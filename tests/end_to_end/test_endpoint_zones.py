@@ -1,4 +1,4 @@
-"""An interface endpoint in several subnets, and one whose private DNS is off."""
+"""An interface endpoint whose private DNS is off."""
 
 from __future__ import annotations
 
@@ -19,28 +19,6 @@ def _changed(topologies: Path, directory: Path, name: str, *changes: tuple[str, 
     path = directory / name
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def test_two_zones(lab_up: LabUp, topologies: Path) -> None:
-    """Connections take turns over the network interfaces, each of which has the limit of its load balancer."""
-    lab = lab_up(topologies / "endpoint_two_zones.yaml", scale=1000)
-    result = lab.burst(120, connect_timeout_s=3)
-    assert (result.tcp.established, result.drop_threshold, result.bottleneck) == (110, 110, "interface_endpoint")
-    assert (result.predicted.established, result.predicted.drop_threshold) == (110, 110)
-    assert result.disagreements == ()
-    held = {limit.node: limit.peak for limit in result.limits if limit.kind == "interface_endpoint"}
-    assert held == {"vpce-cache-private-a": 55, "vpce-cache-private-b": 55}
-
-
-def test_programs(lab_up: LabUp, topologies: Path) -> None:
-    """The name has both private addresses, and pages come from there; the server sees where each came through."""
-    lab = lab_up(topologies / "endpoint_two_zones.yaml", scale=1000)
-    names = inside(lab, "checkout", "getent ahostsv4 cache.example.com").split()
-    addresses = sorted({word for word in names if word.startswith("10.")})
-    assert addresses == ["10.0.1.5", "10.0.2.5"]
-    pages = [inside(lab, "checkout", f"curl -sS --max-time 3 http://{address}:443/") for address in addresses]
-    clients = {page.split("client: ")[1].split(":")[0] for page in pages}
-    assert clients == {"240.0.1.4", "240.1.1.4"}
 
 
 def test_private_dns_off(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:

@@ -178,12 +178,10 @@ def _resolvers(
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
 ) -> tuple[dict[str, Any], ...]:
-    some = st.lists(st.sampled_from(subnets), min_size=1, max_size=3, unique=True)
-    places = st.sampled_from(subnets).map(lambda name: {"subnet": name}) | some.map(lambda names: {"subnets": names})
     return tuple(
         {
             "name": each["name"],
-            **draw(places),
+            "subnet": draw(st.sampled_from(subnets)),
             "server": each["name"],
             "private_dns": draw(st.sampled_from((True, True, False))),
             "connections_per_target": draw(st.none() | limits),
