@@ -16,9 +16,15 @@ __all__ = ["prediction"]
 
 
 def prediction(
-    participants: Participants, before: Iterable[Reading], first_turn: int = 0, source: SourceResult | None = None
+    participants: Participants,
+    before: Iterable[Reading],
+    first_turn: int = 0,
+    asking: int = 0,
+    source: SourceResult | None = None,
 ) -> Prediction:
     """What a burst will show whose connections begin with that turn (`PortBlocks`) of their ENIs.
+
+    Of one source as many connections to the name server as are `asking` are there already.
 
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
@@ -42,6 +48,7 @@ def prediction(
         questions_each=load.look_up.questions,
         per_environment=participants.blocks.per_environment,
         descriptors=descriptors.connections if descriptors else None,
+        asking=asking,
     )
     if predicted.emfile and load.paced and predicted.drop_threshold is not None:
         return unknown  # what times out meanwhile gives its descriptor back
