@@ -24,7 +24,7 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
     predicted = predict(
         participants.topology,
         at_once,
-        function=participants.fleet.function,
+        function=participants.functions,
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(before),

@@ -13,12 +13,13 @@ from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import first_to_refuse, first_turn
+from lab.burst.ports import first_to_refuse
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
 from lab.burst.settling import await_free_slots, settle, still_taken
 from lab.burst.spec import Participants, participants_of, spec_of
+from lab.burst.turns import first_turns
 from lab.errors import KernelError
 from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
@@ -131,8 +132,8 @@ class _Burst:
 
     def observe(self) -> Observation:
         """From the first packet until what was closed is free."""
-        first = _first_free_turn(self._namespaces, self._participants, self._before)
-        spec = spec_of(self._participants, first or 0)
+        first = _first_free_turns(self._namespaces, self._participants, self._before)
+        spec = spec_of(self._participants, [turn or 0 for turn in first])
         if not self._load.fresh:
             self._listeners.found(self._before)
         self._sample()
@@ -168,7 +169,7 @@ class _Burst:
             ended=ended,
             counted=counted if self._nodes else None,
             incidents=(
-                *([] if first is not None else [_NO_FREE_PORTS]),
+                *([_NO_FREE_PORTS] if None in first else []),
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
@@ -201,12 +202,15 @@ class _Burst:
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
         """The traffic generator; the scapy engine sees packets on the whole way."""
         participants = self._participants
-        watched = interfaces_on_path(self._plan, participants.fleet, participants.server, participants.nodes)
+        watched = interfaces_on_path(self._plan, participants.fleets, participants.server, participants.nodes)
         with packet_sockets(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
+                self._namespaces[participants.fleets[0].namespace],
+                spec_json,
+                self._record.logs / "burst.log",
+                descriptors,
             ) as running:
                 yield running
 
@@ -316,20 +320,18 @@ def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable
         flush_sets(namespaces[namespace], table, tuple(sorted(names)))
 
 
-def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:
-    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
+def _first_free_turns(
+    namespaces: Namespaces, participants: Participants, before: Iterable[Reading]
+) -> list[int | None]:
+    """Each fleet begins with ports and environments that hold no slot of its ENIs; None where there are none left.
+
+    Behind an ENI that fleets share each has other ports than those before it.
+    """
     enis = [reading for reading in before if reading.limiter.place in participants.gateways]
     with_room = [reading for reading in enis if reading.in_use < reading.limiter.limit] or enis
     full = [reading for reading in enis if reading not in with_room]
-    paths = participants.fleet.paths
-    return first_turn(
-        participants.blocks,
-        (*paths, *(path.sockets for path in paths)),
-        _held_sources(namespaces, with_room),
-        turns=participants.turns,
-        most_turns=participants.most_turns,
-        held_elsewhere=_held_sources(namespaces, full),
-    )
+    held, held_elsewhere = _held_sources(namespaces, with_room), _held_sources(namespaces, full)
+    return first_turns(participants, held, held_elsewhere)
 
 
 def _held_sources(namespaces: Namespaces, readings: Iterable[Reading]) -> Collection[tuple[IPv4Address, int]]:

@@ -1,9 +1,9 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Connection `i` of a burst takes path `i % P` of its function's paths to the server (`lab.paths`), and meets the limits
-of its hops in turn, any number of them. Connections that share a limit have its scope in common (`lab.paths.path`). A
-limiter has room for so many connections; from the first that it refuses on
-it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
+Functions take turns (`lab.capacity.shares`). Connection `k` of a function takes path `k % P` of its paths to the server
+(`lab.paths`), and meets the limits of its hops in turn, any number of them. Connections that share a limit have its
+scope in common (`lab.paths.path`). A limiter has room for so many connections; from the first that it refuses on it
+refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
 Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
@@ -13,10 +13,11 @@ get the last ones is chance.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
 
+from lab.capacity.shares import Shares, reserved_concurrency
 from lab.errors import UsageError
 from lab.nodes.resolver.model import Resolver
 from lab.paths.path import Path, Scope
@@ -25,7 +26,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
 from traffic.spec import PortBlocks, Protocol
 
-__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
+__all__ = ["FunctionPrediction", "InUse", "LimiterLoad", "Prediction", "callers_of", "choose", "predict"]
 
 InUse = Callable[[Scope], int]
 """Which limit → slots that are taken already.
@@ -62,6 +63,17 @@ class LimiterLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionPrediction:
+    """What a burst will show of one of its functions."""
+
+    function: str
+    offered: int
+    throttled: int | None
+    """Invocations beyond its reserved concurrency."""
+    established: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a burst will show; None for what arithmetic cannot know."""
 
@@ -74,20 +86,35 @@ class Prediction:
     """Why some connections get nowhere, whatever the limits."""
     unknown: str | None = None
     """Why the numbers are not known, where they are not."""
+    functions: tuple[FunctionPrediction, ...] = ()
+    """Each function's part, in the order in which they take turns; empty where the numbers are not known."""
+
+    @property
+    def throttled(self) -> int:
+        """Invocations that are not let in; the others each make a connection."""
+        return sum(function.throttled or 0 for function in self.functions)
 
 
 @dataclass(slots=True)
 class _Turn:
-    """A path, its place among those that take turns, and the first connection of all that is refused on it so far."""
+    """A path of a function, its place among its paths, and the first connection of all that is refused on it so far."""
 
     path: Path
     place: int
     of: int
+    function: int
+    shares: Shares
     refused_from: int | None = None
 
     def taking(self, m: int) -> int:
         """How many of the first `m` connections take it."""
-        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+        mine = self.shares.taking(self.function, m)
+        return (mine - self.place + self.of - 1) // self.of if mine > self.place else 0
+
+    @property
+    def first(self) -> int:
+        """How many connections come before the first one that takes it."""
+        return self.shares.place(self.function, self.place)
 
     def passing(self, m: int) -> int:
         """How many of the first `m` connections take it and are refused by none of the limiters seen so far."""
@@ -140,7 +167,7 @@ def predict(
     topology: Topology,
     connections: int,
     *,
-    function: str | None = None,
+    function: str | Sequence[str] | None = None,
     server: str | None = None,
     protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
@@ -150,7 +177,9 @@ def predict(
     questions_each: int = 1,
     per_environment: int = PortBlocks().per_environment,
 ) -> Prediction:
-    """What a burst of so many connections will show on a topology, all held at the same time.
+    """What a burst of so many invocations will show on a topology, whose connections are all held at the same time.
+
+    Several functions take turns, and what comes beyond the reserved concurrency of one is throttled.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
@@ -158,22 +187,37 @@ def predict(
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
-    caller = choose((known.name for known in topology.functions), function, "function")
+    callers = callers_of(topology, function)
     callee = choose((known.name for known in topology.servers), server, "server")
-    taking_turns = paths(topology, caller, callee, protocol)
+    shares = Shares(len(callers), reserved_concurrency(topology, callers))
     turns = [
-        _Turn(path, (place - first_connection) % len(taking_turns), len(taking_turns))
-        for place, path in enumerate(taking_turns)
+        _Turn(path, (place - first_connection) % len(each), len(each), number, shares)
+        for number, caller in enumerate(callers)
+        for each in [paths(topology, caller, callee, protocol)]
+        for place, path in enumerate(each)
     ]
+    offered, connections = connections, sum(shares.admitted(number, connections) for number in range(len(callers)))
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
     by_source = [min(turn.taking(look_ups), per_environment) for turn in turns]
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
-        return Prediction(connections, None, None, None, (), unknown=reason)
+        return Prediction(offered, None, None, None, (), unknown=reason)
     reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
     if reason := next(filter(None, reasons), None):
-        return Prediction(connections, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
-    return _predicted(connections, limiters, turns)
+        return Prediction(offered, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
+    predicted = _predicted(connections, limiters, turns)
+    return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
+
+
+def callers_of(topology: Topology, function: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The functions that invoke, the first one unless any is given; UsageError for one that is not there, or twice."""
+    wanted = (function,) if isinstance(function, str) or function is None else tuple(function)
+    callers = tuple(
+        choose((known.name for known in topology.functions), name, "function") for name in wanted or (None,)
+    )
+    if twice := next((name for name in callers if callers.count(name) > 1), None):
+        raise UsageError(f"--function {twice}: twice; each function has its turn already")
+    return callers
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:
@@ -279,7 +323,7 @@ def _unknown_names(
 
 def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
     for turn in turns:
-        if turn.path.doubt and turn.place < connections:
+        if turn.path.doubt and turn.taking(connections):
             return f"{turn.path.doubt.sentence}: which part is known when ports and addresses are"
     return None
 
@@ -305,7 +349,7 @@ def _growth(limiters: Iterable[_Limiter], connect_timeout_s: float) -> str | Non
 
 
 def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn]) -> Prediction:
-    dead = [turn for turn in turns if turn.path.dead_end and turn.place < connections]
+    dead = [turn for turn in turns if turn.path.dead_end and turn.taking(connections)]
     loads = tuple(limiter.load for limiter in limiters)
     lost = sum(turn.passing(connections) for turn in dead)
     refusals = [(limiter.first_refused, limiter.kind) for limiter in limiters if limiter.first_refused is not None]
@@ -319,10 +363,21 @@ def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_
     )
 
 
+def _functions(
+    callers: Sequence[str], offered: int, connections: int, turns: Sequence[_Turn]
+) -> Iterator[FunctionPrediction]:
+    """Each function's part, once the turns know from where on they are refused."""
+    for number, caller in enumerate(callers):
+        mine = [turn for turn in turns if turn.function == number]
+        share, admitted = mine[0].shares.of(number, offered), mine[0].shares.admitted(number, offered)
+        established = sum(turn.passing(connections) for turn in mine if not turn.path.dead_end)
+        yield FunctionPrediction(caller, share, share - admitted, established)
+
+
 def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
     """All connections before the first that is lost are held by then, but those that never learned the address."""
     nameless = {limiter.scope.node: limiter for limiter in limiters if limiter.refuses_questions}
     refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
-    ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
+    ended = [turn.first for turn in dead if turn.path.gateway not in nameless]
     first = min([number for number in (*refused, *ended) if number is not None], default=None)
     return None if first is None else first - sum(limiter.takes(first) for limiter in nameless.values())

@@ -309,7 +309,7 @@ def of_run(
 
 def question_of(load: Load, topology: Topology) -> Question:
     """The function and server of a burst."""
-    function, server = load.function or topology.functions[0].name, load.server or topology.servers[0].name
+    function, server = next(iter(load.functions), topology.functions[0].name), load.server or topology.servers[0].name
     return Question(function, server, load.protocol)
 
 
