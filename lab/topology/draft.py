@@ -17,11 +17,11 @@ from lab.nodes.vpc.model import EXITS, Subnet
 from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
-from lab.schema.names import VPC
+from lab.schema.names import DEFAULT_SECURITY_GROUPS, VPC
 from lab.schema.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Network
 
     from lab.schema.faults import Path
@@ -74,6 +74,8 @@ class Draft:
     route_targets: tuple[str, ...] | None
     """Names of NAT gateways and Transit Gateways."""
     server_names: tuple[str, ...] | None
+    group_names: tuple[str, ...] | None
+    """Security groups that are described, and those that functions have without a description."""
     resolver: Resolver | None
     """None where it is faulty."""
     outside_vpc: tuple[Path, ...]
@@ -143,6 +145,7 @@ def draft(value: Value) -> Draft:
         subnet_names=_names(*(_at(value, *path, "subnets") for path in paths)),
         route_targets=_names(*(_at(value, *path, "nat_gateways") for path in paths), _at(value, "transit_gateways")),
         server_names=_names(_at(value, "servers")),
+        group_names=_group_names(value, paths),
         resolver=_valid(Resolver, _at(value, "service_vpc", "resolver") or {}),
         outside_vpc=tuple(
             ("functions", index)
@@ -150,6 +153,15 @@ def draft(value: Value) -> Draft:
             if isinstance(function, dict) and not function.get("subnets")
         ),
     )
+
+
+def _group_names(value: Value, vpcs: Iterable[Path]) -> tuple[str, ...] | None:
+    described = _names(*(_at(value, *path, "security_groups") for path in vpcs))
+    if described is None:
+        return None
+    had = (group for owner in _list(_at(value, "functions")) for group in _list(_at(owner, "security_groups")))
+    names = (name for name in (*described, *had, *DEFAULT_SECURITY_GROUPS) if isinstance(name, str))
+    return tuple(dict.fromkeys(names))
 
 
 def _vpc_paths(value: Value) -> tuple[Path, ...]:
