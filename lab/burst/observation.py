@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
+from lab.burst.functions import Invoker, fleets_of
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
@@ -13,7 +14,7 @@ from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
-from traffic.result import EngineResult
+from traffic.result import EngineResult, FleetCount
 
 __all__ = ["Observation"]
 
@@ -40,8 +41,15 @@ class Observation:
     """The clients' account of connections that had ended when they began to close the others."""
     counted: Counted | None = None
     """The kernel's; None where no NAT node is on the way."""
+    invokers: Sequence[Invoker] = ()
+    """The functions that invoke, in the order in which they take turns."""
     incidents: Sequence[str] = ()
     packets: Sequence[PacketRecord] = ()
+
+    def beside(self, kind: str) -> tuple[FleetCount, ...]:
+        """Counts of the functions whose connections cross no node of this kind, where others' do."""
+        counts = zip(self.invokers, fleets_of(self.clients), strict=False)
+        return tuple(count for invoker, count in counts if kind not in invoker.kinds) if self.clients.fleets else ()
 
     @property
     def reset(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lab.burst.spec import Participants
-from lab.capacity.predict import InUse, Prediction, predict
+from lab.capacity.predict import FunctionPrediction, InUse, Prediction, predict
+from lab.capacity.shares import Shares
 from lab.observe.readings import Reading
 from lab.paths.path import Scope
 
@@ -21,6 +22,8 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
     if at_once is None:
         return Prediction(load.connections, None, None, None, ())
+    if reason := _throttling(participants, at_once):
+        return Prediction(load.connections, None, None, None, (), unknown=reason)
     predicted = predict(
         participants.topology,
         at_once,
@@ -33,12 +36,44 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         questions_each=load.look_up.questions,
         per_environment=load.connections_per_environment,
     )
+    if predicted.throttled and load.arrivals.per_s is not None and predicted.drop_threshold is not None:
+        reason = (
+            "connections that are lost make room for invocations that come later: how many are throttled is not known"
+        )
+        return Prediction(load.connections, None, None, None, (), unknown=reason)
     if not load.over_time or predicted.bottleneck is None:
-        established = predicted.established if at_once == load.connections or load.reuse else load.connections
-        return replace(predicted, offered=load.connections, established=established)
+        if at_once == load.connections or load.reuse:
+            return replace(predicted, offered=load.connections)
+        return replace(
+            predicted, offered=load.connections, established=load.connections, functions=tuple(_each(participants))
+        )
     # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
     threshold = None if any(holds_s) else predicted.drop_threshold
-    return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
+    return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold, functions=())
+
+
+def _throttling(participants: Participants, at_once: int) -> str | None:
+    """Why it is not known how many are throttled, of a load whose invocations end while others come.
+
+    By Little's law so many are under way as come in the time that one takes, which the network has a part in.
+    """
+    shares = Shares(len(participants.functions))
+    for place, (function, most) in enumerate(zip(participants.functions, participants.reserved, strict=True)):
+        under_way = shares.of(place, at_once)
+        if participants.load.over_time and most is not None and under_way > most:
+            return (
+                f"some {under_way:,} invocations of {function} may be under way at a time, more than its reserved "
+                f"concurrency of {most:,}: how many are throttled depends on how long each takes"
+            )
+    return None
+
+
+def _each(participants: Participants) -> Iterator[FunctionPrediction]:
+    """All that each function offers is established, over time."""
+    shares = Shares(len(participants.functions))
+    for place, function in enumerate(participants.functions):
+        share = shares.of(place, participants.load.connections)
+        yield FunctionPrediction(function, share, 0, share)
 
 
 def _look_ups(participants: Participants) -> int:

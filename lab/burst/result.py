@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.burst.functions import FunctionResult
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -65,6 +66,8 @@ class PredictedResult:
     established: int | None
     drop_threshold: int | None
     bottleneck: str | None
+    unknown: str | None = None
+    """Why the numbers are not known, where that has been said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class BurstResult:
     """
     endings: Endings = field(default_factory=Endings)
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
+    functions: tuple[FunctionResult, ...] = ()
+    """Each function's part; empty in records of earlier versions."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
     packets: tuple[PacketRecord, ...] = ()

@@ -168,6 +168,7 @@ class _Burst:
             tracking=tracking,
             ended=ended,
             counted=counted if self._nodes else None,
+            invokers=tuple(self._participants.invokers),
             incidents=(
                 *([_NO_FREE_PORTS] if None in first else []),
                 *(f"{what} has ended during the burst" for what in self._gone()),

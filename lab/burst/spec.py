@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from lab.burst.functions import Invoker
 from lab.burst.load import Load
 from lab.burst.options import for_generator
 from lab.capacity.predict import callers_of, choose
-from lab.capacity.shares import Shares, reserved_concurrency
+from lab.capacity.shares import Shares
 from lab.errors import UsageError
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.path import Path
@@ -54,9 +55,15 @@ class Participants:
         return tuple(fleet.function for fleet in self.fleets)
 
     @property
+    def invokers(self) -> Iterator[Invoker]:
+        """The functions that invoke, as results name them."""
+        for function, reserved, mine in zip(self.functions, self.reserved, self.paths_of, strict=True):
+            yield Invoker(function, reserved, frozenset(hop.kind for path in mine for hop in path.hops))
+
+    @property
     def reserved(self) -> tuple[int | None, ...]:
         """The reserved concurrency of each."""
-        return reserved_concurrency(self.topology, self.functions)
+        return tuple(fleet.reserved_concurrency for fleet in self.fleets)
 
     @property
     def nodes(self) -> frozenset[str]:

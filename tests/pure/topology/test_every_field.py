@@ -204,6 +204,7 @@ CHANGES = {
     "Function.name": rename("checkout", "other"),
     "Function.subnets": put("functions", 0, "subnets", value=["private", "second"]),
     "Function.security_groups": put("functions", 0, "security_groups", value=["default"]),
+    "Function.reserved_concurrency": put("functions", 0, "reserved_concurrency", value=0),
     "Server.name": rename("cache", "other"),
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),

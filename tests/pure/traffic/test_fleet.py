@@ -79,7 +79,7 @@ def test_ports_in_use_are_spread_evenly() -> None:
     paths=st.integers(1, 5),
     ports=st.integers(200, 60_000),
 )
-def test_every_connection_is_found_again(
+def test_every_connection_is_found_again(  # noqa: PLR0917 -- each is drawn
     first: int, functions: int, connections: int, per_environment: int, paths: int, ports: int
 ) -> None:
     """Address and port lead back to the connection that they were made for, whatever the ports and functions."""
