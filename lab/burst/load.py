@@ -282,8 +282,8 @@ class Load:
             raise UsageError(contradiction)
 
     @property
-    def functions(self) -> tuple[str, ...]:
-        """The functions that are named."""
+    def sources(self) -> tuple[str, ...]:
+        """Whose connections they are, where that is said; empty is the topology's first source."""
         return (self.function,) if isinstance(self.function, str) else self.function or ()
 
     @property

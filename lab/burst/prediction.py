@@ -27,7 +27,7 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
     predicted = predict(
         participants.topology,
         at_once,
-        function=participants.functions,
+        source=participants.sources,
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(before),
@@ -57,8 +57,8 @@ def _throttling(participants: Participants, at_once: int) -> str | None:
 
     By Little's law so many are under way as come in the time that one takes, which the network has a part in.
     """
-    shares = Shares(len(participants.functions))
-    for place, (function, most) in enumerate(zip(participants.functions, participants.reserved, strict=True)):
+    shares = Shares(len(participants.sources))
+    for place, (function, most) in enumerate(zip(participants.sources, participants.reserved, strict=True)):
         under_way = shares.of(place, at_once)
         if participants.load.over_time and most is not None and under_way > most:
             return (
@@ -70,8 +70,8 @@ def _throttling(participants: Participants, at_once: int) -> str | None:
 
 def _each(participants: Participants) -> Iterator[FunctionPrediction]:
     """All that each function offers is established, over time."""
-    shares = Shares(len(participants.functions))
-    for place, function in enumerate(participants.functions):
+    shares = Shares(len(participants.sources))
+    for place, function in enumerate(participants.sources):
         share = shares.of(place, participants.load.connections)
         yield FunctionPrediction(function, share, 0, share)
 

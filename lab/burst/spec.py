@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from lab.burst.functions import Invoker
 from lab.burst.load import Load
 from lab.burst.options import for_generator
-from lab.capacity.predict import callers_of, choose
+from lab.capacity.predict import choose, sources_of
 from lab.capacity.shares import Shares
 from lab.errors import UsageError
 from lab.paths.dead_ends import DeadEnd
@@ -50,14 +50,14 @@ class Participants:
         return tuple(path for paths in self.paths_of for path in paths)
 
     @property
-    def functions(self) -> tuple[str, ...]:
-        """The functions that invoke."""
-        return tuple(fleet.function for fleet in self.fleets)
+    def sources(self) -> tuple[str, ...]:
+        """The functions that invoke, by name, or another source."""
+        return tuple(fleet.source for fleet in self.fleets)
 
     @property
     def invokers(self) -> Iterator[Invoker]:
         """The functions that invoke, as results name them."""
-        for function, reserved, mine in zip(self.functions, self.reserved, self.paths_of, strict=True):
+        for function, reserved, mine in zip(self.sources, self.reserved, self.paths_of, strict=True):
             yield Invoker(function, reserved, frozenset(hop.kind for path in mine for hop in path.hops))
 
     @property
@@ -133,11 +133,11 @@ class Participants:
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
-    known = {fleet.function: fleet for fleet in plan.fleets}
-    fleets = tuple(known[function] for function in callers_of(topology, load.function))
+    known = {fleet.source: fleet for fleet in plan.fleets}
+    fleets = tuple(known[source] for source in sources_of(topology, load.sources))
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
-    paths_of = tuple(paths(topology, fleet.function, name, load.protocol) for fleet in fleets)
+    paths_of = tuple(paths(topology, fleet.source, name, load.protocol) for fleet in fleets)
     participants = Participants(plan, topology, load, fleets, server, paths_of)
     if topology.service_vpc.resolver.truncate and load.engine != "socket" and not load.syn_only:
         raise UsageError(
@@ -148,7 +148,7 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
         if participants.turns(place) > participants.most_turns(fleet):
             most = participants.most_turns(fleet) * len(fleet.paths)
             raise UsageError(
-                f"-n {load.connections}: the fleet of {fleet.function} has room for {most:,} connections at a time, "
+                f"-n {load.connections}: the fleet of {fleet.source} has room for {most:,} connections at a time, "
                 f"{load.connections_per_environment} in each execution environment"
             )
     if load.engine == "socket" and len(fleets) > 1 and participants.connections > MOST_OF_A_PROCESS:

@@ -1,6 +1,6 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Functions take turns (`lab.capacity.shares`). Connection `k` of a function takes path `k % P` of its paths to the server
+Sources take turns (`lab.capacity.shares`). Connection `k` of a source takes path `k % P` of its paths to the server
 (`lab.paths`), and meets the limits of its hops in turn, any number of them. Connections that share a limit have its
 scope in common (`lab.paths.path`). A limiter has room for so many connections; from the first that it refuses on it
 refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
 
-from lab.capacity.shares import Shares, reserved_concurrency
+from lab.capacity.shares import Shares
 from lab.errors import UsageError
 from lab.nodes.resolver.model import Resolver
 from lab.paths.path import Path, Scope
@@ -26,7 +26,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
 from traffic.spec import PortBlocks, Protocol
 
-__all__ = ["FunctionPrediction", "InUse", "LimiterLoad", "Prediction", "callers_of", "choose", "predict"]
+__all__ = ["FunctionPrediction", "InUse", "LimiterLoad", "Prediction", "choose", "predict", "sources_of"]
 
 InUse = Callable[[Scope], int]
 """Which limit → slots that are taken already.
@@ -64,7 +64,7 @@ class LimiterLoad:
 
 @dataclass(frozen=True, slots=True)
 class FunctionPrediction:
-    """What a burst will show of one of its functions."""
+    """What a burst will show of one of its functions, or of another source."""
 
     function: str
     offered: int
@@ -167,7 +167,7 @@ def predict(
     topology: Topology,
     connections: int,
     *,
-    function: str | Sequence[str] | None = None,
+    source: str | Sequence[str] | None = None,
     server: str | None = None,
     protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
@@ -179,7 +179,7 @@ def predict(
 ) -> Prediction:
     """What a burst of so many invocations will show on a topology, whose connections are all held at the same time.
 
-    Several functions take turns, and what comes beyond the reserved concurrency of one is throttled.
+    Several sources take turns, and what comes beyond the reserved concurrency of a function is throttled.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
@@ -187,9 +187,9 @@ def predict(
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
-    callers = callers_of(topology, function)
+    callers = sources_of(topology, source)
     callee = choose((known.name for known in topology.servers), server, "server")
-    shares = Shares(len(callers), reserved_concurrency(topology, callers))
+    shares = Shares(len(callers), tuple(topology.source(caller).at_once for caller in callers))
     turns = [
         _Turn(path, (place - first_connection) % len(each), len(each), number, shares)
         for number, caller in enumerate(callers)
@@ -209,15 +209,13 @@ def predict(
     return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
 
 
-def callers_of(topology: Topology, function: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The functions that invoke, the first one unless any is given; UsageError for one that is not there, or twice."""
-    wanted = (function,) if isinstance(function, str) or function is None else tuple(function)
-    callers = tuple(
-        choose((known.name for known in topology.functions), name, "function") for name in wanted or (None,)
-    )
-    if twice := next((name for name in callers if callers.count(name) > 1), None):
-        raise UsageError(f"--function {twice}: twice; each function has its turn already")
-    return callers
+def sources_of(topology: Topology, source: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Whose connections a burst has, the first source's unless told; UsageError for one unknown, or given twice."""
+    wanted = (source,) if isinstance(source, str) or source is None else tuple(source)
+    names = tuple(choose((known.name for known in topology.sources), name, "function") for name in wanted or (None,))
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--function {twice}: given twice; each function has a turn of its own already")
+    return names
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:

@@ -7,19 +7,10 @@ connections come by their number in their function, and those of one number in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from lab.topology import Topology
-
-__all__ = ["Shares", "reserved_concurrency"]
-
-
-def reserved_concurrency(topology: Topology, functions: Sequence[str]) -> tuple[int | None, ...]:
-    """The reserved concurrency of these functions."""
-    known = {function.name: function.reserved_concurrency for function in topology.functions}
-    return tuple(known[function] for function in functions)
+__all__ = ["Shares"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["exit_nodes", "exit_of", "legs", "paths"]
 
 
-def paths(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
-    """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
+def paths(topology: Topology, source: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
+    """One for each of the source's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(known for known in topology.servers if known.name == server)
-    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
+    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, source))
     return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
 
 

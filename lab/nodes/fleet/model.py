@@ -1,19 +1,23 @@
 """A Lambda function as a user writes it."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from lab.schema.base import NAME, Model, Whole
+from lab.schema.base import NAME, Whole
 from lab.schema.limits import FUNCTION_SECURITY_GROUPS, FUNCTION_SUBNETS, RESERVED_CONCURRENCY
+from lab.schema.names import node_name_of_function
 from lab.schema.scale import SCALES
+from lab.schema.source import Source
 from lab.schema.words import Name
 
 __all__ = ["Function"]
 
 
-class Function(Model):
+class Function(Source):
     """A Lambda function: a fleet of execution environments behind one ENI per subnet, or outside the VPC."""
+
+    WORDS: ClassVar[str] = "function"
 
     name: Name = Field(description=f"a function's name is {NAME}")
     subnets: tuple[Name, ...] = Field(
@@ -35,3 +39,18 @@ class Function(Model):
         description=f"a function's reserved concurrency is a whole number of invocations at a time, 0 to "
         f"{RESERVED_CONCURRENCY:,}; those beyond are throttled",
     )
+
+    @property
+    def node(self) -> str:
+        """`checkout` is `fn-checkout`."""
+        return node_name_of_function(self.name)
+
+    @property
+    def at_once(self) -> int | None:
+        """As many as invocations: each has one."""
+        return self.reserved_concurrency
+
+    @property
+    def leaves_by(self) -> tuple[str, ...]:
+        """Those that it lists."""
+        return self.subnets
