@@ -96,7 +96,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     with record.alone() as alone, Namespaces() as namespaces:
         require_alone(plan.lab, alone=alone)
         if load.fresh:
-            listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
+            listeners.found(read_with_fills(namespaces, plan.limiters, plan))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record).observe()
     predicted = prediction(participants, observation.readings_before)
@@ -271,7 +271,7 @@ class _Burst:
         return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
     def _read_with_fills(self) -> tuple[Reading, ...]:
-        return read_with_fills(self._namespaces, self._limiters, self._plan.servers, self._earlier)
+        return read_with_fills(self._namespaces, self._limiters, self._plan, self._earlier)
 
     def _note_fullest(self) -> None:
         now = read(self._namespaces, self._limiters)

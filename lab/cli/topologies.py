@@ -53,7 +53,10 @@ def predict(
         int, typer.Option("-n", help="Connections, all held at the same time.", metavar="CONNECTIONS")
     ],
     *,
-    function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(help="Which function, the first unless given; several take turns.", metavar="FUNCTION"),
+    ] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
     connect_timeout: Annotated[
@@ -73,7 +76,7 @@ def predict(
     prediction = predict_burst(
         scaled(load(topology), scale),
         connections,
-        source=function,
+        source=function or None,
         server=server,
         connect_timeout_s=connect_timeout,
     )
@@ -88,6 +91,11 @@ def predict(
                 (limiter.node, kind_of(limiter.kind).words, limiter.limit, limiter.offered, limiter.refused)
                 for limiter in prediction.limiters
             ),
+        )
+    if len(prediction.functions) > 1 or prediction.throttled:
+        table(
+            ("function", "#offered", "#throttled", "#established"),
+            ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")

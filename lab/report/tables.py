@@ -28,6 +28,7 @@ def tables(run: Run) -> tuple[Table, ...]:
     made = (
         _predicted(result),
         _outcomes(result),
+        _functions(result),
         _limits(result),
         _latencies(result),
         _stops(result),
@@ -54,19 +55,39 @@ def _predicted(result: BurstResult) -> Table:
 
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
+    throttled = ("#throttled",) if result.invocations.throttled else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
-        tuple(_outcome(of, also_closed=bool(closed)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *throttled),
+        tuple(_outcome(of, also_closed=bool(closed), throttled=bool(throttled)) for of in outcomes(result)),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool) -> tuple[Cell, ...]:
+def _functions(result: BurstResult) -> Table:
+    return Table(
+        "Functions",
+        ("", "#offered", "#throttled", "#established", "#predicted", "#timed out", "#refused", "#reset"),
+        tuple(
+            row(
+                *(function.function, function.offered, number(function.throttled, "bad")),
+                *(function.established, number(function.predicted_established)),
+                *(number(count, "bad") for count in (function.timed_out, function.refused, function.reset)),
+            )
+            for function in (result.functions if len(result.functions) > 1 else ())
+        ),
+        "Invocations take turns between the functions; each function's own account.",
+    )
+
+
+def _outcome(of: Outcome, *, also_closed: bool, throttled: bool) -> tuple[Cell, ...]:
     closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
+    refused, reset, turned_off = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.throttled)
+    )
     return row(
-        of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset, *closed
+        *(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad")),
+        *(refused, reset, *closed, *([turned_off] if throttled else [])),
     )
 
 
@@ -164,7 +185,7 @@ def _remedies(run: Run) -> Table:
     )
 
 
-_TOLD = {"raises": "good", "unlimited": "good", "nothing": "", "unknown": ""}
+_TOLD = {"raises": "good", "unlimited": "good", "throttles": "good", "nothing": "", "unknown": ""}
 """Effect of a remedy → the tone of its threshold."""
 
 

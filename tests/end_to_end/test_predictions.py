@@ -48,7 +48,7 @@ def cases(draw: st.DrawFn) -> Case:
     made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True, firewalls=draw(st.booleans())))
     bursts = st.fixed_dictionaries(
         {
-            "function": st.sampled_from([each.name for each in made.functions]),
+            "function": st.lists(st.sampled_from([each.name for each in made.functions]), min_size=1, unique=True),
             "server": st.sampled_from([each.name for each in made.servers]),
             "leave_open": st.booleans(),
             "connect_timeout_s": st.just(2.0),  # a busy machine may lose a question, which comes again after a second
@@ -93,6 +93,9 @@ def _judge(result: BurstResult) -> None:
     assert result.dns.failed == 0 or result.bottleneck == "hyperplane_eni"  # a name server that is behind the ENI
     seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
     assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
+    for each in result.functions:
+        assert (each.predicted_established, each.predicted_throttled) == (each.established, each.throttled)
+    _seen["throttled"] += bool(result.invocations.throttled)
     _seen["stopped" if result.stops else str(result.bottleneck)] += 1
 
 

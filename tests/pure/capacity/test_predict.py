@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 import pytest
 
-from lab.capacity.predict import Prediction, predict
+from lab.capacity.predict import FunctionPrediction, Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
 from lab.schema.names import node_name_of_nat_gateway
@@ -19,30 +19,70 @@ from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
-def simulate(topology: Topology, connections: int, caller: str, in_use: Callable[[str], int], first: int) -> Prediction:
+def simulate(
+    topology: Topology, invocations: int, callers: Sequence[str], in_use: Callable[[str], int], first: int
+) -> Prediction:
     """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
-    enis = enis_of(topology, caller)
-    server = topology.servers[0].name
     held, refused = Counter[str](), Counter[str]()
-    first_loss: int | None = None
+    lost, first_loss = Counter[str](), None
     first_refusal: tuple[int, str] | None = None
-    for number in range(connections if enis else 0):
-        eni = enis[(first + number) % len(enis)]
-        out = way_out(topology, eni.subnet.default_route, server)
-        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
-        for (node, kind), limit in room.items():
+    for number, (caller, place) in enumerate(let_in(topology, invocations, callers)):
+        if not (ways := ways_of(topology, caller)):
+            continue
+        way = ways[(first + place) % len(ways)]
+        for (node, kind), limit in way.items():
             if limit is not None and in_use(node) + held[node] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
             held[node] += 1
         else:
-            if out is not None:
+            if NOWHERE not in way:
                 continue
-            refused["no route"] += 1
+        lost[caller] += 1
         first_loss = number if first_loss is None else first_loss
     bottleneck = first_refusal[1] if first_refusal else None
-    return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
+    admitted = Counter(caller for caller, _ in let_in(topology, invocations, callers))
+    functions = tuple(
+        FunctionPrediction(
+            caller,
+            share := len(range(place, invocations, len(callers))),
+            share - admitted[caller],
+            admitted[caller] - lost[caller],
+        )
+        for place, caller in enumerate(callers)
+    )
+    return Prediction(invocations, admitted.total() - lost.total(), first_loss, bottleneck, (), functions=functions)
+
+
+def let_in(topology: Topology, invocations: int, callers: Sequence[str]) -> list[tuple[str, int]]:
+    """Whose each connection is, in the order of their SYNs, and its number among those of its function."""
+    most = {each.name: each.reserved_concurrency for each in topology.functions}
+    begun = Counter[str]()
+    connections = []
+    for invocation in range(invocations):
+        caller = callers[invocation % len(callers)]
+        reserved = most[caller]
+        if reserved is None or begun[caller] < reserved:
+            connections.append((caller, begun[caller]))
+            begun[caller] += 1
+    return connections
+
+
+NOWHERE = ("nowhere", "")
+"""In place of what leads out of the VPC, where nothing does."""
+
+
+def ways_of(topology: Topology, caller: str) -> list[dict[tuple[str, str], int | None]]:
+    """What each of a function's paths crosses, with its room."""
+    server = topology.servers[0].name
+    return [
+        {
+            (eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit,
+            **(way_out(topology, eni.subnet.default_route, server) or {NOWHERE: None}),
+        }
+        for eni in enis_of(topology, caller)
+    ]
 
 
 def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
@@ -126,14 +166,13 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
     nodes += [each.node for each in made.exits]
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
-    for caller in (each.name for each in made.functions):
+    names = [each.name for each in made.functions]
+    for callers in ([names[-1]], names, names[::-1]):
         found = predict(
-            made, connections, source=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
+            made, connections, source=callers, in_use=lambda scope: in_use(scope.node), first_connection=first
         )
-        assert replace(found, limiters=(), dead_ends=(), functions=()) == simulate(
-            made, connections, caller, in_use, first
-        )
-        lost = connections - (found.established or 0)
+        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, callers, in_use, first)
+        lost = connections - found.throttled - (found.established or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
