@@ -82,9 +82,9 @@ def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
     while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
-        exits = (exit_ for exit_ in vpc.exits if exit_.takes(subnet.default_route, server.name))
-        if exit_ := next(exits, None):
-            yield Leg(vpc, subnet, subnets[exit_.subnet], exit=exit_)
+        exits = (exit_ for exit_ in vpc.exits if exit_.OF_OTHER_VPCS or len(entered) == 1)
+        if exit_ := next((exit_ for exit_ in exits if exit_.takes(subnet, server)), None):
+            yield Leg(vpc, subnet, subnets.get(exit_.in_subnet or ""), exit=exit_)
             return
         gateway = next((known for known in topology.transit_gateways if known.name == subnet.default_route), None)
         if gateway is None:

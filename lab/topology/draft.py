@@ -13,8 +13,8 @@ from lab.nodes.nat_gateway.model import NatGateway
 from lab.nodes.resolver.model import Resolver
 from lab.nodes.server.model import Server
 from lab.nodes.transit_gateway.model import TransitGateway
-from lab.nodes.vpc.model import EXITS, Subnet
-from lab.schema.exits import Exit
+from lab.nodes.vpc.model import WAYS_OUT, Subnet
+from lab.schema.exits import Exit, WayOut
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
 from lab.schema.names import DEFAULT_SECURITY_GROUPS, VPC
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "DraftVpc", "Item", "draft"]
 
 M = TypeVar("M", bound=BaseModel)
-E = TypeVar("E", bound=Exit)
+W = TypeVar("W", bound=WayOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,14 @@ class DraftVpc:
     name: str
     cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
-    exits: tuple[Item[Exit], ...]
+    ways_out: tuple[Item[WayOut], ...]
     security_groups: tuple[Item[SecurityGroup], ...]
     network_acls: tuple[Item[NetworkAcl], ...]
+
+    @property
+    def exits(self) -> tuple[Item[Exit], ...]:
+        """The nodes that its ways out are."""
+        return tuple(Item(item.path, exit_) for item in self.ways_out for exit_ in item.value.exits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Draft:
 
     @property
     def exits(self) -> tuple[Item[Exit], ...]:
-        """The ways out of all VPCs."""
+        """The nodes that the ways out of all VPCs are."""
         return tuple(item for vpc in self.vpcs for item in vpc.exits)
 
     @property
@@ -110,14 +115,15 @@ class Draft:
         """The name of the VPC in which a part stands."""
         return next(vpc.name for vpc in self.vpcs if path[: len(vpc.path)] == vpc.path)
 
-    def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
-        """The ways out of one kind."""
-        return tuple(Item(item.path, item.value) for item in self.exits if isinstance(item.value, kind))
+    def ways_out_of(self, kind: type[W]) -> tuple[Item[W], ...]:
+        """The ways out of one kind, of all VPCs."""
+        items = (item for vpc in self.vpcs for item in vpc.ways_out)
+        return tuple(Item(item.path, item.value) for item in items if isinstance(item.value, kind))
 
     @property
     def nat_gateways(self) -> tuple[Item[NatGateway], ...]:
         """The valid NAT gateways of all VPCs."""
-        return self.exits_of(NatGateway)
+        return self.ways_out_of(NatGateway)
 
     @property
     def subnets_by_name(self) -> dict[str, Subnet]:
@@ -177,7 +183,7 @@ def _vpc(value: Value, path: Path) -> DraftVpc:
         name=name if isinstance(name, str) else VPC,
         cidr=_range(Block, _at(value, *path, "cidr")),
         subnets=_items(value, (*path, "subnets"), _valid, Subnet),
-        exits=tuple(item for key, kind in EXITS.items() for item in _items(value, (*path, key), _mended, kind)),
+        ways_out=tuple(item for key, kind in WAYS_OUT.items() for item in _items(value, (*path, key), _mended, kind)),
         security_groups=_items(value, (*path, "security_groups"), _mended, SecurityGroup),
         network_acls=_items(value, (*path, "network_acls"), _mended, NetworkAcl),
     )

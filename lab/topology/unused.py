@@ -33,7 +33,7 @@ def _eni_settings(draft: Draft) -> Iterator[Fault]:
 
 def _subnets(draft: Draft) -> Iterator[Fault]:
     """Subnets with nothing in them, and default routes that no connection takes."""
-    sending, ways_out = _sending_subnets(draft), {item.value.subnet for item in draft.exits}
+    sending, ways_out = _sending_subnets(draft), {item.value.in_subnet for item in draft.exits}
     occupied = (
         sending
         | ways_out

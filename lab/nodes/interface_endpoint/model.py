@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from ipaddress import IPv4Network
 
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
     from lab.topology.draft import Draft
 
 __all__ = ["CHECKS", "InterfaceEndpoint"]
@@ -48,6 +50,11 @@ class InterfaceEndpoint(Exit):
         return f"vpce-{self.name}"
 
     @property
+    def in_subnet(self) -> str:
+        """The subnet of its network interface."""
+        return self.subnet
+
+    @property
     def capacity(self) -> int | None:
         """To its server; to others there is no way here."""
         return self.connections_per_target
@@ -61,14 +68,14 @@ class InterfaceEndpoint(Exit):
         """An address in the endpoint's subnet, which the plan chooses."""
         return subnet
 
-    def takes(self, default_route: str | None, server: str) -> bool:  # noqa: ARG002 - from any subnet
+    def takes(self, subnet: Subnet, server: Server) -> bool:  # noqa: ARG002 - from any subnet
         """All to its server: with private DNS the name means the endpoint, in the whole VPC."""
-        return server == self.server
+        return server.name == self.server
 
 
 def _servers(draft: Draft) -> Iterator[Fault]:
     """An endpoint for nothing, and two for one server: its name can only mean one of them."""
-    endpoints = draft.exits_of(InterfaceEndpoint)
+    endpoints = draft.ways_out_of(InterfaceEndpoint)
     for item in endpoints:
         yield from unknown("server", item.value.server, draft.server_names, (*item.path, "server"))
     yield from twice("server", "interface endpoint", [(item.path, item.value.server) for item in endpoints])
@@ -76,7 +83,7 @@ def _servers(draft: Draft) -> Iterator[Fault]:
 
 def _functions_outside(draft: Draft) -> Iterator[Fault]:
     """One resolver answers everybody, and a private address is of no use outside the VPC."""
-    if not draft.exits_of(InterfaceEndpoint):
+    if not draft.ways_out_of(InterfaceEndpoint):
         return
     for item in draft.functions:
         if not item.value.subnets:
