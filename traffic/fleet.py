@@ -56,6 +56,35 @@ class Fleet:
         environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
+    def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The execution environment of each connection: a number in the whole burst, 0 that of the first connection."""
+        number, fleet = np.divmod(indices, self._fleets)
+        turn, place = np.divmod(number + self._first_number[fleet], self._paths[fleet])
+        paths = self._first_path[fleet] + place
+        return np.asarray(self._first_environment[paths] + turn // self._blocks.per_environment - self._before(fleet))
+
+    @property
+    def environments_used(self) -> int:
+        """How many of them the burst may use; some numbers may be nobody's."""
+        return int(self._environments_used().sum())
+
+    @property
+    def _first_environment(self) -> NDArray[np.int64]:
+        """Of each path: the number of its first environment in the whole burst."""
+        used = self._environments_used()
+        return np.asarray(np.cumsum(used) - used)
+
+    def _environments_used(self) -> NDArray[np.int64]:
+        """How many environments each path may use."""
+        fleets = np.arange(self._fleets)
+        last = self._first_number + (self._connections - fleets + self._fleets - 1) // self._fleets
+        used = last // self._paths // self._blocks.per_environment + 1 - self._before(fleets)
+        return np.asarray(used[self._fleet_of])
+
+    def _before(self, fleet: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of each path of these fleets: the environments before the one that the burst begins with."""
+        return np.asarray(self._first_number[fleet] // self._paths[fleet] // self._blocks.per_environment)
+
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """The connection of each address and port; -1 if it is none of this burst."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]

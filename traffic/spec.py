@@ -127,6 +127,12 @@ class PortBlocks:
         """The source port of a turn; numbers, or arrays of them."""
         return self.first_port + turn * self.stride % self.ports
 
+    def among_the_first(self, most: int, turns: int, start: int = 0) -> int:
+        """How many of so many turns from `start` on are among the first `most` of those of their environment."""
+        opening = min(turns, -start % self.per_environment)
+        whole, rest = divmod(turns - opening, self.per_environment)
+        return min(opening, most) + whole * min(self.per_environment, most) + min(rest, most)
+
     def turn(self, port: Numbers, environment: Numbers) -> Numbers:
         """The only turn of an environment that can have this port; outside of the environment's turns if none has."""
         turn = (port - self.first_port) * pow(self.stride, -1, self.ports)
@@ -267,6 +273,8 @@ class BurstSpec(_Spec):
 
     A resolver's quota counts sources, so then it matters; otherwise one socket per process asks, which is faster.
     """
+    descriptors: int | None = None
+    """How many an execution environment has for its connections at a time; None is no limit."""
     packet_sockets: tuple[PacketSocket, ...] = ()
 
     @property

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from lab.burst.disagreements import disagreements
+from lab.burst.disagreements import connections_seen, disagreements
 from lab.burst.endings import by_clients, by_kernel
 from lab.burst.functions import functions_of
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.result import BurstResult, LimitResult, PredictedResult
+from lab.burst.result import BurstResult, EnvironmentDescriptors, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
 from lab.observe.drops import DroppedPackets
@@ -51,7 +51,11 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
         predicted=PredictedResult(
-            prediction.established, prediction.drop_threshold, prediction.bottleneck, prediction.unknown
+            established=prediction.established,
+            drop_threshold=prediction.drop_threshold,
+            bottleneck=prediction.bottleneck,
+            emfile=prediction.emfile,
+            unknown=prediction.unknown,
         ),
         latency=clients.latency,
         timing=clients.timing,
@@ -68,6 +72,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
             functions_of(observation.invokers, clients, prediction.functions, closed_at_once=bool(closed_at_once))
         ),
         tls=clients.tls,
+        descriptors=_descriptors(load, resolver, observation),
         packets=tuple(observation.packets),
     )
 
@@ -77,6 +82,13 @@ def _until_closed(observation: Observation, turned_away: int) -> TcpCount:
     tcp, reset = observation.clients.tcp, observation.reset
     established = tcp.established + tcp.reset - reset - turned_away
     return replace(tcp, established=established, reset=reset, closed_by_server=observation.closed_by_server)
+
+
+def _descriptors(load: Load, resolver: Resolver, observation: Observation) -> EnvironmentDescriptors | None:
+    if observation.descriptors is None:
+        return None
+    each, seen = load.connections_per_environment, connections_seen(load, resolver, observation)
+    return EnvironmentDescriptors(observation.descriptors, each, seen)
 
 
 def _drop_threshold(observation: Observation) -> int | None:

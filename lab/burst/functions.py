@@ -39,6 +39,7 @@ class FunctionResult:
     refused: int
     reset: int
     closed_by_server: int
+    emfile: int
     predicted_established: int | None
     """None where it is not known."""
     predicted_throttled: int | None
@@ -70,6 +71,7 @@ def functions_of(
             refused=count.refused,
             reset=count.reset,
             closed_by_server=count.closed_by_server,
+            emfile=count.emfile,
             predicted_established=foreseen.established if foreseen else None,
             predicted_throttled=foreseen.throttled if foreseen else None,
         )
@@ -94,5 +96,6 @@ def fleets_of(clients: EngineResult) -> tuple[FleetCount, ...]:
         reset=tcp.reset,
         half_open=tcp.half_open,
         closed_by_server=tcp.closed_by_server,
+        emfile=dns.emfile + tcp.emfile,
     )
     return (alone,)

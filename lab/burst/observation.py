@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
 from lab.burst.functions import Invoker, fleets_of
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
@@ -27,6 +28,9 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    descriptors: DescriptorLimit | None = None
+    first_turns: Sequence[int] = ()
+    """The turn (`traffic.spec.PortBlocks`) of the first connections of each source."""
     took_s: float = 0.0
     """Between the two."""
     first_to_refuse: Reading | None = None

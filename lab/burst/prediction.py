@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lab.burst.spec import Participants
@@ -15,15 +15,20 @@ from lab.paths.path import Scope
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading]) -> Prediction:
-    """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
-    load = participants.load
+def prediction(participants: Participants, before: Iterable[Reading], first_turns: Sequence[int] = ()) -> Prediction:
+    """What a burst will show of whose sources the connections begin with these turns (`PortBlocks`) of their ENIs.
+
+    Of a load over time as far as arithmetic says how many connections there are at once.
+    """
+    load, descriptors = participants.load, participants.descriptors
+    may_lack = descriptors is not None and descriptors.connections < participants.blocks.per_environment
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
-    if at_once is None:
-        return Prediction(load.connections, None, None, None, ())
+    unknown = Prediction(load.connections, None, None, None, (), emfile=None if may_lack else 0)
+    if at_once is None or (load.over_time and may_lack):
+        return unknown
     if reason := _throttling(participants, at_once):
-        return Prediction(load.connections, None, None, None, (), unknown=reason)
+        return replace(unknown, unknown=reason)
     predicted = predict(
         participants.topology,
         at_once,
@@ -31,16 +36,17 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(before),
+        first_connections=[turn * len(paths) for turn, paths in zip(first_turns, participants.paths_of, strict=False)],
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
-        per_environment=load.connections_per_environment,
+        per_environment=participants.blocks.per_environment,
+        descriptors=descriptors.connections if descriptors else None,
     )
-    if predicted.throttled and load.arrivals.per_s is not None and predicted.drop_threshold is not None:
-        reason = (
-            "connections that are lost make room for invocations that come later: how many are throttled is not known"
-        )
-        return Prediction(load.connections, None, None, None, (), unknown=reason)
+    if load.paced and (predicted.emfile or predicted.throttled) and predicted.drop_threshold is not None:
+        # What times out meanwhile gives its descriptor back, and ends its invocation.
+        reason = "what is lost makes room for what comes later: how many are throttled is not known"
+        return replace(unknown, unknown=reason if predicted.throttled else None)
     if not load.over_time or predicted.bottleneck is None:
         if at_once == load.connections or load.reuse:
             return replace(predicted, offered=load.connections)

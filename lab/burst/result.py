@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lab.burst.endings import Endings
 from lab.burst.functions import FunctionResult
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -24,7 +25,7 @@ from traffic.result import (
     TlsCount,
 )
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult"]
+__all__ = ["BurstResult", "EnvironmentDescriptors", "LimitResult", "PredictedResult"]
 
 SCHEMA = 1
 
@@ -66,8 +67,22 @@ class PredictedResult:
     established: int | None
     drop_threshold: int | None
     bottleneck: str | None
+    emfile: int | None = 0
+    """Invocations without a descriptor."""
     unknown: str | None = None
     """Why the numbers are not known, where that has been said."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentDescriptors:
+    """How many files and sockets an execution environment may have open, and how many connections had a descriptor."""
+
+    each: DescriptorLimit
+    connections_per_environment: int
+    """How many each environment makes."""
+    connections_seen: int | None
+    """Connections whose first SYN came to the first nodes on the way, by their own count; None where that is not known:
+    outside the VPC, of flows over UDP, where other packets are counted with them, and of loads over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +134,15 @@ class BurstResult:
     """Each function's part; empty in records of earlier versions."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
+    descriptors: EnvironmentDescriptors | None = None
+    """None where they were not limited."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
+
+    @property
+    def emfile(self) -> int:
+        """Invocations whose environment had no descriptor left."""
+        return self.dns.emfile + self.tcp.emfile
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab burst --json`; flows over UDP are under `udp`, with the fields of `tcp`."""

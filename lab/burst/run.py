@@ -99,7 +99,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             listeners.found(read_with_fills(namespaces, plan.limiters, plan))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record).observe()
-    predicted = prediction(participants, observation.readings_before)
+    predicted = prediction(participants, observation.readings_before, observation.first_turns)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -159,6 +159,8 @@ class _Burst:
             clients=clients,
             readings=readings,
             readings_before=self._before,
+            descriptors=self._participants.descriptors,
+            first_turns=tuple(turn or 0 for turn in first),
             took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),

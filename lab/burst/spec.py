@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from lab.burst.functions import Invoker
-from lab.burst.load import Load
+from lab.burst.load import DescriptorLimit, Load
 from lab.burst.options import for_generator
 from lab.capacity.predict import choose, sources_of
 from lab.capacity.shares import Shares
@@ -105,6 +105,11 @@ class Participants:
         """How environments share ports, as many each as the load has."""
         return replace(self.fleets[0].blocks, per_environment=self.load.connections_per_environment)
 
+    @property
+    def descriptors(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return self.load.descriptor_limit
+
     def most_turns(self, fleet: FleetPlan) -> int:
         """For how many turns the environments of a fleet behind each ENI have ports."""
         return min(path.environments for path in fleet.paths) * self.blocks.per_environment
@@ -193,7 +198,9 @@ def spec_of(participants: Participants, first_turns: Sequence[int] = ()) -> Burs
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
         destination=server.address if load.syn_only else None,
-        questions_apart=resolver.counts_sources,
+        # An environment's descriptors are those of sockets at its own addresses, a question's among them.
+        questions_apart=resolver.counts_sources or participants.descriptors is not None,
+        descriptors=participants.descriptors.connections if participants.descriptors else None,
         **for_generator(load),
     )
 

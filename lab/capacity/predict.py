@@ -6,6 +6,8 @@ scope in common (`lab.paths.path`). A limiter has room for so many connections; 
 refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
+Where execution environments have so many descriptors, a connection for which there is none meets no limit at all.
+
 Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
 get the last ones is chance.
 """
@@ -19,6 +21,7 @@ from graphlib import TopologicalSorter
 
 from lab.capacity.shares import Shares
 from lab.errors import UsageError
+from lab.nodes.registry import kind_of
 from lab.nodes.resolver.model import Resolver
 from lab.paths.path import Path, Scope
 from lab.paths.routes import paths
@@ -86,13 +89,32 @@ class Prediction:
     """Why some connections get nowhere, whatever the limits."""
     unknown: str | None = None
     """Why the numbers are not known, where they are not."""
+    emfile: int | None = 0
+    """Connections for which their execution environment has no descriptor left."""
     functions: tuple[FunctionPrediction, ...] = ()
-    """Each function's part, in the order in which they take turns; empty where the numbers are not known."""
+    """Each source's part, in the order in which they take turns; empty where the numbers are not known."""
 
     @property
     def throttled(self) -> int:
         """Invocations that are not let in; the others each make a connection."""
         return sum(function.throttled or 0 for function in self.functions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Environments:
+    """How the connections of a path, which follow one another, share execution environments."""
+
+    blocks: PortBlocks
+    start: int
+    """The turn of the first connection, as `PortBlocks` has it."""
+    descriptors: int | None
+    """How many each has for its connections; None is no limit."""
+
+    def with_descriptors(self, connections: int) -> int:
+        """How many of so many have one."""
+        if self.descriptors is None:
+            return connections
+        return self.blocks.among_the_first(self.descriptors, connections, self.start)
 
 
 @dataclass(slots=True)
@@ -104,17 +126,22 @@ class _Turn:
     of: int
     function: int
     shares: Shares
+    environments: _Environments
     refused_from: int | None = None
-
-    def taking(self, m: int) -> int:
-        """How many of the first `m` connections take it."""
-        mine = self.shares.taking(self.function, m)
-        return (mine - self.place + self.of - 1) // self.of if mine > self.place else 0
 
     @property
     def first(self) -> int:
-        """How many connections come before the first one that takes it."""
+        """How many connections come before the first one that is to take it."""
         return self.shares.place(self.function, self.place)
+
+    def offered(self, m: int) -> int:
+        """How many of the first `m` connections are to take it."""
+        mine = self.shares.taking(self.function, m)
+        return (mine - self.place + self.of - 1) // self.of if mine > self.place else 0
+
+    def taking(self, m: int) -> int:
+        """How many of those do, for their environment has a descriptor for them."""
+        return self.environments.with_descriptors(self.offered(m))
 
     def passing(self, m: int) -> int:
         """How many of the first `m` connections take it and are refused by none of the limiters seen so far."""
@@ -171,11 +198,12 @@ def predict(
     server: str | None = None,
     protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
-    first_connection: int = 0,
+    first_connections: Sequence[int] = (),
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
     look_ups: int | None = None,
     questions_each: int = 1,
     per_environment: int = PortBlocks().per_environment,
+    descriptors: int | None = None,
 ) -> Prediction:
     """What a burst of so many invocations will show on a topology, whose connections are all held at the same time.
 
@@ -183,28 +211,44 @@ def predict(
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
-    `per_environment` look-ups come from one execution environment at most.
+    `per_environment` connections are of one execution environment, and `descriptors` of them may be open at a time.
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     callers = sources_of(topology, source)
     callee = choose((known.name for known in topology.servers), server, "server")
     shares = Shares(len(callers), tuple(topology.source(caller).at_once for caller in callers))
+    blocks = PortBlocks(per_environment=per_environment)
     turns = [
-        _Turn(path, (place - first_connection) % len(each), len(each), number, shares)
+        _Turn(
+            path,
+            (place - first) % len(mine),
+            len(mine),
+            number,
+            shares,
+            _Environments(blocks, -(-(first - place) // len(mine)), descriptors),
+        )
         for number, caller in enumerate(callers)
-        for each in [paths(topology, caller, callee, protocol)]
-        for place, path in enumerate(each)
+        for first in [first_connections[number] if first_connections else 0]
+        for mine in [paths(topology, caller, callee, protocol)]
+        for place, path in enumerate(mine)
     ]
     offered, connections = connections, sum(shares.admitted(number, connections) for number in range(len(callers)))
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
-    by_source = [min(turn.taking(look_ups), per_environment) for turn in turns]
+    by_source = [min(turn.offered(look_ups), per_environment, descriptors or per_environment) for turn in turns]
+    emfile = 0 if descriptors is None else None
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
-        return Prediction(offered, None, None, None, (), unknown=reason)
-    reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
+        return Prediction(offered, None, None, None, (), unknown=reason, emfile=emfile)
+    reasons = (
+        _doubt(turns, connections),
+        _chance(limiters),
+        _growth(limiters, connect_timeout_s),
+        _given_back(limiters, connections - _taken(turns, connections)),
+    )
     if reason := next(filter(None, reasons), None):
-        return Prediction(offered, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
+        loads = tuple(limiter.load for limiter in limiters)
+        return Prediction(offered, None, None, None, loads, unknown=reason, emfile=emfile)
     predicted = _predicted(connections, limiters, turns)
     return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
 
@@ -343,6 +387,15 @@ def _growth(limiters: Iterable[_Limiter], connect_timeout_s: float) -> str | Non
     return None
 
 
+def _given_back(limiters: Iterable[_Limiter], emfile: int) -> str | None:
+    if emfile and any(kind_of(limiter.kind).answers and limiter.first_refused is not None for limiter in limiters):
+        return (
+            "a full server ends connections, whose descriptors are free again: how many more their execution "
+            "environments then open depends on how fast they come"
+        )
+    return None
+
+
 # ── What it does know ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -350,14 +403,16 @@ def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_
     dead = [turn for turn in turns if turn.path.dead_end and turn.taking(connections)]
     loads = tuple(limiter.load for limiter in limiters)
     lost = sum(turn.passing(connections) for turn in dead)
+    emfile = connections - _taken(turns, connections)
     refusals = [(limiter.first_refused, limiter.kind) for limiter in limiters if limiter.first_refused is not None]
     return Prediction(
         offered=connections,
-        established=connections - sum(load.refused for load in loads) - lost,
-        drop_threshold=_threshold(limiters, dead),
+        established=connections - emfile - sum(load.refused for load in loads) - lost,
+        drop_threshold=_threshold(limiters, dead, turns),
         bottleneck=min(refusals, default=(None, None))[1],
         limiters=loads,
         dead_ends=tuple(turn.path.dead_end.sentence for turn in dead if turn.path.dead_end),
+        emfile=emfile,
     )
 
 
@@ -372,10 +427,15 @@ def _functions(
         yield FunctionPrediction(caller, share, share - admitted, established)
 
 
-def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
-    """All connections before the first that is lost are held by then, but those that never learned the address."""
+def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn], turns: Sequence[_Turn]) -> int | None:
+    """All connections before the first that is lost are held by then, but those that never learned the address.
+
+    Nor are those held that found no descriptor.
+    """
     nameless = {limiter.scope.node: limiter for limiter in limiters if limiter.refuses_questions}
     refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
     ended = [turn.first for turn in dead if turn.path.gateway not in nameless]
     first = min([number for number in (*refused, *ended) if number is not None], default=None)
-    return None if first is None else first - sum(limiter.takes(first) for limiter in nameless.values())
+    if first is None:
+        return None
+    return _taken(turns, first) - sum(limiter.takes(first) for limiter in nameless.values())

@@ -37,14 +37,15 @@ def show(result: BurstResult) -> None:
 
 def _show_outcomes(result: BurstResult) -> None:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
-    throttled = ("#throttled",) if result.invocations.throttled else ()
+    emfile, throttled = ("#EMFILE",) if result.emfile else (), ("#throttled",) if result.invocations.throttled else ()
     invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls or throttled)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *throttled),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *throttled),
         (
             (
                 *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
                 *(_or_empty(of.closed_by_server) for _ in closed),
+                *(_or_empty(of.emfile) for _ in emfile),
                 *(_or_empty(of.throttled) for _ in throttled),
             )
             for of in outcomes(result)
@@ -108,12 +109,19 @@ def _show_limits(result: BurstResult) -> None:
 
 
 def _show_threshold(result: BurstResult) -> None:
-    predicted = result.predicted
+    predicted, emfile = result.predicted, ("#EMFILE",) if result.emfile or result.predicted.emfile else ()
     table(
-        ("", "#established", "#drop threshold", "bottleneck"),
+        ("", "#established", "#drop threshold", "bottleneck", *emfile),
         (
-            ("predicted", predicted.established, predicted.drop_threshold, predicted.bottleneck or "-"),
-            ("observed", result.tcp.established, result.drop_threshold, result.bottleneck or "-"),
+            (of, *values, *(number for _ in emfile))
+            for of, values, number in (
+                (
+                    "predicted",
+                    (predicted.established, predicted.drop_threshold, predicted.bottleneck or "-"),
+                    predicted.emfile,
+                ),
+                ("observed", (result.tcp.established, result.drop_threshold, result.bottleneck or "-"), result.emfile),
+            )
         ),
     )
     if predicted.unknown:
@@ -186,6 +194,7 @@ def _side_by_side(result: BurstResult, limited: Container[str]) -> dict[str, int
         "connections made": result.tcp.attempted,
         "connections used again": result.invocations.reused,
         "connections that timed out": result.tcp.timed_out,
+        **({"invocations without a descriptor (EMFILE)": result.emfile} if result.descriptors else {}),
         **peaks,
         "drop threshold": result.drop_threshold,
         "bottleneck": result.bottleneck or "-",

@@ -66,8 +66,13 @@ def _half_open(evidence: Evidence) -> int:
     return evidence.clients.tcp.half_open if evidence.clients else 0
 
 
+def _emfile(evidence: Evidence) -> int:
+    return evidence.clients.emfile if evidence.clients else 0
+
+
 def _failed(evidence: Evidence) -> int:
-    return evidence.clients.invocations.failed if evidence.clients else 0
+    """Invocations that failed although they had a descriptor."""
+    return evidence.clients.invocations.failed - evidence.clients.emfile if evidence.clients else 0
 
 
 def _idle(evidence: Evidence) -> bool:
@@ -95,7 +100,7 @@ def _turned_away(evidence: Evidence) -> bool:
     clients = evidence.clients
     if clients is None or not clients.endings.closed_by_server:
         return False
-    return not clients.requests.sent or clients.invocations.failed > clients.dns.failed
+    return not clients.requests.sent or _failed(evidence) > clients.dns.failed
 
 
 def _unanswered_requests(evidence: Evidence) -> bool:
@@ -129,6 +134,7 @@ def _unanswered(evidence: Evidence) -> int:
 
 
 CAUSES = {
+    "too_many_open_files": _Cause(lambda evidence: 0 < _emfile(evidence) >= _failed(evidence)),
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import ended, half_open, name_servers, sharers, throttled, tls
+from lab.diagnosis import descriptors, ended, half_open, name_servers, sharers, throttled, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -31,6 +31,8 @@ def explanation(finding: Finding) -> tuple[str, ...]:
         sentences += tuple(tls.summary(finding.clients))
     if evidence.clients and finding.cause != "throttled":
         sentences += tuple(throttled.besides(finding.clients))
+    if finding.cause != _NO_DESCRIPTORS and evidence.clients and evidence.clients.emfile:
+        sentences += (descriptors.beside(evidence.clients),)
     if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
         sentences += (f"Besides, {_by_faults(evidence)}.",)
     return sentences
@@ -38,7 +40,10 @@ def explanation(finding: Finding) -> tuple[str, ...]:
 
 def remedies(finding: Finding) -> tuple[str, ...]:
     """Sentences that say what to do against the finding."""
-    return tuple(WORDS[finding.cause].remedies(finding))
+    sentences, clients = tuple(WORDS[finding.cause].remedies(finding)), finding.evidence.clients
+    if finding.cause != _NO_DESCRIPTORS and clients and clients.emfile:
+        return (*sentences, descriptors.remedy_beside(clients))
+    return sentences
 
 
 def _nothing(_: Finding) -> tuple[str, ...]:
@@ -171,7 +176,7 @@ def _dns_failed_headline(finding: Finding) -> str:
 
 
 def _failed_headline(finding: Finding) -> str:
-    failed, offered = finding.clients.invocations.failed, finding.clients.offered
+    failed, offered = finding.clients.invocations.failed - finding.clients.emfile, finding.clients.offered
     return f"No limit reached, and still {failed:,} of {counted(offered, 'invocation')} failed"
 
 
@@ -279,8 +284,10 @@ _QUESTIONS_DROPPED = _CauseWords(
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
 _TELL_OF_FAULTS = ("faults", "impaired")
+_NO_DESCRIPTORS = "too_many_open_files"
 
 WORDS = {
+    _NO_DESCRIPTORS: _CauseWords(descriptors.headline, descriptors.explanation, descriptors.remedies, room_helps=False),
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(
         half_open.headline, _half_open_slots_explanation, half_open.remedies, room_helps=False

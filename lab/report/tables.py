@@ -44,6 +44,7 @@ def _predicted(result: BurstResult) -> Table:
         ("Established", number(predicted.established), number(result.tcp.established)),
         ("Drop threshold", number(predicted.drop_threshold), number(result.drop_threshold)),
         ("Bottleneck", Cell(bottleneck(predicted.bottleneck)), Cell(bottleneck(result.bottleneck))),
+        *([("EMFILE", number(predicted.emfile), number(result.emfile))] if result.descriptors else []),
     )
     return Table(
         "Predicted and observed",
@@ -55,11 +56,14 @@ def _predicted(result: BurstResult) -> Table:
 
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
-    throttled = ("#throttled",) if result.invocations.throttled else ()
+    emfile, throttled = ("#EMFILE",) if result.emfile else (), ("#throttled",) if result.invocations.throttled else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *throttled),
-        tuple(_outcome(of, also_closed=bool(closed), throttled=bool(throttled)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *throttled),
+        tuple(
+            _outcome(of, also_closed=bool(closed), also_emfile=bool(emfile), also_throttled=bool(throttled))
+            for of in outcomes(result)
+        ),
         " ".join(_measured(result)),
     )
 
@@ -80,15 +84,14 @@ def _functions(result: BurstResult) -> Table:
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool, throttled: bool) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool, also_throttled: bool) -> tuple[Cell, ...]:
     closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset, turned_off = (
-        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.throttled)
+    refused, reset, emfile, throttled = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile, of.throttled)
     )
-    return row(
-        *(of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad")),
-        *(refused, reset, *closed, *([turned_off] if throttled else [])),
-    )
+    failed = number(of.failed, "bad")
+    further = (*closed, *([emfile] if also_emfile else []), *([throttled] if also_throttled else []))
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *further)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:

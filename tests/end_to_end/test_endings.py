@@ -180,7 +180,7 @@ def test_an_answer_that_comes_after_the_idle_timeout(lab_up: LabUp, write: Calla
     """A server that thinks for longer than the NAT gateway remembers: its answer is dropped there without a RST."""
     lab = lab_up(write(nat="1s"))
     start_closing_server(lab, "real", "slow-fin")
-    result = lab.burst(1, server="real", engine="socket", requests_per_connection=1, connect_timeout_s=2.4)
+    result = lab.burst(1, server="real", engine="socket", requests_per_connection=1, connect_timeout_s=4)
     (forgot,) = result.endings.nodes
     assert (forgot.node, forgot.reset, forgot.idle_timeouts) == ("natgw", 0, 1)
     verdict = judge(result)

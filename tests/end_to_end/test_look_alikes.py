@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from traffic.spec import Engine
 
 ALL: tuple[Engine, ...] = ("packet", "socket", "scapy")
-SOON_S, QUICK_S, PATIENT_S = 0.5, 1.0, 5.0
+SOON_S, QUICK_S, PATIENT_S = 0.9, 1.0, 5.0
 """How long clients wait where all connections are to time out, where some are, and where none is."""
 
 
@@ -181,6 +181,12 @@ TABLE = {
         changes={"tcp_connections: 20": "tcp_connections: 1"},
         burst={"connections": 30, "connect_timeout_s": SOON_S},
         engines=("socket",),
+    ),
+    "no descriptor left": Row(
+        cause="too_many_open_files",
+        topology="two_subnets",
+        burst={"connections": 8, "descriptors": 6, "connections_per_environment": 4},
+        now=NO_LIMIT,
     ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE

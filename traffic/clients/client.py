@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic.clients.callers import callers_of, in_turn
+from traffic.clients.descriptors import Descriptors, descriptors_of
 from traffic.clients.pacing import Pace, Window
 from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
 from traffic.clients.turn_queue import TurnQueue
@@ -116,6 +117,7 @@ class Client:
         transport: Transport,
         *,
         handshakes: Handshakes | None = None,
+        descriptors: Descriptors | None = None,
         questions: Pace = _QUESTIONS,
         calls: Pace = _CALLS,
     ) -> None:
@@ -123,10 +125,11 @@ class Client:
         self.counts = connections.counts
         self._spec, self._transport, self._handshakes = spec, transport, handshakes
         self._callers = callers_of(spec, connections)
+        self._descriptors = descriptors or descriptors_of(spec)
         self._invoked = np.zeros(spec.connections, np.bool_)
         """Connections whose invocation has no outcome yet."""
         several = len(spec.fleets) > 1
-        self._to_call = TurnQueue(connections, len(spec.fleets), questions.patience_s) if several else _Queue()
+        self._to_call = TurnQueue(connections, questions.patience_s) if several else _Queue()
         self._to_secure, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
         self._stopped = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
@@ -139,7 +142,7 @@ class Client:
         to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
         waiting = self._to_call
         to_call = waiting.take if isinstance(waiting, TurnQueue) else self._taking(waiting, among(State.ANSWERED))
-        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, connections.close, transport.close)
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, self._begin_close, transport.close)
         yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
         if self._handshakes is not None:
             window, fresh = Window(count, _HANDSHAKES), self._taking(self._to_secure, IS_OPEN)
@@ -182,6 +185,10 @@ class Client:
         """Takes connections that are still in one of these states."""
         return lambda limit, _: queue.take(limit, lambda indices: states[self.connections.state[indices]])
 
+    def _begin_close(self, indices: Indices, now_s: float) -> None:
+        self._descriptors.give_back(indices)
+        self.connections.close(indices, now_s)
+
     # Invocations
 
     def _next_invocations(self, limit: int, now_s: float) -> Indices:
@@ -189,11 +196,24 @@ class Client:
         cold = self._begin_invocations(self._most_at_a_time(limit), now_s)
         if self._spec.arrivals.per_s is not None and any(caller.lacks_connections for caller in self._callers):
             self.counts.waiting = max(self.counts.waiting, sum(caller.due(now_s) for caller in self._callers))
+        cold = self._opened(cold, now_s)
         if self._spec.destination is None:
             return cold
         self.connections.know(cold, int(self._spec.destination))
         self._to_call.add(cold)
         return _NONE
+
+    def _opened(self, indices: Indices, now_s: float) -> Indices:
+        """Those with a descriptor for their first socket; the others' invocations have failed."""
+        if not len(indices):
+            return indices
+        succeed = self._descriptors.take(indices)
+        failed = indices[~succeed]
+        if len(failed):
+            self.connections.no_descriptor(failed, for_questions=self._spec.destination is None)
+            self._free_again(failed, now_s)
+            self._settle(failed, served=False)
+        return indices[succeed]
 
     def _most_at_a_time(self, limit: int) -> int:
         """How many more invocations may begin now, at most `limit`."""
@@ -224,7 +244,7 @@ class Client:
         cold = _concatenated(*made)
         return cold if len(self._callers) == 1 else cold[np.argsort(_concatenated(*numbers))]
 
-    def _release(self, indices: Indices, now_s: float) -> None:
+    def _free_again(self, indices: Indices, now_s: float) -> None:
         """Connections have ended: each function may use its own again."""
         if not len(indices):
             return
@@ -402,6 +422,11 @@ class Client:
         """FINs were answered: the connections have ended."""
         self._exchanges[State.CLOSING].window.answered(indices)
         self._release(self.connections.closed(indices), now_s)
+
+    def _release(self, indices: Indices, now_s: float) -> None:
+        """The connections have ended, and their sockets are closed."""
+        self._descriptors.give_back(indices)
+        self._free_again(indices, now_s)
 
     # The end
 

@@ -169,7 +169,11 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     names = [each.name for each in made.functions]
     for callers in ([names[-1]], names, names[::-1]):
         found = predict(
-            made, connections, source=callers, in_use=lambda scope: in_use(scope.node), first_connection=first
+            made,
+            connections,
+            source=callers,
+            in_use=lambda scope: in_use(scope.node),
+            first_connections=[first] * len(callers),
         )
         assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, callers, in_use, first)
         lost = connections - found.throttled - (found.established or 0)
