@@ -71,6 +71,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         functions=tuple(
             functions_of(observation.invokers, clients, prediction.functions, closed_at_once=bool(closed_at_once))
         ),
+        beside=observation.others,
         tls=clients.tls,
         descriptors=_descriptors(load, resolver, observation),
         packets=tuple(observation.packets),

@@ -34,7 +34,8 @@ def disagreements(load: Load, resolver: Resolver, observation: Observation) -> I
     """A sentence for each pair of numbers that differ."""
     # Neither account says what a fault dropped: a SYN, an answer, a FIN. The verdict reports the fault.
     by_faults = sum(fault.dropped_packets for fault in observation.impairments)
-    for pair in _pairs(load, resolver, observation):
+    pairs = _pairs_beside_others if observation.others else _pairs
+    for pair in pairs(load, resolver, observation):
         if abs(pair.clients - pair.kernel) > by_faults:
             clients = _in_words(pair.clients, pair.clients_call_it)
             yield f"clients: {clients}; kernel: {_in_words(pair.kernel, pair.kernel_calls_it)}"
@@ -64,6 +65,16 @@ def _in_words(number: int, words: str) -> str:
         hold="holds" if one else "hold",
         entries="entry" if one else "entries",
     )
+
+
+def _pairs_beside_others(load: Load, _: Resolver, observation: Observation) -> Iterator[_Pair]:
+    """What limiters tell of each burst: which of its connections they refused."""
+    if observation.stops or load.over_time or load.protocol != "tcp":
+        return
+    silent = (reading for reading in observation.readings if not reading.limiter.answers)
+    refused = sum(reading.refused_connections for reading in silent)
+    what = "connection{s} with SYNs that were never answered"
+    yield _Pair(what, observation.clients.tcp.ever_unanswered, "connection{s} refused by a limiter", refused)
 
 
 def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator[_Pair]:

@@ -31,6 +31,8 @@ class Observation:
     descriptors: DescriptorLimit | None = None
     first_turns: Sequence[int] = ()
     """The turn (`traffic.spec.PortBlocks`) of the first connections of each source."""
+    others: int = 0
+    """Bursts that were under way beside this one, at nodes of its own: refusals are then this burst's alone."""
     took_s: float = 0.0
     """Between the two."""
     first_to_refuse: Reading | None = None

@@ -132,6 +132,8 @@ class BurstResult:
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     functions: tuple[FunctionResult, ...] = ()
     """Each function's part; empty in records of earlier versions."""
+    beside: int = 0
+    """Other bursts that were under way meanwhile and met the same limits: those held `peak` together."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
     descriptors: EnvironmentDescriptors | None = None

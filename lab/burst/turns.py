@@ -7,21 +7,29 @@ two environments, one of each, have the same.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from lab.burst.ports import first_turn
 from lab.burst.spec import Participants
+from lab.kernel.bursts import Reserved, UnderWay
 
-__all__ = ["first_turns"]
+__all__ = ["first_turns", "reservations"]
 
 Source = tuple[IPv4Address, int]
 
 
 def first_turns(
-    participants: Participants, held: Collection[Source], held_elsewhere: Collection[Source] = ()
+    participants: Participants,
+    held: Collection[Source],
+    held_elsewhere: Collection[Source] = (),
+    others: Iterable[UnderWay] = (),
 ) -> list[int | None]:
-    """The turn from which on each fleet's ports are free, of those held and of those that fleets before it need."""
+    """The turn from which on each fleet's ports are free, of those held and of those that fleets before it need.
+
+    And of those that other bursts have, which are under way.
+    """
+    reserved = [each for other in others for each in other.reserved]
     fleets, blocks = participants.fleets, participants.blocks
     found: list[int | None] = []
     for place, fleet in enumerate(fleets):
@@ -31,6 +39,8 @@ def first_turns(
             if _gateways(participants, other) & _gateways(participants, place)
             for turn in range(_turns_with_a_slot(participants, other))
         ]
+        meeting = (each for each in reserved if _gateways(participants, place) & set(each.gateways))
+        beside += [source for each in meeting for source in _sources(each, participants)]
         first = first_turn(
             blocks,
             (*fleet.paths, *(path.sockets for path in fleet.paths)),
@@ -41,6 +51,33 @@ def first_turns(
         )
         found.append(first)
     return found
+
+
+def reservations(participants: Participants, turns: Sequence[int]) -> tuple[Reserved, ...]:
+    """What a burst whose fleets begin with these turns has to itself."""
+    return tuple(
+        Reserved(
+            gateways=tuple(sorted(_gateways(participants, place))),
+            first_address=str(fleet.paths[0].first_address),
+            first_turn=turn,
+            turns=participants.turns(place),
+            with_a_slot=_turns_with_a_slot(participants, place),
+            per_environment=participants.blocks.per_environment,
+        )
+        for place, (fleet, turn) in enumerate(zip(participants.fleets, turns, strict=True))
+    )
+
+
+def _sources(reserved: Reserved, participants: Participants) -> Iterator[Source]:
+    """Its environments, each with its ports, as far as those may hold a slot."""
+    first = IPv4Address(reserved.first_address)
+    for turn in range(reserved.turns):
+        number = reserved.first_turn + turn
+        port = participants.blocks.port(number) if turn < reserved.with_a_slot else _NO_PORT
+        yield first + number // reserved.per_environment, port
+
+
+_NO_PORT = 0
 
 
 def _gateways(participants: Participants, place: int) -> set[str]:

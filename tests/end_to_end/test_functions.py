@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.burst.result import BurstResult
+    from lab.burst.run import Progress
     from lab.pytest_plugin import LabUp
 
 QUICK_S = 1.0
@@ -101,3 +104,45 @@ def test_nonsense(lab_up: LabUp, topologies: Path) -> None:
         lab.burst(2, function=("checkout", "payment"))
     with pytest.raises(UsageError, match="--function checkout: given twice"):
         lab.burst(2, function=("checkout", "checkout"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("checkout", "search"), ("search", "search")])
+@pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_bursts_side_by_side(lab_up: LabUp, topologies: Path, first: str, second: str, engine: Any) -> None:
+    """A burst beside another one, of whichever function: each has its own losses and verdict, and no false alarm."""
+    lab = lab_up(topologies / "shared_eni.yaml", scale=1_000)
+    held, go_on = Event(), Event()
+
+    def wait(progress: Progress) -> None:
+        if progress.phase == "holding":
+            held.set()
+            go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(lambda: lab.burst(50, function=first, engine=engine, hold_s=0.5, progress=wait))
+        try:
+            assert held.wait(60)
+            other = lab.burst(50, function=second, engine=engine, connect_timeout_s=QUICK_S)
+        finally:
+            go_on.set()
+    assert (seen(one.result()), seen(other)) == ([(first, 50, 0, 50, 0)], [(second, 50, 0, 15, 35)])
+    assert (one.result().disagreements, other.disagreements) == ((), ())
+    assert (one.result().beside, other.beside) == (1, 1)
+    assert [judge(result).cause for result in (one.result(), other)] == ["no_limit", "limit"]
+    eni, *_ = other.limits
+    assert (eni.node, eni.peak, eni.dropped_connections) == ("eni-private-a", 65, 35)
+    after = lab.burst(65, function=second, engine=engine)
+    assert (after.beside, after.predicted.established, after.tcp.established, after.disagreements) == (0, 65, 65, ())
+
+
+def test_nothing_is_forgotten_under_another_burst(lab_up: LabUp, topologies: Path) -> None:
+    """`--fresh` and `lab reset` would cut the connections of the burst that is under way, so they are refused."""
+    lab = lab_up(topologies / "shared_eni.yaml", scale=1_000)
+
+    def interfere(progress: Progress) -> None:
+        if progress.phase == "holding":
+            for meddle in (lab.reset, lambda: lab.burst(1, fresh=True)):
+                with pytest.raises(UsageError, match="another burst is running"):
+                    meddle()
+
+    assert lab.burst(5, hold_s=0.1, progress=interfere).tcp.established == 5
