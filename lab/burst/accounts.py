@@ -127,6 +127,7 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         dropped_packets=reading.refused_packets,
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
+        client=limiter.client,
         destination=limiter.destination,
         when_full=limiter.when_full,
         fill=reading.fill,

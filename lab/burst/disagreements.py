@@ -114,7 +114,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         yield _Pair(what, ever_unanswered, "connection{s} refused by a limiter", refused)
     # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
     kind = _one_slot_each()
-    unseen = answers or any(stop.far_side for stop in stops)
+    unseen = answers or any(stop.far_side for stop in stops) or observation.ways_differ
     if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)

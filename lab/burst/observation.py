@@ -42,6 +42,8 @@ class Observation:
     refused_twice: int = 0
     """Connections that an ENI refused and let in later, and that a limit behind it refused then."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
+    ways_differ: bool = False
+    """Whether some connections leave the VPCs by one kind of node and some by another."""
     tracking: Sequence[Tracking] = ()
     ended: Ended = field(default_factory=Ended)
     """The clients' account of connections that had ended when they began to close the others."""

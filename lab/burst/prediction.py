@@ -96,5 +96,6 @@ def _in_use(readings: Iterable[Reading]) -> InUse:
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter
-            used[Scope(limiter.place, limiter.destination)] += reading.in_use - (limiter.limit if limiter.of else 0)
+            scope = Scope(limiter.place, limiter.destination, client=limiter.client)
+            used[scope] += reading.in_use - (limiter.limit if limiter.of else 0)
     return used.__getitem__

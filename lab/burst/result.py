@@ -58,6 +58,13 @@ class LimitResult:
     """Whether a connection that finds it full is offered to those beside it."""
     of: str | None = None
     """The ENI beside which this one has appeared, and whose overflow it gets."""
+    client: str | None = None
+    """The node whose connections it is for; None counts those of all together."""
+
+    @property
+    def share(self) -> str | None:
+        """What tells it from the other limits of its node to the same destination: a client, or an Elastic IP."""
+        return self.client or self.eip
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,7 @@ class _Burst:
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
             refused_twice=0 if others else self._refused_twice(readings),
             ports_not_found=not_found,
+            ways_differ=self._participants.ways_differ,
             tracking=tracking,
             ended=ended,
             counted=counted if self._nodes and not others else None,

@@ -76,6 +76,11 @@ class Participants:
         return frozenset(path.gateway for path in self.paths)
 
     @property
+    def ways_differ(self) -> bool:
+        """Whether some connections leave the VPCs by one kind of node and some by another."""
+        return len({path.exit.KIND for path in self.paths if path.exit}) > 1
+
+    @property
     def dead_ends(self) -> tuple[DeadEnd, ...]:
         """Where some connections, or all, end whatever the limits."""
         return tuple(end for path in self.paths for end in (path.dead_end, path.doubt) if end)
@@ -83,12 +88,13 @@ class Participants:
     @property
     def limiters(self) -> tuple[Limiter, ...]:
         """The limiters that may refuse a connection of this burst."""
-        nodes = self.nodes
+        nodes, gateways = self.nodes, self.gateways
         return tuple(
             limiter
             for limiter in self.plan.limiters
             if limiter.place in nodes
             and limiter.destination in (None, self.server.name)
+            and (limiter.client is None or limiter.client in gateways)
             and limiter.protocol in ("any", self.load.protocol)
             and not limiter.drains
         )

@@ -96,7 +96,7 @@ def _show_limits(result: BurstResult) -> None:
         ),
         (
             (
-                " ".join(filter(None, (limit.node, limit.eip))),
+                " ".join(filter(None, (limit.node, limit.share))),
                 limit.limit,
                 limit.peak,
                 *(states(limit.fill) if apart else ()),

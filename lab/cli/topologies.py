@@ -10,6 +10,7 @@ import typer
 from lab.cli.options import AsJson, TopologyFile
 from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import TopologyError
+from lab.schema.limits import DESCRIPTORS_AT_START
 
 if TYPE_CHECKING:
     from lab.capacity.predict import Prediction
@@ -62,23 +63,42 @@ def predict(
     connect_timeout: Annotated[
         float, typer.Option(help="How long clients send SYNs, in seconds; it matters where ENIs grow.")
     ] = 30.0,
+    connections_per_environment: Annotated[
+        int, typer.Option(help="How many connections an execution environment makes.", metavar="N")
+    ] = 100,
+    descriptors: Annotated[
+        int | None, typer.Option(help="How many files and sockets an environment may have open.", metavar="N")
+    ] = None,
+    descriptors_at_start: Annotated[
+        int, typer.Option(help="Of them, open before the first connection.", metavar="N")
+    ] = DESCRIPTORS_AT_START,
     as_json: AsJson = False,
 ) -> None:
     """What a burst will show, and which limit binds, by arithmetic from the topology.
 
     \b
     lab predict topologies/two_subnets.yaml -n 140000
+    lab predict topologies/two_subnets.yaml -n 3000 --connections-per-environment 1500 --descriptors 1024
     """
+    from lab.burst.load import Load
     from lab.capacity.predict import predict as predict_burst
     from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
 
+    each = Load(
+        connections=1,
+        connections_per_environment=connections_per_environment,
+        descriptors=descriptors,
+        descriptors_at_start=descriptors_at_start,
+    ).descriptor_limit
     prediction = predict_burst(
         scaled(load(topology), scale),
         connections,
         source=function or None,
         server=server,
         connect_timeout_s=connect_timeout,
+        per_environment=connections_per_environment,
+        descriptors=each.connections if each else None,
     )
     if as_json:
         print_json(_document(prediction))
@@ -88,7 +108,13 @@ def predict(
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
-                (limiter.node, kind_of(limiter.kind).words, limiter.limit, limiter.offered, limiter.refused)
+                (
+                    " ".join(filter(None, (limiter.node, limiter.scope.client))),
+                    kind_of(limiter.kind).words,
+                    limiter.limit,
+                    limiter.offered,
+                    limiter.refused,
+                )
                 for limiter in prediction.limiters
             ),
         )
@@ -97,6 +123,8 @@ def predict(
             ("function", "#offered", "#throttled", "#established"),
             ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
+    if prediction.emfile:
+        say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")
     say(_threshold(prediction), style="bold")
@@ -108,7 +136,7 @@ def _threshold(prediction: Prediction) -> str:
     if prediction.unknown is not None:
         return prediction.unknown
     if prediction.drop_threshold is None:
-        return "no limit binds"
+        return "no limit of the network binds" if prediction.emfile else "no limit binds"
     first = f"the first connection is dropped with {number(prediction.drop_threshold)} held"
     if prediction.bottleneck is None:
         return first
@@ -122,6 +150,7 @@ def _document(prediction: Prediction) -> dict[str, Any]:
         "established": prediction.established,
         "drop_threshold": prediction.drop_threshold,
         "bottleneck": prediction.bottleneck,
+        "emfile": prediction.emfile,
         "dead_ends": list(prediction.dead_ends),
         "unknown": prediction.unknown,
         "limits": [

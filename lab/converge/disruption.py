@@ -354,8 +354,8 @@ def _of(limiter: Limiter) -> str:
     words = ["connections"]
     if limiter.destination is not None:
         words.append(f"to {limiter.destination}")
-    if limiter.eip is not None:
-        words.append(f"from {limiter.eip}")
+    if limiter.share is not None:
+        words.append(f"from {limiter.share}")
     return " ".join(words)
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.burst.result import BurstResult
+from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.nodes.diagnosis import REUSE, connections, counted
 
-__all__ = ["beside", "explanation", "headline", "remedies", "remedy_beside"]
+__all__ = ["beside", "explanation", "headline", "of_processes", "remedies", "remedy_beside"]
 
 
 def headline(finding: Finding) -> str:
-    """How many invocations failed so."""
-    clients = finding.clients
+    """How many invocations failed so; of a lab that is up, which processes have none left."""
+    clients = finding.evidence.clients
+    if clients is None:
+        full = (f"{each.command} ({each.pid})" for each in finding.evidence.full_processes)
+        return f"Too many open files: no descriptor left in {', '.join(full)}"
     of_all = f"{clients.emfile:,} of {counted(clients.offered, 'invocation')}"
     return f"Too many open files: {of_all} failed with EMFILE, before any packet"
 
@@ -56,10 +60,20 @@ def remedies(finding: Finding) -> Iterator[str]:
         "Close connections that are not used again: one that is not closed holds its descriptor, also while its "
         "environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
     )
-    if account := finding.clients.descriptors:
+    clients = finding.evidence.clients
+    if account := clients and clients.descriptors:
         most = connections(account.each.connections)
         yield f"Let an environment have {most} at most, such as by the pool of an SDK (maxSockets)."
     yield "What does not help: more subnets, Elastic IPs or NAT gateways, which were not asked; a longer time-out."
+
+
+def of_processes(evidence: Evidence) -> Iterator[str]:
+    """Processes in a lab that is up that have no descriptor left."""
+    for each in evidence.full_processes:
+        yield (
+            f"{each.command} ({each.pid}) in {each.namespace} has all its {each.limit:,} descriptors open: its next "
+            "look-up, connection or accept() fails with EMFILE, and sends nothing."
+        )
 
 
 def beside(clients: BurstResult) -> str:

@@ -13,7 +13,7 @@ from lab.diagnosis import descriptors, ended, half_open, name_servers, sharers, 
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_of
+from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_for
 from lab.nodes.registry import kind_of
 
 __all__ = ["NO_ROOM_HELPS", "WORDS", "explanation", "headline", "remedies"]
@@ -86,13 +86,13 @@ def _dropped_remedies(finding: Finding) -> Iterable[str]:
 
 
 def _limit_headline(finding: Finding) -> str:
-    words = words_of(finding.limits[0].kind)
+    words = words_for(finding.limits)
     return f"{words.title}: {words.named(finding.limits)}"
 
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
     yield from name_servers.outcome(finding)
-    yield words_of(finding.limits[0].kind).mechanism(finding.limits)
+    yield words_for(finding.limits).mechanism(finding.limits)
     yield from sharers.of_limits(finding.limits)
     yield from _shown_by_cloudwatch(finding)
     yield from half_open.beside_a_limit(finding)
@@ -100,7 +100,7 @@ def _limit_explanation(finding: Finding) -> Iterator[str]:
 
 def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
-    words = words_of(kind)
+    words = words_for(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
@@ -122,7 +122,7 @@ def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
 
 
 def _limit_remedies(finding: Finding) -> Iterable[str]:
-    return words_of(finding.limits[0].kind).remedies(finding.limits, name_servers.is_behind_enis(finding))
+    return words_for(finding.limits).remedies(finding.limits, name_servers.is_behind_enis(finding))
 
 
 def _half_open_slots_explanation(finding: Finding) -> Iterator[str]:
@@ -283,6 +283,7 @@ _QUESTIONS_DROPPED = _CauseWords(
     name_servers.explanation,
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
+_LIMIT = _CauseWords(_limit_headline, _limit_explanation, _limit_remedies)
 _TELL_OF_FAULTS = ("faults", "impaired")
 _NO_DESCRIPTORS = "too_many_open_files"
 
@@ -292,7 +293,8 @@ WORDS = {
     "half_open_slots": _CauseWords(
         half_open.headline, _half_open_slots_explanation, half_open.remedies, room_helps=False
     ),
-    "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
+    "ports_per_client": _LIMIT,
+    "limit": _LIMIT,
     "questions_dropped": _QUESTIONS_DROPPED,
     "dns_tcp_limit": _QUESTIONS_DROPPED,
     "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies, room_helps=False),

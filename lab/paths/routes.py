@@ -15,6 +15,7 @@ from lab.paths.dead_ends import Leg, dead_end
 from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import enis_of
+from lab.topology.nat_clients import clients_of
 
 if TYPE_CHECKING:
     from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
@@ -43,7 +44,7 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
 
 def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
     crossed = legs(topology, eni.subnet, server)
-    hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(crossed, server))
+    hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(topology, crossed, server, eni.name))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
@@ -57,18 +58,22 @@ def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:
     return Hop(eni.name, hyperplane_eni.KIND.name, (Scoped(scope, settings.limit),))
 
 
-def _hops(crossed: tuple[Leg, ...], server: Server) -> Iterator[Hop]:
+def _hops(topology: Topology, crossed: tuple[Leg, ...], server: Server, client: str) -> Iterator[Hop]:
     for leg in crossed:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
-            yield _at_exit(leg.exit, server)
+            yield Hop(leg.exit.node, leg.exit.KIND, tuple(_at_exit(topology, leg.exit, server, client)))
 
 
-def _at_exit(exit_: Exit, server: Server) -> Hop:
-    limits = () if exit_.limit is None else (Scoped(Scope(exit_.node, server.name), exit_.limit),)
-    return Hop(exit_.node, exit_.KIND, limits)
+def _at_exit(topology: Topology, exit_: Exit, server: Server, client: str) -> Iterator[Scoped]:
+    """What limits connections there: what the client has of its own, or what all clients share."""
+    own = exit_.limit_of_each(len(clients_of(topology, exit_)))
+    if own is not None:
+        yield Scoped(Scope(exit_.node, server.name, client=client), own)
+    elif exit_.limit is not None:
+        yield Scoped(Scope(exit_.node, server.name), exit_.limit)
 
 
 def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+import json
 import os
 from pathlib import Path
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import pytest
 from lab.burst.load import Load
 from lab.diagnosis.verdict import judge
 from lab.lab import Lab
-from tests.support.command import run_lab
+from tests.support.command import LAB, environment, start_lab
 from tests.support.machine import require_machine
 
 if TYPE_CHECKING:
@@ -44,15 +46,36 @@ def test_each_engine(lab: Lab, engine: Engine) -> None:
     assert judge(result).cause == "too_many_open_files"
 
 
+def test_several_processes(lab: Lab) -> None:
+    """The socket engine's processes, here of 100 connections, share the account of an environment that they share."""
+    burst = ("burst", "--lab", lab.name, "-n", "250", "--engine", "socket", "--no-record", "--json", "-")
+    environments = ("--connections-per-environment", "60", "--descriptors", "43")
+    document = json.loads(
+        subprocess.check_output(("prlimit", "--nofile=200:200", LAB, *burst, *environments), env=environment())
+    )
+    assert (document["tcp"]["established"], document["dns"]["emfile"]) == (170, 80)  # 40, 40 and 5 behind each ENI
+    assert (document["predicted"]["established"], document["disagreements"]) == (170, [])
+
+
 def test_as_many_as_a_real_program(lab: Lab) -> None:
-    """A program under `ulimit -n` fails at the look-up, at the connection that a burst names; the ENIs saw no other."""
-    before = sum(node.attempted for name, node in lab.sample().nodes.items() if name.startswith("eni"))
-    command = f"ulimit -n 40; exec {sys.executable} -c '{_LEAKS}'"
-    ended = run_lab("exec", "--lab", lab.name, "checkout", "--", "bash", "-c", command)
-    at_start, made, complaint = ended.stdout.splitlines()
+    """A program under `ulimit -n` fails at the look-up, at the connection that a burst names; the ENIs saw no other.
+
+    While it runs, `lab why` names it, by what the kernel says of its descriptors.
+    """
+    before = _came_to_the_enis(lab)
+    command = f"ulimit -n 40; exec {sys.executable} -uc '{_LEAKS}'"
+    program = start_lab("exec", "--lab", lab.name, "checkout", "--", "bash", "-c", command)
+    assert program.stdout is not None
+    at_start, made, complaint = (program.stdout.readline().rstrip() for _ in range(3))
     assert complaint == "getaddrinfo: [Errno 24] Too many open files"
-    now = sum(node.attempted for name, node in lab.sample().nodes.items() if name.startswith("eni"))
-    assert int(made) == now - before == 40 - int(at_start)
+    assert int(made) == _came_to_the_enis(lab) - before == 40 - int(at_start)
+    now = lab.why()
+    assert (now.cause, now.headline.split(" (")[1]) == ("too_many_open_files", f"{program.pid})")
+    (shown,) = (each.command.removeprefix("sudo ") for each in now.evidence if each.what.startswith("descriptors"))
+    assert int(subprocess.check_output(("sh", "-c", shown))) == 40
+    program.terminate()
+    program.communicate(timeout=30)
+    assert lab.why().cause == "no_limit"
     result = lab.burst(
         100,  # one environment behind each of two ENIs
         engine="socket",
@@ -65,7 +88,7 @@ def test_as_many_as_a_real_program(lab: Lab) -> None:
 
 
 _LEAKS = """
-import os, socket
+import os, socket, time
 print(len(os.listdir("/proc/self/fd")) - 1)
 held = []
 try:
@@ -77,7 +100,12 @@ try:
     socket.getaddrinfo("cache.example.com", 443)
 except OSError as error:
     print("getaddrinfo:", error)
+time.sleep(600)
 """
+
+
+def _came_to_the_enis(lab: Lab) -> int:
+    return sum(sample.attempted for node, sample in lab.sample().nodes.items() if node.startswith("eni"))
 
 
 def test_beside_a_limit_of_the_network(lab_up: LabUp) -> None:

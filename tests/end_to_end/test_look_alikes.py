@@ -135,6 +135,9 @@ TABLE = {
         burst=AT_ONCE | {"connections": 4},
     ),
     "NAT gateway full": Row(cause="limit nat_gateway", topology="one_subnet", scale=20_000, burst=AT_ONCE),
+    "ports per client used up": Row(
+        cause="ports_per_client nat_gateway", topology="ports_per_client", scale=1024, burst=AT_ONCE
+    ),
     "endpoint full": Row(
         cause="limit interface_endpoint",
         topology="privatelink",

@@ -2,6 +2,8 @@
 
 ErrorPortAllocation is "the number of times the NAT gateway could not allocate a source port" (Amazon VPC user guide,
 "NAT gateway metrics and dimensions"); the lab counts one for each SYN or datagram that found no slot or no port.
+
+Where each client has ports of its own, one may have none left while all others, and the Elastic IP, have some.
 """
 
 from __future__ import annotations
@@ -16,10 +18,16 @@ __all__ = ["LIMIT"]
 
 def _named(full: Sequence[LimitState]) -> str:
     return "; ".join(
-        f"{state.node} with {counted(state.eips, 'Elastic IP')}, {connections(state.limit)}"
+        _named_of_client(state)
+        if state.client
+        else f"{state.node} with {counted(state.eips, 'Elastic IP')}, {connections(state.limit)}"
         f"{'' if state.eips == 1 else ' each'} to {state.destination}{_of_which(state)}"
         for state in full
     )
+
+
+def _named_of_client(state: LimitState) -> str:
+    return f"{state.node} with {counted(state.limit, 'port')} to {state.destination} for {state.client}"
 
 
 def _of_which(state: LimitState) -> str:
@@ -62,6 +70,46 @@ def _more_addresses(state: LimitState) -> str:
     )
 
 
+# ── Where each client has ports of its own ──────────────────────────────────────────────────────────────────
+
+
+def _used_up(full: Sequence[LimitState]) -> str:
+    alike: dict[tuple[str, int, str | None], list[str]] = {}
+    for state in full:
+        alike.setdefault((state.node, state.limit, state.destination), []).append(state.client or "")
+    return "; ".join(
+        f"{node} gives each client {limit:,}, and {' and '.join(clients)} {'has' if len(clients) == 1 else 'have'} "
+        f"used all of them to {destination}"
+        for (node, limit, destination), clients in alike.items()
+    )
+
+
+def _more_ports(full: Sequence[LimitState], _: bool) -> Iterator[str]:  # noqa: FBT001 - all kinds have the same
+    for node in dict.fromkeys(state.node for state in full):
+        yield f"Give each client of {node} more ports: ports_per_client in the topology."
+    yield f"Add a private subnet to the function: its Hyperplane ENI is a client more, with {full[0].limit:,} more."
+    yield from (REUSE, OUTSIDE)
+
+
+_METRICS = (
+    "ErrorPortAllocation",
+    "ActiveConnectionCount",
+    "ConnectionAttemptCount",
+    "ConnectionEstablishedCount",
+    "IdleTimeoutCount",
+)
+_OF_CLIENTS = LimitWords(
+    title="Ports per client used up",
+    named=_used_up,
+    mechanism=lambda _: (
+        "A client is a private address, and has ports of its own to each destination: once they are used, the NAT "
+        "gateway drops its SYNs without an answer, however many ports others, and the Elastic IP, have left."
+    ),
+    remedies=_more_ports,
+    in_use="NAT gateway addresses",
+    more_room="another subnet",
+    metrics=_METRICS,
+)
 LIMIT = LimitWords(
     title="NAT gateway port exhaustion",
     named=_named,
@@ -71,11 +119,6 @@ LIMIT = LimitWords(
     more_room="another Elastic IP",
     one_node="an Elastic IP",
     idle_metric="IdleTimeoutCount",
-    metrics=(
-        "ErrorPortAllocation",
-        "ActiveConnectionCount",
-        "ConnectionAttemptCount",
-        "ConnectionEstablishedCount",
-        "IdleTimeoutCount",
-    ),
+    metrics=_METRICS,
+    of_clients=_OF_CLIENTS,
 )

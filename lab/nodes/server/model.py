@@ -12,7 +12,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.schema.limits import SERVER_CONNECTIONS
 from lab.schema.names import node_name_of_server
 from lab.schema.scale import SCALES
-from lab.schema.words import Address, Hostname, Name
+from lab.schema.words import Address, GatewayService, Hostname, Name
 from lab.slots.limiter import WhenFull
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Server(Model):
         description="a hostname has two or more labels of letters, digits and -, such as cache.example.com"
     )
     address: Address = Field(description="a server has one public IPv4 address, such as 203.0.113.10")
+    service: GatewayService | None = Field(
+        None,
+        description="a server that stands for s3 or dynamodb, for which there are gateway endpoints, says so (leave it "
+        "out for any other)",
+    )
     port: Whole = Field(ge=1, le=65_535, description="a TCP port is 1 to 65535")
     embedded: YesNo = Field(
         True,  # noqa: FBT003 - pydantic's way to write a default

@@ -94,6 +94,7 @@ def test_limits() -> None:
         "first_refusal_s": None,
         "spills_over": True,
         "of": None,
+        "client": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

@@ -13,46 +13,65 @@ import pytest
 from lab.capacity.predict import FunctionPrediction, Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
+from lab.paths.routes import paths
 from lab.schema.names import node_name_of_nat_gateway
-from lab.topology import Topology, enis_of, scaled
+from lab.topology import Eni, NatGateway, Server, Topology, enis_of, hyperplane_enis, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
 def simulate(
-    topology: Topology, invocations: int, callers: Sequence[str], in_use: Callable[[str], int], first: int
+    topology: Topology,
+    invocations: int,
+    callers: Sequence[str],
+    in_use: Callable[[str], int],
+    first: int,
+    *,
+    environments: tuple[int, int | None],
 ) -> Prediction:
-    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
-    held, refused = Counter[str](), Counter[str]()
-    lost, first_loss = Counter[str](), None
+    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
+
+    Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
+    """
+    per_environment, descriptors = environments
+    held, opened = Counter[str](), Counter[tuple[str, int, int]]()
+    lost, emfile = Counter[str](), Counter[str]()
+    first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
-    for number, (caller, place) in enumerate(let_in(topology, invocations, callers)):
-        if not (ways := ways_of(topology, caller)):
+    connections = let_in(topology, invocations, callers)
+    ways = {caller: ways_of(topology, caller) for caller in callers}
+    for number, (caller, place) in enumerate(connections):
+        turn, path = divmod(first + place, len(ways[caller]))
+        environment = caller, path, turn // per_environment
+        if opened[environment] == descriptors:
+            emfile[caller] += 1
             continue
-        way = ways[(first + place) % len(ways)]
-        for (node, kind), limit in way.items():
-            if limit is not None and in_use(node) + held[node] >= limit:
-                refused[node] += 1
+        opened[environment] += 1
+        for (node, kind), limit in ways[caller][path].items():
+            if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 first_refusal = first_refusal or (number, kind)
                 break
             held[node] += 1
         else:
-            if NOWHERE not in way:
+            if NOWHERE not in ways[caller][path]:
                 continue
         lost[caller] += 1
-        first_loss = number if first_loss is None else first_loss
-    bottleneck = first_refusal[1] if first_refusal else None
-    admitted = Counter(caller for caller, _ in let_in(topology, invocations, callers))
-    functions = tuple(
-        FunctionPrediction(
-            caller,
-            share := len(range(place, invocations, len(callers))),
-            share - admitted[caller],
-            admitted[caller] - lost[caller],
-        )
-        for place, caller in enumerate(callers)
+        first_loss = number - emfile.total() if first_loss is None else first_loss
+    admitted = Counter(caller for caller, _ in connections)
+    functions = []
+    for place, caller in enumerate(callers):
+        share = len(range(place, invocations, len(callers)))
+        established = admitted[caller] - lost[caller] - emfile[caller]
+        functions.append(FunctionPrediction(caller, share, share - admitted[caller], established))
+    return Prediction(
+        invocations,
+        len(connections) - lost.total() - emfile.total(),
+        first_loss,
+        first_refusal[1] if first_refusal else None,
+        (),
+        emfile=emfile.total(),
+        functions=tuple(functions),
     )
-    return Prediction(invocations, admitted.total() - lost.total(), first_loss, bottleneck, (), functions=functions)
 
 
 def let_in(topology: Topology, invocations: int, callers: Sequence[str]) -> list[tuple[str, int]]:
@@ -74,32 +93,48 @@ NOWHERE = ("nowhere", "")
 
 
 def ways_of(topology: Topology, caller: str) -> list[dict[tuple[str, str], int | None]]:
-    """What each of a function's paths crosses, with its room."""
-    server = topology.servers[0].name
-    return [
-        {
-            (eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit,
-            **(way_out(topology, eni.subnet.default_route, server) or {NOWHERE: None}),
-        }
-        for eni in enis_of(topology, caller)
-    ]
+    """What each of a function's paths crosses, with its room; outside the VPC there is one, and it crosses nothing."""
+    ways: list[dict[tuple[str, str], int | None]] = []
+    for eni in enis_of(topology, caller):
+        out = way_out(topology, eni, topology.servers[0])
+        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit}
+        ways.append({**room, **({NOWHERE: None} if out is None else out)})
+    return ways or [{}]
 
 
-def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server:
+        if endpoint.server == server.name:
             return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+    for gateway_endpoint in topology.gateway_endpoints:
+        if gateway_endpoint.service == server.service and eni.subnet.name in (
+            gateway_endpoint.subnets or [eni.subnet.name]
+        ):
+            return {}
     for each in topology.nat_gateways:
-        if each.name == default_route:
-            room = each.elastic_ips * each.connections_per_destination
-            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+        if each.name == eni.subnet.default_route:
+            node = node_name_of_nat_gateway(each.name)
+            if each.ports_per_client:
+                return {(f"{node} for {eni.name}", "nat_gateway"): ports_of_a_client(topology, each)}
+            return {(node, "nat_gateway"): each.elastic_ips * each.connections_per_destination}
     return None
+
+
+def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
+    """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
+    assert gateway.ports_per_client
+    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
+    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
+    while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
+        ports = min(ports * 2, most)
+    return ports
 
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 or each.ports_per_client for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
@@ -159,8 +194,11 @@ def test_both_limits_in_one_burst() -> None:
     st.integers(1, 120),
     st.integers(0, 20),
     st.dictionaries(st.integers(0, 20), st.integers(0, 15), max_size=8),
+    st.tuples(st.integers(1, 20), st.none() | st.integers(1, 20)),
 )
-def test_against_simulation(made: Topology, connections: int, first: int, used: dict[int, int]) -> None:
+def test_against_simulation(
+    made: Topology, connections: int, first: int, used: dict[int, int], environments: tuple[int, int | None]
+) -> None:
     """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
     assume(predictable(made))
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
@@ -174,9 +212,12 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
             source=callers,
             in_use=lambda scope: in_use(scope.node),
             first_connections=[first] * len(callers),
+            per_environment=environments[0],
+            descriptors=environments[1],
         )
-        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, callers, in_use, first)
-        lost = connections - found.throttled - (found.established or 0)
+        expected = simulate(made, connections, callers, in_use, first, environments=environments)
+        assert replace(found, limiters=(), dead_ends=()) == expected
+        lost = connections - found.throttled - (found.established or 0) - (found.emfile or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
@@ -203,6 +244,18 @@ def test_threshold_is_the_largest_burst_without_a_drop(made: Topology, connectio
     if threshold is not None:
         assert predict(made, threshold + 1).established == threshold
         assert threshold == 0 or predict(made, threshold).drop_threshold is None
+
+
+def test_a_gateway_endpoint_is_for_its_own_vpc() -> None:
+    """What a Transit Gateway brings to the central VPC leaves by the NAT gateway, past the endpoint there."""
+    document = shipped("transit_gateway").model_dump(mode="json", by_alias=True, exclude_none=True)
+    (central,) = (vpc for vpc in document["vpcs"] if vpc.get("nat_gateways"))
+    central["gateway_endpoints"] = [{"name": "objects", "service": "s3"}]
+    document["servers"][0]["service"] = "s3"
+    made = Topology.model_validate(document)
+    functions = [function.name for function in made.functions]
+    leaving = {path.exit.KIND for name in functions for path in paths(made, name, made.servers[0].name) if path.exit}
+    assert leaving == {"nat_gateway"}
 
 
 def test_scaled() -> None:

@@ -318,6 +318,20 @@ def test_one_set_for_each_destination() -> None:
     assert len({mark for _, mark in marks}) == len(found) == len(set(marks))
 
 
+def test_one_set_for_each_client() -> None:
+    """With ports of their own clients are dealt out to Elastic IPs in turn; no other address has any."""
+    gateways = (nat_gateway(elastic_ips=2, connections_per_destination=20, ports_per_client={"min": 3, "max": 50}),)
+    subnets = dict.fromkeys(("p", "q", "r"), "natgw")
+    plan = build(topology(subnets, function("f", *subnets), nat_gateways=gateways))
+    first, second = "198.51.100.1", "198.51.100.2"
+    found = [(each.client, each.eip, each.limit) for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    assert found == [("eni-p", first, 6), ("eni-q", second, 6), ("eni-r", first, 6)]
+    _, _, choose = ruleset(plan, "natgw").partition("chain choose_cache_tcp {")
+    addresses = [each.source for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    assert re.findall(r"([\d.]+) : goto", choose.partition("\n  }")[0]) == addresses
+    assert "counter name other_packets drop" in choose.partition("\n  }")[0]
+
+
 def test_translation() -> None:
     """What an Elastic IP admitted leaves from that Elastic IP."""
     plan = build(one_gateway(elastic_ips=2))
