@@ -9,7 +9,7 @@ import pytest
 
 from lab.nodes.build import build
 from lab.plan import Plan
-from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Sysctl
+from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Standing, Sysctl
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from lab.topology.checks import check
@@ -332,6 +332,14 @@ def test_one_set_for_each_client() -> None:
     assert "counter name other_packets drop" in choose.partition("\n  }")[0]
 
 
+def test_clients_of_an_elastic_ip_that_drains() -> None:
+    """Connections that they had from it are cut at its end; new ones are from one that stays."""
+    standing = Standing(draining={"natgw": {2: 1_000}})
+    plan = build(one_gateway(ports_per_client=5), "lab", standing)
+    assert {each.eip for each in limiters(plan, "nat_gateway")} == {"198.51.100.1"}
+    assert "meta time >= 1000 ct reply ip daddr 198.51.100.2" in ruleset(plan, "natgw")
+
+
 def test_translation() -> None:
     """What an Elastic IP admitted leaves from that Elastic IP."""
     plan = build(one_gateway(elastic_ips=2))
@@ -420,10 +428,19 @@ def test_most_packets_meet_one_rule(direction: str) -> None:
     """A segment in the middle of a connection is done with after the first rule, whatever is counted of others."""
     text = ruleset(build(one_gateway()), "eni-p")
     first, *others = chain(text, f"connections_{direction}")
-    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x170000 == 0x100000 update @connections ")
-    assert first.endswith(" accept")
+    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x100000 == 0x100000 update @connections ")
+    assert first.endswith(" ct mark & 0x100000 == 0x100000 accept")
     assert not any("counter" in rule for rule in (first, others[-2]))
     assert sum("connections_closed" in rule for rule in others) == 2
+
+
+@pytest.mark.parametrize("direction", ["original", "reply"])
+def test_ends_that_cross_are_not_lost(direction: str) -> None:
+    """No rule for a FIN or RST writes the mark, which the other direction's packets may write at the same time."""
+    rules = chain(ruleset(build(one_gateway()), "eni-p"), f"connections_{direction}")
+    ends = [rule for rule in rules if rule.startswith(("tcp flags & fin == fin", "tcp flags & rst == rst"))]
+    assert len(ends) == 3
+    assert all("ct label set" in rule and "ct mark set" not in rule for rule in ends)
 
 
 # ── Servers ─────────────────────────────────────────────────────────────────────────────────────────────────
