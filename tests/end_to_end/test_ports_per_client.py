@@ -18,6 +18,8 @@ from tests.support.labs import Clients
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.pytest_plugin import LabUp
+
 Up = Callable[[str], Lab]
 MakeClients = Callable[[Lab], Clients]
 
@@ -105,6 +107,16 @@ def test_each_client_has_its_own_ports_to_each_destination(up: Up) -> None:
     assert judge(result).headline == (
         "Ports per client used up: natgw gives each client 3, and eni-orders has used all of them to cache"
     )
+
+
+def test_the_topology_that_ships(lab_up: LabUp, topologies: Path) -> None:
+    """1,024 ports for each of two clients: 2,048 of 3,000 connections, and ErrorPortAllocation tells of the others."""
+    lab = lab_up(topologies / "ports_per_client.yaml")
+    assert burst(lab, 3_000) == 2_048
+    explanation = lab.why()
+    assert explanation.cause == "ports_per_client"
+    assert [account.limit.first.client for account in explanation.refusing] == ["eni-private-a", "eni-private-b"]
+    assert [shown.values["ErrorPortAllocation"] for shown in explanation.metrics] == [952]
 
 
 def test_a_destination_that_the_topology_does_not_name(up: Up, clients: MakeClients) -> None:

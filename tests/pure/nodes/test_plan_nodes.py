@@ -327,7 +327,9 @@ def test_one_set_for_each_client() -> None:
     found = [(each.client, each.eip, each.limit) for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
     assert found == [("eni-p", first, 6), ("eni-q", second, 6), ("eni-r", first, 6)]
     _, _, choose = ruleset(plan, "natgw").partition("chain choose_cache_tcp {")
-    addresses = [each.source for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    addresses = [
+        address for each in limiters(plan, "nat_gateway") if each.protocol == "tcp" for address in each.sources
+    ]
     assert re.findall(r"([\d.]+) : goto", choose.partition("\n  }")[0]) == addresses
     assert "counter name other_packets drop" in choose.partition("\n  }")[0]
 
