@@ -54,7 +54,11 @@ def connections_seen(load: Load, resolver: Resolver, observation: Observation) -
     other_flows = load.protocol == "udp" or resolver.behind_eni or load.over_time
     if observation.counted is None or other_flows or observation.stops:
         return None
-    return observation.counted.attempted
+    counted, called = observation.counted, observation.clients.tcp.called
+    # A SYN for which the kernel then finds no port was let in, and is so again when it comes once more.
+    kinds = {node.kind for node in counted.nodes if node.node in counted.first}
+    twice = sum(packets for kind, packets in observation.ports_not_found.items() if kind in kinds)
+    return min(max(called, counted.attempted - twice), counted.attempted)
 
 
 def _in_words(number: int, words: str) -> str:
