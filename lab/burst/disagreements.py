@@ -133,8 +133,10 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
     # collected.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
-    # Those of connections that fell idle are free again, of this burst or from before.
-    held += min(max(established - held, 0), _idle_timeouts(observation, kind))
+    # Those of connections that fell idle are free again, of this burst or from before, and those of connections that
+    # were closed before the burst.
+    freed = _idle_timeouts(observation, kind) + _closing(observation.readings_before, kind)
+    held += min(max(established - held, 0), freed)
     what = "connection{s} established" + (" and not closed by the server" if closed else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
@@ -178,6 +180,10 @@ def _turned_away(observation: Observation) -> Iterator[_Pair]:
 def _idle_timeouts(observation: Observation, kind: NodeKind) -> int:
     nodes = by_kernel(observation.counted).nodes if observation.counted else ()
     return sum(node.idle_timeouts for node in nodes if node.kind == kind.name)
+
+
+def _closing(readings: Iterable[Reading], kind: NodeKind) -> int:
+    return sum(reading.fill.closing for reading in readings if reading.fill and reading.limiter.kind == kind.name)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

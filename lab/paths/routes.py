@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
+from lab.nodes import egress, hyperplane_eni, peering, transit_gateway, vpc
 from lab.nodes import server as server_kind
-from lab.paths.dead_ends import Leg, dead_end
+from lab.paths.dead_ends import Leg, dead_end, outside
 from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import enis_of
+from lab.topology.joined import peering_to, transit_to
 from lab.topology.nat_clients import clients_of
 
 if TYPE_CHECKING:
@@ -33,24 +34,35 @@ def paths(topology: Topology, source: str, server: str, transport: Transport = "
     """One for each of the source's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
     wanted = next(known for known in topology.servers if known.name == server)
     through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, source))
-    return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
+    return through_enis or (_outside(topology, source, wanted, transport),)
 
 
-def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
-    """The server as a hop, if it has a connection limit; UDP has none."""
-    if wanted.limit is not None and transport == "tcp":
-        yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
+def _outside(topology: Topology, source: str, server: Server, transport: Transport) -> Path:
+    """The path of a function outside all VPCs, to which no private address is known."""
+    hops = (Hop(EGRESS, egress.KIND.name), *_at_server(server, transport))
+    return Path(hops, None, None, dead_end=outside(topology, source, server), leads=server.subnet is None)
+
+
+def _at_server(server: Server, transport: Transport) -> Iterator[Hop]:
+    """The server as a hop, if it is in a VPC or has a connection limit; UDP has none."""
+    limits = () if server.limit is None else (Scoped(Scope(server.node, server.name), server.limit),)
+    if transport == "udp":
+        limits = ()
+    if limits or server.subnet is not None:
+        yield Hop(server.node, server_kind.KIND.name, limits)
 
 
 def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
     crossed = legs(topology, eni.subnet, server)
+    last = crossed[-1]
     hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(topology, crossed, server, eni.name))
-    if crossed[-1].exit is not None:
+    leads = last.arrives or (last.exit is not None and server.subnet is None)
+    if leads:
         hops = (*hops, *_at_server(server, transport))
-    exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
+    end = dead_end(topology, eni, crossed, server, transport)
     if end is None or end.certain:
-        return Path(hops, eni, exit_, dead_end=end)
-    return Path(hops, eni, exit_, doubt=end)
+        return Path(hops, eni, last.exit, dead_end=end, leads=leads)
+    return Path(hops, eni, last.exit, doubt=end, leads=leads)
 
 
 def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:
@@ -63,12 +75,19 @@ def _hops(topology: Topology, crossed: tuple[Leg, ...], server: Server, client: 
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
+        if leg.peering is not None:
+            yield Hop(leg.peering.node, peering.KIND.name)
         if leg.exit is not None:
             yield Hop(leg.exit.node, leg.exit.KIND, tuple(_at_exit(topology, leg.exit, server, client)))
 
 
 def _at_exit(topology: Topology, exit_: Exit, server: Server, client: str) -> Iterator[Scoped]:
-    """What limits connections there: what the client has of its own, or what all clients share."""
+    """What limits connections there: what the client has of its own, or what all clients share.
+
+    A server in a VPC is none of its destinations, whatever has strayed there.
+    """
+    if server.subnet is not None:
+        return
     own = exit_.limit_of_each(len(clients_of(topology, exit_)))
     if own is not None:
         yield Scoped(Scope(exit_.node, server.name, client=client), own)
@@ -82,11 +101,27 @@ def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:
 
 
 def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
+    """A route to the VPC of a server comes before the default route, which is for all that no other route is for."""
     subnets = {known.name: known for known in topology.subnets}
+    target = subnets[server.subnet] if server.subnet else None
+    home = topology.vpc_of(target.name) if target else None
     entered: set[str] = set()
     while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
+        if vpc == home:
+            yield Leg(vpc, subnet, target, arrives=True)
+            return
+        if home and (joining := peering_to(topology, subnet, home)):
+            yield Leg(vpc, subnet, None, peering=joining)
+            if len(entered) == 1:  # what a Transit Gateway has brought, a peering does not carry on
+                yield Leg(home, None, target, arrives=True)
+            return
+        if home and (way := transit_to(topology, vpc, home)):
+            joining_all, come, leave = way
+            yield Leg(vpc, subnet, subnets[come.subnet], transit_gateway=joining_all)
+            subnet = subnets[leave.subnet]
+            continue
         exits = (exit_ for exit_ in vpc.exits if exit_.OF_OTHER_VPCS or len(entered) == 1)
         if exit_ := next((exit_ for exit_ in exits if exit_.takes(subnet, server)), None):
             yield Leg(vpc, subnet, subnets.get(exit_.in_subnet or ""), exit=exit_)
@@ -97,10 +132,10 @@ def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
             return
         attachment = next(known for known in gateway.attachments if known.vpc == vpc.name)
         yield Leg(vpc, subnet, subnets[attachment.subnet], transit_gateway=gateway)
-        onward = gateway.towards_the_internet
-        if onward is None:
+        default = gateway.towards_the_internet
+        if default is None:
             return
-        subnet = subnets[onward.subnet]
+        subnet = subnets[default.subnet]
 
 
 def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:

@@ -20,6 +20,7 @@ from lab.schema.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC
 __all__ = [
     "EGRESS_ROUTER",
     "INTERNET_ROUTER",
+    "PEERING",
     "SECOND_ADDRESS",
     "elastic_ip",
     "fleet_address",
@@ -28,15 +29,18 @@ __all__ = [
     "resolver_address",
     "segment",
     "subnet_host",
+    "subnet_index",
     "subnet_router",
 ]
 
 INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
+"""The address of the service VPC's egress on its port to the internet."""
 SECOND_ADDRESS = INTERNET.network_address + 3
 """The second address of each server that closes connections beyond its limit; only its front has a route to it."""
-"""The address of the service VPC's egress on its port to the internet."""
+PEERING = INTERNET.network_address + 4
+"""The address of each peering on both of its ports: the next hop of routes, which no packet bears."""
 
 _RESERVED_AT_START = 4
 _GATEWAYS = 0x100
@@ -80,6 +84,11 @@ def subnet_router(subnet: IPv4Network) -> IPv4Address:
 def subnet_host(subnet: IPv4Network, index: int) -> IPv4Address:
     """One of the addresses that AWS leaves to a subnet's network interfaces, in order."""
     return subnet.network_address + _RESERVED_AT_START + index
+
+
+def subnet_index(subnet: IPv4Network, address: IPv4Address) -> int:
+    """The number of one of these addresses."""
+    return int(address) - int(subnet.network_address) - _RESERVED_AT_START
 
 
 def elastic_ip(index: int) -> IPv4Address:

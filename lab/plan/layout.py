@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from itertools import cycle
+from itertools import chain, cycle, permutations
 from typing import Generic, TypeVar, cast
 
 from lab.nodes.gateway_endpoint.model import GatewayEndpoint
+from lab.nodes.peering.model import Peering
 from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Vpc
 from lab.plan import addressing
@@ -29,6 +30,7 @@ from lab.schema.limits import (
     TOTAL_EIPS,
 )
 from lab.schema.names import (
+    DEFAULT_SECURITY_GROUPS,
     EGRESS,
     INTERNET,
     RESOLVER,
@@ -55,6 +57,8 @@ __all__ = [
     "NatClient",
     "NatLayout",
     "Pair",
+    "PeeringLayout",
+    "PeeringPort",
     "ResolverLayout",
     "ServerLayout",
     "TransitGatewayLayout",
@@ -241,7 +245,7 @@ class GatewayEndpointLayout:
     @property
     def prefixes(self) -> tuple[IPv4Address, ...]:
         """The prefix list: addresses of the service."""
-        return tuple(server.address for server in self.servers)
+        return tuple(address for server in self.servers for address in server.addresses)
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:
@@ -268,6 +272,8 @@ class AttachmentLayout:
     address: IPv4Address
     is_egress: bool
     """Whether the Transit Gateway's default route leads here, so that connections come in by it."""
+    is_two_way: bool
+    """Whether connections may come in by it and go out by it: servers are in VPCs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +287,24 @@ class TransitGatewayLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class PeeringPort:
+    """A peering's port at one of its VPCs, in none of their subnets."""
+
+    vpc: Vpc
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class PeeringLayout:
+    """A VPC peering."""
+
+    peering: Peering
+    node: str
+    namespace: str
+    ports: tuple[PeeringPort, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VpcInterface:
     """A network interface in a subnet, as the VPC's router knows it."""
 
@@ -291,19 +315,38 @@ class VpcInterface:
     """Whether connections come in by it: a Hyperplane ENI, to which nothing connects, or an egress VPC's attachment."""
     of_other_vpcs: bool = False
     """Whether a Transit Gateway brings them."""
+    two_way: bool = False
+    """Whether they come in by it and go out by it, too."""
+    node: str = ""
+    """What it belongs to, where its security groups are judged by the VPC's router."""
+    ingress_groups: tuple[str, ...] = ()
+    """The security groups that say what may connect to it."""
+    serves: bool = False
+    """Whether a server is there, whose answers take the routes of its subnet."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether what comes in by it takes the routes of its subnet."""
+        return self.clients or self.two_way or self.serves
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLayout:
-    """A remote server."""
+    """A server, on the internet or in a subnet."""
 
     server: Server
+    address: IPv4Address
+    """Of one in a subnet that the file gives none, the one that was chosen."""
     node: str
     namespace: str
     port: Link
     """Its own port, and what that is plugged into."""
-    internet: Link
-    """The link that ends at the internet: the same, or its front's."""
+    uplink: Link
+    """The link that ends at the internet or at the VPC's router: the same, or its front's."""
+    next_hop: IPv4Address
+    """The address of the router at the end of that link."""
+    subnet: Subnet | None = None
+    """None on the internet."""
     front: str | None = None
     """The namespace that counts its connections; None without a limit."""
 
@@ -318,7 +361,7 @@ class ServerLayout:
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it has."""
-        return (self.server.address, *((self.turned_away,) if self.turned_away else ()))
+        return (self.address, *((self.turned_away,) if self.turned_away else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +383,7 @@ class Layout:
     """All ways out that are in subnets, NAT gateways included."""
     gateway_endpoints: tuple[GatewayEndpointLayout, ...]
     transit_gateways: tuple[TransitGatewayLayout, ...]
+    peerings: tuple[PeeringLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
 
@@ -352,6 +396,12 @@ class Layout:
         gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
         return next(gateway for gateway in gateways if gateway.node == node)
 
+    @property
+    def vpcs_of_servers(self) -> tuple[Vpc, ...]:
+        """The VPCs that servers are in."""
+        subnets = {server.subnet.name for server in self.servers if server.subnet}
+        return tuple(vpc for vpc in self.topology.vpcs if subnets & {subnet.name for subnet in vpc.subnets})
+
     def exits_of(self, kind: type[E]) -> Iterator[ExitLayout[E]]:
         """The ways out of one kind."""
         return (cast("ExitLayout[E]", way_out) for way_out in self.exits if isinstance(way_out.settings, kind))
@@ -359,7 +409,8 @@ class Layout:
     def address_of(self, server: Server) -> IPv4Address:
         """What the resolver answers for a server's name: the server's own address, or that of what stands for it."""
         standing_for = (exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name)
-        return next(standing_for, server.address)
+        own = (laid_out.address for laid_out in self.servers if laid_out.server.name == server.name)
+        return next(chain(standing_for, own))
 
     def interfaces(self, vpc: Vpc) -> Iterator[VpcInterface]:
         """Everything that is plugged into a VPC's router."""
@@ -373,7 +424,47 @@ class Layout:
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
-            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress, of_other_vpcs=True)
+            yield VpcInterface(
+                port.subnet,
+                port.link,
+                (port.address,),
+                clients=port.is_egress,
+                of_other_vpcs=True,
+                two_way=port.is_two_way,
+            )
+        for server in self.servers:
+            if server.subnet in vpc.subnets:
+                yield VpcInterface(
+                    server.subnet,
+                    server.uplink,
+                    (server.address,),
+                    node=server.node,
+                    ingress_groups=server.server.security_groups,
+                    serves=True,
+                )
+
+    def addresses_with(self, group: str, vpc: Vpc) -> Iterator[IPv4Network]:
+        """The private addresses of all that have a security group, as a rule of a group of a VPC means it.
+
+        `default` is the VPC's own; other names mean one group wherever it is.
+        """
+        subnets = {subnet.name for subnet in vpc.subnets}
+        having = [(eni.eni.security_groups, eni.eni.subnet.name, eni.addresses) for eni in self.enis]
+        having += [
+            (server.server.security_groups, server.subnet.name, (server.address,))
+            for server in self.servers
+            if server.subnet is not None
+        ]
+        for groups, subnet, addresses in having:
+            if group in groups and (group not in DEFAULT_SECURITY_GROUPS or subnet in subnets):
+                yield from map(IPv4Network, addresses)
+
+    def peered(self, vpc: Vpc, subnet: Subnet) -> Iterator[tuple[Vpc, PeeringPort]]:
+        """The VPCs to which peerings lead from a subnet of a VPC, each with the port in that VPC."""
+        for at in self.peerings:
+            for near, far in permutations(at.ports):
+                if near.vpc == vpc and at.peering.leads(vpc.name, subnet.name, far.vpc.name):
+                    yield far.vpc, near
 
     def prefixes(self, subnet: Subnet) -> tuple[IPv4Address, ...]:
         """The addresses to which a subnet's route table leads by gateway endpoints."""
@@ -438,6 +529,7 @@ class _Surveyor:
         self._service_vpc = topology.service_vpc.cidr
         self._subnets = {subnet.name: subnet for subnet in topology.subnets}
         self._leases = Leases(standing.leases)
+        self._fix_addresses()
         self._draining = standing.draining
         self._enis = hyperplane_enis(topology)
         self._pairs = tuple(self._all_pairs())
@@ -460,6 +552,7 @@ class _Surveyor:
                 self._gateway_endpoint(vpc, endpoint) for vpc in topology.vpcs for endpoint in vpc.gateway_endpoints
             ),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
+            peerings=tuple(self._peering(peering) for peering in topology.peerings),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
         )
@@ -611,6 +704,7 @@ class _Surveyor:
                     link=self._link(gateway.node, vpcs[attachment.vpc].node),
                     address=self._subnet_address(self._subnets[attachment.subnet], gateway.node),
                     is_egress=attachment == gateway.towards_the_internet,
+                    is_two_way=any(server.subnet for server in self._topology.servers),
                 )
                 for attachment in gateway.attachments
             ),
@@ -620,15 +714,31 @@ class _Surveyor:
         room = subnet.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         return addressing.subnet_host(subnet.cidr, self._leases.take(f"addresses of {subnet.name}", owner, room))
 
+    def _peering(self, peering: Peering) -> PeeringLayout:
+        vpcs = [vpc for vpc in self._topology.vpcs if vpc.name in peering.vpcs]
+        ports = tuple(PeeringPort(vpc, self._link(peering.node, vpc.node)) for vpc in vpcs)
+        return PeeringLayout(peering, peering.node, self._namespace(peering.node), ports)
+
+    def _fix_addresses(self) -> None:
+        """The addresses that servers in subnets have in the file, before any other is given out."""
+        for server in self._topology.servers:
+            if server.subnet is not None and server.address is not None:
+                number = addressing.subnet_index(self._subnets[server.subnet].cidr, server.address)
+                self._leases.fix(f"addresses of {server.subnet}", server.node, number)
+
     def _server(self, server: Server) -> ServerLayout:
-        node = server.node
+        node, subnet = server.node, self._subnets[server.subnet] if server.subnet else None
         front = None if server.max_connections is None else front_of_server(server.name)
-        internet = self._link(front or node, INTERNET)
+        router = self._topology.vpc_of(subnet.name).node if subnet else INTERNET
+        uplink = self._link(front or node, router)
         return ServerLayout(
             server=server,
+            address=server.address or self._subnet_address(self._subnets[server.subnet or ""], node),
             node=node,
             namespace=self._namespace(node),
-            port=internet if front is None else self._link(node, front),
-            internet=internet,
+            port=uplink if front is None else self._link(node, front),
+            uplink=uplink,
+            next_hop=addressing.subnet_router(subnet.cidr) if subnet else addressing.INTERNET_ROUTER,
+            subnet=subnet,
             front=None if front is None else self._namespace(front),
         )

@@ -33,6 +33,7 @@ __all__ = [
     "NODE_LOOK_UPS",
     "PAIRS",
     "PORT_HOLD_S",
+    "PRIVATE",
     "RESERVED_CONCURRENCY",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_PACKETS_PER_SECOND",
@@ -41,6 +42,7 @@ __all__ = [
     "SCALING_ENVIRONMENTS",
     "SCALING_PERIOD_S",
     "SERVER_CONNECTIONS",
+    "SERVER_SECURITY_GROUPS",
     "SERVICE_VPC_CIDR",
     "SERVICE_VPC_HEAD",
     "SERVICE_VPC_PREFIXES",
@@ -89,6 +91,12 @@ DESCRIPTORS_AT_START = 3
 
 # Linux lets no process have more, unless fs.nr_open is raised (https://docs.kernel.org/admin-guide/sysctl/fs.html).
 DESCRIPTORS_MOST = 1_048_576
+
+# ── Servers in a VPC ────────────────────────────────────────────────────────────────────────────────────────
+
+# "Security groups per network interface: 5" is the default quota.
+# https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+SERVER_SECURITY_GROUPS = 5
 
 # ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,6 +194,8 @@ EIP_POOL = IPv4Network("198.51.100.0/24")
 TOTAL_EIPS = 250
 # TEST-NET-1 (RFC 5737): the internet router between NAT gateways and servers.
 INTERNET = IPv4Network("192.0.2.0/24")
+# RFC 1918: what no route on the internet leads to.
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html

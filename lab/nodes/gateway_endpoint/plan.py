@@ -64,13 +64,9 @@ def _way_back(layout: Layout, endpoint: GatewayEndpointLayout) -> Iterator[parts
     for server in endpoint.servers:
         index = layout.destination_index(server)
         table = _FIRST_TABLE_BACK + index
-        yield Rule(
-            at.namespace,
-            _WAY_BACK + index,
-            table,
-            source=parts.host(server.address),
-            destination=endpoint.vpc.cidr,
-        )
+        for address in server.addresses:
+            source, destination = parts.host(address), endpoint.vpc.cidr
+            yield Rule(at.namespace, _WAY_BACK + index, table, source=source, destination=destination)
         for subnet in endpoint.subnets:
             via = subnet_router(subnet.cidr)
             yield Neighbour(at.namespace, at.interface, via, endpoint.internet.near.mac)

@@ -73,6 +73,7 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
 def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
     """From the server to private addresses: through its endpoint, at whose side the VPC begins."""
     at, index = endpoint.internet.far, layout.destination_index(server)
+    laid_out = next(known for known in layout.servers if known.server.name == server.name)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
     yield Route(
@@ -86,7 +87,7 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
-        source=parts.host(server.address),
+        source=parts.host(laid_out.address),
         destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from lab.schema.base import NAME, Model, Whole, YesNo
 from lab.schema.faults import Fault
 from lab.schema.limit import ConnectionLimit
-from lab.schema.limits import SERVER_CONNECTIONS
+from lab.schema.limits import RESERVED_SUBNET_ADDRESSES, SERVER_CONNECTIONS, SERVER_SECURITY_GROUPS
 from lab.schema.names import node_name_of_server
+from lab.schema.references import unknown
 from lab.schema.scale import SCALES
-from lab.schema.words import Address, GatewayService, Hostname, Name
+from lab.schema.words import Address, GatewayService, Hostname, Name, shown
 from lab.slots.limiter import WhenFull
 
 if TYPE_CHECKING:
@@ -24,13 +27,28 @@ __all__ = ["CHECKS", "Server"]
 
 
 class Server(Model):
-    """A remote server on the internet, known to the resolver by its hostname."""
+    """A server on the internet, or in a subnet of a VPC, known to the resolver by its hostname."""
 
     name: Name = Field(description=f"a server's name is {NAME}")
     hostname: Hostname = Field(
         description="a hostname has two or more labels of letters, digits and -, such as cache.example.com"
     )
-    address: Address = Field(description="a server has one public IPv4 address, such as 203.0.113.10")
+    subnet: Name | None = Field(
+        None,
+        description="a server in a VPC, such as a database, has the name of its subnet (leave it out: on the internet)",
+    )
+    address: Address | None = Field(
+        None,
+        validate_default=True,
+        description="a server has one public IPv4 address, such as 203.0.113.10; in a subnet one of its addresses, or "
+        "none",
+    )
+    security_groups: tuple[Name, ...] = Field(
+        (),
+        max_length=SERVER_SECURITY_GROUPS,
+        description="a server in a subnet has a list of up to 5 described security groups, whose ingress says what may "
+        "connect to it (leave it out: anything may)",
+    )
     service: GatewayService | None = Field(
         None,
         description="a server that stands for s3 or dynamodb, for which there are gateway endpoints, says so (leave it "
@@ -54,6 +72,19 @@ class Server(Model):
         "SYN) or ignore (no answer)",
     )
 
+    @field_validator("address")
+    @classmethod
+    def _is_somewhere(cls, address: IPv4Address | None, others: ValidationInfo) -> IPv4Address | None:
+        """On the internet it needs one; a subnet that is faulty is a fault of its own."""
+        if address is None and "subnet" in others.data and others.data["subnet"] is None:
+            raise ValueError("missing")
+        return address
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """What the file gives it."""
+        return () if self.address is None else (self.address,)
+
     @property
     def node(self) -> str:
         """`cache` is `srv-cache`."""
@@ -68,6 +99,68 @@ class Server(Model):
     def refusal(self) -> WhenFull:
         """What a connection beyond its limit meets."""
         return self.when_full or "close"
+
+
+def _subnets(draft: Draft) -> Iterator[Fault]:
+    """A server in a subnet that is not there, or at an address that it cannot have."""
+    for item in draft.servers:
+        server = item.value
+        if server.subnet is None:
+            continue
+        yield from unknown("subnet", server.subnet, draft.subnet_names, (*item.path, "subnet"))
+        subnet = draft.subnets_by_name.get(server.subnet)
+        if subnet is None or server.address is None:
+            continue
+        path, cidr = (*item.path, "address"), subnet.cidr
+        if server.address not in cidr:
+            yield Fault(
+                path, f"{server.address} is not in the subnet {subnet.name} ({cidr}); leave it out for any that is"
+            )
+        elif server.address in (*islice(cidr, RESERVED_SUBNET_ADDRESSES - 1), cidr.broadcast_address):
+            text = (
+                f"{server.address} is AWS' own, which keeps the first {RESERVED_SUBNET_ADDRESSES - 1} addresses of "
+                f"{cidr} and the last; leave it out for any other"
+            )
+            yield Fault(path, text)
+
+
+def _security_groups(draft: Draft) -> Iterator[Fault]:
+    """Groups of a server that is in no VPC, that nothing describes, or of another VPC."""
+    described = tuple(item.value.name for item in draft.security_groups)
+    homes = {item.value.name: draft.vpc_at(item.path) for item in draft.security_groups}
+    for item in draft.servers:
+        server = item.value
+        if server.security_groups and server.subnet is None:
+            text = "a server on the internet has no network interface in a VPC; give it a subnet, or leave this out"
+            yield Fault((*item.path, "security_groups"), text)
+            continue
+        home = draft.vpc_of_subnet(server.subnet or "")
+        for index, group in enumerate(server.security_groups):
+            path = (*item.path, "security_groups", index)
+            if draft.group_names is not None:
+                yield from unknown("described security group", group, described, path)
+            if home is not None and homes.get(group, home) != home:
+                yield Fault(path, f"{shown(group)} is in the VPC {homes[group]}; {server.name} is in {home}")
+
+
+def _endpoints(draft: Draft) -> Iterator[Fault]:
+    """An endpoint for a server that has a private address of its own."""
+    inside = {item.value.name: item.value.subnet for item in draft.servers if item.value.subnet is not None}
+    for item in draft.exits:
+        if item.value.stands_for in inside:
+            text = (
+                f"{item.value.stands_for} is in the subnet {inside[item.value.stands_for]}, and needs no endpoint; "
+                "leave it out"
+            )
+            yield Fault((*item.path, "server"), text)
+
+
+def _services(draft: Draft) -> Iterator[Fault]:
+    """A service of AWS in a subnet, where none is."""
+    for item in draft.servers:
+        if item.value.subnet is not None and item.value.service is not None:
+            text = f"{item.value.service} is no server in a VPC; leave its subnet out, or this"
+            yield Fault((*item.path, "service"), text)
 
 
 def _limits(draft: Draft) -> Iterator[Fault]:
@@ -85,4 +178,4 @@ def _limits(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "max_connections"), text)
 
 
-CHECKS = (_limits,)
+CHECKS = (_subnets, _security_groups, _endpoints, _services, _limits)
