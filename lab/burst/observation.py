@@ -31,10 +31,12 @@ class Observation:
     descriptors: DescriptorLimit | None = None
     first_turns: Sequence[int] = ()
     """The turn (`traffic.spec.PortBlocks`) of the first connections of each source."""
+    asking_before: int = 0
+    """Connections to the name server over TCP that one source had already, where those have a limit."""
     others: int = 0
     """Bursts that were under way beside this one, at nodes of its own: refusals are then this burst's alone."""
     took_s: float = 0.0
-    """Between the two."""
+    """Between the two readings."""
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
     impairments: Sequence[Impairment] = ()

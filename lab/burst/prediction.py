@@ -15,8 +15,12 @@ from lab.paths.path import Scope
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading], first_turns: Sequence[int] = ()) -> Prediction:
+def prediction(
+    participants: Participants, before: Iterable[Reading], first_turns: Sequence[int] = (), asking: int = 0
+) -> Prediction:
     """What a burst will show of whose sources the connections begin with these turns (`PortBlocks`) of their ENIs.
+
+    Of one source as many connections to the name server as are `asking` are there already.
 
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
@@ -42,6 +46,7 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
         questions_each=load.look_up.questions,
         per_environment=participants.blocks.per_environment,
         descriptors=descriptors.connections if descriptors else None,
+        asking=asking,
     )
     if load.paced and (predicted.emfile or predicted.throttled) and predicted.drop_threshold is not None:
         # What times out meanwhile gives its descriptor back, and ends its invocation.

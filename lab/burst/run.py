@@ -35,6 +35,7 @@ from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
+from lab.observe.askers import most_of_one_source
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
 from lab.observe.limiters import held_sources, read, refused_by_both
@@ -111,7 +112,9 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             burst = _Burst(namespaces, participants, listeners, record, others)
             undo.enter_context(bursts.take_part(burst.under_way))
         observation = burst.observe(bursts)
-    predicted = prediction(participants, observation.readings_before, observation.first_turns)
+    predicted = prediction(
+        participants, observation.readings_before, observation.first_turns, observation.asking_before
+    )
     if observation.others:
         predicted = Prediction(load.connections, None, None, None, (), unknown=_OTHERS, emfile=predicted.emfile)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
@@ -148,6 +151,7 @@ class _Burst:
         )
         self._fullest = list(self._before) if self._comes_and_goes else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._asking_before = most_of_one_source(namespaces, self._plan.barriers)
         self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
         self._found_turns = _first_free_turns(namespaces, participants, self._before, self._others)
@@ -194,6 +198,7 @@ class _Burst:
             readings_before=self._before,
             descriptors=self._participants.descriptors,
             first_turns=self._turns,
+            asking_before=self._asking_before,
             others=others,
             took_s=self._took_s,
             first_to_refuse=first,

@@ -39,21 +39,22 @@ def simulate(
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
     connections = let_in(topology, invocations, callers)
-    ways = {caller: ways_of(topology, caller) for caller in callers}
+    enis = {caller: enis_of(topology, caller) for caller in callers}
     for number, (caller, place) in enumerate(connections):
-        turn, path = divmod(first + place, len(ways[caller]))
+        turn, path = divmod(first + place, len(enis[caller]) or 1)
         environment = caller, path, turn // per_environment
         if opened[environment] == descriptors:
             emfile[caller] += 1
             continue
         opened[environment] += 1
-        for (node, kind), limit in ways[caller][path].items():
+        way = way_of(topology, enis[caller][path], turn) if enis[caller] else {}
+        for (node, kind), limit in way.items():
             if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 first_refusal = first_refusal or (number, kind)
                 break
             held[node] += 1
         else:
-            if NOWHERE not in ways[caller][path]:
+            if NOWHERE not in way:
                 continue
         lost[caller] += 1
         first_loss = number - emfile.total() if first_loss is None else first_loss
@@ -92,21 +93,20 @@ NOWHERE = ("nowhere", "")
 """In place of what leads out of the VPC, where nothing does."""
 
 
-def ways_of(topology: Topology, caller: str) -> list[dict[tuple[str, str], int | None]]:
-    """What each of a function's paths crosses, with its room; outside the VPC there is one, and it crosses nothing."""
-    ways: list[dict[tuple[str, str], int | None]] = []
-    for eni in enis_of(topology, caller):
-        out = way_out(topology, eni, topology.servers[0])
-        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit}
-        ways.append({**room, **({NOWHERE: None} if out is None else out)})
-    return ways or [{}]
+def way_of(topology: Topology, eni: Eni, turn: int) -> dict[tuple[str, str], int | None]:
+    """What a path through an ENI crosses, with its room."""
+    out = way_out(topology, eni, topology.servers[0], turn)
+    room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit}
+    return {**room, **({NOWHERE: None} if out is None else out)}
 
 
-def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server.name:
-            return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+        if endpoint.server == server.name and endpoint.private_dns:
+            cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}
+            exits = sorted(endpoint.exits, key=lambda exit_: cidrs[exit_.subnet])
+            return {(exits[turn % len(exits)].node, "interface_endpoint"): endpoint.connections_per_target}
     for gateway_endpoint in topology.gateway_endpoints:
         if gateway_endpoint.service == server.service and eni.subnet.name in (
             gateway_endpoint.subnets or [eni.subnet.name]
