@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 __all__ = [
     "ACL_ENTRIES",
     "ACL_RULE_NUMBERS",
+    "BEHIND_ENDPOINTS",
     "BLOCK_PREFIXES",
     "EIP_POOL",
     "ENDPOINT_CONNECTIONS_PER_TARGET",
@@ -81,7 +82,7 @@ ENVIRONMENT_DESCRIPTORS = 1_024
 
 # How many of them are open before the function's first connection is not published. Every process has standard input,
 # output and error, and a program in Python no more; one that runs asyncio has 6 (an epoll, a pair of sockets), Node 20
-# has 18 (epolls, eventfds, pipes; counted in /proc/PID/fd). What the runtime itself keeps open comes on top.
+# has 17 (epolls, eventfds, pipes; counted in /proc/PID/fd). What the runtime itself keeps open comes on top.
 DESCRIPTORS_AT_START = 3
 
 # Linux lets no process have more, unless fs.nr_open is raised (https://docs.kernel.org/admin-guide/sysctl/fs.html).
@@ -191,6 +192,10 @@ TOTAL_EIPS = 250
 INTERNET = IPv4Network("192.0.2.0/24")
 # RFC 1918: what no route on the internet leads to.
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
+# What servers see in place of a VPC's addresses behind endpoints, a /16 for each network interface: the reserved
+# addresses of RFC 1112, section 4, which no host has, and which Linux forwards.
+BEHIND_ENDPOINTS = IPv4Network("240.0.0.0/6")
 
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html
