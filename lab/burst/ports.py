@@ -16,7 +16,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,26 +25,12 @@ from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, HostPorts, PortBlocks
 
-__all__ = ["FreePorts", "first_to_refuse", "first_turn", "free_ports_of_host"]
+__all__ = ["first_to_refuse", "first_turn", "numbers_of", "ports_of_host"]
 
 Source = tuple[IPv4Address, int]
 
 _SAME_MOMENT_S = 0.02
 """More than a tick of the slowest kernel clock (100 Hz) and the time between two readings."""
-
-
-class FreePorts(NamedTuple):
-    """Which ports the connections of a burst have."""
-
-    first_turn: int | None
-    """The turn (`PortBlocks`) with which they begin; None where all hold slots from before."""
-    host: tuple[HostPorts, ...] | None = None
-    """Of a host that is no function: what each of its addresses has left (`BurstSpec.host`)."""
-
-    @property
-    def rooms(self) -> tuple[int, ...] | None:
-        """How many each of its addresses has left."""
-        return None if self.host is None else tuple(left.room for left in self.host)
 
 
 # ── Where a burst's ports begin ─────────────────────────────────────────────────────────────────────────────
@@ -80,9 +65,9 @@ def first_turn(
     return first if last_fits and not clash else None
 
 
-def free_ports_of_host(
+def ports_of_host(
     blocks: PortBlocks, addresses: Sequence[IPv4Address], held: Collection[Source], *, by_kernel: bool
-) -> FreePorts:
+) -> tuple[HostPorts, ...]:
     """The ports that each address of a host has left: its longest run of free turns; where the kernel chooses, all."""
     in_range = range(blocks.first_port, blocks.first_port + blocks.ports)
     host = []
@@ -91,7 +76,7 @@ def free_ports_of_host(
         first = _after_longest_gap(blocks.ports, turns)
         until = min(((turn - first) % blocks.ports for turn in turns), default=blocks.ports)
         host.append(HostPorts(first, blocks.ports - len(turns) if by_kernel else until))
-    return FreePorts(0, tuple(host))
+    return tuple(host)
 
 
 def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:
@@ -133,7 +118,7 @@ def first_to_refuse(
     room = Counter[tuple[str, str | None]]()
     for reading in before:
         room[reading.limiter.place, reading.limiter.destination] += reading.limiter.limit - reading.in_use
-    by_room = spec.host is not None and spec.engine == "socket"  # the kernel has chosen the ports
+    by_room = spec.fleets[0].host is not None and spec.engine == "socket"  # the kernel has chosen the ports
 
     def number(first: FirstRefusal, limiter: Limiter) -> int:
         if by_room or kind_of(limiter.kind).answers:
@@ -148,6 +133,20 @@ def first_to_refuse(
     oldest_s = max(first.age_s for first, _ in refused)
     same_moment = [pair for pair in refused if oldest_s - pair[0].age_s <= _SAME_MOMENT_S]
     return min(same_moment, key=lambda pair: number(pair[0], pair[1].limiter))[1]
+
+
+def numbers_of(
+    refused: Iterable[Source], spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]
+) -> list[int]:
+    """The numbers, in their burst, of those of these connections that are its own."""
+    fleet = Fleet(spec)
+    rows = [(_addresses_behind(*source, spec, eni_addresses) or [int(source[0])], source[1]) for source in refused]
+    addresses = np.array([address for behind, _ in rows for address in behind], np.int64)
+    ports = np.array([port for behind, port in rows for _ in behind], np.int64)
+    if not len(addresses):
+        return []
+    indices = fleet.indices(addresses, ports)
+    return sorted({int(index) for index in indices if index >= 0})
 
 
 def _number(first: FirstRefusal, spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]) -> int:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+import os
 import time
 
 from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import FreePorts, first_to_refuse, first_turn, free_ports_of_host
+from lab.burst.ports import first_to_refuse, ports_of_host
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
 from lab.burst.settling import await_free_slots, settle, still_taken
+from lab.burst.side_by_side import own_refusals
 from lab.burst.spec import Participants, participants_of, spec_of
+from lab.burst.turns import first_turns, reservations
+from lab.capacity.predict import Prediction
 from lab.errors import KernelError
 from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
+from lab.kernel.bursts import Bursts, UnderWay
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
-from lab.kernel.netns import Namespaces
+from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
@@ -40,13 +45,13 @@ from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
 from lab.observe.seldom import Seldom
 from lab.observe.tracking import Tracking, ports_not_found
-from lab.plan.objects import Plan
+from lab.plan.objects import Plan, ServerPlan
 from lab.slots.counters import FIRST_RESET, RESET_HERE, NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
-from traffic.spec import BurstSpec
+from traffic.spec import BurstSpec, HostPorts
 
 __all__ = ["Listeners", "Progress", "WatchedLoad", "run_burst"]
 
@@ -60,6 +65,7 @@ _POLL_S = 0.05
 _PROGRESS_EVERY_S = 0.2
 """Seconds between two reports of progress while connections are held."""
 
+_OTHERS = "another burst was under way beside this one, and what it would hold was not known beforehand"
 _NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
     "as earlier ones and take no slot of their own; wait until those are free, or forget them: --fresh, or lab reset"
@@ -95,14 +101,23 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     participants = participants_of(plan, topology, load)
     require_resources(load.engine, participants.connections, tls=load.tls)
-    with record.alone() as alone, Namespaces() as namespaces:
-        require_alone(plan.lab, alone=alone)
+    with ExitStack() as undo:
+        namespaces = undo.enter_context(Namespaces())
         if load.fresh:
-            listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
-            forget_connections(namespaces, plan)
-        observation = _Burst(namespaces, participants, listeners, record).observe()
-    known = observation.first_turn, observation.asking_before, observation.source
+            with record.alone() as alone:
+                require_alone(plan.lab, alone=alone)
+                listeners.found(read_with_fills(namespaces, plan.limiters, plan))
+                forget_connections(namespaces, plan)
+        require_alone(plan.lab, alone=undo.enter_context(record.beside_others()))
+        bursts = Bursts(record.path / "bursts")
+        with bursts.beginning() as others:
+            burst = _Burst(namespaces, participants, listeners, record, others)
+            undo.enter_context(bursts.take_part(burst.under_way))
+        observation = burst.observe(bursts)
+    known = observation.first_turns, observation.asking_before, observation.source
     predicted = prediction(participants, observation.readings_before, *known)
+    if observation.others:
+        predicted = Prediction(load.connections, None, None, None, (), unknown=_OTHERS, emfile=predicted.emfile)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -110,7 +125,12 @@ class _Burst:
     """A burst under way, and what is read of the kernel meanwhile."""
 
     def __init__(
-        self, namespaces: Namespaces, participants: Participants, listeners: Listeners, record: Record
+        self,
+        namespaces: Namespaces,
+        participants: Participants,
+        listeners: Listeners,
+        record: Record,
+        others: Sequence[UnderWay],
     ) -> None:
         self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
         self._record = record
@@ -120,7 +140,9 @@ class _Burst:
         self._lost_before = lost(self._plan)
         self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
         self._ended_before = Sampler(self._nodes).take(namespaces.call)
-        _forget(namespaces, self._limiters, self._nodes_that_reset())
+        self._others = tuple(other for other in others if participants.nodes.intersection(other.nodes))
+        if not self._others:
+            _forget(namespaces, self._limiters, self._nodes_that_reset())
         self._earlier = half_open_tuples(namespaces, self._limiters)
         self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
         # Slots of connections that come and go, or fall idle while others wait, are most at another time than the end.
@@ -133,11 +155,20 @@ class _Burst:
         self._asking_before = most_of_one_source(namespaces, self._plan.barriers)
         self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
+        self._found_turns = (
+            [0] if participants.from_host else _first_free_turns(namespaces, participants, self._before, self._others)
+        )
+        self._turns = tuple(turn or 0 for turn in self._found_turns)
+        self._host = _ports_of_host(namespaces, participants, self._before)
 
-    def observe(self) -> Observation:
+    @property
+    def under_way(self) -> UnderWay:
+        """What it takes part with."""
+        return UnderWay(tuple(self._participants.nodes), reservations(self._participants, self._turns))
+
+    def observe(self, bursts: Bursts) -> Observation:
         """From the first packet until what was closed is free."""
-        ports = _free_ports(self._namespaces, self._participants, self._before)
-        spec = spec_of(self._participants, ports)
+        spec = spec_of(self._participants, self._turns, self._host)
         if not self._load.fresh:
             self._listeners.found(self._before)
         self._sample()
@@ -147,41 +178,49 @@ class _Burst:
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
-            await_free_slots(self._namespaces, self._participants, self._before)
+            if not self._others:
+                await_free_slots(self._namespaces, self._participants, self._before)
             raise
+        later = [nodes for nodes in bursts.since() if self._participants.nodes.intersection(nodes)]
+        others = len(self._others) + len(later)
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
         counted = Counted(self._participants.paths, self._nodes, self._ended_before, held, self._endings(), began_s)
         tracking: tuple[Tracking, ...] = ()
-        if not self._load.leave_open:
+        if not self._load.leave_open and not others:
             remaining = still_taken(self._participants, clients, readings)
             tracking = settle(self._namespaces, self._participants, self._before, remaining)
         if self._comes_and_goes:
             readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
+        first = first_to_refuse(readings, spec, self._participants.eni_addresses, self._before)
+        if others:
+            readings, first = own_refusals(readings, clients, spec, self._participants.eni_addresses, self._refused)
         return Observation(
             clients=clients,
             readings=readings,
             readings_before=self._before,
             descriptors=self._participants.descriptors,
-            first_turn=ports.first_turn or 0,
+            first_turns=self._turns,
             asking_before=self._asking_before,
+            others=others,
             took_s=self._took_s,
-            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
+            first_to_refuse=first,
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
-            refused_twice=self._refused_twice(readings),
+            refused_twice=0 if others else self._refused_twice(readings),
             ports_not_found=not_found,
             ways_differ=self._participants.ways_differ,
             tracking=tracking,
             ended=ended,
-            counted=counted if self._nodes else None,
+            counted=counted if self._nodes and not others else None,
+            invokers=tuple(self._participants.invokers),
             incidents=(
-                *([] if ports.first_turn is not None else [_NO_FREE_PORTS]),
+                *([_NO_FREE_PORTS] if None in self._found_turns else []),
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
-            source=replace(self._participants.source, rooms=ports.rooms),
+            source=replace(self._participants.source, rooms=self._host and tuple(left.room for left in self._host)),
         )
 
     def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
@@ -211,12 +250,15 @@ class _Burst:
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
         """The traffic generator; the scapy engine sees packets on the whole way."""
         participants = self._participants
-        watched = interfaces_on_path(self._plan, participants.fleet, participants.server, participants.nodes)
+        watched = interfaces_on_path(self._plan, participants.fleets, participants.server, participants.nodes)
         with packet_sockets(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
+                self._namespaces[participants.fleets[0].namespace],
+                spec_json,
+                self._record.logs / f"burst{f'-{os.getpid()}' if self._others else ''}.log",
+                descriptors,
             ) as running:
                 yield running
 
@@ -276,7 +318,7 @@ class _Burst:
         return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
     def _read_with_fills(self) -> tuple[Reading, ...]:
-        return read_with_fills(self._namespaces, self._limiters, self._plan.servers, self._earlier)
+        return read_with_fills(self._namespaces, self._limiters, self._plan, self._earlier)
 
     def _note_fullest(self) -> None:
         now = read(self._namespaces, self._limiters)
@@ -296,6 +338,9 @@ class _Burst:
         return sum(
             refused_by_both(self._namespaces, eni, other, addresses[eni.place]) for eni in enis for other in behind
         )
+
+    def _refused(self, limiter: Limiter) -> Collection[tuple[IPv4Address, int]]:
+        return held_sources(self._namespaces, [replace(limiter, slots=limiter.refused)])
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:
@@ -326,23 +371,27 @@ def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable
         flush_sets(namespaces[namespace], table, tuple(sorted(names)))
 
 
-def _free_ports(namespaces: Namespaces, participants: Participants, before: Sequence[Reading]) -> FreePorts:
-    if not participants.fleet.own_ports:
-        return FreePorts(_first_free_turn(namespaces, participants, before))
-    real = participants.load.engine == "socket"
-    addresses = [path.sockets.first_address if real else path.first_address for path in participants.fleet.paths]
+def _ports_of_host(
+    namespaces: Namespaces, participants: Participants, before: Sequence[Reading]
+) -> tuple[HostPorts, ...] | None:
+    """The ephemeral ports of a client; None of functions."""
+    if not participants.from_host:
+        return None
+    (fleet,), real = participants.fleets, participants.load.engine == "socket"
+    addresses = [path.sockets.first_address if real else path.first_address for path in fleet.paths]
     held = set(_held_sources(namespaces, before))
     if real and participants.load.protocol == "tcp":
-        held |= _ports_of_sockets(namespaces, participants)
-    return free_ports_of_host(participants.blocks, addresses, held, by_kernel=real)
+        held |= _ports_of_sockets(namespaces[fleet.namespace], participants.server)
+    return ports_of_host(participants.blocks, addresses, held, by_kernel=real)
 
 
-def _ports_of_sockets(namespaces: Namespaces, participants: Participants) -> set[tuple[IPv4Address, int]]:
+def _ports_of_sockets(inside: NamespaceThread, server: ServerPlan) -> set[tuple[IPv4Address, int]]:
     """Addresses and ports of the host's sockets to the server, when those in TIME_WAIT make room for new ones."""
-    server = (participants.server.address, participants.server.port)
-    inside, deadline_s = namespaces[participants.fleet.namespace], time.monotonic() + 2 * REUSED_AFTER_S
+    deadline_s = time.monotonic() + 2 * REUSED_AFTER_S
     while True:
-        known = [socket for socket in inside.run(lambda: list(sockets())) if tuple(socket.remote) == server]
+        known = [
+            socket for socket in inside.run(lambda: list(sockets())) if socket.remote == (server.address, server.port)
+        ]
         waits = any(socket.state == "TIME_WAIT" and socket.age_s <= REUSED_AFTER_S for socket in known)
         if not waits or time.monotonic() > deadline_s:
             break
@@ -350,20 +399,21 @@ def _ports_of_sockets(namespaces: Namespaces, participants: Participants) -> set
     return {(socket.local.address, socket.local.port) for socket in known if socket.state != "TIME_WAIT"}
 
 
-def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:
-    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
+def _first_free_turns(
+    namespaces: Namespaces, participants: Participants, before: Iterable[Reading], others: Collection[UnderWay]
+) -> list[int | None]:
+    """Each fleet begins with ports and environments that hold no slot of its ENIs; None where there are none left.
+
+    Behind an ENI that fleets share each has other ports than those before it.
+    """
     enis = [reading for reading in before if reading.limiter.place in participants.gateways]
     with_room = [reading for reading in enis if reading.in_use < reading.limiter.limit] or enis
     full = [reading for reading in enis if reading not in with_room]
-    paths = participants.fleet.paths
-    return first_turn(
-        participants.blocks,
-        (*paths, *(path.sockets for path in paths)),
-        _held_sources(namespaces, with_room),
-        turns=participants.turns,
-        most_turns=participants.most_turns,
-        held_elsewhere=_held_sources(namespaces, full),
-    )
+    held, held_elsewhere = _held_sources(namespaces, with_room), _held_sources(namespaces, full)
+    if others:  # what was refused lately is remembered, for these may have been
+        refused = [replace(reading.limiter, slots=reading.limiter.refused) for reading in enis]
+        held_elsewhere = {*held_elsewhere, *held_sources(namespaces, refused)}
+    return first_turns(participants, held, held_elsewhere, others)
 
 
 def _held_sources(namespaces: Namespaces, readings: Iterable[Reading]) -> Collection[tuple[IPv4Address, int]]:

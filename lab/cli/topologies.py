@@ -54,7 +54,10 @@ def predict(
         int, typer.Option("-n", help="Connections, all held at the same time.", metavar="CONNECTIONS")
     ],
     *,
-    function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(help="Which function, the first unless given; several take turns.", metavar="FUNCTION"),
+    ] = None,
     client: Annotated[str | None, typer.Option(help="Which client, in place of a function.")] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
@@ -94,7 +97,7 @@ def predict(
     prediction = predict_burst(
         wanted,
         connections,
-        source=choose_source(wanted, function, client),
+        source=choose_source(wanted, None, client) if client else function or None,
         server=server,
         connect_timeout_s=connect_timeout,
         per_environment=connections_per_environment,
@@ -117,6 +120,11 @@ def predict(
                 )
                 for limiter in prediction.limiters
             ),
+        )
+    if len(prediction.functions) > 1 or prediction.throttled:
+        table(
+            ("function", "#offered", "#throttled", "#established"),
+            ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
     if prediction.emfile:
         say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")

@@ -283,6 +283,8 @@ class FleetPlan:
     own_ports: bool = False
     """Whether it is a host with ephemeral ports of its own, on each path an address; a function's environments have
     ports enough for whatever an ENI carries."""
+    reserved_concurrency: int | None = None
+    """How many of its invocations may be under way at the same time; None: no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def _scaled(value: Any, n: int, *, limit: bool) -> Any:
     if isinstance(value, range) and limit:
         return value[: max(1, len(value) // n)]
     if limit and value is not None:
-        return max(1, value // n)
+        return max(min(1, value), value // n)
     if isinstance(value, BaseModel):
         return scaled(value, n)
     if isinstance(value, tuple):

@@ -86,4 +86,5 @@ def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
             )
             for pair in fleet.pairs
         ),
+        reserved_concurrency=fleet.function.reserved_concurrency,
     )

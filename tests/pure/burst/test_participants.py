@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from lab.burst.load import Load
-from lab.burst.ports import FreePorts
 from lab.burst.spec import participants_of, spec_of
 from lab.nodes.build import build
 from tests.support.topologies import function, nat_gateway, server, topology
@@ -23,7 +22,7 @@ def rest_s(eni: int = 0, nat: int = 0, endpoint: int = 0) -> float:
         endpoints=({"name": "cache", "subnet": "pub-natgw", "server": "cache", "port_hold": endpoint},),
         hyperplane_eni={"port_hold": eni},
     )
-    return spec_of(participants_of(build(made, "t"), made, Load(connections=1)), FreePorts(0)).rest_s
+    return spec_of(participants_of(build(made, "t"), made, Load(connections=1))).rest_s
 
 
 @pytest.mark.parametrize("node", ["eni", "nat", "endpoint"])

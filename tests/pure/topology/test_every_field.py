@@ -256,6 +256,7 @@ CHANGES = {
     "Client.addresses": put("clients", 0, "addresses", value=2),
     "Client.ephemeral_ports": put("clients", 0, "ephemeral_ports", value="40000-40019"),
     "Client.security_groups": put("clients", 0, "security_groups", value=["default"]),
+    "Function.reserved_concurrency": put("functions", 0, "reserved_concurrency", value=0),
     "Server.name": rename("cache", "other"),
     "Server.subnet": put("servers", 1, "subnet", value="data-1", base=SERVERS_IN_VPCS),
     "Server.security_groups": put(*SERVER, "security_groups", value=None, base=SERVERS_IN_VPCS),
