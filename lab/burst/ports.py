@@ -25,7 +25,7 @@ from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, HostPorts, PortBlocks
 
-__all__ = ["first_to_refuse", "first_turn", "numbers_of", "ports_of_host"]
+__all__ = ["first_to_refuse", "first_turn", "numbers_of", "ports_of_host", "rooms_of"]
 
 Source = tuple[IPv4Address, int]
 
@@ -77,6 +77,11 @@ def ports_of_host(
         until = min(((turn - first) % blocks.ports for turn in turns), default=blocks.ports)
         host.append(HostPorts(first, blocks.ports - len(turns) if by_kernel else until))
     return tuple(host)
+
+
+def rooms_of(host: Sequence[HostPorts] | None) -> tuple[int, ...] | None:
+    """How many ports each address of a host has left; None of functions."""
+    return None if host is None else tuple(left.room for left in host)
 
 
 def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import first_to_refuse, ports_of_host
+from lab.burst.ports import first_to_refuse, ports_of_host, rooms_of
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
@@ -220,7 +220,7 @@ class _Burst:
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
-            source=replace(self._participants.source, rooms=self._host and tuple(left.room for left in self._host)),
+            source=replace(self._participants.source, rooms=rooms_of(self._host)),
         )
 
     def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
