@@ -18,9 +18,9 @@ def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """An endpoint for a server that has none, where the function is in a VPC."""
+    """An endpoint for a server outside all VPCs that has none, where the function is in one."""
     server, existing = case.question.server, case.topology.interface_endpoints
-    if not case.subnets or any(endpoint.server == server for endpoint in existing):
+    if not case.subnets or case.server.subnet or any(endpoint.server == server for endpoint in existing):
         return
     name = unused(server, {endpoint.name for endpoint in existing})
     endpoint = InterfaceEndpoint(name=name, subnet=case.subnets[0], server=server)
