@@ -171,6 +171,19 @@ def _without_ingress(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology
     return topology.model_copy(update={"servers": tuple(servers)}), end.cure or ""
 
 
+def _without_endpoint_ingress(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    def without(vpc: Vpc) -> dict[str, object]:
+        endpoints = (
+            endpoint.model_copy(update={"security_groups": ()})
+            if any(exit_.node == end.node for exit_ in endpoint.exits)
+            else endpoint
+            for endpoint in vpc.interface_endpoints
+        )
+        return {"interface_endpoints": tuple(endpoints)}
+
+    return with_vpcs(topology, without), end.cure or ""
+
+
 _METRICS = (
     "CloudWatch shows more in {node}'s ConnectionAttemptCount than in its ConnectionEstablishedCount, and no "
     "ErrorPortAllocation unless its ports run out as well."
@@ -276,6 +289,18 @@ CAUSES = {
             remedy="Add a rule for the function's security group to ingress of the security group {name}.",
         ),
         opened=_without_ingress,
+    ),
+    "endpoint_ingress": _Cause(
+        "endpoint's security group",
+        DropWords(
+            headline="The endpoint's security group forbids it: ingress of {name} does not allow the function",
+            where="by ingress of the security group {name}, at {node}",
+            mechanism="The name leads to the endpoint's private address, so DNS looks fine. The Hyperplane ENI and its "
+            "own security groups let the SYNs pass, and a port is taken for each connection; the groups of the "
+            "endpoint's network interface drop what they do not allow without a word, just as a full ENI does.",
+            remedy="Add a rule for the function's security group to ingress of the security group {name}.",
+        ),
+        opened=_without_endpoint_ingress,
     ),
     "security_group": _Cause(
         "security group",

@@ -225,8 +225,12 @@ def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> Dea
 
 
 def _ingress(topology: Topology, eni: Eni, last: Leg, requests: Traffic, server: Server) -> DeadEnd | None:
-    """The groups of a server in a VPC: by a name they mean the ENI itself, by a range its private address."""
-    if not last.arrives:
+    """The groups of a server in a VPC, or of an endpoint: by a name they mean the ENI, by a range its address."""
+    if last.arrives:
+        node, kind, having, owner = server.node, "ingress", server.security_groups, server.name
+    elif last.exit and last.exit.ingress_groups:
+        node, kind, having, owner = last.exit.node, "endpoint_ingress", last.exit.ingress_groups, last.exit.node
+    else:
         return None
     home = topology.vpc_of(eni.subnet.name)
 
@@ -234,22 +238,22 @@ def _ingress(topology: Topology, eni: Eni, last: Leg, requests: Traffic, server:
         if group in eni.security_groups and (group not in DEFAULT_SECURITY_GROUPS or home == last.vpc):
             yield eni.subnet.cidr
 
-    rules = ingress_rules(topology.security_groups, server.security_groups, addresses)
+    rules = ingress_rules(topology.security_groups, having, addresses)
     traffic = replace(requests, block=eni.subnet.cidr)
-    if not server.security_groups or rules is None or (passing := verdicts(rules, traffic)) == {True}:
+    if not having or rules is None or (passing := verdicts(rules, traffic)) == {True}:
         return None
-    names, groups = ", ".join(server.security_groups), ", ".join(eni.security_groups)
+    names, groups = ", ".join(having), ", ".join(eni.security_groups)
     what = f"{_to(traffic, server)} from {groups}"
     extent = "does not allow" if True not in passing else "allows a part of"
     is_known = home == last.vpc or any({*peering.vpcs} == {home.name, last.vpc.name} for peering in topology.peerings)
     source = eni.security_groups[0] if is_known else eni.subnet.cidr
     return DeadEnd(
-        node=server.node,
-        kind="ingress",
+        node=node,
+        kind=kind,
         name=names,
-        sentence=f"ingress of the security group {names} of {server.name} {extent} {what}",
+        sentence=f"ingress of the security group {names} of {owner} {extent} {what}",
         certain=True not in passing,
-        cure=f"Add to ingress of the security group {server.security_groups[0]}: {{{_what(traffic)}, from: {source}}}",
+        cure=f"Add to ingress of the security group {having[0]}: {{{_what(traffic)}, from: {source}}}",
     )
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.schema.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
+from lab.schema.limits import BEHIND_ENDPOINTS, EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
 
 __all__ = [
     "EGRESS_ROUTER",
     "INTERNET_ROUTER",
     "PEERING",
     "SECOND_ADDRESS",
+    "behind_endpoint",
     "elastic_ip",
     "fleet_address",
     "gateway_address",
@@ -84,6 +85,11 @@ def subnet_router(subnet: IPv4Network) -> IPv4Address:
 def subnet_host(subnet: IPv4Network, index: int) -> IPv4Address:
     """One of the addresses that AWS leaves to a subnet's network interfaces, in order."""
     return subnet.network_address + _RESERVED_AT_START + index
+
+
+def behind_endpoint(index: int, prefix: int) -> IPv4Network:
+    """What an endpoint's network interface makes of the addresses of a VPC with this prefix length."""
+    return IPv4Network((BEHIND_ENDPOINTS.network_address + (index << 16), prefix))
 
 
 def subnet_index(subnet: IPv4Network, address: IPv4Address) -> int:

@@ -22,6 +22,7 @@ from lab.plan.names import interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, Standing
 from lab.schema.exits import Exit
 from lab.schema.limits import (
+    BEHIND_ENDPOINTS,
     ENVIRONMENT_BLOCK,
     NAT_EIPS,
     PAIRS,
@@ -321,6 +322,8 @@ class VpcInterface:
     """What it belongs to, where its security groups are judged by the VPC's router."""
     ingress_groups: tuple[str, ...] = ()
     """The security groups that say what may connect to it."""
+    ingress_drop: str = "ingress"
+    """The cause of what these drop."""
     serves: bool = False
     """Whether a server is there, whose answers take the routes of its subnet."""
 
@@ -420,7 +423,14 @@ class Layout:
                 yield VpcInterface(eni.eni.subnet, eni.vpc, eni.addresses, clients=True)
         for exit_ in self.exits:
             if exit_.subnet.name in subnets:
-                yield VpcInterface(exit_.subnet, exit_.vpc, (exit_.address,))
+                yield VpcInterface(
+                    exit_.subnet,
+                    exit_.vpc,
+                    (exit_.address,),
+                    node=exit_.node,
+                    ingress_groups=exit_.settings.ingress_groups,
+                    ingress_drop="endpoint_ingress",
+                )
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
@@ -505,6 +515,10 @@ class Layout:
     def subnet_index(self, subnet: Subnet) -> int:
         """The subnet's number, by which its route table goes."""
         return self.leases.take("subnets", subnet.name, _SUBNETS)
+
+    def endpoint_index(self, node: str) -> int:
+        """The number of an interface endpoint's network interface, by which servers tell it from others."""
+        return self.leases.take("endpoints", node, BEHIND_ENDPOINTS.num_addresses >> 16)
 
     def destination_index(self, server: Server) -> int:
         """The server's number, by which connection marks go."""

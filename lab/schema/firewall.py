@@ -49,6 +49,7 @@ __all__ = [
     "acl_rules",
     "allowed",
     "group_rules",
+    "groups_at",
     "ingress_rules",
     "verdicts",
 ]
@@ -227,6 +228,18 @@ def _portless(path: Path, rules: Iterable[_Rule]) -> Iterator[Fault]:
         if rule.protocol == "all" and rule.ports != ALL_PORTS:
             text = f"{rule.ports} goes with no protocol here; say tcp or udp as well, or leave the ports out"
             yield Fault((*path, index, "ports"), text)
+
+
+def groups_at(draft: Draft, path: Path, groups: Iterable[str], subnet: str | None, owner: str) -> Iterator[Fault]:
+    """Groups of a network interface in a subnet that nothing describes, or that are another VPC's."""
+    described = tuple(item.value.name for item in draft.security_groups)
+    homes = {item.value.name: draft.vpc_at(item.path) for item in draft.security_groups}
+    home = draft.vpc_of_subnet(subnet or "")
+    for index, group in enumerate(groups):
+        if draft.group_names is not None:
+            yield from unknown("described security group", group, described, (*path, index))
+        if home is not None and homes.get(group, home) != home:
+            yield Fault((*path, index), f"{shown(group)} is in the VPC {homes[group]}; {owner} is in {home}")
 
 
 def _sources(draft: Draft) -> Iterator[Fault]:

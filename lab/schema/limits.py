@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 __all__ = [
     "ACL_ENTRIES",
     "ACL_RULE_NUMBERS",
+    "BEHIND_ENDPOINTS",
     "BLOCK_PREFIXES",
     "EIP_POOL",
     "ENDPOINT_CONNECTIONS_PER_TARGET",
@@ -191,6 +192,10 @@ TOTAL_EIPS = 250
 INTERNET = IPv4Network("192.0.2.0/24")
 # RFC 1918: what no route on the internet leads to.
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
+# What servers see in place of a VPC's addresses behind endpoints, a /16 for each network interface: the reserved
+# addresses of RFC 1112, section 4, which no host has, and which Linux forwards.
+BEHIND_ENDPOINTS = IPv4Network("240.0.0.0/6")
 
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html

@@ -78,10 +78,17 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
     functions = _subnets_with_functions(draft)
     for vpc in draft.vpcs:
         if not functions & {item.value.name for item in vpc.subnets}:
-            for exit_ in vpc.exits:
-                if isinstance(exit_.value, InterfaceEndpoint):
-                    text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
-                    yield Fault((*exit_.path, "name"), text)
+            for way_out in vpc.ways_out:
+                if isinstance(way_out.value, InterfaceEndpoint):
+                    text = f"{way_out.value.name} has no effect: no function is in its VPC; leave it out"
+                    yield Fault((*way_out.path, "name"), text)
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        if not item.value.private_dns:
+            text = (
+                f"{item.value.name} has no effect: private DNS is off, so the name of {item.value.server} leads to the "
+                "public address, past it; leave private_dns out, or the endpoint"
+            )
+            yield Fault((*item.path, "private_dns"), text)
 
 
 def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
@@ -141,8 +148,8 @@ def _security_groups(draft: Draft) -> Iterator[Fault]:
     for item in draft.security_groups:
         if item.value.name not in named:
             text = (
-                f"the security group {shown(item.value.name)} has no effect: no function and no server has it; name it "
-                "in the security_groups of one, or leave it out"
+                f"the security group {shown(item.value.name)} has no effect: no function, server or endpoint has it; "
+                "name it in the security_groups of one, or leave it out"
             )
             yield Fault((*item.path, "name"), text)
     for function in functions:
@@ -162,7 +169,10 @@ def _rules(draft: Draft) -> Iterator[Fault]:
     """What a group allows out of servers, which connect to nothing, or into functions, to which nothing connects."""
     of_functions = {group for item in draft.functions for group in item.value.security_groups}
     for item in draft.security_groups:
-        judged = (("egress", "function", of_functions), ("ingress", "server", _groups_of_servers(draft)))
+        judged = (
+            ("egress", "function", of_functions),
+            ("ingress", "server and no endpoint", _groups_of_servers(draft)),
+        )
         for key, owner, groups in judged:
             if key in item.value.model_fields_set and item.value.name not in groups:
                 text = f"has no effect: no {owner} has it, and answers pass without a rule; leave it out"
@@ -190,7 +200,9 @@ def _leads_to_servers(draft: Draft, gateway: TransitGateway) -> bool:
 
 
 def _groups_of_servers(draft: Draft) -> set[str]:
-    return {group for item in draft.servers for group in item.value.security_groups}
+    """Groups of what functions connect to: servers in VPCs, and endpoints."""
+    groups = {group for item in draft.servers for group in item.value.security_groups}
+    return groups | {group for item in draft.exits for group in item.value.ingress_groups}
 
 
 def _subnets_with_servers(draft: Draft) -> set[str]:

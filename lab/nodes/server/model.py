@@ -10,12 +10,13 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from lab.schema.base import NAME, Model, Whole, YesNo
 from lab.schema.faults import Fault
+from lab.schema.firewall import groups_at
 from lab.schema.limit import ConnectionLimit
 from lab.schema.limits import RESERVED_SUBNET_ADDRESSES, SERVER_CONNECTIONS, SERVER_SECURITY_GROUPS
 from lab.schema.names import node_name_of_server
 from lab.schema.references import unknown
 from lab.schema.scale import SCALES
-from lab.schema.words import Address, GatewayService, Hostname, Name, shown
+from lab.schema.words import Address, GatewayService, Hostname, Name
 from lab.slots.limiter import WhenFull
 
 if TYPE_CHECKING:
@@ -126,21 +127,13 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
     """Groups of a server that is in no VPC, that nothing describes, or of another VPC."""
-    described = tuple(item.value.name for item in draft.security_groups)
-    homes = {item.value.name: draft.vpc_at(item.path) for item in draft.security_groups}
     for item in draft.servers:
-        server = item.value
+        server, path = item.value, (*item.path, "security_groups")
         if server.security_groups and server.subnet is None:
             text = "a server on the internet has no network interface in a VPC; give it a subnet, or leave this out"
-            yield Fault((*item.path, "security_groups"), text)
+            yield Fault(path, text)
             continue
-        home = draft.vpc_of_subnet(server.subnet or "")
-        for index, group in enumerate(server.security_groups):
-            path = (*item.path, "security_groups", index)
-            if draft.group_names is not None:
-                yield from unknown("described security group", group, described, path)
-            if home is not None and homes.get(group, home) != home:
-                yield Fault(path, f"{shown(group)} is in the VPC {homes[group]}; {server.name} is in {home}")
+        yield from groups_at(draft, path, server.security_groups, server.subnet, server.name)
 
 
 def _endpoints(draft: Draft) -> Iterator[Fault]:

@@ -123,7 +123,7 @@ def _ingress(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) 
         names = interface.ingress_groups
         rules = ingress_rules(groups, names, lambda group: layout.addresses_with(group, at.vpc)) if names else None
         if rules is not None:
-            drop = DropPoint(interface.node, "ingress", ", ".join(names))
+            drop = DropPoint(interface.node, interface.ingress_drop, ", ".join(names))
             port = interface.link.far.interface
             yield firewalls.ingress(drop, rules, port, at.namespace, TABLE)
 

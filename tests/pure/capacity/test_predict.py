@@ -49,7 +49,7 @@ def simulate(
         if not enis:
             continue
         eni = enis[path]
-        out = way_out(topology, eni, server)
+        out = way_out(topology, eni, server, turn)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
             if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
@@ -67,11 +67,13 @@ def simulate(
     return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
-def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server.name:
-            return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+        if endpoint.server == server.name and endpoint.private_dns:
+            cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}
+            exits = sorted(endpoint.exits, key=lambda exit_: cidrs[exit_.subnet])
+            return {(exits[turn % len(exits)].node, "interface_endpoint"): endpoint.connections_per_target}
     for gateway_endpoint in topology.gateway_endpoints:
         if gateway_endpoint.service == server.service and eni.subnet.name in (
             gateway_endpoint.subnets or [eni.subnet.name]

@@ -209,6 +209,8 @@ CHANGES = {
     "NatGateway.eip_selection": put(*NAT, "eip_selection", value="hash"),
     "InterfaceEndpoint.name": rename("db", "other"),
     "InterfaceEndpoint.subnet": put(*ENDPOINT, "subnet", value="private"),
+    "InterfaceEndpoint.private_dns": put(*ENDPOINT, "private_dns", value=False),
+    "InterfaceEndpoint.security_groups": put(*ENDPOINT, "security_groups", value=["web"]),
     "InterfaceEndpoint.server": put(*ENDPOINT, "server", value="cache"),
     "InterfaceEndpoint.connections_per_target": put(*ENDPOINT, "connections_per_target", value=101),
     "InterfaceEndpoint.idle_timeout": put(*ENDPOINT, "idle_timeout", value="61s"),
