@@ -31,6 +31,8 @@ def simulate(
 ) -> Prediction:
     """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
 
+    To a server in the VPC none leads out, and from outside there is no way.
+
     Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
     """
     per_environment, descriptors = environments
@@ -46,11 +48,15 @@ def simulate(
             emfile += 1
             continue
         opened[environment] += 1
-        if not enis:
+        if not enis and server.subnet is None:
             continue
-        eni = enis[path]
-        out = way_out(topology, eni, server, turn)
-        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
+        eni = enis[path] if enis else None
+        out = None if eni is None else {} if server.subnet else way_out(topology, eni, server, turn)
+        room = (
+            {}
+            if eni is None
+            else {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
+        )
         for (node, kind), limit in room.items():
             if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 refused[node] += 1
