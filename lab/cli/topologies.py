@@ -54,7 +54,10 @@ def predict(
         int, typer.Option("-n", help="Connections, all held at the same time.", metavar="CONNECTIONS")
     ],
     *,
-    function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(help="Which function, the first unless given; several take turns.", metavar="FUNCTION"),
+    ] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
     connect_timeout: Annotated[
@@ -91,7 +94,7 @@ def predict(
     prediction = predict_burst(
         scaled(load(topology), scale),
         connections,
-        source=function,
+        source=function or None,
         server=server,
         connect_timeout_s=connect_timeout,
         per_environment=connections_per_environment,
@@ -114,6 +117,11 @@ def predict(
                 )
                 for limiter in prediction.limiters
             ),
+        )
+    if len(prediction.functions) > 1 or prediction.throttled:
+        table(
+            ("function", "#offered", "#throttled", "#established"),
+            ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
     if prediction.emfile:
         say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")

@@ -22,7 +22,7 @@ from traffic.spec import Protocol as Transport
 
 __all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
 
-Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
+Effect = Literal["raises", "unlimited", "throttles", "saves", "unknown", "nothing", "impossible"]
 """The effects of remedies, in the order in which they are told."""
 
 
@@ -124,6 +124,8 @@ class Proposal:
     """Functions that open as many connections each to the same server, before and after."""
     effect: Effect | None = None
     """Where no threshold can tell."""
+    lets_in: int | None = None
+    """Where it lets in no more than so many, so that no limit is met: those beyond are throttled."""
 
 
 class Proposer(Protocol):

@@ -83,6 +83,11 @@ def _silence(lab: Lab) -> None:
     lab.impair("cache", silence=True)
 
 
+def _neighbour(lab: Lab) -> None:
+    """Another function's connections hold all slots of the ENI."""
+    lab.burst(3, function="search", leave_open=True)
+
+
 def _half_open(lab: Lab) -> None:
     """Connections to a server that was silent for a while hold all slots of the ENI."""
     _silence(lab)
@@ -149,6 +154,20 @@ TABLE = {
         )
         for when_full in ("close", "reset", "ignore")
     },
+    "throttled": Row(
+        cause="throttled",
+        topology="two_functions",
+        scale=10_000,
+        burst=AT_ONCE | {"function": "reports"},
+        now=NO_LIMIT,
+    ),
+    "noisy neighbour": Row(
+        cause="limit hyperplane_eni",
+        topology="shared_eni",
+        scale=20_000,
+        made=_neighbour,
+        burst=IN_VAIN | {"function": "checkout", "fresh": False},
+    ),
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
         topology="half_open",

@@ -40,6 +40,7 @@ DIFFERENT_FROM = {
     "server_full": "one_subnet",
     "shared_eni": "one_subnet",
     "tiny": "two_subnets",
+    "two_functions": "one_subnet",
     "two_servers": "two_subnets",
     "two_zones": "two_subnets",
 }

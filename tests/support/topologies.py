@@ -40,9 +40,12 @@ def shipped(name: str) -> Topology:
 # ── By hand ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def function(name: str, *subnets: str, groups: tuple[str, ...] = ("default",)) -> dict[str, Any]:
+def function(
+    name: str, *subnets: str, groups: tuple[str, ...] = ("default",), reserved: int | None = None
+) -> dict[str, Any]:
     """A function in these subnets."""
-    return {"name": name, "subnets": list(subnets), "security_groups": list(groups)}
+    made = {"name": name, "subnets": list(subnets), "security_groups": list(groups)}
+    return made if reserved is None else made | {"reserved_concurrency": reserved}
 
 
 def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
@@ -382,6 +385,7 @@ def topologies(
             f"f{index}{draw(st.sampled_from(_TAILS))}",
             *subnets,
             groups=draw(st.sampled_from(_GROUPS)) if subnets else _GROUPS[0],
+            reserved=draw(st.none() | st.integers(0, 60)),
         )
         for index in range(draw(st.integers(1, 3)))
         for subnets in (draw(places),)
