@@ -18,7 +18,7 @@ from lab.nodes.registry import KINDS
 from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.schema.exits import Exit
-from lab.topology import Eni, Topology
+from lab.topology import Eni, Server, Topology
 from traffic.spec import Protocol as Transport
 
 __all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
@@ -104,6 +104,11 @@ class Case:
     def open_enis(self) -> list[Eni]:
         """The ENIs behind which no connection is dropped whatever the limits; all if there are none like that."""
         return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
+
+    @property
+    def server(self) -> Server:
+        """The server that is asked for."""
+        return next(server for server in self.topology.servers if server.name == self.question.server)
 
     @property
     def subnets(self) -> tuple[str, ...]:

@@ -183,6 +183,26 @@ TABLE = {
         changes={"    default_route: egress\n": ""},
         burst=IN_VAIN,
     ),
+    "no route to the server's VPC": Row(
+        cause="dropped no_vpc_route",
+        topology="peering",
+        changes={"subnets: [app-a, data-a]": "subnets: [app-b, data-a]"},
+        burst=IN_VAIN,
+    ),
+    "no route back": Row(
+        cause="dropped no_route_back",
+        topology="peering",
+        changes={"subnets: [app-a, data-a]": "subnets: [app-a, data-b]"},
+        burst=IN_VAIN,
+    ),
+    "target's security group": Row(
+        cause="dropped ingress",
+        topology="database_in_vpc",
+        changes={
+            "subnets: [private-a], security_groups: [lambda-sg]": "subnets: [private-a], security_groups: [other]"
+        },
+        burst=IN_VAIN,
+    ),
     "security group": Row(cause="dropped security_group", topology="security_group", burst=IN_VAIN),
     "endpoint's security group": Row(
         cause="dropped endpoint_ingress",

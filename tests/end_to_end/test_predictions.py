@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import pytest
 
 from lab.lab import Lab
-from tests.support.topologies import LASTING, topologies
+from tests.support.topologies import LASTING, several_vpcs, topologies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,9 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Bursts that may well be too much, some of which leave their connections to the next one."""
-    made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True, firewalls=draw(st.booleans())))
+    limits = st.integers(1, 60)
+    one_vpc = topologies(limits, timeouts=LASTING, embedded=True, firewalls=draw(st.booleans()))
+    made = draw(one_vpc if draw(st.integers(0, 3)) else several_vpcs(limits))
     bursts = st.fixed_dictionaries(
         {
             "server": st.sampled_from([each.name for each in made.servers]),

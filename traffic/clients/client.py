@@ -44,6 +44,8 @@ _CALLS = Pace(4096, _PATIENCE_S)
 _HANDSHAKES = Pace(256, 1.0)
 """So few that a server in Python answers them before clients give up: 5,000 TLS handshakes a second on a processor."""
 
+_ANSWERED_WITHIN_S = 1.0
+"""Where functions take turns, a SYN waits so long for those before it: no longer than until a question is repeated."""
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1
 """A client whose kernel repeats the SYN gives up this much before its deadline: kernel timers may be late, so that a
@@ -129,7 +131,7 @@ class Client:
         self._invoked = np.zeros(spec.connections, np.bool_)
         """Connections whose invocation has no outcome yet."""
         several = len(spec.fleets) > 1
-        self._to_call = TurnQueue(connections, questions.patience_s) if several else _Queue()
+        self._to_call = TurnQueue(connections, _ANSWERED_WITHIN_S) if several else _Queue()
         self._to_secure, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
         self._stopped = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}

@@ -31,6 +31,8 @@ def simulate(
 ) -> Prediction:
     """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
 
+    To a server in the VPC none leads out, and from outside there is no way.
+
     Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
     """
     per_environment, descriptors = environments
@@ -40,6 +42,7 @@ def simulate(
     first_refusal: tuple[int, str] | None = None
     connections = let_in(topology, invocations, callers)
     enis = {caller: enis_of(topology, caller) for caller in callers}
+    outside: dict[tuple[str, str], int | None] = {NOWHERE: None} if topology.servers[0].subnet else {}
     for number, (caller, place) in enumerate(connections):
         turn, path = divmod(first + place, len(enis[caller]) or 1)
         environment = caller, path, turn // per_environment
@@ -47,7 +50,7 @@ def simulate(
             emfile[caller] += 1
             continue
         opened[environment] += 1
-        way = way_of(topology, enis[caller][path], turn) if enis[caller] else {}
+        way = way_of(topology, enis[caller][path], turn) if enis[caller] else outside
         for (node, kind), limit in way.items():
             if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
                 first_refusal = first_refusal or (number, kind)
@@ -102,6 +105,8 @@ def way_of(topology: Topology, eni: Eni, turn: int) -> dict[tuple[str, str], int
 
 def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
+    if server.subnet is not None:
+        return {}
     for endpoint in topology.interface_endpoints:
         if endpoint.server == server.name and endpoint.private_dns:
             cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}

@@ -69,7 +69,8 @@ def test_all_are_here() -> None:
 _STORY = re.compile(
     r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout (?P<timeout>\d+))?(?: --function (?P<function>[\w-]+))?"
     r"(?: --client (?P<client>[\w-]+))?(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
-    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server|throttled|without a port))?(?:, bottleneck (?P<bottleneck>\w+))?",
+    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server|throttled|without a port))?"
+    r"(?:, bottleneck (?P<bottleneck>\w+))?",
     re.MULTILINE,
 )
 
