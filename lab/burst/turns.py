@@ -98,6 +98,6 @@ def _turns_with_a_slot(participants: Participants, place: int) -> int:
         def in_all(rounds: int, sharers: list[int] = sharers) -> int:
             return sum(had(rounds, other) for other in sharers)
 
-        rounds = bisect_right(range(participants.connections + 1), participants.blocks.ports, key=in_all)
+        rounds = bisect_right(range(participants.connections + 1), participants.blocks.ports, key=in_all) - 1
         most = max(most, had(rounds, place))
     return most
