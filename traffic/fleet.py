@@ -49,6 +49,10 @@ class Fleet:
         environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
+    def turns(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The turn that each connection has on its path."""
+        return (indices + self._first_connection) // self._paths
+
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """The connection of each address and port; -1 if it is none of this burst."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]

@@ -77,8 +77,8 @@ class ResolverSpec(_Spec):
 
     interface: str
     address: IPv4Address
-    records: dict[str, str]
-    """Host name → IPv4 address, as text."""
+    records: dict[str, tuple[str, ...]]
+    """Host name → IPv4 addresses, as text."""
     ttl_s: int = 60
     port: int = 53
     truncate: bool = False
@@ -90,14 +90,14 @@ class ServerSpec(_Spec):
     """A remote server: stateless responder for marked frames, web page for real clients, echo over UDP."""
 
     interface: str
-    address: IPv4Address
+    addresses: tuple[IPv4Address, ...]
     port: int
     name: str
     hostname: str
     certificate: str | None = None
     """File with its key and certificate; without one it speaks no TLS."""
-    turned_away: IPv4Address | None = None
-    """Another address of its own, to which connections beyond its limit come: accepted, and closed at once."""
+    turned_away: tuple[IPv4Address, ...] | None = None
+    """Further addresses, to which connections beyond its limit come: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,8 @@ class BurstSpec(_Spec):
     """One burst: which clients connect to which server, how many, for how long they wait, and what they do then.
 
     There are `connections` connections, which `invocations` may use one after another. Connection `c` (counted from
-    `first_connection`) takes path `c % len(paths)`; there it has turn `c // len(paths)` (see `PortBlocks`).
+    `first_connection`) takes path `c % len(paths)`; there it has turn `t = c // len(paths)` (see `PortBlocks`), and of
+    the `n` addresses of its name it calls number `t % n`, in numeric order. So all pairs of path and address occur.
     """
 
     interface: str
@@ -244,8 +245,8 @@ class BurstSpec(_Spec):
     """How long the port of a connection that has ended rests before another connection has it."""
     authority: str | None = None
     """File with the certificate of the authority that TLS clients trust; None: the clients speak no TLS."""
-    destination: IPv4Address | None = None
-    """If given, clients send nothing but SYNs to this address: no query before and no ACK after."""
+    destinations: tuple[IPv4Address, ...] | None = None
+    """If given, clients send nothing but SYNs to these addresses: no query before and no ACK after."""
     questions_apart: bool = False
     """Whether real sockets send queries from each connection's own address and port, as the other engines do.
 

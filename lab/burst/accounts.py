@@ -109,6 +109,7 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
         destination=limiter.destination,
+        address=limiter.address,
         when_full=limiter.when_full,
         fill=reading.fill,
         before=before.fill if before else None,

@@ -26,6 +26,8 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    first_turn: int = 0
+    """The turn of its ENI that the first connection took (`PortBlocks`)."""
     took_s: float = 0.0
     """Between the two."""
     first_to_refuse: Reading | None = None

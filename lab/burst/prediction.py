@@ -10,11 +10,12 @@ from lab.burst.spec import Participants
 from lab.capacity.predict import InUse, Prediction, predict
 from lab.observe.readings import Reading
 from lab.paths.path import Scope
+from lab.plan.objects import ServerPlan
 
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading]) -> Prediction:
+def prediction(participants: Participants, before: Iterable[Reading], first_turn: int = 0) -> Prediction:
     """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
     load = participants.load
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
@@ -27,7 +28,8 @@ def prediction(participants: Participants, before: Iterable[Reading]) -> Predict
         function=participants.fleet.function,
         server=participants.server.name,
         protocol=load.protocol,
-        in_use=_in_use(before),
+        in_use=_in_use(participants.server, before),
+        first_connection=first_turn * len(participants.fleet.paths),
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
@@ -49,11 +51,14 @@ def _look_ups(participants: Participants) -> int:
     return participants.connections if quota is None else participants.load.connections
 
 
-def _in_use(readings: Iterable[Reading]) -> InUse:
+def _in_use(server: ServerPlan, readings: Iterable[Reading]) -> InUse:
     """Slots taken of a limit; a further ENI that has appeared counts as free slots, so a sum may be negative."""
     used: Counter[Scope] = Counter()
+    answers: dict[str | None, int] = {str(address): number for number, address in enumerate(server.addresses)}
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter
-            used[Scope(limiter.place, limiter.destination)] += reading.in_use - (limiter.limit if limiter.of else 0)
+            used[Scope(limiter.place, limiter.destination, answers.get(limiter.address))] += reading.in_use - (
+                limiter.limit if limiter.of else 0
+            )
     return used.__getitem__

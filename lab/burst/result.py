@@ -10,7 +10,7 @@ from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
-from lab.slots.limiter import WhenFull
+from lab.slots.limiter import WhenFull, destination_text
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -42,6 +42,8 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    address: str | None = None
+    """Which of the server's addresses it is for, where each has a limit of its own."""
     when_full: WhenFull = "ignore"
     """What a connection met that it refused: no answer, a RST for its SYN, or a FIN after its handshake."""
     fill: Fill | None = None
@@ -56,6 +58,11 @@ class LimitResult:
     """Whether a connection that finds it full is offered to those beside it."""
     of: str | None = None
     """The ENI beside which this one has appeared, and whose overflow it gets."""
+
+    @property
+    def towards(self) -> str | None:
+        """What the connections that it counted have for a destination, in words."""
+        return destination_text(self.destination, self.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record).observe()
-    predicted = prediction(participants, observation.readings_before)
+    predicted = prediction(participants, observation.readings_before, observation.first_turn)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -158,6 +158,7 @@ class _Burst:
             clients=clients,
             readings=readings,
             readings_before=self._before,
+            first_turn=first or 0,
             took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),

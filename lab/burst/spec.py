@@ -141,7 +141,7 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         quiet_s=_quiet_s(participants),
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
-        destination=server.address if load.syn_only else None,
+        destinations=server.addresses if load.syn_only else None,
         questions_apart=resolver.counts_sources,
         **for_generator(load),
     )

@@ -72,7 +72,7 @@ def _show_limits(result: BurstResult) -> None:
         ),
         (
             (
-                " ".join(filter(None, (limit.node, limit.eip))),
+                " ".join(filter(None, (limit.node, limit.eip, f"to {limit.address}" if limit.address else None))),
                 limit.limit,
                 limit.peak,
                 *(states(limit.fill) if apart else ()),

@@ -107,6 +107,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "node": first.node,
         "kind": first.kind,
         "destination": first.destination,
+        "address": first.address,
         "protocol": first.protocol,
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,

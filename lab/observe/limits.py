@@ -22,7 +22,7 @@ class Limit:
 
     @property
     def first(self) -> Limiter:
-        """The first slot set; node, destination and protocol are those of all of them."""
+        """The first slot set; node, destination, address and protocol are those of all of them."""
         return self.limiters[0]
 
     @property
@@ -42,7 +42,7 @@ class Limit:
     @property
     def to(self) -> str:
         """` to cache`; nothing where it counts all destinations together."""
-        return f" to {self.first.destination}" if self.first.destination else ""
+        return f" to {self.first.towards}" if self.first.towards else ""
 
     @property
     def of_eips(self) -> str:
@@ -70,5 +70,5 @@ def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
     """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
     groups: dict[tuple[str, str | None, str], list[Limiter]] = {}
     for limiter in (limiter for limiter in limiters if not limiter.drains):
-        groups.setdefault((limiter.node, limiter.destination, limiter.protocol), []).append(limiter)
+        groups.setdefault((limiter.node, limiter.towards, limiter.protocol), []).append(limiter)
     return tuple(Limit(tuple(group)) for group in groups.values())

@@ -46,6 +46,7 @@ class Reading:
             "kind": limiter.kind,
             "eip": limiter.eip,
             "destination": limiter.destination,
+            "address": limiter.address,
             "protocol": limiter.protocol,
             "limit": limiter.limit,
             "connections": self.in_use,

@@ -54,6 +54,8 @@ class Path:
     """None outside the VPC."""
     exit: Exit | None
     """What takes its connections out of the VPCs; None where nothing does."""
+    answer: int | None = None
+    """Which of the addresses that its server's name has, from 0; None where it has one."""
     dead_end: DeadEnd | None = None
     """Where all of its connections end, whatever the limits."""
     doubt: DeadEnd | None = None

@@ -7,7 +7,8 @@ drawings and explanations walk its hops.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
 from lab.nodes import server as server_kind
@@ -29,10 +30,35 @@ __all__ = ["exit_nodes", "exit_of", "legs", "paths"]
 
 
 def paths(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
-    """One for each of the function's ENIs, in the order of its subnets; the only one of a function outside the VPC."""
+    """One for each pair of a function's ENI and an address of the server's name.
+
+    ENIs take turns first, in the order of the subnets, then addresses in numeric order. A function outside the VPC has
+    one way to each address.
+    """
     wanted = next(known for known in topology.servers if known.name == server)
-    through_enis = tuple(_path(topology, eni, wanted, transport) for eni in enis_of(topology, function))
-    return through_enis or (Path((Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport)), None, None),)
+    enis = enis_of(topology, function)
+    answers = tuple(_answers(topology, wanted))
+    if not enis:
+        hops = (Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport))
+        return tuple(Path(hops, None, None, answer=answer.number) for answer in answers)
+    return tuple(_path(topology, eni, answer, transport) for answer in answers for eni in enis)
+
+
+class _Answer(NamedTuple):
+    """One of the addresses of a server's name."""
+
+    server: Server
+    """With this address alone."""
+    number: int | None = None
+    """Which it is, in numeric order, from 0; None where there is no other."""
+
+
+def _answers(topology: Topology, server: Server) -> Iterator[_Answer]:
+    stood_for = any(exit_.stands_for == server.name for exit_ in topology.exits)
+    if stood_for or server.addresses[1:] == ():
+        yield _Answer(server.at(server.addresses[0]))
+    else:
+        yield from (_Answer(server.at(address), number) for number, address in enumerate(sorted(server.addresses)))
 
 
 def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
@@ -41,33 +67,37 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
         yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
 
 
-def _path(topology: Topology, eni: Eni, server: Server, transport: Transport) -> Path:
+def _path(topology: Topology, eni: Eni, answer: _Answer, transport: Transport) -> Path:
+    server = answer.server
     crossed = legs(topology, eni.subnet, server)
-    hops = (_at_eni(topology.hyperplane_eni, eni, server), *_hops(crossed, server))
+    hops = (_at_eni(topology.hyperplane_eni, eni, answer), *_hops(crossed, answer))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
+    if end and end.cure and answer.number is not None:  # what a rule lets pass may differ from address to address
+        end = replace(end, sentence=f"{end.sentence}, at {server.address}")
     if end is None or end.certain:
-        return Path(hops, eni, exit_, dead_end=end)
-    return Path(hops, eni, exit_, doubt=end)
+        return Path(hops, eni, exit_, answer=answer.number, dead_end=end)
+    return Path(hops, eni, exit_, answer=answer.number, doubt=end)
 
 
-def _at_eni(settings: HyperplaneEniSettings, eni: Eni, server: Server) -> Hop:
-    scope = Scope(eni.name, server.name) if settings.per_destination else Scope(eni.name)
+def _at_eni(settings: HyperplaneEniSettings, eni: Eni, answer: _Answer) -> Hop:
+    scope = Scope(eni.name, answer.server.name, answer.number) if settings.per_destination else Scope(eni.name)
     return Hop(eni.name, hyperplane_eni.KIND.name, (Scoped(scope, settings.limit),))
 
 
-def _hops(crossed: tuple[Leg, ...], server: Server) -> Iterator[Hop]:
+def _hops(crossed: tuple[Leg, ...], answer: _Answer) -> Iterator[Hop]:
     for leg in crossed:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
-            yield _at_exit(leg.exit, server)
+            yield _at_exit(leg.exit, answer)
 
 
-def _at_exit(exit_: Exit, server: Server) -> Hop:
-    limits = () if exit_.limit is None else (Scoped(Scope(exit_.node, server.name), exit_.limit),)
+def _at_exit(exit_: Exit, answer: _Answer) -> Hop:
+    scope = Scope(exit_.node, answer.server.name, answer.number)
+    limits = () if exit_.limit is None else (Scoped(scope, exit_.limit),)
     return Hop(exit_.node, exit_.KIND, limits)
 
 

@@ -34,9 +34,11 @@ __all__ = [
 INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
-SECOND_ADDRESS = INTERNET.network_address + 3
-"""The second address of each server that closes connections beyond its limit; only its front has a route to it."""
 """The address of the service VPC's egress on its port to the internet."""
+SECOND_ADDRESS = INTERNET.network_address + 3
+"""The first of the second addresses of each server that closes connections beyond its limit: one for each that it has.
+
+Only its front has routes to them."""
 
 _RESERVED_AT_START = 4
 _GATEWAYS = 0x100

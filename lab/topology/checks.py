@@ -72,12 +72,6 @@ def duplicate_names(draft: Draft) -> Iterator[Fault]:
     yield from twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
 
 
-def duplicate_servers(draft: Draft) -> Iterator[Fault]:
-    """Two servers behind one hostname, or at one address: each is a namespace with an address of its own."""
-    yield from twice("hostname", "server", [(item.path, item.value.hostname) for item in draft.servers])
-    yield from twice("address", "server", [(item.path, item.value.address) for item in draft.servers])
-
-
 def reserved_words(draft: Draft) -> Iterator[Fault]:
     """A NAT gateway or Transit Gateway that no route could name."""
     nat_gateways = [("NAT gateway", item.path, item.value.name) for item in draft.nat_gateways]
@@ -320,10 +314,10 @@ def subnet_ranges(draft: Draft) -> Iterator[Fault]:
 def server_addresses(draft: Draft) -> Iterator[Fault]:
     """A server where the internet is not."""
     for item in draft.servers:
-        address = item.value.address
-        if place := _not_the_internet(address, draft):
-            text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
-            yield Fault((*item.path, "address"), text)
+        for path, address in server_model.addresses_at(item):
+            if place := _not_the_internet(address, draft):
+                text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
+                yield Fault(path, text)
 
 
 def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
@@ -424,7 +418,6 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
 CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     one_way_to_list_vpcs,
     duplicate_names,
-    duplicate_servers,
     reserved_words,
     repeated_words,
     node_names,

@@ -133,7 +133,7 @@ class Client:
     def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
         """Later steps first: invocations that have begun go on before new ones begin."""
         connections, transport, count = self.connections, self._transport, len(self.connections)
-        if self._spec.destination:
+        if self._spec.destinations:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
         to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
         to_call = self._taking(self._to_call, among(State.ANSWERED))
@@ -193,9 +193,9 @@ class Client:
         self.counts.reused += len(warm)
         if self._lacks_connections and self._spec.arrivals.per_s is not None:
             self.counts.waiting = max(self.counts.waiting, self._due(self._spec.offered, now_s))
-        if self._spec.destination is None:
+        if self._spec.destinations is None:
             return cold
-        self.connections.know(cold, int(self._spec.destination))
+        self.connections.know(cold, [int(address) for address in self._spec.destinations])
         self._to_call.add(cold)
         return _NONE
 
@@ -314,7 +314,7 @@ class Client:
     def connected(self, indices: Indices, now_s: float) -> None:
         """The connection is established: queue its first request, if it makes any."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
-        if self._spec.destination is not None:
+        if self._spec.destinations is not None:
             self._settle(self.connections.half_open(indices, now_s), served=True)
             return
         fresh = self.connections.establish(indices, now_s)

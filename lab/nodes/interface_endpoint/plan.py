@@ -72,7 +72,7 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
 
 def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
     """From the server to private addresses: through its endpoint, at whose side the VPC begins."""
-    at, index = endpoint.internet.far, layout.destination_index(server)
+    at, index = endpoint.internet.far, layout.server_index(server)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
     yield Route(
@@ -86,7 +86,7 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
-        source=parts.host(server.address),
+        input_interface=layout.server(server).internet.far.interface,
         destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from lab.nodes import parts
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout
-from lab.plan.objects import NodePlan, Route
+from lab.plan.objects import Neighbour, NodePlan, Route, Rule
 from lab.schema.names import INTERNET
+from lab.slots.ruleset import Protocol
 
 __all__ = ["plan"]
+
+_FIRST_TABLE = 10_000
+"""Routing tables of servers whose address others have as well; those of interface endpoints are below."""
+_BY_PORT = 100
+_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -22,6 +29,29 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield parts.own_address(nat.internet.far, INTERNET_ROUTER)
         for elastic_ip in nat.elastic_ips:
             yield from parts.host_behind(nat.internet, elastic_ip.address)
-    for server in layout.servers:
-        yield parts.own_address(server.internet.far, INTERNET_ROUTER)
-        yield from parts.host_behind(server.internet, server.server.address)
+    yield from _servers(layout)
+
+
+def _servers(layout: Layout) -> Iterator[parts.Part]:
+    """The way to each server's addresses; where several have one, by port, and all other packets to the first."""
+    owners: set[IPv4Address] = set()
+    for laid_out in layout.servers:
+        server, link = laid_out.server, laid_out.internet
+        yield parts.own_address(link.far, INTERNET_ROUTER)
+        table = _FIRST_TABLE + layout.server_index(server)
+        for address in server.addresses:
+            if address not in owners:
+                yield from parts.host_behind(link, address)
+                continue
+            yield Neighbour(link.far.namespace, link.far.interface, address, link.near.mac)
+            yield Route(link.far.namespace, parts.host(address), link.far.interface, table=table)
+            for protocol in _PROTOCOLS:
+                yield Rule(
+                    link.far.namespace,
+                    _BY_PORT,
+                    table,
+                    destination=parts.host(address),
+                    protocol=protocol,
+                    destination_port=server.port,
+                )
+        owners.update(server.addresses)

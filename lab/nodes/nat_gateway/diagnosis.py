@@ -15,10 +15,18 @@ __all__ = ["LIMIT"]
 
 
 def _named(full: Sequence[LimitState]) -> str:
-    return "; ".join(
-        f"{state.node} with {counted(state.eips, 'Elastic IP')}, {connections(state.limit)}"
-        f"{'' if state.eips == 1 else ' each'} to {state.destination}{_of_which(state)}"
-        for state in full
+    alike: dict[tuple[str, int, int, str | None, tuple[str, ...]], list[LimitState]] = {}
+    for state in full:
+        alike.setdefault((state.node, state.eips, state.limit, state.destination, state.full_eips), []).append(state)
+    return "; ".join(map(_named_together, alike.values()))
+
+
+def _named_together(alike: Sequence[LimitState]) -> str:
+    """Those of one NAT gateway to several addresses of one server."""
+    first, further = alike[0], [f" and {state.address}" for state in alike[1:]]
+    return (
+        f"{first.node} with {counted(first.eips, 'Elastic IP')}, {connections(first.limit)}"
+        f"{' each' if first.eips > 1 or further else ''} to {first.towards}{''.join(further)}{_of_which(first)}"
     )
 
 

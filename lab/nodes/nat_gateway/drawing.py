@@ -19,11 +19,12 @@ def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
 
 def _lines(topology: Topology, gateway: NatGateway) -> Iterator[str]:
     yield f"{gateway.elastic_ips} EIP{'s' if gateway.elastic_ips > 1 else ''}"
-    yield from (
-        (f"{gateway.capacity:,} to", "one server")
-        if len(topology.servers) == 1
-        else (f"{gateway.capacity:,}", "per server")
-    )
+    if any(len(server.addresses) > 1 for server in topology.servers):
+        yield from (f"{gateway.capacity:,}", "per address")
+    elif len(topology.servers) == 1:
+        yield from (f"{gateway.capacity:,} to", "one server")
+    else:
+        yield from (f"{gateway.capacity:,}", "per server")
     if not gateway.spill_over and gateway.elastic_ips > 1:
         yield "no spill-over"
     yield from timeouts(gateway)

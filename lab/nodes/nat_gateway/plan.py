@@ -2,10 +2,10 @@
 
 "Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination … a unique
 combination of destination IP address, the destination port, and protocol" (Amazon VPC user guide, "NAT gateways").
-So there is one slot set per (Elastic IP, server, protocol). A new connection starts at the Elastic IP that the policy
-picks; when that one's set is full it spills over to the next. When all are full the SYN is dropped, and the counters
-say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are 85 % of them, so the
-kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
+So there is one slot set per (Elastic IP, address and port of a server, protocol). A new connection starts at the
+Elastic IP that the policy picks; when that one's set is full it spills over to the next. When all are full the SYN is
+dropped, and the counters say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are
+85 % of them, so the kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
 
 Destinations that the topology does not name share one slow path per Elastic IP, `ct count`, which walks a list.
 """
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
-from lab.plan.layout import ElasticIp, Layout, NatLayout
+from lab.plan.layout import Destination, ElasticIp, Layout, NatLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import NAT_EIPS
 from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.counters import ADMITTED, OTHER_PACKETS
-from lab.topology import NatGateway, Server
+from lab.topology import NatGateway
 
 __all__ = ["TABLE", "plan"]
 
@@ -41,17 +41,17 @@ _FALLBACK_DESTINATIONS = 65_535
 class _Destination:
     """A unique destination and its slot sets, one per Elastic IP."""
 
-    server: Server
+    at: Destination
     protocol: slots.Protocol
     sets: tuple[slots.SlotSet, ...]
 
     @property
     def label(self) -> str:
-        return f"{slots.identifier(self.server.name)}_{self.protocol}"
+        return f"{slots.identifier(self.at.name)}_{self.protocol}"
 
     @property
     def match(self) -> str:
-        return f"{self.server.address} . {self.server.port} . {self.protocol}"
+        return f"{self.at.address} . {self.at.server.port} . {self.protocol}"
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -93,7 +93,8 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 namespace=nat.namespace,
                 table=TABLE,
                 eip=str(elastic_ip.address),
-                destination=destination.server.name,
+                destination=destination.at.server.name,
+                address=destination.at.label,
                 spills_over=nat.gateway.spill_over,
             )
 
@@ -115,18 +116,18 @@ def _border(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
 
 
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
-    for server in layout.topology.servers:
+    for destination in layout.destinations():
         for number, protocol in enumerate(_PROTOCOLS):
-            first_mark = _FIRST_MARK + (layout.destination_index(server) * len(_PROTOCOLS) + number) * NAT_EIPS
-            sets = tuple(_slot_set(nat.gateway, server, protocol, eip, first_mark) for eip in nat.elastic_ips)
-            yield _Destination(server, protocol, sets)
+            first_mark = _FIRST_MARK + (destination.index * len(_PROTOCOLS) + number) * NAT_EIPS
+            sets = tuple(_slot_set(nat.gateway, destination, protocol, eip, first_mark) for eip in nat.elastic_ips)
+            yield _Destination(destination, protocol, sets)
 
 
 def _slot_set(
-    gateway: NatGateway, server: Server, protocol: slots.Protocol, eip: ElasticIp, first_mark: int
+    gateway: NatGateway, destination: Destination, protocol: slots.Protocol, eip: ElasticIp, first_mark: int
 ) -> slots.SlotSet:
     return slots.SlotSet(
-        name=f"eip{eip.number}_{slots.identifier(server.name)}_{protocol}",
+        name=f"eip{eip.number}_{slots.identifier(destination.name)}_{protocol}",
         key=slots.SOURCE_ONLY,
         protocols=(protocol,),
         mark=first_mark + eip.number - 1,

@@ -11,7 +11,8 @@ from lab.topology import Topology
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
     """The servers with their addresses and limits, and whether the lab's own server answers there."""
     for server in topology.servers:
-        where = (f"{server.address}:{server.port}", *(() if server.embedded else ("a real program",)))
+        addresses = (f"{address}:{server.port}" for address in server.addresses)
+        where = (*addresses, *(() if server.embedded else ("a real program",)))
         limit = "" if server.max_connections is None else f"{server.max_connections:,}"
         lines = (*where, f"limit {limit}, then {server.refusal}") if limit else where
         yield Drawn(server.node, server.hostname, lines, limit, where)

@@ -31,7 +31,7 @@ def addresses(layout: Layout) -> Iterator[IPv4Address]:
     yield from (address for each in layout.enis for address in (each.service_address, *each.addresses))
     for nat in layout.nat_gateways:
         yield from (nat.address, *(each.address for each in nat.elastic_ips))
-    yield from (each.server.address for each in layout.servers)
+    yield from (address for each in layout.servers for address in each.server.addresses)
     yield addressing.INTERNET_ROUTER
 
 

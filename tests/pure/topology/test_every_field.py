@@ -28,6 +28,10 @@ def _entry(**more: Any) -> Document:
     return {"rule": 100, "action": "allow", "protocol": "tcp", "ports": "443", **more}
 
 
+def _server(**more: Any) -> Document:
+    return {"name": "cache", "hostname": "cache.example.com", "port": 443, **more}
+
+
 ONE_VPC: Document = {
     "version": 1,
     "name": "made",
@@ -58,7 +62,7 @@ ONE_VPC: Document = {
         {"name": "reports", "subnets": ["second"]},
     ],
     "servers": [
-        {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443},
+        _server(address="203.0.113.10"),
         {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432}
         | {"max_connections": 40},
     ],
@@ -207,6 +211,7 @@ CHANGES = {
     "Server.name": rename("cache", "other"),
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),
+    "Server.addresses": put(*SERVER, value=_server(addresses=["203.0.113.10", "203.0.113.12"])),
     "Server.port": put(*SERVER, "port", value=444),
     "Server.embedded": put(*SERVER, "embedded", value=False),
     "Server.max_connections": put("servers", 1, "max_connections", value=20),

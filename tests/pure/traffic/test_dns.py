@@ -25,7 +25,7 @@ from traffic.frames import ENGINE_TOS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RECORDS = {"cache.example.com": "203.0.113.10", "other.example.com": "203.0.113.11"}
+RECORDS = {"cache.example.com": ["203.0.113.10"], "other.example.com": ["203.0.113.11"]}
 RESOLVER = "100.64.0.3"
 ZONE = Zone(RECORDS, ttl_s=60)
 ANSWERS = Answers(ZONE, RECORDS, int(IPv4Address(RESOLVER)), 53)

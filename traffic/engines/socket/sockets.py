@@ -73,6 +73,10 @@ class Sources:
         self._number[new] = next_number + np.arange(len(new))
         return self._fleet.endpoints(self._number[indices])
 
+    def turns(self, indices: Indices) -> Indices:
+        """The turn on its path of each connection that has a number."""
+        return self._fleet.turns(self._number[indices])
+
 
 class SocketTable:
     """Sockets by the index of their connection, each bound to its connection's address and port."""

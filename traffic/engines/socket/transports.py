@@ -73,13 +73,13 @@ class _SocketTransport:
     def call(self, indices: Indices) -> None:
         """First packets, in turn with all other processes of the burst, and those that clients repeat."""
         fresh = indices[self._connections.tries[indices] == 1]
-        servers = [dotted(address) for address in self._connections.destination[fresh].tolist()]
         counts, new = self._connections.counts, self._table.sources.unassigned(fresh)
         with self._turns.take(len(fresh), new, leaving=counts.leaving, established=counts.open) as turn:
             self._connections.number(fresh, turn.attempted, turn.leaving, turn.established)
             opened = self._table.open(fresh, turn.assigned)
-            for client, server in zip(opened, servers, strict=True):
-                _connect(client, server, self._port)
+            self._connections.choose(fresh, self._table.sources.turns(fresh))
+            for client, server in zip(opened, self._connections.destination[fresh].tolist(), strict=True):
+                _connect(client, dotted(server), self._port)
             self._called(indices)
         self._table.watch(opened)
 
