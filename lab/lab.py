@@ -473,7 +473,7 @@ class Lab:
         from lab.observe.drops import dropped_packets
 
         topology = self.topology
-        choose((known.name for known in topology.functions), function, "function")
+        choose((known.name for known in topology.sources), function, "function")
         choose((known.name for known in topology.servers), server, "server")
         with self._losses_named():
             self.resume_collecting(notice)

@@ -273,6 +273,11 @@ class Load:
             raise UsageError(contradiction)
 
     @property
+    def source(self) -> str | None:
+        """Whose connections they are; None is the topology's first source."""
+        return self.function
+
+    @property
     def over_time(self) -> bool:
         """Whether each connection ends by itself, so that one burst may use a port more than once.
 

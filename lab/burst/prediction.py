@@ -25,7 +25,7 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
     predicted = predict(
         participants.topology,
         at_once,
-        function=participants.fleet.function,
+        source=participants.fleet.source,
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(participants.server, before),

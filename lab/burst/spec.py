@@ -98,11 +98,11 @@ class Participants:
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
-    function = choose((fleet.function for fleet in plan.fleets), load.function, "function")
-    fleet = next(fleet for fleet in plan.fleets if fleet.function == function)
+    source = choose((source.name for source in topology.sources), load.source, "function")
+    fleet = next(fleet for fleet in plan.fleets if fleet.source == source)
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
-    participants = Participants(plan, topology, load, fleet, server, paths(topology, function, name, load.protocol))
+    participants = Participants(plan, topology, load, fleet, server, paths(topology, source, name, load.protocol))
     if topology.service_vpc.resolver.truncate and load.engine != "socket" and not load.syn_only:
         raise UsageError(
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
@@ -111,7 +111,7 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     if participants.turns > participants.most_turns:
         most = participants.most_turns * len(fleet.paths)
         raise UsageError(
-            f"-n {load.connections}: the fleet of {function} has room for {most:,} connections at a time, "
+            f"-n {load.connections}: the fleet of {source} has room for {most:,} connections at a time, "
             f"{load.connections_per_environment} in each execution environment"
         )
     return participants

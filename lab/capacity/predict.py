@@ -1,6 +1,6 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Connection `i` of a burst takes path `i % P` of its function's paths to the server (`lab.paths`), and meets the limits
+Connection `i` of a burst takes path `i % P` of its source's paths to the server (`lab.paths`), and meets the limits
 of its hops in turn, any number of them. Connections that share a limit have its scope in common (`lab.paths.path`). A
 limiter has room for so many connections; from the first that it refuses on
 it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
@@ -140,7 +140,7 @@ def predict(
     topology: Topology,
     connections: int,
     *,
-    function: str | None = None,
+    source: str | None = None,
     server: str | None = None,
     protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
@@ -158,7 +158,7 @@ def predict(
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
-    caller = choose((known.name for known in topology.functions), function, "function")
+    caller = choose((known.name for known in topology.sources), source, "function")
     callee = choose((known.name for known in topology.servers), server, "server")
     taking_turns = paths(topology, caller, callee, protocol)
     turns = [

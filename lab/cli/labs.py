@@ -94,7 +94,7 @@ def _burst(lab: Lab) -> str:
     from lab.nodes.proposals import Question
 
     topology = lab.topology
-    held = threshold(topology, Question(topology.functions[0].name, topology.servers[0].name)).held
+    held = threshold(topology, Question(topology.sources[0].name, topology.servers[0].name)).held
     if not held:
         return "-n 1000"
     beyond = held + ceil(held / 10)

@@ -73,7 +73,7 @@ def predict(
     prediction = predict_burst(
         scaled(load(topology), scale),
         connections,
-        function=function,
+        source=function,
         server=server,
         connect_timeout_s=connect_timeout,
     )

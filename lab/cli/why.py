@@ -218,7 +218,7 @@ def _show_cloudwatch(explanation: Explanation) -> None:
 
 def _show_remedies(explanation: Explanation) -> None:
     question = explanation.question
-    _title(f"What would help {question.function}, connecting to {question.server}:")
+    _title(f"What would help {question.source}, connecting to {question.server}:")
     if explanation.advice:
         for text in explanation.advice:
             bullet(text)

@@ -299,11 +299,11 @@ def cut_off(before: Topology, after: Topology, held: Held) -> tuple[Breakage, ..
 
 
 def _cut_off(before: Topology, after: Topology, held: Held) -> Iterator[Breakage]:
-    functions = {function.name for function in before.functions} & {function.name for function in after.functions}
+    sources = {source.name for source in before.sources} & {source.name for source in after.sources}
     servers = {server.name for server in before.servers} & {server.name for server in after.servers}
-    for function, server, transport in product(sorted(functions), sorted(servers), _TRANSPORTS):
-        ends_before = {path.gateway: _dropped_by_acl(path) for path in paths(before, function, server, transport)}
-        for path in paths(after, function, server, transport):
+    for source, server, transport in product(sorted(sources), sorted(servers), _TRANSPORTS):
+        ends_before = {path.gateway: _dropped_by_acl(path) for path in paths(before, source, server, transport)}
+        for path in paths(after, source, server, transport):
             end = _dropped_by_acl(path)
             if end and path.gateway in ends_before and _is_worse(end, ends_before[path.gateway]):
                 yield Breakage(end.node, end.sentence, held.along(path.gateway, server, transport))

@@ -65,7 +65,7 @@ class Explanation:
     """CloudWatch's metrics of the nodes that it has metrics of."""
     blind_spot: str
     question: Question
-    """The function and server that the remedies are for."""
+    """The source and server that the remedies are for."""
     threshold: Threshold
     remedies: tuple[Remedy, ...]
     advice: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Explanation:
                 "nat_gateways": {shown.node: dict(shown.values) for shown in self.metrics},
                 "blind_spot": self.blind_spot,
             },
-            "function": self.question.function,
+            "function": self.question.source,
             "server": self.question.server,
             "threshold": asdict(self.threshold),
             "remedies": [_remedy(remedy) for remedy in self.remedies],
@@ -154,15 +154,15 @@ class LabNow:
     """Processes and namespaces of the plan that no longer exist."""
 
 
-def of_lab(now: LabNow, function: str | None = None, server: str | None = None) -> Explanation:
-    """Why a lab that is up refuses connections; a function and a server if one asks for theirs."""
+def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
+    """Why a lab that is up refuses connections; a source and a server if one asks for theirs."""
     limits = limits_of(reading.limiter for reading in now.readings)
     history = RefusalHistory(limits)
     for sample in now.samples:
         history.see(sample)
     accounts = [account for account in of_readings(limits, now.readings, history) if account.counts]
     refusing = tuple(in_order(accounts))
-    question = _question(now, refusing, function, server)
+    question = _question(now, refusing, source, server)
     last = history.last or Sample(0.0, {})
     ended = tuple(node_endings(now.plan.nat_nodes, Sample(0.0, {}), last))
     seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, node_endings=ended)
@@ -185,31 +185,31 @@ def of_lab(now: LabNow, function: str | None = None, server: str | None = None) 
         blind_spot=cloudwatch.blind_spot(seen.full, metrics),
         question=question,
         threshold=threshold(now.topology, question),
-        remedies=remedies(now.topology, question.function, question.server, question.protocol),
+        remedies=remedies(now.topology, question.source, question.server, question.protocol),
         advice=words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else (),
     )
 
 
-def _question(now: LabNow, refusing: Sequence[LimitAccount], function: str | None, server: str | None) -> Question:
-    """The function and server that the first limit refused, unless told."""
+def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None, server: str | None) -> Question:
+    """The source and server that the first limit refused, unless told."""
     topology = now.topology
     servers = [known.name for known in topology.servers]
     first = refusing[0].limit.first if refusing else None
     if server is None and first is not None and first.destination in servers:
         server = first.destination
-    if function is None and first is not None:
+    if source is None and first is not None:
         through = (
             caller.name
-            for caller in topology.functions
+            for caller in topology.sources
             if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
         )
-        function = _function_of(now, first.place) or next(through, None)
+        source = _source_of(now, first.place) or next(through, None)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
-    return Question(function or topology.functions[0].name, server or servers[0], protocol)
+    return Question(source or topology.sources[0].name, server or servers[0], protocol)
 
 
-def _function_of(now: LabNow, node: str) -> str | None:
-    """The function whose connection a node refused first: by the environment's address, or by its ENI's."""
+def _source_of(now: LabNow, node: str) -> str | None:
+    """The source whose connection a node refused first: by the environment's address, or by its ENI's."""
     firsts = (reading.first_refusal for reading in now.readings if reading.limiter.place == node)
     source = next((first.source for first in firsts if first), None)
     if source is None:
@@ -217,7 +217,7 @@ def _function_of(now: LabNow, node: str) -> str | None:
     enis = {known.name for known in now.plan.nodes if str(source) in known.addresses}
     for fleet in now.plan.fleets:
         if any(path.has(source) or path.eni in enis for path in fleet.paths):
-            return fleet.function
+            return fleet.source
     return None
 
 
@@ -230,9 +230,9 @@ def _drops(now: LabNow) -> Iterator[DropCount]:
 
 
 def _dead_ends(topology: Topology) -> Iterator[DeadEnd]:
-    for function in topology.functions:
+    for source in topology.sources:
         for server in topology.servers:
-            for path in paths(topology, function.name, server.name):
+            for path in paths(topology, source.name, server.name):
                 yield from filter(None, (path.dead_end, path.doubt))
 
 
@@ -303,15 +303,15 @@ def of_run(
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
         question=question,
         threshold=threshold(topology, question),
-        remedies=remedies(topology, question.function, question.server, question.protocol),
+        remedies=remedies(topology, question.source, question.server, question.protocol),
         advice=verdict.remedies if verdict.cause in words.NO_ROOM_HELPS else (),
     )
 
 
 def question_of(load: Load, topology: Topology) -> Question:
-    """The function and server of a burst."""
-    function, server = load.function or topology.functions[0].name, load.server or topology.servers[0].name
-    return Question(function, server, load.protocol)
+    """The source and server of a burst."""
+    source, server = load.source or topology.sources[0].name, load.server or topology.servers[0].name
+    return Question(source, server, load.protocol)
 
 
 def _measured_in_run(

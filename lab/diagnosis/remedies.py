@@ -69,15 +69,15 @@ class Remedy:
 
 
 def remedies(
-    topology: Topology, function: str | None = None, server: str | None = None, protocol: Protocol = "tcp"
+    topology: Topology, source: str | None = None, server: str | None = None, protocol: Protocol = "tcp"
 ) -> tuple[Remedy, ...]:
     """What can be done for a function's connections to a server.
 
     What raises the threshold comes first, the smallest change before others; then what does something else, or nothing.
-    None is the first function, and the first server. UsageError for names that the topology has not.
+    None is the first source, and the first server. UsageError for names that the topology has not.
     """
     question = Question(
-        choose((known.name for known in topology.functions), function, "function"),
+        choose((known.name for known in topology.sources), source, "function"),
         choose((known.name for known in topology.servers), server, "server"),
         protocol,
     )

@@ -29,7 +29,7 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     if endless.unknown or endless.drop_threshold is None:
         return Threshold(None, unknown=endless.unknown)
     at = endless.drop_threshold
-    turns = len(paths(topology, question.function, question.server, question.protocol))
+    turns = len(paths(topology, question.source, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck
     soon = _predicted(topology, question, at + turns, in_use)
     nodes = tuple(load.node for load in soon.limiters if load.refused and load.kind == kind)
@@ -37,7 +37,7 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
 
 
 def shared_threshold(topology: Topology, question: Question, sharers: Sequence[str]) -> Threshold:
-    """The most connections that a function holds after each of the sharers has opened as many to the same server.
+    """The most connections that a source holds after each of the sharers has opened as many to the same server.
 
     What limits refuse of the sharers' connections is not held: two that fill one ENI hold its limit together.
     """
@@ -59,7 +59,7 @@ def shared_threshold(topology: Topology, question: Question, sharers: Sequence[s
 
 
 def _threshold_beside(topology: Topology, question: Question, sharers: Sequence[str], connections: int) -> Threshold:
-    """The threshold of a function after each of the sharers has opened so many connections."""
+    """The threshold of a source after each of the sharers has opened so many connections."""
     opened = _opened(topology, question, sharers, connections)
     if opened.unknown:
         return Threshold(None, unknown=opened.unknown)
@@ -67,24 +67,24 @@ def _threshold_beside(topology: Topology, question: Question, sharers: Sequence[
 
 
 class _Opened(NamedTuple):
-    """What functions hold that have opened connections one after the other."""
+    """What sources hold that have opened connections one after the other."""
 
     slots: Counter[Scope]
     """Slots taken of each limit, those of connections included that a limit behind it refused."""
     established: dict[str, int]
-    """Function → its connections."""
+    """Source → its connections."""
     unknown: str | None = None
 
 
-def _opened(topology: Topology, question: Question, functions: Iterable[str], connections: int) -> _Opened:
+def _opened(topology: Topology, question: Question, sources: Iterable[str], connections: int) -> _Opened:
     slots, established = Counter[Scope](), dict[str, int]()
-    for function in functions if connections else ():
-        asked = replace(question, function=function)
+    for source in sources if connections else ():
+        asked = replace(question, source=source)
         prediction = _predicted(topology, asked, connections, slots.__getitem__)
         if prediction.established is None:
             return _Opened(slots, established, prediction.unknown)
         slots.update({load.scope: load.admitted for load in prediction.limiters})
-        established[function] = prediction.established
+        established[source] = prediction.established
     return _Opened(slots, established)
 
 
@@ -92,7 +92,7 @@ def _predicted(topology: Topology, question: Question, connections: int, in_use:
     return predict(
         topology,
         connections,
-        function=question.function,
+        source=question.source,
         server=question.server,
         protocol=question.protocol,
         in_use=in_use,

@@ -14,7 +14,7 @@ from lab.nodes.kind import NodeKind, Shape
 from lab.nodes.registry import KINDS
 from lab.paths.routes import paths
 from lab.schema.firewall import Transport
-from lab.schema.names import node_name_of_function, node_name_of_server
+from lab.schema.names import node_name_of_server
 from lab.topology import Subnet, Topology, Vpc
 
 __all__ = ["COLUMNS", "Cluster", "Drawing", "Node", "Occupancy", "Pairs", "draw"]
@@ -214,21 +214,21 @@ class _Chain(NamedTuple):
 def _chains(topology: Topology) -> list[_Chain]:
     """One for each path; from an ENI whose connections all end, it goes as far as they come."""
     crossed = [
-        (node_name_of_function(function.name), node_name_of_server(server.name), path)
+        (source.node, node_name_of_server(server.name), path)
         for server in topology.servers
-        for function in topology.functions
+        for source in topology.sources
         for transport in _TRANSPORTS
-        for path in paths(topology, function.name, server.name, transport)
+        for path in paths(topology, source.name, server.name, transport)
     ]
     passing = {path.gateway for _, _, path in crossed if path.dead_end is None or path.dead_end.answers}
     chains = []
-    for function, server, path in crossed:
+    for source, server, path in crossed:
         hops = [hop.node for hop in path.hops]
         if path.gateway in passing and (path.exit or not path.eni):
-            chains.append(_Chain(tuple(dict.fromkeys((function, *hops, server))), reaches=True))
+            chains.append(_Chain(tuple(dict.fromkeys((source, *hops, server))), reaches=True))
         else:
             end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1
-            chains.append(_Chain((function, *hops[:end]), reaches=False))
+            chains.append(_Chain((source, *hops[:end]), reaches=False))
     return chains
 
 
@@ -257,9 +257,9 @@ def _edges(nodes: Sequence[Node], chains: Iterable[_Chain], beside: Iterable[tup
 
 
 def _remarks(topology: Topology) -> Iterator[str]:
-    for function in topology.functions:
+    for source in topology.sources:
         for server in topology.servers:
-            for path in paths(topology, function.name, server.name):
+            for path in paths(topology, source.name, server.name):
                 end = path.dead_end or path.doubt
                 if end and path.eni:
                     yield f"{path.eni.name}: {end.sentence}"

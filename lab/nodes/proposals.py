@@ -41,9 +41,10 @@ class Size(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A function, the server that it connects to, and the protocol."""
+    """What opens connections, the server that it connects to, and the protocol."""
 
-    function: str
+    source: str
+    """Name of a function or client."""
     server: str
     protocol: Transport = "tcp"
 
@@ -82,7 +83,7 @@ class Case:
     @property
     def paths(self) -> tuple[Path, ...]:
         """The paths of the question's connections."""
-        return paths(self.topology, self.question.function, self.question.server, self.question.protocol)
+        return paths(self.topology, self.question.source, self.question.server, self.question.protocol)
 
     @property
     def exits(self) -> tuple[Exit, ...]:
@@ -101,8 +102,8 @@ class Case:
 
     @property
     def subnets(self) -> tuple[str, ...]:
-        """The subnets that the function lists."""
-        return next(function.subnets for function in self.topology.functions if function.name == self.question.function)
+        """The subnets by which the connections leave their source."""
+        return self.topology.source(self.question.source).leaves_by
 
 
 @dataclass(frozen=True, slots=True)

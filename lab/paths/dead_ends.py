@@ -52,11 +52,16 @@ class Leg:
     vpc: Vpc
     near: Subnet
     far: Subnet | None
-    """None where the subnet has no route to the server."""
+    """None where it leaves by no other subnet: by a route table's entry alone, or not at all."""
     exit: Exit | None = None
     """What takes it out of all VPCs."""
     transit_gateway: TransitGateway | None = None
     """What takes it to the next one."""
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether the subnet has a route to the server."""
+        return self.exit is not None or self.transit_gateway is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,10 @@ def _way(
     """The borders of subnets on the way there and back, and where a route is missing; there is no way back then."""
     there: list[_Crossing] = []
     for leg in legs:
-        if leg.far is None:
+        if not leg.leads_on:
             sentence = f"the subnet {leg.near.name} has no route to {server.name}"
             return there, DeadEnd(leg.vpc.node, "no_route", leg.near.name, sentence=sentence)
-        there += _towards_server(leg, leg.far, eni, topology.vpc_of(eni.subnet.name), requests)
+        there += _towards_server(leg, eni, topology.vpc_of(eni.subnet.name), requests)
     last = legs[-1]
     if last.transit_gateway is not None:
         gateway = last.transit_gateway
@@ -138,11 +143,13 @@ def _security_group(vpc: Vpc, eni: Eni, traffic: Traffic, server: Server) -> Dea
 # ── Network ACLs ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _towards_server(leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffic) -> Iterator[_Crossing]:
+def _towards_server(leg: Leg, eni: Eni, home: Vpc, requests: Traffic) -> Iterator[_Crossing]:
     """The borders of subnets on the way through a VPC; within a subnet there is none."""
-    node, acls = leg.vpc.node, _acls(leg.vpc)
+    node, acls, far = leg.vpc.node, _acls(leg.vpc), leg.far
     if (acl := acls.get(leg.near.name)) and leg.near != far:
         yield _Crossing(node, acl, "egress", answers=False, traffic=requests, cure=requests.block)
+    if far is None:
+        return
     if (acl := acls.get(far.name)) and leg.near != far:
         traffic = replace(requests, block=eni.subnet.cidr)
         yield _Crossing(node, acl, "ingress", answers=False, traffic=traffic, cure=home.cidr)
@@ -153,18 +160,19 @@ def _towards_server(leg: Leg, far: Subnet, eni: Eni, home: Vpc, requests: Traffi
 
 def _back(topology: Topology, eni: Eni, last: Leg, requests: Traffic) -> Iterator[_Crossing]:
     """The borders of subnets on the way of answers, by the routes that lead back."""
-    if last.exit is None or last.far is None:
+    if last.exit is None:
         return
     answers = replace(requests, first_port=CLIENT_PORTS[0], last_port=CLIENT_PORTS[-1])
     acls = _acls(last.vpc)
-    if (acl := acls.get(last.far.name)) and last.exit.SENDS_THROUGH_SUBNET:
+    if last.far and (acl := acls.get(last.far.name)) and last.exit.SENDS_THROUGH_SUBNET:
         traffic = replace(requests, first_port=EPHEMERAL_PORTS[0], last_port=EPHEMERAL_PORTS[-1])
         node = last.exit.node
         yield _Crossing(node, acl, "ingress", answers=True, traffic=traffic, cure=requests.block, far_side=True)
     home = topology.vpc_of(eni.subnet.name)
-    for vpc, entered, left in way_between(topology, last.far, eni.subnet):
+    direct = [(last.vpc, None, eni.subnet)]
+    for vpc, entered, left in way_between(topology, last.far, eni.subnet) if last.far else direct:
         acls = _acls(vpc)
-        if (acl := acls.get(entered.name)) and entered != left:
+        if entered and (acl := acls.get(entered.name)) and entered != left:
             traffic = replace(answers, block=eni.subnet.cidr)
             yield _Crossing(vpc.node, acl, "egress", answers=True, traffic=traffic, cure=home.cidr)
         if (acl := acls.get(left.name)) and entered != left:

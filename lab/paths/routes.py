@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["exit_nodes", "exit_of", "legs", "paths"]
 
 
-def paths(topology: Topology, function: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
-    """One for each pair of a function's ENI and an address of the server's name.
+def paths(topology: Topology, source: str, server: str, transport: Transport = "tcp") -> tuple[Path, ...]:
+    """One for each pair of a source's ENI and an address of the server's name.
 
     ENIs take turns first, in the order of the subnets, then addresses in numeric order. A function outside the VPC has
     one way to each address.
     """
     wanted = next(known for known in topology.servers if known.name == server)
-    enis = enis_of(topology, function)
-    answers = tuple(_answers(topology, wanted))
+    enis, answers = enis_of(topology, source), tuple(_answers(topology, wanted))
     if not enis:
         hops = (Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport))
         return tuple(Path(hops, None, None, answer=answer.number) for answer in answers)
@@ -45,20 +44,30 @@ def paths(topology: Topology, function: str, server: str, transport: Transport =
 
 
 class _Answer(NamedTuple):
-    """One of the addresses of a server's name."""
+    """One of the addresses that the resolver answers for a server's name."""
 
     server: Server
-    """With this address alone."""
+    """With one address alone."""
     number: int | None = None
     """Which it is, in numeric order, from 0; None where there is no other."""
+    exit: Exit | None = None
+    """What stands for the server at this address."""
+    leads_to: int = 1
+    """How many addresses of the server are behind it."""
 
 
 def _answers(topology: Topology, server: Server) -> Iterator[_Answer]:
-    stood_for = any(exit_.stands_for == server.name for exit_ in topology.exits)
-    if stood_for or server.addresses[1:] == ():
-        yield _Answer(server.at(server.addresses[0]))
-    else:
-        yield from (_Answer(server.at(address), number) for number, address in enumerate(sorted(server.addresses)))
+    one = server.at(server.addresses[0])
+    ranges = {subnet.name: subnet.cidr for subnet in topology.subnets}
+    standing = [exit_ for exit_ in topology.exits if exit_.stands_for == server.name]
+    all_ = len(server.addresses)
+    answers = [
+        _Answer(one, exit=exit_, leads_to=all_)
+        for exit_ in sorted(standing, key=lambda exit_: ranges[exit_.in_subnet or ""])
+    ]
+    answers = answers or [_Answer(server.at(address)) for address in sorted(server.addresses)]
+    several = len(answers) > 1
+    yield from (answer._replace(number=number if several else None) for number, answer in enumerate(answers))
 
 
 def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
@@ -69,7 +78,7 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
 
 def _path(topology: Topology, eni: Eni, answer: _Answer, transport: Transport) -> Path:
     server = answer.server
-    crossed = legs(topology, eni.subnet, server)
+    crossed = legs(topology, eni.subnet, server, answer.exit)
     hops = (_at_eni(topology.hyperplane_eni, eni, answer), *_hops(crossed, answer))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
@@ -96,25 +105,30 @@ def _hops(crossed: tuple[Leg, ...], answer: _Answer) -> Iterator[Hop]:
 
 
 def _at_exit(exit_: Exit, answer: _Answer) -> Hop:
-    scope = Scope(exit_.node, answer.server.name, answer.number)
-    limits = () if exit_.limit is None else (Scoped(scope, exit_.limit),)
+    scope = Scope(exit_.node, answer.server.name, None if answer.exit else answer.number)
+    limit = exit_.limit_to(answer.leads_to)
+    limits = () if limit is None else (Scoped(scope, limit),)
     return Hop(exit_.node, exit_.KIND, limits)
 
 
-def legs(topology: Topology, subnet: Subnet, server: Server) -> tuple[Leg, ...]:
-    """The VPCs that a connection from a subnet crosses, in turn, to the server or to where its routes end."""
-    return tuple(_legs(topology, subnet, server))
+def legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | None = None) -> tuple[Leg, ...]:
+    """The VPCs that a connection from a subnet crosses, in turn, to the server or to where its routes end.
+
+    Of several ways out that stand for the server, the name server's `answer` is the one taken.
+    """
+    return tuple(_legs(topology, subnet, server, answer))
 
 
-def _legs(topology: Topology, subnet: Subnet, server: Server) -> Iterator[Leg]:
+def _legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | None) -> Iterator[Leg]:
     subnets = {known.name: known for known in topology.subnets}
     entered: set[str] = set()
     while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
-        exits = (exit_ for exit_ in vpc.exits if exit_.takes(subnet.default_route, server.name))
-        if exit_ := next(exits, None):
-            yield Leg(vpc, subnet, subnets[exit_.subnet], exit=exit_)
+        exits = (exit_ for exit_ in vpc.exits if exit_.OF_OTHER_VPCS or len(entered) == 1)
+        taking = (exit_ for exit_ in exits if exit_.takes(subnet, server))
+        if exit_ := next((exit_ for exit_ in taking if not exit_.stands_for or answer in (None, exit_)), None):
+            yield Leg(vpc, subnet, subnets.get(exit_.in_subnet or ""), exit=exit_)
             return
         gateway = next((known for known in topology.transit_gateways if known.name == subnet.default_route), None)
         if gateway is None:

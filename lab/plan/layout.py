@@ -191,7 +191,7 @@ class NatLayout:
 
 @dataclass(frozen=True, slots=True)
 class ExitLayout(Generic[E]):
-    """A way out of the VPC: the node in its subnet."""
+    """A way out of the VPC that has a network interface in a subnet."""
 
     settings: E
     subnet: Subnet
@@ -304,7 +304,7 @@ class Layout:
     enis: tuple[EniLayout, ...]
     nat_gateways: tuple[NatLayout, ...]
     exits: tuple[ExitLayout[Exit], ...]
-    """All ways out, NAT gateways included."""
+    """All ways out that are in subnets, NAT gateways included."""
     transit_gateways: tuple[TransitGatewayLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
@@ -424,7 +424,7 @@ class _Surveyor:
             egress=tuple(self._egress()),
             enis=tuple(self._eni(eni) for eni in self._enis),
             nat_gateways=tuple(self._nat_gateway(gateway) for gateway in topology.nat_gateways),
-            exits=tuple(self._exit(way_out) for way_out in topology.exits),
+            exits=tuple(self._exit(way_out) for way_out in topology.exits if way_out.in_subnet),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
@@ -524,7 +524,7 @@ class _Surveyor:
         )
 
     def _exit(self, way_out: E) -> ExitLayout[E]:
-        subnet = self._subnets[way_out.subnet]
+        subnet = self._subnets[way_out.in_subnet or ""]
         return ExitLayout(
             settings=way_out,
             subnet=subnet,

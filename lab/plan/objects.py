@@ -270,9 +270,10 @@ class DropCounter(DropPoint):
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What a burst of one function needs to know of its surroundings."""
+    """What a burst from one source needs to know of its surroundings."""
 
-    function: str
+    source: str
+    """Name of the function or client."""
     namespace: str
     interface: str
     mac: str

@@ -153,9 +153,9 @@ def _remedies(run: Run) -> Table:
     """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
     question = question_of(run.load, run.topology)
     told = judge(run.result).cause not in NO_ROOM_HELPS
-    judged = remedies(run.topology, question.function, question.server, question.protocol) if told else ()
+    judged = remedies(run.topology, question.source, question.server, question.protocol) if told else ()
     return Table(
-        f"What would help {question.function}, connecting to {question.server}",
+        f"What would help {question.source}, connecting to {question.server}",
         ("change", "#before", "#after", "then"),
         tuple(_remedy(remedy) for remedy in judged if remedy.effect in _TOLD),
         "How many connections are held when the first is lost, with all slots free: predicted for the changed "

@@ -1,27 +1,62 @@
 """What takes connections out of the VPC: the common part of NAT gateways, and of whatever else there is."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
-from ipaddress import IPv4Network
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lab.schema.base import Model
 from lab.schema.limit import ConnectionLimit
 
-__all__ = ["Exit"]
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
+
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
+    from lab.schema.faults import Path
+
+__all__ = ["Exit", "WayOut"]
 
 
-class Exit(Model):
-    """A node in a subnet through which connections leave the VPC; how many to one server it carries is its own."""
+class WayOut(Model):
+    """What leads out of a VPC, as a user writes it."""
+
+    WORDS: ClassVar[str]
+    """What people call it."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def exits(self) -> tuple[Exit, ...]:
+        """The nodes that it is."""
+
+
+class Exit(WayOut):
+    """A node through which connections leave the VPC; how many to one server it carries is its own."""
 
     KIND: ClassVar[str]
     """Its node kind."""
-    WORDS: ClassVar[str]
-    """What people call it."""
     SENDS_THROUGH_SUBNET: ClassVar[bool] = False
     """Whether its packets to and from servers cross its subnet's border, too, so that the network ACL judges them."""
 
-    name: str
-    subnet: str
+    OF_OTHER_VPCS: ClassVar[bool] = True
+    """Whether it takes connections that a Transit Gateway has brought from other VPCs."""
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """One node."""
+        return (self,)
+
+    @property
+    def in_subnet(self) -> str | None:
+        """The subnet in which it has its network interface; None for what is in route tables only."""
+        return None
+
+    @property
+    def subnet_key(self) -> Path:
+        """Where that is written, from its own place on."""
+        return ("subnet",)
 
     @property
     @abstractmethod
@@ -33,9 +68,8 @@ class Exit(Model):
     def capacity(self) -> int | None:
         """Connections at the same time to one server; None is no limit."""
 
-    @property
-    def limit(self) -> ConnectionLimit | None:
-        """The capacity as the limit that a path meets."""
+    def limit_to(self, addresses: int) -> ConnectionLimit | None:  # noqa: ARG002 - for what leads to all of them
+        """The capacity as the limit of a path that may lead to so many addresses of its server."""
         return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
 
     def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose
@@ -55,5 +89,5 @@ class Exit(Model):
         return None
 
     @abstractmethod
-    def takes(self, default_route: str | None, server: str) -> bool:
-        """Whether connections to a server leave here, from a subnet with this default route."""
+    def takes(self, subnet: Subnet, server: Server) -> bool:
+        """Whether connections to a server leave here, by the routes of a subnet."""

@@ -1,7 +1,8 @@
 """Security groups and network ACLs: what a user writes of them, what is wrong with it, and what they let pass.
 
-A security group belongs to an ENI and lists what may go out; it is stateful, so answers pass without a rule. Nothing
-connects to a Lambda function, so its ingress rules would have nothing to judge.
+A security group belongs to network interfaces and lists what may go out of them and what may come in; it is stateful,
+so answers pass without a rule. Egress is judged at a Lambda function's ENI, to which nothing connects, and ingress at
+what it connects to.
 https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html
 
 A network ACL belongs to subnets and judges every packet that leaves or enters one, "not as it is routed within a
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -25,10 +26,10 @@ from lab.schema.drops import Direction
 from lab.schema.faults import Fault, Path
 from lab.schema.limits import ACL_ENTRIES, ACL_RULE_NUMBERS, EPHEMERAL_PORTS
 from lab.schema.references import twice, unknown
-from lab.schema.words import ALL_PORTS, LAST_PORT, AnyBlock, Name, Ports, shown
+from lab.schema.words import ALL_PORTS, LAST_PORT, AnyBlock, Name, Ports, Source, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lab.topology.draft import Draft
 
@@ -39,6 +40,7 @@ __all__ = [
     "EgressEntry",
     "EgressRule",
     "IngressEntry",
+    "IngressRule",
     "NetworkAcl",
     "Rule",
     "SecurityGroup",
@@ -47,6 +49,7 @@ __all__ = [
     "acl_rules",
     "allowed",
     "group_rules",
+    "ingress_rules",
     "verdicts",
 ]
 
@@ -86,17 +89,30 @@ class EgressRule(_Rule):
     to: AnyBlock = Field(ANYWHERE, description="where a rule's packets go to is an IPv4 range, such as 203.0.113.0/24")
 
 
-class SecurityGroup(Model):
-    """An allow list of a Hyperplane ENI for new connections; a function's groups allow what any of them allows."""
+class IngressRule(_Rule):
+    """Something that a security group allows in."""
 
-    NOT_EMULATED: ClassVar[Mapping[str, str]] = {
-        "ingress": "nothing connects to a Lambda function, and answers pass without a rule"
-    }
+    from_: Source = Field(
+        ANYWHERE,
+        alias="from",
+        description="where a rule's packets come from is an IPv4 range, such as 10.0.0.0/8, or the name of a security "
+        "group, which stands for all that have it",
+    )
+
+
+class SecurityGroup(Model):
+    """Allow lists of network interfaces for new connections; several groups allow what any of them allows."""
 
     name: Name = Field(description=f"a security group's name is {NAME}")
     egress: tuple[EgressRule, ...] = Field(
+        (EgressRule(),),
         description="a security group's egress is a list of what it allows out, each with protocol, ports and to; "
-        "an empty one allows nothing"
+        "an empty one allows nothing, one that is left out everything",
+    )
+    ingress: tuple[IngressRule, ...] = Field(
+        (IngressRule(),),
+        description="a security group's ingress is a list of what it allows in, each with protocol, ports and from; "
+        "an empty one allows nothing, one that is left out everything",
     )
 
 
@@ -200,6 +216,7 @@ def _ports_without_a_protocol(draft: Draft) -> Iterator[Fault]:
     """Ports of every protocol: those of GRE, say, are none."""
     for group in draft.security_groups:
         yield from _portless((*group.path, "egress"), group.value.egress)
+        yield from _portless((*group.path, "ingress"), group.value.ingress)
     for item in draft.network_acls:
         yield from _portless((*item.path, "egress"), item.value.egress)
         yield from _portless((*item.path, "ingress"), item.value.ingress)
@@ -212,7 +229,16 @@ def _portless(path: Path, rules: Iterable[_Rule]) -> Iterator[Fault]:
             yield Fault((*path, index, "ports"), text)
 
 
-CHECKS = (_names, _subnets, _entries, _ports_without_a_protocol)
+def _sources(draft: Draft) -> Iterator[Fault]:
+    """A rule for what has a security group that is not there."""
+    for item in draft.security_groups:
+        for index, rule in enumerate(item.value.ingress):
+            if isinstance(rule.from_, str):
+                path = (*item.path, "ingress", index, "from")
+                yield from unknown("security group", rule.from_, draft.group_names, path)
+
+
+CHECKS = (_names, _subnets, _entries, _ports_without_a_protocol, _sources)
 
 
 # ── What they let pass ──────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +272,7 @@ class Traffic:
 
 
 def group_rules(groups: Sequence[SecurityGroup], names: Iterable[str]) -> tuple[Rule, ...] | None:
-    """What a set of security groups allows together; None is everything, as of a group without a description."""
+    """What a set of security groups allows out together; None is everything, as of a group without a description."""
     described = {group.name: group for group in groups}
     wanted = tuple(names)
     if any(name not in described for name in wanted):
@@ -255,6 +281,25 @@ def group_rules(groups: Sequence[SecurityGroup], names: Iterable[str]) -> tuple[
         Rule("allow", rule.protocol, *rule.first_and_last_port, rule.to)
         for name in wanted
         for rule in described[name].egress
+    )
+
+
+def ingress_rules(
+    groups: Sequence[SecurityGroup], names: Iterable[str], addresses: Callable[[str], Iterable[IPv4Network]]
+) -> tuple[Rule, ...] | None:
+    """What a set of security groups allows in together; None is everything, as of a group without a description.
+
+    `addresses` has those of all network interfaces that have a group.
+    """
+    described = {group.name: group for group in groups}
+    wanted = tuple(names)
+    if any(name not in described for name in wanted):
+        return None
+    return tuple(
+        Rule("allow", rule.protocol, *rule.first_and_last_port, block)
+        for name in wanted
+        for rule in described[name].ingress
+        for block in (addresses(rule.from_) if isinstance(rule.from_, str) else (rule.from_,))
     )
 
 

@@ -4,7 +4,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from lab.schema.limits import BLOCK_PREFIXES, LONGEST_TIMEOUT_S, SERVICE_VPC_PREFIXES
 
@@ -18,6 +18,7 @@ __all__ = [
     "Name",
     "Ports",
     "ServiceBlock",
+    "Source",
     "Timeout",
     "shown",
 ]
@@ -167,6 +168,21 @@ Address = Annotated[IPv4Address, BeforeValidator(_address), WithJsonSchema({"typ
 Block = Annotated[IPv4Network, _network_type(BLOCK_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
 ServiceBlock = Annotated[IPv4Network, _network_type(SERVICE_VPC_PREFIXES), BeforeValidator(_network), _RANGE_SCHEMA]
 AnyBlock = Annotated[IPv4Network, BeforeValidator(_network), _RANGE_SCHEMA]
+
+
+def _source(value: object) -> IPv4Network | str:
+    """A range, or a name: what has a dot or a slash is meant as an address."""
+    if isinstance(value, str) and value and not re.search(r"[./:]", value):
+        return fit_name(value, LONGEST_NAME)
+    return _network(value)
+
+
+Source = Annotated[
+    IPv4Network | str,
+    PlainValidator(_source),
+    PlainSerializer(str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^({RANGE_PATTERN}|{NAME_PATTERN})$", "examples": ["10.0.0.0/8"]}),
+]
 
 
 # ── Ports ───────────────────────────────────────────────────────────────────────────────────────────────────

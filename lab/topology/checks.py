@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lab.nodes.interface_endpoint import model as interface_endpoint
 from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
-from lab.nodes.vpc.model import EXITS
+from lab.nodes.vpc.model import WAYS_OUT
 from lab.schema import firewall
 from lab.schema.faults import Fault, Path, dotted
 from lab.schema.limits import (
@@ -66,8 +66,8 @@ def one_way_to_list_vpcs(draft: Draft) -> Iterator[Fault]:
 def duplicate_names(draft: Draft) -> Iterator[Fault]:
     """Two subnets, NAT gateways, functions or servers with one name."""
     yield from twice("name", "subnet", [(item.path, item.value.name) for item in draft.subnets])
-    for kind in EXITS.values():
-        yield from twice("name", kind.WORDS, [(item.path, item.value.name) for item in draft.exits_of(kind)])
+    for kind in WAYS_OUT.values():
+        yield from twice("name", kind.WORDS, [(item.path, item.value.name) for item in draft.ways_out_of(kind)])
     yield from twice("name", "function", [(item.path, item.value.name) for item in draft.functions])
     yield from twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
 
@@ -137,7 +137,8 @@ def unknown_names(draft: Draft) -> Iterator[Fault]:
             path = (*subnet.path, "default_route")
             yield from unknown(target, subnet.value.default_route, targets, path)
     for item in draft.exits:
-        yield from unknown("subnet", item.value.subnet, subnets, (*item.path, "subnet"))
+        if item.value.in_subnet is not None:
+            yield from unknown("subnet", item.value.in_subnet, subnets, (*item.path, *item.value.subnet_key))
     if draft.resolver and draft.resolver.subnet is not None:
         yield from unknown("subnet", draft.resolver.subnet, subnets, (*RESOLVER, "subnet"))
     for function in draft.functions:
@@ -228,10 +229,10 @@ def which_vpcs(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*function.path, "security_groups", index), text)
     for vpc in draft.vpcs:
         for item in vpc.exits:
-            home = homes.get(item.value.subnet)
+            home = homes.get(item.value.in_subnet or "")
             if home not in (None, vpc.name):
-                text = f"{shown(item.value.subnet)} is in the VPC {home}; {item.value.name} is in {vpc.name}"
-                yield Fault((*item.path, "subnet"), text)
+                text = f"{shown(item.value.in_subnet)} is in the VPC {home}; {item.value.name} is in {vpc.name}"
+                yield Fault((*item.path, *item.value.subnet_key), text)
         for subnet in vpc.subnets:
             gateways = {item.value.name: other.name for other in draft.vpcs for item in other.exits}
             target = gateways.get(subnet.value.default_route or "")
@@ -384,7 +385,8 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
     attachments = [attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments]
-    taken = Counter(each_with_its_own + [item.value.subnet for item in draft.exits] + attachments)
+    ways_out = [subnet for item in draft.exits if (subnet := item.value.in_subnet)]
+    taken = Counter(each_with_its_own + ways_out + attachments)
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
         taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
     for item in draft.subnets:

@@ -34,7 +34,7 @@ DEEPEST = 40
 
 START = Place(1, 1)
 
-_TABBED = re.compile(r"\s*\t|.*\t\s*$")
+_TABBED = re.compile(r"[^\S\n]*\t|.*\t[^\S\n]*$", re.MULTILINE)
 """A tab before the first word of a line or after the last."""
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
@@ -97,7 +97,7 @@ def _compose(text: str) -> Node | None:
 
 def _complaint(error: MarkedYAMLError, text: str) -> str:
     """`but found another document` needs what it answers; `while scanning …` only says where."""
-    if (mark := error.problem_mark) and _TABBED.match(text.split("\n")[mark.line]):
+    if (mark := error.problem_mark) and _TABBED.match(text, mark.index - mark.column):
         return "this line has a tab where YAML wants spaces: use spaces"
     problem, context = error.problem or "not YAML", error.context or ""
     return f"{context}, {problem}" if problem.startswith("but ") else problem

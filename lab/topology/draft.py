@@ -13,15 +13,15 @@ from lab.nodes.nat_gateway.model import NatGateway
 from lab.nodes.resolver.model import Resolver
 from lab.nodes.server.model import Server
 from lab.nodes.transit_gateway.model import TransitGateway
-from lab.nodes.vpc.model import EXITS, Subnet
-from lab.schema.exits import Exit
+from lab.nodes.vpc.model import WAYS_OUT, Subnet
+from lab.schema.exits import Exit, WayOut
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.limits import SERVICE_VPC_CIDR
-from lab.schema.names import VPC
+from lab.schema.names import DEFAULT_SECURITY_GROUPS, VPC
 from lab.schema.words import Block, ServiceBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Network
 
     from lab.schema.faults import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "DraftVpc", "Item", "draft"]
 
 M = TypeVar("M", bound=BaseModel)
-E = TypeVar("E", bound=Exit)
+W = TypeVar("W", bound=WayOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,14 @@ class DraftVpc:
     name: str
     cidr: IPv4Network | None
     subnets: tuple[Item[Subnet], ...]
-    exits: tuple[Item[Exit], ...]
+    ways_out: tuple[Item[WayOut], ...]
     security_groups: tuple[Item[SecurityGroup], ...]
     network_acls: tuple[Item[NetworkAcl], ...]
+
+    @property
+    def exits(self) -> tuple[Item[Exit], ...]:
+        """The nodes that its ways out are."""
+        return tuple(Item(item.path, exit_) for item in self.ways_out for exit_ in item.value.exits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Draft:
     route_targets: tuple[str, ...] | None
     """Names of NAT gateways and Transit Gateways."""
     server_names: tuple[str, ...] | None
+    group_names: tuple[str, ...] | None
+    """Security groups that are described, and those that functions have without a description."""
     resolver: Resolver | None
     """None where it is faulty."""
     outside_vpc: tuple[Path, ...]
@@ -86,7 +93,7 @@ class Draft:
 
     @property
     def exits(self) -> tuple[Item[Exit], ...]:
-        """The ways out of all VPCs."""
+        """The nodes that the ways out of all VPCs are."""
         return tuple(item for vpc in self.vpcs for item in vpc.exits)
 
     @property
@@ -108,14 +115,15 @@ class Draft:
         """The name of the VPC in which a part stands."""
         return next(vpc.name for vpc in self.vpcs if path[: len(vpc.path)] == vpc.path)
 
-    def exits_of(self, kind: type[E]) -> tuple[Item[E], ...]:
-        """The ways out of one kind."""
-        return tuple(Item(item.path, item.value) for item in self.exits if isinstance(item.value, kind))
+    def ways_out_of(self, kind: type[W]) -> tuple[Item[W], ...]:
+        """The ways out of one kind, of all VPCs."""
+        items = (item for vpc in self.vpcs for item in vpc.ways_out)
+        return tuple(Item(item.path, item.value) for item in items if isinstance(item.value, kind))
 
     @property
     def nat_gateways(self) -> tuple[Item[NatGateway], ...]:
         """The valid NAT gateways of all VPCs."""
-        return self.exits_of(NatGateway)
+        return self.ways_out_of(NatGateway)
 
     @property
     def subnets_by_name(self) -> dict[str, Subnet]:
@@ -143,6 +151,7 @@ def draft(value: Value) -> Draft:
         subnet_names=_names(*(_at(value, *path, "subnets") for path in paths)),
         route_targets=_names(*(_at(value, *path, "nat_gateways") for path in paths), _at(value, "transit_gateways")),
         server_names=_names(_at(value, "servers")),
+        group_names=_group_names(value, paths),
         resolver=_valid(Resolver, _at(value, "service_vpc", "resolver") or {}),
         outside_vpc=tuple(
             ("functions", index)
@@ -150,6 +159,15 @@ def draft(value: Value) -> Draft:
             if isinstance(function, dict) and not function.get("subnets")
         ),
     )
+
+
+def _group_names(value: Value, vpcs: Iterable[Path]) -> tuple[str, ...] | None:
+    described = _names(*(_at(value, *path, "security_groups") for path in vpcs))
+    if described is None:
+        return None
+    had = (group for owner in _list(_at(value, "functions")) for group in _list(_at(owner, "security_groups")))
+    names = (name for name in (*described, *had, *DEFAULT_SECURITY_GROUPS) if isinstance(name, str))
+    return tuple(dict.fromkeys(names))
 
 
 def _vpc_paths(value: Value) -> tuple[Path, ...]:
@@ -165,7 +183,7 @@ def _vpc(value: Value, path: Path) -> DraftVpc:
         name=name if isinstance(name, str) else VPC,
         cidr=_range(Block, _at(value, *path, "cidr")),
         subnets=_items(value, (*path, "subnets"), _valid, Subnet),
-        exits=tuple(item for key, kind in EXITS.items() for item in _items(value, (*path, key), _mended, kind)),
+        ways_out=tuple(item for key, kind in WAYS_OUT.items() for item in _items(value, (*path, key), _mended, kind)),
         security_groups=_items(value, (*path, "security_groups"), _mended, SecurityGroup),
         network_acls=_items(value, (*path, "network_acls"), _mended, NetworkAcl),
     )

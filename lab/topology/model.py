@@ -19,6 +19,7 @@ from lab.nodes.vpc.model import Subnet, Vpc
 from lab.schema.base import Model
 from lab.schema.exits import Exit
 from lab.schema.firewall import NetworkAcl, SecurityGroup
+from lab.schema.source import Source
 from lab.schema.words import LabName
 
 __all__ = ["Topology"]
@@ -96,6 +97,15 @@ class Topology(Model):
     def network_acls(self) -> tuple[NetworkAcl, ...]:
         """The network ACLs of all VPCs."""
         return tuple(acl for vpc in self.vpcs for acl in vpc.network_acls)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What opens connections; the first one does where none is named."""
+        return self.functions
+
+    def source(self, name: str) -> Source:
+        """The source of that name."""
+        return next(source for source in self.sources if source.name == name)
 
     def vpc_of(self, subnet: str) -> Vpc:
         """The VPC that a subnet is in."""

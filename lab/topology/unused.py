@@ -33,7 +33,7 @@ def _eni_settings(draft: Draft) -> Iterator[Fault]:
 
 def _subnets(draft: Draft) -> Iterator[Fault]:
     """Subnets with nothing in them, and default routes that no connection takes."""
-    sending, ways_out = _sending_subnets(draft), {item.value.subnet for item in draft.exits}
+    sending, ways_out = _sending_subnets(draft), {item.value.in_subnet for item in draft.exits}
     occupied = (
         sending
         | ways_out
@@ -113,6 +113,14 @@ def _security_groups(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*function.path, "security_groups", index), text)
 
 
+def _ingress(draft: Draft) -> Iterator[Fault]:
+    """What a group allows in where nothing connects to what has it."""
+    for item in draft.security_groups:
+        if "ingress" in item.value.model_fields_set:
+            text = "has no effect: nothing connects to a Lambda function, and answers pass without a rule; leave it out"
+            yield Fault((*item.path, "ingress"), text)
+
+
 def _subnets_with_functions(draft: Draft) -> set[str]:
     return {subnet for item in draft.functions for subnet in item.value.subnets}
 
@@ -129,4 +137,5 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _ways_out,
     _choices_of_one,
     _security_groups,
+    _ingress,
 )

@@ -115,7 +115,7 @@ def _ranges(fleet: FleetPlan) -> str:
 
 
 def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
-    ranges = "; ".join(f"those of {fleet.function} have {_ranges(fleet)}" for fleet in lab.plan.fleets)
+    ranges = "; ".join(f"those of {fleet.source} have {_ranges(fleet)}" for fleet in lab.plan.fleets)
     owner = next((known for known in lab.plan.nodes if str(end.address) in known.addresses), None)
     whose = (
         f"{end.address} is an address of {owner.name}" if owner else f"no node of the lab has the address {end.address}"
@@ -184,7 +184,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
     server = next((known for known in lab.plan.servers if destination in _ends(known)), None)
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
-    function = start.fleet.function if start.fleet else None
+    function = start.fleet.source if start.fleet else None
     connection = KnownConnection(
         plan=lab.plan,
         around=lab.around,
@@ -216,9 +216,9 @@ def _path(
         name = str(destination.address)
         unnamed = topology.servers[0].at(destination.address).model_copy(update={"name": name})
         topology = topology.model_copy(update={"servers": (unnamed,)})
-    functions = [start.fleet.function] if start.fleet else [function.name for function in topology.functions]
-    for function in functions:
-        for path in paths(topology, function, name, _TRANSPORTS[protocol]):
+    sources = [start.fleet.source] if start.fleet else [source.name for source in topology.sources]
+    for source in sources:
+        for path in paths(topology, source, name, _TRANSPORTS[protocol]):
             called = None if server is None or path.answer is None else server.addresses[path.answer]
             if path.gateway == start.gateway and called in (None, destination.address):
                 return path

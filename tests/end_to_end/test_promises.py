@@ -78,7 +78,7 @@ def promises(draw: st.DrawFn) -> Promise | None:
     )
     every = [
         promise
-        for remedy in remedies(made, question.function, question.server)
+        for remedy in remedies(made, question.source, question.server)
         for promise in promised(made, question, remedy)
     ]
     with_sharers = [promise for promise in every if promise.sharers]
@@ -132,7 +132,7 @@ def _bursts(promise: Promise, path: Path, connections: int) -> tuple[BurstResult
         results = [
             # A busy machine may lose a question, which comes again after a second.
             lab.burst(connections, function=name, server=question.server, leave_open=True, connect_timeout_s=2.0)
-            for name in (*promise.sharers, question.function)
+            for name in (*promise.sharers, question.source)
         ]
     assert [result.disagreements for result in results] == [()] * len(results)
     *of_sharers, result = results

@@ -57,7 +57,7 @@ def test_the_nat_gateway_is_named(small: Lab) -> None:
     small.burst(650, function="checkout", connect_timeout_s=3, leave_open=True)
     small.burst(650, function="refunds", connect_timeout_s=3)
     found = small.why()
-    assert found.question.function == "refunds"
+    assert found.question.source == "refunds"
     assert [account.limit.first.node for account in found.refusing] == ["natgw"]
     assert (found.threshold.held, found.threshold.nodes) == (650, ("eni-payments",))
     assert any(remedy.effect == "raises" for remedy in found.remedies)

@@ -79,7 +79,7 @@ def _routes(layout: Layout, fleet: FleetLayout) -> Iterator[parts.Part]:
 
 def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
     return FleetPlan(
-        function=fleet.function.name,
+        source=fleet.function.name,
         namespace=fleet.namespace,
         interface=fleet.service.near.interface,
         mac=fleet.service.near.mac,

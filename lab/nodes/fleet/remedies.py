@@ -18,7 +18,7 @@ def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
 
 def proposals(case: Case) -> Iterator[Proposal]:
     """A function outside the VPC, and fewer connections by reuse; both whichever limit binds."""
-    function = case.question.function
+    function = case.question.source
     if case.subnets:
         yield Proposal(
             f"{function} outside the VPC",

@@ -16,7 +16,7 @@ __all__ = ["more_room", "proposals"]
 
 def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
     """A private subnet more, routed as the one of the ENI that binds."""
-    what = f"one more private subnet for {case.question.function}, with a Hyperplane ENI of its own"
+    what = f"one more private subnet for {case.question.source}, with a Hyperplane ENI of its own"
     enis = case.open_enis
     if not enis:
         return
@@ -38,8 +38,8 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
     yield Proposal(
         what,
         f"{path_of(topology, home)}.subnets: {{name: {name}, cidr: {cidr}{route}}}; "
-        f"function {case.question.function}: subnet {name}",
-        with_function(wider, case.question.function, subnets=(*case.subnets, name)),
+        f"function {case.question.source}: subnet {name}",
+        with_function(wider, case.question.source, subnets=(*case.subnets, name)),
         Size.SUBNET,
     )
 
@@ -55,7 +55,7 @@ def _vacant(vpc: Vpc, prefix: int) -> IPv4Network | None:
 
 def proposals(case: Case) -> Iterator[Proposal]:
     """For a function that shares its ENIs; the numbers are those while each of the others opens as many connections."""
-    function = case.question.function
+    function = case.question.source
     what = f"a security-group set of its own for {function}, and so Hyperplane ENIs of its own"
     sharing = (sharer for eni in enis_of(case.topology, function) for sharer in eni.functions)
     others = tuple(dict.fromkeys(sharer for sharer in sharing if sharer != function))

@@ -6,7 +6,8 @@ nothing counts by it. The functions' ENIs are in this path as in any other ("Lam
 a Hyperplane ENI", AWS Lambda Developer Guide).
 
 The load balancer's own figure, "55,000 simultaneous connections … to each unique target" (Elastic Load Balancing user
-guide, "Network Load Balancers"), is a knob.
+guide, "Network Load Balancers"), is a knob. Each address of the server is a target. A hash of the client's end picks
+one ("a flow hash algorithm", same guide), the same for every SYN of a connection; one set counts for all of them.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _translation(endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
             key=slots.SOURCE_ONLY,
             protocols=(protocol,),
             mark=mark,
-            size=settings.connections_per_target or _UNLIMITED,
+            size=(settings.connections_per_target or _UNLIMITED) * len(server.addresses),
             idle_s=settings.idle_timeout_s,
             half_open_s=settings.half_open_timeout_s,
             port_hold_s=settings.port_hold_s,
@@ -134,7 +135,14 @@ def _ruleset(endpoint: _Endpoint, server: Server, sets: tuple[slots.SlotSet, ...
         nft.chain(
             "translate",
             f'iifname "{inner}" ip daddr {endpoint.address} meta l4proto {{ tcp, udp }} th dport {server.port} '
-            f"dnat to {server.address}",
+            f"dnat to {_target(server)}",
             hook="type nat hook prerouting priority dstnat; policy accept;",
         ),
     )
+
+
+def _target(server: Server) -> str:
+    if len(server.addresses) == 1:
+        return str(server.addresses[0])
+    targets = ", ".join(f"{number} : {address}" for number, address in enumerate(server.addresses))
+    return f"jhash ip saddr . th sport mod {len(server.addresses)} seed 0x1ab map {{ {targets} }}"

@@ -1,6 +1,8 @@
 """The NAT gateway as a user writes it."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +18,10 @@ from lab.schema.limits import (
 )
 from lab.schema.names import node_name_of_nat_gateway
 from lab.schema.words import Name, Timeout
+
+if TYPE_CHECKING:
+    from lab.nodes.server.model import Server
+    from lab.nodes.vpc.model import Subnet
 
 __all__ = ["NatGateway"]
 
@@ -65,6 +71,11 @@ class NatGateway(Exit):
         return node_name_of_nat_gateway(self.name)
 
     @property
+    def in_subnet(self) -> str:
+        """Its public subnet."""
+        return self.subnet
+
+    @property
     def capacity(self) -> int:
         """All Elastic IPs together."""
         return self.elastic_ips * self.connections_per_destination
@@ -74,6 +85,6 @@ class NatGateway(Exit):
         even = self.spill_over or self.elastic_ips == 1 or (self.eip_selection == "round_robin" and not in_use)
         return None if even else max(0, self.connections_per_destination - in_use)
 
-    def takes(self, default_route: str | None, server: str) -> bool:  # noqa: ARG002 - any server
-        """What a route table leads to it."""
-        return default_route == self.name
+    def takes(self, subnet: Subnet, server: Server) -> bool:  # noqa: ARG002 - any server
+        """What a default route leads to it."""
+        return subnet.default_route == self.name

@@ -49,7 +49,7 @@ def proposals(case: Case) -> Iterator[Proposal]:
     gateway = max(gateways, key=lambda candidate: len(routed[candidate.name]))
     moved = routed[gateway.name][1::2]
     if not moved:
-        reason = f"{case.question.function} has one subnet behind {gateway.name}, and a subnet has one default route"
+        reason = f"{case.question.source} has one subnet behind {gateway.name}, and a subnet has one default route"
         if not routed[gateway.name]:
             reason = f"all connections come to {gateway.name} by the default route of one subnet of its VPC"
         yield Proposal("a second NAT gateway for part of the subnets", "", None, Size.NODE, note=reason)

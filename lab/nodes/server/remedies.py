@@ -50,7 +50,7 @@ def proposals(case: Case) -> Iterator[Proposal]:
         effect="saves",
     )
     yield Proposal(
-        f"reserved concurrency for {case.question.function}",
+        f"reserved concurrency for {case.question.source}",
         f"reserved concurrency of {server.max_connections} or less, and one connection in each environment",
         None,
         Size.FUNCTION,

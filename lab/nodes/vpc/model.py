@@ -5,12 +5,12 @@ from pydantic import Field
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.base import NAME, Model
-from lab.schema.exits import Exit
+from lab.schema.exits import Exit, WayOut
 from lab.schema.firewall import NetworkAcl, SecurityGroup
 from lab.schema.names import node_name_of_vpc
 from lab.schema.words import Block, Name
 
-__all__ = ["EXITS", "Subnet", "Vpc"]
+__all__ = ["WAYS_OUT", "Subnet", "Vpc"]
 
 
 class Subnet(Model):
@@ -25,7 +25,7 @@ class Subnet(Model):
     )
 
 
-EXITS: dict[str, type[Exit]] = {"interface_endpoints": InterfaceEndpoint, "nat_gateways": NatGateway}
+WAYS_OUT: dict[str, type[WayOut]] = {"interface_endpoints": InterfaceEndpoint, "nat_gateways": NatGateway}
 """Where in a VPC each kind of way out is listed; those first that connections take first."""
 
 
@@ -63,4 +63,4 @@ class Vpc(Model):
     @property
     def exits(self) -> tuple[Exit, ...]:
         """All ways out, those first that connections take first."""
-        return tuple(way_out for key in EXITS for way_out in getattr(self, key))
+        return tuple(exit_ for key in WAYS_OUT for way_out in getattr(self, key) for exit_ in way_out.exits)

@@ -128,7 +128,7 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
         found = predict(
-            made, connections, function=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
+            made, connections, source=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
         )
         assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
         lost = connections - (found.established or 0)
@@ -223,6 +223,6 @@ def test_more_connections_than_a_machine_can_count() -> None:
 def test_unknown_names() -> None:
     """An unknown function or server is refused with the known ones."""
     with pytest.raises(UsageError, match="no function 'payment'; known: checkout"):
-        predict(shipped("tiny"), 1, function="payment")
+        predict(shipped("tiny"), 1, source="payment")
     with pytest.raises(UsageError, match="no server 'database'; known: cache"):
         predict(shipped("tiny"), 1, server="database")

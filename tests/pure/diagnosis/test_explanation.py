@@ -122,8 +122,8 @@ def test_whose_connections() -> None:
     second = plan.fleets[1].paths[0].first_address
     readings = [replace(reading(each), first_refusal=FirstRefusal(1.0, second, 536)) for each in plan.limiters]
     readings[0] = replace(readings[0], in_use=65_000, refused_packets=2, refused_connections=1)
-    assert of_lab(LabNow(plan, made, tuple(readings), (), {})).question.function == "search"
-    assert of_lab(LabNow(plan, made, tuple(readings), (), {}), "checkout").question.function == "checkout"
+    assert of_lab(LabNow(plan, made, tuple(readings), (), {})).question.source == "search"
+    assert of_lab(LabNow(plan, made, tuple(readings), (), {}), "checkout").question.source == "checkout"
 
 
 def refused_by_gateways(plan: Plan, protocol: str, held: int, refused: int) -> list[Reading]:

@@ -51,7 +51,7 @@ def limiters(plan: Plan, kind: str) -> list[Limiter]:
 
 def fleet(plan: Plan, name: str) -> FleetPlan:
     """What bursts of a function are told."""
-    return next(each for each in plan.fleets if each.function == name)
+    return next(each for each in plan.fleets if each.source == name)
 
 
 def one_gateway(**settings: Any) -> Topology:

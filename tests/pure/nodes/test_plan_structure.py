@@ -155,7 +155,7 @@ def fleet_faults(plan: Plan) -> Iterator[str]:
     for fleet in plan.fleets:
         wanted = {*filter(None, [fleet.resolver_mac]), *(path.gateway_mac for path in fleet.paths)}
         missing = wanted - macs.get(At(fleet.namespace, fleet.interface), frozenset())
-        yield from (f"{fleet.function}: {mac} is out of reach" for mac in missing)
+        yield from (f"{fleet.source}: {mac} is out of reach" for mac in missing)
 
 
 def faults(plan: Plan) -> list[str]:

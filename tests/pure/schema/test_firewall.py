@@ -28,6 +28,7 @@ from lab.schema.firewall import (
     acl_rules,
     allowed,
     group_rules,
+    ingress_rules,
     verdicts,
 )
 from lab.topology import Topology
@@ -38,6 +39,7 @@ from traffic.spec import PortBlocks
 SERVER = IPv4Address("203.0.113.10")
 TRANSPORTS: tuple[Transport, ...] = ("tcp", "udp")
 EVERYTHING = {"rule": 100, "action": "allow"}
+_FROM_ANYWHERE = Traffic("tcp", IPv4Network("0.0.0.0/0"), 0, 65_535)
 
 
 def group(name: str, *egress: dict[str, Any]) -> SecurityGroup:
@@ -103,6 +105,20 @@ def test_groups_allow_their_union() -> None:
     assert none == ()
     assert group_rules(groups, ("web", "default")) is None
     assert group_rules((group("shut"),), ("shut",)) == ()
+
+
+def test_ingress_is_by_group_or_range() -> None:
+    """A group's name stands for all that have it; left out, ingress allows everything."""
+    rules = [{"protocol": "tcp", "ports": 5432, "from": "web"}, {"from": "10.9.0.0/16"}]
+    db = SecurityGroup.model_validate({"name": "db", "ingress": rules})
+    members = {"web": [IPv4Network("10.0.1.4/32"), IPv4Network("10.0.2.4/32")]}
+    let_in = ingress_rules([db], ["db"], members.__getitem__)
+    assert let_in is not None
+    sources = ("10.0.1.4", "10.0.2.4", "10.0.2.5", "10.9.0.1")
+    assert [allowed(let_in, "tcp", IPv4Address(source), 5432) for source in sources] == [True, True, False, True]
+    assert not allowed(let_in, "udp", IPv4Address("10.0.1.4"), 5432)
+    assert verdicts(ingress_rules([group("open")], ["open"], members.__getitem__) or (), _FROM_ANYWHERE) == {True}
+    assert ingress_rules([db], ["db", "default"], members.__getitem__) is None
 
 
 def test_ephemeral_ports_are_the_labs() -> None:

@@ -221,6 +221,10 @@ CHANGES = {
 
 ELSEWHERE = {
     "Topology.version": "no other value is allowed: tests/golden/errors/wrong_version.yaml",
+    **{
+        f"IngressRule.{key}": "of what functions connect to: tests/pure/schema/test_firewall.py"
+        for key in ("protocol", "ports", "from")
+    },
     "NatGateway.drain_timeout": "of a change, not of a plan: test_a_removed_elastic_ip_that_holds_connections_drains",
 }
 """MODEL.KEY → why no plan shows it, and what does."""

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 import pytest
@@ -207,6 +207,7 @@ values = st.recursive(
 
 
 @given(yaml_text | st.text())
+@example("\r\t")
 @examples(300)
 def test_any_text(text: str) -> None:
     """Whatever the text, it is refused with TopologyError."""

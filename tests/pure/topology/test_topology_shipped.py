@@ -83,7 +83,7 @@ def test_header_bursts_are_predicted(path: Path) -> None:
         predicted = predict(
             topology,
             int(story["n"]),
-            function=story["function"],
+            source=story["function"],
             server=story["server"],
             connect_timeout_s=float(story["timeout"] or 30),
         )

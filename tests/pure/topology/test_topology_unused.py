@@ -61,6 +61,13 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"firewalls": {"security_groups": [{"name": "web", "egress": []}]}},
         ("vpc.security_groups[0].name: the security group 'web' has no effect: no function has it",),
     ),
+    "ingress of what nothing connects to": (
+        {
+            "functions": (function("f", "p", groups=("web",)),),
+            "firewalls": {"security_groups": [{"name": "web", "ingress": []}]},
+        },
+        ("vpc.security_groups[0].ingress: has no effect: nothing connects to a Lambda function",),
+    ),
     "a security group beside one that allows everything": (
         {
             "functions": (function("f", "p", groups=("web", "wbe")),),
