@@ -12,7 +12,8 @@ from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import TopologyError
 
 if TYPE_CHECKING:
-    from lab.capacity.predict import Prediction
+    from lab.capacity.predict import LimiterLoad, Prediction
+    from lab.topology import Topology
 
 __all__ = ["register"]
 
@@ -70,22 +71,29 @@ def predict(
     from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
 
+    made = scaled(load(topology), scale)
     prediction = predict_burst(
-        scaled(load(topology), scale),
+        made,
         connections,
         source=function,
         server=server,
         connect_timeout_s=connect_timeout,
     )
     if as_json:
-        print_json(_document(prediction))
+        print_json(_document(prediction, made))
         return
     say(f"of {number(prediction.offered)} connections, {number(prediction.established)} will be established")
     if prediction.limiters:
         table(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
-                (limiter.node, kind_of(limiter.kind).words, limiter.limit, limiter.offered, limiter.refused)
+                (
+                    " to ".join(filter(None, (limiter.node, _address(made, limiter)))),
+                    kind_of(limiter.kind).words,
+                    limiter.limit,
+                    limiter.offered,
+                    limiter.refused,
+                )
                 for limiter in prediction.limiters
             ),
         )
@@ -107,7 +115,18 @@ def _threshold(prediction: Prediction) -> str:
     return f"{first}, by {kind_of(prediction.bottleneck).one}" if not prediction.dead_ends else first
 
 
-def _document(prediction: Prediction) -> dict[str, Any]:
+def _address(topology: Topology, limiter: LimiterLoad) -> str | None:
+    """The address that it is for, where its server has several and each has a limit of its own."""
+    scope = limiter.scope
+    if scope.answer is None:
+        return None
+    if any(exit_.stands_for == scope.destination for exit_ in topology.exits):
+        return f"address {scope.answer + 1} of its endpoint"  # the plan chooses it
+    addresses = next(server.addresses for server in topology.servers if server.name == scope.destination)
+    return str(sorted(addresses)[scope.answer])
+
+
+def _document(prediction: Prediction, topology: Topology) -> dict[str, Any]:
     return {
         "schema": 1,
         "offered": prediction.offered,
@@ -120,6 +139,7 @@ def _document(prediction: Prediction) -> dict[str, Any]:
             {
                 "node": limiter.node,
                 "kind": limiter.kind,
+                "address": _address(topology, limiter),
                 "limit": limiter.limit,
                 "peak": limiter.admitted,
                 "dropped_connections": limiter.refused,

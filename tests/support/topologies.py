@@ -51,8 +51,8 @@ def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
 
 def server(name: str = "cache", number: int = 10, port: int = 443, **settings: Any) -> dict[str, Any]:
     """A server at 203.0.113.NUMBER."""
-    place = {"hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
-    return {"name": name, **place} | settings
+    where = {} if "addresses" in settings else {"address": f"203.0.113.{number}"}
+    return {"name": name, "hostname": f"{name}.example.com", **where, "port": port} | settings
 
 
 def topology(
@@ -164,6 +164,21 @@ def _resolvers(
 
 
 @st.composite
+def _servers(draw: st.DrawFn, *, embedded: bool) -> tuple[dict[str, Any], ...]:
+    """Of one address, of several, or of all that another one has, with a port of its own."""
+    servers: list[dict[str, Any]] = []
+    for index in range(draw(st.integers(1, 3))):
+        own = [f"203.0.113.{10 * index + number}" for number in range(1, draw(st.integers(1, 3)))]
+        shares = draw(st.booleans()) and index > 0
+        shared = servers[-1].get("addresses") or [servers[-1]["address"]] if shares else []
+        port = 444 + index if shared else 443
+        some = {"addresses": draw(st.permutations(own + shared))} if own + shared else {"number": 10 * index + 1}
+        answers = embedded or draw(st.booleans())
+        servers.append(server(f"s{index}", embedded=answers, port=port, **some))
+    return tuple(servers)
+
+
+@st.composite
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
 ) -> tuple[dict[str, Any], ...]:
@@ -202,10 +217,7 @@ def topologies(
         f"private{index}{draw(st.sampled_from(_TAILS))}"[:24]: draw(st.sampled_from(routes))
         for index in range(draw(st.integers(1, 5)))
     }
-    servers = tuple(
-        server(f"s{index}", index + 1, embedded=embedded or draw(st.booleans()))
-        for index in range(draw(st.integers(1, 3)))
-    )
+    servers = draw(_servers(embedded=embedded))
     endpoints = draw(_endpoints(limits, sorted(private), servers))
     some_subnets = st.lists(st.sampled_from(sorted(private)), min_size=1, max_size=5, unique=True)
     places = some_subnets if endpoints else some_subnets | st.just([])

@@ -26,16 +26,21 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: Callable
     held, refused = Counter[str](), Counter[str]()
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
+    stood_for = any(endpoint.server == server for endpoint in topology.interface_endpoints)
+    addresses = 1 if stood_for else len(topology.servers[0].addresses)
+    each = topology.hyperplane_eni.per_destination
     for number in range(connections if enis else 0):
-        eni = enis[(first + number) % len(enis)]
+        turn, path = divmod(first + number, len(enis))
+        eni, address = enis[path], turn % addresses
         out = way_out(topology, eni.subnet.default_route, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
-            if limit is not None and in_use(node) + held[node] >= limit:
+            place = f"{node} {address}" if each or kind != "hyperplane_eni" else node
+            if limit is not None and in_use(node) + held[place] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
-            held[node] += 1
+            held[place] += 1
         else:
             if out is not None:
                 continue
@@ -49,7 +54,9 @@ def way_out(topology: Topology, default_route: str | None, server: str) -> dict[
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
         if endpoint.server == server:
-            return {(f"vpce-{endpoint.name}", "interface_endpoint"): endpoint.connections_per_target}
+            targets = len(topology.servers[0].addresses)
+            limit = endpoint.connections_per_target
+            return {(f"vpce-{endpoint.name}", "interface_endpoint"): limit and limit * targets}
     for each in topology.nat_gateways:
         if each.name == default_route:
             room = each.elastic_ips * each.connections_per_destination
@@ -108,6 +115,19 @@ def test_both_limits_in_one_burst() -> None:
         "eni-q": 5,
         "nat-a": 6,
     }
+
+
+def test_several_addresses() -> None:
+    """ENIs take turns first, then addresses: all pairs occur, and each address has 55,000 of the Elastic IP."""
+    found = predict(shipped("two_addresses"), 120_000)
+    assert [each.scope for each in found.limiters] == [
+        Scope("eni-private-a"),
+        Scope("eni-private-b"),
+        Scope("natgw", "cache", 0),
+        Scope("natgw", "cache", 1),
+    ]
+    assert [each.offered for each in found.limiters] == [60_000] * 4
+    assert (found.established, found.drop_threshold, found.bottleneck) == (110_000, 110_000, "nat_gateway")
 
 
 # ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────
