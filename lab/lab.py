@@ -470,6 +470,7 @@ class Lab:
         from lab.capacity.predict import choose
         from lab.diagnosis.explanation import LabNow, of_lab
         from lab.kernel.netns import Namespaces
+        from lab.kernel.open_files import full_processes
         from lab.observe.drops import dropped_packets
 
         topology = self.topology
@@ -487,6 +488,7 @@ class Lab:
                 dropped=dropped,
                 impairments=self.impairments(),
                 lost=tuple(self.lost()),
+                full_processes=tuple(full_processes(self.plan.namespaces)),
             )
             return of_lab(now, function, server)
 

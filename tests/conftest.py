@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 import fcntl
 import os
 from pathlib import Path
+import signal
 
 from hypothesis import settings
 import pytest
@@ -23,6 +24,14 @@ def _no_ones_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for variable in ("SUDO_UID", "SUDO_GID"):
             environment.delenv(variable, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_as_on_a_terminal() -> None:
+    """Who starts the tests with nohup, or in the background of a script, has commands ignore SIGHUP, or SIGINT."""
+    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 # ── Turns on the machine (pytest -n) ────────────────────────────────────────────────────────────────────────

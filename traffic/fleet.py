@@ -53,6 +53,17 @@ class Fleet:
         """The turn that each connection has on its path."""
         return (indices + self._first_connection) // self._paths
 
+    def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The execution environment of each connection: a number in the whole burst, 0 that of the first connection."""
+        turn, path = np.divmod(indices + self._first_connection, self._paths)
+        first = self._first_connection // self._paths // self._blocks.per_environment
+        return (turn // self._blocks.per_environment - first) * self._paths + path
+
+    @property
+    def environments_used(self) -> int:
+        """How many of them the burst may use; some numbers may be nobody's."""
+        return int(self.environments(np.array([self._connections - 1]))[0] // self._paths + 1) * self._paths
+
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """The connection of each address and port; -1 if it is none of this burst."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]

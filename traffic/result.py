@@ -55,6 +55,9 @@ class DnsCount:
     asked: int
     answered: int
     failed: int
+    """Those without an answer, or without an address in it."""
+    emfile: int = 0
+    """Those whose environment had no descriptor left for the question's socket, so that nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,13 @@ class TcpCount:
     """SYNs answered by a challenge ACK: the server has an earlier connection of the same port in TIME_WAIT."""
     challenged: int = 0
     """Connections established by a later SYN, all of whose earlier ones were answered so."""
+    emfile: int = 0
+    """Those whose environment had no descriptor left for their socket, so that no SYN was sent."""
+
+    @property
+    def called(self) -> int:
+        """Connections whose first SYN was sent."""
+        return self.attempted - self.emfile
 
     @property
     def answered(self) -> int:
@@ -101,7 +111,7 @@ class TcpCount:
     @property
     def unanswered_syns(self) -> int:
         """SYNs without an answer, retransmissions included."""
-        return self.attempted + self.syn_retransmissions - self.answered - self.challenged_syns
+        return self.called + self.syn_retransmissions - self.answered - self.challenged_syns
 
     @property
     def ever_unanswered(self) -> int:

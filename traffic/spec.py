@@ -126,6 +126,25 @@ class PortBlocks:
         """The source port of a turn; numbers, or arrays of them."""
         return self.first_port + turn * self.stride % self.ports
 
+    def among_the_first(self, most: int, turns: int, start: int = 0, step: int = 1) -> int:
+        """How many of so many turns, `start` and each `step` after it, are among the first `most` of an environment."""
+
+        def within(first: int, end: int) -> int:
+            return -((start - end) // step) + (start - first) // step
+
+        def up_to(end: int) -> int:
+            """Those of turn 0 on; which turns of an environment they are is the same again after `step` of them."""
+            whole, rest = divmod(end, self.per_environment)
+            each = [
+                within(first, first + min(most, self.per_environment))
+                for first in range(0, min(whole, step) * self.per_environment, self.per_environment)
+            ]
+            rounds, more = divmod(whole, step)
+            last = whole * self.per_environment
+            return rounds * sum(each) + sum(each[:more]) + within(last, last + min(rest, most))
+
+        return up_to(start + turns * step) - up_to(start)
+
     def turn(self, port: Numbers, environment: Numbers) -> Numbers:
         """The only turn of an environment that can have this port; outside of the environment's turns if none has."""
         turn = (port - self.first_port) * pow(self.stride, -1, self.ports)
@@ -252,6 +271,8 @@ class BurstSpec(_Spec):
 
     A resolver's quota counts sources, so then it matters; otherwise one socket per process asks, which is faster.
     """
+    descriptors: int | None = None
+    """How many an execution environment has for its connections at a time; None is no limit."""
     packet_sockets: tuple[PacketSocket, ...] = ()
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from lab.burst.disagreements import disagreements
+from lab.burst.disagreements import connections_seen, disagreements
 from lab.burst.endings import by_clients, by_kernel
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.result import BurstResult, LimitResult, PredictedResult
+from lab.burst.result import BurstResult, EnvironmentDescriptors, LimitResult, PredictedResult
 from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
 from lab.observe.drops import DroppedPackets
@@ -49,7 +49,9 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         impairments=tuple(observation.impairments),
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
-        predicted=PredictedResult(prediction.established, prediction.drop_threshold, prediction.bottleneck),
+        predicted=PredictedResult(
+            prediction.established, prediction.drop_threshold, prediction.bottleneck, prediction.emfile
+        ),
         latency=clients.latency,
         timing=clients.timing,
         series=clients.series,
@@ -62,6 +64,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
         endings=by_kernel(kernel) if kernel else by_clients(tcp, ended, load.close),
         tls=clients.tls,
+        descriptors=_descriptors(load, resolver, observation),
         packets=tuple(observation.packets),
     )
 
@@ -71,6 +74,13 @@ def _until_closed(observation: Observation, turned_away: int) -> TcpCount:
     tcp, reset = observation.clients.tcp, observation.reset
     established = tcp.established + tcp.reset - reset - turned_away
     return replace(tcp, established=established, reset=reset, closed_by_server=observation.closed_by_server)
+
+
+def _descriptors(load: Load, resolver: Resolver, observation: Observation) -> EnvironmentDescriptors | None:
+    if observation.descriptors is None:
+        return None
+    each, seen = load.connections_per_environment, connections_seen(load, resolver, observation)
+    return EnvironmentDescriptors(observation.descriptors, each, seen)
 
 
 def _drop_threshold(observation: Observation) -> int | None:
@@ -108,6 +118,7 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         dropped_packets=reading.refused_packets,
         dropped_connections=reading.refused_connections,
         eip=limiter.eip,
+        client=limiter.client,
         destination=limiter.destination,
         address=limiter.address,
         when_full=limiter.when_full,

@@ -18,7 +18,7 @@ from lab.nodes.resolver.model import Resolver
 from lab.observe.readings import Reading
 from lab.slots.limiter import WhenFull
 
-__all__ = ["disagreements"]
+__all__ = ["connections_seen", "disagreements"]
 
 
 class _Pair(NamedTuple):
@@ -46,6 +46,14 @@ def disagreements(load: Load, resolver: Resolver, observation: Observation) -> I
                 f"{node.node}, when all was closed: {counted(node.slots, 'slot')}, "
                 f"{_in_words(node.conntrack, 'conntrack {entries}')}"
             )
+
+
+def connections_seen(load: Load, resolver: Resolver, observation: Observation) -> int | None:
+    """Connections whose first SYN came to the nodes that they cross first; None where that is not known."""
+    other_flows = load.protocol == "udp" or resolver.behind_eni or load.over_time
+    if observation.counted is None or other_flows or observation.stops:
+        return None
+    return observation.counted.attempted
 
 
 def _in_words(number: int, words: str) -> str:
@@ -79,6 +87,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     yield _Pair(
         f"{syns}{{s}} that {{were}} never answered", unanswered, f"{syns}{{s}}{and_answers} dropped on the way", dropped
     )
+    if observation.descriptors is not None and (seen := connections_seen(load, resolver, observation)) is not None:
+        yield _Pair("first SYN{s}", tcp.called, "connection{s} that came to the first node on the way", seen)
     yield from _ended(observation)
     yield from _turned_away(observation)
     # A port that is used again is the same connection to the kernel, and slots come and go.
@@ -93,7 +103,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         yield _Pair(what, ever_unanswered, "connection{s} refused by a limiter", refused)
     # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
     kind = next((kind for kind in KINDS if kind.one_slot_each), None)
-    unseen = answers or any(stop.far_side for stop in stops)
+    unseen = answers or any(stop.far_side for stop in stops) or observation.ways_differ
     if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
     held = _held(readings, kind) - _held(observation.readings_before, kind)

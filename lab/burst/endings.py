@@ -97,6 +97,15 @@ class Counted:
         return filter(None, tracking)
 
     @property
+    def attempted(self) -> int:
+        """Connections whose first SYN came to the first nodes."""
+        return sum(
+            sample.attempted - (self.before.nodes[node].attempted if node in self.before.nodes else 0)
+            for node, sample in self.held.nodes.items()
+            if node in self.first
+        )
+
+    @property
     def closed_to_clients(self) -> int:
         """Connections whose client was sent a FIN first."""
         return self.grown(counting.CLOSED_BY_SERVER, self.first)

@@ -16,12 +16,19 @@ from math import inf
 from typing import Any, Self, TypeVar
 
 from lab.errors import UsageError
-from lab.schema.limits import ENVIRONMENT_DESCRIPTORS, NODE_LOOK_UPS, SCALING_ENVIRONMENTS, SCALING_PERIOD_S
+from lab.schema.limits import (
+    DESCRIPTORS_AT_START,
+    DESCRIPTORS_MOST,
+    ENVIRONMENT_DESCRIPTORS,
+    NODE_LOOK_UPS,
+    SCALING_ENVIRONMENTS,
+    SCALING_PERIOD_S,
+)
 from traffic.arrivals import arrives_s, most_at_once
 from traffic.schedule import LookUp, look_up, syn_retransmissions
-from traffic.spec import Arrivals, Close, Engine, Growth, Protocol, ResolverSchedule, SynSchedule
+from traffic.spec import Arrivals, Close, Engine, Growth, PortBlocks, Protocol, ResolverSchedule, SynSchedule
 
-__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
+__all__ = ["OPTIONS", "WHAT_EACH_DOES", "DescriptorLimit", "Load", "Option", "Ramp"]
 
 T = TypeVar("T")
 
@@ -30,6 +37,7 @@ _METADATA_KEY = "option"
 _LONGEST_S = 86_400
 _MOST_INVOCATIONS = 1_000_000_000
 _MOST_REQUESTS = 65_000
+_MOST_OF_AN_ENVIRONMENT = PortBlocks().ports
 _SCAPY_INVOCATIONS = 100
 """With one invocation at a time and a table of its packets, more would be unreadable."""
 _SLOT_FREED_WITHIN_S = 0.5
@@ -110,6 +118,20 @@ class Ramp:
     def __str__(self) -> str:
         """What `parse` takes, exactly; whole numbers without a fraction."""
         return ":".join(str(part).removesuffix(".0") for part in (self.from_per_s, self.to_per_s, self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorLimit:
+    """How many files and sockets an execution environment, or another source of connections, may have open."""
+
+    limit: int
+    at_start: int
+    """Of them, open before its first connection."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections it may have open; one more fails with EMFILE."""
+        return self.limit - self.at_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +217,29 @@ class Load:
     ).by_default(0.0)
     connections_per_environment: int = Option(
         "--connections-per-environment",
-        "How many connections an execution environment has; it has 1,024 descriptors.",
+        "How many connections an execution environment makes.",
         metavar="N",
         panel=WHAT_EACH_DOES,
-        fits=lambda connections: 1 <= connections <= ENVIRONMENT_DESCRIPTORS,
-        allowed=f"1 to {ENVIRONMENT_DESCRIPTORS:,}, the descriptors that Lambda gives an execution environment",
+        fits=lambda connections: 1 <= connections <= _MOST_OF_AN_ENVIRONMENT,
+        allowed=f"1 to {_MOST_OF_AN_ENVIRONMENT:,}, the ports of an address",
     ).by_default(100)
+    descriptors: int | None = Option(
+        "--descriptors",
+        "How many files and sockets an environment may have open; 1,024 on Lambda. More fail with EMFILE.",
+        metavar="N",
+        panel=WHAT_EACH_DOES,
+        fits=lambda descriptors: 1 <= descriptors <= DESCRIPTORS_MOST,
+        allowed=f"1 to {DESCRIPTORS_MOST:,}",
+        fact=lambda load: f"{load.descriptors:,} descriptors in each environment" if load.descriptors else None,
+    ).by_default(None)
+    descriptors_at_start: int = Option(
+        "--descriptors-at-start",
+        "Of them, open before the first connection.",
+        metavar="N",
+        panel=WHAT_EACH_DOES,
+        fits=lambda descriptors: 0 <= descriptors < DESCRIPTORS_MOST,
+        allowed=f"0 to {DESCRIPTORS_MOST - 1:,}",
+    ).by_default(DESCRIPTORS_AT_START)
     protocol: Protocol = Option(
         "--protocol",
         "TCP, or flows over UDP.",
@@ -273,6 +312,11 @@ class Load:
             raise UsageError(contradiction)
 
     @property
+    def paced(self) -> bool:
+        """Whether invocations come one after another."""
+        return self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
+
+    @property
     def source(self) -> str | None:
         """Whose connections they are; None is the topology's first source."""
         return self.function
@@ -283,8 +327,7 @@ class Load:
 
         SYNs alone leave connections half-open until the burst ends.
         """
-        paced = self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
-        return self.reuse or (paced and self.hold_s is not None and not self.syn_only)
+        return self.reuse or (self.paced and self.hold_s is not None and not self.syn_only)
 
     @property
     def arrivals(self) -> Arrivals:
@@ -306,6 +349,11 @@ class Load:
         if self.requests_per_connection is None:
             return None if self.reuse else 0
         return self.requests_per_connection
+
+    @property
+    def descriptor_limit(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return None if self.descriptors is None else DescriptorLimit(self.descriptors, self.descriptors_at_start)
 
     @property
     def look_up(self) -> LookUp:
@@ -338,6 +386,7 @@ OPTIONS: dict[str, Option] = {field.name: field.metadata[_METADATA_KEY] for fiel
 def _contradictions(load: Load) -> Iterator[str]:
     yield from _of_the_pace(load)
     yield from _of_requests(load)
+    yield from _of_descriptors(load)
     yield from _of_the_engine(load)
 
 
@@ -359,6 +408,22 @@ def _of_requests(load: Load) -> Iterator[str]:
         yield (
             "--duration: how long an invocation keeps its environment busy matters with --reuse only; "
             "how long a connection is kept is --hold"
+        )
+
+
+def _of_descriptors(load: Load) -> Iterator[str]:
+    if load.descriptors is None and load.connections_per_environment > ENVIRONMENT_DESCRIPTORS:
+        yield (
+            f"--connections-per-environment {load.connections_per_environment}: 1 to {ENVIRONMENT_DESCRIPTORS:,}, the "
+            "descriptors that Lambda gives an execution environment; more, to see them run out, with --descriptors "
+            f"{ENVIRONMENT_DESCRIPTORS}"
+        )
+    if load.descriptors is None and load.descriptors_at_start != DESCRIPTORS_AT_START:
+        yield f"--descriptors-at-start {load.descriptors_at_start}: of how many? --descriptors says it"
+    if load.descriptor_limit and load.descriptor_limit.connections < 1:
+        yield (
+            f"--descriptors {load.descriptors}: --descriptors-at-start takes {load.descriptors_at_start}, and a "
+            f"connection needs one more; {load.descriptors_at_start + 1} at least"
         )
 
 

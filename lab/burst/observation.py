@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
@@ -26,8 +27,9 @@ class Observation:
     readings: Sequence[Reading]
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
+    descriptors: DescriptorLimit | None = None
     first_turn: int = 0
-    """The turn of its ENI that the first connection took (`PortBlocks`)."""
+    """The turn (`traffic.spec.PortBlocks`) of the first connections."""
     took_s: float = 0.0
     """Between the two."""
     first_to_refuse: Reading | None = None
@@ -37,6 +39,8 @@ class Observation:
     refused_twice: int = 0
     """Connections that an ENI refused and let in later, and that a limit behind it refused then."""
     ports_not_found: Mapping[str, int] = field(default_factory=dict)
+    ways_differ: bool = False
+    """Whether some connections leave the VPCs by one kind of node and some by another."""
     tracking: Sequence[Tracking] = ()
     ended: Ended = field(default_factory=Ended)
     """The clients' account of connections that had ended when they began to close the others."""

@@ -16,12 +16,17 @@ __all__ = ["prediction"]
 
 
 def prediction(participants: Participants, before: Iterable[Reading], first_turn: int = 0) -> Prediction:
-    """What a burst will show; of a load over time as far as arithmetic says how many connections there are at once."""
-    load = participants.load
+    """What a burst will show whose connections begin with that turn (`PortBlocks`) of their ENIs.
+
+    Of a load over time as far as arithmetic says how many connections there are at once.
+    """
+    load, descriptors = participants.load, participants.descriptors
+    may_lack = descriptors is not None and descriptors.connections < participants.blocks.per_environment
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
-    if at_once is None:
-        return Prediction(load.connections, None, None, None, ())
+    unknown = Prediction(load.connections, None, None, None, (), emfile=None if may_lack else 0)
+    if at_once is None or (load.over_time and may_lack):
+        return unknown
     predicted = predict(
         participants.topology,
         at_once,
@@ -33,8 +38,11 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
-        per_environment=load.connections_per_environment,
+        per_environment=participants.blocks.per_environment,
+        descriptors=descriptors.connections if descriptors else None,
     )
+    if predicted.emfile and load.paced and predicted.drop_threshold is not None:
+        return unknown  # what times out meanwhile gives its descriptor back
     if not load.over_time or predicted.bottleneck is None:
         established = predicted.established if at_once == load.connections or load.reuse else load.connections
         return replace(predicted, offered=load.connections, established=established)
@@ -58,7 +66,6 @@ def _in_use(server: ServerPlan, readings: Iterable[Reading]) -> InUse:
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter
-            used[Scope(limiter.place, limiter.destination, answers.get(limiter.address))] += reading.in_use - (
-                limiter.limit if limiter.of else 0
-            )
+            scope = Scope(limiter.place, limiter.destination, answers.get(limiter.address), limiter.client)
+            used[scope] += reading.in_use - (limiter.limit if limiter.of else 0)
     return used.__getitem__

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
@@ -23,7 +24,7 @@ from traffic.result import (
     TlsCount,
 )
 
-__all__ = ["BurstResult", "LimitResult", "PredictedResult"]
+__all__ = ["BurstResult", "EnvironmentDescriptors", "LimitResult", "PredictedResult"]
 
 SCHEMA = 1
 
@@ -58,6 +59,13 @@ class LimitResult:
     """Whether a connection that finds it full is offered to those beside it."""
     of: str | None = None
     """The ENI beside which this one has appeared, and whose overflow it gets."""
+    client: str | None = None
+    """The node whose connections it is for; None counts those of all together."""
+
+    @property
+    def share(self) -> str | None:
+        """What tells it from the other limits of its node to the same destination: a client, or an Elastic IP."""
+        return self.client or self.eip
 
     @property
     def towards(self) -> str | None:
@@ -72,6 +80,20 @@ class PredictedResult:
     established: int | None
     drop_threshold: int | None
     bottleneck: str | None
+    emfile: int | None = 0
+    """Invocations without a descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentDescriptors:
+    """How many files and sockets an execution environment may have open, and how many connections had a descriptor."""
+
+    each: DescriptorLimit
+    connections_per_environment: int
+    """How many each environment makes."""
+    connections_seen: int | None
+    """Connections whose first SYN came to the first nodes on the way, by their own count; None where that is not known:
+    outside the VPC, of flows over UDP, where other packets are counted with them, and of loads over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +143,15 @@ class BurstResult:
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
+    descriptors: EnvironmentDescriptors | None = None
+    """None where they were not limited."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
+
+    @property
+    def emfile(self) -> int:
+        """Invocations whose environment had no descriptor left."""
+        return self.dns.emfile + self.tcp.emfile
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab burst --json`; flows over UDP are under `udp`, with the fields of `tcp`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from lab.burst.load import Load
+from lab.burst.load import DescriptorLimit, Load
 from lab.burst.options import for_generator
 from lab.capacity.predict import choose
 from lab.errors import UsageError
@@ -49,6 +49,11 @@ class Participants:
         return frozenset(path.gateway for path in self.paths)
 
     @property
+    def ways_differ(self) -> bool:
+        """Whether some connections leave the VPCs by one kind of node and some by another."""
+        return len({path.exit.KIND for path in self.paths if path.exit}) > 1
+
+    @property
     def dead_ends(self) -> tuple[DeadEnd, ...]:
         """Where some connections, or all, end whatever the limits."""
         return tuple(end for path in self.paths for end in (path.dead_end, path.doubt) if end)
@@ -56,12 +61,13 @@ class Participants:
     @property
     def limiters(self) -> tuple[Limiter, ...]:
         """The limiters that may refuse a connection of this burst."""
-        nodes = self.nodes
+        nodes, gateways = self.nodes, self.gateways
         return tuple(
             limiter
             for limiter in self.plan.limiters
             if limiter.place in nodes
             and limiter.destination in (None, self.server.name)
+            and (limiter.client is None or limiter.client in gateways)
             and limiter.protocol in ("any", self.load.protocol)
             and not limiter.drains
         )
@@ -77,6 +83,11 @@ class Participants:
     def blocks(self) -> PortBlocks:
         """How environments share ports, as many each as the load has."""
         return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
+
+    @property
+    def descriptors(self) -> DescriptorLimit | None:
+        """How many descriptors each environment has; None is no limit."""
+        return self.load.descriptor_limit
 
     @property
     def most_turns(self) -> int:
@@ -142,7 +153,9 @@ def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
         destinations=server.addresses if load.syn_only else None,
-        questions_apart=resolver.counts_sources,
+        # An environment's descriptors are those of sockets at its own addresses, a question's among them.
+        questions_apart=resolver.counts_sources or participants.descriptors is not None,
+        descriptors=participants.descriptors.connections if participants.descriptors else None,
         **for_generator(load),
     )
 

@@ -6,18 +6,22 @@ limiter has room for so many connections; from the first that it refuses on
 it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
+Where execution environments have so many descriptors, a connection for which there is none meets no limit at all.
+
 Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
 get the last ones is chance.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
 
 from lab.errors import UsageError
+from lab.nodes.registry import kind_of
 from lab.nodes.resolver.model import Resolver
 from lab.paths.path import Path, Scope
 from lab.paths.routes import paths
@@ -74,6 +78,27 @@ class Prediction:
     """Why some connections get nowhere, whatever the limits."""
     unknown: str | None = None
     """Why the numbers are not known, where they are not."""
+    emfile: int | None = 0
+    """Connections for which their execution environment has no descriptor left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Environments:
+    """How the connections of a path share execution environments, also with those to other addresses."""
+
+    blocks: PortBlocks
+    start: int
+    """The turn of the first connection, as `PortBlocks` has it."""
+    step: int
+    """From the turn of one connection to that of the next: how many addresses take turns."""
+    descriptors: int | None
+    """How many each has for its connections; None is no limit."""
+
+    def with_descriptors(self, connections: int) -> int:
+        """How many of so many have one."""
+        if self.descriptors is None:
+            return connections
+        return self.blocks.among_the_first(self.descriptors, connections, self.start, self.step)
 
 
 @dataclass(slots=True)
@@ -83,11 +108,16 @@ class _Turn:
     path: Path
     place: int
     of: int
+    environments: _Environments
     refused_from: int | None = None
 
-    def taking(self, m: int) -> int:
-        """How many of the first `m` connections take it."""
+    def offered(self, m: int) -> int:
+        """How many of the first `m` connections are to take it."""
         return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+
+    def taking(self, m: int) -> int:
+        """How many of those do, for their environment has a descriptor for them."""
+        return self.environments.with_descriptors(self.offered(m))
 
     def passing(self, m: int) -> int:
         """How many of the first `m` connections take it and are refused by none of the limiters seen so far."""
@@ -149,30 +179,50 @@ def predict(
     look_ups: int | None = None,
     questions_each: int = 1,
     per_environment: int = PortBlocks().per_environment,
+    descriptors: int | None = None,
 ) -> Prediction:
     """What a burst of so many connections will show on a topology, all held at the same time.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
-    `per_environment` look-ups come from one execution environment at most.
+    `per_environment` connections are of one execution environment, and `descriptors` of them may be open at a time.
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
     caller = choose((known.name for known in topology.sources), source, "function")
     callee = choose((known.name for known in topology.servers), server, "server")
     taking_turns = paths(topology, caller, callee, protocol)
+    blocks = PortBlocks(per_environment=per_environment)
+    of, addresses = len(taking_turns), len({path.answer for path in taking_turns})
     turns = [
-        _Turn(path, (place - first_connection) % len(taking_turns), len(taking_turns))
+        _Turn(
+            path,
+            (place - first_connection) % of,
+            of,
+            _Environments(
+                blocks, -(-(first_connection - place) // of) * addresses + (path.answer or 0), addresses, descriptors
+            ),
+        )
         for place, path in enumerate(taking_turns)
     ]
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
-    by_source = [min(turn.taking(look_ups), per_environment) for turn in turns]
+    by_gateway = Counter[str]()
+    for turn in turns:
+        by_gateway[turn.path.gateway] += turn.offered(look_ups)
+    by_source = [min(asked, per_environment, descriptors or per_environment) for asked in by_gateway.values()]
+    emfile = 0 if descriptors is None else None
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
-        return Prediction(connections, None, None, None, (), unknown=reason)
-    reasons = (_doubt(turns, connections), _chance(limiters), _growth(limiters, connect_timeout_s))
+        return Prediction(connections, None, None, None, (), unknown=reason, emfile=emfile)
+    reasons = (
+        _doubt(turns, connections),
+        _chance(limiters),
+        _growth(limiters, connect_timeout_s),
+        _given_back(limiters, connections - _taken(turns, connections)),
+    )
     if reason := next(filter(None, reasons), None):
-        return Prediction(connections, None, None, None, tuple(limiter.load for limiter in limiters), unknown=reason)
+        loads = tuple(limiter.load for limiter in limiters)
+        return Prediction(connections, None, None, None, loads, unknown=reason, emfile=emfile)
     return _predicted(connections, limiters, turns)
 
 
@@ -301,6 +351,15 @@ def _growth(limiters: Iterable[_Limiter], connect_timeout_s: float) -> str | Non
     return None
 
 
+def _given_back(limiters: Iterable[_Limiter], emfile: int) -> str | None:
+    if emfile and any(kind_of(limiter.kind).answers and limiter.first_refused is not None for limiter in limiters):
+        return (
+            "a full server ends connections, whose descriptors are free again: how many more their execution "
+            "environments then open depends on how fast they come"
+        )
+    return None
+
+
 # ── What it does know ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -308,21 +367,28 @@ def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_
     dead = [turn for turn in turns if turn.path.dead_end and turn.place < connections]
     loads = tuple(limiter.load for limiter in limiters)
     lost = sum(turn.passing(connections) for turn in dead)
+    emfile = connections - _taken(turns, connections)
     refusals = [(limiter.first_refused, limiter.kind) for limiter in limiters if limiter.first_refused is not None]
     return Prediction(
         offered=connections,
-        established=connections - sum(load.refused for load in loads) - lost,
-        drop_threshold=_threshold(limiters, dead),
+        established=connections - emfile - sum(load.refused for load in loads) - lost,
+        drop_threshold=_threshold(limiters, dead, turns),
         bottleneck=min(refusals, default=(None, None))[1],
         limiters=loads,
         dead_ends=tuple(turn.path.dead_end.sentence for turn in dead if turn.path.dead_end),
+        emfile=emfile,
     )
 
 
-def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn]) -> int | None:
-    """All connections before the first that is lost are held by then, but those that never learned the address."""
+def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn], turns: Sequence[_Turn]) -> int | None:
+    """All connections before the first that is lost are held by then, but those that never learned the address.
+
+    Nor are those held that found no descriptor.
+    """
     nameless = {limiter.scope.node: limiter for limiter in limiters if limiter.refuses_questions}
     refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
     ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
     first = min([number for number in (*refused, *ended) if number is not None], default=None)
-    return None if first is None else first - sum(limiter.takes(first) for limiter in nameless.values())
+    if first is None:
+        return None
+    return _taken(turns, first) - sum(limiter.takes(first) for limiter in nameless.values())

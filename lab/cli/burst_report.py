@@ -37,13 +37,15 @@ def show(result: BurstResult) -> None:
 
 def _show_outcomes(result: BurstResult) -> None:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
+    emfile = ("#EMFILE",) if result.emfile else ()
     invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
         (
             (
                 *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
                 *(_or_empty(of.closed_by_server) for _ in closed),
+                *(_or_empty(of.emfile) for _ in emfile),
             )
             for of in outcomes(result)
             if of.what != "invocations" or invocations_differ
@@ -72,7 +74,7 @@ def _show_limits(result: BurstResult) -> None:
         ),
         (
             (
-                " ".join(filter(None, (limit.node, limit.eip, f"to {limit.address}" if limit.address else None))),
+                " ".join(filter(None, (limit.node, limit.share, f"to {limit.address}" if limit.address else None))),
                 limit.limit,
                 limit.peak,
                 *(states(limit.fill) if apart else ()),
@@ -85,12 +87,19 @@ def _show_limits(result: BurstResult) -> None:
 
 
 def _show_threshold(result: BurstResult) -> None:
-    predicted = result.predicted
+    predicted, emfile = result.predicted, ("#EMFILE",) if result.emfile or result.predicted.emfile else ()
     table(
-        ("", "#established", "#drop threshold", "bottleneck"),
+        ("", "#established", "#drop threshold", "bottleneck", *emfile),
         (
-            ("predicted", predicted.established, predicted.drop_threshold, predicted.bottleneck or "-"),
-            ("observed", result.tcp.established, result.drop_threshold, result.bottleneck or "-"),
+            (of, *values, *(number for _ in emfile))
+            for of, values, number in (
+                (
+                    "predicted",
+                    (predicted.established, predicted.drop_threshold, predicted.bottleneck or "-"),
+                    predicted.emfile,
+                ),
+                ("observed", (result.tcp.established, result.drop_threshold, result.bottleneck or "-"), result.emfile),
+            )
         ),
     )
 
@@ -161,6 +170,7 @@ def _side_by_side(result: BurstResult, limited: Container[str]) -> dict[str, int
         "connections made": result.tcp.attempted,
         "connections used again": result.invocations.reused,
         "connections that timed out": result.tcp.timed_out,
+        **({"invocations without a descriptor (EMFILE)": result.emfile} if result.descriptors else {}),
         **peaks,
         "drop threshold": result.drop_threshold,
         "bottleneck": result.bottleneck or "-",

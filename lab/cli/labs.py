@@ -226,7 +226,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
         ("limiter", "for", "#limit", "#connections", *STATES, "#refused", "#SYNs refused"),
         (
             (
-                " ".join(filter(None, (reading.limiter.node, reading.limiter.eip))),
+                " ".join(filter(None, (reading.limiter.node, reading.limiter.share))),
                 f"{reading.limiter.towards} {reading.limiter.protocol}" if reading.limiter.towards else "everything",
                 reading.limiter.limit,
                 reading.in_use,

@@ -10,6 +10,7 @@ import typer
 from lab.cli.options import AsJson, TopologyFile
 from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import TopologyError
+from lab.schema.limits import DESCRIPTORS_AT_START
 
 if TYPE_CHECKING:
     from lab.capacity.predict import LimiterLoad, Prediction
@@ -60,24 +61,43 @@ def predict(
     connect_timeout: Annotated[
         float, typer.Option(help="How long clients send SYNs, in seconds; it matters where ENIs grow.")
     ] = 30.0,
+    connections_per_environment: Annotated[
+        int, typer.Option(help="How many connections an execution environment makes.", metavar="N")
+    ] = 100,
+    descriptors: Annotated[
+        int | None, typer.Option(help="How many files and sockets an environment may have open.", metavar="N")
+    ] = None,
+    descriptors_at_start: Annotated[
+        int, typer.Option(help="Of them, open before the first connection.", metavar="N")
+    ] = DESCRIPTORS_AT_START,
     as_json: AsJson = False,
 ) -> None:
     """What a burst will show, and which limit binds, by arithmetic from the topology.
 
     \b
     lab predict topologies/two_subnets.yaml -n 140000
+    lab predict topologies/two_subnets.yaml -n 3000 --connections-per-environment 1500 --descriptors 1024
     """
+    from lab.burst.load import Load
     from lab.capacity.predict import predict as predict_burst
     from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
 
     made = scaled(load(topology), scale)
+    each = Load(
+        connections=1,
+        connections_per_environment=connections_per_environment,
+        descriptors=descriptors,
+        descriptors_at_start=descriptors_at_start,
+    ).descriptor_limit
     prediction = predict_burst(
         made,
         connections,
         source=function,
         server=server,
         connect_timeout_s=connect_timeout,
+        per_environment=connections_per_environment,
+        descriptors=each.connections if each else None,
     )
     if as_json:
         print_json(_document(prediction, made))
@@ -88,7 +108,7 @@ def predict(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
                 (
-                    " to ".join(filter(None, (limiter.node, _address(made, limiter)))),
+                    _name(made, limiter),
                     kind_of(limiter.kind).words,
                     limiter.limit,
                     limiter.offered,
@@ -97,6 +117,8 @@ def predict(
                 for limiter in prediction.limiters
             ),
         )
+    if prediction.emfile:
+        say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")
     say(_threshold(prediction), style="bold")
@@ -108,11 +130,17 @@ def _threshold(prediction: Prediction) -> str:
     if prediction.unknown is not None:
         return prediction.unknown
     if prediction.drop_threshold is None:
-        return "no limit binds"
+        return "no limit of the network binds" if prediction.emfile else "no limit binds"
     first = f"the first connection is dropped with {number(prediction.drop_threshold)} held"
     if prediction.bottleneck is None:
         return first
     return f"{first}, by {kind_of(prediction.bottleneck).one}" if not prediction.dead_ends else first
+
+
+def _name(topology: Topology, limiter: LimiterLoad) -> str:
+    """Its node, and what it counts apart from others there."""
+    address = _address(topology, limiter)
+    return " ".join(filter(None, (limiter.node, limiter.scope.client, f"to {address}" if address else None)))
 
 
 def _address(topology: Topology, limiter: LimiterLoad) -> str | None:
@@ -133,6 +161,7 @@ def _document(prediction: Prediction, topology: Topology) -> dict[str, Any]:
         "established": prediction.established,
         "drop_threshold": prediction.drop_threshold,
         "bottleneck": prediction.bottleneck,
+        "emfile": prediction.emfile,
         "dead_ends": list(prediction.dead_ends),
         "unknown": prediction.unknown,
         "limits": [

@@ -178,4 +178,9 @@ def drained_by(old: Plan, wanted: Topology, held: Callable[[Limiter], int], now_
         ends = int(now_s) + gateways[gateway].drain_timeout_s if begun is None else begun
         if now_s < ends:
             draining.setdefault(gateway, {})[number] = ends
+    for name, ends_s in old.standing.draining.items():
+        # Its clients have an Elastic IP that stays meanwhile, so no limit of its own tells what it holds.
+        if name in gateways and (gateway_now := gateways[name]).ports_per_client:
+            still = {number: ends for number, ends in ends_s.items() if number > gateway_now.elastic_ips}
+            draining.setdefault(name, {}).update({number: ends for number, ends in still.items() if now_s < ends})
     return Standing(old.standing.leases, draining)

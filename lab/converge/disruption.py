@@ -357,8 +357,8 @@ def _of(limiter: Limiter) -> str:
     words = ["connections"]
     if limiter.towards is not None:
         words.append(f"to {limiter.towards}")
-    if limiter.eip is not None:
-        words.append(f"from {limiter.eip}")
+    if limiter.share is not None:
+        words.append(f"from {limiter.share}")
     return " ".join(words)
 
 

@@ -96,9 +96,15 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
 
 
 def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:
-    """What a limit is for → the limit; all Elastic IPs of a NAT gateway have one."""
+    """What a limit is for → the limit; all Elastic IPs of a NAT gateway have one, or all its clients."""
     of_node = (limiter for limiter in limiters if limiter.node == node and not limiter.drains)
-    return {" per Elastic IP and destination" if limiter.eip else "": limiter.limit for limiter in of_node}
+    return {_what_for(limiter): limiter.limit for limiter in of_node}
+
+
+def _what_for(limiter: Limiter) -> str:
+    if limiter.client:
+        return " per client and destination"
+    return " per Elastic IP and destination" if limiter.eip else ""
 
 
 def _elastic_ips(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from lab.burst.endings import NodeEndings
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
+from lab.kernel.open_files import FullProcess
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
 from lab.plan.objects import DropCounter
@@ -31,6 +32,7 @@ __all__ = [
     "Measurement",
     "live",
     "of_drop",
+    "of_full_process",
     "of_half_open",
     "of_impairment",
     "of_limit",
@@ -57,10 +59,11 @@ def of_limit(account: LimitAccount, counted: Sample | None) -> Iterator[Measurem
     node, names = limit.first.node, [limiter.refused_connections for limiter in limit.limiters]
     connections = limit.total(counted, lambda limiter: limiter.refused_connections) if counted else account.connections
     packets = limit.packets(counted) if counted else account.packets
-    yield Measurement(node, "connections refused", connections, _sum(limit, names))
+    of = f" of {limit.first.client}" if limit.first.client else ""
+    yield Measurement(node, f"connections{of} refused", connections, _sum(limit, names))
     packet_names = [limiter.refused_packets for limiter in limit.limiters]
-    yield Measurement(node, f"{limit.drops} refused", packets, _sum(limit, packet_names))
-    yield Measurement(node, "connections held", limit.held(counted) if counted else account.held, _elements(limit))
+    yield Measurement(node, f"{limit.drops}{of} refused", packets, _sum(limit, packet_names))
+    yield Measurement(node, f"connections{of} held", limit.held(counted) if counted else account.held, _elements(limit))
 
 
 def of_half_open(account: LimitAccount) -> Iterator[Measurement]:
@@ -133,6 +136,12 @@ def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Meas
     if impairment.faults == Faults(silence=True):
         return Measurement(impairment.node, what, impairment.dropped_packets, silence)
     return Measurement(impairment.node, f"{what} (sum of both)", None, f"{silence}; {discipline}")
+
+
+def of_full_process(process: FullProcess) -> Measurement:
+    """How many descriptors a process has open."""
+    what = f"descriptors of {process.command} ({process.pid}) open, of {process.limit:,}"
+    return Measurement(process.namespace, what, process.limit, f"sudo ls /proc/{process.pid}/fd | wc -l")
 
 
 def _inside(namespace: str) -> str:

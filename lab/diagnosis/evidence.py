@@ -10,6 +10,7 @@ from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
+from lab.kernel.open_files import FullProcess
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
@@ -34,6 +35,8 @@ class Evidence:
     """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
+    full_processes: tuple[FullProcess, ...] = ()
+    """Of a lab that is up: processes in it that have as many descriptors open as they may."""
     node_endings: tuple[NodeEndings, ...] = ()
     """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
@@ -98,9 +101,9 @@ class Evidence:
 
 def of_burst(result: BurstResult) -> Evidence:
     """The evidence of a burst: the clients' account and the kernel's."""
-    groups: dict[tuple[str, str | None], list[LimitResult]] = {}
+    groups: dict[tuple[str | None, ...], list[LimitResult]] = {}
     for limit in result.limits:
-        groups.setdefault((limit.node, limit.towards), []).append(limit)
+        groups.setdefault((limit.node, limit.client, limit.towards), []).append(limit)
     # A burst of SYNs alone leaves connections half-open because it was asked to: those are as good as established.
     earlier_only = bool(result.tcp.half_open)
     states = [_state(group, earlier_only=earlier_only) for group in groups.values()]
@@ -133,13 +136,14 @@ def _with_overflow(states: Sequence[LimitState], *, earlier_only: bool = False) 
 
 
 def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
-    """The Elastic IPs of a NAT gateway have a limit for each destination together."""
+    """The Elastic IPs of a NAT gateway share a limit for each destination, unless its clients have their own."""
     first, fills = results[0], [_fill_at_refusal(limit) for limit in results]
     return LimitState(
         node=first.node,
         kind=first.kind,
         limit=first.limit,
         eips=sum(limit.eip is not None for limit in results),
+        client=first.client,
         destination=first.destination,
         held=sum(limit.peak for limit in results),
         refused_packets=sum(limit.dropped_packets for limit in results),
@@ -195,6 +199,7 @@ def of_live_lab(
     lost_parts: tuple[str, ...],
     *,
     node_endings: tuple[NodeEndings, ...] = (),
+    full_processes: tuple[FullProcess, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -204,5 +209,6 @@ def of_live_lab(
         drops=drops,
         impairments=impairments,
         lost_parts=lost_parts,
+        full_processes=full_processes,
         node_endings=node_endings,
     )

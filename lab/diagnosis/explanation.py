@@ -19,6 +19,7 @@ from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.thresholds import threshold
 from lab.diagnosis.verdict import judge
 from lab.impair.faults import Impairment
+from lab.kernel.open_files import FullProcess
 from lab.nodes.proposals import Question, Threshold
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
@@ -106,6 +107,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
     return {
         "node": first.node,
         "kind": first.kind,
+        "client": first.client,
         "destination": first.destination,
         "address": first.address,
         "protocol": first.protocol,
@@ -152,6 +154,8 @@ class LabNow:
     impairments: tuple[Impairment, ...] = ()
     lost: tuple[str, ...] = ()
     """Processes and namespaces of the plan that no longer exist."""
+    full_processes: tuple[FullProcess, ...] = ()
+    """Processes that have as many descriptors open as they may."""
 
 
 def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
@@ -165,7 +169,11 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
     question = _question(now, refusing, source, server)
     last = history.last or Sample(0.0, {})
     ended = tuple(node_endings(now.plan.nat_nodes, Sample(0.0, {}), last))
-    seen = of_live_lab(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost, node_endings=ended)
+    seen = of_live_lab(
+        *(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost),
+        node_endings=ended,
+        full_processes=now.full_processes,
+    )
     finding = find(seen)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
@@ -261,6 +269,7 @@ def _measured(
     yield from (commands.of_drop(counter, packets) for counter, packets in now.dropped.items() if packets)
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
+    yield from map(commands.of_full_process, now.full_processes)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -66,8 +66,16 @@ def _half_open(evidence: Evidence) -> int:
     return evidence.clients.tcp.half_open if evidence.clients else 0
 
 
+def _lack_descriptors(evidence: Evidence) -> bool:
+    """Whether most invocations that failed had no descriptor; of a lab that is up, whether nothing else is refused."""
+    if evidence.clients is None:
+        return bool(evidence.full_processes) and not evidence.leading and not evidence.dropped_connections
+    return 0 < evidence.clients.emfile >= _failed(evidence)
+
+
 def _failed(evidence: Evidence) -> int:
-    return evidence.clients.invocations.failed if evidence.clients else 0
+    """Invocations that failed although they had a descriptor."""
+    return evidence.clients.invocations.failed - evidence.clients.emfile if evidence.clients else 0
 
 
 def _idle(evidence: Evidence) -> bool:
@@ -95,7 +103,7 @@ def _turned_away(evidence: Evidence) -> bool:
     clients = evidence.clients
     if clients is None or not clients.endings.closed_by_server:
         return False
-    return not clients.requests.sent or clients.invocations.failed > clients.dns.failed
+    return not clients.requests.sent or _failed(evidence) > clients.dns.failed
 
 
 def _unanswered_requests(evidence: Evidence) -> bool:
@@ -129,6 +137,7 @@ def _unanswered(evidence: Evidence) -> int:
 
 
 CAUSES = {
+    "too_many_open_files": _Cause(_lack_descriptors),
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
         drops=lambda evidence: evidence.dropped_connections,
@@ -136,6 +145,10 @@ CAUSES = {
     "half_open_slots": _Cause(
         _refused_for_half_open,
         limits=lambda evidence: evidence.families(evidence.leading),
+    ),
+    "ports_per_client": _Cause(
+        lambda evidence: evidence.leading and all(limit.client for limit in evidence.leading),
+        limits=lambda evidence: evidence.leading,
     ),
     "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
     "questions_dropped": _Cause(

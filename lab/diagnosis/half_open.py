@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import LimitState, connections, words_of
+from lab.nodes.diagnosis import LimitState, connections, words_for
 from lab.nodes.registry import kind_of
 from lab.slots.fill import Fill
 
@@ -59,7 +59,7 @@ def remedies(finding: Finding) -> Iterator[str]:
     yield (
         "`half_open_timeout` in the topology is how long; AWS publishes no number, and the default of 120 s is Linux's."
     )
-    more = words_of(finding.limits[0].kind).more_room
+    more = words_for(finding.limits).more_room
     yield f"Not {more}: half-open connections fill that as well, only later."
     yield "In the lab, `lab reset` and `lab burst --fresh` forget them."
 

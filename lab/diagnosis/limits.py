@@ -134,6 +134,7 @@ class LimitAccount:
             kind=first.kind,
             limit=first.limit,
             eips=sum(limiter.eip is not None for limiter in self.limit.limiters),
+            client=first.client,
             destination=first.destination,
             held=self.held,
             refused_packets=self.packets,
@@ -248,8 +249,8 @@ def _matched(limiters: Sequence[Limiter], results: Sequence[LimitResult]) -> Ite
     """Results are in the order of limiters, without those whose ENI had not appeared."""
     left = iter(limiters)
     for result in results:
-        wanted = (result.node, result.eip, result.towards)
-        limiter = next((one for one in left if (one.node, one.eip, one.towards) == wanted), None)
+        wanted = (result.node, result.share, result.towards)
+        limiter = next((one for one in left if (one.node, one.share, one.towards) == wanted), None)
         if limiter is not None:
             yield limiter, result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.diagnosis import ended, half_open
+from lab.diagnosis import descriptors, ended, half_open
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -18,7 +18,7 @@ def of_limits(finding: Finding) -> Iterator[str]:
     """What holds the slots of limits that refused."""
     if finding.cause == "half_open_slots":
         yield from half_open.explanation(finding)
-    elif finding.cause == "limit":
+    elif finding.cause in ("limit", "ports_per_client"):
         yield from half_open.beside_a_limit(finding)
 
 
@@ -33,6 +33,7 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
     for fault in evidence.impairments:
         dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
+    yield from descriptors.of_processes(evidence)
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."
 

@@ -33,7 +33,7 @@ def outcome(finding: Finding) -> Iterator[str]:
     dns = finding.clients.dns
     if not dns.asked:
         return
-    invocations = counted(dns.asked, "invocation")
+    invocations = counted(dns.asked - dns.emfile, "invocation")
     if not is_behind_enis(finding):
         yield f"DNS succeeded for {dns.answered:,} of {invocations}, because the resolver is in the service VPC."
     elif dns.failed:

@@ -24,17 +24,20 @@ class Outcome:
     reset: int | None = None
     closed_by_server: int | None = None
     """Of those answered."""
+    emfile: int | None = None
+    """Without a descriptor, so that nothing was sent."""
 
 
 def outcomes(result: BurstResult) -> Iterator[Outcome]:
     """The outcomes of each step of an invocation, in their order, then of invocations as a whole."""
     dns, tcp, requests, invocations = result.dns, result.tcp, result.requests, result.invocations
     if dns.asked:
-        yield Outcome("DNS", dns.asked, dns.answered, dns.failed)
+        yield Outcome("DNS", dns.asked, dns.answered, dns.failed, emfile=dns.emfile)
     what = "connections" if result.protocol == "tcp" else "UDP flows"
     yield Outcome(
         *(what, tcp.attempted, tcp.half_open or tcp.established, tcp.timed_out, tcp.refused, tcp.reset),
         tcp.closed_by_server,
+        tcp.emfile,
     )
     if handshakes := result.tls:
         yield Outcome("TLS handshakes", handshakes.attempted, handshakes.completed, handshakes.failed)

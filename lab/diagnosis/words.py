@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import ended, half_open, name_servers, tls
+from lab.diagnosis import descriptors, ended, half_open, name_servers, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
-from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_of
+from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_for
 from lab.nodes.registry import kind_of
 
 __all__ = ["NO_ROOM_HELPS", "WORDS", "explanation", "headline", "remedies"]
@@ -29,6 +29,8 @@ def explanation(finding: Finding) -> tuple[str, ...]:
     evidence, sentences = finding.evidence, tuple(WORDS[finding.cause].explanation(finding))
     if finding.cause != "tls" and tls.failed(evidence.clients):
         sentences += tuple(tls.summary(finding.clients))
+    if finding.cause != _NO_DESCRIPTORS and evidence.clients and evidence.clients.emfile:
+        sentences += (descriptors.beside(evidence.clients),)
     if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
         sentences += (f"Besides, {_by_faults(evidence)}.",)
     return sentences
@@ -36,7 +38,10 @@ def explanation(finding: Finding) -> tuple[str, ...]:
 
 def remedies(finding: Finding) -> tuple[str, ...]:
     """Sentences that say what to do against the finding."""
-    return tuple(WORDS[finding.cause].remedies(finding))
+    sentences, clients = tuple(WORDS[finding.cause].remedies(finding)), finding.evidence.clients
+    if finding.cause != _NO_DESCRIPTORS and clients and clients.emfile:
+        return (*sentences, descriptors.remedy_beside(clients))
+    return sentences
 
 
 def _nothing(_: Finding) -> tuple[str, ...]:
@@ -79,20 +84,20 @@ def _dropped_remedies(finding: Finding) -> Iterable[str]:
 
 
 def _limit_headline(finding: Finding) -> str:
-    words = words_of(finding.limits[0].kind)
+    words = words_for(finding.limits)
     return f"{words.title}: {words.named(finding.limits)}"
 
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
     yield from name_servers.outcome(finding)
-    yield words_of(finding.limits[0].kind).mechanism(finding.limits)
+    yield words_for(finding.limits).mechanism(finding.limits)
     yield from _shown_by_cloudwatch(finding)
     yield from half_open.beside_a_limit(finding)
 
 
 def _shown_by_cloudwatch(finding: Finding) -> Iterator[str]:
     kind = finding.limits[0].kind
-    words = words_of(kind)
+    words = words_for(finding.limits)
     if words.metric:
         errors = finding.evidence.without_port(kind)
         yield f"CloudWatch shows it: {words.metric} rises by {errors:,} here, one per SYN refused."
@@ -114,7 +119,7 @@ def _metrics_of_others(evidence: Evidence) -> Iterator[str]:
 
 
 def _limit_remedies(finding: Finding) -> Iterable[str]:
-    return words_of(finding.limits[0].kind).remedies(finding.limits, name_servers.is_behind_enis(finding))
+    return words_for(finding.limits).remedies(finding.limits, name_servers.is_behind_enis(finding))
 
 
 def _half_open_slots_explanation(finding: Finding) -> Iterator[str]:
@@ -168,7 +173,7 @@ def _dns_failed_headline(finding: Finding) -> str:
 
 
 def _failed_headline(finding: Finding) -> str:
-    failed, offered = finding.clients.invocations.failed, finding.clients.offered
+    failed, offered = finding.clients.invocations.failed - finding.clients.emfile, finding.clients.offered
     return f"No limit reached, and still {failed:,} of {counted(offered, 'invocation')} failed"
 
 
@@ -275,14 +280,18 @@ _QUESTIONS_DROPPED = _CauseWords(
     name_servers.explanation,
     lambda finding: (drop_words(finding.drops[0]).remedy, REUSE),
 )
+_LIMIT = _CauseWords(_limit_headline, _limit_explanation, _limit_remedies)
 _TELL_OF_FAULTS = ("faults", "impaired")
+_NO_DESCRIPTORS = "too_many_open_files"
 
 WORDS = {
+    _NO_DESCRIPTORS: _CauseWords(descriptors.headline, descriptors.explanation, descriptors.remedies, room_helps=False),
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(
         half_open.headline, _half_open_slots_explanation, half_open.remedies, room_helps=False
     ),
-    "limit": _CauseWords(_limit_headline, _limit_explanation, _limit_remedies),
+    "ports_per_client": _LIMIT,
+    "limit": _LIMIT,
     "questions_dropped": _QUESTIONS_DROPPED,
     "dns_tcp_limit": _QUESTIONS_DROPPED,
     "idle_timeout": _CauseWords(ended.idle_headline, ended.idle_explanation, ended.idle_remedies, room_helps=False),

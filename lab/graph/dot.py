@@ -30,6 +30,7 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         for subnet in vpc.subnets:
             cluster = _cluster(subnet.name, f"{subnet.name} {subnet.cidr}", drawing.in_subnet(subnet.name))
             yield from (f"  {line}" for line in cluster)
+        yield from (f"    {_node(node)}" for node in drawing.in_no_subnet(vpc.name))
         yield "  }"
     yield from (f"  {_node(node)}" for node in drawing.column("middle") if node.vpc is None)
     yield from _cluster("internet", "internet", drawing.column("servers"))

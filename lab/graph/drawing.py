@@ -144,6 +144,10 @@ class Drawing:
         egress = () if self.egress is None else (self.egress,)
         return (*self.column("functions"), *egress, *(() if self.resolver.vpc else (self.resolver,)))
 
+    def in_no_subnet(self, vpc: str) -> tuple[Node, ...]:
+        """Nodes of a VPC that are in none of its subnets."""
+        return tuple(node for node in self.nodes if node.vpc == vpc and node.subnet is None)
+
     def in_subnet(self, subnet: str) -> tuple[Node, ...]:
         """Nodes in a subnet, the resolver last."""
         inside = (node for node in self.nodes if node.subnet == subnet)
@@ -190,7 +194,7 @@ def _node(topology: Topology, kind: NodeKind, shown: Drawn, known: Occupancy | N
         lines=shown.lines if known is None else (*known.words, *shown.beside_numbers),
         brief=shown.brief if known is None else known.brief,
         subnet=shown.subnet,
-        vpc=None if shown.subnet is None else topology.vpc_of(shown.subnet).name,
+        vpc=shown.vpc if shown.subnet is None else topology.vpc_of(shown.subnet).name,
         occupancy=known,
         later=shown.beside is not None,
     )

@@ -41,7 +41,10 @@ def _subgraph(name: str, title: str, inside: list[str]) -> Iterator[str]:
 
 
 def _subnets(drawing: Drawing, vpc: Cluster) -> Iterator[str]:
-    """Subnets with what is in them; one that is empty has a box of its own, for Mermaid draws no empty subgraph."""
+    """Subnets with what is in them, then what is in none.
+
+    A subnet that is empty has a box of its own, for Mermaid draws no empty subgraph.
+    """
     for subnet in vpc.subnets:
         members = [_node(node) for node in drawing.in_subnet(subnet.name)]
         title = f"{subnet.name} {subnet.cidr}"
@@ -49,6 +52,7 @@ def _subnets(drawing: Drawing, vpc: Cluster) -> Iterator[str]:
             yield from _subgraph(f"subnet-{subnet.name}", title, members)
         else:
             yield f'  {_id(f"subnet-{subnet.name}")}["{title}"]'
+    yield from map(_node, drawing.in_no_subnet(vpc.name))
 
 
 def _node(node: Node) -> str:

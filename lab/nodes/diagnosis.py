@@ -27,6 +27,7 @@ __all__ = [
     "limit_words",
     "limiting_kinds",
     "listed",
+    "words_for",
     "words_of",
 ]
 
@@ -67,6 +68,8 @@ class LimitState:
     full_eips: tuple[str, ...] = ()
     """The Elastic IPs that refused, where others did not: without spill-over one is full while others have room."""
 
+    client: str | None = None
+    """The node whose connections it is for; None counts those of all together."""
     protocol: str = "any"
     """Of a lab that is up, whose connections it counts; of a burst all limits are of its own protocol."""
     of: str | None = None
@@ -75,9 +78,9 @@ class LimitState:
     """Which of the server's addresses it is for, where each has a limit of its own."""
 
     @property
-    def family(self) -> tuple[str, str | None, str]:
+    def family(self) -> tuple[str | None, ...]:
         """What those have in common of which one gets another's overflow."""
-        return self.of or self.node, self.towards, self.protocol
+        return self.of or self.node, self.client, self.towards, self.protocol
 
     @property
     def towards(self) -> str | None:
@@ -115,6 +118,8 @@ class LimitWords:
     """The one that counts connections that fell idle."""
     unmetered: str = ""
     """With `{others}`: what the metrics of other nodes show meanwhile."""
+    of_clients: LimitWords | None = None
+    """The words where each client has a limit of its own."""
     blind_spot: str = ""
     """What no metric shows where some are full, with `{healthy}`, `{nodes}` and `{connections}`."""
     no_blind_spot: str = ""
@@ -142,6 +147,12 @@ def words_of(kind: str) -> LimitWords:
     if words is None:
         raise KeyError(f"lab.nodes.{kind}.diagnosis has no LIMIT")
     return words
+
+
+def words_for(full: Sequence[LimitState]) -> LimitWords:
+    """The words of limits of one kind that were met; those of clients' own limits where all are such."""
+    words = words_of(full[0].kind)
+    return words.of_clients if words.of_clients and all(state.client for state in full) else words
 
 
 def limiting_kinds() -> dict[str, LimitWords]:

@@ -30,6 +30,8 @@ class Drawn:
     """The lines that stay when what a limiter holds now takes the place of its limit."""
     subnet: str | None = None
     """The subnet that it is in; None outside all VPCs, or in no subnet."""
+    vpc: str | None = None
+    """The VPC that it is in, if it is in none of its subnets."""
     beside: str | None = None
     """The node beside which it appears, leading where that leads; None for what is there from the beginning."""
 

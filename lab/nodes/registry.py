@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.nodes import (
     egress,
     fleet,
+    gateway_endpoint,
     hyperplane_eni,
     interface_endpoint,
     internet,
@@ -33,6 +34,7 @@ KINDS: tuple[NodeKind, ...] = (
     server_front.KIND,
     server.KIND,
     interface_endpoint.KIND,
+    gateway_endpoint.KIND,
 )
 
 _BY_NAME = {kind.name: kind for kind in KINDS}

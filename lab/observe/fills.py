@@ -30,8 +30,8 @@ _HALF_OPEN = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
 _CLOSED = ("LAST_ACK", "TIME_WAIT", "CLOSE")
 _ROUNDED_S = 1
 """The kernel reports whole seconds that are left, without the fraction."""
-_REFUSED_KEY = struct.Struct("!8x4sH2xB3x")
-"""Destination, port and protocol in the key of a set of whole tuples; each field is padded to four bytes."""
+_REFUSED_KEY = struct.Struct("!4s4x4sH2xB3x")
+"""Source, destination, port and protocol in the key of a set of whole tuples; each field is padded to four bytes."""
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 
 Tuple = tuple[str, tuple[bytes, int], tuple[bytes, int]]
@@ -159,7 +159,9 @@ def _destination(limiter: Limiter, at: tuple[bytes, int], names: _Names) -> str:
 
 def _is_for(limiter: Limiter, key: bytes, names: _Names) -> bool:
     """Whether a connection with this key is one that the limiter counts."""
-    address, port, protocol = _REFUSED_KEY.unpack(key)
+    source, address, port, protocol = _REFUSED_KEY.unpack(key)
+    if limiter.source not in (None, str(IPv4Address(source))):
+        return False
     to_it = limiter.destination in (None, names.get((address, port), OTHER_DESTINATIONS))
     to_it &= limiter.address is None or IPv4Address(limiter.address).packed == address
     return to_it and _PROTOCOLS.get(limiter.protocol, protocol) == protocol

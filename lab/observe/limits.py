@@ -1,6 +1,7 @@
 """The limits of a lab, each of one or several slot sets, and what samples say of them. Pure.
 
-A NAT gateway's Elastic IPs share a limit for each destination; every other slot set is a limit of its own.
+A NAT gateway's Elastic IPs share a limit for each destination, unless its clients have ports of their own; every other
+slot set is a limit of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Limit:
 
     @property
     def first(self) -> Limiter:
-        """The first slot set; node, destination, address and protocol are those of all of them."""
+        """The first slot set; node, client, destination, address and protocol are those of all of them."""
         return self.limiters[0]
 
     @property
@@ -41,8 +42,9 @@ class Limit:
 
     @property
     def to(self) -> str:
-        """` to cache`; nothing where it counts all destinations together."""
-        return f" to {self.first.towards}" if self.first.towards else ""
+        """` from eni-private to cache`; nothing where it counts all destinations together."""
+        client = f" from {self.first.client}" if self.first.client else ""
+        return f"{client} to {self.first.towards}" if self.first.towards else ""
 
     @property
     def of_eips(self) -> str:
@@ -68,7 +70,8 @@ class Limit:
 
 def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
     """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
-    groups: dict[tuple[str, str | None, str], list[Limiter]] = {}
+    groups: dict[tuple[str | None, ...], list[Limiter]] = {}
     for limiter in (limiter for limiter in limiters if not limiter.drains):
-        groups.setdefault((limiter.node, limiter.towards, limiter.protocol), []).append(limiter)
+        key = limiter.node, limiter.client, limiter.towards, limiter.protocol
+        groups.setdefault(key, []).append(limiter)
     return tuple(Limit(tuple(group)) for group in groups.values())

@@ -45,6 +45,7 @@ class Reading:
             "node": limiter.node,
             "kind": limiter.kind,
             "eip": limiter.eip,
+            "client": limiter.client,
             "destination": limiter.destination,
             "address": limiter.address,
             "protocol": limiter.protocol,

@@ -16,6 +16,7 @@ from lab.paths.dead_ends import Leg, dead_end
 from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import enis_of
+from lab.topology.nat_clients import clients_of
 
 if TYPE_CHECKING:
     from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
@@ -79,7 +80,7 @@ def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
 def _path(topology: Topology, eni: Eni, answer: _Answer, transport: Transport) -> Path:
     server = answer.server
     crossed = legs(topology, eni.subnet, server, answer.exit)
-    hops = (_at_eni(topology.hyperplane_eni, eni, answer), *_hops(crossed, answer))
+    hops = (_at_eni(topology.hyperplane_eni, eni, answer), *_hops(topology, crossed, answer, eni.name))
     if crossed[-1].exit is not None:
         hops = (*hops, *_at_server(server, transport))
     exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
@@ -95,20 +96,23 @@ def _at_eni(settings: HyperplaneEniSettings, eni: Eni, answer: _Answer) -> Hop:
     return Hop(eni.name, hyperplane_eni.KIND.name, (Scoped(scope, settings.limit),))
 
 
-def _hops(crossed: tuple[Leg, ...], answer: _Answer) -> Iterator[Hop]:
+def _hops(topology: Topology, crossed: tuple[Leg, ...], answer: _Answer, client: str) -> Iterator[Hop]:
     for leg in crossed:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
         if leg.exit is not None:
-            yield _at_exit(leg.exit, answer)
+            yield Hop(leg.exit.node, leg.exit.KIND, tuple(_at_exit(topology, leg.exit, answer, client)))
 
 
-def _at_exit(exit_: Exit, answer: _Answer) -> Hop:
+def _at_exit(topology: Topology, exit_: Exit, answer: _Answer, client: str) -> Iterator[Scoped]:
+    """What limits connections there: what the client has of its own, or what all clients share."""
     scope = Scope(exit_.node, answer.server.name, None if answer.exit else answer.number)
-    limit = exit_.limit_to(answer.leads_to)
-    limits = () if limit is None else (Scoped(scope, limit),)
-    return Hop(exit_.node, exit_.KIND, limits)
+    own = exit_.limit_of_each(len(clients_of(topology, exit_)))
+    if own is not None:
+        yield Scoped(scope._replace(client=client), own)
+    elif limit := exit_.limit_to(answer.leads_to):
+        yield Scoped(scope, limit)
 
 
 def legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | None = None) -> tuple[Leg, ...]:

@@ -6,11 +6,13 @@ is asked to make (`lab.plan.nodes`). Node modules read this layout and never eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from itertools import cycle
 from typing import Generic, TypeVar, cast
 
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Vpc
 from lab.plan import addressing
@@ -37,6 +39,7 @@ from lab.schema.names import (
 )
 from lab.topology import Eni, Function, NatGateway, Server, Subnet, Topology, enis_of, hyperplane_enis
 from lab.topology.joined import beyond, joined
+from lab.topology.nat_clients import clients_of
 
 __all__ = [
     "AttachmentLayout",
@@ -47,8 +50,10 @@ __all__ = [
     "ExitLayout",
     "FleetLayout",
     "FurtherEni",
+    "GatewayEndpointLayout",
     "Layout",
     "Link",
+    "NatClient",
     "NatLayout",
     "Pair",
     "ResolverLayout",
@@ -65,6 +70,10 @@ FIRST_PAIR_TABLE = 1000
 """Routing tables of (function, ENI) pairs, in the fleets."""
 _SUBNETS = 4096
 """A /16 has no more of the smallest subnets; the VPC's router has a routing table and a rule for each."""
+NAT_CLIENTS = 4096
+"""Clients with ports of their own behind one NAT gateway."""
+_PORT_SHARES = 0xF000 - 1
+"""Connection marks name a client and a destination in 16 bits (`nodes.nat_gateway`)."""
 _DESTINATIONS = 0xF000 // (2 * NAT_EIPS) - 1
 """Connection marks name a destination, TCP or UDP, and one of up to 8 Elastic IPs in 16 bits (`nodes.nat_gateway`)."""
 
@@ -176,6 +185,18 @@ class ElasticIp:
 
 
 @dataclass(frozen=True, slots=True)
+class NatClient:
+    """A node whose connections a NAT gateway sees, where each has ports of its own."""
+
+    node: str
+    address: IPv4Address
+    number: int
+    """From 1, by which its slot sets are called."""
+    eip: ElasticIp
+    """The one from which its ports are."""
+
+
+@dataclass(frozen=True, slots=True)
 class NatLayout:
     """A NAT gateway: one port in its public subnet, one to the internet, and its Elastic IPs."""
 
@@ -187,6 +208,8 @@ class NatLayout:
     address: IPv4Address
     internet: Link
     elastic_ips: tuple[ElasticIp, ...]
+    clients: tuple[NatClient, ...] = ()
+    """With `ports_per_client`, all of its clients; elsewhere none is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +223,31 @@ class ExitLayout(Generic[E]):
     vpc: Link
     address: IPv4Address
     internet: Link
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEndpointLayout:
+    """A gateway endpoint: a port at the VPC's router, which only route tables know, and one to the internet."""
+
+    settings: GatewayEndpoint
+    vpc: Vpc
+    node: str
+    namespace: str
+    link: Link
+    """To the VPC's router."""
+    internet: Link
+    servers: tuple[Server, ...]
+    """Those of its service."""
+
+    @property
+    def prefixes(self) -> tuple[IPv4Address, ...]:
+        """The prefix list: addresses of the service."""
+        return tuple(dict.fromkeys(address for server in self.servers for address in server.addresses))
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """Those in whose route tables it is."""
+        return tuple(subnet for subnet in self.vpc.subnets if self.settings.is_routed_from(subnet.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +290,8 @@ class VpcInterface:
     addresses: tuple[IPv4Address, ...]
     clients: bool = False
     """Whether connections come in by it: a Hyperplane ENI, to which nothing connects, or an egress VPC's attachment."""
+    of_other_vpcs: bool = False
+    """Whether a Transit Gateway brings them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +355,7 @@ class Layout:
     nat_gateways: tuple[NatLayout, ...]
     exits: tuple[ExitLayout[Exit], ...]
     """All ways out that are in subnets, NAT gateways included."""
+    gateway_endpoints: tuple[GatewayEndpointLayout, ...]
     transit_gateways: tuple[TransitGatewayLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
@@ -355,7 +406,16 @@ class Layout:
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
-            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress)
+            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress, of_other_vpcs=True)
+
+    def prefixes(self, subnet: Subnet) -> tuple[IPv4Address, ...]:
+        """The addresses to which a subnet's route table leads by gateway endpoints."""
+        return tuple(
+            address
+            for endpoint in self.gateway_endpoints
+            if subnet in endpoint.subnets
+            for address in endpoint.prefixes
+        )
 
     def attachments(self, vpc: Vpc) -> Iterator[AttachmentLayout]:
         """The ports of Transit Gateways in a VPC."""
@@ -392,6 +452,10 @@ class Layout:
         """The server's number, by which routing tables go."""
         return self.leases.take("destinations", server.name, _DESTINATIONS)
 
+    def port_share(self, gateway: NatGateway, name: str) -> int:
+        """The number of a client's ports to one destination, by which connection marks go."""
+        return self.leases.take(f"ports of {gateway.name}", name, _PORT_SHARES)
+
 
 def lay_out(topology: Topology, lab: str, standing: Standing | None = None) -> Layout:
     """Resolve a topology under a lab's name; what stood before keeps its numbers."""
@@ -425,6 +489,9 @@ class _Surveyor:
             enis=tuple(self._eni(eni) for eni in self._enis),
             nat_gateways=tuple(self._nat_gateway(gateway) for gateway in topology.nat_gateways),
             exits=tuple(self._exit(way_out) for way_out in topology.exits if way_out.in_subnet),
+            gateway_endpoints=tuple(
+                self._gateway_endpoint(vpc, endpoint) for vpc in topology.vpcs for endpoint in vpc.gateway_endpoints
+            ),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
@@ -511,7 +578,7 @@ class _Surveyor:
         return addressing.gateway_address(self._service_vpc, self._leases.take("gateways", gateway, PAIRS + 1))
 
     def _nat_gateway(self, gateway: NatGateway) -> NatLayout:
-        port = self._exit(gateway)
+        port, eips = self._exit(gateway), tuple(self._elastic_ips(gateway))
         return NatLayout(
             gateway=gateway,
             subnet=port.subnet,
@@ -520,8 +587,17 @@ class _Surveyor:
             vpc=port.vpc,
             address=port.address,
             internet=port.internet,
-            elastic_ips=tuple(self._elastic_ips(gateway)),
+            elastic_ips=eips,
+            clients=tuple(self._clients(gateway, eips)) if gateway.ports_per_client else (),
         )
+
+    def _clients(self, gateway: NatGateway, eips: Sequence[ElasticIp]) -> Iterator[NatClient]:
+        """Dealt out to the Elastic IPs in turn."""
+        nodes = zip(clients_of(self._topology, gateway), cycle(eips[: gateway.elastic_ips]), strict=False)
+        addresses = {eni.name: self._subnet_address(eni.subnet, eni.name) for eni in self._enis}
+        for node, eip in nodes:
+            number = self._leases.take(f"clients of {gateway.name}", node, NAT_CLIENTS) + 1
+            yield NatClient(node, addresses[node], number, eip)
 
     def _exit(self, way_out: E) -> ExitLayout[E]:
         subnet = self._subnets[way_out.in_subnet or ""]
@@ -533,6 +609,17 @@ class _Surveyor:
             vpc=self._link_to_vpc(way_out.node, subnet),
             address=self._subnet_address(subnet, way_out.node),
             internet=self._link(way_out.node, INTERNET),
+        )
+
+    def _gateway_endpoint(self, vpc: Vpc, endpoint: GatewayEndpoint) -> GatewayEndpointLayout:
+        return GatewayEndpointLayout(
+            settings=endpoint,
+            vpc=vpc,
+            node=endpoint.node,
+            namespace=self._namespace(endpoint.node),
+            link=self._link(endpoint.node, vpc.node),
+            internet=self._link(endpoint.node, INTERNET),
+            servers=tuple(server for server in self._topology.servers if server.service == endpoint.service),
         )
 
     def _elastic_ips(self, gateway: NatGateway) -> Iterator[ElasticIp]:

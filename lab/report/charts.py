@@ -168,8 +168,8 @@ def _distinct(limiters: Sequence[Limiter]) -> list[str]:
     nodes, destinations, protocols = map(differ, ("node", "towards", "protocol"))
     names = (
         (
-            limiter.node if nodes or limiter.eip is None else None,
-            limiter.eip,
+            limiter.node if nodes or limiter.share is None else None,
+            limiter.share,
             limiter.towards if destinations else None,
             limiter.protocol if protocols else None,
         )

@@ -43,11 +43,12 @@ def began(run: Run) -> str:
 
 def comparison(runs: Sequence[Run]) -> tuple[tuple[Cell, ...], ...]:
     """Rows that begin with what they are of, then a cell for each run."""
-    columns = [list(_compared(run)) for run in runs]
+    emfile = any(run.result.emfile for run in runs)
+    columns = [list(_compared(run, emfile=emfile)) for run in runs]
     return tuple((Cell(same[0][0]), *(cell for _, cell in same)) for same in zip(*columns, strict=True))
 
 
-def _compared(run: Run) -> Iterator[tuple[str, Cell]]:
+def _compared(run: Run, *, emfile: bool) -> Iterator[tuple[str, Cell]]:
     result = run.result
     enis = {limit.node for limit in result.limits if kind_of(limit.kind).sees_environments}
     eips = {(limit.node, limit.eip) for limit in result.limits if limit.eip is not None}
@@ -58,6 +59,8 @@ def _compared(run: Run) -> Iterator[tuple[str, Cell]]:
     yield "DNS answered", number(result.dns.answered) if result.dns.asked else Cell(DASH)
     yield "Established", number(result.tcp.established, "good")
     yield "Timed out", number(result.tcp.timed_out, "bad")
+    if emfile:
+        yield "EMFILE", number(result.emfile, "bad")
     yield "Drop threshold", number(result.drop_threshold)
     yield "Bottleneck", Cell(bottleneck(result.bottleneck), "bad" if result.bottleneck else "good")
     yield "ErrorPortAllocation", number(errors, "bad")

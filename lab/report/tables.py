@@ -43,6 +43,7 @@ def _predicted(result: BurstResult) -> Table:
         ("Established", number(predicted.established), number(result.tcp.established)),
         ("Drop threshold", number(predicted.drop_threshold), number(result.drop_threshold)),
         ("Bottleneck", Cell(bottleneck(predicted.bottleneck)), Cell(bottleneck(result.bottleneck))),
+        *([("EMFILE", number(predicted.emfile), number(result.emfile))] if result.descriptors else []),
     )
     return Table(
         "Predicted and observed",
@@ -54,20 +55,22 @@ def _predicted(result: BurstResult) -> Table:
 
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
+    emfile = ("#EMFILE",) if result.emfile else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed),
-        tuple(_outcome(of, also_closed=bool(closed)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
+        tuple(_outcome(of, also_closed=bool(closed), also_emfile=bool(emfile)) for of in outcomes(result)),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool) -> tuple[Cell, ...]:
+def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool) -> tuple[Cell, ...]:
     closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset = ("" if count is None else number(count, "bad") for count in (of.refused, of.reset))
-    return row(
-        of.what[0].upper() + of.what[1:], of.offered, of.answered, number(of.failed, "bad"), refused, reset, *closed
+    refused, reset, emfile = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile)
     )
+    failed, without = number(of.failed, "bad"), (emfile,) if also_emfile else ()
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *closed, *without)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:
@@ -90,7 +93,7 @@ def _limits(result: BurstResult) -> Table:
     several = len({limit.towards for limit in result.limits if limit.towards}) > 1
     rows = (
         row(
-            " ".join(filter(None, (limit.node, limit.eip, f"to {limit.towards}" if several else None))),
+            " ".join(filter(None, (limit.node, limit.share, f"to {limit.towards}" if several else None))),
             limit.limit,
             number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
             *_states(limit.fill),

@@ -180,6 +180,7 @@ def _counts(run: Run) -> dict[str, Value]:
     return {
         "offered": result.offered,
         "DNS failed": result.dns.failed,
+        "EMFILE": result.emfile,
         "established": tcp.established,
         "half-open": tcp.half_open,
         "timed out": tcp.timed_out,

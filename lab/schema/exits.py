@@ -72,6 +72,10 @@ class Exit(WayOut):
         """The capacity as the limit of a path that may lead to so many addresses of its server."""
         return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
 
+    def limit_of_each(self, clients: int) -> ConnectionLimit | None:  # noqa: ARG002 - for those that have one
+        """The limit of each of so many clients, private addresses behind it, where each has its own; None elsewhere."""
+        return None
+
     def certain_capacity(self, in_use: int) -> int | None:  # noqa: ARG002 - for those that choose
         """How many more connections it takes whatever it chooses, if its choice is left to chance; None: it is not.
 

@@ -78,6 +78,14 @@ SCALING_PERIOD_S = 10
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENVIRONMENT_DESCRIPTORS = 1_024
 
+# How many of them are open before the function's first connection is not published. Every process has standard input,
+# output and error, and a program in Python no more; one that runs asyncio has 6 (an epoll, a pair of sockets), Node 20
+# has 18 (epolls, eventfds, pipes; counted in /proc/PID/fd). What the runtime itself keeps open comes on top.
+DESCRIPTORS_AT_START = 3
+
+# Linux lets no process have more, unless fs.nr_open is raised (https://docs.kernel.org/admin-guide/sysctl/fs.html).
+DESCRIPTORS_MOST = 1_048_576
+
 # ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 
 # "Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination", which is a

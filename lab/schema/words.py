@@ -2,7 +2,7 @@
 
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -12,6 +12,7 @@ __all__ = [
     "Address",
     "AnyBlock",
     "Block",
+    "GatewayService",
     "Hold",
     "Hostname",
     "LabName",
@@ -183,6 +184,12 @@ Source = Annotated[
     PlainSerializer(str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^({RANGE_PATTERN}|{NAME_PATTERN})$", "examples": ["10.0.0.0/8"]}),
 ]
+
+
+GatewayService = Literal["s3", "dynamodb"]
+"""What AWS has gateway endpoints for.
+https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
+"""
 
 
 # ── Ports ───────────────────────────────────────────────────────────────────────────────────────────────────

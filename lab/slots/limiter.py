@@ -61,6 +61,15 @@ class Limiter:
     """A set with one element once this ENI has been asked for."""
     growing: str | None = None
     """A set with one element from then on until the ENI is there."""
+    client: str | None = None
+    """The node whose connections this limit is for; None counts those of all together."""
+    source: str | None = None
+    """Its private address, from which they come."""
+
+    @property
+    def share(self) -> str | None:
+        """What tells it from the other limits of its node to the same destination: a client, or an Elastic IP."""
+        return self.client or self.eip
 
     @property
     def answers(self) -> bool:

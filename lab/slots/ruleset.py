@@ -13,10 +13,15 @@ An element lives as long as conntrack keeps the entry, because both are given th
     second FIN, RST, what follows LAST_ACK, TIME_WAIT, CLOSE     port_hold
     ACK in answer to a SYN        SYN_SENT                       as it is
 
-The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), which side has closed, and
-whether a TCP connection is active: its handshake is complete and it is not closed. Both ends of being active are
-counted, and at the end also which side's FIN or RST came first. An entry that expires while active runs no rule, so
-what is active in the counters and no more in conntrack are the idle timeouts (`lab.observe.sampling`).
+The connection mark remembers, per conntrack entry, which set holds its slot (low 16 bits), and whether a TCP connection
+is active: its handshake is complete and it is not closed. Both ends of being active are counted, and at the end also
+which side's FIN or RST came first. An entry that expires while active runs no rule, so what is active in the counters
+and no more in conntrack are the idle timeouts (`lab.observe.sampling`).
+
+Which side has closed are connection labels. Packets of both directions may be in these rules at the same time, each on
+a processor of its own: a mark is read and written in two steps, so one of two FINs that cross would be lost, and with
+it the end. A label is set in one step (nf_conntrack_labels.c, `cmpxchg`) and never cleared, so one FIN at least finds
+both. A packet of an open connection looks again when it has prolonged the slot: it may have been closed meanwhile.
 """
 
 from __future__ import annotations
@@ -90,23 +95,24 @@ WHOLE_TUPLE = Key(
 SOURCE_ONLY = Key("ipv4_addr . inet_service", "ip saddr . th sport", "ip daddr . th dport")
 """For a set whose connections all have one destination and protocol: a third smaller, 32 bytes a connection."""
 
-_FIN_ORIGINAL = 0x10000
-_FIN_REPLY = 0x20000
-_RST = 0x40000
-_FINS = _FIN_ORIGINAL | _FIN_REPLY
-_CLOSING = _FINS | _RST
+_FIN_ORIGINAL, _FIN_REPLY, _RST = 1, 2, 3
+"""Numbers of labels: a FIN of either direction, and a RST of any, has passed."""
+_BOTH_FINS = f"ct label {_FIN_ORIGINAL} ct label {_FIN_REPLY}"
 _ENDINGS = {
     _FIN_ORIGINAL: (("fin", CLOSED_BY_CLIENT), ("rst", RESET_BY_CLIENT)),
     _FIN_REPLY: (("fin", CLOSED_BY_SERVER), ("rst", RESET_BY_SERVER)),
 }
-"""Of each direction, by the mark of its FIN: which flag ends an active connection, and where that is counted."""
+"""Of each direction, by the label of its FIN: which flag ends an active connection, and where that is counted."""
 _ANSWERED = 0x80000
-"""A SYN-ACK has passed, and the ACK that completes the handshake has not."""
+"""The bit of a mark that says: a SYN-ACK has passed, and the ACK that completes the handshake has not."""
 
-_ANSWER = f"tcp flags & (syn|ack) == (syn|ack) ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0"
+_IS_ACTIVE = f"ct mark & {ACTIVE:#x} == {ACTIVE:#x}"
+_NOBODY_ENDED = f"ct label ! {_RST} ct label ! {_FIN_ORIGINAL} ct label ! {_FIN_REPLY}"
+_NEVER_ANSWERED = f"ct mark & {_ANSWERED | ACTIVE:#x} == 0x0 {_NOBODY_ENDED}"
+_ANSWER = f"tcp flags & (syn|ack) == (syn|ack) {_NEVER_ANSWERED}"
 """Matches the first SYN-ACK of a connection."""
 _COMPLETES = (
-    f"ct mark & {_ANSWERED | _RST:#x} == {_ANSWERED:#x} "
+    f"ct mark & {_ANSWERED:#x} == {_ANSWERED:#x} ct label ! {_RST} "
     f"counter name {ESTABLISHED} ct mark set ct mark ^ {_ANSWERED | ACTIVE:#x}"
 )
 """The client's first packet after it: it is counted, and from then on the connection is active."""
@@ -171,7 +177,7 @@ def track_chains(slots: SlotSet) -> Iterator[Chain]:
         ("reply", slots.key.reply, _FIN_REPLY),
     ):
         keep = [
-            f"update @{slots.name} {{ {key} timeout {timeout} }} accept"
+            f"update @{slots.name} {{ {key} timeout {timeout} }} "
             for timeout in (f"{slots.idle_s}s", f"{slots.half_open_s}s", slots.hold)
         ]
         yield Chain(f"{slots.name}_{direction}", tuple(_track_rules(slots.protocols, fin, *keep)))
@@ -181,7 +187,7 @@ def track_chains_without_slots(name: str) -> Iterator[Chain]:
     """Chains for connections without slots, which conntrack alone counts: they count openings and endings, too."""
     yield Chain(f"{name}_track", (_directions(name),))
     for direction, fin in (("original", _FIN_ORIGINAL), ("reply", _FIN_REPLY)):
-        yield Chain(f"{name}_{direction}", tuple(_track_rules(("tcp",), fin, "accept", "accept", "accept")))
+        yield Chain(f"{name}_{direction}", tuple(_track_rules(("tcp",), fin, "", "", "")))
 
 
 def _directions(name: str) -> str:
@@ -189,29 +195,29 @@ def _directions(name: str) -> str:
 
 
 def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open: str, closed: str) -> Iterator[str]:
-    is_open = f"ct mark & {ACTIVE | _CLOSING:#x} == {ACTIVE:#x}"
     if "tcp" in protocols:
-        yield f"tcp flags & (fin|syn|rst) == 0x0 {is_open} {alive}"
+        no_flags, active = "tcp flags & (fin|syn|rst) == 0x0", _IS_ACTIVE
+        yield f"{no_flags} {active} {alive}{active} accept" if alive else f"{no_flags} {active} accept"
         if fin == _FIN_REPLY:
-            yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}"
+            yield f"{_ANSWER} ct mark set ct mark | {_ANSWERED:#x} {half_open}accept"
         else:
-            yield f"tcp flags & (fin|syn|rst) == 0x0 {_COMPLETES} {alive}"
+            yield f"{no_flags} {_COMPLETES} {alive}accept"
             yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
-        yield f"tcp flags & syn == syn {half_open}"
+        yield f"tcp flags & syn == syn {half_open}accept"
         for flag, counter in _ENDINGS[fin]:
-            yield f"tcp flags & (fin|rst) == {flag} {is_open} counter name {counter}"
-        yield f"tcp flags & rst == rst ct mark set ct mark | {_RST:#x}"
+            yield f"tcp flags & (fin|rst) == {flag} {active} {_NOBODY_ENDED} counter name {counter}"
+        yield f"tcp flags & rst == rst ct label set {_RST}"
         # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
-        yield f"tcp flags & fin == fin ct mark & {fin:#x} == {fin:#x} ct mark set ct mark | {_FINS:#x}"
-        yield f"tcp flags & fin == fin ct mark set ct mark | {fin:#x}"
-        for both in (_RST, _FINS):
-            ends = f"ct mark & {ACTIVE | both:#x} == {ACTIVE | both:#x}"
-            yield f"{ends} counter name {CLOSED} ct mark set ct mark ^ {ACTIVE:#x}"
-            yield f"ct mark & {both:#x} == {both:#x} {closed}"
+        other = _FIN_ORIGINAL + _FIN_REPLY - fin
+        yield f"tcp flags & fin == fin ct label {fin} ct label set {other}"
+        yield f"tcp flags & fin == fin ct label set {fin}"
+        for end in (f"ct label {_RST}", _BOTH_FINS):
+            yield f"{end} {active} counter name {CLOSED} ct mark set ct mark & {0xFFFFFFFF ^ ACTIVE:#x}"
+            yield f"{end} {closed}accept"
         # A challenge ACK to a SYN: conntrack lets it pass and leaves its entry in SYN_SENT (TCP_CONNTRACK_IGNORE).
         if fin == _FIN_REPLY:
-            yield f"tcp flags & (fin|syn|rst) == 0x0 ct mark & {_ANSWERED | ACTIVE | _CLOSING:#x} == 0x0 accept"
-    yield alive
+            yield f"{no_flags} {_NEVER_ANSWERED} accept"
+    yield f"{alive}accept"
     yield "counter name without_slot accept"
 
 
@@ -317,6 +323,8 @@ def limiter(
     namespace: str,
     table: str,
     eip: str | None = None,
+    client: str | None = None,
+    source: str | None = None,
     destination: str | None = None,
     address: str | None = None,
     when_full: WhenFull = "ignore",
@@ -339,6 +347,8 @@ def limiter(
         refused=REFUSED,
         protocol=slots.protocols[0] if len(slots.protocols) == 1 else "any",
         eip=eip,
+        client=client,
+        source=source,
         destination=destination,
         address=address,
         when_full=when_full,

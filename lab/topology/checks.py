@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from lab.nodes.gateway_endpoint import model as gateway_endpoint
 from lab.nodes.interface_endpoint import model as interface_endpoint
 from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
@@ -35,6 +36,7 @@ from lab.schema.names import (
 from lab.schema.references import twice, unknown
 from lab.schema.words import shown
 from lab.topology.enis import enis_between
+from lab.topology.nat_clients import clients_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -380,6 +382,34 @@ def elastic_ips(draft: Draft) -> Iterator[Fault]:
             return
 
 
+def ports_for_clients(draft: Draft) -> Iterator[Fault]:
+    """Clients of a NAT gateway for which there are no ports, or that appear when others are full."""
+    subnets = draft.subnets_by_name
+    enis = enis_between((item.value for item in draft.functions), subnets)
+    transit_gateways = [item.value for item in draft.transit_gateways]
+    for item in draft.nat_gateways:
+        gateway, path = item.value, (*item.path, "ports_per_client")
+        if gateway.ports_per_client is None:
+            continue
+        if draft.hyperplane_eni.eni_scaling:
+            text = (
+                "a further ENI is another client, with ports of its own, and which of them a connection meets is not "
+                f"known beforehand: ports_per_client of {gateway.name} and eni_scaling cannot both be on; leave one out"
+            )
+            yield Fault(path, text)
+        clients = len(tuple(clients_between(enis, subnets, transit_gateways, gateway.name)))
+        least, ports = gateway.ports_per_client.least, gateway.connections_per_destination
+        on_one, room = gateway.clients_on_one_eip(clients), ports // least
+        if on_one > room:
+            without = clients - room * gateway.elastic_ips
+            text = (
+                f"an Elastic IP has {ports:,} ports for each destination (connections_per_destination), enough for "
+                f"{room:,} with {least:,} each: of the {clients:,} clients of {gateway.name} {without:,} would get "
+                "none; give it more Elastic IPs, or each client fewer ports"
+            )
+            yield Fault(path, text)
+
+
 def subnet_room(draft: Draft) -> Iterator[Fault]:
     """More ENIs and NAT gateways in a subnet than it has addresses; ENIs that may yet appear count."""
     enis = enis_between((item.value for item in draft.functions), draft.subnets_by_name)
@@ -436,9 +466,11 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     server_addresses,
     one_reading_of_the_eni_limit,
     elastic_ips,
+    ports_for_clients,
     subnet_room,
     service_vpc_room,
     *interface_endpoint.CHECKS,
+    *gateway_endpoint.CHECKS,
     *transit_gateway.CHECKS,
     *server_model.CHECKS,
     *firewall.CHECKS,

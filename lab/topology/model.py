@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from lab.nodes.fleet.model import Function
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
@@ -82,6 +83,11 @@ class Topology(Model):
     def interface_endpoints(self) -> tuple[InterfaceEndpoint, ...]:
         """The interface endpoints of all VPCs."""
         return tuple(endpoint for vpc in self.vpcs for endpoint in vpc.interface_endpoints)
+
+    @property
+    def gateway_endpoints(self) -> tuple[GatewayEndpoint, ...]:
+        """The gateway endpoints of all VPCs."""
+        return tuple(endpoint for vpc in self.vpcs for endpoint in vpc.gateway_endpoints)
 
     @property
     def exits(self) -> tuple[Exit, ...]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.faults import Fault
 from lab.schema.words import shown
+from lab.topology.enis import enis_between
+from lab.topology.nat_clients import clients_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,16 +79,52 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
                     yield Fault((*exit_.path, "name"), text)
 
 
+def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
+    """Gateway endpoints that no connection takes: no server is of the service, or no function in their subnets."""
+    functions = _subnets_with_functions(draft)
+    standing_for = {item.value.stands_for for item in draft.exits}
+    for item in draft.ways_out_of(GatewayEndpoint):
+        endpoint, home = item.value, draft.vpc_at(item.path)
+        servers = [server.value.name for server in draft.servers if server.value.service == endpoint.service]
+        inside = {subnet for subnet in functions if draft.vpc_of_subnet(subnet) == home}
+        if not servers:
+            why = f"no server has `service: {endpoint.service}`; write it at one"
+        elif not any(endpoint.is_routed_from(subnet) for subnet in inside):
+            why = "no function is in a subnet whose route table leads to it; name one in subnets"
+        elif standing_for.issuperset(servers):
+            why = "an interface endpoint stands for each server of its service"
+        else:
+            continue
+        yield Fault((*item.path, "name"), f"{endpoint.name} has no effect: {why}, or leave it out")
+
+
 def _choices_of_one(draft: Draft) -> Iterator[Fault]:
-    """How a NAT gateway chooses among Elastic IPs, where it has one."""
+    """How a NAT gateway chooses among Elastic IPs, where it has one, or where each client keeps to one."""
     for item in draft.nat_gateways:
-        if item.value.elastic_ips == 1:
-            for key in ("spill_over", "eip_selection"):
-                value = getattr(item.value, key)
-                if value != NatGateway.model_fields[key].default:
-                    one = f"{item.value.name} has one Elastic IP"
-                    text = f"{shown(value)} has no effect: {one}; give it another, or leave {key} out"
-                    yield Fault((*item.path, key), text)
+        reason = f"{item.value.name} has one Elastic IP; give it another, or"
+        if item.value.ports_per_client:
+            reason = f"with ports_per_client each client of {item.value.name} keeps to one Elastic IP;"
+        elif item.value.elastic_ips > 1:
+            continue
+        for key in ("spill_over", "eip_selection"):
+            value = getattr(item.value, key)
+            if value != NatGateway.model_fields[key].default:
+                yield Fault((*item.path, key), f"{shown(value)} has no effect: {reason} leave {key} out")
+
+
+def _eips_without_clients(draft: Draft) -> Iterator[Fault]:
+    """More Elastic IPs than clients, each of which keeps to one."""
+    subnets = draft.subnets_by_name
+    enis = enis_between((item.value for item in draft.functions), subnets)
+    transit_gateways = [item.value for item in draft.transit_gateways]
+    for item in draft.nat_gateways:
+        clients = len(tuple(clients_between(enis, subnets, transit_gateways, item.value.name)))
+        if item.value.ports_per_client and 0 < clients < item.value.elastic_ips:
+            text = (
+                f"{item.value.elastic_ips - clients} of the {item.value.elastic_ips} Elastic IPs have no effect: with "
+                f"ports_per_client each client keeps to one, and {item.value.name} has {clients}; write {clients}"
+            )
+            yield Fault((*item.path, "elastic_ips"), text)
 
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
@@ -135,7 +174,9 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _eni_settings,
     _subnets,
     _ways_out,
+    _gateway_endpoints,
     _choices_of_one,
+    _eips_without_clients,
     _security_groups,
     _ingress,
 )

@@ -84,11 +84,12 @@ _ANSWERS: Mapping[WhenFull, str] = {
 
 
 def _limit(connection: KnownConnection, node: str) -> Limit | None:
-    """The limit that a connection to this server meets at a node."""
+    """The limit that a connection to this server meets at a node; one of a client's own is that of its ENI."""
     here = {
         limit.first.destination: limit
         for limit in limits_of(connection.plan.limiters)
         if limit.first.node == node
+        and limit.first.client in (None, connection.gateway)
         and limit.first.protocol in ("any", connection.protocol)
         and limit.first.address in (None, connection.address)
     }

@@ -103,7 +103,7 @@ class Watched:
         except (KernelError, OSError):  # as below
             return ()
         return tuple(
-            (" ".join(filter(None, (limiter.node, limiter.eip))), fill)
+            (" ".join(filter(None, (limiter.node, limiter.share))), fill)
             for limiter, fill in read
             if fill and fill.taken > fill.established
         )

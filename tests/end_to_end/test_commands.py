@@ -260,10 +260,11 @@ def test_burst_for_programs(lab: Run, tiny: Lab) -> None:
     assert all(sample.keys() >= SAMPLE_FIELDS for sample in document["series"])
     assert document["series"]
     assert (document["schema"], document["lab"], document["engine"]) == (1, tiny.name, "packet")
-    assert document["dns"] == {"asked": 40, "answered": 40, "failed": 0}
+    assert document["dns"] == {"asked": 40, "answered": 40, "failed": 0, "emfile": 0}
     assert (document["tcp"]["established"], document["tcp"]["timed_out"]) == (30, 10)
     assert (document["drop_threshold"], document["bottleneck"]) == (30, "nat_gateway")
-    assert document["predicted"] == {"established": 30, "drop_threshold": 30, "bottleneck": "nat_gateway"}
+    predicted = {"established": 30, "drop_threshold": 30, "bottleneck": "nat_gateway", "emfile": 0}
+    assert document["predicted"] == predicted
     assert [(limit["node"], limit["peak"]) for limit in document["limits"]] == [
         ("eni-private-a", 20),
         ("eni-private-b", 20),

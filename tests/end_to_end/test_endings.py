@@ -169,8 +169,7 @@ def test_a_server_that_answers_a_client_hello_with_text_and_closes(lab_up: LabUp
     lab = lab_up(write())
     start_closing_server(lab, "real", "answer-fin")
     result = lab.burst(4, server="real", engine="socket", tls=True, connect_timeout_s=5)
-    # Two FINs that cross may leave one slot a while longer than its entry, which is no matter of who ended it.
-    assert not [said for said in result.disagreements if "reset" in said or "closed by the server" in said]
+    assert result.disagreements == ()
     assert (result.tcp.established, result.tcp.reset, result.endings.reset_by_server) == (4, 0, 0)
     assert result.tls is not None
     assert result.tls.failures == {NOT_TLS: 4}
@@ -180,7 +179,7 @@ def test_an_answer_that_comes_after_the_idle_timeout(lab_up: LabUp, write: Calla
     """A server that thinks for longer than the NAT gateway remembers: its answer is dropped there without a RST."""
     lab = lab_up(write(nat="1s"))
     start_closing_server(lab, "real", "slow-fin")
-    result = lab.burst(1, server="real", engine="socket", requests_per_connection=1, connect_timeout_s=2.4)
+    result = lab.burst(1, server="real", engine="socket", requests_per_connection=1, connect_timeout_s=4)
     (forgot,) = result.endings.nodes
     assert (forgot.node, forgot.reset, forgot.idle_timeouts) == ("natgw", 0, 1)
     verdict = judge(result)

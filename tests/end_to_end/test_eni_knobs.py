@@ -85,7 +85,7 @@ def test_enis_appear_one_after_the_other(with_enis: WithEnis) -> None:
     lab = with_enis("connection_limit: 20, eni_scaling: {after: 5s, most: 3}")
     lab.burst(20, leave_open=True)
     for full, next_one in ((FIRST, SECOND), (SECOND, THIRD)):
-        refused = lab.burst(5, connect_timeout_s=0.2, leave_open=True)
+        refused = lab.burst(5, connect_timeout_s=0.5, leave_open=True)
         assert (refused.tcp.established, refused.bottleneck) == (0, "hyperplane_eni")
         assert held(refused)[full] == 20
         assert next_one not in held(refused)
@@ -122,9 +122,9 @@ def test_the_lag_runs_from_the_first_refusal(with_enis: WithEnis) -> None:
     lab.burst(20, leave_open=True)
     assert lag_left_s(lab, SECOND) == 0
     assert not there(lab, SECOND)
-    lab.burst(1, connect_timeout_s=0.2, leave_open=True)
+    lab.burst(1, connect_timeout_s=0.5, leave_open=True)
     refused_s = time.monotonic()
-    lab.burst(1, connect_timeout_s=0.2, leave_open=True)
+    lab.burst(1, connect_timeout_s=0.5, leave_open=True)
     since_s = time.monotonic() - refused_s
     assert lag_left_s(lab, SECOND) <= max(0, 5 - since_s)
 

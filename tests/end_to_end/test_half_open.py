@@ -32,7 +32,7 @@ CACHE, STORE = ("203.0.113.10", 443), ("203.0.113.20", 8080)
 
 def burst(lab: Lab, number: int = 40, **options: Any) -> BurstResult:
     """A burst whose clients send one SYN each."""
-    return lab.burst(number, connect_timeout_s=0.5, **options)
+    return lab.burst(number, connect_timeout_s=0.9, **options)
 
 
 def states(readings: tuple[Reading, ...]) -> dict[str, tuple[int, dict[str, int], int]]:

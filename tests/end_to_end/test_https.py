@@ -141,8 +141,8 @@ def _with_another_certificate() -> Callable[[socket.socket], None]:
     return serve
 
 
-def _burst(lab: Lab) -> tuple[TlsCount | None, str]:
-    result = lab.burst(10, engine="socket", tls=True, connect_timeout_s=1)
+def _burst(lab: Lab, patience_s: float = 10) -> tuple[TlsCount | None, str]:
+    result = lab.burst(10, engine="socket", tls=True, connect_timeout_s=patience_s)
     assert (result.tcp.established, result.tcp.timed_out) == (10, 0)
     assert result.disagreements == ()
     return result.tls, judge(result).headline
@@ -151,7 +151,7 @@ def _burst(lab: Lab) -> tuple[TlsCount | None, str]:
 def test_a_silent_server(real: Lab) -> None:
     """A handshake that is never answered is told as that, and that the server's kernel has the ClientHello."""
     with _server(real):
-        tls, headline = _burst(real)
+        tls, headline = _burst(real, patience_s=1)
     assert tls == TlsCount(10, 0, 10, {HELLO_IGNORED: 10})
     assert headline == f"10 of 10 TLS handshakes failed: {HELLO_IGNORED}"
 
@@ -162,7 +162,7 @@ def test_a_hello_that_is_lost(real: Lab) -> None:
     inside(real, "cache", f"nft '{table}'")
     try:
         with _server(real):
-            tls, _ = _burst(real)
+            tls, _ = _burst(real, patience_s=1)
     finally:
         inside(real, "cache", "nft delete table ip lossy")
     assert tls == TlsCount(10, 0, 10, {HELLO_LOST: 10})

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from traffic.spec import Engine
 
 ALL: tuple[Engine, ...] = ("packet", "socket", "scapy")
-SOON_S, QUICK_S, PATIENT_S = 0.5, 1.0, 5.0
+SOON_S, QUICK_S, PATIENT_S = 0.9, 1.0, 5.0
 """How long clients wait where all connections are to time out, where some are, and where none is."""
 
 
@@ -130,6 +130,9 @@ TABLE = {
         burst=AT_ONCE | {"connections": 4},
     ),
     "NAT gateway full": Row(cause="limit nat_gateway", topology="one_subnet", scale=20_000, burst=AT_ONCE),
+    "ports per client used up": Row(
+        cause="ports_per_client nat_gateway", topology="ports_per_client", scale=1024, burst=AT_ONCE
+    ),
     "endpoint full": Row(
         cause="limit interface_endpoint",
         topology="privatelink",
@@ -181,6 +184,12 @@ TABLE = {
         changes={"tcp_connections: 20": "tcp_connections: 1"},
         burst={"connections": 30, "connect_timeout_s": SOON_S},
         engines=("socket",),
+    ),
+    "no descriptor left": Row(
+        cause="too_many_open_files",
+        topology="two_subnets",
+        burst={"connections": 8, "descriptors": 6, "connections_per_environment": 4},
+        now=NO_LIMIT,
     ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE

@@ -157,7 +157,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
 def eni(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
     """A lab whose Hyperplane ENI is watched, which is the first to be full; its NAT gateway forgets soon."""
     with ExitStack() as stack:
-        yield _counted(tmp_path_factory.mktemp("eni"), ENI, stack, eni=4, nat=20, idle="5s")
+        yield _counted(tmp_path_factory.mktemp("eni"), ENI, stack, eni=4, nat=20, idle="8s")
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_connection_attempts(counted: Counted, from_fleet: Clients) -> None:
         from_fleet.tcp(port=9)
     refused = counted.lab.sample().nodes[NAT].refused_packets
     with ThreadPoolExecutor() as patient:
-        late = patient.submit(from_fleet.tcp, timeout_s=3)
+        late = patient.submit(from_fleet.tcp, timeout_s=30)
         assert eventually(lambda: counted.lab.sample().nodes[NAT].refused_packets > refused)
         reset(opened.pop())
         late.result()
@@ -298,7 +298,7 @@ def test_connection_attempts(counted: Counted, from_fleet: Clients) -> None:
         from_fleet.tcp(timeout_s=0.2)
     from_fleet.udp()
     initial = [each.flow for each in counted.packets() if each.is_initial and _is(each, TCP, counted.inner, sent=False)]
-    assert (len(initial), len(set(initial))) == (NAT_LIMIT + 4, NAT_LIMIT + 3)
+    assert len(initial) > len(set(initial)) == NAT_LIMIT + 3
     assert counted.metric("ConnectionAttemptCount") == len(set(initial))
     assert counted.metric("ConnectionEstablishedCount") == NAT_LIMIT + 1
 
@@ -440,7 +440,8 @@ def test_what_an_eni_refuses(eni: Counted, clients: MakeClients) -> None:
     from_fleet = clients(eni.lab)
     opened = [from_fleet.tcp() for _ in range(4)]
     with pytest.raises(TimeoutError):
-        from_fleet.tcp(timeout_s=1.2)  # two SYNs
+        from_fleet.tcp(timeout_s=1.5)  # two SYNs
+    from_fleet.open[-1].close()  # before the third, after 3 s
     with pytest.raises(TimeoutError):
         from_fleet.udp(timeout_s=0.2)
     at_inner = [each.flow for each in eni.packets() if each.interface == eni.inner and _begins(each) and not each.sent]

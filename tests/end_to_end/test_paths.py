@@ -73,7 +73,7 @@ def test_every_engine_finds_the_egress(lab_up: LabUp, topologies: Path, engine: 
     lab = lab_up(topologies / "outside_vpc.yaml", scale=100)
     result = lab.burst(30, function="outside", engine=engine, connect_timeout_s=3)
     assert (result.dns.answered, result.tcp.established, result.disagreements) == (30, 30, ())
-    page = inside(lab, "outside", "curl -sS --max-time 3 http://cache.example.com:443/")
+    page = inside(lab, "outside", "curl -sS --max-time 10 http://cache.example.com:443/")
     assert "client: 100." in page
 
 

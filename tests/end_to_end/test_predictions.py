@@ -51,6 +51,8 @@ def cases(draw: st.DrawFn) -> Case:
             "function": st.sampled_from([each.name for each in made.functions]),
             "server": st.sampled_from([each.name for each in made.servers]),
             "leave_open": st.booleans(),
+            "connections_per_environment": st.integers(5, 60),
+            "descriptors": st.none() | st.integers(4, 60),
             "connect_timeout_s": st.just(2.0),  # a busy machine may lose a question, which comes again after a second
         }
     )
@@ -91,8 +93,9 @@ def _judge(result: BurstResult) -> None:
         _seen["left to chance"] += 1
         return
     assert result.dns.failed == 0 or result.bottleneck == "hyperplane_eni"  # a name server that is behind the ENI
-    seen = (result.tcp.established, result.drop_threshold, result.bottleneck)
-    assert (predicted.established, predicted.drop_threshold, predicted.bottleneck) == seen
+    seen = (result.tcp.established, result.drop_threshold, result.bottleneck, result.emfile)
+    assert (predicted.established, predicted.drop_threshold, predicted.bottleneck, predicted.emfile) == seen
+    _seen["EMFILE"] += bool(result.emfile)
     _seen["stopped" if result.stops else str(result.bottleneck)] += 1
 
 

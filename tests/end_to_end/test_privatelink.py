@@ -70,7 +70,7 @@ def test_real_clients(lab_up: LabUp, topologies: Path) -> None:
     """The name means the private address, and a page comes from there; the server sees the ENI's address."""
     lab = lab_up(topologies / "privatelink.yaml", scale=100)
     assert inside(lab, "checkout", "getent hosts cache.example.com").split() == ["10.0.1.5", "cache.example.com"]
-    page = inside(lab, "checkout", "curl -sS --max-time 3 http://cache.example.com:443/")
+    page = inside(lab, "checkout", "curl -sS --max-time 10 http://cache.example.com:443/")
     assert "server: cache" in page
     assert "client: 10.0.1.4" in page
     assert _nat_gateway_saw_nothing(lab)

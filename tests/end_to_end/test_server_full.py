@@ -78,5 +78,5 @@ def test_a_place_is_free_again(full_server: Callable[..., Lab], clients: Callabl
     assert second.recv(100) == b""
     first.close()
     assert eventually(lambda: slots(lab, "srv-orders-db") == 0)
-    page = inside(lab, "checkout", "curl -sS --max-time 3 http://orders-db.example.com:3306/")
+    page = inside(lab, "checkout", "curl -sS --max-time 10 http://orders-db.example.com:3306/")
     assert "server: orders-db" in page

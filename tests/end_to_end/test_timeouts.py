@@ -136,7 +136,6 @@ def test_a_nat_gateway_forgets_idle_connections(
     client = clients(lab).tcp()
     assert request(client).startswith(b"HTTP/1.1 200")
     at_server, at_client = tap(lab, "cache"), tap(lab, "checkout")
-    assert idle_timeouts(lab) == {ENI: 0, NAT: 0}
     assert eventually(lambda: slots(lab, NAT) == 0)
     assert idle_timeouts(lab) == {ENI: 0, NAT: 151}
     assert slots(lab, ENI) == 151
@@ -186,7 +185,7 @@ def test_keep_alive(small: Small, clients: MakeClients) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every_s)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    seldom.settimeout(5)
+    seldom.settimeout(20)
     with pytest.raises(ConnectionResetError):
         seldom.recv(1)
     assert request(often).startswith(b"HTTP/1.1 200")
@@ -234,7 +233,7 @@ def test_what_is_closed_or_never_open_is_not_idle(small: Small, clients: MakeCli
 
 def test_syns_that_nobody_answers_fill_an_eni(shown: Shown) -> None:
     """After a silent server, an ENI full of half-open connections refuses all, and is free after their timeout."""
-    lab = shown("half_open", {})
+    lab = shown("half_open", {"half_open_timeout: 8s": "half_open_timeout: 20s"})
     lab.impair("cache", silence=True)
     silent = lab.burst(300, connect_timeout_s=0.9)
     assert (silent.tcp.timed_out, silent.bottleneck) == (300, None)
@@ -291,7 +290,7 @@ def test_a_challenge_ack_leaves_a_half_open_connection_as_it_is(
 
 def test_a_port_hold_makes_the_next_burst_wait(shown: Shown) -> None:
     """A burst right after one that has closed finds its ports still held; after the hold they are free."""
-    lab = shown("port_hold", {"port_hold: 20s": "port_hold: 8s"})
+    lab = shown("port_hold", {})  # 20 s, of which the first burst waits for 5 in vain
     first, second = (lab.burst(300, connect_timeout_s=0.9) for _ in range(2))
     assert (first.tcp.established, first.tcp.timed_out) == (300, 0)
     assert (second.tcp.established, second.tcp.timed_out, second.bottleneck) == (0, 300, "nat_gateway")

@@ -73,7 +73,7 @@ def test_every_engine(small: Lab, *, engine: str) -> None:
 def test_real_clients(small: Lab) -> None:
     """A page comes from the server; it sees an Elastic IP of the egress VPC, whichever VPC asks."""
     for function in ("checkout", "refunds"):
-        page = inside(small, function, "curl -sS --max-time 3 http://cache.example.com:443/")
+        page = inside(small, function, "curl -sS --max-time 10 http://cache.example.com:443/")
         assert "client: 198.51.100." in page
 
 

@@ -21,6 +21,7 @@ PLANS = Path(__file__).parent / "plans"
 WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_destination", "transit_gateway")
 DIFFERENT_FROM = {
     "eni_scaling": "one_subnet",
+    "gateway_endpoint": "one_subnet",
     "half_open": "one_subnet",
     "idle_timeout": "one_subnet",
     "network_acl": "two_subnets",
@@ -29,6 +30,7 @@ DIFFERENT_FROM = {
     "outside_vpc": "one_subnet",
     "own_eni": "two_subnets",
     "port_hold": "one_subnet",
+    "ports_per_client": "two_subnets",
     "real_programs": "two_subnets",
     "resolver_quota": "one_subnet",
     "resolver_tcp": "resolver_in_vpc",

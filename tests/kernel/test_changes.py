@@ -42,13 +42,13 @@ AT_LEFT: tuple[tuple[Do, Do, Callable[[str], Any]], ...] = (
 
 
 def everything(namespace: str) -> list[str]:
-    """What a namespace has, in words."""
+    """What a namespace has, in words, without what the kernel does over IPv6 in the seconds after a link is up."""
     commands = (
         "ip -br link",
         "ip -4 address",
-        "ip neighbour",
-        "ip route show table all",
-        "ip rule",
+        "ip -4 neighbour",
+        "ip -4 route show table all",
+        "ip -4 rule",
         "nft list ruleset",
     )
     return [text_of(namespace, *command.split()) for command in commands]

@@ -11,7 +11,9 @@ import pytest
 from lab.errors import KernelError, PreflightError, UsageError
 from lab.impair import apply as impair
 from lab.impair.faults import Faults, Impairment
+from lab.kernel.rtnl import wait_until_up
 from lab.plan.objects import NodePlan, Plan
+from tests.support.labs import eventually
 from tests.support.machine import ip
 from tests.support.throwaway import Throwaway, text_of
 
@@ -57,6 +59,8 @@ def link(namespaces: Throwaway) -> Link:
     pair = namespaces.pair()
     left, right = (NodePlan(end.interface, "vpc", end.namespace, ()) for end in (pair.a, pair.b))
     ip("address", "add", "192.0.2.1/24", "broadcast", BROADCAST, "dev", "left", namespace=left.namespace)
+    # Until the kernel has seen the carrier, what is sent goes nowhere (link_watch.c).
+    wait_until_up(namespaces, (left.namespace, right.namespace))
     plan = Plan("t", (pair,), (left, right), (), (), ())
     return Link(namespaces, plan, left, right)
 
@@ -85,7 +89,7 @@ def test_a_rate_is_a_token_bucket(link: Link) -> None:
     assert qdisc["overlimits"] > 0
     assert qdisc["drops"] > 0
     (found,) = impair.read(link.namespaces, link.plan, [link.left])
-    assert found.dropped_packets == qdisc["drops"]
+    assert found.dropped_packets >= qdisc["drops"]  # IPv6 looks for neighbours as well
 
 
 def test_setting_again_replaces(link: Link) -> None:
@@ -107,9 +111,13 @@ def test_silence_drops_what_arrives(link: Link) -> None:
     """Everything that arrives at a silent node is dropped and counted; what the node sends is not."""
     (made,) = link.set(link.right, SILENT)
     link.namespaces[link.left.namespace].run(send, 3)
-    (found,) = impair.read(link.namespaces, link.plan, [link.right])
-    assert (made.faults, found.faults) == (SILENT, SILENT)
-    assert found.dropped_packets >= made.dropped_packets + 3  # IPv6 looks for neighbours as well
+
+    def dropped() -> int:
+        (found,) = impair.read(link.namespaces, link.plan, [link.right])
+        assert (made.faults, found.faults) == (SILENT, SILENT)
+        return found.dropped_packets - made.dropped_packets
+
+    assert eventually(lambda: dropped() >= 3)  # IPv6 looks for neighbours as well
     assert "netdev lab_impair-right" in link.tables(link.right)
 
 
@@ -182,7 +190,8 @@ def test_netem_as_it_was_asked_for(link: Link) -> None:
     link.set(link.left, Faults(loss_percent=100))
     link.namespaces[link.left.namespace].run(send, 10)
     (found,) = impair.read(link.namespaces, link.plan, [link.left])
-    assert (found.faults, found.dropped_packets) == (Faults(loss_percent=100), 10)
+    assert found.faults == Faults(loss_percent=100)
+    assert found.dropped_packets >= 10  # IPv6 looks for neighbours as well
 
 
 def test_a_kernel_without_netem(link: Link) -> None:

@@ -242,6 +242,7 @@ def test_a_bridge_knows_who_is_behind_a_port(namespaces: Throwaway) -> None:
     frame = b"".join(bytes.fromhex(pairs[number].a.mac.replace(":", "")) for number in (1, 0)) + b"\x88\xb5" + bytes(46)
     with ExitStack() as closed:
         ends = [closed.enter_context(namespaces[pair.a.namespace].run(_ear)) for pair in pairs]
+        ends[1].settimeout(10.0)
         ends[0].send(frame)
         assert ends[1].recv(100) == frame
         with pytest.raises(BlockingIOError):
@@ -264,7 +265,7 @@ def heard(namespaces: Throwaway, here: str, there: str, address: str, source: st
             for each in (here, there)
         )
         listener.bind((address, 5000))
-        listener.settimeout(2.0)
+        listener.settimeout(10.0)
         speaker.bind((source, 0))
         speaker.sendto(b"hello", (address, 5000))
         said, (host, _) = listener.recvfrom(100)

@@ -30,9 +30,9 @@ class Clients:
         self.open: list[socket.socket] = []
 
     def tcp(
-        self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 2.0, turn: int | None = None
+        self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 10.0, turn: int | None = None
     ) -> socket.socket:
-        """A connected socket; TimeoutError if nothing answers.
+        """A connected socket; TimeoutError if nothing answers, and its SYN comes again until it is closed.
 
         With a `turn` (`PortBlocks`) it has a port of its own behind the first ENI, as a burst's connections have.
         """
@@ -40,7 +40,7 @@ class Clients:
         made.connect((address, port))
         return made
 
-    def udp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 5.0) -> socket.socket:
+    def udp(self, address: str = "203.0.113.10", port: int = 443, timeout_s: float = 10.0) -> socket.socket:
         """A socket that has had an echo; TimeoutError if nothing answers."""
         made = self._socket(socket.SOCK_DGRAM, timeout_s)
         made.connect((address, port))

@@ -61,6 +61,7 @@ def topology(
     nat_gateways: tuple[dict[str, Any], ...] = (nat_gateway(),),
     servers: tuple[dict[str, Any], ...] = (server(),),
     endpoints: tuple[dict[str, Any], ...] = (),
+    gateway_endpoints: tuple[dict[str, Any], ...] = (),
     firewalls: dict[str, Any] | None = None,
     **rest: Any,
 ) -> Topology:
@@ -78,6 +79,7 @@ def topology(
             "subnets": subnets,
             "nat_gateways": list(nat_gateways),
             "interface_endpoints": list(endpoints),
+            "gateway_endpoints": list(gateway_endpoints),
             **(firewalls or {}),
         },
         "functions": list(functions),
@@ -117,6 +119,15 @@ def _nat_gateways(
         )
         for index in range(draw(st.integers(1, 3)))
     )
+
+
+def _with_ports_of_clients(gateway: dict[str, Any], clients: int) -> st.SearchStrategy[dict[str, Any]]:
+    """The NAT gateway, or one that gives each of so many clients ports of its own, if it has enough."""
+    most = gateway["connections_per_destination"] // -(-clients // gateway["elastic_ips"]) if clients else 0
+    if not most:
+        return st.just(gateway)
+    doubling = st.fixed_dictionaries({"min": st.integers(1, most), "max": st.integers(most, 55_000)})
+    return (st.none() | st.integers(1, most) | doubling).map(lambda ports: gateway | {"ports_per_client": ports})
 
 
 def _enis(
@@ -163,6 +174,9 @@ def _resolvers(
     return st.sampled_from(({}, {"in": "vpc"}, _QUOTA, {"in": "vpc", **_QUOTA}))
 
 
+_GATEWAY_SERVICES = ("s3", "dynamodb")
+
+
 @st.composite
 def _servers(draw: st.DrawFn, *, embedded: bool) -> tuple[dict[str, Any], ...]:
     """Of one address, of several, or of all that another one has, with a port of its own."""
@@ -172,8 +186,12 @@ def _servers(draw: st.DrawFn, *, embedded: bool) -> tuple[dict[str, Any], ...]:
         shares = draw(st.booleans()) and index > 0
         shared = servers[-1].get("addresses") or [servers[-1]["address"]] if shares else []
         port = 444 + index if shared else 443
-        some = {"addresses": draw(st.permutations(own + shared))} if own + shared else {"number": 10 * index + 1}
+        some: dict[str, Any] = (
+            {"addresses": draw(st.permutations(own + shared))} if own + shared else {"number": 10 * index + 1}
+        )
         answers = embedded or draw(st.booleans())
+        service = draw(st.none() | st.sampled_from(_GATEWAY_SERVICES))
+        some["service"] = servers[-1]["service"] if shares else service
         servers.append(server(f"s{index}", embedded=answers, port=port, **some))
     return tuple(servers)
 
@@ -191,6 +209,19 @@ def _endpoints(
         }
         for each in servers
         if not draw(st.integers(0, 3))
+    )
+
+
+def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, Any], ...]]:
+    """For some of the services, in the route tables of all subnets or of some."""
+    some = st.lists(st.sampled_from(subnets), min_size=1, unique=True).map(lambda names: {"subnets": names})
+    places: st.SearchStrategy[dict[str, Any]] = st.just({}) | some
+    return st.tuples(*(st.none() | places for _ in _GATEWAY_SERVICES)).map(
+        lambda drawn: tuple(
+            {"name": f"gateway-{service}", "service": service, **place}
+            for service, place in zip(_GATEWAY_SERVICES, drawn, strict=True)
+            if place is not None
+        )
     )
 
 
@@ -231,6 +262,9 @@ def topologies(
         for subnets in (draw(places),)
     ]
     enis = draw(_enis(limits, timeouts))
+    if "eni_scaling" not in enis:
+        clients = len({(subnet, *each["security_groups"]) for each in functions for subnet in each["subnets"]})
+        gateways = tuple(draw(_with_ports_of_clients(each, clients)) for each in gateways)
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     return topology(
         private,
@@ -238,6 +272,7 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
+        gateway_endpoints=draw(_gateway_endpoints(sorted(private))),
         hyperplane_eni=enis,
         firewalls=walls,
         service_vpc={

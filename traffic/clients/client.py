@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traffic.arrivals import arrived, arrives_s, environments
+from traffic.clients.descriptors import Descriptors, descriptors_of
 from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
 from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
@@ -116,12 +117,14 @@ class Client:
         transport: Transport,
         *,
         handshakes: Handshakes | None = None,
+        descriptors: Descriptors | None = None,
         questions: Pace = _QUESTIONS,
         calls: Pace = _CALLS,
     ) -> None:
         self.connections = connections
         self.counts = connections.counts
         self._spec, self._transport, self._handshakes = spec, transport, handshakes
+        self._descriptors = descriptors or descriptors_of(spec)
         self._free = FreeList(spec.connections, len(spec.paths), spec.rest_s)
         self._idle: list[int] = []
         self._invoked = np.zeros(spec.connections, np.bool_)
@@ -137,7 +140,7 @@ class Client:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
         to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
         to_call = self._taking(self._to_call, among(State.ANSWERED))
-        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, connections.close, transport.close)
+        yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, self._begin_close, transport.close)
         yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
         if self._handshakes is not None:
             window, fresh = Window(count, _HANDSHAKES), self._taking(self._to_secure, IS_OPEN)
@@ -180,6 +183,10 @@ class Client:
         """Takes connections that are still in one of these states."""
         return lambda limit, _: queue.take(limit, lambda indices: states[self.connections.state[indices]])
 
+    def _begin_close(self, indices: Indices, now_s: float) -> None:
+        self._descriptors.give_back(indices)
+        self.connections.close(indices, now_s)
+
     # Invocations
 
     def _next_invocations(self, limit: int, now_s: float) -> Indices:
@@ -193,11 +200,24 @@ class Client:
         self.counts.reused += len(warm)
         if self._lacks_connections and self._spec.arrivals.per_s is not None:
             self.counts.waiting = max(self.counts.waiting, self._due(self._spec.offered, now_s))
+        cold = self._opened(cold, now_s)
         if self._spec.destinations is None:
             return cold
         self.connections.know(cold, [int(address) for address in self._spec.destinations])
         self._to_call.add(cold)
         return _NONE
+
+    def _opened(self, indices: Indices, now_s: float) -> Indices:
+        """Those with a descriptor for their first socket; the others' invocations have failed."""
+        if not len(indices):
+            return indices
+        succeed = self._descriptors.take(indices)
+        failed = indices[~succeed]
+        if len(failed):
+            self.connections.no_descriptor(failed, for_questions=self._spec.destinations is None)
+            self._free.release(failed, now_s)
+            self._settle(failed, served=False)
+        return indices[succeed]
 
     def _due(self, limit: int, now_s: float) -> int:
         """How many invocations are due and have not begun, at most `limit`."""
@@ -272,7 +292,7 @@ class Client:
         match state:
             case State.ASKING | State.SYN_SENT:
                 self._transport.forget(indices)
-                self._free.release(indices, now_s)
+                self._release(indices, now_s)
                 self._settle(indices, served=False)
             case State.SECURING:
                 for reason, unanswered in self._handshakes.why_unanswered(indices) if self._handshakes else ():
@@ -284,7 +304,7 @@ class Client:
                 self._close(indices)
             case State.CLOSING:
                 self._transport.drop(indices)
-                self._free.release(indices, now_s)
+                self._release(indices, now_s)
             case State.ESTABLISHED if self._spec.reuse:
                 self._make_idle(indices, now_s)
             case _:
@@ -308,7 +328,7 @@ class Client:
         """The resolver knows no address: the invocations have failed."""
         self._exchanges[State.ASKING].window.answered(indices)
         failed = self.connections.fail(indices)
-        self._free.release(failed, now_s)
+        self._release(failed, now_s)
         self._settle(failed, served=False)
 
     def connected(self, indices: Indices, now_s: float) -> None:
@@ -383,7 +403,7 @@ class Client:
     def _over(self, indices: Indices, now_s: float) -> None:
         self._settle(indices, served=False)
         self._transport.forget(indices)
-        self._free.release(indices, now_s)
+        self._release(indices, now_s)
 
     def closed_by_server(self, indices: Indices, now_s: float) -> None:
         """The connections have ended; an invocation that still waits for an answer, or is to ask, has failed."""
@@ -396,7 +416,12 @@ class Client:
     def closed(self, indices: Indices, now_s: float) -> None:
         """FINs were answered: the connections have ended."""
         self._exchanges[State.CLOSING].window.answered(indices)
-        self._free.release(self.connections.closed(indices), now_s)
+        self._release(self.connections.closed(indices), now_s)
+
+    def _release(self, indices: Indices, now_s: float) -> None:
+        """The connections have ended, and their sockets are closed."""
+        self._descriptors.give_back(indices)
+        self._free.release(indices, now_s)
 
     # The end
 

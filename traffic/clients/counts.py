@@ -119,6 +119,9 @@ class Counts:
     dns_failed: int = 0
     dns_denied: int = 0
     """Failures that the resolver answered."""
+    dns_emfile: int = 0
+    tcp_emfile: int = 0
+    """Look-ups, and connections to a known address, for which there was no descriptor."""
     attempted: int = 0
     syns: int = 0
     """SYNs sent, retransmissions included."""
@@ -169,7 +172,12 @@ class Counts:
         return self.established - self.ended
 
     @property
+    def emfile(self) -> int:
+        """Invocations that found no descriptor."""
+        return self.dns_emfile + self.tcp_emfile
+
+    @property
     def live(self) -> int:
         """Connections that an environment has now, in whatever state."""
         begun = self.begun - self.reused
-        return begun - self.dns_failed - self.timed_out - self.refused - self.ended
+        return begun - self.dns_failed - self.emfile - self.timed_out - self.refused - self.ended

@@ -112,9 +112,9 @@ def result(
         invocations=InvocationCount(
             offered, counts.served, counts.settled - counts.served, counts.reused, counts.waiting
         ),
-        dns=DnsCount(counts.asked, counts.answered, counts.dns_failed),
+        dns=DnsCount(counts.asked, counts.answered, counts.dns_failed, counts.dns_emfile),
         tcp=TcpCount(
-            attempted=counts.attempted,
+            attempted=counts.attempted + counts.tcp_emfile,
             established=counts.established - counts.reset,
             timed_out=counts.timed_out,
             refused=counts.refused,
@@ -126,6 +126,7 @@ def result(
             closed_by_server=counts.closed_by_server,
             challenged_syns=counts.challenged_syns,
             challenged=counts.challenged,
+            emfile=counts.tcp_emfile,
         ),
         requests=RequestCount(counts.requests, counts.responses),
         drop_threshold=drop_threshold,

@@ -9,6 +9,8 @@ With TLS its handshake, SECURING, comes between ESTABLISHED and the first reques
 REQUESTING and CLOSING a connection waits for an answer: its request is repeated at the times of
 the state's schedule, and the last of them is when it gives up. ESTABLISHED and IDLE end with their schedule, if they
 have one. With UDP a connection is a flow, and its first datagram is what it has for a SYN.
+
+One whose environment has no descriptor left goes from FREE to NO_DESCRIPTOR, and sends nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class State(IntEnum):
     HALF_OPEN = 14
     CLOSED_BY_SERVER = 15
     SECURING = 16
+    NO_DESCRIPTOR = 17
 
 
 def among(*states: State) -> NDArray[np.bool_]:
@@ -218,6 +221,15 @@ class Connections:
         """A look-up has sent its SYN, and repeated it so many times."""
         self.tries[index] += again
         self.counts.questions += 1 + again
+
+    def no_descriptor(self, indices: Indices, *, for_questions: bool) -> None:
+        """The socket for their questions, or else for their SYN, was not opened: EMFILE."""
+        if for_questions:
+            self.counts.asked += len(indices)
+            self.counts.dns_emfile += len(indices)
+        else:
+            self.counts.tcp_emfile += len(indices)
+        self._settle(indices, State.NO_DESCRIPTOR)
 
     def _know_names(self, indices: Indices, now_s: float) -> None:
         self.counts.dns.add(now_s - self.since_s[indices])

@@ -2,6 +2,8 @@
 
 ErrorPortAllocation is "the number of times the NAT gateway could not allocate a source port" (Amazon VPC user guide,
 "NAT gateway metrics and dimensions"); the lab counts one for each SYN or datagram that found no slot or no port.
+
+Where each client has ports of its own, one may have none left while all others, and the Elastic IP, have some.
 """
 
 from __future__ import annotations
@@ -15,19 +17,26 @@ __all__ = ["LIMIT"]
 
 
 def _named(full: Sequence[LimitState]) -> str:
-    alike: dict[tuple[str, int, int, str | None, tuple[str, ...]], list[LimitState]] = {}
+    alike: dict[tuple[object, ...], list[LimitState]] = {}
     for state in full:
-        alike.setdefault((state.node, state.eips, state.limit, state.destination, state.full_eips), []).append(state)
+        of = state.node, state.client, state.eips, state.limit, state.destination, state.full_eips
+        alike.setdefault(of, []).append(state)
     return "; ".join(map(_named_together, alike.values()))
 
 
 def _named_together(alike: Sequence[LimitState]) -> str:
     """Those of one NAT gateway to several addresses of one server."""
-    first, further = alike[0], [f" and {state.address}" for state in alike[1:]]
+    first, further = alike[0], "".join(f" and {state.address}" for state in alike[1:])
+    if first.client:
+        return f"{_named_of_client(first)}{further}"
     return (
         f"{first.node} with {counted(first.eips, 'Elastic IP')}, {connections(first.limit)}"
-        f"{' each' if first.eips > 1 or further else ''} to {first.towards}{''.join(further)}{_of_which(first)}"
+        f"{' each' if first.eips > 1 or further else ''} to {first.towards}{further}{_of_which(first)}"
     )
+
+
+def _named_of_client(state: LimitState) -> str:
+    return f"{state.node} with {counted(state.limit, 'port')} to {state.destination} for {state.client}"
 
 
 def _of_which(state: LimitState) -> str:
@@ -70,6 +79,46 @@ def _more_addresses(state: LimitState) -> str:
     )
 
 
+# ── Where each client has ports of its own ──────────────────────────────────────────────────────────────────
+
+
+def _used_up(full: Sequence[LimitState]) -> str:
+    alike: dict[tuple[str, int, str | None], list[str]] = {}
+    for state in full:
+        alike.setdefault((state.node, state.limit, state.destination), []).append(state.client or "")
+    return "; ".join(
+        f"{node} gives each client {limit:,}, and {' and '.join(clients)} {'has' if len(clients) == 1 else 'have'} "
+        f"used all of them to {destination}"
+        for (node, limit, destination), clients in alike.items()
+    )
+
+
+def _more_ports(full: Sequence[LimitState], _: bool) -> Iterator[str]:  # noqa: FBT001 - all kinds have the same
+    for node in dict.fromkeys(state.node for state in full):
+        yield f"Give each client of {node} more ports: ports_per_client in the topology."
+    yield f"Add a private subnet to the function: its Hyperplane ENI is a client more, with {full[0].limit:,} more."
+    yield from (REUSE, OUTSIDE)
+
+
+_METRICS = (
+    "ErrorPortAllocation",
+    "ActiveConnectionCount",
+    "ConnectionAttemptCount",
+    "ConnectionEstablishedCount",
+    "IdleTimeoutCount",
+)
+_OF_CLIENTS = LimitWords(
+    title="Ports per client used up",
+    named=_used_up,
+    mechanism=lambda _: (
+        "A client is a private address, and has ports of its own to each destination: once they are used, the NAT "
+        "gateway drops its SYNs without an answer, however many ports others, and the Elastic IP, have left."
+    ),
+    remedies=_more_ports,
+    in_use="NAT gateway addresses",
+    more_room="another subnet",
+    metrics=_METRICS,
+)
 LIMIT = LimitWords(
     title="NAT gateway port exhaustion",
     named=_named,
@@ -79,11 +128,6 @@ LIMIT = LimitWords(
     more_room="another Elastic IP",
     one_node="an Elastic IP",
     idle_metric="IdleTimeoutCount",
-    metrics=(
-        "ErrorPortAllocation",
-        "ActiveConnectionCount",
-        "ConnectionAttemptCount",
-        "ConnectionEstablishedCount",
-        "IdleTimeoutCount",
-    ),
+    metrics=_METRICS,
+    of_clients=_OF_CLIENTS,
 )

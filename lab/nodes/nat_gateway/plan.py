@@ -7,17 +7,21 @@ Elastic IP that the policy picks; when that one's set is full it spills over to 
 dropped, and the counters say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are
 85 % of them, so the kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
 
+With `ports_per_client` there is one slot set per (client, server, protocol) instead, a client being a private address:
+its ports are set apart for it, from one Elastic IP, so that all clients of an Elastic IP together cannot have too many.
+Packets of other addresses are dropped.
+
 Destinations that the topology does not name share one slow path per Elastic IP, `ct count`, which walks a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
-from lab.plan.layout import Destination, ElasticIp, Layout, NatLayout
+from lab.plan.layout import Destination, ElasticIp, Layout, NatClient, NatLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import NAT_EIPS
 from lab.slots import nft
@@ -38,12 +42,25 @@ _FALLBACK_DESTINATIONS = 65_535
 
 
 @dataclass(frozen=True, slots=True)
+class _Pool:
+    """Ports to one destination: those of an Elastic IP, or a client's share of them."""
+
+    slot_set: slots.SlotSet
+    eip: ElasticIp
+    client: NatClient | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Destination:
-    """A unique destination and its slot sets, one per Elastic IP."""
+    """A unique destination and its pools of ports, one per Elastic IP or client."""
 
     at: Destination
     protocol: slots.Protocol
-    sets: tuple[slots.SlotSet, ...]
+    pools: tuple[_Pool, ...]
+
+    @property
+    def sets(self) -> tuple[slots.SlotSet, ...]:
+        return tuple(pool.slot_set for pool in self.pools)
 
     @property
     def label(self) -> str:
@@ -85,17 +102,19 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
     yield from parts.conntrack_sysctls(nat.namespace, destinations[0].sets[0])
     yield Ruleset(nat.namespace, _ruleset(nat, destinations))
     for destination in destinations:
-        for slot_set, elastic_ip in zip(destination.sets, nat.elastic_ips, strict=True):
+        for pool in destination.pools:
             yield slots.limiter(
-                slot_set,
+                pool.slot_set,
                 node=nat.node,
                 kind="nat_gateway",
                 namespace=nat.namespace,
                 table=TABLE,
-                eip=str(elastic_ip.address),
+                eip=str(pool.eip.address),
+                client=pool.client.node if pool.client else None,
+                source=str(pool.client.address) if pool.client else None,
                 destination=destination.at.server.name,
                 address=destination.at.label,
-                spills_over=nat.gateway.spill_over,
+                spills_over=nat.gateway.spill_over and not pool.client,
             )
 
 
@@ -118,30 +137,71 @@ def _border(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
     for destination in layout.destinations():
         for number, protocol in enumerate(_PROTOCOLS):
-            first_mark = _FIRST_MARK + (destination.index * len(_PROTOCOLS) + number) * NAT_EIPS
-            sets = tuple(_slot_set(nat.gateway, destination, protocol, eip, first_mark) for eip in nat.elastic_ips)
-            yield _Destination(destination, protocol, sets)
+            index = destination.index * len(_PROTOCOLS) + number
+            pools = _of_clients(layout, nat, destination, protocol) or _of_eips(nat, destination, protocol, index)
+            yield _Destination(destination, protocol, pools)
+
+
+def _of_eips(nat: NatLayout, to: Destination, protocol: slots.Protocol, index: int) -> tuple[_Pool, ...]:
+    """Every client may have any port of an Elastic IP."""
+    gateway, first_mark = nat.gateway, _FIRST_MARK + index * NAT_EIPS
+    return tuple(
+        _Pool(
+            _slot_set(
+                gateway,
+                f"eip{eip.number}_{slots.identifier(to.name)}_{protocol}",
+                protocol,
+                mark=first_mark + eip.number - 1,
+                size=gateway.connections_per_destination,
+                ends=eip.drains_until,
+            ),
+            eip,
+        )
+        for eip in nat.elastic_ips
+    )
+
+
+def _of_clients(layout: Layout, nat: NatLayout, to: Destination, protocol: slots.Protocol) -> tuple[_Pool, ...]:
+    """Each client has ports of its own; nothing where all ports are for all of them."""
+    gateway, size = nat.gateway, nat.gateway.ports_of_each(len(nat.clients))
+    if size is None:
+        return ()
+    return tuple(
+        _Pool(
+            _slot_set(
+                gateway,
+                f"client{client.number}_{slots.identifier(to.name)}_{protocol}",
+                protocol,
+                mark=_FIRST_MARK + layout.port_share(gateway, f"{to.name} {protocol} {client.node}"),
+                size=size,
+            ),
+            client.eip,
+            client,
+        )
+        for client in nat.clients
+    )
 
 
 def _slot_set(
-    gateway: NatGateway, destination: Destination, protocol: slots.Protocol, eip: ElasticIp, first_mark: int
+    gateway: NatGateway, name: str, protocol: slots.Protocol, *, mark: int, size: int, ends: int | None = None
 ) -> slots.SlotSet:
     return slots.SlotSet(
-        name=f"eip{eip.number}_{slots.identifier(destination.name)}_{protocol}",
+        name=name,
         key=slots.SOURCE_ONLY,
         protocols=(protocol,),
-        mark=first_mark + eip.number - 1,
-        size=gateway.connections_per_destination,
+        mark=mark,
+        size=size,
         idle_s=gateway.idle_timeout_s,
         half_open_s=gateway.half_open_timeout_s,
         port_hold_s=gateway.port_hold_s,
-        ends=eip.drains_until,
+        ends=ends,
     )
 
 
 def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Table:
     sets = tuple(slot_set for destination in destinations for slot_set in destination.sets)
-    chains = (chain for destination in destinations for chain in _choice(nat.gateway, destination))
+    choice = _by_client if nat.clients else _choice
+    chains = (chain for destination in destinations for chain in choice(nat.gateway, destination))
     targets = ", ".join(f"{destination.match} : goto choose_{destination.label}" for destination in destinations)
     return nft.table(
         TABLE,
@@ -151,6 +211,7 @@ def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Tabl
         *chains,
         *_fallback(nat),
         nft.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
+        *_ended(nat),
         *slots.forward_chains(sets, nat.vpc.near.interface, without_slots=_fallback_marks(nat)),
         nft.chain(
             "translate",
@@ -174,6 +235,32 @@ def _choice(gateway: NatGateway, destination: _Destination) -> Iterator[nft.Part
     yield nft.chain(f"choose_{destination.label}", _pick(gateway, targets))
 
 
+def _by_client(_: NatGateway, destination: _Destination) -> Iterator[nft.Part]:
+    """A new connection has a port of its client's, or none."""
+    for slot_set in destination.sets:
+        yield nft.chain(f"start_{slot_set.name}", *slot_set.admit(), f"goto refuse_{slot_set.name}")
+    targets = [(pool.client, f"start_{pool.slot_set.name}") for pool in destination.pools]
+    yield nft.chain(f"choose_{destination.label}", *_each_client(targets))
+
+
+def _each_client(targets: Iterable[tuple[NatClient | None, str]]) -> Iterator[str]:
+    """Where a packet of each client goes on; an address that is no client's has no ports."""
+    verdicts = ", ".join(f"{client.address} : goto {target}" for client, target in targets if client)
+    yield f"ip saddr vmap {{ {verdicts} }}"
+    yield f"counter name {OTHER_PACKETS} drop"
+
+
+def _ended(nat: NatLayout) -> Iterator[nft.Part]:
+    """The end of an Elastic IP that clients had, and that drains: their slots are in sets of their own."""
+    draining = [eip for eip in nat.elastic_ips if eip.drains_until is not None]
+    if nat.clients and draining:
+        rules = (
+            f"meta time >= {eip.drains_until} ct reply ip daddr {eip.address} counter name {OTHER_PACKETS} drop"
+            for eip in draining
+        )
+        yield nft.chain("ended", *rules, hook="type filter hook forward priority filter - 1; policy accept;")
+
+
 def _pick(gateway: NatGateway, targets: list[str]) -> str:
     if len(targets) == 1:
         return f"goto {targets[0]}"
@@ -187,7 +274,9 @@ def _pick(gateway: NatGateway, targets: list[str]) -> str:
 
 def _fallback(nat: NatLayout) -> Iterator[nft.Part]:
     """Undeclared destinations: `ct count` per (Elastic IP, destination); it counts TCP and UDP in one list each."""
-    limit = nat.gateway.connections_per_destination
+    limit, key = nat.gateway.connections_per_destination, "ip daddr . th dport . meta l4proto"
+    if nat.clients:
+        limit, key = nat.gateway.ports_of_each(len(nat.clients)) or limit, f"ip saddr . {key}"
     for protocol in _PROTOCOLS:
         yield from slots.refusal_counters(f"undeclared_{protocol}")
         yield slots.refusal_chain(f"undeclared_{protocol}")
@@ -202,15 +291,19 @@ def _fallback(nat: NatLayout) -> Iterator[nft.Part]:
             yield nft.chain(f"eip{index}_undeclared_track", ended, "goto undeclared_track")
             continue
         indices.append(index)
-        yield nft.Set(f"eip{index}_undeclared", "ipv4_addr . inet_service . inet_proto", _FALLBACK_DESTINATIONS)
+        types = f"{'ipv4_addr . ' if nat.clients else ''}ipv4_addr . inet_service . inet_proto"
+        yield nft.Set(f"eip{index}_undeclared", types, _FALLBACK_DESTINATIONS)
         yield nft.chain(
             f"start_eip{index}_undeclared",
-            f"add @eip{index}_undeclared {{ ip daddr . th dport . meta l4proto ct count over {limit} }} "
-            "goto refuse_undeclared",
+            f"add @eip{index}_undeclared {{ {key} ct count over {limit} }} goto refuse_undeclared",
             f"ct mark set {_FIRST_FALLBACK_MARK + index:#x}",
             f"meta l4proto tcp counter name {ADMITTED} goto admitted",
             "accept",
         )
+    if nat.clients:
+        by_client = [(client, f"start_eip{client.eip.number}_undeclared") for client in nat.clients]
+        yield nft.chain("choose_undeclared", *_each_client(by_client))
+        return
     targets = [f"start_eip{index}_undeclared" for index in indices]
     yield nft.chain("choose_undeclared", _pick(nat.gateway, targets))
 
@@ -223,8 +316,9 @@ def _fallback_marks(nat: NatLayout) -> Iterator[tuple[int, str]]:
 
 
 def _translations(nat: NatLayout, destinations: tuple[_Destination, ...]) -> Iterator[str]:
-    for index, elastic_ip in enumerate(nat.elastic_ips):
-        marks = [destination.sets[index].mark for destination in destinations]
+    for elastic_ip in nat.elastic_ips:
+        pools = (pool for destination in destinations for pool in destination.pools if pool.eip == elastic_ip)
+        marks = [pool.slot_set.mark for pool in pools]
         marks.append(_FIRST_FALLBACK_MARK + elastic_ip.number)
         listed = ", ".join(f"{mark:#x}" for mark in marks)
         yield f"meta l4proto {{ tcp, udp }} ct mark {{ {listed} }} snat to {elastic_ip.address}:{_PORTS}"

@@ -1,12 +1,12 @@
-"""More room in NAT gateways: another Elastic IP, or another NAT gateway for part of the subnets."""
+"""More room in NAT gateways: another Elastic IP, more ports per client, another NAT gateway for part of the subnets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.nat_gateway.model import NatGateway, PortsPerClient
 from lab.nodes.proposals import Case, Proposal, Size
-from lab.schema.limits import NAT_EIPS
+from lab.schema.limits import NAT_CONNECTIONS_PER_DESTINATION, NAT_EIPS
 from lab.topology import Topology
 from lab.topology.edit import path_of, rerouted, unused, with_vpcs
 
@@ -41,10 +41,13 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """A second NAT gateway for half of the subnets that use the one that binds."""
+    """Twice the ports per client, and a second NAT gateway for half of the subnets that use the one that binds."""
     gateways = _gateways(case)
     if not gateways:
         return
+    yield from (
+        _more_ports(case, gateway, gateway.ports_per_client) for gateway in gateways if gateway.ports_per_client
+    )
     routed = {gateway.name: _routed_to(gateway, case) for gateway in gateways}
     gateway = max(gateways, key=lambda candidate: len(routed[candidate.name]))
     moved = routed[gateway.name][1::2]
@@ -65,6 +68,22 @@ def proposals(case: Case) -> Iterator[Proposal]:
         f"{beside.elastic_ips}}}; default_route: {name} for {subnets}",
         rerouted(wider, moved, name),
         Size.NODE,
+    )
+
+
+def _more_ports(case: Case, gateway: NatGateway, ports: PortsPerClient) -> Proposal:
+    most = min(2 * ports.most, NAT_CONNECTIONS_PER_DESTINATION)
+    wider = ports.model_copy(update={"most": most, **({"least": most} if ports.fixed else {})})
+    written = str(most) if ports.fixed else f"{{min: {wider.least}, max: {wider.most}}}"
+    more = gateway.model_copy(update={"ports_per_client": wider})
+    return Proposal(
+        f"twice the ports for each client of {gateway.name}",
+        f"NAT gateway {gateway.name}: ports_per_client: {written}",
+        with_vpcs(
+            case.topology,
+            lambda vpc: {"nat_gateways": tuple(more if one == gateway else one for one in vpc.nat_gateways)},
+        ),
+        Size.RULE,
     )
 
 

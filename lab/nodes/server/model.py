@@ -13,7 +13,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.schema.limits import SERVER_ADDRESSES, SERVER_CONNECTIONS
 from lab.schema.names import node_name_of_server
 from lab.schema.scale import SCALES
-from lab.schema.words import Address, Hostname, Name, shown
+from lab.schema.words import Address, GatewayService, Hostname, Name, shown
 from lab.slots.limiter import WhenFull
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Server(Model):
         None,
         validate_default=True,
         description="a server has a public IPv4 address, such as 203.0.113.10, or several under addresses",
+    )
+    service: GatewayService | None = Field(
+        None,
+        description="a server that stands for s3 or dynamodb, for which there are gateway endpoints, says so (leave it "
+        "out for any other)",
     )
     port: Whole = Field(ge=1, le=65_535, description="a TCP port is 1 to 65535")
     embedded: YesNo = Field(
@@ -133,6 +138,21 @@ def _destinations(draft: Draft) -> Iterator[Fault]:
                 yield Fault(path, text)
 
 
+def _services(draft: Draft) -> Iterator[Fault]:
+    """An address that is of a service and is not: a route leads to it, whatever the port."""
+    seen: dict[IPv4Address, Server] = {}
+    for item in draft.servers:
+        for path, address in addresses_at(item):
+            first = seen.setdefault(address, item.value)
+            if first.service != item.value.service:
+                text = f"{address} is {_of(first)} in {first.name}, and {_of(item.value)} here; say the same of both"
+                yield Fault(path, text)
+
+
+def _of(server: Server) -> str:
+    return f"of {server.service}" if server.service else "of no service"
+
+
 def _hostnames(draft: Draft) -> Iterator[Fault]:
     """Two servers with one name that has not the same addresses."""
     seen: dict[str, Server] = {}
@@ -173,4 +193,4 @@ def addresses_at(item: Item[Server]) -> Iterator[tuple[Path, IPv4Address]]:
         yield (*item.path, "addresses", index), address
 
 
-CHECKS = (_limits, _addresses_twice, _destinations, _hostnames, _endpoints)
+CHECKS = (_limits, _addresses_twice, _destinations, _services, _hostnames, _endpoints)

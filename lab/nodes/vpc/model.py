@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.base import NAME, Model
@@ -25,7 +26,11 @@ class Subnet(Model):
     )
 
 
-WAYS_OUT: dict[str, type[WayOut]] = {"interface_endpoints": InterfaceEndpoint, "nat_gateways": NatGateway}
+WAYS_OUT: dict[str, type[WayOut]] = {
+    "interface_endpoints": InterfaceEndpoint,
+    "gateway_endpoints": GatewayEndpoint,
+    "nat_gateways": NatGateway,
+}
 """Where in a VPC each kind of way out is listed; those first that connections take first."""
 
 
@@ -43,6 +48,11 @@ class Vpc(Model):
     interface_endpoints: tuple[InterfaceEndpoint, ...] = Field(
         (),
         description="interface endpoints are a list, each with a name, subnet and server (leave it out for none)",
+    )
+    gateway_endpoints: tuple[GatewayEndpoint, ...] = Field(
+        (),
+        description="gateway endpoints are a list, each with a name, a service (s3 or dynamodb) and, if not all, "
+        "subnets (leave it out for none)",
     )
     security_groups: tuple[SecurityGroup, ...] = Field(
         (),

@@ -7,6 +7,7 @@ has a point-to-point link and the router's subnet address at the far end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
@@ -48,7 +49,7 @@ def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
         yield from _route_table(layout, at, subnet, interfaces)
     for other, port in layout.joined(at.vpc):
         yield Route(at.namespace, other.cidr, port.link.far.interface, port.address)
-    yield from _drops(at, interfaces)
+    yield from _drops(layout, at, interfaces)
 
 
 def _route_table(
@@ -66,9 +67,9 @@ def _route_table(
             yield Rule(at.namespace, _BY_SUBNET + index, table, input_interface=interface.link.far.interface)
 
 
-def _drops(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
+def _drops(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
     """What drops packets here: missing routes first, for what is not routed crosses no border."""
-    routes = tuple(_missing_routes(at, interfaces))
+    routes = tuple(_missing_routes(layout, at, interfaces))
     # One port, however many addresses are behind it.
     ports = tuple(
         firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients)
@@ -94,12 +95,16 @@ def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[n
         yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
-def _missing_routes(at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
+def _missing_routes(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
     """The route that is not there drops as well; here it also counts. By subnet, the ports of clients."""
-    ports: dict[str, list[str]] = {}
-    for interface in interfaces:
-        if interface.clients and interface.subnet.default_route == NO_ROUTE:
-            ports.setdefault(interface.subnet.name, []).append(interface.link.far.interface)
-    for name, names in ports.items():
-        drop = DropPoint(at.node, "no_route", name)
-        yield firewalls.missing_route(drop, names, [at.vpc.cidr], namespace=at.namespace, table=TABLE)
+    ending = [port for port in interfaces if port.clients and port.subnet.default_route == NO_ROUTE]
+    for subnet in dict.fromkeys(port.subnet for port in ending):
+        drop = DropPoint(at.node, "no_route", subnet.name)
+        gates = []
+        for of_other_vpcs, prefixes in ((False, layout.prefixes(subnet)), (True, ())):
+            here = [port for port in ending if port.subnet == subnet and port.of_other_vpcs is of_other_vpcs]
+            if here:
+                names = [port.link.far.interface for port in here]
+                inside = [at.vpc.cidr, *map(parts.host, prefixes)]
+                gates.append(firewalls.missing_route(drop, names, inside, namespace=at.namespace, table=TABLE))
+        yield replace(gates[0], rules=tuple(rule for gate in gates for rule in gate.rules))

@@ -26,11 +26,20 @@ _REFUSALS = [
     ("--reuse --duration -0.5", "--duration -0.5: seconds, up to 86,400"),
     (
         "--connections-per-environment 0",
-        "--connections-per-environment 0: 1 to 1,024, the descriptors that Lambda gives an execution environment",
+        "--connections-per-environment 0: 1 to 65,000, the ports of an address",
     ),
     (
         "--connections-per-environment 1025",
-        "--connections-per-environment 1025: 1 to 1,024, the descriptors that Lambda gives an execution environment",
+        (
+            "--connections-per-environment 1025: 1 to 1,024, the descriptors that Lambda gives an execution "
+            "environment; more, to see them run out, with --descriptors 1024"
+        ),
+    ),
+    ("--descriptors 0", "--descriptors 0: 1 to 1,048,576"),
+    ("--descriptors-at-start 20", "--descriptors-at-start 20: of how many? --descriptors says it"),
+    (
+        "--descriptors 20 --descriptors-at-start 20",
+        "--descriptors 20: --descriptors-at-start takes 20, and a connection needs one more; 21 at least",
     ),
     (
         "--tls",
@@ -122,6 +131,7 @@ def test_refusals(run: Run, arguments: str, text: str) -> None:
         "--connect-timeout 86400",
         "--requests-per-connection 65000",
         "--connections-per-environment 1024",
+        "--connections-per-environment 65000 --descriptors 1024",
         "--syn-only --rate 5 --hold 1",
         "--engine scapy -n 100",
         "--resolver-schedule node --connections-per-environment 4",

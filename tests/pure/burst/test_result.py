@@ -45,7 +45,7 @@ def test_document() -> None:
     document = json.loads(json.dumps(result.to_json()))
     assert document["schema"] == 1
     assert (document["lab"], document["engine"], document["offered"]) == ("two-subnets", "packet", 140_000)
-    assert document["dns"] == {"asked": 140_000, "answered": 140_000, "failed": 0}
+    assert document["dns"] == {"asked": 140_000, "answered": 140_000, "failed": 0, "emfile": 0}
     assert document["tcp"] == {
         "attempted": 140_000,
         "established": 130_000,
@@ -59,12 +59,14 @@ def test_document() -> None:
         "closed_by_server": 0,
         "challenged_syns": 0,
         "challenged": 0,
+        "emfile": 0,
     }
     assert (document["drop_threshold"], document["bottleneck"]) == (130_000, "hyperplane_eni")
     assert document["predicted"] == {
         "established": 130_000,
         "drop_threshold": 130_000,
         "bottleneck": "hyperplane_eni",
+        "emfile": 0,
     }
     assert {"duration_s", "connect_phase_s", "handshakes_per_s"} <= document["timing"].keys()
     sample = {"t_s": 0.5, "attempted": 140_000, "established": 130_000, "timed_out": 0}
@@ -92,6 +94,7 @@ def test_limits() -> None:
         "first_refusal_s": None,
         "spills_over": True,
         "of": None,
+        "client": None,
     }
     assert (eip["node"], eip["eip"], eip["destination"]) == ("natgw", "198.51.100.3", "cache")
 

@@ -13,30 +13,50 @@ import pytest
 from lab.capacity.predict import Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
+from lab.paths.routes import paths
 from lab.schema.names import node_name_of_nat_gateway
-from lab.topology import Topology, enis_of, scaled
+from lab.topology import Eni, NatGateway, Server, Topology, enis_of, hyperplane_enis, scaled
 from tests.support.examples import examples
 from tests.support.topologies import function, nat_gateway, shipped, topologies, topology
 
 
-def simulate(topology: Topology, connections: int, caller: str, in_use: Callable[[str], int], first: int) -> Prediction:
-    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC."""
+def simulate(
+    topology: Topology,
+    connections: int,
+    caller: str,
+    in_use: Callable[[str], int],
+    first: int,
+    *,
+    environments: tuple[int, int | None],
+) -> Prediction:
+    """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
+
+    Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
+    """
+    per_environment, descriptors = environments
     enis = enis_of(topology, caller)
-    server = topology.servers[0].name
-    held, refused = Counter[str](), Counter[str]()
+    server = topology.servers[0]
+    held, refused, opened, emfile = Counter[str](), Counter[str](), Counter[tuple[int, int]](), 0
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
-    stood_for = any(endpoint.server == server for endpoint in topology.interface_endpoints)
-    addresses = 1 if stood_for else len(topology.servers[0].addresses)
+    stood_for = any(endpoint.server == server.name for endpoint in topology.interface_endpoints)
+    addresses = 1 if stood_for else len(server.addresses)
     each = topology.hyperplane_eni.per_destination
-    for number in range(connections if enis else 0):
-        turn, path = divmod(first + number, len(enis))
+    for number in range(connections):
+        turn, path = divmod(first + number, len(enis) or 1)
+        environment = path, turn // per_environment
+        if opened[environment] == descriptors:
+            emfile += 1
+            continue
+        opened[environment] += 1
+        if not enis:
+            continue
         eni, address = enis[path], turn % addresses
-        out = way_out(topology, eni.subnet.default_route, server)
+        out = way_out(topology, eni, server)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
             place = f"{node} {address}" if each or kind != "hyperplane_eni" else node
-            if limit is not None and in_use(node) + held[place] >= limit:
+            if limit is not None and in_use(node.partition(" ")[0]) + held[place] >= limit:
                 refused[node] += 1
                 first_refusal = first_refusal or (number, kind)
                 break
@@ -45,28 +65,46 @@ def simulate(topology: Topology, connections: int, caller: str, in_use: Callable
             if out is not None:
                 continue
             refused["no route"] += 1
-        first_loss = number if first_loss is None else first_loss
+        first_loss = number - emfile if first_loss is None else first_loss
     bottleneck = first_refusal[1] if first_refusal else None
-    return Prediction(connections, connections - refused.total(), first_loss, bottleneck, ())
+    established = connections - refused.total() - emfile
+    return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
-def way_out(topology: Topology, default_route: str | None, server: str) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server:
-            targets = len(topology.servers[0].addresses)
+        if endpoint.server == server.name:
             limit = endpoint.connections_per_target
-            return {(f"vpce-{endpoint.name}", "interface_endpoint"): limit and limit * targets}
+            return {(f"vpce-{endpoint.name}", "interface_endpoint"): limit and limit * len(server.addresses)}
+    for gateway_endpoint in topology.gateway_endpoints:
+        if gateway_endpoint.service == server.service and eni.subnet.name in (
+            gateway_endpoint.subnets or [eni.subnet.name]
+        ):
+            return {}
     for each in topology.nat_gateways:
-        if each.name == default_route:
-            room = each.elastic_ips * each.connections_per_destination
-            return {(node_name_of_nat_gateway(each.name), "nat_gateway"): room}
+        if each.name == eni.subnet.default_route:
+            node = node_name_of_nat_gateway(each.name)
+            if each.ports_per_client:
+                return {(f"{node} for {eni.name}", "nat_gateway"): ports_of_a_client(topology, each)}
+            return {(node, "nat_gateway"): each.elastic_ips * each.connections_per_destination}
     return None
+
+
+def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
+    """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
+    assert gateway.ports_per_client
+    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
+    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
+    while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
+        ports = min(ports * 2, most)
+    return ports
 
 
 def predictable(made: Topology) -> bool:
     """Whether no choice of Elastic IP is left to chance."""
-    return all(each.spill_over or each.elastic_ips == 1 for each in made.nat_gateways)
+    return all(each.spill_over or each.elastic_ips == 1 or each.ports_per_client for each in made.nat_gateways)
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
@@ -139,8 +177,11 @@ def test_several_addresses() -> None:
     st.integers(1, 120),
     st.integers(0, 20),
     st.dictionaries(st.integers(0, 20), st.integers(0, 15), max_size=8),
+    st.tuples(st.integers(1, 20), st.none() | st.integers(1, 20)),
 )
-def test_against_simulation(made: Topology, connections: int, first: int, used: dict[int, int]) -> None:
+def test_against_simulation(
+    made: Topology, connections: int, first: int, used: dict[int, int], environments: tuple[int, int | None]
+) -> None:
     """Arithmetic and a simulation of every single connection agree, whatever is in use and wherever a burst starts."""
     assume(predictable(made))
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
@@ -148,10 +189,17 @@ def test_against_simulation(made: Topology, connections: int, first: int, used: 
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
     for caller in (each.name for each in made.functions):
         found = predict(
-            made, connections, source=caller, in_use=lambda scope: in_use(scope.node), first_connection=first
+            made,
+            connections,
+            source=caller,
+            in_use=lambda scope: in_use(scope.node),
+            first_connection=first,
+            per_environment=environments[0],
+            descriptors=environments[1],
         )
-        assert replace(found, limiters=(), dead_ends=()) == simulate(made, connections, caller, in_use, first)
-        lost = connections - (found.established or 0)
+        expected = simulate(made, connections, caller, in_use, first, environments=environments)
+        assert replace(found, limiters=(), dead_ends=()) == expected
+        lost = connections - (found.established or 0) - (found.emfile or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 
@@ -178,6 +226,18 @@ def test_threshold_is_the_largest_burst_without_a_drop(made: Topology, connectio
     if threshold is not None:
         assert predict(made, threshold + 1).established == threshold
         assert threshold == 0 or predict(made, threshold).drop_threshold is None
+
+
+def test_a_gateway_endpoint_is_for_its_own_vpc() -> None:
+    """What a Transit Gateway brings to the central VPC leaves by the NAT gateway, past the endpoint there."""
+    document = shipped("transit_gateway").model_dump(mode="json", by_alias=True, exclude_none=True)
+    (central,) = (vpc for vpc in document["vpcs"] if vpc.get("nat_gateways"))
+    central["gateway_endpoints"] = [{"name": "objects", "service": "s3"}]
+    document["servers"][0]["service"] = "s3"
+    made = Topology.model_validate(document)
+    functions = [function.name for function in made.functions]
+    leaving = {path.exit.KIND for name in functions for path in paths(made, name, made.servers[0].name) if path.exit}
+    assert leaving == {"nat_gateway"}
 
 
 def test_scaled() -> None:

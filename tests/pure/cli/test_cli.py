@@ -97,11 +97,20 @@ def test_predict_json(run: Run) -> None:
         "established": 30,
         "drop_threshold": 30,
         "bottleneck": "nat_gateway",
+        "emfile": 0,
         "dead_ends": [],
         "unknown": None,
     }
     assert eni["node"] == "eni-private-a"
     assert nat == {"node": "natgw", "kind": "nat_gateway", "limit": 30, "peak": 30, "dropped_connections": 10}
+
+
+def test_predict_descriptors(run: Run) -> None:
+    """Environments that make more connections than they have descriptors lack some, and no limit binds."""
+    environments = ("--connections-per-environment", "1500", "--descriptors", "1024", "--descriptors-at-start", "18")
+    status, out, _ = run("predict", TWO_SUBNETS, "-n", "3000", *environments)
+    assert (status, "of 3,000 connections, 2,012 will be established" in out) == (0, True)
+    assert "for 988 their execution environment has no descriptor left (EMFILE)" in out
 
 
 def test_predict(run: Run) -> None:

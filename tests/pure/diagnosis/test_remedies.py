@@ -157,6 +157,17 @@ def test_privatelink() -> None:
     assert not any("PrivateLink" in each.what for each in remedies(shipped("privatelink")))
 
 
+def test_a_gateway_endpoint() -> None:
+    """For S3 and DynamoDB the NAT gateway leaves the way at no cost; for other servers there is none to propose."""
+    what = "a gateway endpoint for s3 in the route tables of all subnets, which costs nothing"
+    endpoint = found(shipped("gateway_endpoint"), what)
+    assert numbers(endpoint) == (110_001, 130_000, "hyperplane_eni")
+    assert endpoint.change == "vpc.gateway_endpoints: {name: s3, service: s3}"
+    assert endpoint.topology is not None
+    for everywhere in (endpoint.topology, shipped("one_subnet")):
+        assert not any("gateway endpoint" in each.what for each in remedies(everywhere))
+
+
 def test_outside_the_vpc() -> None:
     """No limit is left, unless something keeps the function inside."""
     assert found(shipped("one_subnet"), "checkout outside the VPC").effect == "unlimited"

@@ -318,6 +318,20 @@ def test_one_set_for_each_destination() -> None:
     assert len({mark for _, mark in marks}) == len(found) == len(set(marks))
 
 
+def test_one_set_for_each_client() -> None:
+    """With ports of their own clients are dealt out to Elastic IPs in turn; no other address has any."""
+    gateways = (nat_gateway(elastic_ips=2, connections_per_destination=20, ports_per_client={"min": 3, "max": 50}),)
+    subnets = dict.fromkeys(("p", "q", "r"), "natgw")
+    plan = build(topology(subnets, function("f", *subnets), nat_gateways=gateways))
+    first, second = "198.51.100.1", "198.51.100.2"
+    found = [(each.client, each.eip, each.limit) for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    assert found == [("eni-p", first, 6), ("eni-q", second, 6), ("eni-r", first, 6)]
+    _, _, choose = ruleset(plan, "natgw").partition("chain choose_cache_tcp {")
+    addresses = [each.source for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    assert re.findall(r"([\d.]+) : goto", choose.partition("\n  }")[0]) == addresses
+    assert "counter name other_packets drop" in choose.partition("\n  }")[0]
+
+
 def test_translation() -> None:
     """What an Elastic IP admitted leaves from that Elastic IP."""
     plan = build(one_gateway(elastic_ips=2))
@@ -406,10 +420,19 @@ def test_most_packets_meet_one_rule(direction: str) -> None:
     """A segment in the middle of a connection is done with after the first rule, whatever is counted of others."""
     text = ruleset(build(one_gateway()), "eni-p")
     first, *others = chain(text, f"connections_{direction}")
-    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x170000 == 0x100000 update @connections ")
-    assert first.endswith(" accept")
+    assert first.startswith("tcp flags & (fin|syn|rst) == 0x0 ct mark & 0x100000 == 0x100000 update @connections ")
+    assert first.endswith(" ct mark & 0x100000 == 0x100000 accept")
     assert not any("counter" in rule for rule in (first, others[-2]))
     assert sum("connections_closed" in rule for rule in others) == 2
+
+
+@pytest.mark.parametrize("direction", ["original", "reply"])
+def test_ends_that_cross_are_not_lost(direction: str) -> None:
+    """No rule for a FIN or RST writes the mark, which the other direction's packets may write at the same time."""
+    rules = chain(ruleset(build(one_gateway()), "eni-p"), f"connections_{direction}")
+    ends = [rule for rule in rules if rule.startswith(("tcp flags & fin == fin", "tcp flags & rst == rst"))]
+    assert len(ends) == 3
+    assert all("ct label set" in rule and "ct mark set" not in rule for rule in ends)
 
 
 # ── Servers ─────────────────────────────────────────────────────────────────────────────────────────────────

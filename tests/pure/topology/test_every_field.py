@@ -47,6 +47,7 @@ ONE_VPC: Document = {
         ],
         "nat_gateways": [{"name": "natgw", "subnet": "public", "elastic_ips": 2}],
         "interface_endpoints": [{"name": "db", "subnet": "endpoints", "server": "database"}],
+        "gateway_endpoints": [{"name": "tables", "service": "dynamodb", "subnets": ["private"]}],
         "security_groups": [{"name": "web", "egress": [{"protocol": "tcp", "ports": "443", "to": "203.0.113.0/24"}]}],
         "network_acls": [
             {
@@ -70,6 +71,14 @@ ONE_VPC: Document = {
 NAME_SERVER_IN_VPC = ONE_VPC | {
     "service_vpc": {"resolver": {"in": "vpc", "subnet": "private"}},
     "vpc": {key: value for key, value in ONE_VPC["vpc"].items() if key not in ("security_groups", "network_acls")},
+}
+
+PORTS_OF_EACH = {key: value for key, value in ONE_VPC.items() if key != "hyperplane_eni"}
+PORTS_OF_EACH["vpc"] = ONE_VPC["vpc"] | {
+    "nat_gateways": [
+        ONE_VPC["vpc"]["nat_gateways"][0]
+        | {"connections_per_destination": 50, "ports_per_client": {"min": 16, "max": 64}}
+    ]
 }
 
 
@@ -172,6 +181,8 @@ CHANGES = {
     "NatGateway.subnet": put(*NAT, "subnet", value="endpoints"),
     "NatGateway.elastic_ips": put(*NAT, "elastic_ips", value=3),
     "NatGateway.connections_per_destination": put(*NAT, "connections_per_destination", value=101),
+    "PortsPerClient.min": put(*NAT, "ports_per_client", "min", value=20, base=PORTS_OF_EACH),
+    "PortsPerClient.max": put(*NAT, "ports_per_client", "max", value=31, base=PORTS_OF_EACH),
     "NatGateway.idle_timeout": put(*NAT, "idle_timeout", value="61s"),
     "NatGateway.half_open_timeout": put(*NAT, "half_open_timeout", value="61s"),
     "NatGateway.port_hold": put(*NAT, "port_hold", value="61s"),
@@ -184,6 +195,9 @@ CHANGES = {
     "InterfaceEndpoint.idle_timeout": put(*ENDPOINT, "idle_timeout", value="61s"),
     "InterfaceEndpoint.half_open_timeout": put(*ENDPOINT, "half_open_timeout", value="61s"),
     "InterfaceEndpoint.port_hold": put(*ENDPOINT, "port_hold", value="61s"),
+    "GatewayEndpoint.name": rename("tables", "other"),
+    "GatewayEndpoint.service": put(*VPC, "gateway_endpoints", 0, "service", value="s3"),
+    "GatewayEndpoint.subnets": put(*VPC, "gateway_endpoints", 0, "subnets", value=None),
     "SecurityGroup.name": rename("web", "other"),
     "EgressRule.protocol": put(*GROUP_RULE, "protocol", value="udp"),
     "EgressRule.ports": put(*GROUP_RULE, "ports", value="444"),
@@ -212,6 +226,7 @@ CHANGES = {
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),
     "Server.addresses": put(*SERVER, value=_server(addresses=["203.0.113.10", "203.0.113.12"])),
+    "Server.service": put(*SERVER, "service", value=None),
     "Server.port": put(*SERVER, "port", value=444),
     "Server.embedded": put(*SERVER, "embedded", value=False),
     "Server.max_connections": put("servers", 1, "max_connections", value=20),
@@ -262,7 +277,7 @@ def test_a_field_has_an_effect(key: str) -> None:
     assert before != after
 
 
-@pytest.mark.parametrize("base", [ONE_VPC, NAME_SERVER_IN_VPC, SEVERAL_VPCS], ids=["one", "name server", "several"])
+@pytest.mark.parametrize("base", [ONE_VPC, NAME_SERVER_IN_VPC, PORTS_OF_EACH, SEVERAL_VPCS])
 def test_all_of_a_base_is_used(base: Document) -> None:
     """No part of the topologies above is one that the lab calls without effect."""
     assert unused(draft(base)) == ()

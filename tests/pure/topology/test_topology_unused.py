@@ -10,7 +10,7 @@ import pytest
 
 from lab.capacity.predict import predict
 from lab.topology import Topology, loaded
-from tests.support.topologies import each_shipped, function, nat_gateway, topology
+from tests.support.topologies import each_shipped, function, nat_gateway, server, topology
 
 NETWORK_ACL = {"name": "shut", "subnets": ["pub-other"]}
 
@@ -56,6 +56,27 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
             "vpc.nat_gateways[0].spill_over: false has no effect: natgw has one Elastic IP",
             "vpc.nat_gateways[0].eip_selection: 'hash' has no effect: natgw has one Elastic IP",
         ),
+    ),
+    "a gateway endpoint for a service without a server": (
+        {"gateway_endpoints": ({"name": "objects", "service": "s3"},)},
+        ("vpc.gateway_endpoints[0].name: objects has no effect: no server has `service: s3`",),
+    ),
+    "a gateway endpoint in the route table of no function": (
+        {
+            "servers": (server(service="s3"),),
+            "gateway_endpoints": ({"name": "objects", "service": "s3", "subnets": ["pub-natgw"]},),
+        },
+        ("vpc.gateway_endpoints[0].name: objects has no effect: no function is in a subnet whose route table leads",),
+    ),
+    "a gateway endpoint beside an interface endpoint": (
+        {
+            "servers": (server(service="s3"),),
+            "nat_gateways": (),
+            "private": {"p": "none"},
+            "endpoints": ({"name": "cache", "subnet": "p", "server": "cache"},),
+            "gateway_endpoints": ({"name": "objects", "service": "s3"},),
+        },
+        ("vpc.gateway_endpoints[0].name: objects has no effect: an interface endpoint stands for each server",),
     ),
     "a security group that no function has": (
         {"firewalls": {"security_groups": [{"name": "web", "egress": []}]}},

@@ -17,6 +17,7 @@ from traffic.clients.burst import Burst
 from traffic.clients.client import Client, connections_of
 from traffic.clients.commands import Command, Commands
 from traffic.clients.pacing import Pace
+from traffic.engines.socket.descriptors import SharedAccount, shared_descriptors
 from traffic.engines.socket.queries import OwnQueries, SharedQueries
 from traffic.engines.socket.shares import shares
 from traffic.engines.socket.sockets import Sources
@@ -29,6 +30,9 @@ from traffic.resources import per_process
 from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from traffic.spec import BurstSpec, SynSchedule
 
 __all__ = ["run"]
@@ -55,11 +59,12 @@ def run(spec: BurstSpec) -> None:
     questions, calls = (
         Pace(max(pace.at_once // len(parts), 1), pace.patience_s) for pace in (_QUESTIONS, _calls(spec))
     )
+    descriptors = None if spec.descriptors is None else shared_descriptors(fleet.environments_used, spec.descriptors)
     workers: list[Worker] = []
     for turns.process, part in enumerate(parts):
         parent = start_worker(workers)
         if parent is not None:  # this is the new process
-            _work(part, fleet, turns, questions, calls, epoch_s, parent)
+            _work(part, fleet, turns, descriptors, questions, calls, epoch_s, parent)
             return
     commands = Commands(sys.stdin.fileno())
     commands.handle_signals()
@@ -101,7 +106,14 @@ def _transport_of(spec: BurstSpec) -> type[UdpTransport | TcpTransport]:
 
 
 def _work(  # noqa: PLR0917 -- all that a worker has
-    spec: BurstSpec, fleet: Fleet, turns: Turns, questions: Pace, calls: Pace, epoch_s: float, parent: Parent
+    spec: BurstSpec,
+    fleet: Fleet,
+    turns: Turns,
+    descriptors: NDArray[np.int64] | None,
+    questions: Pace,
+    calls: Pace,
+    epoch_s: float,
+    parent: Parent,
 ) -> None:
     """Make a share of the burst, and stay if that is the command; the coordinator learns what goes wrong."""
     commands = Commands(parent.commands)
@@ -113,7 +125,16 @@ def _work(  # noqa: PLR0917 -- all that a worker has
         queries = OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections)
         transport = _transport_of(spec)(spec, connections, sources, queries, turns)
         handshakes = transport if isinstance(transport, TlsTransport) else None
-        client = Client(spec, connections, transport, handshakes=handshakes, questions=questions, calls=calls)
+        account = None if descriptors is None else SharedAccount(connections.counts, sources, turns, descriptors)
+        client = Client(
+            spec,
+            connections,
+            transport,
+            handshakes=handshakes,
+            descriptors=account,
+            questions=questions,
+            calls=calls,
+        )
         Burst(spec, client, transport, commands, epoch_s=epoch_s, emit=parent.emit, reporter=PipeReporter(parent)).run()
     except (OSError, ValueError) as error:
         parent.emit("error", message=str(error))

@@ -67,6 +67,10 @@ class Sources:
         """How many have no number yet."""
         return int((self._number[indices] == _UNASSIGNED).sum())
 
+    def environments(self, indices: Indices) -> NDArray[np.int64]:
+        """The execution environment of each; all must have a number."""
+        return self._fleet.environments(self._number[indices])
+
     def assign(self, indices: Indices, next_number: int) -> Endpoints:
         """The address and port of each; those without a number get the next ones, for good."""
         new = indices[self._number[indices] == _UNASSIGNED]

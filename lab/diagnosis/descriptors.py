@@ -1,0 +1,91 @@
+"""Invocations for which their execution environment had no descriptor left, in words. Pure.
+
+The opposite of a full limit of the network: that drops SYNs, so DNS works and clients wait; this fails the look-up
+first, at once, and sends nothing. So no counter of the kernel moves, neither a limiter's nor the resolver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.burst.result import BurstResult
+from lab.diagnosis.evidence import Evidence
+from lab.diagnosis.findings import Finding
+from lab.nodes.diagnosis import REUSE, connections, counted
+
+__all__ = ["beside", "explanation", "headline", "of_processes", "remedies", "remedy_beside"]
+
+
+def headline(finding: Finding) -> str:
+    """How many invocations failed so; of a lab that is up, which processes have none left."""
+    clients = finding.evidence.clients
+    if clients is None:
+        full = (f"{each.command} ({each.pid})" for each in finding.evidence.full_processes)
+        return f"Too many open files: no descriptor left in {', '.join(full)}"
+    of_all = f"{clients.emfile:,} of {counted(clients.offered, 'invocation')}"
+    return f"Too many open files: {of_all} failed with EMFILE, before any packet"
+
+
+def _failed(clients: BurstResult) -> str:
+    return counted(clients.emfile, "invocation")
+
+
+def explanation(finding: Finding) -> Iterator[str]:
+    """What an environment has, which call fails, and what the kernel's counters say of it."""
+    clients, refused = finding.clients, finding.evidence.refused_connections
+    if account := clients.descriptors:
+        each = account.each
+        yield (
+            f"An execution environment has {each.limit:,} descriptors, {each.at_start:,} of them taken at its start, "
+            f"and one for each connection that is open: {each.connections:,} connections, of the "
+            f"{account.connections_per_environment:,} that it makes."
+        )
+        if account.connections_seen is not None:
+            yield (
+                f"{connections(account.connections_seen)} came to the first node on the way, as many as had a "
+                f"descriptor; for the other {_failed(clients)} nothing was sent."
+            )
+    if clients.dns.emfile:
+        yield (
+            "The look-up fails first, at once (getaddrinfo EMFILE), for it needs a socket as well: a limit of the "
+            "network leaves DNS alone, and lets clients wait."
+        )
+    yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused any."
+
+
+def remedies(finding: Finding) -> Iterator[str]:
+    """What gives descriptors back, and what does not."""
+    yield REUSE
+    yield (
+        "Close connections that are not used again: one that is not closed holds its descriptor, also while its "
+        "environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
+    )
+    clients = finding.evidence.clients
+    if account := clients and clients.descriptors:
+        most = connections(account.each.connections)
+        yield f"Let an environment have {most} at most, such as by the pool of an SDK (maxSockets)."
+    yield "What does not help: more subnets, Elastic IPs or NAT gateways, which were not asked; a longer time-out."
+
+
+def of_processes(evidence: Evidence) -> Iterator[str]:
+    """Processes in a lab that is up that have no descriptor left."""
+    for each in evidence.full_processes:
+        yield (
+            f"{each.command} ({each.pid}) in {each.namespace} has all its {each.limit:,} descriptors open: its next "
+            "look-up, connection or accept() fails with EMFILE, and sends nothing."
+        )
+
+
+def beside(clients: BurstResult) -> str:
+    """A sentence for a burst that failed by another cause, too."""
+    return (
+        f"Besides, {_failed(clients)} failed with EMFILE and sent nothing: their execution environments had no "
+        "descriptor left."
+    )
+
+
+def remedy_beside(clients: BurstResult) -> str:
+    """What helps against that."""
+    account = clients.descriptors
+    most = f": {connections(account.each.connections)} in an environment at most" if account else ""
+    return f"Against EMFILE, close connections or use them again{most}."
