@@ -402,6 +402,7 @@ class Lab:
         They are `rate` ("10mbit"), `loss_percent`, `latency_s` and `jitter_s` of what the node sends, and `silence`,
         which drops everything that arrives at it. PreflightError when this kernel lacks what they need.
         """
+        from lab.errors import KernelError
         from lab.impair import apply, ledger
         from lab.impair.faults import Faults
         from lab.kernel.netns import Namespaces
@@ -409,7 +410,12 @@ class Lab:
         target, wanted = self.node(node), Faults.of(**faults)
         with Namespaces() as namespaces:
             before = apply.read(namespaces, self.plan, [target])
-            made = apply.impair(namespaces, self.plan, target, interface, wanted)
+            try:
+                made = apply.impair(namespaces, self.plan, target, interface, wanted)
+            except KernelError:
+                left = {impairment.interface for impairment in apply.read(namespaces, self.plan, [target])}
+                ledger.note(self._record.path, (gone for gone in before if gone.interface not in left))
+                raise
         interfaces = {impairment.interface for impairment in made}
         ledger.note(self._record.path, (replaced for replaced in before if replaced.interface in interfaces))
         return made

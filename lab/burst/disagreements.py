@@ -53,7 +53,11 @@ def connections_seen(load: Load, resolver: Resolver, observation: Observation) -
     other_flows = load.protocol == "udp" or resolver.behind_eni or load.over_time
     if observation.counted is None or other_flows or observation.stops:
         return None
-    return observation.counted.attempted
+    counted, called = observation.counted, observation.clients.tcp.called
+    # A SYN for which the kernel then finds no port was let in, and is so again when it comes once more.
+    kinds = {node.kind for node in counted.nodes if node.node in counted.first}
+    twice = sum(packets for kind, packets in observation.ports_not_found.items() if kind in kinds)
+    return min(max(called, counted.attempted - twice), counted.attempted)
 
 
 def _in_words(number: int, words: str) -> str:
@@ -117,8 +121,10 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
     # collected.
     held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
-    # Those of connections that fell idle are free again, of this burst or from before.
-    held += min(max(established - held, 0), _idle_timeouts(observation, kind))
+    # Those of connections that fell idle are free again, of this burst or from before, and those of connections that
+    # were closed before the burst.
+    freed = _idle_timeouts(observation, kind) + _closing(observation.readings_before, kind)
+    held += min(max(established - held, 0), freed)
     what = "connection{s} established" + (" and not closed by the server" if closed else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
@@ -157,6 +163,10 @@ def _turned_away(observation: Observation) -> Iterator[_Pair]:
 def _idle_timeouts(observation: Observation, kind: NodeKind) -> int:
     nodes = by_kernel(observation.counted).nodes if observation.counted else ()
     return sum(node.idle_timeouts for node in nodes if node.kind == kind.name)
+
+
+def _closing(readings: Iterable[Reading], kind: NodeKind) -> int:
+    return sum(reading.fill.closing for reading in readings if reading.fill and reading.limiter.kind == kind.name)
 
 
 def _held(readings: Iterable[Reading], kind: NodeKind) -> int:

@@ -122,11 +122,13 @@ class Ramp:
 
 @dataclass(frozen=True, slots=True)
 class DescriptorLimit:
-    """How many files and sockets an execution environment, or another source of connections, may have open."""
+    """How many files and sockets an execution environment, or another client, may have open."""
 
     limit: int
     at_start: int
     """Of them, open before its first connection."""
+    holder: str = "execution environment"
+    """What has them, in words."""
 
     @property
     def connections(self) -> int:

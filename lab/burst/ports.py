@@ -57,7 +57,11 @@ def first_turn(
     for first in candidates:
         if (most_turns is None or first + turns <= most_turns) and _are_free(taken, blocks, first, turns):
             return first
-    return None
+    # With few ports in each environment there may be none so far on: the next ones, if their ports are free.
+    first = (max(taken, default=-1) + 1) * blocks.per_environment
+    last_fits = most_turns is None or first + turns <= most_turns
+    clash = turns > blocks.ports or not in_range.isdisjoint(map(blocks.port, range(first, first + turns)))
+    return first if last_fits and not clash else None
 
 
 def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:

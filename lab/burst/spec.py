@@ -61,13 +61,13 @@ class Participants:
     @property
     def limiters(self) -> tuple[Limiter, ...]:
         """The limiters that may refuse a connection of this burst."""
-        nodes, gateways = self.nodes, self.gateways
+        nodes, clients = self.nodes, {scoped.scope.client for path in self.paths for _, scoped in path.limits}
         return tuple(
             limiter
             for limiter in self.plan.limiters
             if limiter.place in nodes
             and limiter.destination in (None, self.server.name)
-            and (limiter.client is None or limiter.client in gateways)
+            and (limiter.client is None or limiter.client in clients)
             and limiter.protocol in ("any", self.load.protocol)
             and not limiter.drains
         )

@@ -178,13 +178,17 @@ def _say(title: str, differences: Sequence[Difference]) -> None:
         say(f"  {difference.what}: {_value(difference.before)} → {_value(difference.after)}{change}")
 
 
+_WITH_ONE_DIGIT = 10
+"""From here on one digit behind the point is enough; `--rate 0.14` is not 0.1."""
+
+
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return number(value)
     if isinstance(value, float):
-        return f"{value:,.1f}"
+        return f"{value:,.1f}" if abs(value) >= _WITH_ONE_DIGIT else f"{value:.3g}"
     return "-" if value is None else str(value)
 
 

@@ -36,8 +36,8 @@ def explanation(finding: Finding) -> Iterator[str]:
     if account := clients.descriptors:
         each = account.each
         yield (
-            f"An execution environment has {each.limit:,} descriptors, {each.at_start:,} of them taken at its start, "
-            f"and one for each connection that is open: {each.connections:,} connections, of the "
+            f"Each {each.holder} has {each.limit:,} descriptors, {each.at_start:,} of them taken at its start, and one "
+            f"for each connection that is open: {each.connections:,} connections, of the "
             f"{account.connections_per_environment:,} that it makes."
         )
         if account.connections_seen is not None:
@@ -57,13 +57,13 @@ def remedies(finding: Finding) -> Iterator[str]:
     """What gives descriptors back, and what does not."""
     yield REUSE
     yield (
-        "Close connections that are not used again: one that is not closed holds its descriptor, also while its "
-        "environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
+        "Close connections that are not used again: one that is not closed holds its descriptor, also while an "
+        "execution environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
     )
     clients = finding.evidence.clients
     if account := clients and clients.descriptors:
         most = connections(account.each.connections)
-        yield f"Let an environment have {most} at most, such as by the pool of an SDK (maxSockets)."
+        yield f"Open {most} at most in each {account.each.holder}, such as by the pool of an SDK (maxSockets)."
     yield "What does not help: more subnets, Elastic IPs or NAT gateways, which were not asked; a longer time-out."
 
 
@@ -78,14 +78,11 @@ def of_processes(evidence: Evidence) -> Iterator[str]:
 
 def beside(clients: BurstResult) -> str:
     """A sentence for a burst that failed by another cause, too."""
-    return (
-        f"Besides, {_failed(clients)} failed with EMFILE and sent nothing: their execution environments had no "
-        "descriptor left."
-    )
+    return f"Besides, {_failed(clients)} failed with EMFILE, for want of a descriptor, and sent nothing."
 
 
 def remedy_beside(clients: BurstResult) -> str:
     """What helps against that."""
     account = clients.descriptors
-    most = f": {connections(account.each.connections)} in an environment at most" if account else ""
+    most = f": {connections(account.each.connections)} at most in each {account.each.holder}" if account else ""
     return f"Against EMFILE, close connections or use them again{most}."

@@ -124,6 +124,19 @@ def _refused_for_half_open(evidence: Evidence) -> bool:
     return any(limit.unserved for limit in leading) and all(limit.unserved_anyway == 0 for limit in leading)
 
 
+def _answered_nobody(evidence: Evidence) -> bool:
+    """Whether what refused was full of half-open connections of this very burst, of which nobody was answered.
+
+    What is wrong is then behind it: the server, or the way there. A limit there would have refused some.
+    """
+    clients, leading = evidence.clients, evidence.leading
+    if clients is None or not _refused_for_half_open(evidence):
+        return False
+    own = sum(limit.fill.half_open_slots - limit.fill.half_open_earlier for limit in leading if limit.fill)
+    behind = any(limit not in leading for limit in evidence.full) or any(evidence.ports_not_found.values())
+    return own > 0 and not behind and clients.tcp.timed_out == clients.tcp.attempted
+
+
 def _questions_dropped(evidence: Evidence, kind: str) -> tuple[DropCount, ...]:
     """What dropped questions, if most of them were dropped by this kind of limit."""
     drops = evidence.dropped_questions
@@ -143,14 +156,16 @@ CAUSES = {
         drops=lambda evidence: evidence.dropped_connections,
     ),
     "half_open_slots": _Cause(
-        _refused_for_half_open,
+        lambda evidence: _refused_for_half_open(evidence) and not _answered_nobody(evidence),
         limits=lambda evidence: evidence.families(evidence.leading),
     ),
     "ports_per_client": _Cause(
         lambda evidence: evidence.leading and all(limit.client for limit in evidence.leading),
         limits=lambda evidence: evidence.leading,
     ),
-    "limit": _Cause(lambda evidence: evidence.leading, limits=lambda evidence: evidence.leading),
+    "limit": _Cause(
+        lambda evidence: evidence.leading and not _answered_nobody(evidence), limits=lambda evidence: evidence.leading
+    ),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),
         drops=lambda evidence: _questions_dropped(evidence, "dns_quota"),
@@ -160,7 +175,12 @@ CAUSES = {
         drops=lambda evidence: _questions_dropped(evidence, "dns_tcp"),
     ),
     "idle_timeout": _Cause(_idle),
-    "faults": _Cause(lambda evidence: 0 < _unanswered(evidence) <= evidence.dropped_by_faults),
+    "faults": _Cause(
+        lambda evidence: (
+            0 < _unanswered(evidence) <= evidence.dropped_by_faults
+            or (evidence.dropped_by_faults and _answered_nobody(evidence))
+        )
+    ),
     "silence": _Cause(_timed_out),
     "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "unknown_connections": _Cause(_unknown),

@@ -264,29 +264,32 @@ def in_order(accounts: Iterable[LimitAccount]) -> list[LimitAccount]:
     A lab that has been cured of one limit runs into the next: that is what one asks about then.
     """
     refused = [account for account in accounts if account.refused]
-    newest_s = _newest_s(refused)
+    past = _past(refused)
 
     def rank(account: LimitAccount) -> tuple[bool, float]:
         began_s = account.began_s if account.began_s is not None else float("inf")
-        return _is_past(account, newest_s), began_s
+        return account in past, began_s
 
     return sorted(refused, key=rank)
 
 
 def leading(refused: Sequence[LimitAccount]) -> list[LimitAccount]:
     """The first limit in that order, and others of its kind that refuse at the same time."""
-    newest_s = _newest_s(refused)
+    past = _past(refused)
     return [
         account
         for account in refused
-        if account.limit.first.kind == refused[0].limit.first.kind
-        and _is_past(account, newest_s) == _is_past(refused[0], newest_s)
+        if account.limit.first.kind == refused[0].limit.first.kind and (account in past) == (refused[0] in past)
     ]
 
 
-def _newest_s(accounts: Iterable[LimitAccount]) -> float:
-    return max((account.last_s for account in accounts if account.last_s is not None), default=0.0)
-
-
-def _is_past(account: LimitAccount, newest_s: float) -> bool:
-    return account.last_s is not None and newest_s - account.last_s > RECENT_S
+def _past(refused: Sequence[LimitAccount]) -> list[LimitAccount]:
+    """Those that refused before others did: long before, or before the last burst, which has limits forget whom."""
+    newest_s = max((account.last_s for account in refused if account.last_s is not None), default=0.0)
+    some_remember = any(account.unserved for account in refused)
+    return [
+        account
+        for account in refused
+        if (some_remember and not account.unserved)
+        or (account.last_s is not None and newest_s - account.last_s > RECENT_S)
+    ]

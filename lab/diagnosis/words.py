@@ -159,6 +159,13 @@ def _made_room(finding: Finding) -> str:
 # ── Failures of another kind ────────────────────────────────────────────────────────────────────────────────
 
 
+def _silence_headline(finding: Finding) -> str:
+    timed_out = f"{connections(finding.clients.tcp.timed_out)} timed out"
+    if not finding.evidence.leading:
+        return f"{timed_out}, and no limiter refused them"
+    return f"{timed_out}: the server answered none of them, and those that wait for it hold all slots"
+
+
 def _silence_explanation(finding: Finding) -> Iterator[str]:
     dns = finding.clients.dns
     yield "Their SYNs were lost on the way, or not answered in time."
@@ -302,7 +309,7 @@ WORDS = {
         room_helps=False,
     ),
     "silence": _CauseWords(
-        lambda finding: f"{connections(finding.clients.tcp.timed_out)} timed out, and no limiter refused them",
+        _silence_headline,
         _silence_explanation,
         lambda _: (
             "See whether the server runs and routes lead to it: lab exec NODE -- ss -lntu; lab exec NODE -- ip route.",

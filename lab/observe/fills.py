@@ -160,7 +160,7 @@ def _destination(limiter: Limiter, at: tuple[bytes, int], names: _Names) -> str:
 def _is_for(limiter: Limiter, key: bytes, names: _Names) -> bool:
     """Whether a connection with this key is one that the limiter counts."""
     source, address, port, protocol = _REFUSED_KEY.unpack(key)
-    if limiter.source not in (None, str(IPv4Address(source))):
+    if limiter.sources and str(IPv4Address(source)) not in limiter.sources:
         return False
     to_it = limiter.destination in (None, names.get((address, port), OTHER_DESTINATIONS))
     to_it &= limiter.address is None or IPv4Address(limiter.address).packed == address

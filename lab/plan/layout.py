@@ -186,10 +186,10 @@ class ElasticIp:
 
 @dataclass(frozen=True, slots=True)
 class NatClient:
-    """A node whose connections a NAT gateway sees, where each has ports of its own."""
+    """A client of a NAT gateway, where each has ports of its own."""
 
-    node: str
-    address: IPv4Address
+    name: str
+    addresses: tuple[IPv4Address, ...]
     number: int
     """From 1, by which its slot sets are called."""
     eip: ElasticIp
@@ -593,11 +593,11 @@ class _Surveyor:
 
     def _clients(self, gateway: NatGateway, eips: Sequence[ElasticIp]) -> Iterator[NatClient]:
         """Dealt out to the Elastic IPs in turn."""
-        nodes = zip(clients_of(self._topology, gateway), cycle(eips[: gateway.elastic_ips]), strict=False)
-        addresses = {eni.name: self._subnet_address(eni.subnet, eni.name) for eni in self._enis}
-        for node, eip in nodes:
-            number = self._leases.take(f"clients of {gateway.name}", node, NAT_CLIENTS) + 1
-            yield NatClient(node, addresses[node], number, eip)
+        names = zip(clients_of(self._topology, gateway), cycle(eips[: gateway.elastic_ips]), strict=False)
+        addresses = {eni.name: (self._subnet_address(eni.subnet, eni.name),) for eni in self._enis}
+        for name, eip in names:
+            number = self._leases.take(f"clients of {gateway.name}", name, NAT_CLIENTS) + 1
+            yield NatClient(name, addresses[name], number, eip)
 
     def _exit(self, way_out: E) -> ExitLayout[E]:
         subnet = self._subnets[way_out.in_subnet or ""]

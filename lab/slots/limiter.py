@@ -63,8 +63,8 @@ class Limiter:
     """A set with one element from then on until the ENI is there."""
     client: str | None = None
     """The node whose connections this limit is for; None counts those of all together."""
-    source: str | None = None
-    """Its private address, from which they come."""
+    sources: tuple[str, ...] = ()
+    """Its private addresses, from which they come; empty for all together."""
 
     @property
     def share(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The clients of a NAT gateway: the network interfaces in VPCs whose connections come to it, each with an address."""
+"""The clients of a NAT gateway: what has a private address in a VPC, and whose connections come to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["clients_between", "clients_of"]
 
 
 def clients_of(topology: Topology, exit_: Exit) -> tuple[str, ...]:
-    """The nodes whose private addresses a NAT gateway sees, from whichever VPC they come."""
+    """Those of a NAT gateway by name, from whichever VPC they come."""
     subnets = {subnet.name: subnet for subnet in topology.subnets}
     return tuple(clients_between(hyperplane_enis(topology), subnets, topology.transit_gateways, exit_.name))
 

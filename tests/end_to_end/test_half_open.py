@@ -116,6 +116,20 @@ def test_a_dead_server(small: Small) -> None:
     assert "the server is silent" in " ".join(lab.why().details)
 
 
+def test_a_silent_server_behind_a_small_eni(small: Small) -> None:
+    """The server is the cause, and the ENI that its silence has filled the consequence."""
+    lab = small(eni=5, nat=50)
+    inside(lab, "inet", "ip link set srv-store down")
+    result = burst(lab, 8, server="store")
+    assert (result.tcp.timed_out, result.bottleneck) == (8, "hyperplane_eni")
+    verdict = judge(result)
+    assert verdict.cause == "silence"
+    assert any(text.startswith("5 of the 5 slots of eni-private are half-open") for text in verdict.explanation)
+    lab.reset()
+    lab.impair("cache", silence=True)
+    assert judge(burst(lab, 8, server="cache")).cause == "faults"
+
+
 def test_what_is_left_is_told(lab_up: LabUp, topologies: Path) -> None:
     """`lab burst` says at its start what earlier bursts have left, and what forgets it."""
     lab = lab_up(topologies / "tiny.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 
 from lab.burst.run import Progress
 from lab.diagnosis.verdict import judge
-from lab.errors import PreflightError
+from lab.errors import KernelError, PreflightError
+from lab.impair.ledger import dropped_so_far
+from lab.kernel.netns import Namespaces
 from lab.lab import Lab
 from tests.support.command import Ended, run_lab
 from tests.support.labs import inside
-from tests.support.machine import require_machine
+from tests.support.machine import RUN_LAB, require_machine
 
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
 PAGE = "curl -sS --max-time {} http://cache.example.com:443/"
@@ -111,6 +114,21 @@ def test_silence_during_a_burst(lab: Lab) -> None:
     (silence,) = result.impairments
     assert silence.dropped_packets >= result.tcp.timed_out > 0
     assert f"dropped {silence.dropped_packets} packets: srv-cache inet, silence" in judge(result).headline
+
+
+def test_what_failed_half_way_was_a_fault_until_then(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that the kernel refuses half-way leaves nothing set, and what was set before has dropped what it has."""
+    lab.impair("cache", silence=True)
+    lab.burst(2, connect_timeout_s=0.9)
+    (silence,) = lab.impairments()
+    with monkeypatch.context() as refused:
+        refused.setattr("lab.impair.apply._SILENCE", "table netdev {table} {{ {interface} {counter} }}\n")
+        with pytest.raises(KernelError, match="syntax error"):
+            lab.impair("cache", rate="1mbit", silence=True)
+    assert lab.impairments() == ()
+    with Namespaces() as namespaces:
+        dropped = dropped_so_far(namespaces, lab.plan, RUN_LAB / lab.name)
+    assert dropped[replace(silence, dropped_packets=0)] >= silence.dropped_packets >= 2
 
 
 def test_one_silent_interface(lab: Lab) -> None:

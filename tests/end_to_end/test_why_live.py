@@ -271,6 +271,15 @@ def watched(document: Any, attempt: Callable[[], object]) -> str:
     return shown
 
 
+def test_the_last_of_two_bursts(small: Small) -> None:
+    """Right after a burst that one limit has stopped and another that a second limit has, the second is named."""
+    lab = small(eni=15, nat=10)
+    first = lab.burst(12, connect_timeout_s=QUICK_S, leave_open=True)
+    second = lab.burst(6, server="store", connect_timeout_s=QUICK_S)
+    assert (first.bottleneck, second.bottleneck) == ("nat_gateway", "hyperplane_eni")
+    assert why(lab)["limits"][0]["node"] == "eni-private"
+
+
 # ── No limit ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

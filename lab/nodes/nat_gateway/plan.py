@@ -110,8 +110,8 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 namespace=nat.namespace,
                 table=TABLE,
                 eip=str(pool.eip.address),
-                client=pool.client.node if pool.client else None,
-                source=str(pool.client.address) if pool.client else None,
+                client=pool.client.name if pool.client else None,
+                sources=tuple(map(str, pool.client.addresses)) if pool.client else (),
                 destination=destination.at.server.name,
                 address=destination.at.label,
                 spills_over=nat.gateway.spill_over and not pool.client,
@@ -172,7 +172,7 @@ def _of_clients(layout: Layout, nat: NatLayout, to: Destination, protocol: slots
                 gateway,
                 f"client{client.number}_{slots.identifier(to.name)}_{protocol}",
                 protocol,
-                mark=_FIRST_MARK + layout.port_share(gateway, f"{to.name} {protocol} {client.node}"),
+                mark=_FIRST_MARK + layout.port_share(gateway, f"{to.name} {protocol} {client.name}"),
                 size=size,
             ),
             client.eip,
@@ -245,8 +245,9 @@ def _by_client(_: NatGateway, destination: _Destination) -> Iterator[nft.Part]:
 
 def _each_client(targets: Iterable[tuple[NatClient | None, str]]) -> Iterator[str]:
     """Where a packet of each client goes on; an address that is no client's has no ports."""
-    verdicts = ", ".join(f"{client.address} : goto {target}" for client, target in targets if client)
-    yield f"ip saddr vmap {{ {verdicts} }}"
+    of_clients = [(client, target) for client, target in targets if client]
+    verdicts = (f"{address} : goto {target}" for client, target in of_clients for address in client.addresses)
+    yield f"ip saddr vmap {{ {', '.join(verdicts)} }}"
     yield f"counter name {OTHER_PACKETS} drop"
 
 

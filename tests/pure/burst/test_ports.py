@@ -71,3 +71,10 @@ def test_other_environments() -> None:
     assert first_turn(BLOCKS, [PATH], held, turns=6 * 20) == 60 + 60 + 19 + 60
     assert first_turn(BLOCKS, [PATH], held, turns=6 * 20, most_turns=6 * 40) is None
     assert first_turn(BLOCKS, [], held) == 19
+
+
+def test_the_next_environments() -> None:
+    """Where so many environments are not there, the next ones serve, as long as their ports are free."""
+    held = [(PATH.first_address, _port(turn)) for turn in range(3)]
+    assert first_turn(BLOCKS, [PATH], held, turns=10, most_turns=60) == BLOCKS.per_environment
+    assert first_turn(BLOCKS, [PATH], held, turns=60 - BLOCKS.per_environment + 1, most_turns=61) is None

@@ -108,6 +108,15 @@ def test_half_open_connections_that_expired() -> None:
     assert result.disagreements == ()
 
 
+@pytest.mark.parametrize(("held", "differ"), [(9, True), (10, False), (12, False), (15, False), (16, True)])
+def test_slots_of_what_was_closed_before(held: int, *, differ: bool) -> None:
+    """Slots of connections that were closed before the burst may become free while it goes on, and no others."""
+    nat = eips(1)[0]
+    before = replace(reading(nat, 7), fill=Fill(2, closing=5, closing_free_s=1))
+    result = burst_result(seen(8), replace(reading(nat, held), fill=Fill(held)), held_before=(before,))
+    assert bool(result.disagreements) == differ
+
+
 def test_an_eni_that_has_not_appeared_is_no_entry() -> None:
     """Of ENIs that may yet appear a result says nothing; once one is there it has an entry like the others."""
     further = replace(reading(replace(ENI_A, node="eni-private-a-2", of="eni-private-a")), appeared=False)

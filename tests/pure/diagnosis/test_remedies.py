@@ -71,6 +71,18 @@ def test_a_gateway_that_has_all_elastic_ips() -> None:
     assert numbers(second) == (440_000, 455_000, "hyperplane_eni")
 
 
+def test_ports_per_client() -> None:
+    """More ports and more clients help; Elastic IPs only where there are too few ports to double once more."""
+    made, twice = shipped("ports_per_client"), "twice the ports for each client of natgw"
+    assert numbers(found(made, twice)) == (2_048, 4_096, "nat_gateway")
+    assert numbers(found(made, SUBNET)) == (2_048, 3_072, "nat_gateway")
+    assert found(made, f"a second {EIP}").effect == "nothing"
+    doubling = nat_gateway(connections_per_destination=100, ports_per_client={"min": 1, "max": 100})
+    made = topology({"p": "natgw", "q": "natgw"}, function("checkout", "p", "q"), nat_gateways=(doubling,))
+    assert numbers(found(made, f"a second {EIP}")) == (64, 200, "nat_gateway")
+    assert found(made, twice).effect == "nothing"
+
+
 def test_gateways_that_bind_together() -> None:
     """One in each zone, which fill in turn: one more Elastic IP for each."""
     each_of = found(shipped("two_zones"), "a second Elastic IP for each of natgw-a and natgw-b")

@@ -50,6 +50,22 @@ def test_eni_limit_remedies() -> None:
     assert "Elastic IP" not in remedies
 
 
+def test_ports_per_client() -> None:
+    """Ports that a client has used up are no full NAT gateway; where one is full as well, both are told of."""
+    nat, other = eips(1)[0], replace(eips(1)[0], node="nat-b")
+    client = reading(replace(nat, client="eni-private-a", limit=8), 8, 20, 5)
+    alone = judge(burst_result(seen(8, 5, retransmissions=15), client, first=client))
+    assert alone.cause == "ports_per_client"
+    assert "private subnet" in text(alone)
+    assert "Elastic IP with" not in text(alone)
+    both = judge(burst_result(seen(17, 6), client, reading(replace(other, limit=9), 9, 4, 1), first=client))
+    assert both.cause == "limit"
+    assert both.headline == (
+        "NAT gateway port exhaustion: natgw with 8 ports to cache for eni-private-a; "
+        "nat-b with 1 Elastic IP, 9 connections to cache"
+    )
+
+
 def test_innocent_enis_are_not_named() -> None:
     """An ENI that refused nothing is not in the headline."""
     full, free = reading(ENI_A, 65_000, 4, 1), reading(ENI_B, 10)

@@ -9,7 +9,7 @@ import pytest
 
 from lab.nodes.build import build
 from lab.plan import Plan
-from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Sysctl
+from lab.plan.objects import ConntrackMax, FleetPlan, Process, Route, Rule, Ruleset, Standing, Sysctl
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from lab.topology.checks import check
@@ -327,9 +327,19 @@ def test_one_set_for_each_client() -> None:
     found = [(each.client, each.eip, each.limit) for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
     assert found == [("eni-p", first, 6), ("eni-q", second, 6), ("eni-r", first, 6)]
     _, _, choose = ruleset(plan, "natgw").partition("chain choose_cache_tcp {")
-    addresses = [each.source for each in limiters(plan, "nat_gateway") if each.protocol == "tcp"]
+    addresses = [
+        address for each in limiters(plan, "nat_gateway") if each.protocol == "tcp" for address in each.sources
+    ]
     assert re.findall(r"([\d.]+) : goto", choose.partition("\n  }")[0]) == addresses
     assert "counter name other_packets drop" in choose.partition("\n  }")[0]
+
+
+def test_clients_of_an_elastic_ip_that_drains() -> None:
+    """Connections that they had from it are cut at its end; new ones are from one that stays."""
+    standing = Standing(draining={"natgw": {2: 1_000}})
+    plan = build(one_gateway(ports_per_client=5), "lab", standing)
+    assert {each.eip for each in limiters(plan, "nat_gateway")} == {"198.51.100.1"}
+    assert "meta time >= 1000 ct reply ip daddr 198.51.100.2" in ruleset(plan, "natgw")
 
 
 def test_translation() -> None:

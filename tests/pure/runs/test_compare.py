@@ -140,6 +140,15 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_small_number(run: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate below one a second is told as it was asked for."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for minute, rate_per_s in enumerate((0.14, 25.0)):
+        made = ran(load=Load(connections=40, rate_per_s=rate_per_s))
+        runs.save(replace(made, id=f"20261122-09{minute:02}00-tiny"))
+    assert "  --rate: 0.14 → 25.0" in run("compare", "last~1", "last").stdout
+
+
 @pytest.mark.usefixtures("recorded")
 def test_command(run: Lab) -> None:
     """For a person: the sentence first, arrows, and that timing varies; the second run is the last unless named."""
