@@ -29,7 +29,7 @@ def _entry(**more: Any) -> Document:
 
 
 def _server(**more: Any) -> Document:
-    return {"name": "cache", "hostname": "cache.example.com", "port": 443, **more}
+    return {"name": "cache", "hostname": "cache.example.com", "port": 443, "service": "dynamodb", **more}
 
 
 ONE_VPC: Document = {
