@@ -30,8 +30,10 @@ class Observation:
     descriptors: DescriptorLimit | None = None
     first_turn: int = 0
     """The turn (`traffic.spec.PortBlocks`) of the first connections."""
+    asking_before: int = 0
+    """Connections to the name server over TCP that one source had already, where those have a limit."""
     took_s: float = 0.0
-    """Between the two."""
+    """Between the two readings."""
     first_to_refuse: Reading | None = None
     stops: Sequence[DropCount] = ()
     impairments: Sequence[Impairment] = ()

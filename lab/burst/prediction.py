@@ -15,8 +15,12 @@ from lab.plan.objects import ServerPlan
 __all__ = ["prediction"]
 
 
-def prediction(participants: Participants, before: Iterable[Reading], first_turn: int = 0) -> Prediction:
+def prediction(
+    participants: Participants, before: Iterable[Reading], first_turn: int = 0, asking: int = 0
+) -> Prediction:
     """What a burst will show whose connections begin with that turn (`PortBlocks`) of their ENIs.
+
+    Of one source as many connections to the name server as are `asking` are there already.
 
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
@@ -40,6 +44,7 @@ def prediction(participants: Participants, before: Iterable[Reading], first_turn
         questions_each=load.look_up.questions,
         per_environment=participants.blocks.per_environment,
         descriptors=descriptors.connections if descriptors else None,
+        asking=asking,
     )
     if predicted.emfile and load.paced and predicted.drop_threshold is not None:
         return unknown  # what times out meanwhile gives its descriptor back

@@ -30,6 +30,7 @@ from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
 from lab.kernel.state import Record
+from lab.observe.askers import most_of_one_source
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
 from lab.observe.limiters import held_sources, read, refused_by_both
@@ -98,7 +99,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
             forget_connections(namespaces, plan)
         observation = _Burst(namespaces, participants, listeners, record).observe()
-    predicted = prediction(participants, observation.readings_before, observation.first_turn)
+    predicted = prediction(participants, observation.readings_before, observation.first_turn, observation.asking_before)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -126,6 +127,7 @@ class _Burst:
         )
         self._fullest = list(self._before) if self._comes_and_goes else []
         self._dropped_before = dropped_packets(namespaces, self._plan.barriers)
+        self._asking_before = most_of_one_source(namespaces, self._plan.barriers)
         self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
 
@@ -160,6 +162,7 @@ class _Burst:
             readings_before=self._before,
             descriptors=self._participants.descriptors,
             first_turn=first or 0,
+            asking_before=self._asking_before,
             took_s=self._took_s,
             first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),

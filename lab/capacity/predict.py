@@ -180,12 +180,14 @@ def predict(
     questions_each: int = 1,
     per_environment: int = PortBlocks().per_environment,
     descriptors: int | None = None,
+    asking: int = 0,
 ) -> Prediction:
     """What a burst of so many connections will show on a topology, all held at the same time.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
     `per_environment` connections are of one execution environment, and `descriptors` of them may be open at a time.
+    So many connections to the name server as are `asking` are there already, of one source.
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
@@ -212,7 +214,7 @@ def predict(
         by_gateway[turn.path.gateway] += turn.offered(look_ups)
     by_source = [min(asked, per_environment, descriptors or per_environment) for asked in by_gateway.values()]
     emfile = 0 if descriptors is None else None
-    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each):
+    if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each, asking):
         return Prediction(connections, None, None, None, (), unknown=reason, emfile=emfile)
     reasons = (
         _doubt(turns, connections),
@@ -299,7 +301,7 @@ def _first_refused(turns: Sequence[_Turn], free: int, connections: int) -> int |
 
 
 def _unknown_names(
-    resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int], questions_each: int
+    resolver: Resolver, limiters: Sequence[_Limiter], by_source: Iterable[int], questions_each: int, asking: int
 ) -> str | None:
     """Why it is not known which clients learn the server's address; None where it is known."""
     quota = resolver.packets_per_second
@@ -319,10 +321,11 @@ def _unknown_names(
             "packets/s: what becomes of them depends on how fast they come"
         )
     most_by_tcp = resolver.tcp_connections
-    if resolver.truncate and most_by_tcp is not None and look_ups > most_by_tcp:
+    if resolver.truncate and most_by_tcp is not None and look_ups + asking > most_by_tcp:
+        beside = f" beside {asking:,} that are there already" if asking else ""
         return (
-            f"one interface may have {look_ups:,} look-ups over TCP at a time, more than the {most_by_tcp:,} that the "
-            "name server takes: what becomes of them depends on how fast they come"
+            f"one interface may have {look_ups:,} look-ups over TCP at a time{beside}, more than the {most_by_tcp:,} "
+            "that the name server takes: what becomes of them depends on how fast they come"
         )
     return None
 

@@ -50,7 +50,8 @@ def explanation(finding: Finding) -> Iterator[str]:
             "The look-up fails first, at once (getaddrinfo EMFILE), for it needs a socket as well: a limit of the "
             "network leaves DNS alone, and lets clients wait."
         )
-    yield f"Limits refused {connections(refused)} as well." if refused else "No limit refused any."
+    full = ", ".join(dict.fromkeys(limit.node for limit in finding.evidence.full))
+    yield f"Limits refused {connections(refused)} as well: {full}." if refused else "No limit refused any."
 
 
 def remedies(finding: Finding) -> Iterator[str]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.nodes.peering.model import Peering
 from lab.paths.dead_ends import DeadEnd
 from lab.schema.drops import DropCount, DropPoint
+from lab.schema.firewall import EgressRule
 from lab.topology import Eni, Topology, Vpc
-from lab.topology.edit import rerouted, with_vpcs
+from lab.topology.edit import rerouted, unused, with_vpcs
 
 __all__ = [
     "CAUSES",
@@ -122,14 +124,62 @@ def _transit_routed(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology,
 
 
 def _without_groups(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str]:
-    home = topology.vpc_of(eni.subnet.name)
-    left = tuple(group for group in home.security_groups if group.name not in eni.security_groups)
-    return with_vpcs(topology, lambda vpc: {"security_groups": left} if vpc == home else {}), end.cure or ""
+    def opened(vpc: Vpc) -> dict[str, object]:
+        groups = (
+            group.model_copy(update={"egress": (EgressRule(),)}) if group.name in eni.security_groups else group
+            for group in vpc.security_groups
+        )
+        return {"security_groups": tuple(groups)}
+
+    return with_vpcs(topology, opened), end.cure or ""
 
 
 def _without_acl(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
     def without(vpc: Vpc) -> dict[str, object]:
         return {"network_acls": tuple(acl for acl in vpc.network_acls if acl.name != end.name)}
+
+    return with_vpcs(topology, without), end.cure or ""
+
+
+def _joined(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    """The function's VPC and the one where the way ends, with a peering whose route all subnets have."""
+    home = topology.vpc_of(eni.subnet.name).name
+    joining = (
+        peering.vpcs for peering in topology.peerings if end.kind == "not_transitive" and peering.name == end.name
+    )
+    for vpc in next(joining, (end.name,)):
+        topology = _peered(topology, home, vpc) if vpc != home else topology
+    return topology, end.cure or ""
+
+
+def _routed_back(topology: Topology, eni: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    home, vpc = topology.vpc_of(eni.subnet.name).name, topology.vpc_of(end.name).name
+    return _peered(topology, home, vpc), end.cure or ""
+
+
+def _peered(topology: Topology, home: str, vpc: str) -> Topology:
+    others = tuple(peering for peering in topology.peerings if {*peering.vpcs} != {home, vpc})
+    name = unused("more", {peering.name for peering in others})
+    return topology.model_copy(update={"peerings": (*others, Peering(name=name, vpcs=(home, vpc)))})
+
+
+def _without_ingress(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    servers = (
+        server.model_copy(update={"security_groups": ()}) if server.node == end.node else server
+        for server in topology.servers
+    )
+    return topology.model_copy(update={"servers": tuple(servers)}), end.cure or ""
+
+
+def _without_endpoint_ingress(topology: Topology, _: Eni, end: DeadEnd) -> tuple[Topology, str]:
+    def without(vpc: Vpc) -> dict[str, object]:
+        endpoints = (
+            endpoint.model_copy(update={"security_groups": ()})
+            if any(exit_.node == end.node for exit_ in endpoint.exits)
+            else endpoint
+            for endpoint in vpc.interface_endpoints
+        )
+        return {"interface_endpoints": tuple(endpoints)}
 
     return with_vpcs(topology, without), end.cure or ""
 
@@ -186,6 +236,71 @@ CAUSES = {
             remedy="Give the Transit Gateway {name} a default route to a VPC with a NAT gateway.",
         ),
         opened=_transit_routed,
+    ),
+    "no_vpc_route": _Cause(
+        "no route",
+        DropWords(
+            headline="No route, and no limit: nothing leads to the VPC {name}",
+            where="where no route leads to the VPC {name}",
+            mechanism="The Hyperplane ENI let the SYNs pass; no route table on the way has the range of the server's "
+            "VPC, and what a VPC cannot route it drops without a word, just as a full ENI does.",
+            remedy="Give the function's subnets a route to the VPC {name}, by a peering or a Transit Gateway.",
+        ),
+        far_side=DropWords(
+            headline="No route, and no limit: the default route leads to the internet, not to the VPC {name}",
+            where="beyond {node}, where no private address leads anywhere",
+            mechanism="No route is for the range of the server's VPC, so the default route took the SYNs to {node}; "
+            "on the internet a private address leads nowhere, and an internet gateway drops it without a word, just as "
+            "a full ENI does. CloudWatch has them in a NAT gateway's ConnectionAttemptCount, and none established.",
+            remedy="Give the function's subnets a route to the VPC {name}, by a peering or a Transit Gateway.",
+        ),
+        opened=_joined,
+    ),
+    "not_transitive": _Cause(
+        "peering",
+        DropWords(
+            headline="Peering is not transitive: {name} does not carry what comes from a third VPC",
+            where="by the peering {name}, which carries what its own two VPCs send",
+            mechanism="The Hyperplane ENI let the SYNs pass, and a Transit Gateway brought them to a VPC of the "
+            "peering; that carries what comes from its own two VPCs only, and drops the rest without a word.",
+            remedy="Join the function's VPC and the server's by a peering of their own, or by a Transit Gateway.",
+        ),
+        opened=_joined,
+    ),
+    "no_route_back": _Cause(
+        "no route back",
+        DropWords(
+            headline="No route back, and no limit: the subnet {name} of the server does not know the function's VPC",
+            where="where the subnet {name} has no route back",
+            mechanism="The SYNs came to the server, and its answers were dropped: a peering needs its route in the "
+            "route tables of both sides. Until then each connection holds its ports on the way, half-open.",
+            remedy="Add the peering's route to the route table of the subnet {name}.",
+        ),
+        opened=_routed_back,
+    ),
+    "ingress": _Cause(
+        "target's security group",
+        DropWords(
+            headline="The target's security group forbids it: ingress of {name} does not allow the function",
+            where="by ingress of the security group {name}, at {node}",
+            mechanism="The Hyperplane ENI and its own security groups let the SYNs pass, and a port is taken for each "
+            "connection; the groups of the server's network interface drop what they do not allow without a word, just "
+            "as a full ENI does.",
+            remedy="Add a rule for the function's security group to ingress of the security group {name}.",
+        ),
+        opened=_without_ingress,
+    ),
+    "endpoint_ingress": _Cause(
+        "endpoint's security group",
+        DropWords(
+            headline="The endpoint's security group forbids it: ingress of {name} does not allow the function",
+            where="by ingress of the security group {name}, at {node}",
+            mechanism="The name leads to the endpoint's private address, so DNS looks fine. The Hyperplane ENI and its "
+            "own security groups let the SYNs pass, and a port is taken for each connection; the groups of the "
+            "endpoint's network interface drop what they do not allow without a word, just as a full ENI does.",
+            remedy="Add a rule for the function's security group to ingress of the security group {name}.",
+        ),
+        opened=_without_endpoint_ingress,
     ),
     "security_group": _Cause(
         "security group",

@@ -33,7 +33,8 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         yield from (f"    {_node(node)}" for node in drawing.in_no_subnet(vpc.name))
         yield "  }"
     yield from (f"  {_node(node)}" for node in drawing.column("middle") if node.vpc is None)
-    yield from _cluster("internet", "internet", drawing.column("servers"))
+    if drawing.column("servers"):
+        yield from _cluster("internet", "internet", drawing.column("servers"))
     later = {node.name for node in drawing.nodes if node.later}
     for left, right in drawing.edges:
         yield f"  {_quoted(left)} -> {_quoted(right)}{' [style=dashed]' if later & {left, right} else ''};"

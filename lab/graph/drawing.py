@@ -188,7 +188,7 @@ def _node(topology: Topology, kind: NodeKind, shown: Drawn, known: Occupancy | N
     """With its numbers in the place of its limit, if they are known."""
     return Node(
         name=shown.name,
-        column=str(kind.shape.column),
+        column=shown.column or str(kind.shape.column),
         shape=kind.shape,
         title=shown.title,
         lines=shown.lines if known is None else (*known.words, *shown.beside_numbers),
@@ -228,7 +228,7 @@ def _chains(topology: Topology) -> list[_Chain]:
     chains = []
     for source, server, path in crossed:
         hops = [hop.node for hop in path.hops]
-        if path.gateway in passing and (path.exit or not path.eni):
+        if path.gateway in passing and path.leads:
             chains.append(_Chain(tuple(dict.fromkeys((source, *hops, server))), reaches=True))
         else:
             end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1

@@ -77,6 +77,10 @@ class Columns(ABC):
             before, end = column, columns[column] + self.widths[column]
             if column == "leaving":
                 self.router = self.middle_of_router(columns[column], end)
+        if "servers" not in columns:  # all of them are in VPCs
+            _, right, _ = self.out_of_vpcs(end, ())
+            zones.append((left, right))
+            end = right
         return Grid(columns, gaps, zones, self.router, end)
 
     @abstractmethod

@@ -24,7 +24,8 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         name = "customer-vpc" if len(drawing.clusters) == 1 else f"vpc-{vpc.name}"
         yield from _subgraph(name, vpc.title, [*_subnets(drawing, vpc)])
     yield from (_node(node) for node in drawing.column("middle") if node.vpc is None)
-    yield from _subgraph("internet", "internet", [*map(_node, drawing.column("servers"))])
+    if drawing.column("servers"):
+        yield from _subgraph("internet", "internet", [*map(_node, drawing.column("servers"))])
     later = {node.name for node in drawing.nodes if node.later}
     for left, right in drawing.edges:
         yield f"  {_id(left)} {'-.->' if later & {left, right} else '-->'} {_id(right)}"

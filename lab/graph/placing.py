@@ -74,8 +74,9 @@ class _Placer:
             self._stack(band.far if band else (), at)
             self._lead_on(name, "enis", at)
             self._stack((name,), at)
-        for number, column in enumerate(self._columns[1:-1], 1):
-            self._centre(self._bands.into[column], self._columns[number + 1 :])
+        for number, column in enumerate(self._columns[1:], 1):
+            if column != "servers":
+                self._centre(self._bands.into[column], self._columns[number + 1 :])
         for column, names in self._bands.idle.items():
             for name in names if column != "servers" else ():
                 self._stack_idle(name)
@@ -90,7 +91,7 @@ class _Placer:
         at = max(row, self._ends["functions"])
         self._stack(self._begins_entry[egress].far, at)
         self._stack((egress,), at)
-        band = self._begins["servers"].get(egress)
+        band = self._begins.get("servers", {}).get(egress)
         self._stack(band.far if band else (), 0)
 
     def place_what_is_left(self) -> None:

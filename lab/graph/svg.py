@@ -176,7 +176,8 @@ class _Sheet:
             ends = [top - 8 for _, top in vpcs[1:]] + [end]
             for (title, top), bottom in zip(vpcs, ends, strict=True):
                 yield _zone(title, left + 14, right, top, bottom)
-        yield _zone("internet", self._at.zones[-1][1] + 14, self._at.end + 10, 8, low)
+        if self._drawing.column("servers"):
+            yield _zone("internet", self._at.zones[-1][1] + 14, self._at.end + 10, 8, low)
 
     def _vpcs(self, zone: tuple[str, ...]) -> list[tuple[str, int]]:
         """The titles of the VPCs of a zone, and where each begins; the only one whether anything is in it or not."""

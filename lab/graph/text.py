@@ -204,7 +204,8 @@ class _Sheet:
             if self._drawing.egress:
                 self._canvas.write_below(end, left, f"└{'─' * (right - left - 1)}┘")
         self._centre("service VPC", 0, 0, self._at.zones[0][0])
-        self._centre("internet", 0, self._at.zones[-1][1] + 1, self._at.end)
+        if self._drawing.column("servers"):
+            self._centre("internet", 0, self._at.zones[-1][1] + 1, self._at.end)
 
     def _draw_vpcs(self, zone: tuple[str, ...], left: int, right: int) -> None:
         """The titles of VPCs that stand one below the other, with a border between."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
-from lab.nodes.kind import NodeKind
+from lab.nodes.kind import Column, NodeKind
 from lab.schema.base import Model
 from lab.topology import Topology
 
@@ -34,6 +34,8 @@ class Drawn:
     """The VPC that it is in, if it is in none of its subnets."""
     beside: str | None = None
     """The node beside which it appears, leading where that leads; None for what is there from the beginning."""
+    column: Column | None = None
+    """Another column than that of its kind."""
 
 
 class Drawer(Protocol):

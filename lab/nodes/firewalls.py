@@ -12,8 +12,8 @@ https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.htm
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Network
 from itertools import starmap
 from typing import NamedTuple
 
@@ -25,7 +25,16 @@ from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.topology import Eni, Vpc
 
-__all__ = ["Gate", "SubnetPort", "missing_route", "network_acls", "network_acls_at_the_internet", "security_groups"]
+__all__ = [
+    "Gate",
+    "SubnetPort",
+    "dropping",
+    "ingress",
+    "missing_route",
+    "network_acls",
+    "network_acls_at_the_internet",
+    "security_groups",
+]
 
 _FAR = {"egress": "ip daddr", "ingress": "ip saddr"}
 _ALL_PORTS = (0, LAST_PORT)
@@ -47,6 +56,8 @@ class SubnetPort(NamedTuple):
     interface: str
     clients: bool
     """Whether connections come from there: a Hyperplane ENI, to which nothing connects."""
+    two_way: bool = False
+    """Whether connections come from there and go there, too: what has a server's address is an answer."""
 
 
 def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) -> Iterator[Gate]:
@@ -69,10 +80,29 @@ def security_groups(vpc: Vpc, eni: Eni, namespace: str, table: str, inner: str) 
     )
 
 
-def network_acls(vpc: Vpc, ports: Sequence[SubnetPort], namespace: str, table: str) -> Iterator[Gate]:
-    """The gates between subnets; a packet passes those of the subnet that it leaves first."""
+def ingress(drop: DropPoint, rules: Iterable[Rule], interface: str, namespace: str, table: str) -> Gate:
+    """The gate of a network interface's security groups for what would connect to it through a router's interface.
+
+    They are stateful, and the router is not: of TCP it judges what begins a connection.
+    """
+    name = f"ingress_{slots.identifier(drop.node)}"
+    jumps = ("tcp flags & (syn|ack) == syn", "meta l4proto udp")
+    return Gate(
+        _definitions(name, rules, "ingress"),
+        tuple(f'oifname "{interface}" {match} jump {name}' for match in jumps),
+        DropCounter(drop.node, drop.kind, drop.name, namespace=namespace, table=table, counter=name),
+    )
+
+
+def network_acls(
+    vpc: Vpc, ports: Sequence[SubnetPort], servers: Sequence[IPv4Address], namespace: str, table: str
+) -> Iterator[Gate]:
+    """The gates between subnets; a packet passes those of the subnet that it leaves first.
+
+    At a port by which connections come and go, `servers` are the addresses by which answers are known.
+    """
     for judge in _judges(vpc.network_acls):
-        if borders := tuple(_borders(judge, ports)):
+        if borders := tuple(_borders(judge, ports, servers)):
             point = DropPoint(vpc.node, "network_acl", judge.acl.name, judge.direction, judge.answers)
             yield _gate(judge, borders, point, namespace, table)
 
@@ -93,12 +123,15 @@ def missing_route(
     drop: DropPoint, interfaces: Sequence[str], inside: Sequence[IPv4Network], *, namespace: str, table: str
 ) -> Gate:
     """What counts and drops packets that come in by these interfaces and leave the ranges that are inside."""
-    counter = f"no_route_{slots.identifier(drop.name)}"
-    ports = ", ".join(f'"{interface}"' for interface in interfaces)
     ranges = str(inside[0]) if len(inside) == 1 else f"{{ {', '.join(map(str, inside))} }}"
-    rule = f"iifname {{ {ports} }} ip daddr != {ranges} counter name {counter} drop"
-    counted = DropCounter(drop.node, drop.kind, drop.name, namespace=namespace, table=table, counter=counter)
-    return Gate((nft.Counter(counter),), (rule,), counted)
+    match = f"iifname {nft.names(interfaces)} ip daddr != {ranges}"
+    return dropping(drop, f"no_route_{slots.identifier(drop.name)}", [match], namespace, table)
+
+
+def dropping(drop: DropPoint, counter: str, matches: Iterable[str], namespace: str, table: str) -> Gate:
+    """What counts and drops the packets that any of these match."""
+    counted = DropCounter(**asdict(drop.point), namespace=namespace, table=table, counter=counter)
+    return Gate((nft.Counter(counter),), tuple(f"{match} counter name {counter} drop" for match in matches), counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +179,22 @@ def _gate(judge: _Judge, borders: Iterable[str], point: DropPoint, namespace: st
     )
 
 
-def _borders(judge: _Judge, ports: Sequence[SubnetPort]) -> Iterator[str]:
+def _borders(judge: _Judge, ports: Sequence[SubnetPort], servers: Sequence[IPv4Address]) -> Iterator[str]:
     """Matches of what crosses the border of each of the ACL's subnets at the judged ports."""
     near, far = ("iifname", "oifname") if judge.direction == "egress" else ("oifname", "iifname")
+    known = f"ip saddr {'' if judge.answers else '!= '}{{ {', '.join(map(str, servers))} }}"
     for subnet in judge.acl.subnets:
         inside = [port for port in ports if port.subnet == subnet]
-        judged = [port for port in inside if port.clients is judge.at_clients]
+        judged = [port for port in inside if not port.two_way and port.clients is judge.at_clients]
+        both = [port for port in inside if port.two_way]
         if judged:
             yield f"{near} {_listed(judged)} {far} != {_listed(inside)}"
+        if both:
+            yield f"{near} {_listed(both)} {far} != {_listed(inside)} {known}"
 
 
 def _listed(ports: Iterable[SubnetPort]) -> str:
-    quoted = ", ".join(f'"{port.interface}"' for port in ports)
-    return f"{{ {quoted} }}"
+    return nft.names(port.interface for port in ports)
 
 
 def _definitions(name: str, rules: Iterable[Rule], direction: Direction) -> tuple[nft.Counter, nft.Chain]:

@@ -32,6 +32,7 @@ __all__ = [
     "ANYWHERE",
     "Part",
     "conntrack_sysctls",
+    "conntrack_timeouts",
     "host",
     "host_behind",
     "namespace",
@@ -120,8 +121,13 @@ def ring_owns_marked(name: str) -> Ruleset:
 
 
 def conntrack_sysctls(namespace: str, slots: SlotSet) -> Iterator[Sysctl]:
-    """Conntrack's timeouts, equal to the slots' (nf_conntrack-sysctl.rst); whole seconds, at least one."""
-    idle_s, half_open_s, closed_s = slots.idle_s, slots.half_open_s, max(slots.port_hold_s, 1)
+    """Conntrack's timeouts, equal to the slots'."""
+    return conntrack_timeouts(namespace, slots.idle_s, slots.half_open_s, slots.port_hold_s)
+
+
+def conntrack_timeouts(namespace: str, idle_s: int, half_open_s: int, port_hold_s: int) -> Iterator[Sysctl]:
+    """Conntrack's timeouts (nf_conntrack-sysctl.rst); whole seconds, at least one."""
+    closed_s = max(port_hold_s, 1)
     timeouts = {
         "tcp_timeout_syn_sent": half_open_s,
         "tcp_timeout_syn_recv": half_open_s,

@@ -49,7 +49,7 @@ class Path:
 
     hops: tuple[Hop, ...]
     """From the node by which it leaves the service VPC (an ENI, or the service VPC's own egress) to the last node
-    before the internet, or to where it ends; then the server, if that limits connections."""
+    before the internet, or to where it ends; then the server, if that is in a VPC or limits connections."""
     eni: Eni | None
     """None outside the VPC."""
     exit: Exit | None
@@ -60,6 +60,8 @@ class Path:
     """Where all of its connections end, whatever the limits."""
     doubt: DeadEnd | None = None
     """Where some of its connections end and others pass, by what a topology does not know."""
+    leads: bool = True
+    """Whether routes lead to the server."""
 
     @property
     def gateway(self) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.nodes import egress, hyperplane_eni, transit_gateway, vpc
+from lab.nodes import egress, hyperplane_eni, peering, transit_gateway, vpc
 from lab.nodes import server as server_kind
-from lab.paths.dead_ends import Leg, dead_end
+from lab.paths.dead_ends import Leg, dead_end, outside
 from lab.paths.path import Hop, Path, Scope, Scoped
 from lab.schema.names import EGRESS
 from lab.topology.enis import enis_of
+from lab.topology.joined import peering_to, transit_to
 from lab.topology.nat_clients import clients_of
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def paths(topology: Topology, source: str, server: str, transport: Transport = "
     wanted = next(known for known in topology.servers if known.name == server)
     enis, answers = enis_of(topology, source), tuple(_answers(topology, wanted))
     if not enis:
-        hops = (Hop(EGRESS, egress.KIND.name), *_at_server(wanted, transport))
-        return tuple(Path(hops, None, None, answer=answer.number) for answer in answers)
+        return tuple(_outside(topology, source, answer, transport) for answer in answers)
     return tuple(_path(topology, eni, answer, transport) for answer in answers for eni in enis)
 
 
@@ -48,7 +48,7 @@ class _Answer(NamedTuple):
     """One of the addresses that the resolver answers for a server's name."""
 
     server: Server
-    """With one address alone."""
+    """With one address alone; in a subnet perhaps without any that the file tells."""
     number: int | None = None
     """Which it is, in numeric order, from 0; None where there is no other."""
     exit: Exit | None = None
@@ -58,6 +58,9 @@ class _Answer(NamedTuple):
 
 
 def _answers(topology: Topology, server: Server) -> Iterator[_Answer]:
+    if server.subnet is not None:
+        yield _Answer(server)
+        return
     one = server.at(server.addresses[0])
     ranges = {subnet.name: subnet.cidr for subnet in topology.subnets}
     standing = [exit_ for exit_ in topology.exits if exit_.stands_for == server.name]
@@ -71,24 +74,41 @@ def _answers(topology: Topology, server: Server) -> Iterator[_Answer]:
     yield from (answer._replace(number=number if several else None) for number, answer in enumerate(answers))
 
 
-def _at_server(wanted: Server, transport: Transport) -> Iterator[Hop]:
-    """The server as a hop, if it has a connection limit; UDP has none."""
-    if wanted.limit is not None and transport == "tcp":
-        yield Hop(wanted.node, server_kind.KIND.name, (Scoped(Scope(wanted.node, wanted.name), wanted.limit),))
+def _outside(topology: Topology, source: str, answer: _Answer, transport: Transport) -> Path:
+    """The path of a function outside all VPCs, to which no private address is known."""
+    server = answer.server
+    hops = (Hop(EGRESS, egress.KIND.name), *_at_server(server, transport))
+    end = outside(topology, source, server)
+    return Path(hops, None, None, answer=answer.number, dead_end=end, leads=server.subnet is None)
+
+
+def _at_server(server: Server, transport: Transport) -> Iterator[Hop]:
+    """The server as a hop, if it is in a VPC or has a connection limit; UDP has none."""
+    limits = () if server.limit is None else (Scoped(Scope(server.node, server.name), server.limit),)
+    if transport == "udp":
+        limits = ()
+    if limits or server.subnet is not None:
+        yield Hop(server.node, server_kind.KIND.name, limits)
 
 
 def _path(topology: Topology, eni: Eni, answer: _Answer, transport: Transport) -> Path:
     server = answer.server
     crossed = legs(topology, eni.subnet, server, answer.exit)
+    last = crossed[-1]
     hops = (_at_eni(topology.hyperplane_eni, eni, answer), *_hops(topology, crossed, answer, eni.name))
-    if crossed[-1].exit is not None:
+    leads = last.arrives or (last.exit is not None and server.subnet is None)
+    if leads:
         hops = (*hops, *_at_server(server, transport))
-    exit_, end = crossed[-1].exit, dead_end(topology, eni, crossed, server, transport)
+    end = dead_end(topology, eni, crossed, server, transport)
     if end and end.cure and answer.number is not None:  # what a rule lets pass may differ from address to address
-        end = replace(end, sentence=f"{end.sentence}, at {server.address}")
+        end = replace(end, sentence=f"{end.sentence}, at {_place(answer)}")
     if end is None or end.certain:
-        return Path(hops, eni, exit_, answer=answer.number, dead_end=end)
-    return Path(hops, eni, exit_, answer=answer.number, doubt=end)
+        return Path(hops, eni, last.exit, answer=answer.number, dead_end=end, leads=leads)
+    return Path(hops, eni, last.exit, answer=answer.number, doubt=end, leads=leads)
+
+
+def _place(answer: _Answer) -> str:
+    return answer.exit.node if answer.exit else str(answer.server.address)
 
 
 def _at_eni(settings: HyperplaneEniSettings, eni: Eni, answer: _Answer) -> Hop:
@@ -101,12 +121,19 @@ def _hops(topology: Topology, crossed: tuple[Leg, ...], answer: _Answer, client:
         yield Hop(leg.vpc.node, vpc.KIND.name)
         if leg.transit_gateway is not None:
             yield Hop(leg.transit_gateway.node, transit_gateway.KIND.name)
+        if leg.peering is not None:
+            yield Hop(leg.peering.node, peering.KIND.name)
         if leg.exit is not None:
             yield Hop(leg.exit.node, leg.exit.KIND, tuple(_at_exit(topology, leg.exit, answer, client)))
 
 
 def _at_exit(topology: Topology, exit_: Exit, answer: _Answer, client: str) -> Iterator[Scoped]:
-    """What limits connections there: what the client has of its own, or what all clients share."""
+    """What limits connections there: what the client has of its own, or what all clients share.
+
+    A server in a VPC is none of its destinations, whatever has strayed there.
+    """
+    if answer.server.subnet is not None:
+        return
     scope = Scope(exit_.node, answer.server.name, None if answer.exit else answer.number)
     own = exit_.limit_of_each(len(clients_of(topology, exit_)))
     if own is not None:
@@ -124,11 +151,27 @@ def legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | None
 
 
 def _legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | None) -> Iterator[Leg]:
+    """A route to the VPC of a server comes before the default route, which is for all that no other route is for."""
     subnets = {known.name: known for known in topology.subnets}
+    target = subnets[server.subnet] if server.subnet else None
+    home = topology.vpc_of(target.name) if target else None
     entered: set[str] = set()
     while subnet.name not in entered:  # a packet that enters a subnet for the second time is in a routing loop
         entered.add(subnet.name)
         vpc = topology.vpc_of(subnet.name)
+        if vpc == home:
+            yield Leg(vpc, subnet, target, arrives=True)
+            return
+        if home and (joining := peering_to(topology, subnet, home)):
+            yield Leg(vpc, subnet, None, peering=joining)
+            if len(entered) == 1:  # what a Transit Gateway has brought, a peering does not carry on
+                yield Leg(home, None, target, arrives=True)
+            return
+        if home and (way := transit_to(topology, vpc, home)):
+            joining_all, come, leave = way
+            yield Leg(vpc, subnet, subnets[come.subnet], transit_gateway=joining_all)
+            subnet = subnets[leave.subnet]
+            continue
         exits = (exit_ for exit_ in vpc.exits if exit_.OF_OTHER_VPCS or len(entered) == 1)
         taking = (exit_ for exit_ in exits if exit_.takes(subnet, server))
         if exit_ := next((exit_ for exit_ in taking if not exit_.stands_for or answer in (None, exit_)), None):
@@ -140,10 +183,10 @@ def _legs(topology: Topology, subnet: Subnet, server: Server, answer: Exit | Non
             return
         attachment = next(known for known in gateway.attachments if known.vpc == vpc.name)
         yield Leg(vpc, subnet, subnets[attachment.subnet], transit_gateway=gateway)
-        onward = gateway.towards_the_internet
-        if onward is None:
+        default = gateway.towards_the_internet
+        if default is None:
             return
-        subnet = subnets[onward.subnet]
+        subnet = subnets[default.subnet]
 
 
 def exit_nodes(topology: Topology, subnet: Subnet) -> set[str]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.schema.limits import EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
+from lab.schema.limits import BEHIND_ENDPOINTS, EIP_POOL, ENVIRONMENT_BLOCK, INTERNET, SERVICE_VPC_HEAD
 
 __all__ = [
     "EGRESS_ROUTER",
     "INTERNET_ROUTER",
+    "PEERING",
     "SECOND_ADDRESS",
+    "behind_endpoint",
     "elastic_ip",
     "fleet_address",
     "gateway_address",
@@ -28,6 +30,7 @@ __all__ = [
     "resolver_address",
     "segment",
     "subnet_host",
+    "subnet_index",
     "subnet_router",
 ]
 
@@ -35,6 +38,8 @@ INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
 """The address of the service VPC's egress on its port to the internet."""
+PEERING = INTERNET.broadcast_address - 1
+"""The address of each peering on both of its ports: the next hop of routes, which no packet bears."""
 SECOND_ADDRESS = INTERNET.network_address + 3
 """The first of the second addresses of each server that closes connections beyond its limit: one for each that it has.
 
@@ -82,6 +87,16 @@ def subnet_router(subnet: IPv4Network) -> IPv4Address:
 def subnet_host(subnet: IPv4Network, index: int) -> IPv4Address:
     """One of the addresses that AWS leaves to a subnet's network interfaces, in order."""
     return subnet.network_address + _RESERVED_AT_START + index
+
+
+def behind_endpoint(index: int, prefix: int) -> IPv4Network:
+    """What an endpoint's network interface makes of the addresses of a VPC with this prefix length."""
+    return IPv4Network((BEHIND_ENDPOINTS.network_address + (index << 16), prefix))
+
+
+def subnet_index(subnet: IPv4Network, address: IPv4Address) -> int:
+    """The number of one of these addresses."""
+    return int(address) - int(subnet.network_address) - _RESERVED_AT_START
 
 
 def elastic_ip(index: int) -> IPv4Address:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from itertools import cycle
+from itertools import cycle, permutations
 from typing import Generic, TypeVar, cast
 
 from lab.nodes.gateway_endpoint.model import GatewayEndpoint
+from lab.nodes.peering.model import Peering
 from lab.nodes.transit_gateway.model import TransitGateway
 from lab.nodes.vpc.model import Vpc
 from lab.plan import addressing
@@ -21,6 +22,7 @@ from lab.plan.names import interface_name, mac_address, namespace_name
 from lab.plan.objects import Port, Standing
 from lab.schema.exits import Exit
 from lab.schema.limits import (
+    BEHIND_ENDPOINTS,
     ENVIRONMENT_BLOCK,
     NAT_EIPS,
     PAIRS,
@@ -29,6 +31,7 @@ from lab.schema.limits import (
     TOTAL_EIPS,
 )
 from lab.schema.names import (
+    DEFAULT_SECURITY_GROUPS,
     EGRESS,
     INTERNET,
     RESOLVER,
@@ -56,6 +59,8 @@ __all__ = [
     "NatClient",
     "NatLayout",
     "Pair",
+    "PeeringLayout",
+    "PeeringPort",
     "ResolverLayout",
     "ServerLayout",
     "TransitGatewayLayout",
@@ -269,6 +274,8 @@ class AttachmentLayout:
     address: IPv4Address
     is_egress: bool
     """Whether the Transit Gateway's default route leads here, so that connections come in by it."""
+    is_two_way: bool
+    """Whether connections may come in by it and go out by it: servers are in VPCs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +289,24 @@ class TransitGatewayLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class PeeringPort:
+    """A peering's port at one of its VPCs, in none of their subnets."""
+
+    vpc: Vpc
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class PeeringLayout:
+    """A VPC peering."""
+
+    peering: Peering
+    node: str
+    namespace: str
+    ports: tuple[PeeringPort, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VpcInterface:
     """A network interface in a subnet, as the VPC's router knows it."""
 
@@ -292,6 +317,21 @@ class VpcInterface:
     """Whether connections come in by it: a Hyperplane ENI, to which nothing connects, or an egress VPC's attachment."""
     of_other_vpcs: bool = False
     """Whether a Transit Gateway brings them."""
+    two_way: bool = False
+    """Whether they come in by it and go out by it, too."""
+    node: str = ""
+    """What it belongs to, where its security groups are judged by the VPC's router."""
+    ingress_groups: tuple[str, ...] = ()
+    """The security groups that say what may connect to it."""
+    ingress_drop: str = "ingress"
+    """The cause of what these drop."""
+    serves: bool = False
+    """Whether a server is there, whose answers take the routes of its subnet."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether what comes in by it takes the routes of its subnet."""
+        return self.clients or self.two_way or self.serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,15 +350,21 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class ServerLayout:
-    """A remote server."""
+    """A server, on the internet or in a subnet."""
 
     server: Server
+    address: IPv4Address
+    """Of one in a subnet that the file gives none, the one that was chosen."""
     node: str
     namespace: str
     port: Link
     """Its own port, and what that is plugged into."""
-    internet: Link
-    """The link that ends at the internet: the same, or its front's."""
+    uplink: Link
+    """The link that ends at the internet or at the VPC's router: the same, or its front's."""
+    next_hop: IPv4Address
+    """The address of the router at the end of that link."""
+    subnet: Subnet | None = None
+    """None on the internet."""
     front: str | None = None
     """The namespace that counts its connections; None without a limit."""
 
@@ -335,7 +381,12 @@ class ServerLayout:
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it has."""
-        return (*self.server.addresses, *self.turned_away)
+        return (*self.own_addresses, *self.turned_away)
+
+    @property
+    def own_addresses(self) -> tuple[IPv4Address, ...]:
+        """Those by which it is known, without the ones for connections that are turned away."""
+        return (self.address,) if self.subnet else self.server.addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +408,7 @@ class Layout:
     """All ways out that are in subnets, NAT gateways included."""
     gateway_endpoints: tuple[GatewayEndpointLayout, ...]
     transit_gateways: tuple[TransitGatewayLayout, ...]
+    peerings: tuple[PeeringLayout, ...]
     servers: tuple[ServerLayout, ...]
     leases: Leases
 
@@ -373,6 +425,12 @@ class Layout:
         gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
         return next(gateway for gateway in gateways if gateway.node == node)
 
+    @property
+    def vpcs_of_servers(self) -> tuple[Vpc, ...]:
+        """The VPCs that servers are in."""
+        subnets = {server.subnet.name for server in self.servers if server.subnet}
+        return tuple(vpc for vpc in self.topology.vpcs if subnets & {subnet.name for subnet in vpc.subnets})
+
     def exits_of(self, kind: type[E]) -> Iterator[ExitLayout[E]]:
         """The ways out of one kind."""
         return (cast("ExitLayout[E]", way_out) for way_out in self.exits if isinstance(way_out.settings, kind))
@@ -380,13 +438,13 @@ class Layout:
     def addresses_of(self, server: Server) -> tuple[IPv4Address, ...]:
         """What the resolver answers for a server's name: its own addresses, or those of what stands for it; sorted."""
         standing_for = [exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name]
-        return tuple(sorted(standing_for or server.addresses))
+        return tuple(sorted(standing_for or self.server(server).own_addresses))
 
     def destinations(self, *, answered: bool = False) -> Iterator[Destination]:
         """The unique destinations of all servers, at their own or the answered addresses; what stays keeps its name."""
         for server in self.topology.servers:
             pool = f"addresses {'answered for' if answered else 'of'} the server {server.name}"
-            addresses = self.addresses_of(server) if answered else server.addresses
+            addresses = self.addresses_of(server) if answered else self.server(server).own_addresses
             for address in addresses:
                 number = self.leases.take(pool, str(address), _DESTINATIONS)
                 name = server.name if number == 0 else f"{server.name}-A{number + 1}"
@@ -402,11 +460,58 @@ class Layout:
                 yield VpcInterface(eni.eni.subnet, eni.vpc, eni.addresses, clients=True)
         for exit_ in self.exits:
             if exit_.subnet.name in subnets:
-                yield VpcInterface(exit_.subnet, exit_.vpc, (exit_.address,))
+                yield VpcInterface(
+                    exit_.subnet,
+                    exit_.vpc,
+                    (exit_.address,),
+                    node=exit_.node,
+                    ingress_groups=exit_.settings.ingress_groups,
+                    ingress_drop="endpoint_ingress",
+                )
         if self.resolver.subnet is not None and self.resolver.subnet.name in subnets:
             yield VpcInterface(self.resolver.subnet, self.resolver.link, (self.resolver.address,))
         for port in self.attachments(vpc):
-            yield VpcInterface(port.subnet, port.link, (port.address,), clients=port.is_egress, of_other_vpcs=True)
+            yield VpcInterface(
+                port.subnet,
+                port.link,
+                (port.address,),
+                clients=port.is_egress,
+                of_other_vpcs=True,
+                two_way=port.is_two_way,
+            )
+        for server in self.servers:
+            if server.subnet in vpc.subnets:
+                yield VpcInterface(
+                    server.subnet,
+                    server.uplink,
+                    (server.address,),
+                    node=server.node,
+                    ingress_groups=server.server.security_groups,
+                    serves=True,
+                )
+
+    def addresses_with(self, group: str, vpc: Vpc) -> Iterator[IPv4Network]:
+        """The private addresses of all that have a security group, as a rule of a group of a VPC means it.
+
+        `default` is the VPC's own; other names mean one group wherever it is.
+        """
+        subnets = {subnet.name for subnet in vpc.subnets}
+        having = [(eni.eni.security_groups, eni.eni.subnet.name, eni.addresses) for eni in self.enis]
+        having += [
+            (server.server.security_groups, server.subnet.name, (server.address,))
+            for server in self.servers
+            if server.subnet is not None
+        ]
+        for groups, subnet, addresses in having:
+            if group in groups and (group not in DEFAULT_SECURITY_GROUPS or subnet in subnets):
+                yield from map(IPv4Network, addresses)
+
+    def peered(self, vpc: Vpc, subnet: Subnet) -> Iterator[tuple[Vpc, PeeringPort]]:
+        """The VPCs to which peerings lead from a subnet of a VPC, each with the port in that VPC."""
+        for at in self.peerings:
+            for near, far in permutations(at.ports):
+                if near.vpc == vpc and at.peering.leads(vpc.name, subnet.name, far.vpc.name):
+                    yield far.vpc, near
 
     def prefixes(self, subnet: Subnet) -> tuple[IPv4Address, ...]:
         """The addresses to which a subnet's route table leads by gateway endpoints."""
@@ -448,6 +553,10 @@ class Layout:
         """The subnet's number, by which its route table goes."""
         return self.leases.take("subnets", subnet.name, _SUBNETS)
 
+    def endpoint_index(self, node: str) -> int:
+        """The number of an interface endpoint's network interface, by which servers tell it from others."""
+        return self.leases.take("endpoints", node, BEHIND_ENDPOINTS.num_addresses >> 16)
+
     def server_index(self, server: Server) -> int:
         """The server's number, by which routing tables go."""
         return self.leases.take("destinations", server.name, _DESTINATIONS)
@@ -471,6 +580,7 @@ class _Surveyor:
         self._service_vpc = topology.service_vpc.cidr
         self._subnets = {subnet.name: subnet for subnet in topology.subnets}
         self._leases = Leases(standing.leases)
+        self._fix_addresses()
         self._draining = standing.draining
         self._enis = hyperplane_enis(topology)
         self._pairs = tuple(self._all_pairs())
@@ -493,6 +603,7 @@ class _Surveyor:
                 self._gateway_endpoint(vpc, endpoint) for vpc in topology.vpcs for endpoint in vpc.gateway_endpoints
             ),
             transit_gateways=tuple(self._transit_gateway(gateway) for gateway in topology.transit_gateways),
+            peerings=tuple(self._peering(peering) for peering in topology.peerings),
             servers=tuple(self._server(server) for server in topology.servers),
             leases=self._leases,
         )
@@ -644,6 +755,7 @@ class _Surveyor:
                     link=self._link(gateway.node, vpcs[attachment.vpc].node),
                     address=self._subnet_address(self._subnets[attachment.subnet], gateway.node),
                     is_egress=attachment == gateway.towards_the_internet,
+                    is_two_way=any(server.subnet for server in self._topology.servers),
                 )
                 for attachment in gateway.attachments
             ),
@@ -653,15 +765,33 @@ class _Surveyor:
         room = subnet.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         return addressing.subnet_host(subnet.cidr, self._leases.take(f"addresses of {subnet.name}", owner, room))
 
+    def _peering(self, peering: Peering) -> PeeringLayout:
+        vpcs = [vpc for vpc in self._topology.vpcs if vpc.name in peering.vpcs]
+        ports = tuple(PeeringPort(vpc, self._link(peering.node, vpc.node)) for vpc in vpcs)
+        return PeeringLayout(peering, peering.node, self._namespace(peering.node), ports)
+
+    def _fix_addresses(self) -> None:
+        """The addresses that servers in subnets have in the file, before any other is given out."""
+        for server in self._topology.servers:
+            if server.subnet is not None and server.address is not None:
+                number = addressing.subnet_index(self._subnets[server.subnet].cidr, server.address)
+                self._leases.fix(f"addresses of {server.subnet}", server.node, number)
+
     def _server(self, server: Server) -> ServerLayout:
-        node = server.node
+        node, subnet = server.node, self._subnets[server.subnet] if server.subnet else None
         front = None if server.max_connections is None else front_of_server(server.name)
-        internet = self._link(front or node, INTERNET)
+        router = self._topology.vpc_of(subnet.name).node if subnet else INTERNET
+        uplink = self._link(front or node, router)
         return ServerLayout(
             server=server,
+            address=server.addresses[0]
+            if server.addresses
+            else self._subnet_address(self._subnets[server.subnet or ""], node),
             node=node,
             namespace=self._namespace(node),
-            port=internet if front is None else self._link(node, front),
-            internet=internet,
+            port=uplink if front is None else self._link(node, front),
+            uplink=uplink,
+            next_hop=addressing.subnet_router(subnet.cidr) if subnet else addressing.INTERNET_ROUTER,
+            subnet=subnet,
             front=None if front is None else self._namespace(front),
         )

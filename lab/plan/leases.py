@@ -27,13 +27,20 @@ class Leases:
         given, known = self._given.setdefault(pool, {}), self._known.get(pool, {})
         if owner not in given:
             taken = {*given.values(), *known.values()}
-            given[owner] = known.get(owner, next(number for number in count() if number not in taken))
+            had = known.get(owner)
+            if had is None or had in given.values():
+                had = next(number for number in count() if number not in taken)
+            given[owner] = had
         if given[owner] >= room:
             raise UsageError(
                 f"{pool}: all {room:,} numbers are taken or were until now, none is left for {owner}; "
                 "take the lab down, then up again"
             )
         return given[owner]
+
+    def fix(self, pool: str, owner: str, number: int) -> None:
+        """Gives an owner the number that it asks for, before any other has one; who had it gets another one."""
+        self._given.setdefault(pool, {})[owner] = number
 
     def given(self) -> dict[str, dict[str, int]]:
         """Pool → owner → number, of all that were taken."""

@@ -22,7 +22,7 @@ class DropPoint:
 
     node: str
     kind: str
-    """The cause: `no_route`, `no_transit_route`, `security_group`, `network_acl`, `dns_quota` or `dns_tcp`."""
+    """The cause: a key of `CAUSES` in `lab.diagnosis.drops`."""
     name: str
     """What it belongs to: the subnet or Transit Gateway without a route, the security groups, the network ACL; of a
     quota, how much."""

@@ -54,6 +54,11 @@ class Exit(WayOut):
         return None
 
     @property
+    def ingress_groups(self) -> tuple[str, ...]:
+        """The security groups that say what may connect to its network interface; without any, all may."""
+        return ()
+
+    @property
     def subnet_key(self) -> Path:
         """Where that is written, from its own place on."""
         return ("subnet",)

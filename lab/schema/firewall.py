@@ -49,6 +49,7 @@ __all__ = [
     "acl_rules",
     "allowed",
     "group_rules",
+    "groups_at",
     "ingress_rules",
     "verdicts",
 ]
@@ -229,13 +230,36 @@ def _portless(path: Path, rules: Iterable[_Rule]) -> Iterator[Fault]:
             yield Fault((*path, index, "ports"), text)
 
 
+def groups_at(draft: Draft, path: Path, groups: Iterable[str], subnet: str | None, owner: str) -> Iterator[Fault]:
+    """Groups of a network interface in a subnet that nothing describes, or that are another VPC's."""
+    described = tuple(item.value.name for item in draft.security_groups)
+    homes = {item.value.name: draft.vpc_at(item.path) for item in draft.security_groups}
+    home = draft.vpc_of_subnet(subnet or "")
+    for index, group in enumerate(groups):
+        if draft.group_names is not None:
+            yield from unknown("described security group", group, described, (*path, index))
+        if home is not None and homes.get(group, home) != home:
+            yield Fault((*path, index), f"{shown(group)} is in the VPC {homes[group]}; {owner} is in {home}")
+
+
 def _sources(draft: Draft) -> Iterator[Fault]:
-    """A rule for what has a security group that is not there."""
+    """A rule for what has a security group that is not there, or is in a VPC of which this one knows no groups."""
+    joined = [{*item.value.vpcs} for item in draft.peerings]
     for item in draft.security_groups:
+        own = draft.vpc_at(item.path)
         for index, rule in enumerate(item.value.ingress):
-            if isinstance(rule.from_, str):
-                path = (*item.path, "ingress", index, "from")
-                yield from unknown("security group", rule.from_, draft.group_names, path)
+            if not isinstance(rule.from_, str):
+                continue
+            path = (*item.path, "ingress", index, "from")
+            yield from unknown("security group", rule.from_, draft.group_names, path)
+            homes = draft.vpcs_of_group(rule.from_)
+            if homes and own not in homes and not any({own, home} in joined for home in homes):
+                text = (
+                    f"{shown(rule.from_)} is in the VPC {min(homes)}, of which {own} knows no groups: AWS has them "
+                    "through a peering, and through a Transit Gateway whose security group referencing is on, which is "
+                    "not the default; write a range of addresses instead"
+                )
+                yield Fault(path, text)
 
 
 CHECKS = (_names, _subnets, _entries, _ports_without_a_protocol, _sources)

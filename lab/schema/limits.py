@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 __all__ = [
     "ACL_ENTRIES",
     "ACL_RULE_NUMBERS",
+    "BEHIND_ENDPOINTS",
     "BLOCK_PREFIXES",
     "EIP_POOL",
     "ENDPOINT_CONNECTIONS_PER_TARGET",
@@ -33,6 +34,7 @@ __all__ = [
     "NODE_LOOK_UPS",
     "PAIRS",
     "PORT_HOLD_S",
+    "PRIVATE",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_PACKETS_PER_SECOND",
     "RESOLVER_TCP_CONNECTIONS",
@@ -41,6 +43,7 @@ __all__ = [
     "SCALING_PERIOD_S",
     "SERVER_ADDRESSES",
     "SERVER_CONNECTIONS",
+    "SERVER_SECURITY_GROUPS",
     "SERVICE_VPC_CIDR",
     "SERVICE_VPC_HEAD",
     "SERVICE_VPC_PREFIXES",
@@ -80,11 +83,17 @@ ENVIRONMENT_DESCRIPTORS = 1_024
 
 # How many of them are open before the function's first connection is not published. Every process has standard input,
 # output and error, and a program in Python no more; one that runs asyncio has 6 (an epoll, a pair of sockets), Node 20
-# has 18 (epolls, eventfds, pipes; counted in /proc/PID/fd). What the runtime itself keeps open comes on top.
+# has 17 (epolls, eventfds, pipes; counted in /proc/PID/fd). What the runtime itself keeps open comes on top.
 DESCRIPTORS_AT_START = 3
 
 # Linux lets no process have more, unless fs.nr_open is raised (https://docs.kernel.org/admin-guide/sysctl/fs.html).
 DESCRIPTORS_MOST = 1_048_576
+
+# ── Servers in a VPC ────────────────────────────────────────────────────────────────────────────────────────
+
+# "Security groups per network interface: 5" is the default quota.
+# https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+SERVER_SECURITY_GROUPS = 5
 
 # ── NAT gateway ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,6 +195,12 @@ EIP_POOL = IPv4Network("198.51.100.0/24")
 TOTAL_EIPS = 250
 # TEST-NET-1 (RFC 5737): the internet router between NAT gateways and servers.
 INTERNET = IPv4Network("192.0.2.0/24")
+# RFC 1918: what no route on the internet leads to.
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
+# What servers see in place of a VPC's addresses behind endpoints, a /16 for each network interface: the reserved
+# addresses of RFC 1112, section 4, which no host has, and which Linux forwards.
+BEHIND_ENDPOINTS = IPv4Network("240.0.0.0/6")
 
 # The lab's own choice; Route 53's alias records of load balancers have the same 60 seconds.
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-choosing-alias-non-alias.html

@@ -6,13 +6,13 @@ lab reads back: which sets there are, how large, and which mark belongs to which
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-__all__ = ["Chain", "Counter", "Family", "Part", "Set", "Table", "chain", "replacement", "sets_lost", "table"]
+__all__ = ["Chain", "Counter", "Family", "Part", "Set", "Table", "chain", "names", "replacement", "sets_lost", "table"]
 
 Family = Literal["ip", "netdev"]
 
@@ -121,6 +121,12 @@ class Table:
         """What `nft -f -` reads."""
         body = "\n".join(f"  {part.text}" for part in self.parts)
         return f"table {self.family} {self.name} {{\n{body}\n}}\n"
+
+
+def names(interfaces: Iterable[str]) -> str:
+    """A set of interfaces, as a match has it: `{ "eth0", "eth1" }`."""
+    quoted = ", ".join(f'"{interface}"' for interface in interfaces)
+    return f"{{ {quoted} }}"
 
 
 def chain(name: str, *rules: str, hook: str | None = None) -> Chain:

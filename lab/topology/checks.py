@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab.nodes.gateway_endpoint import model as gateway_endpoint
 from lab.nodes.interface_endpoint import model as interface_endpoint
+from lab.nodes.peering import model as peering_model
 from lab.nodes.server import model as server_model
 from lab.nodes.transit_gateway import model as transit_gateway
 from lab.nodes.vpc.model import WAYS_OUT
@@ -18,6 +19,7 @@ from lab.schema.limits import (
     ENVIRONMENT_BLOCK,
     INTERNET,
     PAIRS,
+    PRIVATE,
     RESERVED_SUBNET_ADDRESSES,
     SERVICE_VPC_HEAD,
     TOTAL_EIPS,
@@ -108,6 +110,8 @@ def _nodes(draft: Draft) -> Iterator[tuple[str, str, Path]]:
         yield item.value.node, f"the {item.value.WORDS} {item.value.name}", (*item.path, "name")
     for gateway in draft.transit_gateways:
         yield gateway.value.node, f"the Transit Gateway {gateway.value.name}", (*gateway.path, "name")
+    for peering in draft.peerings:
+        yield peering.value.node, f"the peering {peering.value.name}", (*peering.path, "name")
     for vpc in draft.vpcs:
         if vpc.name != VPC:
             yield node_name_of_vpc(vpc.name), f"the VPC {vpc.name}", (*vpc.path, "name")
@@ -315,20 +319,33 @@ def subnet_ranges(draft: Draft) -> Iterator[Fault]:
 
 
 def server_addresses(draft: Draft) -> Iterator[Fault]:
-    """A server where the internet is not."""
+    """A server that is in no subnet, at an address where the internet is not."""
     for item in draft.servers:
+        if item.value.subnet is not None:
+            continue
         for path, address in server_model.addresses_at(item):
-            if place := _not_the_internet(address, draft):
+            if whose := _private(address, draft):
+                home = next((subnet.value.name for subnet in draft.subnets if address in subnet.value.cidr), None)
+                hint = f"say `subnet: {home}` as well" if home else "a server in a VPC says in which subnet"
+                yield Fault(
+                    path, f"{address} is private ({whose}), where no NAT gateway leads: {hint}; the lab has no VPN"
+                )
+            elif place := _not_the_internet(address):
                 text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
                 yield Fault(path, text)
 
 
-def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
+def _private(address: IPv4Address, draft: Draft) -> str | None:
+    """Whose private address it is; None for one that is not private."""
     for vpc in draft.vpcs:
         if vpc.cidr and address in vpc.cidr:
-            return f"inside the VPC ({vpc.cidr})"
+            return f"in the VPC {vpc.name}, {vpc.cidr}" if len(draft.vpcs) > 1 else f"in the VPC, {vpc.cidr}"
     if draft.service_vpc_cidr and address in draft.service_vpc_cidr:
-        return f"inside the service VPC ({draft.service_vpc_cidr})"
+        return f"in the service VPC, {draft.service_vpc_cidr}"
+    return next((f"RFC 1918, {block}" for block in PRIVATE if address in block), None)
+
+
+def _not_the_internet(address: IPv4Address) -> str | None:
     if address in EIP_POOL:
         return f"inside {EIP_POOL}, from which the lab takes Elastic IPs"
     if address in INTERNET:
@@ -337,7 +354,7 @@ def _not_the_internet(address: IPv4Address, draft: Draft) -> str | None:
 
 
 def _no_host(address: IPv4Address) -> str | None:
-    """Why Linux would not route to this address; RFC 1918 and documentation addresses are fine in a lab."""
+    """Why Linux would not route to this address; documentation addresses are fine in a lab."""
     kinds = {
         "unspecified (0.0.0.0/8)": int(address) >> 24 == 0,
         "loopback": address.is_loopback,
@@ -416,14 +433,15 @@ def subnet_room(draft: Draft) -> Iterator[Fault]:
     each_with_its_own = [eni.subnet.name for eni in enis for _ in range(draft.hyperplane_eni.most_enis)]
     attachments = [attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments]
     ways_out = [subnet for item in draft.exits if (subnet := item.value.in_subnet)]
-    taken = Counter(each_with_its_own + ways_out + attachments)
+    servers = [subnet for item in draft.servers if (subnet := item.value.subnet)]
+    taken = Counter(each_with_its_own + ways_out + attachments + servers)
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
         taken[draft.resolver.subnet or draft.subnet_names[0]] += 1
     for item in draft.subnets:
         room = item.value.cidr.num_addresses - RESERVED_SUBNET_ADDRESSES
         if taken[item.value.name] > room:
             text = (
-                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs and ways out "
+                f"{item.value.cidr} has {room} addresses for {taken[item.value.name]} ENIs, servers and ways out "
                 f"(AWS keeps {RESERVED_SUBNET_ADDRESSES} of each subnet); choose a larger range"
             )
             yield Fault((*item.path, "cidr"), text)
@@ -472,6 +490,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     *interface_endpoint.CHECKS,
     *gateway_endpoint.CHECKS,
     *transit_gateway.CHECKS,
+    *peering_model.CHECKS,
     *server_model.CHECKS,
     *firewall.CHECKS,
 )

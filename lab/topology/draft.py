@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from lab.nodes.fleet.model import Function
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.peering.model import Peering
 from lab.nodes.resolver.model import Resolver
 from lab.nodes.server.model import Server
 from lab.nodes.transit_gateway.model import TransitGateway
@@ -72,6 +73,7 @@ class Draft:
     """Under which keys the file has VPCs: vpc, vpcs."""
     vpcs: tuple[DraftVpc, ...]
     transit_gateways: tuple[Item[TransitGateway], ...]
+    peerings: tuple[Item[Peering], ...]
     functions: tuple[Item[Function], ...]
     servers: tuple[Item[Server], ...]
     vpc_names: tuple[str, ...] | None
@@ -111,6 +113,13 @@ class Draft:
         homes = (vpc.name for vpc in self.vpcs for item in vpc.subnets if item.value.name == subnet)
         return next(homes, None)
 
+    def vpcs_of_group(self, group: str) -> frozenset[str]:
+        """The VPCs that a security group is in: where it is described, or else those of the functions that have it."""
+        described = {self.vpc_at(item.path) for item in self.security_groups if item.value.name == group}
+        having = (item.value.subnets for item in self.functions if group in item.value.security_groups)
+        homes = {self.vpc_of_subnet(subnet) for subnets in having for subnet in subnets}
+        return frozenset(described or (home for home in homes if home is not None))
+
     def vpc_at(self, path: Path) -> str:
         """The name of the VPC in which a part stands."""
         return next(vpc.name for vpc in self.vpcs if path[: len(vpc.path)] == vpc.path)
@@ -145,6 +154,7 @@ def draft(value: Value) -> Draft:
         vpc_keys=tuple(key for key in ("vpc", "vpcs") if not isinstance(value, dict) or value.get(key)),
         vpcs=vpcs,
         transit_gateways=_items(value, ("transit_gateways",), _mended, TransitGateway),
+        peerings=_items(value, ("peerings",), _mended, Peering),
         functions=_items(value, ("functions",), _mended, Function),
         servers=_items(value, ("servers",), _mended, Server),
         vpc_names=_names([_at(value, *vpc.path) for vpc in vpcs]) if paths[0] != ("vpc",) else (vpcs[0].name,),

@@ -1,20 +1,31 @@
-"""Which VPCs Transit Gateways join, and by which of them packets go from one VPC to another.
+"""Which VPCs Transit Gateways and peerings join, and by which of them packets go from one VPC to another.
 
-A route table has one route to a range: of several Transit Gateways the first in the file has it.
+A route table has one route to a range: a peering has it before a Transit Gateway, and of several Transit Gateways the
+first in the file. The routes of Transit Gateways are in all route tables by themselves, those of peerings where they
+are listed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from lab.nodes.peering.model import Peering
     from lab.nodes.transit_gateway.model import Attachment, TransitGateway
     from lab.nodes.vpc.model import Subnet, Vpc
     from lab.topology.model import Topology
 
-__all__ = ["beyond", "joined", "way_between"]
+__all__ = ["Crossed", "beyond", "joined", "peering_to", "transit_to", "way_between"]
+
+
+class Crossed(NamedTuple):
+    """A VPC that packets cross, and the subnets by which they enter and leave it; None by a peering, which has none."""
+
+    vpc: Vpc
+    entered: Subnet | None
+    left: Subnet | None
 
 
 def joined(topology: Topology, vpc: Vpc) -> Iterator[tuple[Vpc, TransitGateway]]:
@@ -28,17 +39,37 @@ def beyond(topology: Topology, gateway: TransitGateway) -> Iterator[tuple[Vpc, A
     return ((other, attachments[start]) for other, start, _ in _onwards(topology, attachments))
 
 
-def way_between(topology: Topology, start: Subnet, end: Subnet) -> Iterator[tuple[Vpc, Subnet, Subnet]]:
-    """Each VPC that packets cross from one subnet to another, with the subnets by which they enter and leave it."""
+def peering_to(topology: Topology, start: Subnet, vpc: Vpc) -> Peering | None:
+    """The peering that leads from a subnet to another VPC, by the subnet's route table."""
+    home = topology.vpc_of(start.name).name
+    return next((peering for peering in topology.peerings if peering.leads(home, start.name, vpc.name)), None)
+
+
+def transit_to(topology: Topology, start: Vpc, end: Vpc) -> tuple[TransitGateway, Attachment, Attachment] | None:
+    """The Transit Gateway that leads from a VPC towards another, and its attachments where packets come and leave."""
+    gateway = next((gateway for other, gateway in joined(topology, start) if other == end), None)
+    if gateway is None:
+        return None
+    attachments = {attachment.vpc: attachment for attachment in gateway.attachments}
+    onward = attachments.get(end.name) or next(hop for other, hop in beyond(topology, gateway) if other == end)
+    return gateway, attachments[start.name], onward
+
+
+def way_between(topology: Topology, start: Subnet, end: Subnet) -> tuple[Crossed, ...] | None:
+    """What packets cross from one subnet to another; None where no route leads there."""
     subnets, vpcs = {subnet.name: subnet for subnet in topology.subnets}, {vpc.name: vpc for vpc in topology.vpcs}
     vpc, home, entered = topology.vpc_of(start.name), topology.vpc_of(end.name), start
+    if vpc != home and peering_to(topology, start, home):
+        return Crossed(vpc, start, None), Crossed(home, None, end)
+    crossed: list[Crossed] = []
     while vpc != home:
-        gateway = next(gateway for other, gateway in joined(topology, vpc) if other == home)
-        attachments = {attachment.vpc: attachment for attachment in gateway.attachments}
-        yield vpc, entered, subnets[attachments[vpc.name].subnet]
-        onward = attachments.get(home.name) or next(hop for other, hop in beyond(topology, gateway) if other == home)
-        vpc, entered = vpcs[onward.vpc], subnets[onward.subnet]
-    yield home, entered, end
+        way = transit_to(topology, vpc, home)
+        if way is None:
+            return None
+        _, come, leave = way
+        crossed.append(Crossed(vpc, entered, subnets[come.subnet]))
+        vpc, entered = vpcs[leave.vpc], subnets[leave.subnet]
+    return *crossed, Crossed(home, entered, end)
 
 
 def _onwards(topology: Topology, starts: Iterable[str]) -> Iterator[tuple[Vpc, str, TransitGateway]]:

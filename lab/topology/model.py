@@ -13,6 +13,7 @@ from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
+from lab.nodes.peering.model import Peering
 from lab.nodes.server.model import Server
 from lab.nodes.service_vpc.model import ServiceVpc
 from lab.nodes.transit_gateway.model import TransitGateway
@@ -55,13 +56,17 @@ class Topology(Model):
         (),
         description="Transit Gateways are a list, each with a name and attachments (leave it out for none)",
     )
+    peerings: tuple[Peering, ...] = Field(
+        (),
+        description="peerings are a list, each with a name and two vpcs (leave it out for none)",
+    )
     functions: tuple[Function, ...] = Field(
         min_length=1,
         description="a topology has a list of one or more functions, each with a name and subnets",
     )
     servers: tuple[Server, ...] = Field(
         min_length=1,
-        description="a topology has a list of one or more servers, each with name, hostname, address, port",
+        description="a topology has a list of one or more servers, each with name, hostname, port, address or subnet",
     )
 
     @property

@@ -9,6 +9,7 @@ from lab.nodes.hyperplane_eni.model import HyperplaneEniSettings
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.faults import Fault
+from lab.schema.names import NO_ROUTE
 from lab.schema.words import shown
 from lab.topology.enis import enis_between
 from lab.topology.nat_clients import clients_between
@@ -16,6 +17,7 @@ from lab.topology.nat_clients import clients_between
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lab.nodes.transit_gateway.model import TransitGateway
     from lab.topology.draft import Draft
 
 __all__ = ["unused"]
@@ -36,10 +38,12 @@ def _eni_settings(draft: Draft) -> Iterator[Fault]:
 
 def _subnets(draft: Draft) -> Iterator[Fault]:
     """Subnets with nothing in them, and default routes that no connection takes."""
+    servers = _subnets_with_servers(draft)
     sending, ways_out = _sending_subnets(draft), {item.value.in_subnet for item in draft.exits}
     occupied = (
         sending
         | ways_out
+        | servers
         | {attachment.subnet for item in draft.transit_gateways for attachment in item.value.attachments}
     )
     if draft.resolver and draft.resolver.behind_eni and draft.subnet_names:
@@ -49,10 +53,10 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         if name not in occupied:
             text = (
                 f"the subnet {shown(name)} has no effect, nor have its default_route and its network ACL: nothing is "
-                "in it; put a function there, or leave it out"
+                "in it; put a function or a server there, or leave it out"
             )
             yield Fault((*item.path, "name"), text)
-        elif name not in sending and route is not None:
+        elif name not in sending and route is not None and not (route == NO_ROUTE and name in servers):
             text = f"{shown(route)} has no effect: no connection leaves the subnet {name}; leave default_route out"
             yield Fault((*item.path, "default_route"), text)
 
@@ -63,8 +67,9 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
     routes = {item.value.default_route for item in draft.subnets if item.value.name in sending}
     nat_gateways = [(item.path, item.value.name) for item in draft.nat_gateways]
     transit_gateways = [(item.path, item.value.name) for item in draft.transit_gateways]
+    joining = {item.value.name for item in draft.transit_gateways if _leads_to_servers(draft, item.value)}
     for path, name in (*nat_gateways, *transit_gateways):
-        if name not in routes:
+        if name not in routes and name not in joining:
             text = (
                 f"{name} has no effect: no subnet from which connections come has it as default_route; name it there, "
                 "or leave it out"
@@ -73,10 +78,17 @@ def _ways_out(draft: Draft) -> Iterator[Fault]:
     functions = _subnets_with_functions(draft)
     for vpc in draft.vpcs:
         if not functions & {item.value.name for item in vpc.subnets}:
-            for exit_ in vpc.exits:
-                if isinstance(exit_.value, InterfaceEndpoint):
-                    text = f"{exit_.value.name} has no effect: no function is in its VPC; leave it out"
-                    yield Fault((*exit_.path, "name"), text)
+            for way_out in vpc.ways_out:
+                if isinstance(way_out.value, InterfaceEndpoint):
+                    text = f"{way_out.value.name} has no effect: no function is in its VPC; leave it out"
+                    yield Fault((*way_out.path, "name"), text)
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        if not item.value.private_dns:
+            text = (
+                f"{item.value.name} has no effect: private DNS is off, so the name of {item.value.server} leads to the "
+                "public address, past it; leave private_dns out, or the endpoint"
+            )
+            yield Fault((*item.path, "private_dns"), text)
 
 
 def _gateway_endpoints(draft: Draft) -> Iterator[Fault]:
@@ -128,15 +140,16 @@ def _eips_without_clients(draft: Draft) -> Iterator[Fault]:
 
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
-    """Groups that no function has, and those beside one that allows everything."""
+    """Groups that nothing has, and those beside one that allows everything."""
     functions = [item for item in draft.functions if item.value.subnets]
     named = {group for item in functions for group in item.value.security_groups}
+    named |= _groups_of_servers(draft)
     described = {item.value.name for item in draft.security_groups}
     for item in draft.security_groups:
         if item.value.name not in named:
             text = (
-                f"the security group {shown(item.value.name)} has no effect: no function has it; name it in a "
-                "function's security_groups, or leave it out"
+                f"the security group {shown(item.value.name)} has no effect: no function, server or endpoint has it; "
+                "name it in the security_groups of one, or leave it out"
             )
             yield Fault((*item.path, "name"), text)
     for function in functions:
@@ -152,12 +165,48 @@ def _security_groups(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*function.path, "security_groups", index), text)
 
 
-def _ingress(draft: Draft) -> Iterator[Fault]:
-    """What a group allows in where nothing connects to what has it."""
+def _rules(draft: Draft) -> Iterator[Fault]:
+    """What a group allows out of servers, which connect to nothing, or into functions, to which nothing connects."""
+    of_functions = {group for item in draft.functions for group in item.value.security_groups}
     for item in draft.security_groups:
-        if "ingress" in item.value.model_fields_set:
-            text = "has no effect: nothing connects to a Lambda function, and answers pass without a rule; leave it out"
-            yield Fault((*item.path, "ingress"), text)
+        judged = (
+            ("egress", "function", of_functions),
+            ("ingress", "server and no endpoint", _groups_of_servers(draft)),
+        )
+        for key, owner, groups in judged:
+            if key in item.value.model_fields_set and item.value.name not in groups:
+                text = f"has no effect: no {owner} has it, and answers pass without a rule; leave it out"
+                yield Fault((*item.path, key), text)
+
+
+def _peerings(draft: Draft) -> Iterator[Fault]:
+    """Peerings that lead to no server, and routes that nothing takes."""
+    servers = {draft.vpc_of_subnet(subnet) for subnet in _subnets_with_servers(draft)}
+    occupied = _sending_subnets(draft) | _subnets_with_servers(draft)
+    for item in draft.peerings:
+        if not servers & {*item.value.vpcs}:
+            text = f"{item.value.name} has no effect: no server is in {' or '.join(item.value.vpcs)}; leave it out"
+            yield Fault((*item.path, "name"), text)
+        for index, subnet in enumerate(item.value.subnets or ()):
+            if subnet not in occupied:
+                text = f"{shown(subnet)} has no effect: neither a function nor a server is there; leave it out"
+                yield Fault((*item.path, "subnets", index), text)
+
+
+def _leads_to_servers(draft: Draft, gateway: TransitGateway) -> bool:
+    """Whether one of its VPCs has servers."""
+    homes = {draft.vpc_of_subnet(subnet) for subnet in _subnets_with_servers(draft)}
+    return any(attachment.vpc in homes for attachment in gateway.attachments)
+
+
+def _groups_of_servers(draft: Draft) -> set[str]:
+    """Groups of what functions connect to: servers in VPCs, and endpoints."""
+    groups = {group for item in draft.servers for group in item.value.security_groups}
+    return groups | {group for item in draft.exits for group in item.value.ingress_groups}
+
+
+def _subnets_with_servers(draft: Draft) -> set[str]:
+    return {item.value.subnet for item in draft.servers if item.value.subnet is not None}
 
 
 def _subnets_with_functions(draft: Draft) -> set[str]:
@@ -178,5 +227,6 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     _choices_of_one,
     _eips_without_clients,
     _security_groups,
-    _ingress,
+    _rules,
+    _peerings,
 )

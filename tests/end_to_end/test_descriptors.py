@@ -118,7 +118,7 @@ def test_beside_a_limit_of_the_network(lab_up: LabUp) -> None:
     assert (result.drop_threshold, result.bottleneck, result.disagreements) == (65, "hyperplane_eni", ())
     verdict = judge(result)
     assert verdict.cause == "too_many_open_files"
-    assert "Limits refused 15 connections as well." in verdict.explanation
+    assert "Limits refused 15 connections as well: eni-private-a." in verdict.explanation
     verdict = judge(lab.carry(replace(load, connections=93, fresh=True)))
     assert verdict.cause == "limit"
     assert any("13 invocations failed with EMFILE" in sentence for sentence in verdict.explanation)

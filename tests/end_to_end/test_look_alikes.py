@@ -165,6 +165,15 @@ TABLE = {
         burst=IN_VAIN,
     ),
     "security group": Row(cause="dropped security_group", topology="security_group", burst=IN_VAIN),
+    "endpoint's security group": Row(
+        cause="dropped endpoint_ingress",
+        topology="privatelink",
+        changes={
+            "server: cache}": "server: cache, security_groups: [endpoint-sg]}",
+            "functions:": "  security_groups:\n    - {name: endpoint-sg, ingress: [{from: 10.9.0.0/16}]}\nfunctions:",
+        },
+        burst=IN_VAIN,
+    ),
     "network ACL of the function's subnet": Row(cause="dropped network_acl", topology="network_acl", burst=AT_ONCE),
     "network ACL of the NAT gateway's subnet": Row(
         cause="dropped network_acl",

@@ -272,6 +272,7 @@ def test_too_many_connections_to_the_name_server(made: MakeLab) -> None:
             asking.close()
         result = lab.burst(5, engine="socket", connect_timeout_s=0.9)
         assert (result.dns.failed, result.tcp.attempted, result.disagreements) == (5, 0, ())
+        assert result.predicted.established is None
         (stop,) = result.stops
         assert (stop.kind, stop.name, stop.dropped_packets) == ("dns_tcp", "10 TCP connections per interface", 5)
         headline = "The resolver's limit of DNS over TCP reached: 10 TCP connections per interface"

@@ -18,8 +18,9 @@ from tests.support.topologies import SHIPPED, shipped
 
 PLANS = Path(__file__).parent / "plans"
 
-WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_destination", "transit_gateway")
+WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_destination", "transit_gateway", "peering")
 DIFFERENT_FROM = {
+    "database_in_vpc": "one_subnet",
     "eni_scaling": "one_subnet",
     "gateway_endpoint": "one_subnet",
     "half_open": "one_subnet",

@@ -205,11 +205,26 @@ def _endpoints(
             "name": each["name"],
             "subnet": draw(st.sampled_from(subnets)),
             "server": each["name"],
+            "private_dns": draw(st.sampled_from((True, True, False))),
             "connections_per_target": draw(st.none() | limits),
         }
         for each in servers
         if not draw(st.integers(0, 3))
     )
+
+
+@st.composite
+def _guarded(
+    draw: st.DrawFn, endpoints: tuple[dict[str, Any], ...], walls: dict[str, Any]
+) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The endpoints, some with a security group that lets some functions in, or none, and the firewalls with it."""
+    sources = ["default", "10.0.0.0/8", *(group["name"] for group in walls["security_groups"])]
+    rules = st.fixed_dictionaries(
+        {"protocol": st.sampled_from(("tcp", "all"))}, optional={"from": st.sampled_from(sources)}
+    )
+    door = {"name": "door", "ingress": draw(st.lists(rules, max_size=2))}
+    guarded = [{**each, "security_groups": ["door"]} if draw(st.booleans()) else each for each in endpoints]
+    return tuple(guarded), {**walls, "security_groups": [*walls["security_groups"], door]}
 
 
 def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, Any], ...]]:
@@ -266,6 +281,8 @@ def topologies(
         clients = len({(subnet, *each["security_groups"]) for each in functions for subnet in each["subnets"]})
         gateways = tuple(draw(_with_ports_of_clients(each, clients)) for each in gateways)
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
+    if walls and endpoints:
+        endpoints, walls = draw(_guarded(endpoints, walls))
     return topology(
         private,
         *functions,

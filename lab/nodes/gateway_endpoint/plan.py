@@ -22,7 +22,7 @@ __all__ = ["plan"]
 _BEFORE_DEFAULT_ROUTES = 60
 """The priority of the rules that lead to prefix lists, in VPC routers."""
 _FIRST_TABLE = 10_000
-_WAY_BACK, _FIRST_TABLE_BACK = 1_000, 10_000
+_WAY_BACK, _FIRST_TABLE_BACK = 1_000, 20_000
 """Priorities and routing tables of the ways back, in the internet's router."""
 
 
@@ -69,7 +69,7 @@ def _way_back(layout: Layout, endpoint: GatewayEndpointLayout) -> Iterator[parts
             _WAY_BACK + index,
             table,
             destination=endpoint.vpc.cidr,
-            input_interface=layout.server(server).internet.far.interface,
+            input_interface=layout.server(server).uplink.far.interface,
         )
         for subnet in endpoint.subnets:
             via = subnet_router(subnet.cidr)

@@ -10,7 +10,10 @@ __all__ = ["LIMIT"]
 
 
 def _remedies(_: Sequence[LimitState], __: bool) -> tuple[str, ...]:  # noqa: FBT001 - all kinds have the same
-    return ("Ask the service's owner for more targets: each adds as many connections.", REUSE)
+    return (
+        "Ask the service's owner for more targets: each adds as many connections.",
+        REUSE,
+    )
 
 
 LIMIT = LimitWords(

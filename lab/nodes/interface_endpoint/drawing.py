@@ -15,6 +15,8 @@ def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
         server, limit = f"for {endpoint.server}", endpoint.connections_per_target
         limit = limit and limit * targets
         said = ("no limit" if limit is None else f"limit {limit:,}", *timeouts(endpoint))
-        lines = (server, *said) if endpoint.node in passed else (server, "idle")
+        unused = "idle" if endpoint.private_dns else "private DNS off"
         brief = "" if limit is None else f"{limit:,}"
-        yield Drawn(endpoint.node, endpoint.node, lines, brief, (server,), endpoint.subnet)
+        for exit_ in endpoint.exits:
+            lines = (server, *said) if exit_.node in passed else (server, unused)
+            yield Drawn(exit_.node, exit_.node, lines, brief, (server,), exit_.subnet)

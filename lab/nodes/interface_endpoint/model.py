@@ -1,4 +1,4 @@
-"""The interface endpoint (AWS PrivateLink) as a user writes it: a server's private address in a subnet of the VPC."""
+"""The interface endpoint (AWS PrivateLink) as a user writes it: private addresses in subnets that mean a server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from lab.schema.base import NAME, HalfOpenTimeout, IdleTimeout, PortHold, Whole
-from lab.schema.exits import Exit
+from lab.schema.base import NAME, HalfOpenTimeout, IdleTimeout, PortHold, Whole, YesNo
+from lab.schema.exits import Exit, WayOut
 from lab.schema.faults import Fault
+from lab.schema.firewall import groups_at
 from lab.schema.limit import ConnectionLimit
-from lab.schema.limits import ENDPOINT_CONNECTIONS_PER_TARGET, ENDPOINT_IDLE_TIMEOUT_S, HALF_OPEN_TIMEOUT_S, PORT_HOLD_S
+from lab.schema.limits import (
+    ENDPOINT_CONNECTIONS_PER_TARGET,
+    ENDPOINT_IDLE_TIMEOUT_S,
+    HALF_OPEN_TIMEOUT_S,
+    PORT_HOLD_S,
+    SERVER_SECURITY_GROUPS,
+)
 from lab.schema.references import twice, unknown
 from lab.schema.scale import SCALES
 from lab.schema.words import Name, shown
@@ -23,28 +30,61 @@ if TYPE_CHECKING:
     from lab.nodes.vpc.model import Subnet
     from lab.topology.draft import Draft
 
-__all__ = ["CHECKS", "InterfaceEndpoint"]
+__all__ = ["CHECKS", "EndpointInterface", "InterfaceEndpoint"]
+
+_KIND, _WORDS = "interface_endpoint", "interface endpoint"
 
 
-class InterfaceEndpoint(Exit):
+class InterfaceEndpoint(WayOut):
     """An interface endpoint: no NAT gateway is in its path, the functions' ENIs still are."""
 
-    KIND: ClassVar[str] = "interface_endpoint"
-    WORDS: ClassVar[str] = "interface endpoint"
+    KIND: ClassVar[str] = _KIND
+    WORDS: ClassVar[str] = _WORDS
 
     name: Name = Field(description=f"an interface endpoint's name is {NAME}")
     subnet: Name = Field(description="an interface endpoint lives in one of vpc.subnets, whichever functions use it")
     server: Name = Field(description="an interface endpoint is for one of servers, by its name")
+    private_dns: YesNo = Field(
+        True,  # noqa: FBT003 - pydantic's way to write a default
+        description="private DNS, by which the server's name means the endpoint, is true or false; without it the name "
+        "leads to the server's public address",
+    )
+    security_groups: tuple[Name, ...] = Field(
+        (),
+        max_length=SERVER_SECURITY_GROUPS,
+        description="an interface endpoint has a list of up to 5 described security groups, whose ingress says what "
+        "may connect to it (leave it out: anything may)",
+    )
     connections_per_target: Annotated[Whole | None, SCALES] = Field(
         None,
         ge=1,
         le=ENDPOINT_CONNECTIONS_PER_TARGET,
-        description="an endpoint's load balancer carries 1 to 55,000 connections to each address of its server; "
-        "left out, any number",
+        description="behind each network interface of an endpoint a load balancer carries 1 to 55,000 connections to "
+        "each address of its server; left out, any number",
     )
     idle_timeout_s: IdleTimeout = ENDPOINT_IDLE_TIMEOUT_S
     half_open_timeout_s: HalfOpenTimeout = HALF_OPEN_TIMEOUT_S
     port_hold_s: PortHold = PORT_HOLD_S
+
+    @property
+    def exits(self) -> tuple[EndpointInterface, ...]:
+        """Its network interface."""
+        return (EndpointInterface(name=self.name, subnet=self.subnet, endpoint=self),)
+
+
+class EndpointInterface(Exit):
+    """A network interface of an endpoint, with a private address in a subnet, and a load balancer behind it.
+
+    "For a specific Availability Zone, an interface endpoint establishes a connection with one load balancer only"
+    (AWS PrivateLink guide), so each has the limit of its own.
+    """
+
+    KIND: ClassVar[str] = _KIND
+    WORDS: ClassVar[str] = _WORDS
+
+    name: str
+    subnet: str
+    endpoint: InterfaceEndpoint
 
     @property
     def node(self) -> str:
@@ -53,30 +93,43 @@ class InterfaceEndpoint(Exit):
 
     @property
     def in_subnet(self) -> str:
-        """The subnet of its network interface."""
+        """Its own."""
         return self.subnet
+
+    @property
+    def ingress_groups(self) -> tuple[str, ...]:
+        """The endpoint's."""
+        return self.endpoint.security_groups
 
     @property
     def capacity(self) -> int | None:
         """To its server; to others there is no way here."""
-        return self.connections_per_target
+        return self.endpoint.connections_per_target
 
     def limit_to(self, addresses: int) -> ConnectionLimit | None:
         """Its load balancer has each address of the server as a target."""
         return None if self.capacity is None else ConnectionLimit(self.capacity * addresses)
 
     @property
-    def stands_for(self) -> str:
+    def stands_for(self) -> str | None:
         """With private DNS the server's name means the endpoint."""
-        return self.server
+        return self.endpoint.server if self.endpoint.private_dns else None
 
     def destination(self, server: IPv4Network, subnet: IPv4Network) -> IPv4Network:  # noqa: ARG002 - not its own
         """An address in the endpoint's subnet, which the plan chooses."""
         return subnet
 
     def takes(self, subnet: Subnet, server: Server) -> bool:  # noqa: ARG002 - from any subnet
-        """All to its server: with private DNS the name means the endpoint, in the whole VPC."""
-        return server.name == self.server
+        """All to its server, in the whole VPC, as long as the name means the endpoint."""
+        return server.name == self.stands_for
+
+
+def _security_groups(draft: Draft) -> Iterator[Fault]:
+    """Groups that nothing describes, or of another VPC."""
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        subnet = next((exit_.subnet for exit_ in item.value.exits), None)
+        path = (*item.path, "security_groups")
+        yield from groups_at(draft, path, item.value.security_groups, subnet, item.value.name)
 
 
 def _servers(draft: Draft) -> Iterator[Fault]:
@@ -84,12 +137,13 @@ def _servers(draft: Draft) -> Iterator[Fault]:
     endpoints = draft.ways_out_of(InterfaceEndpoint)
     for item in endpoints:
         yield from unknown("server", item.value.server, draft.server_names, (*item.path, "server"))
-    yield from twice("server", "interface endpoint", [(item.path, item.value.server) for item in endpoints])
+    meant = [(item.path, item.value.server) for item in endpoints if item.value.private_dns]
+    yield from twice("server", "interface endpoint with private DNS", meant)
 
 
 def _functions_outside(draft: Draft) -> Iterator[Fault]:
     """One resolver answers everybody, and a private address is of no use outside the VPC."""
-    if not draft.ways_out_of(InterfaceEndpoint):
+    if not any(exit_.value.stands_for for exit_ in draft.exits):
         return
     for item in draft.functions:
         if not item.value.subnets:
@@ -100,4 +154,4 @@ def _functions_outside(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "name"), text)
 
 
-CHECKS = (_servers, _functions_outside)
+CHECKS = (_security_groups, _servers, _functions_outside)

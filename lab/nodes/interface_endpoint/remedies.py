@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.proposals import Case, Proposal, Size
-from lab.topology import Topology
+from lab.topology import Topology, Vpc
 from lab.topology.edit import path_of, unused, with_vpcs
 
 __all__ = ["more_room", "proposals"]
@@ -18,13 +18,21 @@ def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """An endpoint for a server that has none, where the function is in a VPC."""
-    server, existing = case.question.server, case.topology.interface_endpoints
-    if not case.subnets or any(endpoint.server == server for endpoint in existing):
+    """Private DNS of an endpoint that is there, or one for a server that has none, where the function is in a VPC."""
+    server, existing = case.question.server, list(_endpoints(case.topology, case))
+    if not case.subnets or any(endpoint.private_dns for _, endpoint in existing):
         return
-    name = unused(server, {endpoint.name for endpoint in existing})
-    endpoint = InterfaceEndpoint(name=name, subnet=case.subnets[0], server=server)
+    for home, endpoint in existing[:1]:
+        yield Proposal(
+            f"private DNS for the interface endpoint {endpoint.name}: private DNS is off, so it is not used",
+            f"{path_of(case.topology, home)}.interface_endpoints[{endpoint.name}]: private_dns: true",
+            _changed(case.topology, home, endpoint, private_dns=True),
+            Size.RULE,
+        )
+        return
     home = case.topology.vpc_of(case.subnets[0])
+    name = unused(server, {other.name for other in (*home.interface_endpoints, *home.gateway_endpoints)})
+    endpoint = InterfaceEndpoint(name=name, subnet=case.subnets[0], server=server)
     yield Proposal(
         f"an interface endpoint (PrivateLink) for {server}",
         f"{path_of(case.topology, home)}.interface_endpoints: {{name: {name}, subnet: {case.subnets[0]}, "
@@ -36,3 +44,15 @@ def proposals(case: Case) -> Iterator[Proposal]:
         Size.NODE,
         condition="if its owner offers one",
     )
+
+
+def _endpoints(topology: Topology, case: Case) -> Iterator[tuple[Vpc, InterfaceEndpoint]]:
+    """Those for the server, each with its VPC."""
+    for vpc in topology.vpcs:
+        yield from ((vpc, each) for each in vpc.interface_endpoints if each.server == case.question.server)
+
+
+def _changed(topology: Topology, home: Vpc, endpoint: InterfaceEndpoint, **parts: object) -> Topology:
+    changed = endpoint.model_copy(update=parts)
+    others = tuple(changed if other == endpoint else other for other in home.interface_endpoints)
+    return with_vpcs(topology, lambda vpc: {"interface_endpoints": others} if vpc == home else {})

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lab.nodes import parts
+from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout
-from lab.plan.objects import Neighbour, NodePlan, Route, Rule
+from lab.plan.objects import Neighbour, NodePlan, Route, Rule, Ruleset
+from lab.schema.drops import DropPoint
 from lab.schema.names import INTERNET
-from lab.slots.ruleset import Protocol
+from lab.slots import nft
+from lab.slots import ruleset as slots
 
-__all__ = ["plan"]
+__all__ = ["TABLE", "plan"]
+
+TABLE = "internet"
 
 _FIRST_TABLE = 10_000
 """Routing tables of servers whose address others have as well; those of interface endpoints are below."""
 _BY_PORT = 100
-_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
+_PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -30,13 +34,41 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         for elastic_ip in nat.elastic_ips:
             yield from parts.host_behind(nat.internet, elastic_ip.address)
     yield from _servers(layout)
+    yield from _private_addresses(layout)
+
+
+def _private_addresses(layout: Layout) -> Iterator[parts.Part]:
+    """What comes here for a server in a VPC has lost its way: it is counted, and dropped like all that is unknown."""
+    nat_gateways = [
+        (nat.node, nat.internet.far, layout.topology.vpc_of(nat.subnet.name)) for nat in layout.nat_gateways
+    ]
+    gates = [
+        firewalls.dropping(
+            DropPoint(node, "no_vpc_route", vpc.name, far_side=True),
+            f"{slots.identifier(node)}_to_{slots.identifier(vpc.name)}",
+            [f'iifname "{port.interface}" ip daddr {vpc.cidr}'],
+            port.namespace,
+            TABLE,
+        )
+        for node, port, home in (*nat_gateways, *((egress.node, egress.internet.far, None) for egress in layout.egress))
+        for vpc in layout.vpcs_of_servers
+        if vpc != home
+    ]
+    if gates:
+        hook = "type filter hook prerouting priority filter; policy accept;"
+        rules = nft.chain("private_addresses", *(rule for gate in gates for rule in gate.rules), hook=hook)
+        definitions = (part for gate in gates for part in gate.definitions)
+        yield Ruleset(layout.internet, nft.table(TABLE, *definitions, rules))
+    yield from (gate.counter for gate in gates)
 
 
 def _servers(layout: Layout) -> Iterator[parts.Part]:
     """The way to each server's addresses; where several have one, by port, and all other packets to the first."""
     owners: set[IPv4Address] = set()
     for laid_out in layout.servers:
-        server, link = laid_out.server, laid_out.internet
+        if laid_out.subnet is not None:
+            continue
+        server, link = laid_out.server, laid_out.uplink
         yield parts.own_address(link.far, INTERNET_ROUTER)
         table = _FIRST_TABLE + layout.server_index(server)
         for address in server.addresses:

@@ -98,9 +98,11 @@ def _ports(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
 
 
 def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
-    destinations = tuple(_destinations(layout, nat))
-    yield from parts.conntrack_sysctls(nat.namespace, destinations[0].sets[0])
-    yield Ruleset(nat.namespace, _ruleset(nat, destinations))
+    destinations, gateway = tuple(_destinations(layout, nat)), nat.gateway
+    yield from parts.conntrack_timeouts(
+        nat.namespace, gateway.idle_timeout_s, gateway.half_open_timeout_s, gateway.port_hold_s
+    )
+    yield Ruleset(nat.namespace, _ruleset(nat, destinations, tuple(_astray(layout, nat))))
     for destination in destinations:
         for pool in destination.pools:
             yield slots.limiter(
@@ -136,6 +138,8 @@ def _border(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
 
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
     for destination in layout.destinations():
+        if destination.server.subnet is not None:
+            continue
         for number, protocol in enumerate(_PROTOCOLS):
             index = destination.index * len(_PROTOCOLS) + number
             pools = _of_clients(layout, nat, destination, protocol) or _of_eips(nat, destination, protocol, index)
@@ -198,11 +202,25 @@ def _slot_set(
     )
 
 
-def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Table:
+def _astray(layout: Layout, nat: NatLayout) -> Iterator[str]:
+    """What a default route has brought here for a server in another VPC ends on the internet, whatever is counted here.
+
+    It bears a mark of its Elastic IP alone: `ct count` would walk a list of half-open connections for each SYN.
+    """
+    home = layout.topology.vpc_of(nat.subnet.name)
+    if ranges := [str(vpc.cidr) for vpc in layout.vpcs_of_servers if vpc != home]:
+        eip = next(eip for eip in nat.elastic_ips if eip.drains_until is None)
+        match, mark = f"ip daddr {{ {', '.join(ranges)} }}", f"{_FIRST_FALLBACK_MARK + eip.number:#x}"
+        yield f"{match} meta l4proto tcp counter name {ADMITTED} ct mark set {mark} goto admitted"
+        yield f"{match} ct mark set {mark} accept"
+
+
+def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...], astray: tuple[str, ...]) -> nft.Table:
     sets = tuple(slot_set for destination in destinations for slot_set in destination.sets)
     choice = _by_client if nat.clients else _choice
     chains = (chain for destination in destinations for chain in choice(nat.gateway, destination))
     targets = ", ".join(f"{destination.match} : goto choose_{destination.label}" for destination in destinations)
+    named = [f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}"] if targets else []
     return nft.table(
         TABLE,
         *slots.definitions(sets),
@@ -210,7 +228,7 @@ def _ruleset(nat: NatLayout, destinations: tuple[_Destination, ...]) -> nft.Tabl
         *(slots.refusal_chain(slot_set.name) for slot_set in sets),
         *chains,
         *_fallback(nat),
-        nft.chain("admit", f"ip daddr . th dport . meta l4proto vmap {{ {targets} }}", "goto choose_undeclared"),
+        nft.chain("admit", *astray, *named, "goto choose_undeclared"),
         *_ended(nat),
         *slots.forward_chains(sets, nat.vpc.near.interface, without_slots=_fallback_marks(nat)),
         nft.chain(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from lab.schema.base import NAME, Model, Whole, YesNo
 from lab.schema.faults import Fault, Path
+from lab.schema.firewall import groups_at
 from lab.schema.limit import ConnectionLimit
-from lab.schema.limits import SERVER_ADDRESSES, SERVER_CONNECTIONS
+from lab.schema.limits import (
+    RESERVED_SUBNET_ADDRESSES,
+    SERVER_ADDRESSES,
+    SERVER_CONNECTIONS,
+    SERVER_SECURITY_GROUPS,
+)
 from lab.schema.names import node_name_of_server
+from lab.schema.references import unknown
 from lab.schema.scale import SCALES
 from lab.schema.words import Address, GatewayService, Hostname, Name, shown
 from lab.slots.limiter import WhenFull
@@ -25,11 +33,15 @@ __all__ = ["CHECKS", "Server", "addresses_at"]
 
 
 class Server(Model):
-    """A remote server on the internet, known to the resolver by its hostname."""
+    """A server on the internet, or in a subnet of a VPC, known to the resolver by its hostname."""
 
     name: Name = Field(description=f"a server's name is {NAME}")
     hostname: Hostname = Field(
         description="a hostname has two or more labels of letters, digits and -, such as cache.example.com"
+    )
+    subnet: Name | None = Field(
+        None,
+        description="a server in a VPC, such as a database, has the name of its subnet (leave it out: on the internet)",
     )
     several: tuple[Address, ...] | None = Field(
         None,
@@ -41,7 +53,14 @@ class Server(Model):
     address: Address | None = Field(
         None,
         validate_default=True,
-        description="a server has a public IPv4 address, such as 203.0.113.10, or several under addresses",
+        description="a server has a public IPv4 address, such as 203.0.113.10, or several under addresses; in a subnet "
+        "one of its addresses, or none",
+    )
+    security_groups: tuple[Name, ...] = Field(
+        (),
+        max_length=SERVER_SECURITY_GROUPS,
+        description="a server in a subnet has a list of up to 5 described security groups, whose ingress says what may "
+        "connect to it (leave it out: anything may)",
     )
     service: GatewayService | None = Field(
         None,
@@ -68,11 +87,11 @@ class Server(Model):
 
     @field_validator("address")
     @classmethod
-    def _either(cls, address: IPv4Address | None, others: ValidationInfo) -> IPv4Address | None:
-        """One address or a list of them; what is wrong with a list is a fault of its own."""
-        if "several" in others.data:
+    def _is_somewhere(cls, address: IPv4Address | None, others: ValidationInfo) -> IPv4Address | None:
+        """On the internet it has one address or a list of them; what is wrong with those is a fault of its own."""
+        if "several" in others.data and "subnet" in others.data:
             listed = others.data["several"]
-            if address is None and listed is None:
+            if address is None and listed is None and others.data["subnet"] is None:
                 raise ValueError("missing")
             if address is not None and listed is not None:
                 raise ValueError("there is a list of addresses beside it, which may have this one, too")
@@ -80,7 +99,7 @@ class Server(Model):
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
-        """All that it has, in the order of the file."""
+        """What the file gives it, in its order; none in a subnet where it has any."""
         return (self.address,) if self.address else self.several or ()
 
     def at(self, address: IPv4Address) -> Self:
@@ -101,6 +120,60 @@ class Server(Model):
     def refusal(self) -> WhenFull:
         """What a connection beyond its limit meets."""
         return self.when_full or "close"
+
+
+def _subnets(draft: Draft) -> Iterator[Fault]:
+    """A server in a subnet that is not there, or at an address that it cannot have."""
+    for item in draft.servers:
+        server = item.value
+        if server.subnet is None:
+            continue
+        yield from unknown("subnet", server.subnet, draft.subnet_names, (*item.path, "subnet"))
+        subnet = draft.subnets_by_name.get(server.subnet)
+        if subnet is None or server.address is None:
+            continue
+        path, cidr = (*item.path, "address"), subnet.cidr
+        if server.address not in cidr:
+            yield Fault(
+                path, f"{server.address} is not in the subnet {subnet.name} ({cidr}); leave it out for any that is"
+            )
+        elif server.address in (*islice(cidr, RESERVED_SUBNET_ADDRESSES - 1), cidr.broadcast_address):
+            text = (
+                f"{server.address} is AWS' own, which keeps the first {RESERVED_SUBNET_ADDRESSES - 1} addresses of "
+                f"{cidr} and the last; leave it out for any other"
+            )
+            yield Fault(path, text)
+
+
+def _security_groups(draft: Draft) -> Iterator[Fault]:
+    """Groups of a server that is in no VPC, that nothing describes, or of another VPC."""
+    for item in draft.servers:
+        server, path = item.value, (*item.path, "security_groups")
+        if server.security_groups and server.subnet is None:
+            text = "a server on the internet has no network interface in a VPC; give it a subnet, or leave this out"
+            yield Fault(path, text)
+            continue
+        yield from groups_at(draft, path, server.security_groups, server.subnet, server.name)
+
+
+def _endpoints(draft: Draft) -> Iterator[Fault]:
+    """An endpoint for a server that has a private address of its own."""
+    inside = {item.value.name: item.value.subnet for item in draft.servers if item.value.subnet is not None}
+    for item in draft.exits:
+        if item.value.stands_for in inside:
+            text = (
+                f"{item.value.stands_for} is in the subnet {inside[item.value.stands_for]}, and needs no endpoint; "
+                "leave it out"
+            )
+            yield Fault((*item.path, "server"), text)
+
+
+def _services(draft: Draft) -> Iterator[Fault]:
+    """A service of AWS in a subnet, where none is."""
+    for item in draft.servers:
+        if item.value.subnet is not None and item.value.service is not None:
+            text = f"{item.value.service} is no server in a VPC; leave its subnet out, or this"
+            yield Fault((*item.path, "service"), text)
 
 
 def _limits(draft: Draft) -> Iterator[Fault]:
@@ -127,18 +200,20 @@ def _addresses_twice(draft: Draft) -> Iterator[Fault]:
 
 
 def _destinations(draft: Draft) -> Iterator[Fault]:
-    """Two servers that one address and port would lead to."""
-    seen: dict[tuple[IPv4Address, int], str] = {}
+    """Two servers that one address and port would lead to; in a subnet, one address."""
+    seen: dict[tuple[IPv4Address, int | None], str] = {}
     for item in draft.servers:
         server = item.value
         for path, address in addresses_at(item):
-            first = seen.setdefault((address, server.port), server.name)
-            if first != server.name:
+            first = seen.setdefault((address, None if server.subnet else server.port), server.name)
+            if first != server.name and server.subnet:
+                yield Fault(path, f"{address} is {first} already; every server in a subnet has its own")
+            elif first != server.name:
                 text = f"{address}, port {server.port}, is {first} already; give it another port, or another address"
                 yield Fault(path, text)
 
 
-def _services(draft: Draft) -> Iterator[Fault]:
+def _addresses_of_services(draft: Draft) -> Iterator[Fault]:
     """An address that is of a service and is not: a route leads to it, whatever the port."""
     seen: dict[IPv4Address, Server] = {}
     for item in draft.servers:
@@ -159,7 +234,8 @@ def _hostnames(draft: Draft) -> Iterator[Fault]:
     for item in draft.servers:
         server = item.value
         first = seen.setdefault(server.hostname, server)
-        if set(first.addresses) != set(server.addresses):
+        in_subnets = first is not server and (first.subnet or server.subnet)
+        if in_subnets or set(first.addresses) != set(server.addresses):
             text = (
                 f"{shown(server.hostname)} is the hostname of {first.name}, which has other addresses; a name has one "
                 "set of addresses, whatever the port"
@@ -167,7 +243,7 @@ def _hostnames(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "hostname"), text)
 
 
-def _endpoints(draft: Draft) -> Iterator[Fault]:
+def _endpoints_of_one_name(draft: Draft) -> Iterator[Fault]:
     """An endpoint for one of several servers with one name, which would mean the endpoint for all of them."""
     for exit_ in draft.exits:
         meant = [item.value for item in draft.servers if item.value.name == exit_.value.stands_for]
@@ -193,4 +269,15 @@ def addresses_at(item: Item[Server]) -> Iterator[tuple[Path, IPv4Address]]:
         yield (*item.path, "addresses", index), address
 
 
-CHECKS = (_limits, _addresses_twice, _destinations, _services, _hostnames, _endpoints)
+CHECKS = (
+    _subnets,
+    _security_groups,
+    _endpoints,
+    _services,
+    _limits,
+    _addresses_twice,
+    _destinations,
+    _addresses_of_services,
+    _hostnames,
+    _endpoints_of_one_name,
+)

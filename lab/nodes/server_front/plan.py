@@ -23,7 +23,6 @@ from collections.abc import Iterator
 
 from lab.nodes import parts
 from lab.nodes.server_front import KIND
-from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout, ServerLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import LONGEST_TIMEOUT_S
@@ -61,10 +60,10 @@ def _front(server: ServerLayout, namespace: str, limit: int) -> Iterator[parts.P
         half_open_s=_HALF_OPEN_S,
         port_hold_s=0,
     )
-    inner, outer = server.internet.near, server.port.far
+    inner, outer = server.uplink.near, server.port.far
     yield from parts.router(namespace)
-    yield parts.veth(server.internet)
-    yield from parts.through(server.internet, parts.ANYWHERE, INTERNET_ROUTER)
+    yield parts.veth(server.uplink)
+    yield from parts.through(server.uplink, parts.ANYWHERE, server.next_hop)
     for address in server.addresses:
         yield from parts.host_behind(server.port, address)
     yield from parts.conntrack_sysctls(namespace, slot_set)
@@ -85,7 +84,7 @@ def _front(server: ServerLayout, namespace: str, limit: int) -> Iterator[parts.P
 def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
     """All in prerouting: the address to which a connection goes is decided there, by whether it has a slot."""
     settings, name = server.server, slot_set.name
-    inner, outer = server.internet.near.interface, server.port.far.interface
+    inner, outer = server.uplink.near.interface, server.port.far.interface
     refusals = {
         "close": f"ct mark set {_TURNED_AWAY:#x} accept",
         "reset": "reject with tcp reset",

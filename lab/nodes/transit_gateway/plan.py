@@ -14,6 +14,7 @@ from lab.plan.layout import Layout, TransitGatewayLayout
 from lab.plan.objects import NodePlan, Route, Ruleset
 from lab.schema.drops import DropPoint
 from lab.slots import nft
+from lab.slots import ruleset as slots
 
 __all__ = ["TABLE", "plan"]
 
@@ -42,9 +43,22 @@ def _no_default_route(layout: Layout, at: TransitGatewayLayout) -> Iterator[part
     """What the attached VPCs send elsewhere is counted and dropped, without an ICMP error."""
     interfaces = [port.link.near.interface for port in at.attachments]
     inside = [*(port.vpc.cidr for port in at.attachments), *(vpc.cidr for vpc, _ in layout.beyond(at))]
+    gates = [
+        firewalls.dropping(
+            DropPoint(at.node, "no_vpc_route", vpc.name),
+            f"no_route_to_{slots.identifier(vpc.name)}",
+            [f"ip daddr {vpc.cidr}"],
+            at.namespace,
+            TABLE,
+        )
+        for vpc in layout.vpcs_of_servers
+        if vpc.cidr not in inside
+    ]
     drop = DropPoint(at.node, "no_transit_route", at.gateway.name)
-    gate = firewalls.missing_route(drop, interfaces, inside, namespace=at.namespace, table=TABLE)
+    gates.append(firewalls.missing_route(drop, interfaces, inside, namespace=at.namespace, table=TABLE))
     hook = "type filter hook prerouting priority filter; policy accept;"
     yield Route(at.namespace, parts.ANYWHERE, type="blackhole")
-    yield Ruleset(at.namespace, nft.table(TABLE, *gate.definitions, nft.chain("routes", *gate.rules, hook=hook)))
-    yield gate.counter
+    definitions = (part for gate in gates for part in gate.definitions)
+    rules = nft.chain("routes", *(rule for gate in gates for rule in gate.rules), hook=hook)
+    yield Ruleset(at.namespace, nft.table(TABLE, *definitions, rules))
+    yield from (gate.counter for gate in gates)

@@ -6,17 +6,20 @@ has a point-to-point link and the router's subnet address at the far end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
-from lab.plan.layout import Layout, VpcInterface, VpcLayout
-from lab.plan.objects import MAIN_TABLE, NodePlan, Route, Rule, Ruleset
+from lab.plan.layout import Layout, Link, VpcInterface, VpcLayout
+from lab.plan.objects import MAIN_TABLE, Neighbour, NodePlan, Route, Rule, Ruleset
 from lab.schema.drops import DropPoint
+from lab.schema.firewall import ingress_rules
 from lab.schema.names import NO_ROUTE
 from lab.slots import nft
-from lab.topology import Subnet
+from lab.slots import ruleset as slots
+from lab.topology import Subnet, Vpc
 
 __all__ = ["TABLE", "plan"]
 
@@ -49,22 +52,36 @@ def _router(layout: Layout, at: VpcLayout) -> Iterator[parts.Part]:
         yield from _route_table(layout, at, subnet, interfaces)
     for other, port in layout.joined(at.vpc):
         yield Route(at.namespace, other.cidr, port.link.far.interface, port.address)
+    for link in (port.link for peering in layout.peerings for port in peering.ports if port.vpc == at.vpc):
+        yield parts.own_address(link.far, cidr.network_address + 1)
+        yield Neighbour(at.namespace, link.far.interface, addressing.PEERING, link.near.mac)
     yield from _drops(layout, at, interfaces)
 
 
 def _route_table(
     layout: Layout, at: VpcLayout, subnet: Subnet, interfaces: Sequence[VpcInterface]
 ) -> Iterator[parts.Part]:
-    next_hop = layout.next_hop(subnet)
-    if next_hop is None:
+    """What the subnet's own table has beyond the main one: its default route, and routes to other VPCs before that."""
+    default = layout.next_hop(subnet)
+    ways = [(parts.ANYWHERE, *default)] if default else []
+    ways += [(vpc.cidr, link, address) for vpc, link, address in _onwards(layout, at, subnet)]
+    if not ways:
         return
-    link, address = next_hop
     index = layout.subnet_index(subnet)
     table = _FIRST_TABLE + index
-    yield Route(at.namespace, parts.ANYWHERE, link.far.interface, address, table=table)
+    for destination, link, address in ways:
+        yield Route(at.namespace, destination, link.far.interface, address, table=table)
     for interface in interfaces:
-        if interface.clients and interface.subnet == subnet:
+        if interface.sends and interface.subnet == subnet:
             yield Rule(at.namespace, _BY_SUBNET + index, table, input_interface=interface.link.far.interface)
+
+
+def _onwards(layout: Layout, at: VpcLayout, subnet: Subnet) -> Iterator[tuple[Vpc, Link, IPv4Address]]:
+    """The other VPCs to which a subnet has a route of its own, by a peering or else by a Transit Gateway."""
+    peered = {vpc.name: (vpc, port) for vpc, port in layout.peered(at.vpc, subnet)}
+    yield from ((vpc, port.link, addressing.PEERING) for vpc, port in peered.values())
+    if layout.vpcs_of_servers:
+        yield from ((vpc, port.link, port.address) for vpc, port in layout.joined(at.vpc) if vpc.name not in peered)
 
 
 def _drops(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[parts.Part]:
@@ -72,20 +89,24 @@ def _drops(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) ->
     routes = tuple(_missing_routes(layout, at, interfaces))
     # One port, however many addresses are behind it.
     ports = tuple(
-        firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients)
+        firewalls.SubnetPort(interface.subnet.name, interface.link.far.interface, interface.clients, interface.two_way)
         for interface in interfaces
     )
-    acls = tuple(firewalls.network_acls(at.vpc, ports, at.namespace, TABLE))
-    if routes or acls:
+    servers = [server.address for server in layout.servers]
+    acls = tuple(firewalls.network_acls(at.vpc, ports, servers, at.namespace, TABLE))
+    groups = tuple(_ingress(layout, at, interfaces))
+    if routes or acls or groups:
         yield Ruleset(
             at.namespace,
             nft.table(
                 TABLE,
                 *_hooked("routes", "type filter hook prerouting priority filter; policy accept;", routes),
                 *_hooked("network_acls", "type filter hook forward priority filter; policy accept;", acls),
+                # A packet that comes into a subnet has passed its network ACL before it is at a network interface.
+                *_hooked("security_groups", "type filter hook forward priority filter + 1; policy accept;", groups),
             ),
         )
-    yield from (gate.counter for gate in (*routes, *acls))
+    yield from (gate.counter for gate in (*routes, *acls, *groups))
 
 
 def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[nft.Part]:
@@ -95,9 +116,31 @@ def _hooked(name: str, hook: str, gates: Sequence[firewalls.Gate]) -> Iterator[n
         yield nft.chain(name, *(rule for gate in gates for rule in gate.rules), hook=hook)
 
 
+def _ingress(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
+    """What may connect to the network interfaces that have security groups."""
+    groups = layout.topology.security_groups
+    for interface in interfaces:
+        names = interface.ingress_groups
+        rules = ingress_rules(groups, names, lambda group: layout.addresses_with(group, at.vpc)) if names else None
+        if rules is not None:
+            drop = DropPoint(interface.node, interface.ingress_drop, ", ".join(names))
+            port = interface.link.far.interface
+            yield firewalls.ingress(drop, rules, port, at.namespace, TABLE)
+
+
 def _missing_routes(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface]) -> Iterator[firewalls.Gate]:
-    """The route that is not there drops as well; here it also counts. By subnet, the ports of clients."""
+    """The route that is not there drops as well; here it also counts."""
+    ranges = {
+        subnet.name: {vpc.name: vpc.cidr for vpc, _, _ in _onwards(layout, at, subnet)} for subnet in at.vpc.subnets
+    }
+    # By a default route a packet goes on, and ends where that leads.
     ending = [port for port in interfaces if port.clients and port.subnet.default_route == NO_ROUTE]
+    for vpc in layout.vpcs_of_servers:
+        lost = [port.link.far.interface for port in ending if vpc.name not in ranges[port.subnet.name]]
+        if lost and vpc != at.vpc:
+            drop = DropPoint(at.node, "no_vpc_route", vpc.name)
+            match = f"iifname {nft.names(lost)} ip daddr {vpc.cidr}"
+            yield firewalls.dropping(drop, f"no_route_to_{slots.identifier(vpc.name)}", [match], at.namespace, TABLE)
     for subnet in dict.fromkeys(port.subnet for port in ending):
         drop = DropPoint(at.node, "no_route", subnet.name)
         gates = []
@@ -105,6 +148,21 @@ def _missing_routes(layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInter
             here = [port for port in ending if port.subnet == subnet and port.of_other_vpcs is of_other_vpcs]
             if here:
                 names = [port.link.far.interface for port in here]
-                inside = [at.vpc.cidr, *map(parts.host, prefixes)]
+                inside = [at.vpc.cidr, *ranges[subnet.name].values(), *map(parts.host, prefixes)]
                 gates.append(firewalls.missing_route(drop, names, inside, namespace=at.namespace, table=TABLE))
         yield replace(gates[0], rules=tuple(rule for gate in gates for rule in gate.rules))
+    yield from _missing_routes_back(layout, at, interfaces, ranges)
+
+
+def _missing_routes_back(
+    layout: Layout, at: VpcLayout, interfaces: Sequence[VpcInterface], ranges: Mapping[str, Mapping[str, IPv4Network]]
+) -> Iterator[firewalls.Gate]:
+    """Answers of servers to VPCs to which their subnet has no route."""
+    for subnet in at.vpc.subnets:
+        ports = [port.link.far.interface for port in interfaces if port.serves and port.subnet == subnet]
+        others = [vpc for vpc in layout.topology.vpcs if vpc != at.vpc and vpc.name not in ranges[subnet.name]]
+        if ports and others:
+            drop = DropPoint(at.node, "no_route_back", subnet.name, answers=True)
+            match = f"iifname {nft.names(ports)} ip daddr {{ {', '.join(str(vpc.cidr) for vpc in others)} }}"
+            name = f"no_route_back_{slots.identifier(subnet.name)}"
+            yield firewalls.dropping(drop, name, [match], at.namespace, TABLE)

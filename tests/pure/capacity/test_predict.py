@@ -39,8 +39,8 @@ def simulate(
     held, refused, opened, emfile = Counter[str](), Counter[str](), Counter[tuple[int, int]](), 0
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
-    stood_for = any(endpoint.server == server.name for endpoint in topology.interface_endpoints)
-    addresses = 1 if stood_for else len(server.addresses)
+    standing = [exit_ for exit_ in topology.exits if exit_.stands_for == server.name]
+    addresses = len(standing or server.addresses)
     each = topology.hyperplane_eni.per_destination
     for number in range(connections):
         turn, path = divmod(first + number, len(enis) or 1)
@@ -52,7 +52,7 @@ def simulate(
         if not enis:
             continue
         eni, address = enis[path], turn % addresses
-        out = way_out(topology, eni, server)
+        out = way_out(topology, eni, server, turn)
         room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
         for (node, kind), limit in room.items():
             place = f"{node} {address}" if each or kind != "hyperplane_eni" else node
@@ -71,12 +71,14 @@ def simulate(
     return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
 
 
-def way_out(topology: Topology, eni: Eni, server: Server) -> dict[tuple[str, str], int | None] | None:
+def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
     for endpoint in topology.interface_endpoints:
-        if endpoint.server == server.name:
+        if endpoint.server == server.name and endpoint.private_dns:
+            cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}
+            exits = sorted(endpoint.exits, key=lambda exit_: cidrs[exit_.subnet])
             limit = endpoint.connections_per_target
-            return {(f"vpce-{endpoint.name}", "interface_endpoint"): limit and limit * len(server.addresses)}
+            return {(exits[turn % len(exits)].node, "interface_endpoint"): limit and limit * len(server.addresses)}
     for gateway_endpoint in topology.gateway_endpoints:
         if gateway_endpoint.service == server.service and eni.subnet.name in (
             gateway_endpoint.subnets or [eni.subnet.name]

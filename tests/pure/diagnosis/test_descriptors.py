@@ -47,7 +47,7 @@ def test_beside_a_limit(emfile: int, timed_out: int, cause: str) -> None:
     verdict = judge(lacking(emfile, timed_out=timed_out))
     told = " ".join((*verdict.explanation, *verdict.remedies))
     assert verdict.cause == cause
-    assert ("Limits refused 10 connections as well." in told) == (cause == "too_many_open_files")
+    assert ("Limits refused 10 connections as well: eni-private-a." in told) == (cause == "too_many_open_files")
     assert ("10 invocations failed with EMFILE" in told, "Against EMFILE" in told) == (cause == "limit",) * 2
 
 

@@ -37,7 +37,7 @@ def addresses(layout: Layout) -> Iterator[IPv4Address]:
 
 def _of_servers(layout: Layout) -> set[IPv4Address]:
     """Servers with ports of their own may have the same."""
-    return {address for each in layout.servers for address in each.server.addresses}
+    return {address for each in layout.servers for address in each.own_addresses}
 
 
 @examples(25)

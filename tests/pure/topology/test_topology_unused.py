@@ -80,14 +80,14 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a security group that no function has": (
         {"firewalls": {"security_groups": [{"name": "web", "egress": []}]}},
-        ("vpc.security_groups[0].name: the security group 'web' has no effect: no function has it",),
+        ("vpc.security_groups[0].name: the security group 'web' has no effect: no function, server or",),
     ),
     "ingress of what nothing connects to": (
         {
             "functions": (function("f", "p", groups=("web",)),),
             "firewalls": {"security_groups": [{"name": "web", "ingress": []}]},
         },
-        ("vpc.security_groups[0].ingress: has no effect: nothing connects to a Lambda function",),
+        ("vpc.security_groups[0].ingress: has no effect: no server and no endpoint has it",),
     ),
     "a security group beside one that allows everything": (
         {
