@@ -21,7 +21,7 @@ from lab.kernel.netns import Namespaces
 from lab.kernel.processes import command, environment
 from lab.kernel.rtnl import add_veth
 from lab.plan.objects import Port, VethPair
-from traffic.spec import BurstSpec, EniPath
+from traffic.spec import BurstSpec, EniPath, FleetSpec
 
 NEAR, FAR = (Port(f"syn-rate-{end}", "eth0", f"02:00:00:00:00:0{end}") for end in (1, 2))
 SERVER = IPv4Address("203.0.113.10")
@@ -49,11 +49,9 @@ def trafgen(frames: int) -> float:
 def packet_engine(frames: int) -> float:
     """SYNs per second, from the first one to the last."""
     spec = BurstSpec(
-        interface="eth0",
-        mac=NEAR.mac,
+        fleets=(FleetSpec("eth0", NEAR.mac, (EniPath("nobody", FAR.mac, IPv4Address("100.65.0.0"), 65_536),)),),
         resolver_address=SERVER,
         resolver_mac=FAR.mac,
-        paths=(EniPath("nobody", FAR.mac, IPv4Address("100.65.0.0"), 65_536),),
         hostname="cache.example.com",
         port=443,
         connections=frames,

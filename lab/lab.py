@@ -295,7 +295,7 @@ class Lab:
         from lab.observe.fills import read_with_fills
 
         with Namespaces() as namespaces:
-            return read_with_fills(namespaces, self.plan.limiters, self.plan.servers)
+            return read_with_fills(namespaces, self.plan.limiters, self.plan)
 
     def status(self) -> Status:
         """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""

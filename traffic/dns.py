@@ -101,8 +101,11 @@ class Zone:
         if addresses and question.rdtype == dns.rdatatype.A and question.rdclass == dns.rdataclass.IN:
             for first in range(len(addresses)):
                 answer = _response(query)
-                in_order = (*addresses[first:], *addresses[:first])
-                answer.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", "A", *in_order))
+                # A set of its own for each: dnspython shuffles the records of one.
+                answer.answer += [
+                    dns.rrset.from_text(question.name, self._ttl_s, "IN", "A", address)
+                    for address in (*addresses[first:], *addresses[:first])
+                ]
                 yield answer
             return
         answer = _response(query)

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from traffic.spec import BurstSpec, PortBlocks
+    from traffic.spec import BurstSpec, FleetSpec, PortBlocks
 
 __all__ = ["Endpoints", "Fleet"]
 
@@ -19,7 +19,7 @@ _LAST_PORT = 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Paths, source addresses and source ports of a batch of connections."""
+    """Paths, source addresses and source ports of a batch of connections; `path` is a place in `BurstSpec.sources`."""
 
     path: NDArray[np.int64]
     address: NDArray[np.int64]
@@ -27,49 +27,77 @@ class Endpoints:
 
 
 class Fleet:
-    """The execution environments of one burst; see `BurstSpec` for the numbering.
+    """The execution environments of one burst, of all its functions; see `BurstSpec` for the numbering.
 
-    Connections are named by their index in the burst, `number - first_connection`.
+    Connections are named by their index in the burst: those of fleet `f` are `f`, `f + len(fleets)` …
     """
 
     def __init__(self, spec: BurstSpec) -> None:
         _check(spec)
-        self._paths = len(spec.paths)
-        self._first_connection = spec.first_connection
-        self._connections = spec.connections
-        self._blocks = spec.blocks
+        self._connections, self._blocks = spec.connections, spec.blocks
+        # Of each fleet: how many paths it has, which is its first one, and its first connection's number.
+        counts = [len(fleet.paths) for fleet in spec.fleets]
+        self._fleets = len(counts)
+        self._paths = np.array(counts, np.int64)
+        self._first_path = np.cumsum([0, *counts[:-1]])
+        self._first_number = np.array([fleet.first_connection for fleet in spec.fleets], np.int64)
+        # Of each path.
+        self._fleet_of = np.repeat(np.arange(self._fleets), counts)
         self._first_address = np.array([int(path.first_address) for path in spec.sources], np.int64)
-        self._environments = np.array([path.environments for path in spec.paths], np.int64)
+        self._environments = np.array([path.environments for path in spec.sources], np.int64)
         self._by_address = np.argsort(self._first_address)
         self._starts = self._first_address[self._by_address]
 
     def endpoints(self, indices: NDArray[np.int64]) -> Endpoints:
         """Path, source address and source port of each connection."""
-        turn, path = np.divmod(indices + self._first_connection, self._paths)
+        number, fleet = np.divmod(indices, self._fleets)
+        turn, place = np.divmod(number + self._first_number[fleet], self._paths[fleet])
+        path = self._first_path[fleet] + place
         environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
     def turns(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The turn that each connection has on its path."""
-        return (indices + self._first_connection) // self._paths
+        number, fleet = np.divmod(indices, self._fleets)
+        return np.asarray((number + self._first_number[fleet]) // self._paths[fleet])
 
     def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The execution environment of each connection: a number in the whole burst, 0 that of the first connection."""
-        turn, path = np.divmod(indices + self._first_connection, self._paths)
-        first = self._first_connection // self._paths // self._blocks.per_environment
-        return (turn // self._blocks.per_environment - first) * self._paths + path
+        number, fleet = np.divmod(indices, self._fleets)
+        turn, place = np.divmod(number + self._first_number[fleet], self._paths[fleet])
+        paths = self._first_path[fleet] + place
+        return np.asarray(self._first_environment[paths] + turn // self._blocks.per_environment - self._before(fleet))
 
     @property
     def environments_used(self) -> int:
         """How many of them the burst may use; some numbers may be nobody's."""
-        return int(self.environments(np.array([self._connections - 1]))[0] // self._paths + 1) * self._paths
+        return int(self._environments_used().sum())
+
+    @property
+    def _first_environment(self) -> NDArray[np.int64]:
+        """Of each path: the number of its first environment in the whole burst."""
+        used = self._environments_used()
+        return np.asarray(np.cumsum(used) - used)
+
+    def _environments_used(self) -> NDArray[np.int64]:
+        """How many environments each path may use."""
+        fleets = np.arange(self._fleets)
+        last = self._first_number + (self._connections - fleets + self._fleets - 1) // self._fleets
+        used = last // self._paths // self._blocks.per_environment + 1 - self._before(fleets)
+        return np.asarray(used[self._fleet_of])
+
+    def _before(self, fleet: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of each path of these fleets: the environments before the one that the burst begins with."""
+        return np.asarray(self._first_number[fleet] // self._paths[fleet] // self._blocks.per_environment)
 
     def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
         """The connection of each address and port; -1 if it is none of this burst."""
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
+        fleet = self._fleet_of[path]
         environment = address - self._first_address[path]
         turn = self._blocks.turn(port, environment)
-        index = turn * self._paths + path - self._first_connection
+        number = turn * self._paths[fleet] + path - self._first_path[fleet] - self._first_number[fleet]
+        index = number * self._fleets + fleet
         ours = (environment >= 0) & (environment < self._environments[path])
         ours &= turn // self._blocks.per_environment == environment
         ours &= (port >= self._blocks.first_port) & (port < self._blocks.first_port + self._blocks.ports)
@@ -78,19 +106,29 @@ class Fleet:
 
 
 def _check(spec: BurstSpec) -> None:
-    """ValueError if the burst does not fit into its fleet."""
-    if not spec.paths:
-        raise ValueError("a burst needs at least one path")
+    """ValueError if the burst does not fit into its fleets."""
+    if not spec.fleets:
+        raise ValueError("a burst needs at least one fleet")
     if spec.connections < 1:
         raise ValueError(f"a burst needs at least one connection, not {spec.connections}")
     _check_blocks(spec.blocks)
-    end = spec.first_connection + spec.connections
-    for number, path in enumerate(spec.paths):
-        turns = (end - number + len(spec.paths) - 1) // len(spec.paths)
-        if turns > path.environments * spec.blocks.per_environment:
+    for place, fleet in enumerate(spec.fleets):
+        connections = spec.share(spec.connections, place)
+        if fleet.reserved_concurrency is not None and spec.arrivals.per_s is None:
+            connections = min(connections, fleet.reserved_concurrency)
+        _check_paths(fleet, connections, spec.blocks)
+
+
+def _check_paths(fleet: FleetSpec, connections: int, blocks: PortBlocks) -> None:
+    if not fleet.paths:
+        raise ValueError("a burst needs at least one path")
+    end = fleet.first_connection + connections
+    for number, path in enumerate(fleet.paths):
+        turns = (end - number + len(fleet.paths) - 1) // len(fleet.paths)
+        if turns > path.environments * blocks.per_environment:
             raise ValueError(
                 f"{path.eni}: {turns} connections do not fit into {path.environments} execution environments "
-                f"with {spec.blocks.per_environment} ports each"
+                f"with {blocks.per_environment} ports each"
             )
 
 

@@ -8,9 +8,9 @@ from typing import Self
 
 from traffic.spec import Engine
 
-__all__ = ["Resources", "most_connections", "per_process"]
+__all__ = ["MOST_OF_A_PROCESS", "Resources", "most_connections", "per_process"]
 
-_MOST_OF_A_PROCESS = 18_000
+MOST_OF_A_PROCESS = 18_000
 """Real connections of one process: with more, further processes share the work."""
 _PROCESSES = 32
 """More processes would take longer to start than their connections take to make."""
@@ -64,4 +64,4 @@ def most_connections(engine: Engine, resources: Resources, *, tls: bool = False)
 
 def per_process(descriptors: int) -> int:
     """How many real connections one process makes that may have so many descriptors; 0 if none."""
-    return max(min(_MOST_OF_A_PROCESS, descriptors - _RESERVED), 0)
+    return max(min(MOST_OF_A_PROCESS, descriptors - _RESERVED), 0)

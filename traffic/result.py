@@ -14,6 +14,7 @@ __all__ = [
     "NOT_TLS",
     "DnsCount",
     "EngineResult",
+    "FleetCount",
     "InvocationCount",
     "Latency",
     "Percentiles",
@@ -46,6 +47,28 @@ class InvocationCount:
     """Invocations that found a connection open from an earlier invocation."""
     waiting: int = 0
     """The most that were due at one time and had to wait for a free port."""
+    throttled: int = 0
+    """Invocations beyond their function's reserved concurrency, which got no environment; none of the failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCount:
+    """Invocations and connections of one function by outcome, with the meanings that all of a burst have."""
+
+    offered: int
+    throttled: int = 0
+    served: int = 0
+    asked: int = 0
+    answered: int = 0
+    dns_failed: int = 0
+    attempted: int = 0
+    established: int = 0
+    timed_out: int = 0
+    refused: int = 0
+    reset: int = 0
+    half_open: int = 0
+    closed_by_server: int = 0
+    emfile: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +239,8 @@ class EngineResult:
     """DNS queries sent, those for AAAA and repetitions included."""
     tls: TlsCount | None = None
     """None where clients speak no TLS."""
+    fleets: tuple[FleetCount, ...] = ()
+    """Of a burst of several functions: each one's, in the order of its spec."""
 
     def to_json(self) -> dict[str, Any]:
         """The value of `result` in the event `connected`."""

@@ -22,6 +22,7 @@ __all__ = [
     "Close",
     "Engine",
     "EniPath",
+    "FleetSpec",
     "Growth",
     "PacketSocket",
     "PortBlocks",
@@ -186,6 +187,25 @@ class EniPath(_Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSpec(_Spec):
+    """The execution environments of a function that takes part in a burst.
+
+    Its connection `k` (counted from `first_connection`) takes path `k % len(paths)`; there it has turn
+    `k // len(paths)` (see `PortBlocks`).
+    """
+
+    interface: str
+    mac: str
+    """Its own MAC address: source of every frame."""
+    paths: tuple[EniPath, ...]
+    first_connection: int = 0
+    reserved_concurrency: int | None = None
+    """How many of its invocations may be under way at the same time; those beyond are throttled. None: no limit."""
+    namespace: str | None = None
+    """Its network namespace, as a file; None: the one in which the generator runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Arrivals:
     """When invocations come: all at once unless there is a rate.
 
@@ -220,22 +240,20 @@ class PacketSocket:
 class BurstSpec(_Spec):
     """One burst: which clients connect to which server, how many, for how long they wait, and what they do then.
 
-    There are `connections` connections, which `invocations` may use one after another. Connection `c` (counted from
-    `first_connection`) takes path `c % len(paths)`; there it has turn `t = c // len(paths)` (see `PortBlocks`), and of
-    the `n` addresses of its name it calls number `t % n`, in numeric order. So all pairs of path and address occur.
+    There are `connections` connections, which `invocations` may use one after another. Fleets take turns: connection
+    `c` is number `c // len(fleets)` of fleet `c % len(fleets)`, and so are invocations.
+
+    A connection that has turn `t` of its path (see `PortBlocks`) calls number `t % n` of its name's `n` addresses, in
+    numeric order. So all pairs of path and address occur.
     """
 
-    interface: str
-    mac: str
-    """The fleet's own MAC address: source of every frame."""
+    fleets: tuple[FleetSpec, ...]
     resolver_address: IPv4Address
     resolver_mac: str | None
     """None: queries take the gateway of the path, as everything else does."""
-    paths: tuple[EniPath, ...]
     hostname: str
     port: int
     connections: int
-    first_connection: int = 0
     invocations: int | None = None
     """None: one for each connection."""
     blocks: PortBlocks = PortBlocks()
@@ -277,13 +295,18 @@ class BurstSpec(_Spec):
 
     @property
     def sources(self) -> tuple[EniPath, ...]:
-        """The paths, from the addresses where this engine's connections begin.
+        """The paths of all fleets, from the addresses where this engine's connections begin.
 
         Real sockets have a block of addresses that is local to the fleet's kernel.
         """
-        return tuple(path.sockets for path in self.paths) if self.engine == "socket" else self.paths
+        paths = tuple(path for fleet in self.fleets for path in fleet.paths)
+        return tuple(path.sockets for path in paths) if self.engine == "socket" else paths
 
     @property
     def offered(self) -> int:
         """How many invocations there are."""
         return self.connections if self.invocations is None else self.invocations
+
+    def share(self, whole: Numbers, fleet: int) -> Numbers:
+        """How many of the first so many connections, or invocations, are this fleet's."""
+        return (whole - fleet + len(self.fleets) - 1) // len(self.fleets)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lab.burst.disagreements import connections_seen, disagreements
 from lab.burst.endings import by_clients, by_kernel
+from lab.burst.functions import functions_of
 from lab.burst.load import Load
 from lab.burst.observation import Observation
 from lab.burst.result import BurstResult, EnvironmentDescriptors, LimitResult, PredictedResult
@@ -50,7 +51,11 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         # A SYN that was refused and then succeeded is a retransmission, not a drop.
         bottleneck=first.limiter.kind if first and lost else None,
         predicted=PredictedResult(
-            prediction.established, prediction.drop_threshold, prediction.bottleneck, prediction.emfile
+            established=prediction.established,
+            drop_threshold=prediction.drop_threshold,
+            bottleneck=prediction.bottleneck,
+            emfile=prediction.emfile,
+            unknown=prediction.unknown,
         ),
         latency=clients.latency,
         timing=clients.timing,
@@ -63,6 +68,10 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         questions_each=load.look_up.questions,
         ports_not_found={kind: packets for kind, packets in observation.ports_not_found.items() if packets},
         endings=by_kernel(kernel) if kernel else by_clients(tcp, ended, load.close),
+        functions=tuple(
+            functions_of(observation.invokers, clients, prediction.functions, closed_at_once=bool(closed_at_once))
+        ),
+        beside=observation.others,
         tls=clients.tls,
         descriptors=_descriptors(load, resolver, observation),
         packets=tuple(observation.packets),

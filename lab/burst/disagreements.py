@@ -34,7 +34,8 @@ def disagreements(load: Load, resolver: Resolver, observation: Observation) -> I
     """A sentence for each pair of numbers that differ."""
     # Neither account says what a fault dropped: a SYN, an answer, a FIN. The verdict reports the fault.
     by_faults = sum(fault.dropped_packets for fault in observation.impairments)
-    for pair in _pairs(load, resolver, observation):
+    pairs = _pairs_beside_others if observation.others else _pairs
+    for pair in pairs(load, resolver, observation):
         if abs(pair.clients - pair.kernel) > by_faults:
             clients = _in_words(pair.clients, pair.clients_call_it)
             yield f"clients: {clients}; kernel: {_in_words(pair.kernel, pair.kernel_calls_it)}"
@@ -68,6 +69,16 @@ def _in_words(number: int, words: str) -> str:
         hold="holds" if one else "hold",
         entries="entry" if one else "entries",
     )
+
+
+def _pairs_beside_others(load: Load, _: Resolver, observation: Observation) -> Iterator[_Pair]:
+    """What limiters tell of each burst: which of its connections they refused."""
+    if observation.stops or load.over_time or load.protocol != "tcp":
+        return
+    silent = (reading for reading in observation.readings if not reading.limiter.answers)
+    refused = sum(reading.refused_connections for reading in silent)
+    what = "connection{s} with SYNs that were never answered"
+    yield _Pair(what, observation.clients.tcp.ever_unanswered, "connection{s} refused by a limiter", refused)
 
 
 def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator[_Pair]:
@@ -106,7 +117,7 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
         what = f"connection{{s}} with {syns.replace('{s}', 's')}s that were never answered"
         yield _Pair(what, ever_unanswered, "connection{s} refused by a limiter", refused)
     # Connections whose answers were dropped hold a slot, too, and those that were dropped behind the node that gave it.
-    kind = next((kind for kind in KINDS if kind.one_slot_each), None)
+    kind = _one_slot_each()
     unseen = answers or any(stop.far_side for stop in stops) or observation.ways_differ
     if unseen or kind is None or not any(reading.limiter.kind == kind.name for reading in readings):
         return
@@ -115,7 +126,8 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     silent = (reading for reading in readings if kind_of(reading.limiter.kind).answers and not reading.limiter.answers)
     held -= sum(reading.refused_connections for reading in silent)
     closed = observation.closed_by_server
-    established = tcp.established + tcp.half_open - closed
+    beside = sum(each.established + each.half_open for each in observation.beside(kind.name))
+    established = tcp.established + tcp.half_open - closed - beside
     if tls := observation.clients.tls:  # what failed was closed at once, and its slot may be free again
         held += min(max(established - held, 0), tls.failed)
     # Slots of connections that ended, or were challenged, are taken until their hold is over and the set's garbage
@@ -129,6 +141,11 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)
 
 
+def _one_slot_each() -> NodeKind | None:
+    """The kind whose slots are those of established connections, one each."""
+    return next((kind for kind in KINDS if kind.one_slot_each), None)
+
+
 def _ended(observation: Observation) -> Iterator[_Pair]:
     """What ended connections before the clients did.
 
@@ -137,8 +154,8 @@ def _ended(observation: Observation) -> Iterator[_Pair]:
     other.
     """
     seen_by_kernel, tcp, ended = observation.counted, observation.clients.tcp, observation.ended
-    if seen_by_kernel is None:
-        return
+    if seen_by_kernel is None or (kind := _one_slot_each()) is None or observation.beside(kind.name):
+        return  # connections of functions outside the VPC may have no node on their way
     crossing = ended.closed_before
     for clients, until, words, kernel in (
         (tcp.reset, ended.reset, "reset", seen_by_kernel.reset_to_clients),

@@ -63,6 +63,8 @@ class Option:
     """Whether a value that is given is within bounds."""
     allowed: str = ""
     """The bounds in words, for the message that refuses a value."""
+    repeats: bool = False
+    """Whether it may be given several times; its value is one, or a tuple."""
     for_generator: bool = False
     """Whether the generator is told it as it is, in the field of this name (traffic.spec.BurstSpec)."""
     fact: Callable[[Load], str | None] = lambda _: None
@@ -152,7 +154,12 @@ class Load:
         ).metadata,
     )
     """Invocations; each makes a connection, or finds one to use again."""
-    function: str | None = Option("--function", "Which function invokes; the first unless given.").by_default(None)
+    function: str | tuple[str, ...] | None = Option(
+        "--function",
+        "Which function invokes, the first unless given; of several, each given, invocations are shared out in turn.",
+        metavar="FUNCTION",
+        repeats=True,
+    ).by_default(None)
     server: str | None = Option("--server", "Which server it connects to; the first unless given.").by_default(None)
     engine: Engine = Option(
         "--engine",
@@ -308,6 +315,8 @@ class Load:
         """Refuse what makes no sense, each with what is allowed."""
         for name, option in OPTIONS.items():
             value = getattr(self, name)
+            if option.repeats and isinstance(value, (list, tuple)):
+                object.__setattr__(self, name, value[0] if len(value) == 1 else tuple(value) or None)
             if value is not None and not option.fits(value):
                 raise UsageError(f"{option.name} {value}: {option.allowed}")
         if contradiction := next(_contradictions(self), None):
@@ -319,9 +328,9 @@ class Load:
         return self.rate_per_s is not None or self.ramp is not None or self.lambda_scaling
 
     @property
-    def source(self) -> str | None:
-        """Whose connections they are; None is the topology's first source."""
-        return self.function
+    def sources(self) -> tuple[str, ...]:
+        """Whose connections they are, where that is said; empty is the topology's first source."""
+        return (self.function,) if isinstance(self.function, str) else self.function or ()
 
     @property
     def over_time(self) -> bool:

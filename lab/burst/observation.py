@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
+from lab.burst.functions import Invoker, fleets_of
 from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
@@ -14,7 +15,7 @@ from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord
-from traffic.result import EngineResult
+from traffic.result import EngineResult, FleetCount
 
 __all__ = ["Observation"]
 
@@ -28,10 +29,12 @@ class Observation:
     """Readings of the limiters when the last invocation had its outcome; refusals count from the start of the burst."""
     readings_before: Sequence[Reading] = ()
     descriptors: DescriptorLimit | None = None
-    first_turn: int = 0
-    """The turn (`traffic.spec.PortBlocks`) of the first connections."""
+    first_turns: Sequence[int] = ()
+    """The turn (`traffic.spec.PortBlocks`) of the first connections of each source."""
     asking_before: int = 0
     """Connections to the name server over TCP that one source had already, where those have a limit."""
+    others: int = 0
+    """Bursts that were under way beside this one, at nodes of its own: refusals are then this burst's alone."""
     took_s: float = 0.0
     """Between the two readings."""
     first_to_refuse: Reading | None = None
@@ -48,8 +51,15 @@ class Observation:
     """The clients' account of connections that had ended when they began to close the others."""
     counted: Counted | None = None
     """The kernel's; None where no NAT node is on the way."""
+    invokers: Sequence[Invoker] = ()
+    """The functions that invoke, in the order in which they take turns."""
     incidents: Sequence[str] = ()
     packets: Sequence[PacketRecord] = ()
+
+    def beside(self, kind: str) -> tuple[FleetCount, ...]:
+        """Counts of the functions whose connections cross no node of this kind, where others' do."""
+        counts = zip(self.invokers, fleets_of(self.clients), strict=False)
+        return tuple(count for invoker, count in counts if kind not in invoker.kinds) if self.clients.fleets else ()
 
     @property
     def reset(self) -> int:

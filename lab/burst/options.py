@@ -49,7 +49,8 @@ def arguments(load: Load) -> tuple[str, ...]:
     """The words after `lab burst` that ask for this load: what it says beyond the defaults."""
     default, words = Load(load.connections), [OPTIONS["connections"].name, str(load.connections)]
     for option, _, value in differences(default, load):
-        words += [option] if value is True else [option, str(value).removesuffix(".0")]
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [option] if each is True else [option, str(each).removesuffix(".0")]
     return tuple(words)
 
 

@@ -24,7 +24,7 @@ from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
 from traffic.spec import BurstSpec, EniPath, PortBlocks
 
-__all__ = ["first_to_refuse", "first_turn"]
+__all__ = ["first_to_refuse", "first_turn", "numbers_of"]
 
 Source = tuple[IPv4Address, int]
 
@@ -113,6 +113,20 @@ def first_to_refuse(
     oldest_s = max(first.age_s for first, _ in refused)
     same_moment = [pair for pair in refused if oldest_s - pair[0].age_s <= _SAME_MOMENT_S]
     return min(same_moment, key=lambda pair: number(pair[0], pair[1].limiter))[1]
+
+
+def numbers_of(
+    refused: Iterable[Source], spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]
+) -> list[int]:
+    """The numbers, in their burst, of those of these connections that are its own."""
+    fleet = Fleet(spec)
+    rows = [(_addresses_behind(*source, spec, eni_addresses) or [int(source[0])], source[1]) for source in refused]
+    addresses = np.array([address for behind, _ in rows for address in behind], np.int64)
+    ports = np.array([port for behind, port in rows for _ in behind], np.int64)
+    if not len(addresses):
+        return []
+    indices = fleet.indices(addresses, ports)
+    return sorted({int(index) for index in indices if index >= 0})
 
 
 def _number(first: FirstRefusal, spec: BurstSpec, eni_addresses: Mapping[str, Collection[IPv4Address]]) -> int:

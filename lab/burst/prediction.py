@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lab.burst.spec import Participants
-from lab.capacity.predict import InUse, Prediction, predict
+from lab.capacity.predict import FunctionPrediction, InUse, Prediction, predict
+from lab.capacity.shares import Shares
 from lab.observe.readings import Reading
 from lab.paths.path import Scope
 from lab.plan.objects import ServerPlan
@@ -16,9 +17,9 @@ __all__ = ["prediction"]
 
 
 def prediction(
-    participants: Participants, before: Iterable[Reading], first_turn: int = 0, asking: int = 0
+    participants: Participants, before: Iterable[Reading], first_turns: Sequence[int] = (), asking: int = 0
 ) -> Prediction:
-    """What a burst will show whose connections begin with that turn (`PortBlocks`) of their ENIs.
+    """What a burst will show of whose sources the connections begin with these turns (`PortBlocks`) of their ENIs.
 
     Of one source as many connections to the name server as are `asking` are there already.
 
@@ -31,14 +32,18 @@ def prediction(
     unknown = Prediction(load.connections, None, None, None, (), emfile=None if may_lack else 0)
     if at_once is None or (load.over_time and may_lack):
         return unknown
+    if reason := _throttling(participants, at_once):
+        return replace(unknown, unknown=reason)
     predicted = predict(
         participants.topology,
         at_once,
-        source=participants.fleet.source,
+        source=participants.sources,
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(participants.server, before),
-        first_connection=first_turn * len(participants.fleet.paths),
+        first_connections=[
+            turn * len(fleet.paths) for turn, fleet in zip(first_turns, participants.fleets, strict=False)
+        ],
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
@@ -46,14 +51,43 @@ def prediction(
         descriptors=descriptors.connections if descriptors else None,
         asking=asking,
     )
-    if predicted.emfile and load.paced and predicted.drop_threshold is not None:
-        return unknown  # what times out meanwhile gives its descriptor back
+    if load.paced and (predicted.emfile or predicted.throttled) and predicted.drop_threshold is not None:
+        # What times out meanwhile gives its descriptor back, and ends its invocation.
+        reason = "what is lost makes room for what comes later: how many are throttled is not known"
+        return replace(unknown, unknown=reason if predicted.throttled else None)
     if not load.over_time or predicted.bottleneck is None:
-        established = predicted.established if at_once == load.connections or load.reuse else load.connections
-        return replace(predicted, offered=load.connections, established=established)
+        if at_once == load.connections or load.reuse:
+            return replace(predicted, offered=load.connections)
+        return replace(
+            predicted, offered=load.connections, established=load.connections, functions=tuple(_each(participants))
+        )
     # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
     threshold = None if any(holds_s) else predicted.drop_threshold
-    return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold)
+    return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold, functions=())
+
+
+def _throttling(participants: Participants, at_once: int) -> str | None:
+    """Why it is not known how many are throttled, of a load whose invocations end while others come.
+
+    By Little's law so many are under way as come in the time that one takes, which the network has a part in.
+    """
+    shares = Shares(len(participants.sources))
+    for place, (function, most) in enumerate(zip(participants.sources, participants.reserved, strict=True)):
+        under_way = shares.of(place, at_once)
+        if participants.load.over_time and most is not None and under_way > most:
+            return (
+                f"some {under_way:,} invocations of {function} may be under way at a time, more than its reserved "
+                f"concurrency of {most:,}: how many are throttled depends on how long each takes"
+            )
+    return None
+
+
+def _each(participants: Participants) -> Iterator[FunctionPrediction]:
+    """All that each function offers is established, over time."""
+    shares = Shares(len(participants.sources))
+    for place, function in enumerate(participants.sources):
+        share = shares.of(place, participants.load.connections)
+        yield FunctionPrediction(function, share, 0, share)
 
 
 def _look_ups(participants: Participants) -> int:

@@ -64,7 +64,7 @@ def reset(record: Record, plan: Plan) -> Forgotten:
     """Forget all connections of a lab; returns what they were. UsageError while a burst runs in it."""
     with record.alone() as alone, Namespaces() as namespaces:
         require_alone(plan.lab, alone=alone)
-        readings = read_with_fills(namespaces, plan.limiters, plan.servers)
+        readings = read_with_fills(namespaces, plan.limiters, plan)
         forget_connections(namespaces, plan)
     return Forgotten(plan.lab, tuple(reading for reading in readings if reading.in_use))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lab.burst.endings import Endings
+from lab.burst.functions import FunctionResult
 from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
@@ -82,6 +83,8 @@ class PredictedResult:
     bottleneck: str | None
     emfile: int | None = 0
     """Invocations without a descriptor."""
+    unknown: str | None = None
+    """Why the numbers are not known, where that has been said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,10 @@ class BurstResult:
     """
     endings: Endings = field(default_factory=Endings)
     """Who ended connections: the client, the server, or a NAT node that had forgotten them."""
+    functions: tuple[FunctionResult, ...] = ()
+    """Each function's part; empty in records of earlier versions."""
+    beside: int = 0
+    """Other bursts that were under way meanwhile and met the same limits: those held `peak` together."""
     tls: TlsCount | None = None
     """TLS handshakes; None where there were none."""
     descriptors: EnvironmentDescriptors | None = None

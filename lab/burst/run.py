@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+import os
 import time
 
 from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import first_to_refuse, first_turn
+from lab.burst.ports import first_to_refuse
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
 from lab.burst.settling import await_free_slots, settle, still_taken
+from lab.burst.side_by_side import own_refusals
 from lab.burst.spec import Participants, participants_of, spec_of
+from lab.burst.turns import first_turns, reservations
+from lab.capacity.predict import Prediction
 from lab.errors import KernelError
 from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.apply import lost
+from lab.kernel.bursts import Bursts, UnderWay
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
 from lab.kernel.netns import Namespaces
@@ -58,6 +63,7 @@ Kernels before 6.16 count a set's elements by walking.
 _PROGRESS_EVERY_S = 0.2
 """Seconds between two reports of progress while connections are held."""
 
+_OTHERS = "another burst was under way beside this one, and what it would hold was not known beforehand"
 _NO_FREE_PORTS = (
     "every execution environment has ports that hold slots from before, so some connections of this burst are the same "
     "as earlier ones and take no slot of their own; wait until those are free, or forget them: --fresh, or lab reset"
@@ -93,13 +99,24 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
     """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
     participants = participants_of(plan, topology, load)
     require_resources(load.engine, participants.connections, tls=load.tls)
-    with record.alone() as alone, Namespaces() as namespaces:
-        require_alone(plan.lab, alone=alone)
+    with ExitStack() as undo:
+        namespaces = undo.enter_context(Namespaces())
         if load.fresh:
-            listeners.found(read_with_fills(namespaces, plan.limiters, plan.servers))
-            forget_connections(namespaces, plan)
-        observation = _Burst(namespaces, participants, listeners, record).observe()
-    predicted = prediction(participants, observation.readings_before, observation.first_turn, observation.asking_before)
+            with record.alone() as alone:
+                require_alone(plan.lab, alone=alone)
+                listeners.found(read_with_fills(namespaces, plan.limiters, plan))
+                forget_connections(namespaces, plan)
+        require_alone(plan.lab, alone=undo.enter_context(record.beside_others()))
+        bursts = Bursts(record.path / "bursts")
+        with bursts.beginning() as others:
+            burst = _Burst(namespaces, participants, listeners, record, others)
+            undo.enter_context(bursts.take_part(burst.under_way))
+        observation = burst.observe(bursts)
+    predicted = prediction(
+        participants, observation.readings_before, observation.first_turns, observation.asking_before
+    )
+    if observation.others:
+        predicted = Prediction(load.connections, None, None, None, (), unknown=_OTHERS, emfile=predicted.emfile)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
 
 
@@ -107,7 +124,12 @@ class _Burst:
     """A burst under way, and what is read of the kernel meanwhile."""
 
     def __init__(
-        self, namespaces: Namespaces, participants: Participants, listeners: Listeners, record: Record
+        self,
+        namespaces: Namespaces,
+        participants: Participants,
+        listeners: Listeners,
+        record: Record,
+        others: Sequence[UnderWay],
     ) -> None:
         self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
         self._record = record
@@ -117,7 +139,9 @@ class _Burst:
         self._lost_before = lost(self._plan)
         self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
         self._ended_before = Sampler(self._nodes).take(namespaces.call)
-        _forget(namespaces, self._limiters, self._nodes_that_reset())
+        self._others = tuple(other for other in others if participants.nodes.intersection(other.nodes))
+        if not self._others:
+            _forget(namespaces, self._limiters, self._nodes_that_reset())
         self._earlier = half_open_tuples(namespaces, self._limiters)
         self._before, self._began_s, self._took_s = self._read_with_fills(), time.monotonic(), 0.0
         # Slots of connections that come and go, or fall idle while others wait, are most at another time than the end.
@@ -130,11 +154,17 @@ class _Burst:
         self._asking_before = most_of_one_source(namespaces, self._plan.barriers)
         self._faults_before = self._dropped_by_faults()
         self._not_found_before = ports_not_found(namespaces, self._limiters)
+        self._found_turns = _first_free_turns(namespaces, participants, self._before, self._others)
+        self._turns = tuple(turn or 0 for turn in self._found_turns)
 
-    def observe(self) -> Observation:
+    @property
+    def under_way(self) -> UnderWay:
+        """What it takes part with."""
+        return UnderWay(tuple(self._participants.nodes), reservations(self._participants, self._turns))
+
+    def observe(self, bursts: Bursts) -> Observation:
         """From the first packet until what was closed is free."""
-        first = _first_free_turn(self._namespaces, self._participants, self._before)
-        spec = spec_of(self._participants, first or 0)
+        spec = spec_of(self._participants, self._turns)
         if not self._load.fresh:
             self._listeners.found(self._before)
         self._sample()
@@ -144,37 +174,45 @@ class _Burst:
         except BaseException as error:
             if isinstance(error, KernelError) and (gone := self._gone()):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
-            await_free_slots(self._namespaces, self._participants, self._before)
+            if not self._others:
+                await_free_slots(self._namespaces, self._participants, self._before)
             raise
+        later = [nodes for nodes in bursts.since() if self._participants.nodes.intersection(nodes)]
+        others = len(self._others) + len(later)
         dropped_now = dropped_packets(self._namespaces, self._plan.barriers)
         not_found = ports_not_found(self._namespaces, self._limiters) - self._not_found_before
         counted = Counted(self._participants.paths, self._nodes, self._ended_before, held, self._endings(), began_s)
         tracking: tuple[Tracking, ...] = ()
-        if not self._load.leave_open:
+        if not self._load.leave_open and not others:
             remaining = still_taken(self._participants, clients, readings)
             tracking = settle(self._namespaces, self._participants, self._before, remaining)
         if self._comes_and_goes:
             readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
+        first = first_to_refuse(readings, spec, self._participants.eni_addresses, self._before)
+        if others:
+            readings, first = own_refusals(readings, clients, spec, self._participants.eni_addresses, self._refused)
         return Observation(
             clients=clients,
             readings=readings,
             readings_before=self._before,
             descriptors=self._participants.descriptors,
-            first_turn=first or 0,
+            first_turns=self._turns,
             asking_before=self._asking_before,
+            others=others,
             took_s=self._took_s,
-            first_to_refuse=first_to_refuse(readings, spec, self._participants.eni_addresses, self._before),
+            first_to_refuse=first,
             stops=tuple(drops_between(self._participants.dead_ends, self._dropped_before, dropped_now)),
             impairments=dropped_between(self._faults_before, self._dropped_by_faults()),
-            refused_twice=self._refused_twice(readings),
+            refused_twice=0 if others else self._refused_twice(readings),
             ports_not_found=not_found,
             ways_differ=self._participants.ways_differ,
             tracking=tracking,
             ended=ended,
-            counted=counted if self._nodes else None,
+            counted=counted if self._nodes and not others else None,
+            invokers=tuple(self._participants.invokers),
             incidents=(
-                *([] if first is not None else [_NO_FREE_PORTS]),
+                *([_NO_FREE_PORTS] if None in self._found_turns else []),
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
@@ -207,12 +245,15 @@ class _Burst:
     def _running(self, spec: BurstSpec) -> Iterator[Generator]:
         """The traffic generator; the scapy engine sees packets on the whole way."""
         participants = self._participants
-        watched = interfaces_on_path(self._plan, participants.fleet, participants.server, participants.nodes)
+        watched = interfaces_on_path(self._plan, participants.fleets, participants.server, participants.nodes)
         with packet_sockets(self._namespaces, watched if self._load.engine == "scapy" else ()) as taps:
             spec_json = replace(spec, packet_sockets=taps).to_json()
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
-                self._namespaces[participants.fleet.namespace], spec_json, self._record.logs / "burst.log", descriptors
+                self._namespaces[participants.fleets[0].namespace],
+                spec_json,
+                self._record.logs / f"burst{f'-{os.getpid()}' if self._others else ''}.log",
+                descriptors,
             ) as running:
                 yield running
 
@@ -272,7 +313,7 @@ class _Burst:
         return [reading.since(before) for reading, before in zip(now, self._before, strict=True)]
 
     def _read_with_fills(self) -> tuple[Reading, ...]:
-        return read_with_fills(self._namespaces, self._limiters, self._plan.servers, self._earlier)
+        return read_with_fills(self._namespaces, self._limiters, self._plan, self._earlier)
 
     def _note_fullest(self) -> None:
         now = read(self._namespaces, self._limiters)
@@ -292,6 +333,9 @@ class _Burst:
         return sum(
             refused_by_both(self._namespaces, eni, other, addresses[eni.place]) for eni in enis for other in behind
         )
+
+    def _refused(self, limiter: Limiter) -> Collection[tuple[IPv4Address, int]]:
+        return held_sources(self._namespaces, [replace(limiter, slots=limiter.refused)])
 
     def _sample(self) -> None:
         if self._listeners.sampled is not None:
@@ -322,20 +366,21 @@ def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable
         flush_sets(namespaces[namespace], table, tuple(sorted(names)))
 
 
-def _first_free_turn(namespaces: Namespaces, participants: Participants, before: Iterable[Reading]) -> int | None:
-    """Begin with ports and environments that hold no slot of the function's ENIs; None where there are none left."""
+def _first_free_turns(
+    namespaces: Namespaces, participants: Participants, before: Iterable[Reading], others: Collection[UnderWay]
+) -> list[int | None]:
+    """Each fleet begins with ports and environments that hold no slot of its ENIs; None where there are none left.
+
+    Behind an ENI that fleets share each has other ports than those before it.
+    """
     enis = [reading for reading in before if reading.limiter.place in participants.gateways]
     with_room = [reading for reading in enis if reading.in_use < reading.limiter.limit] or enis
     full = [reading for reading in enis if reading not in with_room]
-    paths = participants.fleet.paths
-    return first_turn(
-        participants.blocks,
-        (*paths, *(path.sockets for path in paths)),
-        _held_sources(namespaces, with_room),
-        turns=participants.turns,
-        most_turns=participants.most_turns,
-        held_elsewhere=_held_sources(namespaces, full),
-    )
+    held, held_elsewhere = _held_sources(namespaces, with_room), _held_sources(namespaces, full)
+    if others:  # what was refused lately is remembered, for these may have been
+        refused = [replace(reading.limiter, slots=reading.limiter.refused) for reading in enis]
+        held_elsewhere = {*held_elsewhere, *held_sources(namespaces, refused)}
+    return first_turns(participants, held, held_elsewhere, others)
 
 
 def _held_sources(namespaces: Namespaces, readings: Iterable[Reading]) -> Collection[tuple[IPv4Address, int]]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from lab.burst.functions import Invoker
 from lab.burst.load import DescriptorLimit, Load
 from lab.burst.options import for_generator
-from lab.capacity.predict import choose
+from lab.capacity.predict import choose, sources_of
+from lab.capacity.shares import Shares
 from lab.errors import UsageError
 from lab.paths.dead_ends import DeadEnd
 from lab.paths.path import Path
 from lab.paths.routes import paths
-from lab.plan.names import authority_file
+from lab.plan.names import NETNS_DIRECTORY, authority_file
 from lab.plan.objects import FleetPlan, Plan, ServerPlan
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
-from traffic.spec import BurstSpec, PortBlocks
+from traffic.resources import MOST_OF_A_PROCESS
+from traffic.spec import BurstSpec, FleetSpec, PortBlocks
 
 __all__ = ["Participants", "participants_of", "spec_of"]
 
@@ -34,9 +38,32 @@ class Participants:
     plan: Plan
     topology: Topology
     load: Load
-    fleet: FleetPlan
+    fleets: tuple[FleetPlan, ...]
+    """Of the functions that invoke, in the order in which they take turns."""
     server: ServerPlan
-    paths: tuple[Path, ...]
+    paths_of: tuple[tuple[Path, ...], ...]
+    """Each fleet's paths."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths of all fleets."""
+        return tuple(path for paths in self.paths_of for path in paths)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The functions that invoke, by name, or another source."""
+        return tuple(fleet.source for fleet in self.fleets)
+
+    @property
+    def invokers(self) -> Iterator[Invoker]:
+        """The functions that invoke, as results name them."""
+        for function, reserved, mine in zip(self.sources, self.reserved, self.paths_of, strict=True):
+            yield Invoker(function, reserved, frozenset(hop.kind for path in mine for hop in path.hops))
+
+    @property
+    def reserved(self) -> tuple[int | None, ...]:
+        """The reserved concurrency of each."""
+        return tuple(fleet.reserved_concurrency for fleet in self.fleets)
 
     @property
     def nodes(self) -> frozenset[str]:
@@ -82,67 +109,91 @@ class Participants:
     @property
     def blocks(self) -> PortBlocks:
         """How environments share ports, as many each as the load has."""
-        return replace(self.fleet.blocks, per_environment=self.load.connections_per_environment)
+        return replace(self.fleets[0].blocks, per_environment=self.load.connections_per_environment)
 
     @property
     def descriptors(self) -> DescriptorLimit | None:
         """How many descriptors each environment has; None is no limit."""
         return self.load.descriptor_limit
 
-    @property
-    def most_turns(self) -> int:
-        """For how many turns the environments behind each ENI have ports."""
-        return min(path.environments for path in self.fleet.paths) * self.blocks.per_environment
+    def most_turns(self, fleet: FleetPlan) -> int:
+        """For how many turns the environments of a fleet behind each ENI have ports."""
+        return min(path.environments for path in fleet.paths) * self.blocks.per_environment
 
     @property
     def connections(self) -> int:
-        """How many connections there are to use: one for each invocation, or as many as have ports of their own."""
-        if not self.load.over_time:
-            return self.load.connections
-        return min(self.load.connections, len(self.fleet.paths) * min(self.most_turns, self.blocks.ports))
+        """How many connections there are to use: one for each invocation, or as many as have ports of their own.
 
-    @property
-    def turns(self) -> int:
-        """How many connections each ENI is given at most."""
-        return -(-self.connections // len(self.fleet.paths))
+        Of invocations that come at once those beyond a function's reserved concurrency have none.
+        """
+        if self.load.over_time:
+            ports = (len(fleet.paths) * min(self.most_turns(fleet), self.blocks.ports) for fleet in self.fleets)
+            return min(self.load.connections, len(self.fleets) * min(ports))
+        most = max(self._admitted(place, self.load.connections) for place in range(len(self.fleets)))
+        return max(min(self.load.connections, len(self.fleets) * most), 1)
+
+    def turns(self, place: int) -> int:
+        """How many connections of a fleet each of its ENIs is given at most."""
+        return -(-self._admitted(place, self.connections) // len(self.fleets[place].paths))
+
+    def _admitted(self, place: int, invocations: int) -> int:
+        share, most = Shares(len(self.fleets)).of(place, invocations), self.reserved[place]
+        at_once = self.load.arrivals.per_s is None and not self.load.over_time
+        return share if most is None or not at_once else min(share, most)
 
 
 def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
     """The nodes that take part in a load; UsageError when the fleet has too few ports for it."""
-    source = choose((source.name for source in topology.sources), load.source, "function")
-    fleet = next(fleet for fleet in plan.fleets if fleet.source == source)
+    known = {fleet.source: fleet for fleet in plan.fleets}
+    fleets = tuple(known[source] for source in sources_of(topology, load.sources))
     name = choose((server.name for server in plan.servers), load.server, "server")
     server = next(server for server in plan.servers if server.name == name)
-    participants = Participants(plan, topology, load, fleet, server, paths(topology, source, name, load.protocol))
+    paths_of = tuple(paths(topology, fleet.source, name, load.protocol) for fleet in fleets)
+    participants = Participants(plan, topology, load, fleets, server, paths_of)
     if topology.service_vpc.resolver.truncate and load.engine != "socket" and not load.syn_only:
         raise UsageError(
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
             f"{load.engine} engine does not do for DNS; --engine socket does"
         )
-    if participants.turns > participants.most_turns:
-        most = participants.most_turns * len(fleet.paths)
+    for place, fleet in enumerate(fleets):
+        if participants.turns(place) > participants.most_turns(fleet):
+            most = participants.most_turns(fleet) * len(fleet.paths)
+            raise UsageError(
+                f"-n {load.connections}: the fleet of {fleet.source} has room for {most:,} connections at a time, "
+                f"{load.connections_per_environment} in each execution environment"
+            )
+    if load.engine == "socket" and len(fleets) > 1 and participants.connections > MOST_OF_A_PROCESS:
         raise UsageError(
-            f"-n {load.connections}: the fleet of {source} has room for {most:,} connections at a time, "
-            f"{load.connections_per_environment} in each execution environment"
+            f"-n {load.connections}: real sockets of functions that take turns are those of one process, "
+            f"{MOST_OF_A_PROCESS:,} connections at most; --engine packet has no such limit"
         )
     return participants
 
 
-def spec_of(participants: Participants, first_turn: int = 0) -> BurstSpec:
-    """What the generator is told; its first connections take turn `first_turn` of their ENIs."""
-    fleet, server, load = participants.fleet, participants.server, participants.load
-    resolver = participants.topology.service_vpc.resolver
+def spec_of(participants: Participants, first_turns: Sequence[int] = ()) -> BurstSpec:
+    """What the generator is told; the first connections of each fleet take this turn of their ENIs."""
+    server, load = participants.server, participants.load
+    resolver, first = participants.topology.service_vpc.resolver, participants.fleets[0]
+    turns = first_turns or [0] * len(participants.fleets)
+    rows = zip(participants.fleets, turns, participants.reserved, strict=True)
     return BurstSpec(
-        interface=fleet.interface,
-        mac=fleet.mac,
-        resolver_address=fleet.resolver_address,
-        resolver_mac=fleet.resolver_mac,
-        paths=fleet.paths,
+        fleets=tuple(
+            FleetSpec(
+                interface=fleet.interface,
+                mac=fleet.mac,
+                paths=fleet.paths,
+                first_connection=turn * len(fleet.paths),
+                reserved_concurrency=reserved,
+                namespace=None if fleet == first else str(NETNS_DIRECTORY / fleet.namespace),
+            )
+            for fleet, turn, reserved in rows
+        ),
+        resolver_address=first.resolver_address,
+        resolver_mac=first.resolver_mac,
         blocks=participants.blocks,
         hostname=server.hostname,
         port=server.port,
         connections=participants.connections,
-        first_connection=first_turn * len(fleet.paths),
         invocations=load.connections,
         arrivals=load.arrivals,
         growth=load.growth,

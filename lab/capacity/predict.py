@@ -1,9 +1,9 @@
 """What a burst will show, by arithmetic alone: no root, no kernel, no lab.
 
-Connection `i` of a burst takes path `i % P` of its source's paths to the server (`lab.paths`), and meets the limits
-of its hops in turn, any number of them. Connections that share a limit have its scope in common (`lab.paths.path`). A
-limiter has room for so many connections; from the first that it refuses on
-it refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
+Sources take turns (`lab.capacity.shares`). Connection `k` of a source takes path `k % P` of its paths to the server
+(`lab.paths`), and meets the limits of its hops in turn, any number of them. Connections that share a limit have its
+scope in common (`lab.paths.path`). A limiter has room for so many connections; from the first that it refuses on it
+refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
 Where execution environments have so many descriptors, a connection for which there is none meets no limit at all.
@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
 
+from lab.capacity.shares import Shares
 from lab.errors import UsageError
 from lab.nodes.registry import kind_of
 from lab.nodes.resolver.model import Resolver
@@ -29,7 +30,7 @@ from lab.schema.limit import ConnectionLimit
 from lab.topology import Topology
 from traffic.spec import PortBlocks, Protocol
 
-__all__ = ["InUse", "LimiterLoad", "Prediction", "choose", "predict"]
+__all__ = ["FunctionPrediction", "InUse", "LimiterLoad", "Prediction", "choose", "predict", "sources_of"]
 
 InUse = Callable[[Scope], int]
 """Which limit → slots that are taken already.
@@ -66,6 +67,17 @@ class LimiterLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionPrediction:
+    """What a burst will show of one of its functions, or of another source."""
+
+    function: str
+    offered: int
+    throttled: int | None
+    """Invocations beyond its reserved concurrency."""
+    established: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a burst will show; None for what arithmetic cannot know."""
 
@@ -80,6 +92,13 @@ class Prediction:
     """Why the numbers are not known, where they are not."""
     emfile: int | None = 0
     """Connections for which their execution environment has no descriptor left."""
+    functions: tuple[FunctionPrediction, ...] = ()
+    """Each source's part, in the order in which they take turns; empty where the numbers are not known."""
+
+    @property
+    def throttled(self) -> int:
+        """Invocations that are not let in; the others each make a connection."""
+        return sum(function.throttled or 0 for function in self.functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +122,25 @@ class _Environments:
 
 @dataclass(slots=True)
 class _Turn:
-    """A path, its place among those that take turns, and the first connection of all that is refused on it so far."""
+    """A path of a function, its place among its paths, and the first connection of all that is refused on it so far."""
 
     path: Path
     place: int
     of: int
+    function: int
+    shares: Shares
     environments: _Environments
     refused_from: int | None = None
 
+    @property
+    def first(self) -> int:
+        """How many connections come before the first one that is to take it."""
+        return self.shares.place(self.function, self.place)
+
     def offered(self, m: int) -> int:
         """How many of the first `m` connections are to take it."""
-        return (m - self.place + self.of - 1) // self.of if m > self.place else 0
+        mine = self.shares.taking(self.function, m)
+        return (mine - self.place + self.of - 1) // self.of if mine > self.place else 0
 
     def taking(self, m: int) -> int:
         """How many of those do, for their environment has a descriptor for them."""
@@ -170,11 +197,11 @@ def predict(
     topology: Topology,
     connections: int,
     *,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     server: str | None = None,
     protocol: Protocol = "tcp",
     in_use: InUse = _nothing,
-    first_connection: int = 0,
+    first_connections: Sequence[int] = (),
     connect_timeout_s: float = _CONNECT_TIMEOUT_S,
     look_ups: int | None = None,
     questions_each: int = 1,
@@ -182,7 +209,9 @@ def predict(
     descriptors: int | None = None,
     asking: int = 0,
 ) -> Prediction:
-    """What a burst of so many connections will show on a topology, all held at the same time.
+    """What a burst of so many invocations will show on a topology, whose connections are all held at the same time.
+
+    Several sources take turns, and what comes beyond the reserved concurrency of a function is throttled.
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
@@ -191,31 +220,34 @@ def predict(
     """
     if connections < 1:
         raise UsageError(f"-n {connections}: a burst has at least one connection")
-    caller = choose((known.name for known in topology.sources), source, "function")
+    callers = sources_of(topology, source)
     callee = choose((known.name for known in topology.servers), server, "server")
-    taking_turns = paths(topology, caller, callee, protocol)
+    shares = Shares(len(callers), tuple(topology.source(caller).at_once for caller in callers))
     blocks = PortBlocks(per_environment=per_environment)
-    of, addresses = len(taking_turns), len({path.answer for path in taking_turns})
     turns = [
         _Turn(
             path,
-            (place - first_connection) % of,
-            of,
-            _Environments(
-                blocks, -(-(first_connection - place) // of) * addresses + (path.answer or 0), addresses, descriptors
-            ),
+            (place - first) % len(mine),
+            len(mine),
+            number,
+            shares,
+            _environments(blocks, first - place, mine, path, descriptors),
         )
-        for place, path in enumerate(taking_turns)
+        for number, caller in enumerate(callers)
+        for first in [first_connections[number] if first_connections else 0]
+        for mine in [paths(topology, caller, callee, protocol)]
+        for place, path in enumerate(mine)
     ]
+    offered, connections = connections, sum(shares.admitted(number, connections) for number in range(len(callers)))
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
-    by_gateway = Counter[str]()
+    by_gateway = Counter[tuple[int, str]]()
     for turn in turns:
-        by_gateway[turn.path.gateway] += turn.offered(look_ups)
+        by_gateway[turn.function, turn.path.gateway] += turn.offered(look_ups)
     by_source = [min(asked, per_environment, descriptors or per_environment) for asked in by_gateway.values()]
     emfile = 0 if descriptors is None else None
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each, asking):
-        return Prediction(connections, None, None, None, (), unknown=reason, emfile=emfile)
+        return Prediction(offered, None, None, None, (), unknown=reason, emfile=emfile)
     reasons = (
         _doubt(turns, connections),
         _chance(limiters),
@@ -224,8 +256,27 @@ def predict(
     )
     if reason := next(filter(None, reasons), None):
         loads = tuple(limiter.load for limiter in limiters)
-        return Prediction(connections, None, None, None, loads, unknown=reason, emfile=emfile)
-    return _predicted(connections, limiters, turns)
+        return Prediction(offered, None, None, None, loads, unknown=reason, emfile=emfile)
+    predicted = _predicted(connections, limiters, turns)
+    return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
+
+
+def _environments(
+    blocks: PortBlocks, skipped: int, paths: Sequence[Path], path: Path, descriptors: int | None
+) -> _Environments:
+    """Those of a path whose first connection has so many of its function's connections before it."""
+    addresses = len({known.answer for known in paths})
+    start = -(-skipped // len(paths)) * addresses + (path.answer or 0)
+    return _Environments(blocks, start, addresses, descriptors)
+
+
+def sources_of(topology: Topology, source: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Whose connections a burst has, the first source's unless told; UsageError for one unknown, or given twice."""
+    wanted = (source,) if isinstance(source, str) or source is None else tuple(source)
+    names = tuple(choose((known.name for known in topology.sources), name, "function") for name in wanted or (None,))
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--function {twice}: given twice; each function has a turn of its own already")
+    return names
 
 
 def choose(names: Iterable[str], name: str | None, what: str) -> str:
@@ -332,7 +383,7 @@ def _unknown_names(
 
 def _doubt(turns: Iterable[_Turn], connections: int) -> str | None:
     for turn in turns:
-        if turn.path.doubt and turn.place < connections:
+        if turn.path.doubt and turn.taking(connections):
             return f"{turn.path.doubt.sentence}: which part is known when ports and addresses are"
     return None
 
@@ -367,7 +418,7 @@ def _given_back(limiters: Iterable[_Limiter], emfile: int) -> str | None:
 
 
 def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_Turn]) -> Prediction:
-    dead = [turn for turn in turns if turn.path.dead_end and turn.place < connections]
+    dead = [turn for turn in turns if turn.path.dead_end and turn.taking(connections)]
     loads = tuple(limiter.load for limiter in limiters)
     lost = sum(turn.passing(connections) for turn in dead)
     emfile = connections - _taken(turns, connections)
@@ -383,6 +434,17 @@ def _predicted(connections: int, limiters: Sequence[_Limiter], turns: Sequence[_
     )
 
 
+def _functions(
+    callers: Sequence[str], offered: int, connections: int, turns: Sequence[_Turn]
+) -> Iterator[FunctionPrediction]:
+    """Each function's part, once the turns know from where on they are refused."""
+    for number, caller in enumerate(callers):
+        mine = [turn for turn in turns if turn.function == number]
+        share, admitted = mine[0].shares.of(number, offered), mine[0].shares.admitted(number, offered)
+        established = sum(turn.passing(connections) for turn in mine if not turn.path.dead_end)
+        yield FunctionPrediction(caller, share, share - admitted, established)
+
+
 def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn], turns: Sequence[_Turn]) -> int | None:
     """All connections before the first that is lost are held by then, but those that never learned the address.
 
@@ -390,7 +452,7 @@ def _threshold(limiters: Iterable[_Limiter], dead: Iterable[_Turn], turns: Seque
     """
     nameless = {limiter.scope.node: limiter for limiter in limiters if limiter.refuses_questions}
     refused = [limiter.first_refused for limiter in limiters if not limiter.refuses_questions]
-    ended = [turn.place for turn in dead if turn.path.gateway not in nameless]
+    ended = [turn.first for turn in dead if turn.path.gateway not in nameless]
     first = min([number for number in (*refused, *ended) if number is not None], default=None)
     if first is None:
         return None

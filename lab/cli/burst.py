@@ -57,6 +57,7 @@ _OWN_AFTER = {"connections": "lab", "duration_s": "side_by_side"}
 
 def _parameter(name: str, type_: Any) -> Parameter:
     option, default = OPTIONS[name], Load.__dataclass_fields__[name].default
+    type_ = list[str] | None if option.repeats else type_
     declared = typer.Option(
         option.flag,
         help=option.help,

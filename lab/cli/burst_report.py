@@ -37,19 +37,41 @@ def show(result: BurstResult) -> None:
 
 def _show_outcomes(result: BurstResult) -> None:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
-    emfile = ("#EMFILE",) if result.emfile else ()
-    invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls)
+    emfile, throttled = ("#EMFILE",) if result.emfile else (), ("#throttled",) if result.invocations.throttled else ()
+    invocations_differ = bool(result.requests.sent or result.invocations.reused or result.tls or throttled)
     table(
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *throttled),
         (
             (
                 *(of.what, of.offered, of.answered, of.failed, _or_empty(of.refused), _or_empty(of.reset)),
                 *(_or_empty(of.closed_by_server) for _ in closed),
                 *(_or_empty(of.emfile) for _ in emfile),
+                *(_or_empty(of.throttled) for _ in throttled),
             )
             for of in outcomes(result)
             if of.what != "invocations" or invocations_differ
         ),
+    )
+    if len(result.functions) > 1:
+        say()
+        _show_functions(result)
+
+
+def _show_functions(result: BurstResult) -> None:
+    """Each function's part, as observed and, behind that, as predicted."""
+    throttled = any(function.throttled or function.predicted_throttled for function in result.functions)
+    columns = ("function", "#offered", "#throttled", "#established", "#predicted", "#timed out", "#refused", "#reset")
+    rows = (
+        (
+            *(each.function, each.offered, each.throttled, each.established),
+            *(each.predicted_established, each.timed_out, each.refused, each.reset),
+        )
+        for each in result.functions
+    )
+    shown = [place for place, column in enumerate(columns) if throttled or column != "#throttled"]
+    table(
+        tuple(columns[place] for place in shown),
+        (tuple(row[place] for place in shown) for row in rows),
     )
 
 
@@ -102,6 +124,8 @@ def _show_threshold(result: BurstResult) -> None:
             )
         ),
     )
+    if predicted.unknown:
+        say(f"predicted: {predicted.unknown}", style="dim")
 
 
 def _measured(result: BurstResult) -> Iterator[str]:

@@ -55,7 +55,10 @@ def predict(
         int, typer.Option("-n", help="Connections, all held at the same time.", metavar="CONNECTIONS")
     ],
     *,
-    function: Annotated[str | None, typer.Option(help="Which function; the first unless given.")] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(help="Which function, the first unless given; several take turns.", metavar="FUNCTION"),
+    ] = None,
     server: Annotated[str | None, typer.Option(help="Which server; the first unless given.")] = None,
     scale: Annotated[int, typer.Option(help="Divide every limit.", metavar="N")] = 1,
     connect_timeout: Annotated[
@@ -93,7 +96,7 @@ def predict(
     prediction = predict_burst(
         made,
         connections,
-        source=function,
+        source=function or None,
         server=server,
         connect_timeout_s=connect_timeout,
         per_environment=connections_per_environment,
@@ -116,6 +119,11 @@ def predict(
                 )
                 for limiter in prediction.limiters
             ),
+        )
+    if len(prediction.functions) > 1 or prediction.throttled:
+        table(
+            ("function", "#offered", "#throttled", "#established"),
+            ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
     if prediction.emfile:
         say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")

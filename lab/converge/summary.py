@@ -80,6 +80,9 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
     if was[:1] != now[:1]:
         yield f"~ {node}: {was[0]} → {now[0]}"
     yield from _elastic_ips(node, old, new, clock)
+    reserved, reserves = (_reserved_concurrency(node, plan) for plan in (old, new))
+    if reserved != reserves:
+        yield f"~ {node}: reserved concurrency {reserved} → {reserves}"
     before, after = _limits(node, old.limiters), _limits(node, new.limiters)
     for what in dict.fromkeys((*after, *before)):
         if what not in before:
@@ -93,6 +96,12 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
     )
     if was_full and is_full and was_full != is_full:
         yield f"~ {node}: when full, {was_full.pop()} → {is_full.pop()}"
+
+
+def _reserved_concurrency(node: str, plan: Plan) -> str:
+    namespaces = {known.namespace for known in plan.nodes if known.name == node}
+    most = (fleet.reserved_concurrency for fleet in plan.fleets if fleet.namespace in namespaces)
+    return next((f"{number:,}" for number in most if number is not None), "none")
 
 
 def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:

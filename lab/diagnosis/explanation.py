@@ -319,7 +319,7 @@ def of_run(
 
 def question_of(load: Load, topology: Topology) -> Question:
     """The source and server of a burst."""
-    source, server = load.source or topology.sources[0].name, load.server or topology.servers[0].name
+    source, server = next(iter(load.sources), topology.sources[0].name), load.server or topology.servers[0].name
     return Question(source, server, load.protocol)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import tls
+from lab.diagnosis import throttled, tls
 from lab.diagnosis.evidence import Evidence
 from lab.nodes.diagnosis import LimitState
 from lab.schema.drops import DropCount
@@ -184,6 +184,12 @@ CAUSES = {
     "silence": _Cause(_timed_out),
     "tls": _Cause(lambda evidence: tls.failed(evidence.clients)),
     "unknown_connections": _Cause(_unknown),
+    "throttled": _Cause(
+        lambda evidence: (
+            throttled.invocations(evidence.clients)
+            and not (_failed(evidence) or _refused(evidence) or _reset_by_server(evidence) or _turned_away(evidence))
+        )
+    ),
     "waited_out": _Cause(
         lambda evidence: evidence.full and not _reset_by_server(evidence) and not _turned_away(evidence),
         limits=lambda evidence: evidence.full,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.diagnosis import descriptors, ended, half_open
+from lab.diagnosis import descriptors, ended, half_open, sharers
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -19,6 +19,7 @@ def of_limits(finding: Finding) -> Iterator[str]:
     if finding.cause == "half_open_slots":
         yield from half_open.explanation(finding)
     elif finding.cause in ("limit", "ports_per_client"):
+        yield from sharers.of_limits(finding.limits)
         yield from half_open.beside_a_limit(finding)
 
 

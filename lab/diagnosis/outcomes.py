@@ -24,6 +24,8 @@ class Outcome:
     reset: int | None = None
     closed_by_server: int | None = None
     """Of those answered."""
+    throttled: int | None = None
+    """Of invocations: beyond the reserved concurrency of their function."""
     emfile: int | None = None
     """Without a descriptor, so that nothing was sent."""
 
@@ -43,7 +45,9 @@ def outcomes(result: BurstResult) -> Iterator[Outcome]:
         yield Outcome("TLS handshakes", handshakes.attempted, handshakes.completed, handshakes.failed)
     if requests.sent:
         yield Outcome("requests", requests.sent, requests.answered, requests.sent - requests.answered)
-    yield Outcome("invocations", invocations.offered, invocations.served, invocations.failed)
+    yield Outcome(
+        "invocations", invocations.offered, invocations.served, invocations.failed, throttled=invocations.throttled
+    )
 
 
 def succeeded(result: BurstResult) -> str:

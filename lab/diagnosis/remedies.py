@@ -112,6 +112,8 @@ def _judged(topology: Topology, question: Question, alone: Threshold, proposal: 
     if proposal.topology is None or _fault(proposal.topology):
         return replace(remedy, topology=None)
     after = _threshold(proposal.topology, question, proposal.sharers)
+    if after.unlimited and proposal.lets_in is not None:
+        return replace(remedy, effect="throttles", threshold_after=proposal.lets_in)
     if after.unlimited:
         return replace(remedy, effect="unlimited")
     remedy = replace(
@@ -191,6 +193,10 @@ _FIRST_WORDS = ("a", "an", "one", "another", "reserved", "reuse", "twice")
 _SENTENCES: dict[Effect, Callable[[Remedy], str]] = {
     "raises": _raises,
     "unlimited": lambda remedy: f"{_conditional(remedy)}: no limit is on the way then.",
+    "throttles": lambda remedy: (
+        f"{_conditional(remedy)}: {_meanwhile(connections(remedy.threshold_after or 0), remedy)}, and none is turned "
+        f"away; {remedy.note}."
+    ),
     "saves": lambda remedy: f"{_opening(remedy)}: {remedy.note}.",
     "unknown": _unknown,
     "nothing": _nothing,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.burst.result import BurstResult
-from lab.diagnosis import descriptors, ended, half_open, name_servers, tls
+from lab.diagnosis import descriptors, ended, half_open, name_servers, sharers, throttled, tls
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -29,6 +29,8 @@ def explanation(finding: Finding) -> tuple[str, ...]:
     evidence, sentences = finding.evidence, tuple(WORDS[finding.cause].explanation(finding))
     if finding.cause != "tls" and tls.failed(evidence.clients):
         sentences += tuple(tls.summary(finding.clients))
+    if evidence.clients and finding.cause != "throttled":
+        sentences += tuple(throttled.besides(finding.clients))
     if finding.cause != _NO_DESCRIPTORS and evidence.clients and evidence.clients.emfile:
         sentences += (descriptors.beside(evidence.clients),)
     if evidence.impairments and finding.cause not in _TELL_OF_FAULTS:
@@ -91,6 +93,7 @@ def _limit_headline(finding: Finding) -> str:
 def _limit_explanation(finding: Finding) -> Iterator[str]:
     yield from name_servers.outcome(finding)
     yield words_for(finding.limits).mechanism(finding.limits)
+    yield from sharers.of_limits(finding.limits)
     yield from _shown_by_cloudwatch(finding)
     yield from half_open.beside_a_limit(finding)
 
@@ -324,6 +327,12 @@ WORDS = {
         room_helps=False,
     ),
     "unknown_connections": _CauseWords(ended.unknown_headline, ended.endings, ended.unknown_remedies, room_helps=False),
+    "throttled": _CauseWords(
+        lambda finding: throttled.headline(finding.clients),
+        lambda finding: throttled.explanation(finding.clients),
+        lambda finding: throttled.remedies(finding.clients),
+        room_helps=False,
+    ),
     "waited_out": _CauseWords(_waited_out_headline, _waited_out_explanation, lambda _: (REUSE,)),
     "half_open": _CauseWords(
         lambda finding: (

@@ -173,7 +173,7 @@ class _Sheet:
         end = self._vpc_end + 4 if self._drawing.egress else low
         for zone, (left, right) in zip(zones(self._drawing), self._at.zones, strict=True):
             vpcs = self._vpcs(zone)
-            ends = [top - 8 for _, top in vpcs[1:]] + [end]
+            ends = [*(top - 8 for _, top in vpcs[1:]), end][: len(vpcs)]
             for (title, top), bottom in zip(vpcs, ends, strict=True):
                 yield _zone(title, left + 14, right, top, bottom)
         if self._drawing.column("servers"):

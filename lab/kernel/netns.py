@@ -19,6 +19,8 @@ from pathlib import Path
 import threading
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
+from lab.plan.names import NETNS_DIRECTORY
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -35,9 +37,6 @@ __all__ = [
     "refusals",
     "remove",
 ]
-
-NETNS_DIRECTORY = Path("/run/netns")
-"""Where iproute2 keeps named namespaces (ip-netns(8))."""
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h

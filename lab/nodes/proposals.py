@@ -17,12 +17,12 @@ from lab.nodes.registry import KINDS
 from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.schema.exits import Exit
-from lab.topology import Eni, Topology
+from lab.topology import Eni, Server, Topology
 from traffic.spec import Protocol as Transport
 
 __all__ = ["Case", "Effect", "Proposal", "Question", "Size", "Threshold", "more_room", "proposals_of_kinds"]
 
-Effect = Literal["raises", "unlimited", "saves", "unknown", "nothing", "impossible"]
+Effect = Literal["raises", "unlimited", "throttles", "saves", "unknown", "nothing", "impossible"]
 """The effects of remedies, in the order in which they are told."""
 
 
@@ -101,6 +101,11 @@ class Case:
         return list(passing) or self.enis()
 
     @property
+    def server(self) -> Server:
+        """The server that is asked for."""
+        return next(server for server in self.topology.servers if server.name == self.question.server)
+
+    @property
     def subnets(self) -> tuple[str, ...]:
         """The subnets by which the connections leave their source."""
         return self.topology.source(self.question.source).leaves_by
@@ -120,6 +125,8 @@ class Proposal:
     """Functions that open as many connections each to the same server, before and after."""
     effect: Effect | None = None
     """Where no threshold can tell."""
+    lets_in: int | None = None
+    """Where it lets in no more than so many, so that no limit is met: those beyond are throttled."""
 
 
 class Proposer(Protocol):

@@ -7,7 +7,7 @@ which the kernel leaves out of the list, so a reading takes long (some 15 us an 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,11 +17,11 @@ import struct
 from lab.kernel.netfilter import conntrack, nftables
 from lab.kernel.netfilter.conntrack import Waiting
 from lab.kernel.netns import Namespaces
-from lab.observe.limiters import read
+from lab.observe.limiters import held_sources, read
 from lab.observe.readings import Reading
-from lab.plan.objects import ServerPlan
+from lab.plan.objects import FleetPlan, Plan
 from lab.slots.counters import ACTIVE, SLOT_MASK
-from lab.slots.fill import Fill, HalfOpen, most_first
+from lab.slots.fill import Fill, HalfOpen, Holder, most_first
 from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
 
 __all__ = ["Tuple", "fill_of", "half_open_tuples", "read_with_fills"]
@@ -55,7 +55,7 @@ class _Inside:
 def read_with_fills(
     namespaces: Namespaces,
     limiters: Iterable[Limiter],
-    servers: Iterable[ServerPlan],
+    plan: Plan,
     earlier: Collection[Tuple] = (),
 ) -> tuple[Reading, ...]:
     """Readings of these limiters with their fills, which count half-open connections that were there `earlier`.
@@ -63,15 +63,28 @@ def read_with_fills(
     FileNotFoundError when a node is gone.
     """
     wanted = tuple(limiters)
-    names = {(address.packed, server.port): server.name for server in servers for address in server.addresses}
+    names = {(address.packed, server.port): server.name for server in plan.servers for address in server.addresses}
     places: dict[tuple[str, str], list[Limiter]] = {}
     for limiter in wanted:
         places.setdefault((limiter.namespace, limiter.table), []).append(limiter)
     inside = {place: namespaces.call(place[0], partial(_look, limiters)) for place, limiters in places.items()}
-    return tuple(
+    filled = (
         _with_fill(reading, inside[reading.limiter.namespace, reading.limiter.table], names, earlier)
         for reading in read(namespaces, wanted)
     )
+    return tuple(_with_holders(namespaces, reading, plan.fleets) for reading in filled)
+
+
+def _with_holders(namespaces: Namespaces, reading: Reading, fleets: Iterable[FleetPlan]) -> Reading:
+    """Whose the slots are of an ENI that has refused, where functions share it."""
+    limiter, fill = reading.limiter, reading.fill
+    behind = [(fleet.source, path) for fleet in fleets for path in fleet.paths if path.eni == limiter.place]
+    if fill is None or not reading.refused_packets or len(behind) <= 1:
+        return reading
+    slots = Counter[str]()
+    for address, _ in held_sources(namespaces, [limiter]):
+        slots.update(source for source, path in behind if path.has(address))
+    return replace(reading, fill=replace(fill, holders=tuple(Holder(*held) for held in slots.most_common())))
 
 
 def half_open_tuples(namespaces: Namespaces, limiters: Iterable[Limiter]) -> frozenset[Tuple]:

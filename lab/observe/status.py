@@ -63,7 +63,7 @@ def status(plan: Plan, *, complete: bool) -> Status:
     if not complete:
         return Status(plan, complete)
     with Namespaces() as namespaces:
-        readings = read_with_fills(namespaces, plan.limiters, plan.servers)
+        readings = read_with_fills(namespaces, plan.limiters, plan)
         nodes = Sampler(plan.nat_nodes).take(namespaces.call).nodes
     limited = dict.fromkeys(limiter.place for limiter in plan.limiters)
     return Status(

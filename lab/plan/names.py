@@ -11,6 +11,7 @@ from pathlib import Path
 
 __all__ = [
     "INTERFACE_NAME_MAX",
+    "NETNS_DIRECTORY",
     "RECORDS",
     "authority_file",
     "certificate_file",
@@ -21,6 +22,9 @@ __all__ = [
 
 RECORDS = Path("/run/lab")
 """Where labs are remembered, a directory each (lab.kernel.state)."""
+
+NETNS_DIRECTORY = Path("/run/netns")
+"""Where iproute2 keeps named namespaces (ip-netns(8))."""
 
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ is 16 with the closing NUL (linux/if.h)."""

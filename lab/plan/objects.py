@@ -282,6 +282,8 @@ class FleetPlan:
     """None: by the gateway of the path."""
     paths: tuple[EniPath, ...]
     blocks: PortBlocks = field(default_factory=PortBlocks)
+    reserved_concurrency: int | None = None
+    """How many of its invocations may be under way at the same time; None: no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)

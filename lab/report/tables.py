@@ -28,6 +28,7 @@ def tables(run: Run) -> tuple[Table, ...]:
     made = (
         _predicted(result),
         _outcomes(result),
+        _functions(result),
         _limits(result),
         _latencies(result),
         _stops(result),
@@ -55,22 +56,42 @@ def _predicted(result: BurstResult) -> Table:
 
 def _outcomes(result: BurstResult) -> Table:
     closed = ("#closed by server",) if result.tcp.closed_by_server else ()
-    emfile = ("#EMFILE",) if result.emfile else ()
+    emfile, throttled = ("#EMFILE",) if result.emfile else (), ("#throttled",) if result.invocations.throttled else ()
     return Table(
         "Outcomes",
-        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile),
-        tuple(_outcome(of, also_closed=bool(closed), also_emfile=bool(emfile)) for of in outcomes(result)),
+        ("", "#offered", f"#{succeeded(result)}", "#timed out", "#refused", "#reset", *closed, *emfile, *throttled),
+        tuple(
+            _outcome(of, also_closed=bool(closed), also_emfile=bool(emfile), also_throttled=bool(throttled))
+            for of in outcomes(result)
+        ),
         " ".join(_measured(result)),
     )
 
 
-def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool) -> tuple[Cell, ...]:
-    closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
-    refused, reset, emfile = (
-        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile)
+def _functions(result: BurstResult) -> Table:
+    return Table(
+        "Functions",
+        ("", "#offered", "#throttled", "#established", "#predicted", "#timed out", "#refused", "#reset"),
+        tuple(
+            row(
+                *(function.function, function.offered, number(function.throttled, "bad")),
+                *(function.established, number(function.predicted_established)),
+                *(number(count, "bad") for count in (function.timed_out, function.refused, function.reset)),
+            )
+            for function in (result.functions if len(result.functions) > 1 else ())
+        ),
+        "Invocations take turns between the functions; each function's own account.",
     )
-    failed, without = number(of.failed, "bad"), (emfile,) if also_emfile else ()
-    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *closed, *without)
+
+
+def _outcome(of: Outcome, *, also_closed: bool, also_emfile: bool, also_throttled: bool) -> tuple[Cell, ...]:
+    closed = ("" if of.closed_by_server is None else of.closed_by_server,) if also_closed else ()
+    refused, reset, emfile, throttled = (
+        "" if count is None else number(count, "bad") for count in (of.refused, of.reset, of.emfile, of.throttled)
+    )
+    failed = number(of.failed, "bad")
+    further = (*closed, *([emfile] if also_emfile else []), *([throttled] if also_throttled else []))
+    return row(of.what[0].upper() + of.what[1:], of.offered, of.answered, failed, refused, reset, *further)
 
 
 def _measured(result: BurstResult) -> Iterator[str]:
@@ -167,7 +188,7 @@ def _remedies(run: Run) -> Table:
     )
 
 
-_TOLD = {"raises": "good", "unlimited": "good", "nothing": "", "unknown": ""}
+_TOLD = {"raises": "good", "unlimited": "good", "throttles": "good", "nothing": "", "unknown": ""}
 """Effect of a remedy → the tone of its threshold."""
 
 

@@ -25,6 +25,7 @@ from lab.schema.base import NAME, Model, Whole
 from lab.schema.drops import Direction
 from lab.schema.faults import Fault, Path
 from lab.schema.limits import ACL_ENTRIES, ACL_RULE_NUMBERS, EPHEMERAL_PORTS
+from lab.schema.names import DEFAULT_SECURITY_GROUPS
 from lab.schema.references import twice, unknown
 from lab.schema.words import ALL_PORTS, LAST_PORT, AnyBlock, Name, Ports, Source, shown
 
@@ -252,7 +253,7 @@ def _sources(draft: Draft) -> Iterator[Fault]:
                 continue
             path = (*item.path, "ingress", index, "from")
             yield from unknown("security group", rule.from_, draft.group_names, path)
-            homes = draft.vpcs_of_group(rule.from_)
+            homes = () if rule.from_ in DEFAULT_SECURITY_GROUPS else draft.vpcs_of_group(rule.from_)
             if homes and own not in homes and not any({own, home} in joined for home in homes):
                 text = (
                     f"{shown(rule.from_)} is in the VPC {min(homes)}, of which {own} knows no groups: AWS has them "

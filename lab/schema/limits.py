@@ -35,6 +35,7 @@ __all__ = [
     "PAIRS",
     "PORT_HOLD_S",
     "PRIVATE",
+    "RESERVED_CONCURRENCY",
     "RESERVED_SUBNET_ADDRESSES",
     "RESOLVER_PACKETS_PER_SECOND",
     "RESOLVER_TCP_CONNECTIONS",
@@ -76,6 +77,10 @@ FUNCTION_SUBNETS = 16
 # continuously. https://docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html
 SCALING_ENVIRONMENTS = 1_000
 SCALING_PERIOD_S = 10
+
+# An account has 1,000 concurrent executions by default, which can be raised "to tens of thousands"; the most is the
+# lab's own choice. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+RESERVED_CONCURRENCY = 1_000_000
 
 # File descriptors of an execution environment: 1,024.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

@@ -28,7 +28,7 @@ def scaled(part: M, n: int) -> M:
 
 def _scaled(value: Any, n: int, *, limit: bool) -> Any:
     if limit and value is not None:
-        return max(1, value // n)
+        return max(min(1, value), value // n)
     if isinstance(value, BaseModel):
         return scaled(value, n)
     if isinstance(value, tuple):

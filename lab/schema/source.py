@@ -22,6 +22,11 @@ class Source(Model):
         """The node's name."""
 
     @property
+    def at_once(self) -> int | None:
+        """How many of its connections there may be at a time, whatever the network has room for; None: no limit."""
+        return None
+
+    @property
     @abstractmethod
     def leaves_by(self) -> tuple[str, ...]:
         """The subnets into which its connections come, in turn; none outside the VPCs."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-__all__ = ["Fill", "HalfOpen"]
+__all__ = ["Fill", "HalfOpen", "Holder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,14 @@ class HalfOpen:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A function whose connections hold slots of an ENI that it shares."""
+
+    function: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fill:
     """The slots of a limiter that are taken, told apart by the state of their connections."""
 
@@ -53,6 +61,8 @@ class Fill:
     """Closed by two FINs or an RST: in the port hold (TIME_WAIT), or about to be collected."""
     closing_free_s: int = 0
     """Seconds until the last of those is free."""
+    holders: tuple[Holder, ...] = ()
+    """Of an ENI that has refused and that functions share: whose the slots are, by source address, the most first."""
 
     @property
     def half_open_slots(self) -> int:
@@ -88,6 +98,7 @@ class Fill:
         """The fill of several slot sets together; None where one was not read."""
         established = closing = closing_free_s = 0
         half_open: dict[str, HalfOpen] = {}
+        holders: dict[str, int] = {}
         for fill in fills:
             if fill is None:
                 return None
@@ -96,7 +107,10 @@ class Fill:
             for new in fill.half_open:
                 known = half_open.get(new.to)
                 half_open[new.to] = known.and_(new) if known else new
-        return cls(established, most_first(half_open.values()), closing, closing_free_s)
+            for holder in fill.holders:
+                holders[holder.function] = holders.get(holder.function, 0) + holder.slots
+        held = sorted(map(Holder, holders, holders.values()), key=lambda holder: -holder.slots)
+        return cls(established, most_first(half_open.values()), closing, closing_free_s, tuple(held))
 
 
 def most_first(half_open: Iterable[HalfOpen]) -> tuple[HalfOpen, ...]:

@@ -23,7 +23,7 @@ def path_of(topology: Topology, vpc: Vpc) -> str:
 
 
 def with_function(topology: Topology, name: str, **parts: object) -> Topology:
-    """Other subnets or security groups of a function."""
+    """Other subnets, security groups or concurrency of a function."""
     functions = (
         function.model_copy(update=parts) if function.name == name else function for function in topology.functions
     )

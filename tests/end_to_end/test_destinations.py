@@ -66,13 +66,9 @@ def test_each_port_has_its_own_ports(lab_up: LabUp, topologies: Path) -> None:
 
 
 def test_real_clients_reach_every_address_and_port(made: Lab) -> None:
-    """Programs are answered by the server whose port they ask for, and are told the addresses in turn."""
+    """Programs are answered by the server whose port they ask for, at whichever address of the name."""
     pages = "for port in 443 8443; do curl -s -m 9 http://cache.example.com:$port/ | head -1; done"
     assert inside(made, "fn-checkout", pages).split("\n")[:2] == ["server: cache", "server: same"]
-    ask = "getent ahostsv4 cache.example.com | grep STREAM | cut -d' ' -f1"
-    orders = {tuple(inside(made, "fn-checkout", ask).split()) for _ in range(6)}
-    assert {frozenset(order) for order in orders} == {frozenset(("203.0.113.10", "203.0.113.11"))}
-    assert len(orders) > 1
 
 
 @pytest.mark.parametrize("engine", ["packet", "socket"])

@@ -83,6 +83,11 @@ def _silence(lab: Lab) -> None:
     lab.impair("cache", silence=True)
 
 
+def _neighbour(lab: Lab) -> None:
+    """Another function's connections hold all slots of the ENI."""
+    lab.burst(3, function="search", leave_open=True)
+
+
 def _half_open(lab: Lab) -> None:
     """Connections to a server that was silent for a while hold all slots of the ENI."""
     _silence(lab)
@@ -149,6 +154,20 @@ TABLE = {
         )
         for when_full in ("close", "reset", "ignore")
     },
+    "throttled": Row(
+        cause="throttled",
+        topology="two_functions",
+        scale=10_000,
+        burst=AT_ONCE | {"function": "reports"},
+        now=NO_LIMIT,
+    ),
+    "noisy neighbour": Row(
+        cause="limit hyperplane_eni",
+        topology="shared_eni",
+        scale=20_000,
+        made=_neighbour,
+        burst=IN_VAIN | {"function": "checkout", "fresh": False},
+    ),
     "half-open pile-up": Row(
         cause="half_open_slots hyperplane_eni",
         topology="half_open",
@@ -162,6 +181,26 @@ TABLE = {
         cause="dropped no_transit_route",
         topology="transit_gateway",
         changes={"    default_route: egress\n": ""},
+        burst=IN_VAIN,
+    ),
+    "no route to the server's VPC": Row(
+        cause="dropped no_vpc_route",
+        topology="peering",
+        changes={"subnets: [app-a, data-a]": "subnets: [app-b, data-a]"},
+        burst=IN_VAIN,
+    ),
+    "no route back": Row(
+        cause="dropped no_route_back",
+        topology="peering",
+        changes={"subnets: [app-a, data-a]": "subnets: [app-a, data-b]"},
+        burst=IN_VAIN,
+    ),
+    "target's security group": Row(
+        cause="dropped ingress",
+        topology="database_in_vpc",
+        changes={
+            "subnets: [private-a], security_groups: [lambda-sg]": "subnets: [private-a], security_groups: [other]"
+        },
         burst=IN_VAIN,
     ),
     "security group": Row(cause="dropped security_group", topology="security_group", burst=IN_VAIN),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import pytest
 
 from lab.lab import Lab
-from tests.support.topologies import LASTING, topologies
+from tests.support.topologies import LASTING, several_vpcs, topologies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +45,12 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Bursts that may well be too much, some of which leave their connections to the next one."""
-    made = draw(topologies(st.integers(1, 60), timeouts=LASTING, embedded=True, firewalls=draw(st.booleans())))
+    limits = st.integers(1, 60)
+    one_vpc = topologies(limits, timeouts=LASTING, embedded=True, firewalls=draw(st.booleans()))
+    made = draw(one_vpc if draw(st.integers(0, 3)) else several_vpcs(limits))
     bursts = st.fixed_dictionaries(
         {
-            "function": st.sampled_from([each.name for each in made.functions]),
+            "function": st.lists(st.sampled_from([each.name for each in made.functions]), min_size=1, unique=True),
             "server": st.sampled_from([each.name for each in made.servers]),
             "leave_open": st.booleans(),
             "connections_per_environment": st.integers(5, 60),
@@ -95,7 +97,11 @@ def _judge(result: BurstResult) -> None:
     assert result.dns.failed == 0 or result.bottleneck == "hyperplane_eni"  # a name server that is behind the ENI
     seen = (result.tcp.established, result.drop_threshold, result.bottleneck, result.emfile)
     assert (predicted.established, predicted.drop_threshold, predicted.bottleneck, predicted.emfile) == seen
+    for each in result.functions:
+        assert (each.predicted_established, each.predicted_throttled) == (each.established, each.throttled)
     _seen["EMFILE"] += bool(result.emfile)
+    _seen["throttled"] += bool(result.invocations.throttled)
+    _seen["several functions"] += len(result.functions) > 1
     _seen["stopped" if result.stops else str(result.bottleneck)] += 1
 
 

@@ -42,6 +42,7 @@ DIFFERENT_FROM = {
     "tiny": "two_subnets",
     "two_addresses": "two_subnets",
     "two_ports": "two_subnets",
+    "two_functions": "one_subnet",
     "two_servers": "two_subnets",
     "two_zones": "two_subnets",
 }

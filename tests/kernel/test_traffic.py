@@ -24,7 +24,7 @@ import pytest
 
 from tests.support.machine import require_machine
 from traffic.result import EngineResult
-from traffic.spec import Arrivals, BurstSpec, EniPath, ResolverSpec, ServerSpec
+from traffic.spec import Arrivals, BurstSpec, EniPath, FleetSpec, ResolverSpec, ServerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,7 +151,8 @@ class Bed:
     def burst(self, connections: int, **options: Any) -> Traffic:
         """A burst, begun."""
         path = EniPath("eni-a", _mac("srv"), IPv4Address("10.78.0.0"), 1000)
-        spec = BurstSpec("eth0", _mac("fn"), RESOLVER, _mac("res"), (path,), HOSTNAME, PORT, connections, **options)
+        fleet = FleetSpec("eth0", _mac("fn"), (path,))
+        spec = BurstSpec((fleet,), RESOLVER, _mac("res"), HOSTNAME, PORT, connections, **options)
         return self.start("fn", "burst", spec)
 
 

@@ -30,7 +30,7 @@ from traffic.engines.tcp import FrameTransport
 from traffic.frames import Batch, u16, u32
 from traffic.result import EngineResult, RingCount
 from traffic.servers.responder import Replies, respond, response
-from traffic.spec import BurstSpec, EniPath
+from traffic.spec import BurstSpec, EniPath, FleetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,20 +39,24 @@ if TYPE_CHECKING:
 
     from traffic.clients.state import Connections
     from traffic.clients.transport import Handshakes, Transport
-    from traffic.ring import Ring
+    from traffic.rings import Rings
 
 __all__ = ["PORT", "RESOLVER", "SERVER", "SPEC", "Network", "spec"]
 
 SERVER, RESOLVER, PORT = IPv4Address("203.0.113.10"), IPv4Address("100.64.0.3"), 443
 SPEC = BurstSpec(
-    interface="eth0",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "eth0",
+            "02:00:00:00:00:01",
+            (
+                EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000),
+                EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.66.0.0"), 1000),
+            ),
+        ),
+    ),
     resolver_address=RESOLVER,
     resolver_mac="02:00:00:00:00:02",
-    paths=(
-        EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000),
-        EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.66.0.0"), 1000),
-    ),
     hostname="cache.example.com",
     port=PORT,
     connections=3000,
@@ -67,7 +71,7 @@ def spec(connections: int, **changes: Any) -> BurstSpec:
     return replace(SPEC, connections=connections, **changes)
 
 
-def _packet_transport(spec: BurstSpec, connections: Connections, ring: Ring) -> FrameTransport:
+def _packet_transport(spec: BurstSpec, connections: Connections, ring: Rings) -> FrameTransport:
     return FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), ring)
 
 
@@ -79,11 +83,11 @@ class Network:
         spec: BurstSpec,
         limit: int = 1_000_000,
         server: Server | None = None,
-        transport: Callable[[BurstSpec, Connections, Ring], Transport] | None = None,
+        transport: Callable[[BurstSpec, Connections, Rings], Transport] | None = None,
         handshakes: Handshakes | None = None,
     ) -> None:
         self.connections = connections_of(spec, repeats=FrameTransport.repeats)
-        self.transport = (transport or _packet_transport)(spec, self.connections, cast("Ring", self))
+        self.transport = (transport or _packet_transport)(spec, self.connections, cast("Rings", self))
         self.client = Client(spec, self.connections, self.transport, handshakes=handshakes)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
@@ -133,9 +137,9 @@ class Network:
             if not self.client.transmit(self.now_s) and not received:
                 return
 
-    # What the transport takes for its ring
+    # What the transport takes for its rings
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch, *, in_order: bool = False) -> None:  # noqa: ARG002 -- as `Rings` has it
         """Carry frames to the other side, and its replies on their way back."""
         assert len(batch) <= BATCH
         kept = self._leaving(batch)
@@ -209,9 +213,9 @@ class Network:
         """A network that is a function loses nothing in rings."""
         return RingCount(0, 0)
 
-    def fileno(self) -> int:
+    def descriptors(self) -> tuple[int, ...]:
         """There is nothing to wait on."""
-        return -1
+        return ()
 
     # A server that says something by itself
 

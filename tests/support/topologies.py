@@ -20,6 +20,7 @@ __all__ = [
     "function",
     "nat_gateway",
     "server",
+    "several_vpcs",
     "shipped",
     "topologies",
     "topology",
@@ -39,9 +40,12 @@ def shipped(name: str) -> Topology:
 # ── By hand ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def function(name: str, *subnets: str, groups: tuple[str, ...] = ("default",)) -> dict[str, Any]:
+def function(
+    name: str, *subnets: str, groups: tuple[str, ...] = ("default",), reserved: int | None = None
+) -> dict[str, Any]:
     """A function in these subnets."""
-    return {"name": name, "subnets": list(subnets), "security_groups": list(groups)}
+    made = {"name": name, "subnets": list(subnets), "security_groups": list(groups)}
+    return made if reserved is None else made | {"reserved_concurrency": reserved}
 
 
 def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
@@ -150,12 +154,16 @@ _EPHEMERAL = {"rule": 80, "action": "allow", "protocol": "tcp", "ports": "1024-6
 _NOT_TCP = {"rule": 10, "action": "deny", "protocol": "tcp"}
 _ENTRIES = st.sampled_from(([_ALL], [_ALL, _HTTPS], [_HTTPS, _EPHEMERAL], [_EPHEMERAL], [_HTTPS], [_ALL, _NOT_TCP], []))
 _EGRESS = st.sampled_from(([{"protocol": "all"}], [{"protocol": "tcp", "ports": "443"}], [{"to": "10.0.0.0/8"}], []))
+_SOURCES = ("db", "default", "10.0.0.0/8", "10.0.1.0/24", "10.0.1.0/28")
+_INGRESS = st.lists(st.sampled_from(_SOURCES).map(lambda source: {"from": source}), max_size=2) | st.just(
+    [{"protocol": "tcp", "ports": "443"}]
+)
 
 
 @st.composite
 def _firewalls(draw: st.DrawFn, subnets: list[str]) -> dict[str, Any]:
     """A group that functions may have, described or only named; an ACL or none for each subnet."""
-    groups = [{"name": "db", "egress": draw(_EGRESS)}] if draw(st.booleans()) else []
+    groups = [{"name": "db", "egress": draw(_EGRESS), "ingress": draw(_INGRESS)}] if draw(st.booleans()) else []
     acls = [
         {"name": f"acl{index}", "subnets": [subnet], "egress": draw(_ENTRIES), "ingress": draw(_ENTRIES)}
         for index, subnet in enumerate(subnets)
@@ -241,6 +249,120 @@ def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, 
 
 
 @st.composite
+def _in_subnets(
+    draw: st.DrawFn, servers: tuple[dict[str, Any], ...], ranges: dict[str, str], groups: list[str]
+) -> tuple[dict[str, Any], ...]:
+    """These servers, some of them in one of the subnets, at an address of their own or at any."""
+    placed = []
+    for number, each in enumerate(servers):
+        if draw(st.integers(0, 2)):
+            placed.append(each)
+            continue
+        subnet = draw(st.sampled_from(sorted(ranges)))
+        address = f"{ranges[subnet].rsplit('.', 1)[0]}.{100 + number}"
+        place = {"subnet": subnet, "address": draw(st.sampled_from((None, address))), "service": None}
+        server_here = {key: value for key, value in each.items() if key != "addresses"}
+        placed.append(
+            {**server_here, **place, "security_groups": draw(st.sampled_from([[], *([name] for name in groups)]))}
+        )
+    return tuple(placed)
+
+
+@st.composite
+def several_vpcs(draw: st.DrawFn, limits: st.SearchStrategy[int]) -> Topology:
+    """Three VPCs, with peerings or a Transit Gateway between some of them, and servers in them and on the internet."""
+    names, route = ("a", "b", "c"), st.sampled_from((NO_ROUTE, "tgw"))
+    attached = draw(st.lists(st.sampled_from(names), min_size=1, unique=True)) if draw(st.booleans()) else []
+    leads_out = "a" in attached and draw(st.booleans())
+    routes = {
+        "a": st.sampled_from((NO_ROUTE, "natgw")),
+        **{name: route if name in attached else st.just(NO_ROUTE) for name in ("b", "c")},
+    }
+    ranges = {f"{name}-{zone}": f"10.{number}.{zone}.0/24" for number, name in enumerate(names) for zone in (1, 2)}
+    walls = draw(st.booleans())
+    vpcs = [
+        {
+            "name": name,
+            "cidr": f"10.{number}.0.0/16",
+            "subnets": [
+                *(
+                    {"name": subnet, "cidr": cidr, "default_route": draw(routes[name])}
+                    for subnet, cidr in ranges.items()
+                    if subnet.startswith(name)
+                ),
+                {
+                    "name": f"tgw-{name}",
+                    "cidr": f"10.{number}.9.0/24",
+                    "default_route": "natgw" if name == "a" else None,
+                },
+                *([{"name": "public", "cidr": "10.0.0.0/24"}] if name == "a" else []),
+            ],
+            "nat_gateways": [{"name": "natgw", "subnet": "public", "connections_per_destination": draw(limits)}]
+            if name == "a"
+            else [],
+            "security_groups": [{"name": f"db-{name}", "ingress": draw(_INGRESS_OF_SEVERAL)}] if walls else [],
+            "network_acls": [
+                {"name": f"acl-{subnet}", "subnets": [subnet], "egress": draw(_ENTRIES), "ingress": draw(_ENTRIES)}
+                for subnet in (f"{name}-1", f"{name}-2", f"tgw-{name}")
+                if walls and not draw(st.integers(0, 3))
+            ],
+        }
+        for number, name in enumerate(names)
+    ]
+    peerings = [
+        {"name": f"{one}-{other}", "vpcs": [one, other], "subnets": draw(st.none() | st.just(sides) | _some(sides))}
+        for one, other in (("a", "b"), ("b", "c"), ("a", "c"))
+        for sides in ([subnet for subnet in ranges if subnet[0] in (one, other)],)
+        if not draw(st.integers(0, 1))
+    ]
+    functions = []
+    for index in range(draw(st.integers(1, 2))):
+        home = draw(st.sampled_from(("", *names)))
+        subnets = draw(_some([f"{home}-1", f"{home}-2"])) if home else []
+        groups = draw(st.sampled_from((("default",), *([(f"db-{home}",)] if walls else ()))))
+        functions.append(function(f"f{index}", *subnets, groups=groups if home else ("default",)))
+    servers = draw(_in_subnets(tuple(server(f"s{number}", number + 1) for number in range(3)), ranges, []))
+    if walls:
+        groups_of = {subnet: [f"db-{subnet[0]}"] for subnet in ranges}
+        servers = tuple(
+            each | {"security_groups": groups_of[each["subnet"]]}
+            if each.get("subnet") and draw(st.booleans())
+            else each
+            for each in servers
+        )
+    document: dict[str, Any] = {
+        "version": 1,
+        "name": "made",
+        "hyperplane_eni": {"connection_limit": draw(limits)},
+        "vpcs": vpcs,
+        "transit_gateways": [
+            {
+                "name": "tgw",
+                "attachments": [{"vpc": name, "subnet": f"tgw-{name}"} for name in attached],
+                "default_route": "a" if leads_out else None,
+            }
+        ]
+        if attached
+        else [],
+        "peerings": peerings,
+        "functions": functions,
+        "servers": list(servers),
+    }
+    assert check(draft(document)) == ()
+    return Topology.model_validate(document)
+
+
+_INGRESS_OF_SEVERAL = st.lists(
+    st.sampled_from(("10.0.0.0/8", "10.0.0.0/16", "10.1.1.0/24", "default")).map(lambda source: {"from": source}),
+    max_size=2,
+)
+
+
+def _some(names: list[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), min_size=1, unique=True)
+
+
+@st.composite
 def topologies(
     draw: st.DrawFn,
     limits: st.SearchStrategy[int] | None = None,
@@ -264,7 +386,12 @@ def topologies(
         for index in range(draw(st.integers(1, 5)))
     }
     servers = draw(_servers(embedded=embedded))
-    endpoints = draw(_endpoints(limits, sorted(private), servers))
+    walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
+    ranges = {name: f"10.0.{len(gateways) + index}.0" for index, name in enumerate(private)}
+    described = [group["name"] for group in walls.get("security_groups", ())]
+    servers = draw(_in_subnets(servers, ranges, described))
+    outside = tuple(each for each in servers if "subnet" not in each)
+    endpoints = draw(_endpoints(limits, sorted(private), outside))
     some_subnets = st.lists(st.sampled_from(sorted(private)), min_size=1, max_size=5, unique=True)
     places = some_subnets if endpoints else some_subnets | st.just([])
     functions = [
@@ -272,6 +399,7 @@ def topologies(
             f"f{index}{draw(st.sampled_from(_TAILS))}",
             *subnets,
             groups=draw(st.sampled_from(_GROUPS)) if subnets else _GROUPS[0],
+            reserved=draw(st.none() | st.integers(0, 60)),
         )
         for index in range(draw(st.integers(1, 3)))
         for subnets in (draw(places),)
@@ -280,7 +408,6 @@ def topologies(
     if "eni_scaling" not in enis:
         clients = len({(subnet, *each["security_groups"]) for each in functions for subnet in each["subnets"]})
         gateways = tuple(draw(_with_ports_of_clients(each, clients)) for each in gateways)
-    walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     if walls and endpoints:
         endpoints, walls = draw(_guarded(endpoints, walls))
     return topology(

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traffic.arrivals import arrived, arrives_s, environments
+from traffic.clients.callers import callers_of, in_turn
 from traffic.clients.descriptors import Descriptors, descriptors_of
-from traffic.clients.free_list import FreeList
 from traffic.clients.pacing import Pace, Window
 from traffic.clients.state import IS_OPEN, OPEN, Connections, Indices, State, among
+from traffic.clients.turn_queue import TurnQueue
 from traffic.schedule import fin_retries, look_up, request_retries, syn_retransmissions
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ _CALLS = Pace(4096, _PATIENCE_S)
 _HANDSHAKES = Pace(256, 1.0)
 """So few that a server in Python answers them before clients give up: 5,000 TLS handshakes a second on a processor."""
 
+_ANSWERED_WITHIN_S = 1.0
+"""Where functions take turns, a SYN waits so long for those before it: no longer than until a question is repeated."""
 _CLOSE_DEADLINE_S = 2.0
 _KERNEL_GIVES_UP_S = 0.1
 """A client whose kernel repeats the SYN gives up this much before its deadline: kernel timers may be late, so that a
@@ -104,7 +106,7 @@ class _Exchange:
 def connections_of(spec: BurstSpec, *, repeats: bool) -> Connections:
     """A burst's connections, all of them free; `repeats` as in `Transport`."""
     schedules_s = _schedules(spec, repeats=repeats)
-    return Connections(spec.connections, schedules_s, spec.requests, _look_up(spec))
+    return Connections(spec.connections, schedules_s, spec.requests, _look_up(spec), len(spec.fleets))
 
 
 class Client:
@@ -124,13 +126,14 @@ class Client:
         self.connections = connections
         self.counts = connections.counts
         self._spec, self._transport, self._handshakes = spec, transport, handshakes
+        self._callers = callers_of(spec, connections)
         self._descriptors = descriptors or descriptors_of(spec)
-        self._free = FreeList(spec.connections, len(spec.paths), spec.rest_s)
-        self._idle: list[int] = []
         self._invoked = np.zeros(spec.connections, np.bool_)
         """Connections whose invocation has no outcome yet."""
-        self._to_call, self._to_secure, self._to_request, self._to_close = _Queue(), _Queue(), _Queue(), _Queue()
-        self._stopped = self._lacks_connections = False
+        several = len(spec.fleets) > 1
+        self._to_call = TurnQueue(connections, _ANSWERED_WITHIN_S) if several else _Queue()
+        self._to_secure, self._to_request, self._to_close = _Queue(), _Queue(), _Queue()
+        self._stopped = False
         self._exchanges = {exchange.state: exchange for exchange in self._make_exchanges(questions, calls)}
 
     def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
@@ -139,7 +142,8 @@ class Client:
         if self._spec.destinations:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
         to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
-        to_call = self._taking(self._to_call, among(State.ANSWERED))
+        waiting = self._to_call
+        to_call = waiting.take if isinstance(waiting, TurnQueue) else self._taking(waiting, among(State.ANSWERED))
         yield _Exchange(State.CLOSING, Window(count, _CALLS), to_close, self._begin_close, transport.close)
         yield _Exchange(State.REQUESTING, Window(count, _CALLS), to_request, connections.request, transport.request)
         if self._handshakes is not None:
@@ -191,15 +195,9 @@ class Client:
 
     def _next_invocations(self, limit: int, now_s: float) -> Indices:
         """Invocations that are due: warm ones use an idle connection, cold ones a new one."""
-        due = self._due(limit, now_s)
-        warm = self._warm(due)
-        cold = self._free.take(min(due - len(warm), self._growth_left(now_s)), now_s)
-        self._lacks_connections = len(warm) + len(cold) < due
-        self._invoked[warm] = self._invoked[cold] = True
-        self.counts.begun += len(warm) + len(cold)
-        self.counts.reused += len(warm)
-        if self._lacks_connections and self._spec.arrivals.per_s is not None:
-            self.counts.waiting = max(self.counts.waiting, self._due(self._spec.offered, now_s))
+        cold = self._begin_invocations(self._most_at_a_time(limit), now_s)
+        if self._spec.arrivals.per_s is not None and any(caller.lacks_connections for caller in self._callers):
+            self.counts.waiting = max(self.counts.waiting, sum(caller.due(now_s) for caller in self._callers))
         cold = self._opened(cold, now_s)
         if self._spec.destinations is None:
             return cold
@@ -215,45 +213,58 @@ class Client:
         failed = indices[~succeed]
         if len(failed):
             self.connections.no_descriptor(failed, for_questions=self._spec.destinations is None)
-            self._free.release(failed, now_s)
+            self._free_again(failed, now_s)
             self._settle(failed, served=False)
         return indices[succeed]
 
-    def _due(self, limit: int, now_s: float) -> int:
-        """How many invocations are due and have not begun, at most `limit`."""
-        begun, spec = self.counts.begun, self._spec
+    def _most_at_a_time(self, limit: int) -> int:
+        """How many more invocations may begin now, at most `limit`."""
         if self._stopped:
             return 0
-        if spec.at_a_time is not None:
-            limit = min(limit, spec.at_a_time - (begun - self.counts.settled))
-        return max(int(min(limit, spec.offered - begun, arrived(spec.arrivals, now_s) - begun)), 0)
+        if self._spec.at_a_time is None:
+            return limit
+        return max(min(limit, self._spec.at_a_time - (self.counts.begun - self.counts.settled)), 0)
 
-    def _growth_left(self, now_s: float) -> int:
-        growth = self._spec.growth
-        if growth is None:
-            return len(self.connections)
-        connections = environments(growth, now_s) * self._spec.blocks.per_environment
-        return max(int(connections) - self.counts.live, 0)
+    def _begin_invocations(self, limit: int, now_s: float) -> Indices:
+        """Begin what is due, each function's in turn; the connections that are to be made, in that order."""
+        numbers, made = [_NONE], [_NONE]
+        for place, count in enumerate(in_turn(self._callers, limit, now_s)):
+            if not count:
+                continue
+            caller = self._callers[place]
+            mine = caller.numbers(count)
+            begun = caller.begin(count, now_s)
+            warm, cold = begun.warm, begun.cold
+            self._invoked[warm] = self._invoked[cold] = True
+            self.connections.engage(warm)
+            self._to_request.add(warm)
+            self.connections.throttle(place, begun.throttled)
+            self.counts.begun += len(warm) + len(cold) + begun.throttled
+            self.counts.reused += len(warm)
+            numbers.append(mine[len(warm) : len(warm) + len(cold)])
+            made.append(cold)
+        cold = _concatenated(*made)
+        return cold if len(self._callers) == 1 else cold[np.argsort(_concatenated(*numbers))]
 
-    def _warm(self, limit: int) -> Indices:
-        """Takes idle connections, the one that was used last first."""
-        taken: list[int] = []
-        while len(taken) < limit and self._idle:
-            index = self._idle.pop()
-            if self.connections.state[index] == State.IDLE:
-                self.connections.state[index] = State.ESTABLISHED  # the list may have it twice
-                taken.append(index)
-        warm = np.array(taken, np.int64)
-        self.connections.engage(warm)
-        self._to_request.add(warm)
-        return warm
+    def _free_again(self, indices: Indices, now_s: float) -> None:
+        """Connections have ended: each function may use its own again."""
+        if not len(indices):
+            return
+        if len(self._callers) == 1:
+            self._callers[0].release(indices, now_s)
+            return
+        for place, caller in enumerate(self._callers):
+            caller.release(indices[indices % len(self._callers) == place], now_s)
 
     def _settle(self, indices: Indices, *, served: bool) -> None:
         """Invocations that these connections have now, if any, have their outcome."""
-        count = int(np.count_nonzero(self._invoked[indices]))
-        self._invoked[indices] = False
+        settled = indices[self._invoked[indices]]
+        self._invoked[settled] = False
+        count = len(settled)
         self.counts.settled += count
         self.counts.served += count if served else 0
+        if served:
+            self.counts.tally.add("served", settled)
 
     @property
     def unfinished(self) -> int:
@@ -268,12 +279,9 @@ class Client:
         return min(self._next_arrival_s() if asking else float("inf"), *full, float("inf"))
 
     def _next_arrival_s(self) -> float:
-        begun, spec = self.counts.begun, self._spec
-        if self._stopped or self._lacks_connections or begun >= spec.offered:
-            return float("inf")  # if connections or environments are lacking, the next tick tries again
-        if spec.at_a_time is not None and begun - self.counts.settled >= spec.at_a_time:
+        if not self._most_at_a_time(1):
             return float("inf")
-        return arrives_s(spec.arrivals, begun)
+        return min(caller.next_arrival_s() for caller in self._callers)
 
     # Time
 
@@ -387,9 +395,8 @@ class Client:
         self._close(indices[spent])
         idle = indices[~spent]
         self.connections.stay(State.IDLE, idle, now_s)
-        self._idle.extend(idle.tolist())
-        if len(self._idle) > 2 * len(self.connections):  # mostly connections that are not idle any more
-            self._idle = self.connections.in_state(State.IDLE).tolist()
+        for place, caller in enumerate(self._callers):
+            caller.idle(idle[idle % len(self._callers) == place])
 
     def reset(self, indices: Indices, now_s: float) -> None:
         """The connections were refused, or have ended."""
@@ -421,7 +428,7 @@ class Client:
     def _release(self, indices: Indices, now_s: float) -> None:
         """The connections have ended, and their sockets are closed."""
         self._descriptors.give_back(indices)
-        self._free.release(indices, now_s)
+        self._free_again(indices, now_s)
 
     # The end
 

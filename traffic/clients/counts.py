@@ -13,7 +13,7 @@ from traffic.result import Percentiles
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Counts", "Latencies", "Marks"]
+__all__ = ["Counts", "Latencies", "Marks", "Tally"]
 
 _SMALLEST_S = 1e-5
 _BINS_PER_OCTAVE = 16
@@ -94,6 +94,36 @@ class Marks:
         return len(self._sums)
 
 
+class Tally:
+    """Events of each fleet's connections apart; of one fleet alone nothing is kept, for all events are its."""
+
+    def __init__(self, fleets: int = 1) -> None:
+        self._fleets = fleets
+        self._events: dict[str, NDArray[np.int64]] = {}
+
+    def add(self, event: str, indices: NDArray[np.int64]) -> None:
+        """The event has happened to these connections."""
+        if self._fleets > 1 and len(indices):
+            self.add_sums(event, np.bincount(indices % self._fleets, minlength=self._fleets))
+
+    def add_sums(self, event: str, sums: NDArray[np.int64]) -> None:
+        """The event has happened to so many of each fleet."""
+        self._events[event] = self._events.get(event, np.zeros(self._fleets, np.int64)) + sums
+
+    def merge(self, other: Tally) -> None:
+        """Add those of another process's share of the same burst."""
+        self._fleets = max(self._fleets, other._fleets)
+        for event, sums in other._events.items():
+            self.add_sums(event, sums)
+
+    def of(self, fleet: int) -> dict[str, int]:
+        """How often each event has happened to the connections of a fleet."""
+        return {event: int(sums[fleet]) for event, sums in self._events.items()}
+
+    def __len__(self) -> int:
+        return self._fleets
+
+
 @dataclass(slots=True)
 class Counts:
     """Events so far; a connection that is used again counts again."""
@@ -104,6 +134,8 @@ class Counts:
     """Invocations that have their outcome."""
     served: int = 0
     """Invocations with a connection and all their answers."""
+    throttled: int = 0
+    """Invocations that found their function's reserved concurrency in use."""
     reused: int = 0
     """Invocations that found an open connection."""
     waiting: int = 0
@@ -154,6 +186,7 @@ class Counts:
     connect: Latencies = field(default_factory=Latencies)
     tls: Latencies = field(default_factory=Latencies)
     request: Latencies = field(default_factory=Latencies)
+    tally: Tally = field(default_factory=Tally)
 
     def merge(self, other: Counts) -> None:
         """Add those of another process's share of the same burst."""
@@ -161,7 +194,7 @@ class Counts:
             mine, theirs = getattr(self, field_.name), getattr(other, field_.name)
             if field_.name == "last_settled_s":
                 self.last_settled_s = max(mine, theirs)
-            elif isinstance(mine, (Latencies, Marks)):
+            elif isinstance(mine, (Latencies, Marks, Tally)):
                 mine.merge(theirs)
             else:
                 setattr(self, field_.name, mine + theirs)
@@ -179,5 +212,5 @@ class Counts:
     @property
     def live(self) -> int:
         """Connections that an environment has now, in whatever state."""
-        begun = self.begun - self.reused
+        begun = self.begun - self.throttled - self.reused
         return begun - self.dns_failed - self.emfile - self.timed_out - self.refused - self.ended

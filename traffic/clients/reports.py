@@ -10,6 +10,7 @@ from traffic.events import emit
 from traffic.result import (
     DnsCount,
     EngineResult,
+    FleetCount,
     InvocationCount,
     Latency,
     RequestCount,
@@ -22,7 +23,7 @@ from traffic.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from traffic.clients.counts import Counts, Marks
     from traffic.clients.threshold import Threshold
@@ -110,7 +111,12 @@ def result(
     return EngineResult(
         offered=offered,
         invocations=InvocationCount(
-            offered, counts.served, counts.settled - counts.served, counts.reused, counts.waiting
+            offered,
+            counts.served,
+            counts.settled - counts.served - counts.throttled,
+            counts.reused,
+            counts.waiting,
+            counts.throttled,
         ),
         dns=DnsCount(counts.asked, counts.answered, counts.dns_failed, counts.dns_emfile),
         tcp=TcpCount(
@@ -151,7 +157,17 @@ def result(
         ),
         questions=counts.questions,
         tls=_tls(counts),
+        fleets=tuple(_fleets(counts, offered)),
     )
+
+
+def _fleets(counts: Counts, offered: int) -> Iterator[FleetCount]:
+    """Each function's part of the counts, where there are several; a connection that was reset was established."""
+    fleets = len(counts.tally)
+    for fleet in range(fleets if fleets > 1 else 0):
+        events = counts.tally.of(fleet)
+        established = events.get("established", 0) - events.get("reset", 0)
+        yield FleetCount(offered=(offered - fleet + fleets - 1) // fleets, **events | {"established": established})
 
 
 def _tls(counts: Counts) -> TlsCount | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from traffic.clients.counts import Counts
+from traffic.clients.counts import Counts, Tally
 from traffic.clients.threshold import Threshold
 from traffic.result import CONNECTION_ENDED
 from traffic.schedule import LookUp
@@ -31,7 +31,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AAAA", "GIVEN_UP", "IS_OPEN", "OPEN", "WAITING", "A", "Connections", "Due", "Indices", "State", "among"]
+__all__ = [
+    "AAAA",
+    "GIVEN_UP",
+    "IS_OPEN",
+    "OPEN",
+    "UNDER_WAY",
+    "WAITING",
+    "A",
+    "Connections",
+    "Due",
+    "Indices",
+    "State",
+    "among",
+]
 
 
 class State(IntEnum):
@@ -79,6 +92,11 @@ GIVEN_UP: Final = {
 """The state after a deadline has passed."""
 
 IS_OPEN: Final = among(*OPEN)
+UNDER_WAY: Final = among(
+    State.ASKING, State.ANSWERED, State.SYN_SENT, State.ESTABLISHED, State.SECURING, State.REQUESTING, State.HALF_OPEN,
+    State.CLOSING,
+)  # fmt: skip
+"""An invocation has the connection; an idle one waits for another."""
 _HAS_BEGUN: Final = among(*OPEN, State.CLOSING)
 
 _AFTER_RST: Final = np.arange(len(State), dtype=np.uint8)
@@ -124,9 +142,10 @@ class Connections:
         schedules_s: Mapping[State, Sequence[float]],
         requests: int | None = 0,
         look_up: LookUp = _SINGLE,
+        fleets: int = 1,
     ) -> None:
         """The last time of a waiting state's schedule is its deadline; a state without a schedule lasts."""
-        self.counts = Counts()
+        self.counts = Counts(tally=Tally(fleets))
         self.state = np.zeros(count, np.uint8)
         self.tries = np.zeros(count, np.uint8)
         self.missing = np.zeros(count, np.uint8)
@@ -159,11 +178,18 @@ class Connections:
         """Which connections are in one of these states."""
         return np.flatnonzero(among(*states)[self.state])
 
+    def throttle(self, fleet: int, invocations: int) -> None:
+        """Invocations of a fleet found its reserved concurrency in use: they have their outcome."""
+        self.counts.throttled += invocations
+        self.counts.settled += invocations
+        self.counts.tally.add("throttled", np.full(invocations, fleet))
+
     # DNS
 
     def ask(self, indices: Indices, now_s: float) -> None:
         """The first queries are sent."""
         self.counts.asked += len(indices)
+        self.counts.tally.add("asked", indices)
         self.missing[indices] = self._questions
         self._by_tcp[indices] = False
         self.counts.questions += self._count_missing(indices)
@@ -229,11 +255,14 @@ class Connections:
             self.counts.dns_emfile += len(indices)
         else:
             self.counts.tcp_emfile += len(indices)
+        self.counts.tally.add("asked" if for_questions else "attempted", indices)
+        self.counts.tally.add("emfile", indices)
         self._settle(indices, State.NO_DESCRIPTOR)
 
     def _know_names(self, indices: Indices, now_s: float) -> None:
         self.counts.dns.add(now_s - self.since_s[indices])
         self.counts.answered += len(indices)
+        self.counts.tally.add("answered", indices)
         self.counts.answered_late += int((self.tries[indices] > 1).sum())
         self._settle(indices, State.ANSWERED)
 
@@ -253,6 +282,7 @@ class Connections:
         # The other question has the same answer, and no client waits for it.
         self.counts.replies += self._count_missing(fresh[~self._by_tcp[fresh]])
         self.counts.dns_failed += len(fresh)
+        self.counts.tally.add("dns_failed", fresh)
         self.counts.dns_denied += len(fresh)
         self.counts.answered_late += int((self.tries[fresh] > 1).sum())
         return fresh
@@ -265,6 +295,7 @@ class Connections:
         self.number(indices, counts.attempted, counts.leaving, counts.open)
         self.requests_left[indices] = self._requests
         counts.attempted += len(indices)
+        counts.tally.add("attempted", indices)
         counts.syns += len(indices)
         counts.last_settled_s = now_s
         counts.marks.add(counts.attempted, now_s)
@@ -291,6 +322,7 @@ class Connections:
             counts = self.counts
             counts.connect.add(now_s - self.since_s[fresh])
             counts.established += len(fresh)
+            counts.tally.add("established", fresh)
             counts.last_settled_s = now_s
             places = np.minimum(self.tries[fresh], len(counts.established_at)) - 1
             counts.established_at += np.bincount(places, minlength=len(counts.established_at))
@@ -301,6 +333,7 @@ class Connections:
         """SYN-ACKs came that are not to be acknowledged; returns the connections that waited for one."""
         fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
         self.counts.half_open += len(fresh)
+        self.counts.tally.add("half_open", fresh)
         self.counts.last_settled_s = now_s
         self._settle(fresh, State.HALF_OPEN)
         return fresh
@@ -364,8 +397,10 @@ class Connections:
         moved = after != before
         self._settle(indices[moved], after[moved])
         self.counts.refused += len(refused)
+        self.counts.tally.add("refused", refused)
         self.threshold.refused(self.attempt[refused])
         were_open = int(np.count_nonzero(IS_OPEN[before]))
+        self.counts.tally.add("reset", indices[IS_OPEN[before]])
         self.counts.reset += were_open
         self.counts.leaving += were_open
         self.counts.closed += int((before == State.CLOSING).sum())
@@ -378,6 +413,7 @@ class Connections:
         if securing := int((self.state[ended] == State.SECURING).sum()):
             self.counts.tls_failures[CONNECTION_ENDED] += securing
         self.counts.closed_by_server += len(ended)
+        self.counts.tally.add("closed_by_server", ended)
         self.counts.leaving += len(ended)
         self.counts.ended += len(ended)
         self._settle(ended, State.CLOSED_BY_SERVER)
@@ -428,8 +464,10 @@ class Connections:
         match state:
             case State.ASKING:
                 self.counts.dns_failed += len(given_up)
+                self.counts.tally.add("dns_failed", given_up)
             case State.SYN_SENT:
                 self.counts.timed_out += len(given_up)
+                self.counts.tally.add("timed_out", given_up)
                 self.threshold.lost(self.attempt[given_up], self.left_before[given_up], self.open_before[given_up])
             case State.CLOSING:
                 self.counts.abandoned += len(given_up)

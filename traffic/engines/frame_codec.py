@@ -98,10 +98,11 @@ class FrameCodec:
         self._fleet = Fleet(spec)
         self._query_bytes = len(query)
         self._type = f.UDP_PAYLOAD + len(query) - _TYPE_BEFORE_END
-        self._first = spec.first_connection
+        self._first = spec.fleets[0].first_connection
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
-        gateways = [path.gateway_mac for path in spec.paths]
+        gateways = [path.gateway_mac for path in spec.sources]
+        self._own_macs = _macs([fleet.mac for fleet in spec.fleets for _ in fleet.paths])
         self._macs = _macs(gateways)
         self._resolver_macs = _macs([spec.resolver_mac or gateway for gateway in gateways])
         self._query = _template(spec, f.UDP, _udp(_DNS_PORT, query))
@@ -120,6 +121,7 @@ class FrameCodec:
         batch = _copies(self._query, len(indices))
         ends = self._fleet.endpoints(indices)
         batch[:, 0:6] = self._resolver_macs[ends.path]
+        batch[:, 6:12] = self._own_macs[ends.path]
         u32(batch, f.SOURCE)[:] = ends.address
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         u16(batch, _DNS_ID)[:] = self.identifiers(indices, aaaa)
@@ -155,6 +157,7 @@ class FrameCodec:
         batch = _copies(template, len(indices))
         ends = self._fleet.endpoints(indices)
         batch[:, 0:6] = self._macs[ends.path]
+        batch[:, 6:12] = self._own_macs[ends.path]
         u32(batch, f.SOURCE)[:] = ends.address
         u32(batch, f.DESTINATION)[:] = destination
         u16(batch, f.SOURCE_PORT)[:] = ends.port
@@ -244,9 +247,9 @@ def _udp(port: int, payload: bytes) -> bytes:
 
 
 def _template(spec: BurstSpec, protocol: int, payload: bytes) -> NDArray[np.uint8]:
-    ethernet = bytes(6) + pack_mac(spec.mac) + _ETHERTYPE_IPV4
+    ethernet = bytes(12) + _ETHERTYPE_IPV4
     length = _IP_HEADER.size + len(payload)
-    source, resolver = spec.paths[0].first_address.packed, spec.resolver_address.packed
+    source, resolver = spec.sources[0].first_address.packed, spec.resolver_address.packed
     header = _IP_HEADER.pack(
         0x45, f.ENGINE_TOS, length, 1, _DO_NOT_FRAGMENT, f.INITIAL_TTL, protocol, 0, source, resolver
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from traffic.clients.transport import Callbacks
     from traffic.engines.frame_codec import Datagrams, FrameCodec, Segments
     from traffic.result import RingCount
-    from traffic.ring import Ring
+    from traffic.rings import Rings
     from traffic.spec import BurstSpec
 
 __all__ = ["FrameTransport"]
@@ -46,15 +46,15 @@ class FrameTransport:
 
     repeats = True
 
-    def __init__(self, spec: BurstSpec, connections: Connections, codec: FrameCodec, ring: Ring) -> None:
-        self._connections, self._codec, self._ring = connections, codec, ring
+    def __init__(self, spec: BurstSpec, connections: Connections, codec: FrameCodec, rings: Rings) -> None:
+        self._connections, self._codec, self._rings = connections, codec, rings
         self._udp = spec.protocol == "udp"
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
         self._syn_only = spec.destinations is not None
         self._sends_data = spec.requests != 0 or self._half_close
         self._request_bytes = np.uint32(len(request_text(spec.hostname)))
         self.close_is_answered = not (self._udp or self._by_reset)
-        numbers = np.arange(spec.connections) + spec.first_connection
+        numbers = np.arange(spec.connections) + spec.fleets[0].first_connection
         clock = np.uint32(time.monotonic_ns() // _ISS_TICK_NS & 0xFFFFFFFF)
         self._iss = numbers.astype(np.uint32) * f.ISN_FACTOR + clock
         self._snd_nxt = self._iss.copy()
@@ -63,25 +63,25 @@ class FrameTransport:
         """Whether the last request may not have arrived: then it is sent again, also with a FIN."""
 
     def descriptors(self) -> Iterable[int]:
-        """The ring's descriptor and nothing else."""
-        return (self._ring.fileno(),)
+        """The rings' descriptors and nothing else."""
+        return self._rings.descriptors()
 
     def count(self) -> RingCount:
         """Frames received and lost, by the ring's own count."""
-        return self._ring.count()
+        return self._rings.count()
 
     # Sending
 
     def ask(self, indices: Indices) -> None:
         """Send each connection's DNS queries that have no answer yet."""
-        self._ring.send(self._codec.queries(indices, self._connections.missing[indices]))
+        self._rings.send(self._codec.queries(indices, self._connections.missing[indices]))
 
     def call(self, indices: Indices) -> None:
         """SYNs, a new initial sequence number at the first try and the same one in retransmissions; or datagrams."""
         fresh = self._first_tries(indices)
         self._connections.choose(fresh, self._codec.turns(fresh))
         if self._udp:
-            self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
+            self._rings.send(self._codec.datagrams(indices, self._connections.destination[indices]), in_order=True)
             return
         iss = self._iss[fresh] + _ISS_STEP
         self._iss[fresh], self._snd_nxt[fresh] = iss, iss + np.uint32(1)
@@ -91,7 +91,7 @@ class FrameTransport:
     def request(self, indices: Indices) -> None:
         """HTTP requests, one segment each, until they are acknowledged; or datagrams."""
         if self._udp:
-            self._ring.send(self._codec.datagrams(indices, self._connections.destination[indices]))
+            self._rings.send(self._codec.datagrams(indices, self._connections.destination[indices]))
             return
         fresh = self._first_tries(indices)
         self._snd_nxt[fresh] += self._request_bytes
@@ -142,14 +142,15 @@ class FrameTransport:
         if len(indices):
             acknowledgement = self._rcv_nxt[indices] if flags & f.ACK else None
             destination = self._connections.destination[indices]
-            self._ring.send(self._codec.segments(indices, destination, flags, sequence, acknowledgement))
+            segments = self._codec.segments(indices, destination, flags, sequence, acknowledgement)
+            self._rings.send(segments, in_order=flags == f.SYN)
 
     # Receiving
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in all frames that wait, before the clients send more: the windows count what came back."""
         received = False
-        while len((batch := self._ring.receive())[0]):
+        while len((batch := self._rings.receive())[0]):
             received = True
             answers, segments, datagrams = self._codec.read(*batch)
             if len(answers.good):

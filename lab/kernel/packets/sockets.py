@@ -35,12 +35,13 @@ class NodeInterface(NamedTuple):
 
 
 def interfaces_on_path(
-    plan: Plan, fleet: FleetPlan, server: ServerPlan, between: Collection[str]
+    plan: Plan, fleets: Collection[FleetPlan], server: ServerPlan, between: Collection[str]
 ) -> Iterator[NodeInterface]:
-    """Every interface of the fleet, the nodes `between` it and the server, the server, its front and the resolver."""
+    """Every interface of fleets, the nodes `between` them and the server, the server, its front and the resolver."""
+    namespaces = {fleet.namespace for fleet in fleets}
     for node in plan.nodes:
         if (
-            node.namespace == fleet.namespace
+            node.namespace in namespaces
             or node.name in (*between, front_of_server(server.name))
             or (kind_of(node.kind).answers and node.alias in (None, server.name))
         ):

@@ -10,5 +10,8 @@ from lab.topology import Topology
 
 
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
-    """The functions by their names."""
-    return (Drawn(node_name_of_function(function.name), function.name) for function in topology.functions)
+    """The functions by their names, with their reserved concurrency."""
+    for function in topology.functions:
+        most = function.reserved_concurrency
+        reserved = () if most is None else (f"{most:,} at a time",)
+        yield Drawn(node_name_of_function(function.name), function.name, reserved)

@@ -94,4 +94,5 @@ def _fleet_plan(layout: Layout, fleet: FleetLayout) -> FleetPlan:
             )
             for pair in fleet.pairs
         ),
+        reserved_concurrency=fleet.function.reserved_concurrency,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.nodes.proposals import Case, Proposal, Size
+from lab.schema.names import DEFAULT_SECURITY_GROUPS
 from lab.topology import Topology
 from lab.topology.edit import with_function
 
@@ -23,7 +24,7 @@ def proposals(case: Case) -> Iterator[Proposal]:
         yield Proposal(
             f"{function} outside the VPC",
             f"function {function}: no subnets",
-            with_function(case.topology, function, subnets=()),
+            with_function(case.topology, function, subnets=(), security_groups=DEFAULT_SECURITY_GROUPS),
             Size.FUNCTION,
             condition="if it needs nothing there",
         )

@@ -39,9 +39,20 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
         what,
         f"{path_of(topology, home)}.subnets: {{name: {name}, cidr: {cidr}{route}}}; "
         f"function {case.question.source}: subnet {name}",
-        with_function(wider, case.question.source, subnets=(*case.subnets, name)),
+        with_function(_peered_like(wider, like.name, name), case.question.source, subnets=(*case.subnets, name)),
         Size.SUBNET,
     )
+
+
+def _peered_like(topology: Topology, like: str, added: str) -> Topology:
+    """With the routes of peerings in the added subnet's route table that are in that of the other one."""
+    peerings = (
+        peering.model_copy(update={"subnets": (*peering.subnets, added)})
+        if peering.subnets is not None and like in peering.subnets
+        else peering
+        for peering in topology.peerings
+    )
+    return topology.model_copy(update={"peerings": tuple(peerings)})
 
 
 def _vacant(vpc: Vpc, prefix: int) -> IPv4Network | None:

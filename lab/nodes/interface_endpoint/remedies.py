@@ -20,7 +20,7 @@ def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
 def proposals(case: Case) -> Iterator[Proposal]:
     """Private DNS of an endpoint that is there, or one for a server that has none, where the function is in a VPC."""
     server, existing = case.question.server, list(_endpoints(case.topology, case))
-    if not case.subnets or any(endpoint.private_dns for _, endpoint in existing):
+    if not case.subnets or case.server.subnet or any(endpoint.private_dns for _, endpoint in existing):
         return
     for home, endpoint in existing[:1]:
         yield Proposal(

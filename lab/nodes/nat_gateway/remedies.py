@@ -45,6 +45,7 @@ def proposals(case: Case) -> Iterator[Proposal]:
     """Twice the ports per client, another address of the server, and a second NAT gateway for half of the subnets."""
     gateways = _gateways(case)
     if not gateways:
+        yield from _not_on_the_way(case)
         return
     if any(gateway.node in case.before.nodes for gateway in gateways):
         yield from _another_address(case)
@@ -115,6 +116,27 @@ def _another_address(case: Case) -> Iterator[Proposal]:
         Size.NODE,
         condition="if its owner has one, as load balancers have in each zone, and clients use all",
     )
+
+
+def _not_on_the_way(case: Case) -> Iterator[Proposal]:
+    """What people add first, to reach a server in a VPC."""
+    if case.server.subnet is None or not case.subnets:
+        return
+    home = case.topology.vpc_of(case.subnets[0])
+    more = {
+        gateway.name: gateway.model_copy(update={"elastic_ips": gateway.elastic_ips + 1})
+        for gateway in home.nat_gateways
+        if gateway.elastic_ips < NAT_EIPS
+    }
+    if more:
+        gateways = tuple(more.get(gateway.name, gateway) for gateway in home.nat_gateways)
+        yield Proposal(
+            f"another Elastic IP for {' and '.join(more)}",
+            ", ".join(f"NAT gateway {gateway.name}: elastic_ips: {gateway.elastic_ips}" for gateway in more.values()),
+            with_vpcs(case.topology, lambda vpc: {"nat_gateways": gateways} if vpc == home else {}),
+            Size.ADDRESS,
+            note=f"no NAT gateway is on the way to {case.server.name}, which is in a VPC",
+        )
 
 
 def _routed_to(gateway: NatGateway, case: Case) -> list[str]:

@@ -128,6 +128,9 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         server = item.value
         if server.subnet is None:
             continue
+        if server.several is not None:
+            text = "a server in a subnet has one address, its network interface's; write it as address, or leave it out"
+            yield Fault((*item.path, "addresses"), text)
         yield from unknown("subnet", server.subnet, draft.subnet_names, (*item.path, "subnet"))
         subnet = draft.subnets_by_name.get(server.subnet)
         if subnet is None or server.address is None:

@@ -9,6 +9,7 @@ from lab.nodes.proposals import Case, Proposal, Size
 from lab.nodes.server import KIND
 from lab.schema.limits import SERVER_CONNECTIONS
 from lab.topology import Server, Topology
+from lab.topology.edit import with_function
 
 __all__ = ["more_room", "proposals"]
 
@@ -49,13 +50,17 @@ def proposals(case: Case) -> Iterator[Proposal]:
         note=f"many clients share the server's {limit}, and wait for one instead of being turned away",
         effect="saves",
     )
+    function, most = case.question.source, case.before.held
+    if most is None or function not in {known.name for known in case.topology.functions}:
+        return
     yield Proposal(
-        f"reserved concurrency for {case.question.source}",
-        f"reserved concurrency of {server.max_connections} or less, and one connection in each environment",
-        None,
+        f"reserved concurrency of {most:,} for {function}",
+        f"function {function}: reserved_concurrency: {most}",
+        with_function(case.topology, function, reserved_concurrency=most),
         Size.FUNCTION,
-        note=f"no more environments than the server's {limit}; further invocations are throttled, which is a metric",
-        effect="saves",
+        note="further invocations are throttled, which is a metric (Throttles)",
+        condition="with one connection in each environment",
+        lets_in=most,
     )
 
 

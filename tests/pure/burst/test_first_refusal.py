@@ -12,17 +12,21 @@ from lab.nodes.build import build
 from tests.support.bursts import ENI_A, ENI_B, eips, reading
 from tests.support.topologies import shipped
 from traffic.fleet import Fleet
-from traffic.spec import BurstSpec, EniPath
+from traffic.spec import BurstSpec, EniPath, FleetSpec
 
 SPEC = BurstSpec(
-    interface="svc",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "svc",
+            "02:00:00:00:00:01",
+            (
+                EniPath("eni-private-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
+                EniPath("eni-private-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
+            ),
+        ),
+    ),
     resolver_address=IPv4Address("100.64.0.2"),
     resolver_mac="02:00:00:00:00:02",
-    paths=(
-        EniPath("eni-private-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
-        EniPath("eni-private-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
-    ),
     hostname="cache.example.com",
     port=443,
     connections=140_000,
@@ -43,7 +47,7 @@ def client(number: int) -> tuple[str, int]:
 
 def translated(number: int) -> tuple[str, int]:
     """The same, as NAT gateways see them: an address of the ENI's, and the port that the ENI kept."""
-    eni = SPEC.paths[number % len(SPEC.paths)].eni
+    eni = SPEC.sources[number % len(SPEC.sources)].eni
     return str(ENI_ADDRESSES[eni][-1]), client(number)[1]
 
 

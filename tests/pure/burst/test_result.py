@@ -67,6 +67,7 @@ def test_document() -> None:
         "drop_threshold": 130_000,
         "bottleneck": "hyperplane_eni",
         "emfile": 0,
+        "unknown": None,
     }
     assert {"duration_s", "connect_phase_s", "handshakes_per_s"} <= document["timing"].keys()
     sample = {"t_s": 0.5, "attempted": 140_000, "established": 130_000, "timed_out": 0}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 import pytest
 
-from lab.capacity.predict import Prediction, predict
+from lab.capacity.predict import FunctionPrediction, Prediction, predict
 from lab.errors import UsageError
 from lab.paths.path import Scope
 from lab.paths.routes import paths
@@ -22,8 +22,8 @@ from tests.support.topologies import function, nat_gateway, shipped, topologies,
 
 def simulate(
     topology: Topology,
-    connections: int,
-    caller: str,
+    invocations: int,
+    callers: Sequence[str],
     in_use: Callable[[str], int],
     first: int,
     *,
@@ -31,48 +31,87 @@ def simulate(
 ) -> Prediction:
     """The same answer without arithmetic: each connection asks its ENI for a slot, then what leads out of the VPC.
 
+    To a server in the VPC none leads out, and from outside there is no way.
+
     Before, it asks its environment for a descriptor: each makes so many connections, and may have so many open.
     """
     per_environment, descriptors = environments
-    enis = enis_of(topology, caller)
-    server = topology.servers[0]
-    held, refused, opened, emfile = Counter[str](), Counter[str](), Counter[tuple[int, int]](), 0
+    held, opened = Counter[str](), Counter[tuple[str, int, int]]()
+    lost, emfile = Counter[str](), Counter[str]()
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
+    server = topology.servers[0]
     standing = [exit_ for exit_ in topology.exits if exit_.stands_for == server.name]
-    addresses = len(standing or server.addresses)
+    addresses = 1 if server.subnet else len(standing or server.addresses)
     each = topology.hyperplane_eni.per_destination
-    for number in range(connections):
-        turn, path = divmod(first + number, len(enis) or 1)
-        environment = path, turn // per_environment
+    connections = let_in(topology, invocations, callers)
+    enis = {caller: enis_of(topology, caller) for caller in callers}
+    outside: dict[tuple[str, str], int | None] = {NOWHERE: None} if topology.servers[0].subnet else {}
+    for number, (caller, place) in enumerate(connections):
+        turn, path = divmod(first + place, len(enis[caller]) or 1)
+        environment = caller, path, turn // per_environment
         if opened[environment] == descriptors:
-            emfile += 1
+            emfile[caller] += 1
             continue
         opened[environment] += 1
-        if not enis:
-            continue
-        eni, address = enis[path], turn % addresses
-        out = way_out(topology, eni, server, turn)
-        room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit, **(out or {})}
-        for (node, kind), limit in room.items():
-            place = f"{node} {address}" if each or kind != "hyperplane_eni" else node
-            if limit is not None and in_use(node.partition(" ")[0]) + held[place] >= limit:
-                refused[node] += 1
+        way = way_of(topology, enis[caller][path], turn) if enis[caller] else outside
+        for (node, kind), limit in way.items():
+            slots = f"{node} {turn % addresses}" if each or kind != "hyperplane_eni" else node
+            if limit is not None and in_use(node.partition(" ")[0]) + held[slots] >= limit:
                 first_refusal = first_refusal or (number, kind)
                 break
-            held[place] += 1
+            held[slots] += 1
         else:
-            if out is not None:
+            if NOWHERE not in way:
                 continue
-            refused["no route"] += 1
-        first_loss = number - emfile if first_loss is None else first_loss
-    bottleneck = first_refusal[1] if first_refusal else None
-    established = connections - refused.total() - emfile
-    return Prediction(connections, established, first_loss, bottleneck, (), emfile=emfile)
+        lost[caller] += 1
+        first_loss = number - emfile.total() if first_loss is None else first_loss
+    admitted = Counter(caller for caller, _ in connections)
+    functions = []
+    for place, caller in enumerate(callers):
+        share = len(range(place, invocations, len(callers)))
+        established = admitted[caller] - lost[caller] - emfile[caller]
+        functions.append(FunctionPrediction(caller, share, share - admitted[caller], established))
+    return Prediction(
+        invocations,
+        len(connections) - lost.total() - emfile.total(),
+        first_loss,
+        first_refusal[1] if first_refusal else None,
+        (),
+        emfile=emfile.total(),
+        functions=tuple(functions),
+    )
+
+
+def let_in(topology: Topology, invocations: int, callers: Sequence[str]) -> list[tuple[str, int]]:
+    """Whose each connection is, in the order of their SYNs, and its number among those of its function."""
+    most = {each.name: each.reserved_concurrency for each in topology.functions}
+    begun = Counter[str]()
+    connections = []
+    for invocation in range(invocations):
+        caller = callers[invocation % len(callers)]
+        reserved = most[caller]
+        if reserved is None or begun[caller] < reserved:
+            connections.append((caller, begun[caller]))
+            begun[caller] += 1
+    return connections
+
+
+NOWHERE = ("nowhere", "")
+"""In place of what leads out of the VPC, where nothing does."""
+
+
+def way_of(topology: Topology, eni: Eni, turn: int) -> dict[tuple[str, str], int | None]:
+    """What a path through an ENI crosses, with its room."""
+    out = way_out(topology, eni, topology.servers[0], turn)
+    room = {(eni.name, "hyperplane_eni"): topology.hyperplane_eni.connection_limit}
+    return {**room, **({NOWHERE: None} if out is None else out)}
 
 
 def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tuple[str, str], int | None] | None:
     """What takes connections out of the VPC, and its room; None where nothing does."""
+    if server.subnet is not None:
+        return {}
     for endpoint in topology.interface_endpoints:
         if endpoint.server == server.name and endpoint.private_dns:
             cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}
@@ -189,19 +228,20 @@ def test_against_simulation(
     nodes = sorted({each.name for one in made.functions for each in enis_of(made, one.name)})
     nodes += [each.node for each in made.exits]
     in_use = {node: used.get(index, 0) for index, node in enumerate(nodes)}.__getitem__
-    for caller in (each.name for each in made.functions):
+    names = [each.name for each in made.functions]
+    for callers in ([names[-1]], names, names[::-1]):
         found = predict(
             made,
             connections,
-            source=caller,
+            source=callers,
             in_use=lambda scope: in_use(scope.node),
-            first_connection=first,
+            first_connections=[first] * len(callers),
             per_environment=environments[0],
             descriptors=environments[1],
         )
-        expected = simulate(made, connections, caller, in_use, first, environments=environments)
+        expected = simulate(made, connections, callers, in_use, first, environments=environments)
         assert replace(found, limiters=(), dead_ends=()) == expected
-        lost = connections - (found.established or 0) - (found.emfile or 0)
+        lost = connections - found.throttled - (found.established or 0) - (found.emfile or 0)
         assert found.dead_ends or sum(each.refused for each in found.limiters) == lost
 
 

@@ -101,9 +101,10 @@ def test_remedies() -> None:
     assert (larger.threshold_before, larger.threshold_after, larger.binds_after) == (40, 80, "server")
     assert [what for what, each in judged.items() if each.effect == "saves"] == [
         "a connection pool before orders-db (RDS Proxy, PgBouncer)",
-        "reserved concurrency for checkout",
         "reuse of connections across invocations",
     ]
+    spared = judged["reserved concurrency of 40 for checkout"]
+    assert (spared.effect, spared.threshold_after, spared.binds_after) == ("throttles", 40, None)
 
 
 def test_outside_the_vpc_nothing_of_a_vpc_is_proposed() -> None:

@@ -253,6 +253,7 @@ CHANGES = {
     "Function.name": rename("checkout", "other"),
     "Function.subnets": put("functions", 0, "subnets", value=["private", "second"]),
     "Function.security_groups": put("functions", 0, "security_groups", value=["default"]),
+    "Function.reserved_concurrency": put("functions", 0, "reserved_concurrency", value=0),
     "Server.name": rename("cache", "other"),
     "Server.subnet": put("servers", 1, "subnet", value="data-1", base=SERVERS_IN_VPCS),
     "Server.security_groups": put(*SERVER, "security_groups", value=None, base=SERVERS_IN_VPCS),

@@ -70,7 +70,7 @@ def test_all_are_here() -> None:
 _STORY = re.compile(
     r"^# +sudo lab burst -n (?P<n>\d+)(?: --connect-timeout (?P<timeout>\d+))?(?: --function (?P<function>[\w-]+))?"
     r"(?: --server (?P<server>[\w-]+))? +(?P<established>[\d,]+) established"
-    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server))?(?:, bottleneck (?P<bottleneck>\w+))?",
+    r"(?:, (?P<lost>[\d,]+) (?:timed out|closed by the server|throttled))?(?:, bottleneck (?P<bottleneck>\w+))?",
     re.MULTILINE,
 )
 

@@ -92,6 +92,19 @@ def test_malformed_questions(body: bytes) -> None:
     assert reply[3] & 0xF == dns.rcode.FORMERR
 
 
+def test_addresses_take_turns() -> None:
+    """Each answer to a question begins with the next address, from a real socket and in a batch of the engine's."""
+    addresses = ["203.0.113.12", "203.0.113.11", "203.0.113.10"]
+    zone, query = Zone({"cache.example.com": addresses}, ttl_s=60), encode_query("cache.example.com")
+    told = [
+        [each[0].address for each in dns.message.from_wire(zone.reply(query) or b"", one_rr_per_rrset=True).answer]
+        for _ in addresses
+    ]
+    assert [order[0] for order in told] == addresses
+    assert all(sorted(order) == sorted(addresses) for order in told)
+    assert zone.replies(query)[0][-4:] != zone.replies(query)[1][-4:]
+
+
 def test_responses_are_not_answered() -> None:
     """A response, or a message shorter than a header, gets no answer, lest two servers talk for ever."""
     response = dns.message.make_response(dns.message.make_query("cache.example.com", "A"))

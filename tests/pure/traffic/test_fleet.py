@@ -11,17 +11,21 @@ import numpy as np
 import pytest
 
 from traffic.fleet import Fleet
-from traffic.spec import BurstSpec, EniPath, PortBlocks
+from traffic.spec import BurstSpec, EniPath, FleetSpec, PortBlocks
 
 SPEC = BurstSpec(
-    interface="eth0",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "eth0",
+            "02:00:00:00:00:01",
+            (
+                EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.66.0.0"), 1000),
+                EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000),
+            ),
+        ),
+    ),
     resolver_address=IPv4Address("100.64.0.3"),
     resolver_mac="02:00:00:00:00:02",
-    paths=(
-        EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.66.0.0"), 1000),
-        EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000),
-    ),
     hostname="cache.example.com",
     port=443,
     connections=130_000,
@@ -69,24 +73,35 @@ def test_ports_in_use_are_spread_evenly() -> None:
 
 @given(
     first=st.integers(0, 50_000),
+    functions=st.integers(1, 3),
     connections=st.integers(1, 5_000),
     per_environment=st.integers(1, 200),
-    paths=st.integers(1, 8),
+    paths=st.integers(1, 5),
     ports=st.integers(200, 60_000),
 )
-def test_every_connection_is_found_again(
-    first: int, connections: int, per_environment: int, paths: int, ports: int
+def test_every_connection_is_found_again(  # noqa: PLR0917 -- each is drawn
+    first: int, functions: int, connections: int, per_environment: int, paths: int, ports: int
 ) -> None:
-    """Address and port lead back to the connection that they were made for, whatever the ports."""
+    """Address and port lead back to the connection that they were made for, whatever the ports and functions."""
+    fleets = tuple(
+        FleetSpec(
+            "eth0",
+            "02:00:00:00:00:01",
+            tuple(
+                EniPath(
+                    f"eni-{n}", "02:00:00:00:00:03", IPv4Address(0x64410000 - (8 * function + n) * 0x10000), 0x10000
+                )
+                for n in range(paths + function)
+            ),
+            first_connection=first + function,
+        )
+        for function in range(functions)
+    )
     fleet = Fleet(
         replace(
             SPEC,
-            first_connection=first,
+            fleets=fleets,
             connections=connections,
-            paths=tuple(
-                EniPath(f"eni-{n}", "02:00:00:00:00:03", IPv4Address(0x64410000 - n * 0x10000), 0x10000)
-                for n in range(paths)
-            ),
             blocks=PortBlocks(ports=ports, per_environment=per_environment),
         )
     )
@@ -97,7 +112,8 @@ def test_every_connection_is_found_again(
 
 def test_strangers_are_nobody() -> None:
     """An address outside the ranges, a port outside the block, another burst's connection: all are -1."""
-    fleet = Fleet(replace(SPEC, first_connection=10, connections=10))
+    later = replace(SPEC.fleets[0], first_connection=10)
+    fleet = Fleet(replace(SPEC, fleets=(later,), connections=10))
     ours, below, beyond = (int(IPv4Address(text)) for text in ("100.66.0.0", "100.64.255.255", "100.66.3.232"))
     indices = fleet.indices(
         _column(below, beyond, ours, ours, ours, ours), _column(536, 536, 535, 537, _port(4), _port(5))

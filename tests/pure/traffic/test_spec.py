@@ -19,14 +19,16 @@ from traffic.result import (
     TcpCount,
     Timing,
 )
-from traffic.spec import Arrivals, BurstSpec, EniPath, Growth, PortBlocks, ResolverSpec, ServerSpec
+from traffic.spec import Arrivals, BurstSpec, EniPath, FleetSpec, Growth, PortBlocks, ResolverSpec, ServerSpec
 
 BURST = BurstSpec(
-    interface="eth0",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "eth0", "02:00:00:00:00:01", (EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 650),)
+        ),
+    ),
     resolver_address=IPv4Address("100.64.0.3"),
     resolver_mac="02:00:00:00:00:02",
-    paths=(EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 650),),
     hostname="cache.example.com",
     port=443,
     connections=1000,
@@ -42,7 +44,7 @@ BURST = BurstSpec(
     [
         BURST,
         replace(BURST, growth=None, destinations=None, protocol="udp", hold_s=0.5, requests=None),
-        BURST.paths[0],
+        BURST.sources[0],
         ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": ("203.0.113.10", "203.0.113.11")}),
         ServerSpec("eth0", (IPv4Address("203.0.113.10"),), 443, "cache", "cache.example.com"),
     ],

@@ -11,7 +11,7 @@ from traffic.clients.commands import Commands
 from traffic.dns import encode_query
 from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.tcp import FrameTransport
-from traffic.ring import Ring
+from traffic.rings import Rings
 
 if TYPE_CHECKING:
     from traffic.spec import BurstSpec
@@ -27,6 +27,6 @@ def run(spec: BurstSpec) -> None:
     commands = Commands(sys.stdin.fileno())
     commands.handle_signals()
     connections = connections_of(spec, repeats=FrameTransport.repeats)
-    with Ring(spec.interface, rx_slots=_RX_SLOTS) as ring:
-        transport = FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), ring)
+    with Rings(spec.fleets, rx_slots=_RX_SLOTS) as rings:
+        transport = FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), rings)
         Burst(spec, Client(spec, connections, transport), transport, commands).run()

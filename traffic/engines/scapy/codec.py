@@ -53,6 +53,7 @@ class ScapyCodec(FrameCodec):
     def __init__(self, spec: BurstSpec, sent: Callable[[int, Packet], None]) -> None:
         super().__init__(spec, encode_query(spec.hostname))
         self._spec, self._sent = spec, sent
+        self._senders = [fleet.mac for fleet in spec.fleets for _ in fleet.paths]
         self._layers = _scapy()
         self._built = 0
 
@@ -112,7 +113,7 @@ class ScapyCodec(FrameCodec):
     def _ip(self, path: int, source: int, destination: IPv4Address, mac: str | None = None) -> Any:
         """Ethernet and IP headers; the next hop is the path's gateway unless there is a MAC address."""
         self._built = self._built % _IDENTIFICATIONS + 1
-        ethernet = self._layers.Ether(src=self._spec.mac, dst=mac or self._spec.paths[path].gateway_mac)
+        ethernet = self._layers.Ether(src=self._senders[path], dst=mac or self._spec.sources[path].gateway_mac)
         return ethernet / self._layers.IP(
             src=str(IPv4Address(source)), dst=str(destination), tos=f.ENGINE_TOS, id=self._built, flags="DF"
         )

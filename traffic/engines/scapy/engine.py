@@ -22,7 +22,7 @@ from traffic.engines.scapy.codec import ScapyCodec
 from traffic.engines.scapy.tracker import SETTLED_AFTER_S, Tracker
 from traffic.engines.tcp import FrameTransport
 from traffic.events import emit
-from traffic.ring import Ring
+from traffic.rings import Rings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +46,10 @@ def run(spec: BurstSpec) -> None:
     connections = connections_of(spec, repeats=FrameTransport.repeats)
     tracker = Tracker(lambda record: emit("packet", **record.to_json()))
     with (
-        Ring(spec.interface, rx_slots=_SLOTS, tx_slots=_SLOTS) as ring,
+        Rings(spec.fleets, rx_slots=_SLOTS, tx_slots=_SLOTS) as rings,
         CaptureSockets(spec.packet_sockets) as sockets,
     ):
-        transport = ExplainedTransport(spec, connections, ring, sockets, tracker)
+        transport = ExplainedTransport(spec, connections, rings, sockets, tracker)
         Burst(spec, Client(spec, connections, transport), transport, commands).run()
         transport.report_rest()
 
@@ -58,9 +58,9 @@ class ExplainedTransport(FrameTransport):
     """A `Transport` whose packets are reported at every interface on their path."""
 
     def __init__(
-        self, spec: BurstSpec, connections: Connections, ring: Ring, sockets: CaptureSockets, tracker: Tracker
+        self, spec: BurstSpec, connections: Connections, rings: Rings, sockets: CaptureSockets, tracker: Tracker
     ) -> None:
-        super().__init__(spec, connections, ScapyCodec(spec, tracker.sent), ring)
+        super().__init__(spec, connections, ScapyCodec(spec, tracker.sent), rings)
         self._sockets, self._tracker = sockets, tracker
         self._epoch_s = time.time()
 

@@ -26,13 +26,17 @@ from traffic.engines.socket.transports import TcpTransport, UdpTransport
 from traffic.engines.socket.turns import Turns
 from traffic.engines.socket.workers import Coordinator, Parent, PipeReporter, Worker, start_worker
 from traffic.fleet import Fleet
+from traffic.namespaces import namespaces_of
 from traffic.resources import per_process
 from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from traffic.namespaces import Namespace
     from traffic.spec import BurstSpec, SynSchedule
 
 __all__ = ["run"]
@@ -53,8 +57,14 @@ def run(spec: BurstSpec) -> None:
     """Fire one burst and stay until it is over."""
     if spec.destinations is not None:
         raise ValueError("a real socket's SYN is followed by the kernel's ACK; SYNs alone are the packet engine's")
-    _set_schedule(spec.syn_schedule)
-    parts = shares(spec, _most_connections())
+    namespaces = namespaces_of(spec)
+    for namespace in namespaces:
+        with namespace:
+            _set_schedule(spec.syn_schedule)
+    most = _most_connections()
+    if len(spec.fleets) > 1 and spec.connections > most:  # which processes could not take turns among them
+        raise ValueError(f"{spec.connections} connections of several functions are more than one process has: {most}")
+    parts = shares(spec, most)
     fleet, turns, epoch_s = Fleet(spec), Turns(len(parts)), time.monotonic()
     questions, calls = (
         Pace(max(pace.at_once // len(parts), 1), pace.patience_s) for pace in (_QUESTIONS, _calls(spec))
@@ -64,7 +74,7 @@ def run(spec: BurstSpec) -> None:
     for turns.process, part in enumerate(parts):
         parent = start_worker(workers)
         if parent is not None:  # this is the new process
-            _work(part, fleet, turns, descriptors, questions, calls, epoch_s, parent)
+            _work(part, fleet, namespaces, turns, descriptors, questions, calls, epoch_s, parent)
             return
     commands = Commands(sys.stdin.fileno())
     commands.handle_signals()
@@ -108,6 +118,7 @@ def _transport_of(spec: BurstSpec) -> type[UdpTransport | TcpTransport]:
 def _work(  # noqa: PLR0917 -- all that a worker has
     spec: BurstSpec,
     fleet: Fleet,
+    namespaces: Sequence[Namespace],
     turns: Turns,
     descriptors: NDArray[np.int64] | None,
     questions: Pace,
@@ -120,9 +131,11 @@ def _work(  # noqa: PLR0917 -- all that a worker has
     commands.handle_signals()
     try:
         connections = connections_of(spec, repeats=spec.protocol == "udp")
-        sources = Sources(fleet, len(connections))
+        sources = Sources(fleet, len(connections), namespaces)
         apart = spec.questions_apart
-        queries = OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections)
+        queries = (
+            OwnQueries(spec, connections, sources, turns) if apart else SharedQueries(spec, connections, namespaces)
+        )
         transport = _transport_of(spec)(spec, connections, sources, queries, turns)
         handshakes = transport if isinstance(transport, TlsTransport) else None
         account = None if descriptors is None else SharedAccount(connections.counts, sources, turns, descriptors)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from traffic.clients.transport import Callbacks
     from traffic.engines.socket.sockets import Sources
     from traffic.engines.socket.turns import Turns
+    from traffic.namespaces import Namespace
     from traffic.spec import BurstSpec
 
 __all__ = ["OwnQueries", "Queries", "SharedQueries"]
@@ -40,31 +41,38 @@ _SO_RCVBUFFORCE = 33
 
 
 class SharedQueries:
-    """Queries of all connections from one socket, at the address of the first execution environment."""
+    """Queries of all connections of a fleet from one socket, at the address of its first execution environment."""
 
-    def __init__(self, spec: BurstSpec, connections: Connections) -> None:
+    def __init__(self, spec: BurstSpec, connections: Connections, namespaces: Iterable[Namespace]) -> None:
         if spec.connections > _IDENTIFIERS:
             raise ValueError(f"{spec.connections} questions of one socket need more than {_IDENTIFIERS} identifiers")
         self._connections = connections
         self._questions = Questions(spec.hostname)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
-        self._socket.bind((str(spec.sources[0].first_address), 0))
-        self._socket.connect((str(spec.resolver_address), _DNS_PORT))
+        self._sockets = []
+        for fleet, namespace in zip(spec.fleets, namespaces, strict=True):
+            with namespace:
+                client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            client.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+            client.bind((str(fleet.paths[0].sockets.first_address), 0))
+            client.connect((str(spec.resolver_address), _DNS_PORT))
+            self._sockets.append(client)
 
     def descriptors(self) -> Iterable[int]:
         """Readable when there are answers."""
-        return (self._socket.fileno(),)
+        return [client.fileno() for client in self._sockets]
 
     def ask(self, indices: Indices) -> None:
         """The missing queries of each, identified by the connection's index."""
-        _send_all(self._questions, self._connections, [(index, self._socket) for index in indices.tolist()])
+        fleets = len(self._sockets)
+        clients = [(index, self._sockets[index % fleets]) for index in indices.tolist()]
+        _send_all(self._questions, self._connections, clients)
 
     def receive(self, callbacks: Callbacks, now_s: float) -> bool:
         """Take in answers; whether there were any."""
         messages: list[bytes] = []
-        while len(messages) < _ANSWERS_AT_ONCE and (message := _receive(self._socket)):
-            messages.append(message)
+        for client in self._sockets:
+            while len(messages) < _ANSWERS_AT_ONCE and (message := _receive(client)):
+                messages.append(message)
         answers = [answer for answer in map(read_answer, messages) if answer]
         indexed = [(identifier(answer.identifier, answer.question), answer) for answer in answers]
         report([pair for pair in indexed if pair[0] < len(self._connections)], callbacks, now_s)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from traffic.clients.state import Indices
     from traffic.fleet import Endpoints, Fleet
+    from traffic.namespaces import Namespace
 
 __all__ = ["SocketTable", "Sources", "TcpInfo", "dotted", "tcp_info"]
 
@@ -55,10 +56,12 @@ def tcp_info(client: socket.socket) -> TcpInfo:
 class Sources:
     """The numbers of a process's connections in the whole fleet, from which their addresses and ports follow."""
 
-    def __init__(self, fleet: Fleet, count: int) -> None:
-        """So many connections, none of which has a number yet."""
-        self._fleet = fleet
-        self._number = np.full(count, _UNASSIGNED, np.int64)
+    def __init__(self, fleet: Fleet, count: int, namespaces: Sequence[Namespace]) -> None:
+        """So many connections, and the namespaces in which the fleets' sockets are made."""
+        self._fleet, self.namespaces = fleet, namespaces
+        # Fleets take turns by index, so where there are several each connection has its number from the start.
+        several = len(self.namespaces) > 1
+        self._number = np.arange(count) if several else np.full(count, _UNASSIGNED, np.int64)
 
     def __len__(self) -> int:
         return len(self._number)
@@ -116,17 +119,22 @@ class SocketTable:
     def open(self, indices: Indices, next_number: int) -> list[socket.socket]:
         """A bound socket for each; `next_number` as in `Sources.assign`."""
         ends = self.sources.assign(indices, next_number)
-        rows = zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True)
-        return [self._open(*row) for row in rows]
+        rows = list(zip(indices.tolist(), ends.address.tolist(), ends.port.tolist(), strict=True))
+        fleets = len(self.sources.namespaces)
+        for place, namespace in enumerate(self.sources.namespaces):
+            with namespace:
+                for row in rows:
+                    if row[0] % fleets == place:
+                        self._open(*row)
+        return [self[index] for index, *_ in rows]
 
-    def _open(self, index: int, address: int, port: int) -> socket.socket:
+    def _open(self, index: int, address: int, port: int) -> None:
         client = socket.socket(socket.AF_INET, self._kind)
         for option in self._options:
             client.setsockopt(*option)
         client.bind((dotted(address), port))
         self._sockets[index] = client
         self._index[client.fileno()] = index
-        return client
 
     def watch(self, sockets: list[socket.socket]) -> None:
         """From now on `poll` reports these."""

@@ -21,7 +21,7 @@ from traffic.clients.transport import Transport
 from traffic.engines.scapy.capture import CaptureSockets
 from traffic.engines.scapy.engine import ExplainedTransport
 from traffic.engines.scapy.tracker import Tracker
-from traffic.ring import Ring
+from traffic.rings import Rings
 from traffic.spec import Arrivals, BurstSpec, Growth, PortBlocks
 
 _EXAMPLES = int(os.environ.get("LAB_CHAOS_EXAMPLES", "150"))
@@ -74,11 +74,11 @@ _weathers = st.builds(
 )
 
 
-def _explained(spec: BurstSpec, connections: Connections, ring: Ring) -> Transport:
+def _explained(spec: BurstSpec, connections: Connections, ring: Rings) -> Transport:
     return ExplainedTransport(spec, connections, ring, CaptureSockets(()), Tracker(lambda _: None))
 
 
-_Engine = Callable[[BurstSpec, Connections, Ring], Transport] | None
+_Engine = Callable[[BurstSpec, Connections, Rings], Transport] | None
 
 
 class _Chaos:

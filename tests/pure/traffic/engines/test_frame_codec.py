@@ -16,17 +16,21 @@ from traffic import frames as f
 from traffic.clients.state import AAAA, A
 from traffic.dns import encode_query
 from traffic.engines.frame_codec import FrameCodec
-from traffic.spec import BurstSpec, EniPath
+from traffic.spec import BurstSpec, EniPath, FleetSpec
 
 SPEC = BurstSpec(
-    interface="svc",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "svc",
+            "02:00:00:00:00:01",
+            (
+                EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
+                EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
+            ),
+        ),
+    ),
     resolver_address=IPv4Address("100.64.0.2"),
     resolver_mac="02:00:00:00:00:02",
-    paths=(
-        EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
-        EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
-    ),
     hostname="cache.example.com",
     port=443,
     connections=300,
@@ -44,8 +48,8 @@ def _ports() -> list[int]:
 
 
 def _from(number: int, destination: str, mac: str) -> Packet:
-    source = SPEC.paths[number % 2].first_address + number // 2 // 100
-    ethernet = Ether(src=SPEC.mac, dst=mac)
+    source = SPEC.sources[number % 2].first_address + number // 2 // 100
+    ethernet = Ether(src=SPEC.fleets[0].mac, dst=mac)
     return ethernet / IP(src=str(source), dst=destination, tos=f.ENGINE_TOS, flags="DF")
 
 
@@ -71,7 +75,7 @@ def test_both_questions_of_a_look_up() -> None:
 def test_questions_by_the_gateway() -> None:
     """Without a MAC address of the resolver, a query takes the way of its connection: to its ENI's MAC address."""
     frames = FrameCodec(replace(SPEC, resolver_mac=None), encode_query(SPEC.hostname)).queries(NUMBERS, ONCE)
-    assert [frame[:6].tobytes().hex(":") for frame in frames] == [SPEC.paths[n % 2].gateway_mac for n in range(300)]
+    assert [frame[:6].tobytes().hex(":") for frame in frames] == [SPEC.sources[n % 2].gateway_mac for n in range(300)]
 
 
 def test_syns() -> None:
@@ -80,7 +84,7 @@ def test_syns() -> None:
     frames = codec.segments(NUMBERS, DESTINATIONS, f.SYN, SEQUENCES, np.zeros(300, np.uint32))
     for number, port in enumerate(_ports()):
         syn = TCP(sport=port, dport=443, flags="S", seq=int(SEQUENCES[number]), window=65535, options=[("MSS", 1460)])
-        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / syn
+        wanted = _from(number, SERVER, SPEC.sources[number % 2].gateway_mac) / syn
         assert frames[number].tobytes() == bytes(wanted)
 
 
@@ -92,7 +96,7 @@ def test_segments(flags: int, names: str) -> None:
     for number, port in enumerate(_ports()):
         sequence = int(SEQUENCES[number])
         segment = TCP(sport=port, dport=443, flags=names, seq=sequence, ack=(sequence + 7) % 2**32, window=65535)
-        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / segment
+        wanted = _from(number, SERVER, SPEC.sources[number % 2].gateway_mac) / segment
         assert frames[number].tobytes() == bytes(wanted)
 
 
@@ -105,7 +109,7 @@ def test_requests(flags: int, names: str) -> None:
     for number, port in enumerate(_ports()):
         sequence = int(SEQUENCES[number])
         segment = TCP(sport=port, dport=443, flags=names, seq=sequence, ack=sequence, window=65535) / Raw(request)
-        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / segment
+        wanted = _from(number, SERVER, SPEC.sources[number % 2].gateway_mac) / segment
         assert frames[number].tobytes() == bytes(wanted)
 
 
@@ -114,5 +118,5 @@ def test_datagrams() -> None:
     frames = FrameCodec(SPEC, encode_query(SPEC.hostname)).datagrams(NUMBERS, DESTINATIONS)
     for number, port in enumerate(_ports()):
         datagram = UDP(sport=port, dport=443) / Raw(b"is anybody there?\n")
-        wanted = _from(number, SERVER, SPEC.paths[number % 2].gateway_mac) / datagram
+        wanted = _from(number, SERVER, SPEC.sources[number % 2].gateway_mac) / datagram
         assert frames[number].tobytes() == bytes(wanted)

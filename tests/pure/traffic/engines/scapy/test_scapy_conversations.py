@@ -24,7 +24,7 @@ from traffic.engines.scapy.tracker import Tracker
 from traffic.frames import Batch
 from traffic.result import RingCount
 from traffic.servers.responder import respond, response
-from traffic.spec import BurstSpec, EniPath
+from traffic.spec import BurstSpec, EniPath, FleetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,19 +32,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traffic.engines.scapy.packets import Packet
-    from traffic.ring import Ring
+    from traffic.rings import Rings
     from traffic.servers.responder import Replies
 
 SERVER = IPv4Address("203.0.113.10")
 SPEC = BurstSpec(
-    interface="svc",
-    mac="02:00:00:00:00:01",
+    fleets=(
+        FleetSpec(
+            "svc",
+            "02:00:00:00:00:01",
+            (
+                EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
+                EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
+            ),
+        ),
+    ),
     resolver_address=IPv4Address("100.64.0.2"),
     resolver_mac="02:00:00:00:00:02",
-    paths=(
-        EniPath("eni-a", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 4096),
-        EniPath("eni-b", "02:00:00:00:00:04", IPv4Address("100.65.32.0"), 4096),
-    ),
     hostname="cache.example.com",
     port=443,
     connections=3,
@@ -67,7 +71,7 @@ class FakeLink:
         self.sent: list[bytes] = []
         self.deaf = False
 
-    def send(self, frames: Batch) -> None:
+    def send(self, frames: Batch, *, in_order: bool = False) -> None:  # noqa: ARG002 -- as `Rings` has it
         """Take frames, and have their answers wait."""
         for row in frames:
             self._send(row.tobytes())
@@ -99,9 +103,9 @@ class FakeLink:
         """No frame is lost."""
         return RingCount(0, 0)
 
-    def fileno(self) -> int:
+    def descriptors(self) -> tuple[int, ...]:
         """Nothing to wait on."""
-        return -1
+        return ()
 
 
 class Network:
@@ -111,7 +115,7 @@ class Network:
         self.link = FakeLink(spec, limit)
         self.known = connections_of(spec, repeats=True)
         tracker = Tracker(lambda _: None)
-        self.transport = ExplainedTransport(spec, self.known, cast("Ring", self.link), CaptureSockets(()), tracker)
+        self.transport = ExplainedTransport(spec, self.known, cast("Rings", self.link), CaptureSockets(()), tracker)
         self.client = Client(spec, self.known, self.transport)
         self.now_s = 0.0
 

@@ -14,19 +14,16 @@ from traffic.clients.counts import Counts, Latencies, Marks
 from traffic.clients.threshold import Threshold
 from traffic.engines.socket.shares import shares
 from traffic.engines.socket.turns import Turns
-from traffic.spec import Arrivals, BurstSpec, EniPath, Growth
+from traffic.spec import Arrivals, BurstSpec, EniPath, FleetSpec, Growth
 
 PATHS = tuple(EniPath(f"eni-{name}", "02:00:00:00:00:03", IPv4Address("100.65.0.0"), 1000) for name in "abc")
 SPEC = BurstSpec(
-    interface="eth0",
-    mac="02:00:00:00:00:01",
+    fleets=(FleetSpec("eth0", "02:00:00:00:00:01", PATHS, first_connection=300),),
     resolver_address=IPv4Address("100.64.0.3"),
     resolver_mac="02:00:00:00:00:02",
-    paths=PATHS,
     hostname="cache.example.com",
     port=443,
     connections=1,
-    first_connection=300,
     engine="socket",
 )
 
