@@ -86,7 +86,7 @@ def build(undo: ExitStack) -> Namespaces:
 
 def serve(namespaces: Namespaces) -> None:
     """The server, ready."""
-    spec = ServerSpec("veth", ADDRESS, PORT, "benchmark", "benchmark.example.com")
+    spec = ServerSpec("veth", (ADDRESS,), PORT, "benchmark", "benchmark.example.com")
     process = Process(SERVER, "server", spec.to_json())
     processes.start(namespaces[SERVER], process, Path(os.devnull)).wait_ready()
 

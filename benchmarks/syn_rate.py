@@ -56,7 +56,7 @@ def packet_engine(frames: int) -> float:
         port=443,
         connections=frames,
         connect_timeout_s=0.9,
-        destination=SERVER,
+        destinations=(SERVER,),
     )
     words = (*_INSIDE, *command("burst", spec.to_json()))
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()) as burst:

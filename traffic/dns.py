@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import lru_cache
+from itertools import cycle
 import struct
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,7 @@ from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.servers.responder import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,14 +48,18 @@ def encode_query(hostname: str, kind: str = "A") -> bytes:
 
 
 class Zone:
-    """The records: an address for each host name, and nothing else."""
+    """The records: addresses for each host name, and nothing else.
 
-    def __init__(self, records: Mapping[str, str], ttl_s: int, *, truncates: bool = False) -> None:
+    Answers to a question have the addresses in rotating order (RFC 1794), so that clients which take the first one are
+    spread over all.
+    """
+
+    def __init__(self, records: Mapping[str, Sequence[str]], ttl_s: int, *, truncates: bool = False) -> None:
         """With `truncates` every answer over UDP has the TC bit and no records, as one that is too long."""
         self._truncates = truncates
         self._ttl_s = ttl_s
-        self._addresses = {dns.name.from_text(name): address for name, address in records.items()}
-        self._encoded = lru_cache(_REMEMBERED)(self._encode)
+        self._addresses = {dns.name.from_text(name): tuple(addresses) for name, addresses in records.items()}
+        self._in_turn = lru_cache(_REMEMBERED)(lambda question, truncated: cycle(self._encode(question, truncated)))
         # Negative answers name the zone and how long they may be kept (RFC 2308); this one is the root.
         self._soa = dns.rrset.from_text(
             dns.name.root, ttl_s, "IN", "SOA", f"resolver. hostmaster. 1 3600 600 86400 {ttl_s}"
@@ -64,38 +69,50 @@ class Zone:
         """The answer to a message; None for one that must not be answered."""
         if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # no identifier to repeat, or itself a response
             return None
-        return wire[:2] + self._encoded(wire[2:], self._truncates and not over_tcp)
+        return wire[:2] + next(self._in_turn(wire[2:], self._truncates and not over_tcp))
 
-    def _encode(self, question: bytes, truncated: bool) -> bytes:  # noqa: FBT001 -- a key of the cache
-        """The answer without its identifier, to a message without its own."""
-        return self._reply(bytes(2) + question, truncated=truncated)[2:]
+    def replies(self, wire: bytes) -> list[bytes]:
+        """The answers to a message over UDP, in the order in which they take turns."""
+        return [wire[:2] + answer for answer in self._encode(wire[2:], self._truncates)]
 
-    def _reply(self, wire: bytes, *, truncated: bool) -> bytes:
+    def _encode(self, question: bytes, truncated: bool) -> list[bytes]:  # noqa: FBT001 -- a key of the cache
+        """The answers without an identifier, to a message without its own."""
+        return [answer[2:] for answer in self._replies(bytes(2) + question, truncated=truncated)]
+
+    def _replies(self, wire: bytes, *, truncated: bool) -> list[bytes]:
         try:
             query = dns.message.from_wire(wire)
         except (dns.exception.DNSException, ValueError):
-            return _format_error(wire)
+            return [_format_error(wire)]
         if query.opcode() != dns.opcode.QUERY:
-            return _refusal(query, dns.rcode.NOTIMP)
+            return [_refusal(query, dns.rcode.NOTIMP)]
         if len(query.question) != 1:
-            return _format_error(wire)
+            return [_format_error(wire)]
         if truncated:
             answer = _response(query)
             answer.flags |= dns.flags.TC
-            return answer.to_wire()
-        return self._answer(query).to_wire()
+            return [answer.to_wire()]
+        return [answer.to_wire() for answer in self._answers(query)]
 
-    def _answer(self, query: dns.message.Message) -> dns.message.Message:
+    def _answers(self, query: dns.message.Message) -> Iterator[dns.message.Message]:
+        """One that begins with each of the addresses, or the one that there is none."""
         question = query.question[0]
+        addresses = self._addresses.get(question.name, ())  # names compare without regard to case
+        if addresses and question.rdtype == dns.rdatatype.A and question.rdclass == dns.rdataclass.IN:
+            for first in range(len(addresses)):
+                answer = _response(query)
+                # A set of its own for each: dnspython shuffles the records of one.
+                answer.answer += [
+                    dns.rrset.from_text(question.name, self._ttl_s, "IN", "A", address)
+                    for address in (*addresses[first:], *addresses[:first])
+                ]
+                yield answer
+            return
         answer = _response(query)
-        address = self._addresses.get(question.name)  # names compare without regard to case
-        if address is None:
+        if not addresses:
             answer.set_rcode(dns.rcode.NXDOMAIN)
-        elif question.rdtype == dns.rdatatype.A and question.rdclass == dns.rdataclass.IN:
-            answer.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", "A", address))
-            return answer
         answer.authority.append(self._soa)
-        return answer
+        yield answer
 
 
 def _response(query: dns.message.Message) -> dns.message.Message:
@@ -117,7 +134,7 @@ def _format_error(wire: bytes) -> bytes:
 class Answers:
     """Answers to whole batches of engine frames that are for `address` and `port`."""
 
-    def __init__(self, zone: Zone, hostnames: Mapping[str, str], address: int, port: int) -> None:
+    def __init__(self, zone: Zone, hostnames: Iterable[str], address: int, port: int) -> None:
         self._zone, self._address, self._port = zone, address, port
         self._expected = [
             _ExpectedQuery(zone, encode_query(hostname, kind)) for hostname in hostnames for kind in ("A", "AAAA")
@@ -132,7 +149,7 @@ class Answers:
         for query in self._expected:
             same = ours & query.matches(batch, lengths)
             if same.any():
-                yield Replies(_datagrams(batch[same], query.answer))
+                yield Replies(_datagrams(batch[same], query.answers(int(same.sum()))))
                 ours &= ~same
         for row in np.flatnonzero(ours):
             yield from self._one(batch[row : row + 1], int(lengths[row]))
@@ -146,11 +163,12 @@ class Answers:
 
 
 class _ExpectedQuery:
-    """A query that comes often: its bytes after the identifier, and the encoded answer."""
+    """A query that comes often: its bytes after the identifier, and the encoded answers, which take turns."""
 
     def __init__(self, zone: Zone, query: bytes) -> None:
         self._query = np.frombuffer(query, np.uint8)[2:]
-        self.answer = np.frombuffer(zone.reply(query) or b"", np.uint8)
+        self._answers = np.array([list(answer) for answer in zone.replies(query)], np.uint8)
+        self._answered = 0
         self._length = f.UDP_PAYLOAD + len(query)
 
     def matches(self, batch: Batch, lengths: NDArray[np.uint32]) -> NDArray[np.bool_]:
@@ -160,10 +178,16 @@ class _ExpectedQuery:
         same = (batch[:, f.UDP_PAYLOAD + 2 : self._length] == self._query).all(axis=1)
         return np.asarray(same & (lengths == self._length))
 
+    def answers(self, count: int) -> Batch:
+        """The next so many."""
+        turns = np.arange(self._answered, self._answered + count) % len(self._answers)
+        self._answered += count
+        return self._answers[turns]
+
 
 def _datagrams(queries: Batch, payload: NDArray[np.uint8]) -> Batch:
-    """`payload` back to the source of each query, with the query's identifier."""
-    width = f.UDP_PAYLOAD + len(payload)
+    """`payload`, one for all or a row for each, back to the source of each query, with the query's identifier."""
+    width = f.UDP_PAYLOAD + payload.shape[-1]
     reply = np.empty((len(queries), width), np.uint8)
     reply[:, : f.UDP_PAYLOAD] = turn_round(queries[:, : f.UDP_PAYLOAD])
     reply[:, f.UDP_PAYLOAD :] = payload

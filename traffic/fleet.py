@@ -63,6 +63,11 @@ class Fleet:
         environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
+    def turns(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The turn that each connection has on its path."""
+        number, fleet = np.divmod(indices, self._fleets)
+        return np.asarray((number + self._first_number[fleet]) // self._paths[fleet])
+
     def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The execution environment of each connection: a number in the whole burst, 0 that of the first connection."""
         number, fleet = np.divmod(indices, self._fleets)

@@ -79,8 +79,8 @@ class ResolverSpec(_Spec):
 
     interface: str
     address: IPv4Address
-    records: dict[str, str]
-    """Host name → IPv4 address, as text."""
+    records: dict[str, tuple[str, ...]]
+    """Host name → IPv4 addresses, as text."""
     ttl_s: int = 60
     port: int = 53
     truncate: bool = False
@@ -92,14 +92,14 @@ class ServerSpec(_Spec):
     """A remote server: stateless responder for marked frames, web page for real clients, echo over UDP."""
 
     interface: str
-    address: IPv4Address
+    addresses: tuple[IPv4Address, ...]
     port: int
     name: str
     hostname: str
     certificate: str | None = None
     """File with its key and certificate; without one it speaks no TLS."""
-    turned_away: IPv4Address | None = None
-    """Another address of its own, to which connections beyond its limit come: accepted, and closed at once."""
+    turned_away: tuple[IPv4Address, ...] | None = None
+    """Further addresses, to which connections beyond its limit come: accepted, and closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,24 @@ class PortBlocks:
         """The source port of a turn; numbers, or arrays of them."""
         return self.first_port + turn * self.stride % self.ports
 
-    def among_the_first(self, most: int, turns: int, start: int = 0) -> int:
-        """How many of so many turns from `start` on are among the first `most` of those of their environment."""
-        opening = min(turns, -start % self.per_environment)
-        whole, rest = divmod(turns - opening, self.per_environment)
-        return min(opening, most) + whole * min(self.per_environment, most) + min(rest, most)
+    def among_the_first(self, most: int, turns: int, start: int = 0, step: int = 1) -> int:
+        """How many of so many turns, `start` and each `step` after it, are among the first `most` of an environment."""
+
+        def within(first: int, end: int) -> int:
+            return -((start - end) // step) + (start - first) // step
+
+        def up_to(end: int) -> int:
+            """Those of turn 0 on; which turns of an environment they are is the same again after `step` of them."""
+            whole, rest = divmod(end, self.per_environment)
+            each = [
+                within(first, first + min(most, self.per_environment))
+                for first in range(0, min(whole, step) * self.per_environment, self.per_environment)
+            ]
+            rounds, more = divmod(whole, step)
+            last = whole * self.per_environment
+            return rounds * sum(each) + sum(each[:more]) + within(last, last + min(rest, most))
+
+        return up_to(start + turns * step) - up_to(start)
 
     def turn(self, port: Numbers, environment: Numbers) -> Numbers:
         """The only turn of an environment that can have this port; outside of the environment's turns if none has."""
@@ -247,6 +260,9 @@ class BurstSpec(_Spec):
 
     There are `connections` connections, which `invocations` may use one after another. Fleets take turns: connection
     `c` is number `c // len(fleets)` of fleet `c % len(fleets)`, and so are invocations.
+
+    A connection that has turn `t` of its path (see `PortBlocks`) calls number `t % n` of its name's `n` addresses, in
+    numeric order. So all pairs of path and address occur.
     """
 
     fleets: tuple[FleetSpec, ...]
@@ -284,8 +300,8 @@ class BurstSpec(_Spec):
     """How long the port of a connection that has ended rests before another connection has it."""
     authority: str | None = None
     """File with the certificate of the authority that TLS clients trust; None: the clients speak no TLS."""
-    destination: IPv4Address | None = None
-    """If given, clients send nothing but SYNs to this address: no query before and no ACK after."""
+    destinations: tuple[IPv4Address, ...] | None = None
+    """If given, clients send nothing but SYNs to these addresses: no query before and no ACK after."""
     questions_apart: bool = False
     """Whether real sockets send queries from each connection's own address and port, as the other engines do.
 

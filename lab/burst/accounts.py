@@ -137,6 +137,7 @@ def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResu
         eip=limiter.eip,
         client=limiter.client,
         destination=limiter.destination,
+        address=limiter.address,
         when_full=limiter.when_full,
         fill=reading.fill,
         before=before.fill if before else None,

@@ -45,7 +45,9 @@ def prediction(
         server=participants.server.name,
         protocol=load.protocol,
         in_use=_in_use(participants, before, source),
-        first_connections=[turn * len(paths) for turn, paths in zip(first_turns, participants.paths_of, strict=False)],
+        first_connections=[
+            turn * len(fleet.paths) for turn, fleet in zip(first_turns, participants.fleets, strict=False)
+        ],
         connect_timeout_s=load.connect_timeout_s,
         look_ups=_look_ups(participants),
         questions_each=load.look_up.questions,
@@ -106,9 +108,10 @@ def _in_use(participants: Participants, readings: Iterable[Reading], source: Sou
     for path, room in zip(participants.paths, (source and source.rooms) or (), strict=False):
         _, own = next(iter(path.limits))
         used[own.scope] = own.limit.size - room
+    answers: dict[str | None, int] = {str(address): number for number, address in enumerate(participants.server.addresses)}
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter
-            scope = Scope(limiter.place, limiter.destination, client=limiter.client)
+            scope = Scope(limiter.place, limiter.destination, answers.get(limiter.address), limiter.client)
             used[scope] += reading.in_use - (limiter.limit if limiter.of else 0)
     return used.__getitem__

@@ -12,7 +12,7 @@ from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
-from lab.slots.limiter import WhenFull
+from lab.slots.limiter import WhenFull, destination_text
 from traffic.packet_record import PacketRecord
 from traffic.result import (
     DnsCount,
@@ -44,6 +44,8 @@ class LimitResult:
     dropped_connections: int
     eip: str | None = None
     destination: str | None = None
+    address: str | None = None
+    """Which of the server's addresses it is for, where each has a limit of its own."""
     when_full: WhenFull = "ignore"
     """What a connection met that it refused: no answer, a RST for its SYN, or a FIN after its handshake."""
     fill: Fill | None = None
@@ -65,6 +67,11 @@ class LimitResult:
     def share(self) -> str | None:
         """What tells it from the other limits of its node to the same destination: a client, or an Elastic IP."""
         return self.client or self.eip
+
+    @property
+    def towards(self) -> str | None:
+        """What the connections that it counted have for a destination, in words."""
+        return destination_text(self.destination, self.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,12 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
             f"{load.engine} engine does not do for DNS; --engine socket does"
         )
+    if participants.from_host and len(server.addresses) > 1 and participants.turns(0) > participants.blocks.ports:
+        most = participants.blocks.ports * len(fleets[0].paths)
+        raise UsageError(
+            f"-n {load.connections}: {name} has several addresses, to each of which a client's kernel may use all of "
+            f"its ports; the lab uses each port once, so {load.client} has room for {most:,} connections to it"
+        )
     for place, fleet in enumerate(fleets):
         if participants.turns(place) > participants.most_turns(fleet) and not participants.from_host:
             most = participants.most_turns(fleet) * len(fleet.paths)
@@ -228,7 +234,7 @@ def spec_of(
         quiet_s=_quiet_s(participants),
         rest_s=_REST_S + _longest_port_hold_s(participants.topology),
         authority=authority_file(participants.plan.lab) if load.tls else None,
-        destination=server.address if load.syn_only else None,
+        destinations=server.addresses if load.syn_only else None,
         # An environment's descriptors are those of sockets at its own addresses, a question's among them.
         questions_apart=resolver.counts_sources or participants.descriptors is not None,
         descriptors=participants.descriptors.connections if participants.descriptors else None,

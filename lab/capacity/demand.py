@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 from lab.errors import UsageError
-from lab.schema.limits import FUNCTION_SUBNETS, LONGEST_TIMEOUT_S, NAT_EIPS
+from lab.schema.limits import FUNCTION_SUBNETS, LONGEST_TIMEOUT_S, NAT_EIPS, SERVER_ADDRESSES
 
 __all__ = ["HEADROOM_PERCENT", "MOST_SERVERS", "NAT_EIPS_QUOTA", "Demand"]
 
@@ -29,6 +29,7 @@ _HIGHEST_RATE = 1_000_000_000
 
 _RANGES = (
     ("servers", "--servers", 1, MOST_SERVERS, "unique destinations, a namespace each in the lab"),
+    ("addresses", "--addresses", 1, SERVER_ADDRESSES, "addresses of each server, a unique destination each"),
     ("headroom_percent", "--headroom", 0, _MOST_HEADROOM_PERCENT, "percent of each limit to leave free"),
     ("nat_gateways", "--nat-gateways", 1, FUNCTION_SUBNETS, "at least so many; each serves a subnet or more"),
     ("elastic_ips_quota", "--elastic-ips-quota", 1, NAT_EIPS, "Elastic IPs that a NAT gateway may have"),
@@ -46,7 +47,9 @@ class Demand:
     port_hold_s: int = 0
     """For how long a NAT keeps a port after its connection has closed."""
     servers: int = 1
-    """Unique destinations, over which the connections spread evenly."""
+    """Servers, over which the connections spread evenly: a unique destination each, if it has one address."""
+    addresses: int = 1
+    """How many each of them has, over which its connections take turns: as many unique destinations."""
     headroom_percent: int = HEADROOM_PERCENT
     """The share of each limit that is free at the peak."""
     nat_gateways: int = 1

@@ -1,6 +1,7 @@
 """Which subnets and Elastic IPs carry a demand: `lab predict` turned round. Pure arithmetic.
 
-Connections take turns over a function's subnets, as in `lab.capacity.predict`, and go evenly to the servers. A
+Connections take turns over a function's subnets and a server's addresses, as in `lab.capacity.predict`, and go evenly
+to the servers. To one of n addresses go as many as to a server with one from n times as many subnets. A
 Hyperplane ENI counts all of its connections; a NAT gateway counts those to each server apart, from the subnets that
 route to it. Which of the subnets takes the first turn is not known, so a gateway's share of an uneven rest is the
 larger one.
@@ -57,13 +58,13 @@ class Layout:
         """Connections that the Hyperplane ENIs carry."""
         return self.subnets * ENI_CONNECTIONS
 
-    def nat_capacity(self, servers: int) -> int:
-        """Connections that the NAT gateways carry, spread evenly over the subnets and the servers."""
-        return servers * min(_carries(gateway, self.subnets) for gateway in self.gateways)
+    def nat_capacity(self, servers: int, addresses: int) -> int:
+        """Connections that the NAT gateways carry, spread evenly over the subnets, the servers and their addresses."""
+        return servers * min(_carries(gateway, self.subnets * addresses) for gateway in self.gateways)
 
-    def offered(self, gateway: Gateway, connections: int) -> int:
-        """The most that a NAT gateway sees of connections that take turns over all subnets."""
-        return _offered(connections, self.subnets, gateway.subnets)
+    def offered(self, gateway: Gateway, connections: int, addresses: int) -> int:
+        """The most to one address that a NAT gateway sees of connections to a server, which take turns over subnets."""
+        return _offered(connections, self.subnets * addresses, gateway.subnets)
 
     @property
     def gateway_names(self) -> tuple[str, ...]:
@@ -109,7 +110,8 @@ def _layouts(demand: Demand, gateways: int, most_elastic_ips: int) -> Iterator[L
     per_eni, per_eip = demand.usable(ENI_CONNECTIONS), demand.usable(NAT_CONNECTIONS_PER_DESTINATION)
     for subnets in range(max(gateways, -(-demand.connections // per_eni)), FUNCTION_SUBNETS + 1):
         for parts in _parts(subnets, gateways):
-            made = [Gateway(part, -(-_offered(demand.to_one_server, subnets, part) // per_eip)) for part in parts]
+            turns = subnets * demand.addresses
+            made = [Gateway(part, -(-_offered(demand.to_one_server, turns, part) // per_eip)) for part in parts]
             if all(gateway.elastic_ips <= most_elastic_ips for gateway in made):
                 yield Layout(tuple(sorted(made, key=lambda gateway: _carries(gateway, subnets))))
 

@@ -27,7 +27,7 @@ _VPC_ENIS_QUOTA = 500
 
 @dataclass(frozen=True, slots=True)
 class LimitAtPeak:
-    """What the fullest of some limiters that are alike holds at the peak; a NAT gateway, to each server."""
+    """What the fullest of limiters that are alike holds at the peak; a NAT gateway, to each address of a server."""
 
     kind: str
     """The node kind."""
@@ -78,7 +78,10 @@ class CapacityPlan:
     @property
     def capacities(self) -> dict[str, int]:
         """Node kind → the largest peak of this shape that all limiters of the kind carry, in the order of a path."""
-        return {_ENI: self.layout.eni_capacity, _NAT_GATEWAY: self.layout.nat_capacity(self.demand.servers)}
+        return {
+            _ENI: self.layout.eni_capacity,
+            _NAT_GATEWAY: self.layout.nat_capacity(self.demand.servers, self.demand.addresses),
+        }
 
     @property
     def capacity(self) -> int:
@@ -109,7 +112,7 @@ class CapacityPlan:
                     _NAT_GATEWAY,
                     (name,),
                     gateway.ports,
-                    layout.offered(gateway, demand.to_one_server),
+                    layout.offered(gateway, demand.to_one_server, demand.addresses),
                     gateway.elastic_ips,
                 )
                 for name, gateway in gateways

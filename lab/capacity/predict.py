@@ -14,6 +14,7 @@ get the last ones is chance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,11 +112,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class _Environments:
-    """How the connections of a path, which follow one another, share execution environments."""
+    """How the connections of a path share execution environments, also with those to other addresses."""
 
     blocks: PortBlocks
     start: int
     """The turn of the first connection, as `PortBlocks` has it."""
+    step: int
+    """From the turn of one connection to that of the next: how many addresses take turns."""
     descriptors: int | None
     """How many each has for its connections; None is no limit."""
 
@@ -123,7 +126,7 @@ class _Environments:
         """How many of so many have one."""
         if self.descriptors is None:
             return connections
-        return self.blocks.among_the_first(self.descriptors, connections, self.start)
+        return self.blocks.among_the_first(self.descriptors, connections, self.start, self.step)
 
 
 @dataclass(slots=True)
@@ -237,7 +240,7 @@ def predict(
             len(mine),
             number,
             shares,
-            _Environments(blocks, -(-(first - place) // len(mine)), descriptors),
+            _environments(blocks, first - place, mine, path, descriptors),
         )
         for number, caller in enumerate(callers)
         for first in [first_connections[number] if first_connections else 0]
@@ -247,12 +250,13 @@ def predict(
     offered, connections = connections, sum(shares.admitted(number, connections) for number in range(len(callers)))
     look_ups = connections if look_ups is None else look_ups
     limiters = tuple(_limiters(topology, turns, connections, in_use, look_ups))
+    asked = Counter[tuple[int, str, str | None]]()
+    for turn in turns:
+        asked[turn.function, turn.path.gateway, turn.path.client_address] += turn.offered(look_ups)
     # A client's address is one network interface; a function's environments have one each.
     by_source = [
-        turn.offered(look_ups)
-        if turn.path.client
-        else min(turn.offered(look_ups), per_environment, descriptors or per_environment)
-        for turn in turns
+        number if client else min(number, per_environment, descriptors or per_environment)
+        for (_, _, client), number in asked.items()
     ]
     emfile = 0 if descriptors is None else None
     if reason := _unknown_names(topology.service_vpc.resolver, limiters, by_source, questions_each, asking):
@@ -268,6 +272,15 @@ def predict(
         return Prediction(offered, None, None, None, loads, unknown=reason, emfile=emfile)
     predicted = _predicted(connections, limiters, turns)
     return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
+
+
+def _environments(
+    blocks: PortBlocks, skipped: int, paths: Sequence[Path], path: Path, descriptors: int | None
+) -> _Environments:
+    """Those of a path whose first connection has so many of its function's connections before it."""
+    addresses = len({known.answer for known in paths})
+    start = -(-skipped // len(paths)) * addresses + (path.answer or 0)
+    return _Environments(blocks, start, addresses, descriptors)
 
 
 def sources_of(topology: Topology, source: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ __all__ = ["PLANNED", "planned_topology", "topology_text"]
 PLANNED = "planned.yaml"
 
 _WIDTH = 120
-_FIRST_SERVER = 10
+_FIRST_SERVER = IPv4Address("203.0.113.10")
 _MANY_SERVERS = 4
 """More of them are drawn with a line each."""
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -55,7 +55,7 @@ def planned_topology(plan: CapacityPlan) -> Topology:
             ),
         ),
         functions=(Function(name="checkout", subnets=layout.subnet_names, security_groups=("default",)),),
-        servers=tuple(_server(number, name) for number, name in enumerate(names, _FIRST_SERVER)),
+        servers=tuple(_server(number, name, plan.demand.addresses) for number, name in enumerate(names)),
     )
 
 
@@ -64,9 +64,11 @@ def _subnet(number: int, name: str, route: str | None) -> Subnet:
     return Subnet(name=name, cidr=IPv4Network((f"10.0.{number}.0", 24)), **settings)
 
 
-def _server(number: int, name: str) -> Server:
-    address = IPv4Address(f"203.0.113.{number}")
-    return Server(name=name, hostname=f"{name}.example.com", address=address, port=443)
+def _server(number: int, name: str, addresses: int) -> Server:
+    first = _FIRST_SERVER + number * addresses
+    several = tuple(first + further for further in range(addresses))
+    place = {"address": first} if addresses == 1 else {"several": several}
+    return Server(name=name, hostname=f"{name}.example.com", port=443, **place)
 
 
 # ── The file ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,16 +143,18 @@ def _header(plan: CapacityPlan, topology: Topology, file: str) -> Iterator[str]:
 def _planned_for(plan: CapacityPlan) -> str:
     demand = plan.demand
     to = "one server" if demand.servers == 1 else f"{demand.servers} servers, evenly"
+    to += f", {'each ' if demand.servers > 1 else ''}with {demand.addresses} addresses" if demand.addresses > 1 else ""
     free = f"{demand.headroom_percent} % of each limit left free" if demand.headroom_percent else "nothing left free"
     return f"Planned for a peak of {demand.connections:,} connections to {to}: {free}."
 
 
 def _sums(plan: CapacityPlan) -> Iterator[str]:
-    layout, servers = plan.layout, plan.demand.servers
+    layout, destinations = plan.layout, plan.demand.servers * plan.demand.addresses
     eni = f"{ENI_CONNECTIONS:,} connections per Hyperplane ENI {_TIMES} {layout.subnets}"
     if len(layout.gateways) == 1:
         nat = f"{NAT_CONNECTIONS_PER_DESTINATION:,} per Elastic IP and destination {_TIMES} {layout.elastic_ips}"
-        nat += f" {_TIMES} {servers} servers" if servers > 1 else ""
+        what = "servers" if plan.demand.addresses == 1 else "destinations"
+        nat += f" {_TIMES} {destinations} {what}" if destinations > 1 else ""
     else:
         nat = f"{layout.elastic_ips} Elastic IPs, each subnet through its NAT gateway"
     width = max(len(eni), len(nat))

@@ -109,7 +109,7 @@ def _show_limits(result: BurstResult) -> None:
         ),
         (
             (
-                " ".join(filter(None, (limit.node, limit.share))),
+                " ".join(filter(None, (limit.node, limit.share, f"to {limit.address}" if limit.address else None))),
                 limit.limit,
                 limit.peak,
                 *(states(limit.fill) if apart else ()),

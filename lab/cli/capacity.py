@@ -55,8 +55,14 @@ def plan_capacity(
     ] = 0,
     servers: Annotated[
         int,
+        typer.Option(help="Servers, over which the connections spread evenly.", metavar="K", rich_help_panel=_PEAK),
+    ] = 1,
+    addresses: Annotated[
+        int,
         typer.Option(
-            help="Unique destinations, over which the connections spread evenly.", metavar="K", rich_help_panel=_PEAK
+            help="Addresses of each server, such as a load balancer's zones: a unique destination each.",
+            metavar="A",
+            rich_help_panel=_PEAK,
         ),
     ] = 1,
     headroom: Annotated[
@@ -106,6 +112,7 @@ def plan_capacity(
             hold_s=hold,
             port_hold_s=port_hold,
             servers=servers,
+            addresses=addresses,
             headroom_percent=headroom,
             nat_gateways=nat_gateways,
             elastic_ips_quota=elastic_ips_quota,
@@ -155,6 +162,7 @@ def _show(plan: CapacityPlan, output: str | None) -> None:
 
 def _asked(demand: Demand) -> Iterator[str]:
     to = "one server" if demand.servers == 1 else f"{demand.servers} servers, evenly"
+    to += f", {demand.addresses} addresses each" if demand.addresses > 1 else ""
     if demand.little:
         held = f" and its port for {demand.port_hold_s:,} s more" if demand.port_hold_s else ""
         yield (
@@ -179,6 +187,7 @@ def _words(layout: Layout) -> str:
 
 def _show_limiters(plan: CapacityPlan) -> None:
     to_each = "" if plan.demand.servers == 1 else ", to each server"
+    to_each = to_each if plan.demand.addresses == 1 else ", to each address"
     table(
         ("at the peak", "#limit", "#held", "#free", "#free %"),
         (
@@ -259,6 +268,7 @@ def _document(plan: CapacityPlan, topology: str) -> dict[str, Any]:
         "schema": 1,
         "peak": demand.connections,
         "servers": demand.servers,
+        "addresses": demand.addresses,
         "headroom_percent": demand.headroom_percent,
         "port_hold_s": demand.port_hold_s,
         "binding_input": "per_second" if demand.little > (demand.peak or 0) else "peak",

@@ -227,9 +227,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
         (
             (
                 " ".join(filter(None, (reading.limiter.node, reading.limiter.share))),
-                f"{reading.limiter.destination} {reading.limiter.protocol}"
-                if reading.limiter.destination
-                else "everything",
+                f"{reading.limiter.towards} {reading.limiter.protocol}" if reading.limiter.towards else "everything",
                 reading.limiter.limit,
                 reading.in_use,
                 *states(reading.fill),

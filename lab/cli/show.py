@@ -107,7 +107,7 @@ def states(fill: Fill | None) -> tuple[int | None, ...]:
 def held_line(reading: Reading) -> str:
     """What holds a limiter's slots: `natgw 198.51.100.1 to cache tcp: 15 established`."""
     limiter = reading.limiter
-    to = f"to {limiter.destination} {limiter.protocol}" if limiter.destination else None
+    to = f"to {limiter.towards} {limiter.protocol}" if limiter.towards else None
     return f"{' '.join(filter(None, (limiter.node, limiter.share, to)))}: {reading.fill.text if reading.fill else ''}"
 
 

@@ -13,7 +13,8 @@ from lab.errors import TopologyError
 from lab.schema.limits import DESCRIPTORS_AT_START
 
 if TYPE_CHECKING:
-    from lab.capacity.predict import Prediction
+    from lab.capacity.predict import LimiterLoad, Prediction
+    from lab.topology import Topology
 
 __all__ = ["register"]
 
@@ -87,6 +88,7 @@ def predict(
     from lab.nodes.registry import kind_of
     from lab.topology import load, scaled
 
+    made = scaled(load(topology), scale)
     each = Load(
         connections=1,
         connections_per_environment=connections_per_environment,
@@ -95,7 +97,7 @@ def predict(
     ).descriptor_limit
     wanted = scaled(load(topology), scale)
     prediction = predict_burst(
-        wanted,
+        made,
         connections,
         source=choose_source(wanted, None, client) if client else function or None,
         server=server,
@@ -104,7 +106,7 @@ def predict(
         descriptors=each.connections if each else None,
     )
     if as_json:
-        print_json(_document(prediction))
+        print_json(_document(prediction, made))
         return
     say(f"of {number(prediction.offered)} connections, {number(prediction.established)} will be established")
     if prediction.limiters:
@@ -112,7 +114,7 @@ def predict(
             ("limiter", "kind", "#limit", "#offered", "#refused"),
             (
                 (
-                    " ".join(filter(None, (limiter.node, limiter.scope.client))),
+                    _name(made, limiter),
                     kind_of(limiter.kind).words,
                     limiter.limit,
                     limiter.offered,
@@ -146,7 +148,24 @@ def _threshold(prediction: Prediction) -> str:
     return f"{first}, by {kind_of(prediction.bottleneck).one}" if not prediction.dead_ends else first
 
 
-def _document(prediction: Prediction) -> dict[str, Any]:
+def _name(topology: Topology, limiter: LimiterLoad) -> str:
+    """Its node, and what it counts apart from others there."""
+    address = _address(topology, limiter)
+    return " ".join(filter(None, (limiter.node, limiter.scope.client, f"to {address}" if address else None)))
+
+
+def _address(topology: Topology, limiter: LimiterLoad) -> str | None:
+    """The address that it is for, where its server has several and each has a limit of its own."""
+    scope = limiter.scope
+    if scope.answer is None:
+        return None
+    if any(exit_.stands_for == scope.destination for exit_ in topology.exits):
+        return f"address {scope.answer + 1} of its endpoint"  # the plan chooses it
+    addresses = next(server.addresses for server in topology.servers if server.name == scope.destination)
+    return str(sorted(addresses)[scope.answer])
+
+
+def _document(prediction: Prediction, topology: Topology) -> dict[str, Any]:
     return {
         "schema": 1,
         "offered": prediction.offered,
@@ -160,6 +179,7 @@ def _document(prediction: Prediction) -> dict[str, Any]:
             {
                 "node": limiter.node,
                 "kind": limiter.kind,
+                "address": _address(topology, limiter),
                 "limit": limiter.limit,
                 "peak": limiter.admitted,
                 "dropped_connections": limiter.refused,

@@ -154,7 +154,10 @@ class Held:
         }
         endpoints = {address for node in self.plan.nodes if node.name in uncounting for address in node.addresses}
         yield from (
-            known.address for known in self.plan.servers if known.name == server and str(known.address) in endpoints
+            address
+            for known in self.plan.servers
+            for address in known.addresses
+            if known.name == server and str(address) in endpoints
         )
 
     def on_the_way(self, item: KernelObject) -> int:
@@ -352,8 +355,8 @@ def _servers_gone(new: Plan, old: Plan) -> frozenset[str]:
 
 def _of(limiter: Limiter) -> str:
     words = ["connections"]
-    if limiter.destination is not None:
-        words.append(f"to {limiter.destination}")
+    if limiter.towards is not None:
+        words.append(f"to {limiter.towards}")
     if limiter.share is not None:
         words.append(f"from {limiter.share}")
     return " ".join(words)

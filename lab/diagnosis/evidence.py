@@ -103,7 +103,7 @@ def of_burst(result: BurstResult) -> Evidence:
     """The evidence of a burst: the clients' account and the kernel's."""
     groups: dict[tuple[str | None, ...], list[LimitResult]] = {}
     for limit in result.limits:
-        groups.setdefault((limit.node, limit.client, limit.destination), []).append(limit)
+        groups.setdefault((limit.node, limit.client, limit.towards), []).append(limit)
     # A burst of SYNs alone leaves connections half-open because it was asked to: those are as good as established.
     earlier_only = bool(result.tcp.half_open)
     states = [_state(group, earlier_only=earlier_only) for group in groups.values()]
@@ -156,6 +156,7 @@ def _state(results: Sequence[LimitResult], *, earlier_only: bool) -> LimitState:
         refused_before=sum(limit.refused_before for limit in results),
         full_eips=full_eips((limit.eip, limit.spills_over, limit.dropped_packets) for limit in results),
         of=first.of,
+        address=first.address,
     )
 
 

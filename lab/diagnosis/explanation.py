@@ -109,6 +109,7 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
         "kind": first.kind,
         "client": first.client,
         "destination": first.destination,
+        "address": first.address,
         "protocol": first.protocol,
         "eips": [limiter.eip for limiter in account.limit.limiters if limiter.eip],
         "limit": account.limit.size,

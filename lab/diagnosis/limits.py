@@ -146,6 +146,7 @@ class LimitAccount:
             full_eips=self.full_eips,
             of=first.of,
             protocol=first.protocol,
+            address=first.address,
         )
 
 
@@ -248,8 +249,8 @@ def _matched(limiters: Sequence[Limiter], results: Sequence[LimitResult]) -> Ite
     """Results are in the order of limiters, without those whose ENI had not appeared."""
     left = iter(limiters)
     for result in results:
-        wanted = (result.node, result.share, result.destination)
-        limiter = next((one for one in left if (one.node, one.share, one.destination) == wanted), None)
+        wanted = (result.node, result.share, result.towards)
+        limiter = next((one for one in left if (one.node, one.share, one.towards) == wanted), None)
         if limiter is not None:
             yield limiter, result
 

@@ -45,6 +45,7 @@ _WITHOUT_CARRIER = ("DOWN", "LOWERLAYERDOWN")  # a veth whose peer is down: the 
 _FORWARDING = 3  # BR_STATE_FORWARDING
 _FOR_GOOD = 0x42  # NUD_NOARP | NUD_REACHABLE: `bridge fdb … static` (PERMANENT would mean the bridge's own address)
 _OF_ITS_BRIDGE = 0x04  # NTF_MASTER
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _ONLINK = 4  # RTNH_F_ONLINK: the next hop is on this link, whatever the interface's prefix
 
 
@@ -203,6 +204,10 @@ def _rule(verb: str, namespaces: Namespaces, rule: Rule) -> None:
         fields |= {"dst": str(rule.destination.network_address), "dst_len": rule.destination.prefixlen}
     if rule.input_interface is not None:
         fields["iifname"] = rule.input_interface
+    if rule.protocol is not None:
+        fields["ip_proto"] = _PROTOCOLS[rule.protocol]
+    if rule.destination_port is not None:
+        fields["dport_range"] = f"{rule.destination_port}:{rule.destination_port}"
     namespaces[rule.namespace].ip(lambda ip: ip.rule(verb, **fields))
 
 

@@ -25,7 +25,7 @@ def _headroom(reading: NodeSample, limiters: Iterable[Limiter]) -> int:
     free: dict[tuple[str | None, str], int] = defaultdict(int)
     for limiter in limiters:
         if _has_appeared(reading, limiter):
-            free[limiter.destination, limiter.protocol] += limiter.limit - reading.held.get(limiter.slots, 0)
+            free[limiter.towards, limiter.protocol] += limiter.limit - reading.held.get(limiter.slots, 0)
     return min(free.values(), default=0)
 
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 from lab.nodes.registry import KINDS
 from lab.slots.fill import Fill
-from lab.slots.limiter import WhenFull
+from lab.slots.limiter import WhenFull, destination_text
 
 __all__ = [
     "OUTSIDE",
@@ -74,11 +74,18 @@ class LimitState:
     """Of a lab that is up, whose connections it counts; of a burst all limits are of its own protocol."""
     of: str | None = None
     """The ENI beside which this one has appeared, and whose overflow it gets."""
+    address: str | None = None
+    """Which of the server's addresses it is for, where each has a limit of its own."""
 
     @property
     def family(self) -> tuple[str | None, ...]:
         """What those have in common of which one gets another's overflow."""
-        return self.of or self.node, self.client, self.destination, self.protocol
+        return self.of or self.node, self.client, self.towards, self.protocol
+
+    @property
+    def towards(self) -> str | None:
+        """What the connections that it counts have for a destination, in words."""
+        return destination_text(self.destination, self.address)
 
     @property
     def size(self) -> int:
@@ -170,7 +177,7 @@ def listed(full: Sequence[LimitState]) -> str:
     """`eni-private, 10 connections`; of several alike `eni-a, eni-b, 10 connections each`."""
     alike: dict[tuple[int, str | None], list[str]] = {}
     for state in full:
-        alike.setdefault((state.limit, state.destination), []).append(state.node)
+        alike.setdefault((state.limit, state.towards), []).append(state.node)
     return "; ".join(
         f"{', '.join(nodes)}, {connections(limit)}{' each' if len(nodes) > 1 else ''}{_to(destination)}"
         for (limit, destination), nodes in alike.items()

@@ -98,12 +98,13 @@ class Case:
 
     def enis(self, through: Exit | None = None) -> list[Eni]:
         """The ENIs on its paths; with `through`, only on those through that exit."""
-        return [path.eni for path in self.paths if path.eni and through in (None, path.exit)]
+        return list(dict.fromkeys(path.eni for path in self.paths if path.eni and through in (None, path.exit)))
 
     @property
     def open_enis(self) -> list[Eni]:
         """The ENIs behind which no connection is dropped whatever the limits; all if there are none like that."""
-        return [path.eni for path in self.paths if path.eni and not path.dead_end] or self.enis()
+        passing = dict.fromkeys(path.eni for path in self.paths if path.eni and not path.dead_end)
+        return list(passing) or self.enis()
 
     @property
     def server(self) -> Server:

@@ -63,7 +63,7 @@ def read_with_fills(
     FileNotFoundError when a node is gone.
     """
     wanted = tuple(limiters)
-    names = {(server.address.packed, server.port): server.name for server in plan.servers}
+    names = {(address.packed, server.port): server.name for server in plan.servers for address in server.addresses}
     places: dict[tuple[str, str], list[Limiter]] = {}
     for limiter in wanted:
         places.setdefault((limiter.namespace, limiter.table), []).append(limiter)
@@ -176,4 +176,5 @@ def _is_for(limiter: Limiter, key: bytes, names: _Names) -> bool:
     if limiter.sources and str(IPv4Address(source)) not in limiter.sources:
         return False
     to_it = limiter.destination in (None, names.get((address, port), OTHER_DESTINATIONS))
+    to_it &= limiter.address is None or IPv4Address(limiter.address).packed == address
     return to_it and _PROTOCOLS.get(limiter.protocol, protocol) == protocol

@@ -23,7 +23,7 @@ class Limit:
 
     @property
     def first(self) -> Limiter:
-        """The first slot set; node, client, destination and protocol are those of all of them."""
+        """The first slot set; node, client, destination, address and protocol are those of all of them."""
         return self.limiters[0]
 
     @property
@@ -44,7 +44,7 @@ class Limit:
     def to(self) -> str:
         """` from eni-private to cache`; nothing where it counts all destinations together."""
         client = f" from {self.first.client}" if self.first.client else ""
-        return f"{client} to {self.first.destination}" if self.first.destination else ""
+        return f"{client} to {self.first.towards}" if self.first.towards else ""
 
     @property
     def of_eips(self) -> str:
@@ -72,6 +72,6 @@ def limits_of(limiters: Iterable[Limiter]) -> tuple[Limit, ...]:
     """All limits, in the order of their limiters; what drains takes nothing new, and so refuses nothing."""
     groups: dict[tuple[str | None, ...], list[Limiter]] = {}
     for limiter in (limiter for limiter in limiters if not limiter.drains):
-        key = limiter.node, limiter.client, limiter.destination, limiter.protocol
+        key = limiter.node, limiter.client, limiter.towards, limiter.protocol
         groups.setdefault(key, []).append(limiter)
     return tuple(Limit(tuple(group)) for group in groups.values())

@@ -47,6 +47,7 @@ class Reading:
             "eip": limiter.eip,
             "client": limiter.client,
             "destination": limiter.destination,
+            "address": limiter.address,
             "protocol": limiter.protocol,
             "limit": limiter.limit,
             "connections": self.in_use,

@@ -56,12 +56,16 @@ class Path:
     """None outside the VPC, and from a client that is no function."""
     exit: Exit | None
     """What takes its connections out of the VPCs; None where nothing does."""
+    answer: int | None = None
+    """Which of the addresses that its server's name has, from 0; None where it has one."""
     dead_end: DeadEnd | None = None
     """Where all of its connections end, whatever the limits."""
     doubt: DeadEnd | None = None
     """Where some of its connections end and others pass, by what a topology does not know."""
     client: Client | None = None
     """The client that opens them, from one of its addresses; None for a function's."""
+    client_address: str | None = None
+    """Which of them (`Client.names_of_addresses`)."""
     leads: bool = True
     """Whether routes lead to the server."""
 

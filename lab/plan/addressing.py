@@ -38,10 +38,12 @@ INTERNET_ROUTER = INTERNET.network_address + 1
 """The internet node's address on each of its ports."""
 EGRESS_ROUTER = INTERNET.network_address + 2
 """The address of the service VPC's egress on its port to the internet."""
-SECOND_ADDRESS = INTERNET.network_address + 3
-"""The second address of each server that closes connections beyond its limit; only its front has a route to it."""
-PEERING = INTERNET.network_address + 4
+PEERING = INTERNET.broadcast_address - 1
 """The address of each peering on both of its ports: the next hop of routes, which no packet bears."""
+SECOND_ADDRESS = INTERNET.network_address + 3
+"""The first of the second addresses of each server that closes connections beyond its limit: one for each that it has.
+
+Only its front has routes to them."""
 
 _RESERVED_AT_START = 4
 _GATEWAYS = 0x100

@@ -101,7 +101,13 @@ def _(item: Route) -> str:
 
 @describe_object.register
 def _(item: Rule) -> str:
-    matches = (("from", item.source), ("to", item.destination), ("iif", item.input_interface))
+    matches = (
+        ("from", item.source),
+        ("to", item.destination),
+        ("iif", item.input_interface),
+        ("ipproto", item.protocol),
+        ("dport", item.destination_port),
+    )
     words = [f"{word} {value}" for word, value in matches if value is not None]
     return f"{item.namespace}: rule {item.priority}: {' '.join(words)} lookup {item.table}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from itertools import chain, cycle, permutations
+from itertools import cycle, permutations
 from typing import Generic, TypeVar, cast
 
 from lab.nodes.client.model import Client
@@ -48,6 +48,7 @@ from lab.topology.nat_clients import clients_of
 __all__ = [
     "AttachmentLayout",
     "ClientLayout",
+    "Destination",
     "EgressLayout",
     "ElasticIp",
     "EniLayout",
@@ -263,7 +264,7 @@ class GatewayEndpointLayout:
     @property
     def prefixes(self) -> tuple[IPv4Address, ...]:
         """The prefix list: addresses of the service."""
-        return tuple(address for server in self.servers for address in server.addresses)
+        return tuple(dict.fromkeys(address for server in self.servers for address in server.addresses))
 
     @property
     def subnets(self) -> tuple[Subnet, ...]:
@@ -353,6 +354,20 @@ class VpcInterface:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """An address and port of a server: what AWS calls a unique destination, but for the protocol."""
+
+    server: Server
+    address: IPv4Address
+    name: str
+    """The server's, and from its second address on a number: `cache`, `cache-A2`. No server's name has a capital."""
+    index: int
+    """By which connection marks go."""
+    label: str | None
+    """The address as text, where there are several."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerLayout:
     """A server, on the internet or in a subnet."""
 
@@ -373,17 +388,24 @@ class ServerLayout:
     """The namespace that counts its connections; None without a limit."""
 
     @property
-    def turned_away(self) -> IPv4Address | None:
-        """Its second address, where connections beyond its limit are closed; None where they do not come so far.
+    def turned_away(self) -> tuple[IPv4Address, ...]:
+        """A second address for each of its own, where connections beyond its limit are closed; none where none come.
 
         Not a second port: a packet's port is the same wherever it passes, by which the scapy engine knows it again.
         """
-        return addressing.SECOND_ADDRESS if self.front and self.server.refusal == "close" else None
+        if not self.front or self.server.refusal != "close":
+            return ()
+        return tuple(addressing.SECOND_ADDRESS + number for number in range(len(self.server.addresses)))
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
         """All that it has."""
-        return (self.address, *((self.turned_away,) if self.turned_away else ()))
+        return (*self.own_addresses, *self.turned_away)
+
+    @property
+    def own_addresses(self) -> tuple[IPv4Address, ...]:
+        """Those by which it is known, without the ones for connections that are turned away."""
+        return (self.address,) if self.subnet else self.server.addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +436,10 @@ class Layout:
         """A function's fleet."""
         return next(fleet for fleet in self.fleets if fleet.function.name == function)
 
+    def server(self, server: Server) -> ServerLayout:
+        """A server's place."""
+        return next(laid_out for laid_out in self.servers if laid_out.server == server)
+
     def gateway(self, node: str) -> EniLayout | EgressLayout:
         """The way out of the service VPC that bears this name."""
         gateways: tuple[EniLayout | EgressLayout, ...] = (*self.enis, *self.egress)
@@ -429,11 +455,22 @@ class Layout:
         """The ways out of one kind."""
         return (cast("ExitLayout[E]", way_out) for way_out in self.exits if isinstance(way_out.settings, kind))
 
-    def address_of(self, server: Server) -> IPv4Address:
-        """What the resolver answers for a server's name: the server's own address, or that of what stands for it."""
-        standing_for = (exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name)
-        own = (laid_out.address for laid_out in self.servers if laid_out.server.name == server.name)
-        return next(chain(standing_for, own))
+    def addresses_of(self, server: Server) -> tuple[IPv4Address, ...]:
+        """What the resolver answers for a server's name: its own addresses, or those of what stands for it; sorted."""
+        standing_for = [exit_.address for exit_ in self.exits if exit_.settings.stands_for == server.name]
+        return tuple(sorted(standing_for or self.server(server).own_addresses))
+
+    def destinations(self, *, answered: bool = False) -> Iterator[Destination]:
+        """The unique destinations of all servers, at their own or the answered addresses; what stays keeps its name."""
+        for server in self.topology.servers:
+            pool = f"addresses {'answered for' if answered else 'of'} the server {server.name}"
+            addresses = self.addresses_of(server) if answered else self.server(server).own_addresses
+            for address in addresses:
+                number = self.leases.take(pool, str(address), _DESTINATIONS)
+                name = server.name if number == 0 else f"{server.name}-A{number + 1}"
+                index = self.leases.take("destinations", name, _DESTINATIONS)
+                label = str(address) if len(addresses) > 1 else None
+                yield Destination(server, address, name, index, label)
 
     def interfaces(self, vpc: Vpc) -> Iterator[VpcInterface]:
         """Everything that is plugged into a VPC's router."""
@@ -550,8 +587,8 @@ class Layout:
         """The number of an interface endpoint's network interface, by which servers tell it from others."""
         return self.leases.take("endpoints", node, BEHIND_ENDPOINTS.num_addresses >> 16)
 
-    def destination_index(self, server: Server) -> int:
-        """The server's number, by which connection marks go."""
+    def server_index(self, server: Server) -> int:
+        """The server's number, by which routing tables go."""
         return self.leases.take("destinations", server.name, _DESTINATIONS)
 
     def port_share(self, gateway: NatGateway, name: str) -> int:
@@ -798,7 +835,9 @@ class _Surveyor:
         uplink = self._link(front or node, router)
         return ServerLayout(
             server=server,
-            address=server.address or self._subnet_address(self._subnets[server.subnet or ""], node),
+            address=server.addresses[0]
+            if server.addresses
+            else self._subnet_address(self._subnets[server.subnet or ""], node),
             node=node,
             namespace=self._namespace(node),
             port=uplink if front is None else self._link(node, front),

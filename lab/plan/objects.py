@@ -175,6 +175,8 @@ class Rule:
     source: IPv4Network | None = None
     destination: IPv4Network | None = None
     input_interface: str | None = None
+    protocol: Literal["tcp", "udp"] | None = None
+    destination_port: int | None = None
     kind: Literal["rule"] = "rule"
 
 
@@ -293,9 +295,14 @@ class ServerPlan:
 
     name: str
     hostname: str
-    address: IPv4Address
-    """The address that the resolver answers for its name."""
+    addresses: tuple[IPv4Address, ...]
+    """The addresses that the resolver answers for its name, sorted."""
     port: int
+
+    @property
+    def address(self) -> IPv4Address:
+        """The first of them."""
+        return self.addresses[0]
 
 
 @dataclass(frozen=True, slots=True)

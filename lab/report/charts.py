@@ -165,12 +165,12 @@ def _distinct(limiters: Sequence[Limiter]) -> list[str]:
     def differ(name: str) -> bool:
         return len({getattr(limiter, name) for limiter in limiters}) > 1
 
-    nodes, destinations, protocols = map(differ, ("node", "destination", "protocol"))
+    nodes, destinations, protocols = map(differ, ("node", "towards", "protocol"))
     names = (
         (
             limiter.node if nodes or limiter.share is None else None,
             limiter.share,
-            limiter.destination if destinations else None,
+            limiter.towards if destinations else None,
             limiter.protocol if protocols else None,
         )
         for limiter in limiters

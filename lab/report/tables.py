@@ -124,10 +124,10 @@ def _measured(result: BurstResult) -> Iterator[str]:
 
 
 def _limits(result: BurstResult) -> Table:
-    several = len({limit.destination for limit in result.limits if limit.destination}) > 1
+    several = len({limit.towards for limit in result.limits if limit.towards}) > 1
     rows = (
         row(
-            " ".join(filter(None, (limit.node, limit.share, f"to {limit.destination}" if several else None))),
+            " ".join(filter(None, (limit.node, limit.share, f"to {limit.towards}" if several else None))),
             limit.limit,
             number(limit.peak, "bad" if limit.peak >= limit.limit else ""),
             *_states(limit.fill),

@@ -73,9 +73,8 @@ class Exit(WayOut):
     def capacity(self) -> int | None:
         """Connections at the same time to one server; None is no limit."""
 
-    @property
-    def limit(self) -> ConnectionLimit | None:
-        """The capacity as the limit that a path meets."""
+    def limit_to(self, addresses: int) -> ConnectionLimit | None:  # noqa: ARG002 - for what leads to all of them
+        """The capacity as the limit of a path that may lead to so many addresses of its server."""
         return None if self.capacity is None else ConnectionLimit(self.capacity, self.certain_capacity)
 
     def limit_of_each(self, clients: int) -> ConnectionLimit | None:  # noqa: ARG002 - for those that have one

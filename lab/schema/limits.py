@@ -45,6 +45,7 @@ __all__ = [
     "RESOLVER_TTL_S",
     "SCALING_ENVIRONMENTS",
     "SCALING_PERIOD_S",
+    "SERVER_ADDRESSES",
     "SERVER_CONNECTIONS",
     "SERVER_SECURITY_GROUPS",
     "SERVICE_VPC_CIDR",
@@ -195,6 +196,10 @@ RESERVED_SUBNET_ADDRESSES = 5
 # The largest max_connections of MySQL, whose default is 151.
 # https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_max_connections
 SERVER_CONNECTIONS = 100_000
+
+# Multivalue answer routing: "up to eight healthy records selected at random".
+# https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/routing-policy-multivalue.html
+SERVER_ADDRESSES = 8
 
 # The shared address space of RFC 6598, made for networks behind a NAT that is not the customer's.
 SERVICE_VPC_CIDR = IPv4Network("100.64.0.0/10")

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["OTHER_DESTINATIONS", "Limiter", "WhenFull"]
+__all__ = ["OTHER_DESTINATIONS", "Limiter", "WhenFull", "destination_text"]
 
 WhenFull = Literal["close", "reset", "ignore"]
 """What a connection beyond a limit meets: a FIN after its handshake, a RST for its SYN, or no answer."""
 
 OTHER_DESTINATIONS = "all others"
 """A limiter's destination where it is for those that the topology does not name; no server can be called so."""
+
+
+def destination_text(server: str | None, address: str | None) -> str | None:
+    """What a limit is for: a server, or one of its addresses; None for everything."""
+    return server if address is None else f"{server} at {address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Limiter:
     eip: str | None = None
     destination: str | None = None
     """Name of the server that this limit is for; None counts all destinations together."""
+    address: str | None = None
+    """Which of the server's addresses it is for, where the server has several and each has a limit of its own."""
     when_full: WhenFull = "ignore"
     """What a connection meets that it refuses."""
     port_hold_s: int = 0
@@ -68,6 +75,11 @@ class Limiter:
     def answers(self) -> bool:
         """Whether a connection that it refuses gets an answer, so that its client does not wait."""
         return self.when_full != "ignore"
+
+    @property
+    def towards(self) -> str | None:
+        """What the connections that it counts have for a destination, in words."""
+        return destination_text(self.destination, self.address)
 
     @property
     def place(self) -> str:

@@ -77,13 +77,6 @@ def duplicate_names(draft: Draft) -> Iterator[Fault]:
     yield from twice("name", "server", [(item.path, item.value.name) for item in draft.servers])
 
 
-def duplicate_servers(draft: Draft) -> Iterator[Fault]:
-    """Two servers behind one hostname, or at one address: each is a namespace with an address of its own."""
-    yield from twice("hostname", "server", [(item.path, item.value.hostname) for item in draft.servers])
-    addressed = [item for item in draft.servers if item.value.address is not None]
-    yield from twice("address", "server", [(item.path, item.value.address) for item in addressed])
-
-
 def reserved_words(draft: Draft) -> Iterator[Fault]:
     """A NAT gateway or Transit Gateway that no route could name."""
     nat_gateways = [("NAT gateway", item.path, item.value.name) for item in draft.nat_gateways]
@@ -342,17 +335,18 @@ def subnet_ranges(draft: Draft) -> Iterator[Fault]:
 def server_addresses(draft: Draft) -> Iterator[Fault]:
     """A server that is in no subnet, at an address where the internet is not."""
     for item in draft.servers:
-        address = item.value.address
-        if item.value.subnet is not None or address is None:
+        if item.value.subnet is not None:
             continue
-        if whose := _private(address, draft):
-            home = next((subnet.value.name for subnet in draft.subnets if address in subnet.value.cidr), None)
-            hint = f"say `subnet: {home}` as well" if home else "a server in a VPC says in which subnet"
-            text = f"{address} is private ({whose}), where no NAT gateway leads: {hint}; the lab has no VPN"
-            yield Fault((*item.path, "address"), text)
-        elif place := _not_the_internet(address):
-            text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
-            yield Fault((*item.path, "address"), text)
+        for path, address in server_model.addresses_at(item):
+            if whose := _private(address, draft):
+                home = next((subnet.value.name for subnet in draft.subnets if address in subnet.value.cidr), None)
+                hint = f"say `subnet: {home}` as well" if home else "a server in a VPC says in which subnet"
+                yield Fault(
+                    path, f"{address} is private ({whose}), where no NAT gateway leads: {hint}; the lab has no VPN"
+                )
+            elif place := _not_the_internet(address):
+                text = f"{address} is {place}; a server has an address on the internet, such as 203.0.113.10"
+                yield Fault(path, text)
 
 
 def _private(address: IPv4Address, draft: Draft) -> str | None:
@@ -493,7 +487,6 @@ def service_vpc_room(draft: Draft) -> Iterator[Fault]:
 CHECKS: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     one_way_to_list_vpcs,
     duplicate_names,
-    duplicate_servers,
     reserved_words,
     repeated_words,
     node_names,

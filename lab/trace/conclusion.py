@@ -36,6 +36,8 @@ class KnownConnection:
     protocol: Transport
     gateway: str
     server: str | None
+    address: str
+    """To which it goes."""
     path: Path | None
     """None to a destination that the topology does not name."""
     hops: tuple[Hop, ...]
@@ -89,6 +91,7 @@ def _limit(connection: KnownConnection, node: str) -> Limit | None:
         if limit.first.node == node
         and limit.first.client in (None, connection.gateway)
         and limit.first.protocol in ("any", connection.protocol)
+        and limit.first.address in (None, connection.address)
     }
     return here.get(connection.server) or here.get(None) or here.get(OTHER_DESTINATIONS)
 

@@ -136,10 +136,10 @@ def _unknown_end(lab: TracedLab, end: Endpoint) -> Trace:
 
 
 def _traces(lab: TracedLab, start: _Start, to: str | None) -> Iterator[Trace]:
-    wanted = next((Endpoint(known.address, known.port) for known in lab.plan.servers if known.name == to), None)
+    wanted = [end for known in lab.plan.servers if known.name == to for end in _ends(known)]
     for protocol in _TRANSPORTS:
         for destination in dict.fromkeys(_destinations(lab, start, protocol)):
-            if wanted in (None, destination):
+            if to is None or destination in wanted:
                 yield _trace(lab, start, protocol, destination)
 
 
@@ -154,13 +154,17 @@ def _destinations(lab: TracedLab, start: _Start, protocol: int) -> Iterator[Endp
             continue
         entries = lab.view.entries_from(nodes[name].namespace, protocol, source)
         yield from (entry.original.destination for entry in entries)
-        for server in lab.plan.servers:
-            destination = Endpoint(server.address, server.port)
+        for destination in (end for server in lab.plan.servers for end in _ends(server)):
             if _refused_ago_s(lab, nodes[name], Flow(protocol, source, destination)) is not None:
                 yield destination
     if start.fleet is not None and protocol == _TCP:
         sockets = lab.view.sockets(start.fleet.namespace)
         yield from (socket.remote for socket in sockets if socket.local == start.source and socket.state != "LISTEN")
+
+
+def _ends(server: ServerPlan) -> list[Endpoint]:
+    """Where clients connect to a server."""
+    return [Endpoint(address, server.port) for address in server.addresses]
 
 
 def _exits(lab: TracedLab, gateway: str) -> list[str]:
@@ -182,7 +186,7 @@ def _unseen(lab: TracedLab, start: _Start, to: str | None) -> Trace:
 
 
 def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) -> Trace:
-    server = next((known for known in lab.plan.servers if (known.address, known.port) == destination), None)
+    server = next((known for known in lab.plan.servers if destination in _ends(known)), None)
     path = _path(lab, start, server, protocol, destination)
     hops = tuple(_hops(lab, start, path, Flow(protocol, start.source or _nowhere(start), destination), server))
     source = start.fleet.source if start.fleet else None
@@ -193,6 +197,7 @@ def _trace(lab: TracedLab, start: _Start, protocol: int, destination: Endpoint) 
         protocol=_TRANSPORTS[protocol],
         gateway=start.gateway,
         server=None if server is None else server.name,
+        address=str(destination.address),
         path=path if server else None,
         hops=hops,
     )
@@ -215,12 +220,13 @@ def _path(
     topology, name = lab.topology, None if server is None else server.name
     if name is None:
         name = str(destination.address)
-        unnamed = topology.servers[0].model_copy(update={"name": name, "address": destination.address})
+        unnamed = topology.servers[0].at(destination.address).model_copy(update={"name": name})
         topology = topology.model_copy(update={"servers": (unnamed,)})
     sources = [start.fleet.source] if start.fleet else [source.name for source in topology.sources]
     for source in sources:
         for path in paths(topology, source, name, _TRANSPORTS[protocol]):
-            if path.gateway == start.gateway:
+            called = None if server is None or path.answer is None else server.addresses[path.answer]
+            if path.gateway == start.gateway and called in (None, destination.address):
                 return path
     return None
 
@@ -246,7 +252,7 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
         elif path is not None:
             yield Hop(crossed.node, crossed.kind, _routing(path, index, server))
     if server is not None:
-        yield _at_server(lab, server, flow.protocol, seen, front)
+        yield _at_server(lab, server, flow._replace(source=seen) if seen else None, front)
 
 
 def _untranslated(lab: TracedLab, gateway: str, flow: Flow) -> Endpoint:
@@ -301,14 +307,15 @@ def _at_nat(lab: TracedLab, node: NatNode, flow: Flow | None) -> Hop:
 def _refused_ago_s(lab: TracedLab, node: NatNode, flow: Flow) -> float | None:
     if kind_of(node.kind).refuses_translated:
         to = flow.destination
-        server = next((known for known in lab.plan.servers if (known.address, known.port) == to), None)
-        flow = flow if server is None else flow._replace(destination=_own_end(lab, server))
+        server = next((known for known in lab.plan.servers if to in _ends(known)), None)
+        flow = flow if server is None else flow._replace(destination=_own_end(lab, server, to.address))
     return lab.view.refused_ago_s(node, flow)
 
 
-def _own_end(lab: TracedLab, server: ServerPlan) -> Endpoint:
-    """A server's own address, whatever address clients know it by."""
-    return Endpoint(IPv4Address(_node_of(lab, server).addresses[0]), server.port)
+def _own_end(lab: TracedLab, server: ServerPlan, address: IPv4Address) -> Endpoint:
+    """A server's own address, whatever address clients know it by; of several the one that they know, or the first."""
+    own = _node_of(lab, server).addresses
+    return Endpoint(address if str(address) in own else IPv4Address(own[0]), server.port)
 
 
 def _node_of(lab: TracedLab, server: ServerPlan) -> NodePlan:
@@ -334,15 +341,15 @@ def _entry_text(entry: Entry, slot: str | None) -> str:
     return f"{entry.state}{answered}, {entry.timeout_s} s left{held}{leaves}{to}"
 
 
-def _at_server(lab: TracedLab, server: ServerPlan, protocol: int, source: Endpoint | None, front: Hop | None) -> Hop:
+def _at_server(lab: TracedLab, server: ServerPlan, flow: Flow | None, front: Hop | None) -> Hop:
     """What the server has of it, after what is known where its connections are counted, if they are."""
     node = _node_of(lab, server)
     if front is not None and front.entry is None:
         return front
-    if source is None:
+    if flow is None:
         return Hop(node.name, node.kind, "has not seen it, as far as anybody knows")
-    own = front.entry.reply.source if front and front.entry else _own_end(lab, server)
-    state = _socket(lab, node.namespace, own, source) if protocol == _TCP else None
+    own = front.entry.reply.source if front and front.entry else _own_end(lab, server, flow.destination.address)
+    state = _socket(lab, node.namespace, own, flow.source) if flow.protocol == _TCP else None
     socket = f"socket {state}" if state else "no socket: the lab's responder keeps none"
-    hop = Hop(node.name, node.kind, f"sees {source}; {socket}", socket=state)
+    hop = Hop(node.name, node.kind, f"sees {flow.source}; {socket}", socket=state)
     return hop if front is None else replace(front, text=f"{hop.text}; {front.text}", socket=state)

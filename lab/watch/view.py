@@ -127,8 +127,8 @@ def _gauges(plan: Plan, window: Window, nodes: dict[str, Occupancy], rates: dict
 
 def _called(limiter: Limiter, among: list[Level]) -> str:
     """Its client or Elastic IP, its destination where there are several, and its protocol where that is not TCP."""
-    several = len({level.limiter.destination for level in among}) > 1 or limiter.share is None
-    destination = f"→{limiter.destination}" if several and limiter.destination else ""
+    several = len({level.limiter.towards for level in among}) > 1 or limiter.share is None
+    destination = f"→{limiter.towards}" if several and limiter.towards else ""
     words = (
         f"{limiter.share or ''}{destination}",
         "udp" if limiter.protocol == "udp" else None,

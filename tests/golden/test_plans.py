@@ -41,6 +41,8 @@ DIFFERENT_FROM = {
     "server_full": "one_subnet",
     "shared_eni": "one_subnet",
     "tiny": "two_subnets",
+    "two_addresses": "two_subnets",
+    "two_ports": "two_subnets",
     "two_functions": "one_subnet",
     "two_servers": "two_subnets",
     "two_zones": "two_subnets",

@@ -553,7 +553,7 @@ def test_a_sysctl_that_the_kernel_refuses(namespaces: Throwaway) -> None:
 
 def server(pair_end: str, interface: str = "left") -> Process:
     """The lab's small server."""
-    spec = ServerSpec(interface, IPv4Address("127.0.0.1"), 8080, "cache", "cache.example.com")
+    spec = ServerSpec(interface, (IPv4Address("127.0.0.1"),), 8080, "cache", "cache.example.com")
     return Process(pair_end, "server", spec.to_json())
 
 

@@ -67,7 +67,7 @@ class Site:
         self._name = namespaces.new()
         self._inside, self._undo = namespaces[self._name], undo
         path = None if certificate is None else str(certificate)
-        spec = ServerSpec("lo", LOOPBACK, PORT, "cache", HOSTNAME, path)
+        spec = ServerSpec("lo", (LOOPBACK,), PORT, "cache", HOSTNAME, path)
         self.server = undo.enter_context(_start(self._inside, spec, descriptors))
         undo.callback(self.server.kill)
         self._at_first = self._descriptors()
@@ -383,7 +383,7 @@ def _syn_acks(ring: Ring) -> int:
 def test_two_owners_at_once(namespaces: Throwaway, undo: ExitStack) -> None:
     """While thousands of real clients come and go the ring answers every SYN of the engine."""
     pair = _link(namespaces)
-    spec = ServerSpec(pair.a.interface, IPv4Address("10.0.0.1"), PORT, "cache", HOSTNAME)
+    spec = ServerSpec(pair.a.interface, (IPv4Address("10.0.0.1"),), PORT, "cache", HOSTNAME)
     server = undo.enter_context(_start(namespaces[pair.a.namespace], spec, FEW))
     undo.callback(server.kill)
     inside = namespaces[pair.b.namespace]

@@ -134,13 +134,13 @@ class Bed:
 
     def serve_names(self) -> Traffic:
         """The resolver, ready."""
-        resolver = self.start("res", "resolver", ResolverSpec("eth0", RESOLVER, {HOSTNAME: str(SERVER)}))
+        resolver = self.start("res", "resolver", ResolverSpec("eth0", RESOLVER, {HOSTNAME: (str(SERVER),)}))
         resolver.hear("ready")
         return resolver
 
     def serve(self) -> Traffic:
         """The server, ready."""
-        server = self.start("srv", "server", ServerSpec("eth0", SERVER, PORT, "cache", HOSTNAME))
+        server = self.start("srv", "server", ServerSpec("eth0", (SERVER,), PORT, "cache", HOSTNAME))
         server.hear("ready")
         return server
 
@@ -313,6 +313,6 @@ def test_services_outlive_their_reader(bed: Bed) -> None:
 
 def test_a_missing_interface(bed: Bed) -> None:
     """A process that cannot open its ring says why and exits with status 1."""
-    server = bed.start("srv", "server", ServerSpec("eth7", SERVER, PORT, "cache", HOSTNAME))
+    server = bed.start("srv", "server", ServerSpec("eth7", (SERVER,), PORT, "cache", HOSTNAME))
     assert "No such device" in server.hear("error")["message"]
     assert server.status() == 1

@@ -91,7 +91,7 @@ class Network:
         self.client = Client(spec, self.connections, self.transport, handshakes=handshakes)
         self.counts = self.connections.counts
         self.spec, self.limit, self.server = spec, limit, server
-        self.tcp = Witness(syns_only=spec.destination is not None)
+        self.tcp = Witness(syns_only=spec.destinations is not None)
         self.now_s = 0.0
         self.segments: list[tuple[float, Segment]] = []
         """All that clients sent, and when."""
@@ -111,7 +111,7 @@ class Network:
         self._order = count()
         self._on_the_way: list[tuple[float, int, Batch]] = []
         self._reply = response("cache")
-        records = {"cache.example.com": str(SERVER)}
+        records = {"cache.example.com": [str(SERVER)]}
         self._answers = Answers(Zone(records, 60), records, int(RESOLVER), 53)
 
     # Time
@@ -183,7 +183,7 @@ class Network:
             for segment in map(Segment.of, batch):
                 self.say_all(self.server.hear(segment))
         elif not self.deaf:
-            replies += respond(batch, lengths, int(SERVER), PORT, self._reply)
+            replies += respond(batch, lengths, [int(SERVER)], PORT, self._reply)
         for reply in replies:
             width = np.full(len(reply.frames), reply.frames.shape[1], np.uint32)
             yield reply.frames, width if reply.lengths is None else reply.lengths

@@ -55,8 +55,8 @@ def nat_gateway(name: str = "natgw", **settings: Any) -> dict[str, Any]:
 
 def server(name: str = "cache", number: int = 10, port: int = 443, **settings: Any) -> dict[str, Any]:
     """A server at 203.0.113.NUMBER."""
-    place = {"hostname": f"{name}.example.com", "address": f"203.0.113.{number}", "port": port}
-    return {"name": name, **place} | settings
+    where = {} if "addresses" in settings else {"address": f"203.0.113.{number}"}
+    return {"name": name, "hostname": f"{name}.example.com", **where, "port": port} | settings
 
 
 def topology(
@@ -182,6 +182,28 @@ def _resolvers(
     return st.sampled_from(({}, {"in": "vpc"}, _QUOTA, {"in": "vpc", **_QUOTA}))
 
 
+_GATEWAY_SERVICES = ("s3", "dynamodb")
+
+
+@st.composite
+def _servers(draw: st.DrawFn, *, embedded: bool) -> tuple[dict[str, Any], ...]:
+    """Of one address, of several, or of all that another one has, with a port of its own."""
+    servers: list[dict[str, Any]] = []
+    for index in range(draw(st.integers(1, 3))):
+        own = [f"203.0.113.{10 * index + number}" for number in range(1, draw(st.integers(1, 3)))]
+        shares = draw(st.booleans()) and index > 0
+        shared = servers[-1].get("addresses") or [servers[-1]["address"]] if shares else []
+        port = 444 + index if shared else 443
+        some: dict[str, Any] = (
+            {"addresses": draw(st.permutations(own + shared))} if own + shared else {"number": 10 * index + 1}
+        )
+        answers = embedded or draw(st.booleans())
+        service = draw(st.none() | st.sampled_from(_GATEWAY_SERVICES))
+        some["service"] = servers[-1]["service"] if shares else service
+        servers.append(server(f"s{index}", embedded=answers, port=port, **some))
+    return tuple(servers)
+
+
 @st.composite
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
@@ -211,9 +233,6 @@ def _guarded(
     door = {"name": "door", "ingress": draw(st.lists(rules, max_size=2))}
     guarded = [{**each, "security_groups": ["door"]} if draw(st.booleans()) else each for each in endpoints]
     return tuple(guarded), {**walls, "security_groups": [*walls["security_groups"], door]}
-
-
-_GATEWAY_SERVICES = ("s3", "dynamodb")
 
 
 def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, Any], ...]]:
@@ -257,7 +276,10 @@ def _in_subnets(
         subnet = draw(st.sampled_from(sorted(ranges)))
         address = f"{ranges[subnet].rsplit('.', 1)[0]}.{100 + number}"
         place = {"subnet": subnet, "address": draw(st.sampled_from((None, address))), "service": None}
-        placed.append({**each, **place, "security_groups": draw(st.sampled_from([[], *([name] for name in groups)]))})
+        server_here = {key: value for key, value in each.items() if key != "addresses"}
+        placed.append(
+            {**server_here, **place, "security_groups": draw(st.sampled_from([[], *([name] for name in groups)]))}
+        )
     return tuple(placed)
 
 
@@ -378,15 +400,7 @@ def topologies(
         f"private{index}{draw(st.sampled_from(_TAILS))}"[:24]: draw(st.sampled_from(routes))
         for index in range(draw(st.integers(1, 5)))
     }
-    servers = tuple(
-        server(
-            f"s{index}",
-            index + 1,
-            embedded=embedded or draw(st.booleans()),
-            service=draw(st.none() | st.sampled_from(_GATEWAY_SERVICES)),
-        )
-        for index in range(draw(st.integers(1, 3)))
-    )
+    servers = draw(_servers(embedded=embedded))
     walls = draw(_firewalls(sorted(private))) if firewalls and draw(st.booleans()) else {}
     ranges = {name: f"10.0.{len(gateways) + index}.0" for index, name in enumerate(private)}
     described = [group["name"] for group in walls.get("security_groups", ())]

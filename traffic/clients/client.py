@@ -139,7 +139,7 @@ class Client:
     def _make_exchanges(self, questions: Pace, calls: Pace) -> Iterator[_Exchange]:
         """Later steps first: invocations that have begun go on before new ones begin."""
         connections, transport, count = self.connections, self._transport, len(self.connections)
-        if self._spec.destination:
+        if self._spec.destinations:
             calls = Pace(count, calls.patience_s)  # SYNs alone have no answers to wait for
         to_close, to_request = self._taking(self._to_close, IS_OPEN), self._taking(self._to_request, IS_OPEN)
         waiting = self._to_call
@@ -199,9 +199,9 @@ class Client:
         if self._spec.arrivals.per_s is not None and any(caller.lacks_connections for caller in self._callers):
             self.counts.waiting = max(self.counts.waiting, sum(caller.due(now_s) for caller in self._callers))
         cold = self._opened(cold, now_s)
-        if self._spec.destination is None:
+        if self._spec.destinations is None:
             return cold
-        self.connections.know(cold, int(self._spec.destination))
+        self.connections.know(cold, [int(address) for address in self._spec.destinations])
         self._to_call.add(cold)
         return _NONE
 
@@ -212,7 +212,7 @@ class Client:
         succeed = self._descriptors.take(indices)
         failed = indices[~succeed]
         if len(failed):
-            self.connections.no_descriptor(failed, for_questions=self._spec.destination is None)
+            self.connections.no_descriptor(failed, for_questions=self._spec.destinations is None)
             self._free_again(failed, now_s)
             self._settle(failed, served=False)
         return indices[succeed]
@@ -350,7 +350,7 @@ class Client:
     def connected(self, indices: Indices, now_s: float) -> None:
         """The connection is established: queue its first request, if it makes any."""
         self._exchanges[State.SYN_SENT].window.answered(indices)
-        if self._spec.destination is not None:
+        if self._spec.destinations is not None:
             self._settle(self.connections.half_open(indices, now_s), served=True)
             return
         fresh = self.connections.establish(indices, now_s)

@@ -132,7 +132,7 @@ class Due:
 
 
 class Connections:
-    """All connections of a burst, 48 bytes each; methods take the indices of a batch.
+    """All connections of a burst, 52 bytes each; methods take the indices of a batch.
 
     Times are seconds since the burst began.
     """
@@ -152,6 +152,8 @@ class Connections:
         self.missing = np.zeros(count, np.uint8)
         """Which questions of its look-up have no answer yet: `A` and `AAAA`."""
         self.destination = np.zeros(count, np.uint32)
+        self._addresses = np.zeros((count, 1), np.uint32)
+        """The addresses that its name has, in numeric order; fewer than the row has room for come after zeros."""
         self.attempt = np.zeros(count, np.uint32)
         """Which attempt of the burst it is, in the order of first SYNs."""
         self.since_s = np.zeros(count)
@@ -195,10 +197,29 @@ class Connections:
         self._begin(State.ASKING, indices, now_s)
 
     def answer(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> Indices:
-        """A records came; returns the connections that waited for nothing else."""
+        """A records came, a row of addresses for each; returns the connections that waited for nothing else."""
         asking = self.state[indices] == State.ASKING
-        self.destination[indices[asking]] = addresses[asking]
+        self._learn(indices[asking], addresses[asking])
         return self._answered(indices[asking], A, now_s)
+
+    def _learn(self, indices: Indices, addresses: NDArray[np.uint32]) -> None:
+        wanted = addresses.shape[1]
+        if wanted > self._addresses.shape[1]:
+            self._addresses = np.pad(self._addresses, ((0, 0), (wanted - self._addresses.shape[1], 0)))
+        self._addresses[indices] = 0
+        self._addresses[indices, -wanted:] = np.sort(addresses, axis=1)
+        self.destination[indices] = self._addresses[indices, -1]
+
+    def choose(self, indices: Indices, turns: Indices) -> None:
+        """Of several addresses, each calls the one whose turn it is.
+
+        Not the first of its answer: which answer has which order depends on who asked when, and who asked again.
+        """
+        addresses = self._addresses[indices]
+        width = addresses.shape[1]
+        if width > 1:
+            known = np.maximum(np.count_nonzero(addresses, axis=1), 1)
+            self.destination[indices] = addresses[np.arange(len(indices)), width - known + turns % known]
 
     def no_data(self, indices: Indices, now_s: float) -> Indices:
         """There is no AAAA record (RFC 2308: NODATA); returns the connections that waited for nothing else."""
@@ -250,9 +271,9 @@ class Connections:
         missing = self.missing[indices]
         return int(np.count_nonzero(missing & A) + np.count_nonzero(missing & AAAA))
 
-    def know(self, indices: Indices, address: int) -> None:
-        """The address is known without a query."""
-        self.destination[indices] = address
+    def know(self, indices: Indices, addresses: Sequence[int]) -> None:
+        """The addresses are known without a query."""
+        self._learn(indices, np.tile(np.array(addresses, np.uint32), (len(indices), 1)))
         self._settle(indices, State.ANSWERED)
 
     def fail(self, indices: Indices) -> Indices:

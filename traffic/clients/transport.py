@@ -20,7 +20,7 @@ class Callbacks(Protocol):
     """What a transport has received; each method takes the indices of a batch, repeated and stray answers included."""
 
     def answered(self, indices: Indices, addresses: NDArray[np.uint32], now_s: float) -> None:
-        """The resolver answered with the server's address."""
+        """The resolver answered with the server's addresses: a row for each connection, filled up with zeros."""
 
     def no_data(self, indices: Indices, now_s: float) -> None:
         """The resolver answered that there is no AAAA record."""

@@ -48,6 +48,7 @@ class DnsAnswers:
 
     good: Indices
     addresses: NDArray[np.uint32]
+    """Of each good one a row: those in the answer, and zeros."""
     no_data: Indices
     """Connections whose question for an AAAA record was answered: there is none."""
     bad: Indices
@@ -109,6 +110,10 @@ class FrameCodec:
         self._segment = _template(spec, f.TCP, _tcp(spec.port, f.ACK))
         self._request = _template(spec, f.TCP, _tcp(spec.port, f.ACK) + request_text(spec.hostname))
         self._datagram = _template(spec, f.UDP, _udp(spec.port, DATAGRAM))
+
+    def turns(self, indices: Indices) -> Indices:
+        """The turn that each connection has on its path."""
+        return self._fleet.turns(indices)
 
     def queries(self, indices: Indices, missing: NDArray[np.uint8]) -> Batch:
         """The DNS queries of each connection that are missing an answer, A before AAAA."""
@@ -179,12 +184,13 @@ class FrameCodec:
 
     def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> DnsAnswers:
         if not len(batch):
-            return DnsAnswers(indices, np.zeros(0, np.uint32), indices, indices)
+            return DnsAnswers(indices, np.zeros((0, 1), np.uint32), indices, indices)
         flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == _TYPE_AAAA
         indices = self._asking(indices, u16(batch, _DNS_ID), aaaa)
         ours = (flags & _DNS_RESPONSE) != 0
         ours &= u16(batch, _DNS_ID) == self.identifiers(indices, aaaa)
-        good, addresses = self._addresses(batch, lengths)
+        addresses = self._addresses(batch, lengths)
+        good = addresses[:, 0] != 0
         without_error = ours & ((flags & _DNS_RCODE) == 0)
         good &= without_error & ~aaaa
         no_data = without_error & aaaa
@@ -205,15 +211,18 @@ class FrameCodec:
         """Which connections find no port of their host left."""
         return self._fleet.without_port(indices)
 
-    def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
-        """Where an A record follows the question, and its address."""
+    def _addresses(self, batch: Batch, lengths: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Of each answer a row: the addresses of the A records that follow the question, and zeros."""
         start = f.UDP_PAYLOAD + self._query_bytes
-        end = start + _RECORD_BYTES
-        if batch.shape[1] < end:
-            return np.zeros(len(batch), np.bool_), np.zeros(len(batch), np.uint32)
-        record = (batch[:, start : start + len(_A_RECORD)] == _A_RECORD).all(axis=1)
-        good = record & (lengths >= end) & (u16(batch, _DNS_ANSWERS) > 0)
-        return good, u32(batch, end - 4).astype(np.uint32)
+        counts = u16(batch, _DNS_ANSWERS)
+        room = (batch.shape[1] - start) // _RECORD_BYTES
+        addresses = np.zeros((len(batch), max(min(int(counts.max()), room), 1)), np.uint32)
+        for number in range(min(int(counts.max()), room)):
+            at, end = start + number * _RECORD_BYTES, start + (number + 1) * _RECORD_BYTES
+            record = (batch[:, at : at + len(_A_RECORD)] == _A_RECORD).all(axis=1)
+            record &= (lengths >= end) & (counts > number)
+            addresses[:, number] = np.where(record, u32(batch, end - 4), 0)
+        return addresses
 
 
 def questions(indices: Indices, missing: NDArray[np.uint8]) -> tuple[Indices, NDArray[np.bool_]]:

@@ -50,7 +50,7 @@ class FrameTransport:
         self._connections, self._codec, self._rings = connections, codec, rings
         self._udp = spec.protocol == "udp"
         self._half_close, self._by_reset = spec.close == "half-close", spec.close == "reset"
-        self._syn_only = spec.destination is not None
+        self._syn_only = spec.destinations is not None
         self._sends_data = spec.requests != 0 or self._half_close
         self._request_bytes = np.uint32(len(request_text(spec.hostname)))
         self.close_is_answered = not (self._udp or self._by_reset)
@@ -84,10 +84,11 @@ class FrameTransport:
         if portless.any():
             self._without_port.append(indices[portless])
             indices = indices[~portless]
+        fresh = self._first_tries(indices)
+        self._connections.choose(fresh, self._codec.turns(fresh))
         if self._udp:
             self._rings.send(self._codec.datagrams(indices, self._connections.destination[indices]), in_order=True)
             return
-        fresh = self._first_tries(indices)
         iss = self._iss[fresh] + _ISS_STEP
         self._iss[fresh], self._snd_nxt[fresh] = iss, iss + np.uint32(1)
         self._unacknowledged[fresh] = False

@@ -32,7 +32,9 @@ _PORT, _PARENT = 0, 3
 
 def listen(spec: ServerSpec) -> Listener:
     """Listen on the server's port for as many connections as come."""
-    port = socket.create_server((str(spec.address), spec.port), backlog=_BACKLOG)
+    # At several addresses by one socket, beside those that turn clients away.
+    address = str(spec.addresses[0]) if len(spec.addresses) == 1 else ""
+    port = socket.create_server((address, spec.port), backlog=_BACKLOG, reuse_port=not address)
     port.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
     return _listener(port, spec)
 

@@ -32,7 +32,7 @@ from traffic.frames import Batch, seal, turn_round, u16, u32
 from traffic.servers.web import head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Replies", "respond", "response"]
 
@@ -58,20 +58,20 @@ def response(name: str) -> bytes:
 def respond(
     batch: Batch,
     lengths: NDArray[np.uint32],
-    address: int,
+    addresses: Sequence[int],
     port: int,
     reply: bytes,
     *,
-    turned_away: int | None = None,
+    turned_away: Sequence[int] = (),
 ) -> Iterator[Replies]:
-    """Replies to the frames that are for `address` and `port`; the reply to data is `reply`, which `response` built.
+    """Replies to the frames for one of `addresses` and `port`; that to data is `reply`, which `response` built.
 
     They are in each connection's order: a response goes before the FIN that follows it.
     """
     if not len(batch) or batch.shape[1] < f.UDP_PAYLOAD:
         return
     destination, at_port = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT) == port
-    ours = (destination == address) & at_port
+    ours = _among(destination, addresses) & at_port
     protocol = batch[:, f.PROTOCOL]
     udp = ours & (protocol == f.UDP)
     if udp.any():
@@ -79,10 +79,14 @@ def respond(
     tcp = ours & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
     if tcp.any():
         yield from _tcp(batch[tcp], reply)
-    if turned_away is not None:
-        away = (destination == turned_away) & at_port & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
+    if turned_away:
+        away = _among(destination, turned_away) & at_port & (protocol == f.TCP) & (lengths >= f.TCP_OPTIONS)
         if away.any():
             yield from _turn_away(batch[away])
+
+
+def _among(destination: NDArray[np.integer[Any]], addresses: Sequence[int]) -> NDArray[np.bool_]:
+    return np.asarray(destination == addresses[0] if len(addresses) == 1 else np.isin(destination, addresses))
 
 
 _Case: TypeAlias = "tuple[NDArray[np.bool_], Callable[[Batch], Batch]]"

@@ -18,6 +18,7 @@ from traffic.servers import listeners, responder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from ipaddress import IPv4Address
 
     import numpy as np
     from numpy.typing import NDArray
@@ -71,7 +72,8 @@ def run_resolver(spec: ResolverSpec) -> None:
     """Serve DNS until SIGTERM."""
     zone = Zone(spec.records, spec.ttl_s, truncates=spec.truncate)
     answers = Answers(zone, spec.records, int(spec.address), spec.port)
-    asyncio.run(_serve(spec, answers.respond, partial(dns.UdpService, zone), partial(_serve_names, spec, zone)))
+    udp, tcp = partial(dns.UdpService, zone), partial(_serve_names, spec, zone)
+    asyncio.run(_serve(spec, (spec.address,), answers.respond, udp, tcp))
 
 
 def run_server(spec: ServerSpec) -> None:
@@ -79,14 +81,14 @@ def run_server(spec: ServerSpec) -> None:
     reply = responder.response(spec.name)
     respond = partial(
         responder.respond,
-        address=int(spec.address),
+        addresses=[int(address) for address in spec.addresses],
         port=spec.port,
         reply=reply,
-        turned_away=None if spec.turned_away is None else int(spec.turned_away),
+        turned_away=[int(address) for address in spec.turned_away or ()],
     )
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asyncio.run(_serve(spec, respond, UdpEcho, partial(_serve_pages, spec)))
+    asyncio.run(_serve(spec, spec.addresses, respond, UdpEcho, partial(_serve_pages, spec)))
 
 
 async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
@@ -97,17 +99,27 @@ async def _serve_names(spec: ResolverSpec, zone: Zone) -> Callable[[], object]:
 async def _serve_pages(spec: ServerSpec) -> Callable[[], object]:
     listener, loop = listeners.listen(spec), asyncio.get_running_loop()
     loop.add_reader(listener.fileno(), listener.work)
-    if spec.turned_away is not None:
-        await loop.create_server(TurnedAway, str(spec.turned_away), spec.port, backlog=_BACKLOG)
+    for address in spec.turned_away or ():
+        # Beside the server's own socket, which is bound to no address where there are several.
+        await loop.create_server(TurnedAway, str(address), spec.port, backlog=_BACKLOG, reuse_port=True)
     return lambda: loop.remove_reader(listener.fileno())
 
 
-async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, udp: UdpService, tcp: TcpService) -> None:
+async def _serve(
+    spec: ResolverSpec | ServerSpec,
+    addresses: Iterable[IPv4Address],
+    respond: Responder,
+    udp: UdpService,
+    tcp: TcpService,
+) -> None:
     loop = asyncio.get_running_loop()
     terminated = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, terminated.set)
-    transport, _ = await loop.create_datagram_endpoint(udp, local_addr=(str(spec.address), spec.port))
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING_BYTES)
+    transports = []
+    for address in addresses:
+        transport, _ = await loop.create_datagram_endpoint(udp, local_addr=(str(address), spec.port))
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING_BYTES)
+        transports.append(transport)
     end_tcp = await tcp()
     with Ring(spec.interface) as ring:
         loop.add_reader(ring.fileno(), _drain, ring, respond)
@@ -116,7 +128,8 @@ async def _serve(spec: ResolverSpec | ServerSpec, respond: Responder, udp: UdpSe
         loop.remove_reader(ring.fileno())
         count = ring.count()
     end_tcp()
-    transport.close()
+    for transport in transports:
+        transport.close()
     if count.dropped:
         _log.warning("the ring on %s had no room for %d frames", spec.interface, count.dropped)
 

@@ -22,7 +22,7 @@ __all__ = ["plan"]
 _BEFORE_DEFAULT_ROUTES = 60
 """The priority of the rules that lead to prefix lists, in VPC routers."""
 _FIRST_TABLE = 10_000
-_WAY_BACK, _FIRST_TABLE_BACK = 1_000, 10_000
+_WAY_BACK, _FIRST_TABLE_BACK = 1_000, 20_000
 """Priorities and routing tables of the ways back, in the internet's router."""
 
 
@@ -62,11 +62,15 @@ def _way_back(layout: Layout, endpoint: GatewayEndpointLayout) -> Iterator[parts
     at = endpoint.internet.far
     yield parts.own_address(at, INTERNET_ROUTER)
     for server in endpoint.servers:
-        index = layout.destination_index(server)
+        index = layout.server_index(server)
         table = _FIRST_TABLE_BACK + index
-        for address in server.addresses:
-            source, destination = parts.host(address), endpoint.vpc.cidr
-            yield Rule(at.namespace, _WAY_BACK + index, table, source=source, destination=destination)
+        yield Rule(
+            at.namespace,
+            _WAY_BACK + index,
+            table,
+            destination=endpoint.vpc.cidr,
+            input_interface=layout.server(server).uplink.far.interface,
+        )
         for subnet in endpoint.subnets:
             via = subnet_router(subnet.cidr)
             yield Neighbour(at.namespace, at.interface, via, endpoint.internet.near.mac)

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from lab.nodes import firewalls, parts
 from lab.plan import addressing
-from lab.plan.layout import EniLayout, Layout
+from lab.plan.layout import Destination, EniLayout, Layout
 from lab.plan.objects import NatNode, Neighbour, NodePlan, Route, Ruleset
 from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.limiter import OTHER_DESTINATIONS, Limiter
-from lab.topology import HyperplaneEniSettings, Server
+from lab.topology import HyperplaneEniSettings
 
 __all__ = ["TABLE", "most_connections", "plan"]
 
@@ -40,17 +39,18 @@ _OTHERS_MARK = 0xF000
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """A server over one protocol, and the slot set of the connections to it."""
+    """A server at one of its addresses over one protocol, and the slot set of the connections to it.
 
-    server: Server
-    address: IPv4Address
-    """As the resolver has it: clients that know another one go to a destination that the topology does not name."""
+    Addresses are as the resolver has them: clients that know others go to destinations that the topology does not name.
+    """
+
+    at: Destination
     protocol: slots.Protocol
     slot_set: slots.SlotSet
 
     @property
     def match(self) -> str:
-        return f"{self.address} . {self.server.port} . {self.protocol}"
+        return f"{self.at.address} . {self.at.server.port} . {self.protocol}"
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -65,7 +65,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
 def most_connections(layout: Layout) -> int:
     """How many connections one ENI and those beside it can hold, to all destinations together."""
     settings = layout.topology.hyperplane_eni
-    named = len(_PROTOCOLS) * len(layout.topology.servers)
+    named = len(_PROTOCOLS) * sum(1 for _ in layout.destinations(answered=True))
     return settings.connection_limit * settings.most_enis * (named + 1 if settings.per_destination else 1)
 
 
@@ -151,17 +151,16 @@ def _of_each_destination(layout: Layout, eni: EniLayout) -> Iterator[parts.Part]
     yield from parts.conntrack_sysctls(eni.namespace, others)
     yield Ruleset(eni.namespace, _ruleset(layout, eni, sets, *_choice(destinations, others)))
     for destination in destinations:
-        yield _limiter(eni, destination.slot_set, destination.server.name)
+        yield _limiter(eni, destination.slot_set, destination.at.server.name, destination.at.label)
     yield _limiter(eni, others, OTHER_DESTINATIONS)
 
 
 def _destinations(layout: Layout) -> Iterator[_Destination]:
-    for server in layout.topology.servers:
-        first_mark = layout.destination_index(server) * len(_PROTOCOLS) + 1
-        for mark, protocol in enumerate(_PROTOCOLS, first_mark):
-            name = f"to_{slots.identifier(server.name)}_{protocol}"
+    for destination in layout.destinations(answered=True):
+        for mark, protocol in enumerate(_PROTOCOLS, destination.index * len(_PROTOCOLS) + 1):
+            name = f"to_{slots.identifier(destination.name)}_{protocol}"
             slot_set = _slot_set(layout.topology.hyperplane_eni, name, mark, protocol)
-            yield _Destination(server, layout.address_of(server), protocol, slot_set)
+            yield _Destination(destination, protocol, slot_set)
 
 
 def _choice(destinations: Sequence[_Destination], others: slots.SlotSet) -> Iterator[nft.Part]:
@@ -197,7 +196,9 @@ def _slot_set(
     )
 
 
-def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = None) -> Limiter:
+def _limiter(
+    eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = None, address: str | None = None
+) -> Limiter:
     return slots.limiter(
         slot_set,
         node=eni.node,
@@ -205,6 +206,7 @@ def _limiter(eni: EniLayout, slot_set: slots.SlotSet, destination: str | None = 
         namespace=eni.namespace,
         table=TABLE,
         destination=destination,
+        address=address,
     )
 
 

@@ -11,7 +11,9 @@ from lab.topology import Topology
 def drawn(topology: Topology, passed: Collection[str]) -> Iterator[Drawn]:
     """The endpoints with the server that each is for, and its load balancer's limit."""
     for endpoint in topology.interface_endpoints:
+        targets = next(len(server.addresses) for server in topology.servers if server.name == endpoint.server)
         server, limit = f"for {endpoint.server}", endpoint.connections_per_target
+        limit = limit and limit * targets
         said = ("no limit" if limit is None else f"limit {limit:,}", *timeouts(endpoint))
         unused = "idle" if endpoint.private_dns else "private DNS off"
         brief = "" if limit is None else f"{limit:,}"

@@ -10,6 +10,7 @@ from lab.schema.base import NAME, HalfOpenTimeout, IdleTimeout, PortHold, Whole,
 from lab.schema.exits import Exit, WayOut
 from lab.schema.faults import Fault
 from lab.schema.firewall import groups_at
+from lab.schema.limit import ConnectionLimit
 from lab.schema.limits import (
     ENDPOINT_CONNECTIONS_PER_TARGET,
     ENDPOINT_IDLE_TIMEOUT_S,
@@ -59,7 +60,7 @@ class InterfaceEndpoint(WayOut):
         ge=1,
         le=ENDPOINT_CONNECTIONS_PER_TARGET,
         description="behind each network interface of an endpoint a load balancer carries 1 to 55,000 connections to "
-        "its server; left out, any number",
+        "each address of its server; left out, any number",
     )
     idle_timeout_s: IdleTimeout = ENDPOINT_IDLE_TIMEOUT_S
     half_open_timeout_s: HalfOpenTimeout = HALF_OPEN_TIMEOUT_S
@@ -104,6 +105,10 @@ class EndpointInterface(Exit):
     def capacity(self) -> int | None:
         """To its server; to others there is no way here."""
         return self.endpoint.connections_per_target
+
+    def limit_to(self, addresses: int) -> ConnectionLimit | None:
+        """Its load balancer has each address of the server as a target."""
+        return None if self.capacity is None else ConnectionLimit(self.capacity * addresses)
 
     @property
     def stands_for(self) -> str | None:

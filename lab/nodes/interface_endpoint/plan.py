@@ -7,7 +7,8 @@ each shows it another block of addresses, and so gets its answers back. The func
 other ("Lambda accesses resources in your VPC using a Hyperplane ENI", AWS Lambda Developer Guide).
 
 The load balancer's own figure, "55,000 simultaneous connections … to each unique target" (Elastic Load Balancing user
-guide, "Network Load Balancers"), is a knob.
+guide, "Network Load Balancers"), is a knob. Each address of the server is a target. A hash of the client's end picks
+one ("a flow hash algorithm", same guide), the same for every SYN of a connection; one set counts for all of them.
 """
 
 from __future__ import annotations
@@ -75,8 +76,7 @@ def _ports(layout: Layout, endpoint: _Endpoint) -> Iterator[parts.Part]:
 
 def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[parts.Part]:
     """From the server to private addresses: through its endpoint, at whose side the VPC begins."""
-    at, index = endpoint.internet.far, layout.destination_index(server)
-    laid_out = next(known for known in layout.servers if known.server.name == server.name)
+    at, index = endpoint.internet.far, layout.server_index(server)
     yield parts.own_address(at, INTERNET_ROUTER)
     yield from parts.host_behind(endpoint.internet, endpoint.address)
     if clients := _seen_as(layout, endpoint, server):
@@ -93,7 +93,7 @@ def _way_back(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[p
         at.namespace,
         _BY_SERVER + index,
         _FIRST_TABLE + index,
-        source=parts.host(laid_out.address),
+        input_interface=layout.server(server).uplink.far.interface,
         destination=layout.topology.vpc_of(endpoint.subnet.name).cidr,
     )
 
@@ -115,7 +115,7 @@ def _translation(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterato
             key=slots.SOURCE_ONLY,
             protocols=(protocol,),
             mark=mark,
-            size=settings.connections_per_target or _UNLIMITED,
+            size=(settings.connections_per_target or _UNLIMITED) * len(server.addresses),
             idle_s=settings.idle_timeout_s,
             half_open_s=settings.half_open_timeout_s,
             port_hold_s=settings.port_hold_s,
@@ -150,7 +150,7 @@ def _ruleset(layout: Layout, endpoint: _Endpoint, server: Server, sets: tuple[sl
         nft.chain(
             "translate",
             f'iifname "{inner}" ip daddr {endpoint.address} meta l4proto {{ tcp, udp }} th dport {server.port} '
-            f"dnat to {server.address}",
+            f"dnat to {_target(server)}",
             hook="type nat hook prerouting priority dstnat; policy accept;",
         ),
         *_sources(layout, endpoint, server),
@@ -166,3 +166,10 @@ def _sources(layout: Layout, endpoint: _Endpoint, server: Server) -> Iterator[nf
             f'oifname "{endpoint.internet.near.interface}" snat ip prefix to ip saddr map {{ {vpc.cidr} : {clients} }}',
             hook="type nat hook postrouting priority srcnat; policy accept;",
         )
+
+
+def _target(server: Server) -> str:
+    if len(server.addresses) == 1:
+        return str(server.addresses[0])
+    targets = ", ".join(f"{number} : {address}" for number, address in enumerate(server.addresses))
+    return f"jhash ip saddr . th sport mod {len(server.addresses)} seed 0x1ab map {{ {targets} }}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER
 from lab.plan.layout import Layout
-from lab.plan.objects import NodePlan, Route, Ruleset
+from lab.plan.objects import Neighbour, NodePlan, Route, Rule, Ruleset
 from lab.schema.drops import DropPoint
 from lab.schema.names import INTERNET
 from lab.slots import nft
@@ -16,6 +17,11 @@ from lab.slots import ruleset as slots
 __all__ = ["TABLE", "plan"]
 
 TABLE = "internet"
+
+_FIRST_TABLE = 10_000
+"""Routing tables of servers whose address others have as well; those of interface endpoints are below."""
+_BY_PORT = 100
+_PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -27,10 +33,7 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield parts.own_address(nat.internet.far, INTERNET_ROUTER)
         for elastic_ip in nat.elastic_ips:
             yield from parts.host_behind(nat.internet, elastic_ip.address)
-    for server in layout.servers:
-        if server.subnet is None:
-            yield parts.own_address(server.uplink.far, INTERNET_ROUTER)
-            yield from parts.host_behind(server.uplink, server.address)
+    yield from _servers(layout)
     yield from _private_addresses(layout)
 
 
@@ -57,3 +60,30 @@ def _private_addresses(layout: Layout) -> Iterator[parts.Part]:
         definitions = (part for gate in gates for part in gate.definitions)
         yield Ruleset(layout.internet, nft.table(TABLE, *definitions, rules))
     yield from (gate.counter for gate in gates)
+
+
+def _servers(layout: Layout) -> Iterator[parts.Part]:
+    """The way to each server's addresses; where several have one, by port, and all other packets to the first."""
+    owners: set[IPv4Address] = set()
+    for laid_out in layout.servers:
+        if laid_out.subnet is not None:
+            continue
+        server, link = laid_out.server, laid_out.uplink
+        yield parts.own_address(link.far, INTERNET_ROUTER)
+        table = _FIRST_TABLE + layout.server_index(server)
+        for address in server.addresses:
+            if address not in owners:
+                yield from parts.host_behind(link, address)
+                continue
+            yield Neighbour(link.far.namespace, link.far.interface, address, link.near.mac)
+            yield Route(link.far.namespace, parts.host(address), link.far.interface, table=table)
+            for protocol in _PROTOCOLS:
+                yield Rule(
+                    link.far.namespace,
+                    _BY_PORT,
+                    table,
+                    destination=parts.host(address),
+                    protocol=protocol,
+                    destination_port=server.port,
+                )
+        owners.update(server.addresses)

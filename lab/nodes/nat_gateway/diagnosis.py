@@ -17,12 +17,21 @@ __all__ = ["LIMIT"]
 
 
 def _named(full: Sequence[LimitState]) -> str:
-    return "; ".join(
-        _named_of_client(state)
-        if state.client
-        else f"{state.node} with {counted(state.eips, 'Elastic IP')}, {connections(state.limit)}"
-        f"{'' if state.eips == 1 else ' each'} to {state.destination}{_of_which(state)}"
-        for state in full
+    alike: dict[tuple[object, ...], list[LimitState]] = {}
+    for state in full:
+        of = state.node, state.client, state.eips, state.limit, state.destination, state.full_eips
+        alike.setdefault(of, []).append(state)
+    return "; ".join(map(_named_together, alike.values()))
+
+
+def _named_together(alike: Sequence[LimitState]) -> str:
+    """Those of one NAT gateway to several addresses of one server."""
+    first, further = alike[0], "".join(f" and {state.address}" for state in alike[1:])
+    if first.client:
+        return f"{_named_of_client(first)}{further}"
+    return (
+        f"{first.node} with {counted(first.eips, 'Elastic IP')}, {connections(first.limit)}"
+        f"{' each' if first.eips > 1 or further else ''} to {first.towards}{further}{_of_which(first)}"
     )
 
 

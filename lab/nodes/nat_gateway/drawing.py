@@ -24,6 +24,8 @@ def _lines(topology: Topology, gateway: NatGateway) -> Iterator[str]:
     each = _of_each(topology, gateway)
     if each is not None:
         yield from (f"{each:,} per", "client")
+    elif any(len(server.addresses) > 1 for server in topology.servers):
+        yield from (f"{gateway.capacity:,}", "per address")
     elif len(topology.servers) == 1:
         yield from (f"{gateway.capacity:,} to", "one server")
     else:

@@ -2,10 +2,10 @@
 
 "Each IPv4 address can support up to 55,000 simultaneous connections to each unique destination … a unique
 combination of destination IP address, the destination port, and protocol" (Amazon VPC user guide, "NAT gateways").
-So there is one slot set per (Elastic IP, server, protocol). A new connection starts at the Elastic IP that the policy
-picks; when that one's set is full it spills over to the next. When all are full the SYN is dropped, and the counters
-say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are 85 % of them, so the
-kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
+So there is one slot set per (Elastic IP, address and port of a server, protocol). A new connection starts at the
+Elastic IP that the policy picks; when that one's set is full it spills over to the next. When all are full the SYN is
+dropped, and the counters say what CloudWatch calls ErrorPortAllocation. Ports are 1024-65535 (same source): 55,000 are
+85 % of them, so the kernel's search for a free one does not run dry (nf_nat_core.c gives up after some 248 tries).
 
 With `ports_per_client` there is one slot set per (client, server, protocol) instead, a client being a private address:
 its ports are set apart for it, from one Elastic IP, so that all clients of an Elastic IP together cannot have too many.
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 
 from lab.nodes import firewalls, parts
 from lab.plan.addressing import INTERNET_ROUTER, subnet_router
-from lab.plan.layout import ElasticIp, Layout, NatClient, NatLayout
+from lab.plan.layout import Destination, ElasticIp, Layout, NatClient, NatLayout
 from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import NAT_EIPS
 from lab.slots import nft
 from lab.slots import ruleset as slots
 from lab.slots.counters import ADMITTED, OTHER_PACKETS
-from lab.topology import NatGateway, Server
+from lab.topology import NatGateway
 
 __all__ = ["TABLE", "plan"]
 
@@ -54,7 +54,7 @@ class _Pool:
 class _Destination:
     """A unique destination and its pools of ports, one per Elastic IP or client."""
 
-    server: Server
+    at: Destination
     protocol: slots.Protocol
     pools: tuple[_Pool, ...]
 
@@ -64,11 +64,11 @@ class _Destination:
 
     @property
     def label(self) -> str:
-        return f"{slots.identifier(self.server.name)}_{self.protocol}"
+        return f"{slots.identifier(self.at.name)}_{self.protocol}"
 
     @property
     def match(self) -> str:
-        return f"{self.server.address} . {self.server.port} . {self.protocol}"
+        return f"{self.at.address} . {self.at.server.port} . {self.protocol}"
 
 
 def plan(layout: Layout) -> Iterator[parts.Part]:
@@ -114,7 +114,8 @@ def _limiters(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
                 eip=str(pool.eip.address),
                 client=pool.client.name if pool.client else None,
                 sources=tuple(map(str, pool.client.addresses)) if pool.client else (),
-                destination=destination.server.name,
+                destination=destination.at.server.name,
+                address=destination.at.label,
                 spills_over=nat.gateway.spill_over and not pool.client,
             )
 
@@ -136,23 +137,23 @@ def _border(layout: Layout, nat: NatLayout) -> Iterator[parts.Part]:
 
 
 def _destinations(layout: Layout, nat: NatLayout) -> Iterator[_Destination]:
-    for server in layout.topology.servers:
-        if server.subnet is not None:
+    for destination in layout.destinations():
+        if destination.server.subnet is not None:
             continue
         for number, protocol in enumerate(_PROTOCOLS):
-            index = layout.destination_index(server) * len(_PROTOCOLS) + number
-            pools = _of_clients(layout, nat, server, protocol) or _of_eips(nat, server, protocol, index)
-            yield _Destination(server, protocol, pools)
+            index = destination.index * len(_PROTOCOLS) + number
+            pools = _of_clients(layout, nat, destination, protocol) or _of_eips(nat, destination, protocol, index)
+            yield _Destination(destination, protocol, pools)
 
 
-def _of_eips(nat: NatLayout, server: Server, protocol: slots.Protocol, index: int) -> tuple[_Pool, ...]:
+def _of_eips(nat: NatLayout, to: Destination, protocol: slots.Protocol, index: int) -> tuple[_Pool, ...]:
     """Every client may have any port of an Elastic IP."""
     gateway, first_mark = nat.gateway, _FIRST_MARK + index * NAT_EIPS
     return tuple(
         _Pool(
             _slot_set(
                 gateway,
-                f"eip{eip.number}_{slots.identifier(server.name)}_{protocol}",
+                f"eip{eip.number}_{slots.identifier(to.name)}_{protocol}",
                 protocol,
                 mark=first_mark + eip.number - 1,
                 size=gateway.connections_per_destination,
@@ -164,7 +165,7 @@ def _of_eips(nat: NatLayout, server: Server, protocol: slots.Protocol, index: in
     )
 
 
-def _of_clients(layout: Layout, nat: NatLayout, server: Server, protocol: slots.Protocol) -> tuple[_Pool, ...]:
+def _of_clients(layout: Layout, nat: NatLayout, to: Destination, protocol: slots.Protocol) -> tuple[_Pool, ...]:
     """Each client has ports of its own; nothing where all ports are for all of them."""
     gateway, size = nat.gateway, nat.gateway.ports_of_each(len(nat.clients))
     if size is None:
@@ -173,9 +174,9 @@ def _of_clients(layout: Layout, nat: NatLayout, server: Server, protocol: slots.
         _Pool(
             _slot_set(
                 gateway,
-                f"client{client.number}_{slots.identifier(server.name)}_{protocol}",
+                f"client{client.number}_{slots.identifier(to.name)}_{protocol}",
                 protocol,
-                mark=_FIRST_MARK + layout.port_share(gateway, f"{server.name} {protocol} {client.name}"),
+                mark=_FIRST_MARK + layout.port_share(gateway, f"{to.name} {protocol} {client.name}"),
                 size=size,
             ),
             client.eip,

@@ -1,12 +1,13 @@
-"""More room in NAT gateways: another Elastic IP, more ports per client, another NAT gateway for part of the subnets."""
+"""More room in NAT gateways: another Elastic IP, more ports per client, another destination, another NAT gateway."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 from lab.nodes.nat_gateway.model import NatGateway, PortsPerClient
 from lab.nodes.proposals import Case, Proposal, Size
-from lab.schema.limits import NAT_CONNECTIONS_PER_DESTINATION, NAT_EIPS
+from lab.schema.limits import NAT_CONNECTIONS_PER_DESTINATION, NAT_EIPS, SERVER_ADDRESSES
 from lab.topology import Topology
 from lab.topology.edit import path_of, rerouted, unused, with_vpcs
 
@@ -41,11 +42,13 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
 
 
 def proposals(case: Case) -> Iterator[Proposal]:
-    """Twice the ports per client, and a second NAT gateway for half of the subnets that use the one that binds."""
+    """Twice the ports per client, another address of the server, and a second NAT gateway for half of the subnets."""
     gateways = _gateways(case)
     if not gateways:
         yield from _not_on_the_way(case)
         return
+    if any(gateway.node in case.before.nodes for gateway in gateways):
+        yield from _another_address(case)
     yield from (
         _more_ports(case, gateway, gateway.ports_per_client) for gateway in gateways if gateway.ports_per_client
     )
@@ -85,6 +88,33 @@ def _more_ports(case: Case, gateway: NatGateway, ports: PortsPerClient) -> Propo
             lambda vpc: {"nat_gateways": tuple(more if one == gateway else one for one in vpc.nat_gateways)},
         ),
         Size.RULE,
+    )
+
+
+def _another_address(case: Case) -> Iterator[Proposal]:
+    """One more unique destination under the server's name, such as a load balancer's address in another zone."""
+    topology = case.topology
+    server = next(known for known in topology.servers if known.name == case.question.server)
+    taken = {address for known in topology.servers for address in known.addresses}
+    address = next(free for number in count(1) if (free := server.addresses[-1] + number) not in taken)
+    if len(server.addresses) == SERVER_ADDRESSES:
+        return
+    several = (*server.addresses, address)
+    yield Proposal(
+        f"another address for {server.name}: each is a destination of its own",
+        f"server {server.name}: addresses: [{', '.join(map(str, several))}]",
+        topology.model_copy(
+            update={
+                "servers": tuple(
+                    known.model_copy(update={"address": None, "several": several})
+                    if known.hostname == server.hostname
+                    else known
+                    for known in topology.servers
+                )
+            }
+        ),
+        Size.NODE,
+        condition="if its owner has one, as load balancers have in each zone, and clients use all",
     )
 
 

@@ -137,7 +137,7 @@ def _spec(layout: Layout) -> ResolverSpec:
     return ResolverSpec(
         interface=layout.resolver.link.near.interface,
         address=layout.resolver.address,
-        records={server.hostname: str(layout.address_of(server)) for server in layout.topology.servers},
+        records={server.hostname: tuple(map(str, layout.addresses_of(server))) for server in layout.topology.servers},
         ttl_s=layout.topology.service_vpc.resolver.ttl_s,
         truncate=layout.topology.service_vpc.resolver.truncate,
     )

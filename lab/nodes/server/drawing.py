@@ -12,8 +12,8 @@ from lab.topology import Topology
 def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
     """The servers with their addresses and limits, and whether the lab's own server answers there."""
     for server in topology.servers:
-        address = server.address or server.subnet
-        where = (f"{address}:{server.port}", *(() if server.embedded else ("a real program",)))
+        addresses = (f"{address}:{server.port}" for address in server.addresses or (server.subnet,))
+        where = (*addresses, *(() if server.embedded else ("a real program",)))
         limit = "" if server.max_connections is None else f"{server.max_connections:,}"
         lines = (*where, f"limit {limit}, then {server.refusal}") if limit else where
         column: Column | None = "exits" if server.subnet else None

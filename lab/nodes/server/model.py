@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from lab.schema.base import NAME, Model, Whole, YesNo
-from lab.schema.faults import Fault
+from lab.schema.faults import Fault, Path
 from lab.schema.firewall import groups_at
 from lab.schema.limit import ConnectionLimit
-from lab.schema.limits import RESERVED_SUBNET_ADDRESSES, SERVER_CONNECTIONS, SERVER_SECURITY_GROUPS
+from lab.schema.limits import (
+    RESERVED_SUBNET_ADDRESSES,
+    SERVER_ADDRESSES,
+    SERVER_CONNECTIONS,
+    SERVER_SECURITY_GROUPS,
+)
 from lab.schema.names import node_name_of_server
 from lab.schema.references import unknown
 from lab.schema.scale import SCALES
-from lab.schema.words import Address, GatewayService, Hostname, Name
+from lab.schema.words import Address, GatewayService, Hostname, Name, shown
 from lab.slots.limiter import WhenFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.topology.draft import Draft
+    from lab.topology.draft import Draft, Item
 
-__all__ = ["CHECKS", "Server"]
+__all__ = ["CHECKS", "Server", "addresses_at"]
 
 
 class Server(Model):
@@ -38,11 +43,18 @@ class Server(Model):
         None,
         description="a server in a VPC, such as a database, has the name of its subnet (leave it out: on the internet)",
     )
+    several: tuple[Address, ...] | None = Field(
+        None,
+        alias="addresses",
+        min_length=1,
+        max_length=SERVER_ADDRESSES,
+        description=f"a server with several addresses has 1 to {SERVER_ADDRESSES} under addresses, in place of address",
+    )
     address: Address | None = Field(
         None,
         validate_default=True,
-        description="a server has one public IPv4 address, such as 203.0.113.10; in a subnet one of its addresses, or "
-        "none",
+        description="a server has a public IPv4 address, such as 203.0.113.10, or several under addresses; in a subnet "
+        "one of its addresses, or none",
     )
     security_groups: tuple[Name, ...] = Field(
         (),
@@ -76,15 +88,23 @@ class Server(Model):
     @field_validator("address")
     @classmethod
     def _is_somewhere(cls, address: IPv4Address | None, others: ValidationInfo) -> IPv4Address | None:
-        """On the internet it needs one; a subnet that is faulty is a fault of its own."""
-        if address is None and "subnet" in others.data and others.data["subnet"] is None:
-            raise ValueError("missing")
+        """On the internet it has one address or a list of them; what is wrong with those is a fault of its own."""
+        if "several" in others.data and "subnet" in others.data:
+            listed = others.data["several"]
+            if address is None and listed is None and others.data["subnet"] is None:
+                raise ValueError("missing")
+            if address is not None and listed is not None:
+                raise ValueError("there is a list of addresses beside it, which may have this one, too")
         return address
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
-        """What the file gives it."""
-        return () if self.address is None else (self.address,)
+        """What the file gives it, in its order; none in a subnet where it has any."""
+        return (self.address,) if self.address else self.several or ()
+
+    def at(self, address: IPv4Address) -> Self:
+        """The same with one of its addresses only."""
+        return self.model_copy(update={"address": address, "several": None})
 
     @property
     def node(self) -> str:
@@ -108,6 +128,9 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
         server = item.value
         if server.subnet is None:
             continue
+        if server.several is not None:
+            text = "a server in a subnet has one address, its network interface's; write it as address, or leave it out"
+            yield Fault((*item.path, "addresses"), text)
         yield from unknown("subnet", server.subnet, draft.subnet_names, (*item.path, "subnet"))
         subnet = draft.subnets_by_name.get(server.subnet)
         if subnet is None or server.address is None:
@@ -171,4 +194,93 @@ def _limits(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "max_connections"), text)
 
 
-CHECKS = (_subnets, _security_groups, _endpoints, _services, _limits)
+def _addresses_twice(draft: Draft) -> Iterator[Fault]:
+    """An address that one server lists twice."""
+    for item in draft.servers:
+        for index, address in enumerate(item.value.several or ()):
+            if address in item.value.addresses[:index]:
+                yield Fault((*item.path, "addresses", index), f"{address} is listed twice; once is enough")
+
+
+def _destinations(draft: Draft) -> Iterator[Fault]:
+    """Two servers that one address and port would lead to; in a subnet, one address."""
+    seen: dict[tuple[IPv4Address, int | None], str] = {}
+    for item in draft.servers:
+        server = item.value
+        for path, address in addresses_at(item):
+            first = seen.setdefault((address, None if server.subnet else server.port), server.name)
+            if first != server.name and server.subnet:
+                yield Fault(path, f"{address} is {first} already; every server in a subnet has its own")
+            elif first != server.name:
+                text = f"{address}, port {server.port}, is {first} already; give it another port, or another address"
+                yield Fault(path, text)
+
+
+def _addresses_of_services(draft: Draft) -> Iterator[Fault]:
+    """An address that is of a service and is not: a route leads to it, whatever the port."""
+    seen: dict[IPv4Address, Server] = {}
+    for item in draft.servers:
+        for path, address in addresses_at(item):
+            first = seen.setdefault(address, item.value)
+            if first.service != item.value.service:
+                text = f"{address} is {_of(first)} in {first.name}, and {_of(item.value)} here; say the same of both"
+                yield Fault(path, text)
+
+
+def _of(server: Server) -> str:
+    return f"of {server.service}" if server.service else "of no service"
+
+
+def _hostnames(draft: Draft) -> Iterator[Fault]:
+    """Two servers with one name that has not the same addresses."""
+    seen: dict[str, Server] = {}
+    for item in draft.servers:
+        server = item.value
+        first = seen.setdefault(server.hostname, server)
+        in_subnets = first is not server and (first.subnet or server.subnet)
+        if in_subnets or set(first.addresses) != set(server.addresses):
+            text = (
+                f"{shown(server.hostname)} is the hostname of {first.name}, which has other addresses; a name has one "
+                "set of addresses, whatever the port"
+            )
+            yield Fault((*item.path, "hostname"), text)
+
+
+def _endpoints_of_one_name(draft: Draft) -> Iterator[Fault]:
+    """An endpoint for one of several servers with one name, which would mean the endpoint for all of them."""
+    for exit_ in draft.exits:
+        meant = [item.value for item in draft.servers if item.value.name == exit_.value.stands_for]
+        sharers = [
+            item.value.name
+            for item in draft.servers
+            for server in meant
+            if item.value != server and item.value.hostname == server.hostname
+        ]
+        if sharers:
+            text = (
+                f"{shown(meant[0].hostname)} is the hostname of {', '.join(sharers)} as well, and would lead here; "
+                "give each a hostname of its own"
+            )
+            yield Fault((*exit_.path, "server"), text)
+
+
+def addresses_at(item: Item[Server]) -> Iterator[tuple[Path, IPv4Address]]:
+    """A server's addresses, and where each is written."""
+    if item.value.address is not None:
+        yield (*item.path, "address"), item.value.address
+    for index, address in enumerate(item.value.several or ()):
+        yield (*item.path, "addresses", index), address
+
+
+CHECKS = (
+    _subnets,
+    _security_groups,
+    _endpoints,
+    _services,
+    _limits,
+    _addresses_twice,
+    _destinations,
+    _addresses_of_services,
+    _hostnames,
+    _endpoints_of_one_name,
+)

@@ -1,4 +1,4 @@
-"""A server: one address, public or in a VPC's subnet, and on its port the lab's own server or a real program.
+"""A server: addresses, public or in a VPC's subnet, and on its port at each of them the lab's own or a real program.
 
 The lab's own shares the address: frames with the packet engine's DSCP belong to the stateless responder on the ring,
 all others to the kernel and the lab's small web page. With `embedded: false` all belong to the kernel and to whatever
@@ -27,7 +27,7 @@ the kernel drops SYNs in silence (tcp_conn_request), as a limit would. A namespa
 def plan(layout: Layout) -> Iterator[parts.Part]:
     """The parts of all remote servers."""
     for laid_out in layout.servers:
-        server, known_as = laid_out.server, layout.address_of(laid_out.server)
+        server, known_as = laid_out.server, layout.addresses_of(laid_out.server)
         certificate = certificate_file(layout.lab, server.name)
         yield from parts.namespace(laid_out.namespace)
         yield parts.veth(laid_out.port)
@@ -35,17 +35,17 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
         yield from parts.through(laid_out.port, parts.ANYWHERE, laid_out.next_hop)
         yield Sysctl(laid_out.namespace, "net.core.somaxconn", str(_WAITING))
         # A real program may use the certificate, too.
-        addresses = tuple(dict.fromkeys((laid_out.address, known_as)))
+        addresses = tuple(dict.fromkeys((*laid_out.own_addresses, *known_as)))
         yield Certificate(certificate, authority_file(layout.lab), server.hostname, addresses)
         if server.embedded:
             yield parts.ring_owns_marked(laid_out.namespace)
             spec = ServerSpec(
                 interface=laid_out.port.near.interface,
-                address=laid_out.address,
+                addresses=laid_out.own_addresses,
                 port=server.port,
                 name=server.name,
                 hostname=server.hostname,
-                turned_away=laid_out.turned_away,
+                turned_away=laid_out.turned_away or None,
                 certificate=certificate,
             )
             yield Process(laid_out.namespace, "server", spec.to_json())
@@ -53,5 +53,6 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
             # What answers a SYN bears its DSCP, or the packet engine's rings would not see it (ip-sysctl.rst, since
             # Linux 5.10; a RST does so anyway, tcp_ipv4.c).
             yield Sysctl(laid_out.namespace, "net.ipv4.tcp_reflect_tos", "1")
-        yield NodePlan(laid_out.node, "server", laid_out.namespace, (str(laid_out.address),), alias=server.name)
+        addresses_shown = tuple(map(str, laid_out.own_addresses))
+        yield NodePlan(laid_out.node, "server", laid_out.namespace, addresses_shown, alias=server.name)
         yield ServerPlan(server.name, server.hostname, known_as, server.port)

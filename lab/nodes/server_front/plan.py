@@ -51,7 +51,8 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
 def _front(server: ServerLayout, namespace: str, limit: int) -> Iterator[parts.Part]:
     slot_set = slots.SlotSet(
         name="connections",
-        key=slots.SOURCE_ONLY,
+        # A NAT gateway gives connections to different addresses one source port.
+        key=slots.SOURCE_ONLY if len(server.server.addresses) == 1 else slots.WHOLE_TUPLE,
         protocols=("tcp",),
         mark=_MARK,
         size=limit,
@@ -118,13 +119,21 @@ def _ruleset(server: ServerLayout, slot_set: slots.SlotSet) -> nft.Table:
         ),
         *(
             ()
-            if server.turned_away is None
+            if not server.turned_away
             else (
                 nft.chain(
                     "turn_away",
-                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {server.turned_away}",
+                    f"meta l4proto tcp ct mark {_TURNED_AWAY:#x} dnat to {_second_address(server)}",
                     hook="type nat hook prerouting priority dstnat; policy accept;",
                 ),
             )
         ),
     )
+
+
+def _second_address(server: ServerLayout) -> str:
+    """Where connections to an address are turned away: one for each, since two may have one source address and port."""
+    if len(server.turned_away) == 1:
+        return str(server.turned_away[0])
+    pairs = zip(server.server.addresses, server.turned_away, strict=True)
+    return f"ip daddr map {{ {', '.join(f'{address} : {second}' for address, second in pairs)} }}"

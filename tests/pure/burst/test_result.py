@@ -88,6 +88,7 @@ def test_limits() -> None:
         "dropped_connections": 5_000,
         "eip": None,
         "destination": None,
+        "address": None,
         "when_full": "ignore",
         "fill": None,
         "before": None,

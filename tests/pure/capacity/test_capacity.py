@@ -113,6 +113,7 @@ def demands(draw: st.DrawFn) -> Demand:
     return Demand(
         peak=draw(st.integers(1, most) | st.integers(1, 16).map(lambda share: most * share // 16)),
         servers=draw(st.integers(1, 3) | st.integers(1, 25)),
+        addresses=draw(st.just(1) | st.integers(1, 8)),
         headroom_percent=headroom,
         nat_gateways=draw(st.just(1) | st.integers(1, 4)),
     )
@@ -153,7 +154,8 @@ def test_lower_bounds(demand: Demand) -> None:
     usable = 100 - demand.headroom_percent
     to_one = -(-demand.connections // demand.servers)
     subnets = -(-demand.connections // (ENI * usable // 100))
-    eips = -(-to_one // (EIP * usable // 100))
+    rounds, rest = divmod(to_one, layout.subnets * demand.addresses)
+    eips = -(-(rounds * layout.subnets + min(rest, layout.subnets)) // (EIP * usable // 100))
     assert len(layout.gateways) >= demand.nat_gateways
     assert layout.subnets >= subnets
     assert layout.elastic_ips >= eips
@@ -172,7 +174,10 @@ def test_what_is_left_at_the_peak(demand: Demand) -> None:
     to_one = -(-demand.connections // demand.servers)
     eni, *gateways = plan.limits
     turns = range(plan.layout.subnets)
-    of_all = [{each.node: each for each in predict(starting_with(made, turn), to_one).limiters} for turn in turns]
+    of_all = [
+        {each.node: each for each in sorted(found.limiters, key=lambda each: each.offered)}
+        for found in (predict(starting_with(made, turn), to_one) for turn in turns)
+    ]
     for limit, gateway in zip(gateways, made.nat_gateways, strict=True):
         assert limit.nodes == (gateway.node,)
         assert limit.held == max(limiters[gateway.node].offered for limiters in of_all)
@@ -185,6 +190,15 @@ def test_what_is_left_at_the_peak(demand: Demand) -> None:
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("addresses", "elastic_ips"), [(1, 8), (2, 4), (3, 3), (4, 2), (8, 1)])
+def test_addresses_of_the_server(addresses: int, elastic_ips: int) -> None:
+    """440,000 connections to a server with more addresses need so many fewer of the eight Elastic IPs."""
+    plan = planned(440_000, addresses=addresses)
+    assert (plan.layout.elastic_ips, plan.layout.subnets) == (elastic_ips, 7)
+    (server,) = topology_of(plan).servers
+    assert len(server.addresses) == addresses
 
 
 @pytest.mark.parametrize(
@@ -272,7 +286,7 @@ def test_alternatives(demand: Demand, quota: int) -> None:
     if plan.within_quota:
         assert plan.within_quota.most_elastic_ips <= quota
         assert plan.within_quota.eni_capacity >= demand.connections
-        assert plan.within_quota.nat_capacity(demand.servers) >= demand.connections
+        assert plan.within_quota.nat_capacity(demand.servers, demand.addresses) >= demand.connections
     else:
         assert plan.layout.most_elastic_ips > quota
     too_many = any(each.must_be_raised for each in plan.quotas[:2])

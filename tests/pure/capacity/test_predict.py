@@ -40,6 +40,10 @@ def simulate(
     lost, emfile = Counter[str](), Counter[str]()
     first_loss: int | None = None
     first_refusal: tuple[int, str] | None = None
+    server = topology.servers[0]
+    standing = [exit_ for exit_ in topology.exits if exit_.stands_for == server.name]
+    addresses = 1 if server.subnet else len(standing or server.addresses)
+    each = topology.hyperplane_eni.per_destination
     connections = let_in(topology, invocations, callers)
     enis = {caller: enis_of(topology, caller) for caller in callers}
     outside: dict[tuple[str, str], int | None] = {NOWHERE: None} if topology.servers[0].subnet else {}
@@ -52,10 +56,11 @@ def simulate(
         opened[environment] += 1
         way = way_of(topology, enis[caller][path], turn) if enis[caller] else outside
         for (node, kind), limit in way.items():
-            if limit is not None and in_use(node.partition(" ")[0]) + held[node] >= limit:
+            slots = f"{node} {turn % addresses}" if each or kind != "hyperplane_eni" else node
+            if limit is not None and in_use(node.partition(" ")[0]) + held[slots] >= limit:
                 first_refusal = first_refusal or (number, kind)
                 break
-            held[node] += 1
+            held[slots] += 1
         else:
             if NOWHERE not in way:
                 continue
@@ -111,7 +116,8 @@ def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tup
         if endpoint.server == server.name and endpoint.private_dns:
             cidrs = {subnet.name: subnet.cidr for subnet in topology.subnets}
             exits = sorted(endpoint.exits, key=lambda exit_: cidrs[exit_.subnet])
-            return {(exits[turn % len(exits)].node, "interface_endpoint"): endpoint.connections_per_target}
+            limit = endpoint.connections_per_target
+            return {(exits[turn % len(exits)].node, "interface_endpoint"): limit and limit * len(server.addresses)}
     for gateway_endpoint in topology.gateway_endpoints:
         if gateway_endpoint.service == server.service and eni.subnet.name in (
             gateway_endpoint.subnets or [eni.subnet.name]
@@ -188,6 +194,19 @@ def test_both_limits_in_one_burst() -> None:
         "eni-q": 5,
         "nat-a": 6,
     }
+
+
+def test_several_addresses() -> None:
+    """ENIs take turns first, then addresses: all pairs occur, and each address has 55,000 of the Elastic IP."""
+    found = predict(shipped("two_addresses"), 120_000)
+    assert [each.scope for each in found.limiters] == [
+        Scope("eni-private-a"),
+        Scope("eni-private-b"),
+        Scope("natgw", "cache", 0),
+        Scope("natgw", "cache", 1),
+    ]
+    assert [each.offered for each in found.limiters] == [60_000] * 4
+    assert (found.established, found.drop_threshold, found.bottleneck) == (110_000, 110_000, "nat_gateway")
 
 
 # ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────

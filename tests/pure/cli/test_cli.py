@@ -102,7 +102,14 @@ def test_predict_json(run: Run) -> None:
         "unknown": None,
     }
     assert eni["node"] == "eni-private-a"
-    assert nat == {"node": "natgw", "kind": "nat_gateway", "limit": 30, "peak": 30, "dropped_connections": 10}
+    assert nat == {
+        "node": "natgw",
+        "kind": "nat_gateway",
+        "address": None,
+        "limit": 30,
+        "peak": 30,
+        "dropped_connections": 10,
+    }
 
 
 def test_predict_descriptors(run: Run) -> None:

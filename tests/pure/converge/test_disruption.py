@@ -94,7 +94,10 @@ def test_what_breaks_nothing(new: Topology) -> None:
         (changed(hyperplane_eni={"connection_limit": 9}), {"eni-private-a": HELD, "eni-private-b": HELD}),
         (changed(hyperplane_eni={"idle_timeout": 5}), {"eni-private-a": HELD, "eni-private-b": HELD}),
         (changed(servers=(server(port=444), server("store", 20))), {"srv-cache": 4 * HELD}),
-        (changed(servers=(server(number=11), server("store", 20))), {"inet": 2 * HELD, "srv-cache": 2 * HELD}),
+        (
+            changed(servers=(server(number=11), server("store", 20))),
+            {"inet": 2 * HELD, "natgw": 2 * HELD, "srv-cache": 2 * HELD},
+        ),
     ],
     ids=("a server", "a subnet", "a limit", "a timeout", "a port", "an address"),
 )

@@ -28,6 +28,10 @@ def _entry(**more: Any) -> Document:
     return {"rule": 100, "action": "allow", "protocol": "tcp", "ports": "443", **more}
 
 
+def _server(**more: Any) -> Document:
+    return {"name": "cache", "hostname": "cache.example.com", "port": 443, "service": "dynamodb", **more}
+
+
 ONE_VPC: Document = {
     "version": 1,
     "name": "made",
@@ -60,8 +64,7 @@ ONE_VPC: Document = {
     ],
     "clients": [{"name": "bastion", "subnet": "private", "ephemeral_ports": "40000-40009", "security_groups": ["web"]}],
     "servers": [
-        {"name": "cache", "hostname": "cache.example.com", "address": "203.0.113.10", "port": 443}
-        | {"service": "dynamodb"},
+        _server(address="203.0.113.10"),
         {"name": "database", "hostname": "database.example.com", "address": "203.0.113.11", "port": 5432}
         | {"max_connections": 40},
     ],
@@ -262,6 +265,7 @@ CHANGES = {
     "Server.security_groups": put(*SERVER, "security_groups", value=None, base=SERVERS_IN_VPCS),
     "Server.hostname": put(*SERVER, "hostname", value="other.example.com"),
     "Server.address": put(*SERVER, "address", value="203.0.113.12"),
+    "Server.addresses": put(*SERVER, value=_server(addresses=["203.0.113.10", "203.0.113.12"])),
     "Server.service": put(*SERVER, "service", value=None),
     "Server.port": put(*SERVER, "port", value=444),
     "Server.embedded": put(*SERVER, "embedded", value=False),

@@ -35,6 +35,7 @@ SHIPPED = (
     Shipped("half_open.yaml", 1, 1, 300, "hyperplane_eni"),
     Shipped("port_hold.yaml", 1, 1, 300, "nat_gateway"),
     Shipped("eni_scaling.yaml", 1, 3, 65_000, "hyperplane_eni"),
+    Shipped("two_ports.yaml", 2, 1, 55_000, "nat_gateway"),
     Shipped("two_servers.yaml", 2, 1, 55_000, "nat_gateway"),
     Shipped("per_destination.yaml", 1, 2, 65_000, "hyperplane_eni"),
 )

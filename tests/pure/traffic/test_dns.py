@@ -25,7 +25,7 @@ from traffic.frames import ENGINE_TOS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RECORDS = {"cache.example.com": "203.0.113.10", "other.example.com": "203.0.113.11"}
+RECORDS = {"cache.example.com": ["203.0.113.10"], "other.example.com": ["203.0.113.11"]}
 RESOLVER = "100.64.0.3"
 ZONE = Zone(RECORDS, ttl_s=60)
 ANSWERS = Answers(ZONE, RECORDS, int(IPv4Address(RESOLVER)), 53)
@@ -90,6 +90,19 @@ def test_malformed_questions(body: bytes) -> None:
     assert reply is not None
     assert reply[:2] == b"\xab\xcd"
     assert reply[3] & 0xF == dns.rcode.FORMERR
+
+
+def test_addresses_take_turns() -> None:
+    """Each answer to a question begins with the next address, from a real socket and in a batch of the engine's."""
+    addresses = ["203.0.113.12", "203.0.113.11", "203.0.113.10"]
+    zone, query = Zone({"cache.example.com": addresses}, ttl_s=60), encode_query("cache.example.com")
+    told = [
+        [each[0].address for each in dns.message.from_wire(zone.reply(query) or b"", one_rr_per_rrset=True).answer]
+        for _ in addresses
+    ]
+    assert [order[0] for order in told] == addresses
+    assert all(sorted(order) == sorted(addresses) for order in told)
+    assert zone.replies(query)[0][-4:] != zone.replies(query)[1][-4:]
 
 
 def test_responses_are_not_answered() -> None:

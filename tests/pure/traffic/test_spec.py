@@ -35,7 +35,7 @@ BURST = BurstSpec(
     blocks=PortBlocks(first_port=1024, ports=1000, per_environment=10),
     arrivals=Arrivals(0.0, 500.0, 60.0),
     growth=Growth(1000, 100.0),
-    destination=IPv4Address("203.0.113.10"),
+    destinations=(IPv4Address("203.0.113.10"),),
 )
 
 
@@ -43,10 +43,10 @@ BURST = BurstSpec(
     "spec",
     [
         BURST,
-        replace(BURST, growth=None, destination=None, protocol="udp", hold_s=0.5, requests=None),
+        replace(BURST, growth=None, destinations=None, protocol="udp", hold_s=0.5, requests=None),
         BURST.sources[0],
-        ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": "203.0.113.10"}),
-        ServerSpec("eth0", IPv4Address("203.0.113.10"), 443, "cache", "cache.example.com"),
+        ResolverSpec("eth0", IPv4Address("100.64.0.3"), {"cache.example.com": ("203.0.113.10", "203.0.113.11")}),
+        ServerSpec("eth0", (IPv4Address("203.0.113.10"),), 443, "cache", "cache.example.com"),
     ],
 )
 def test_specs_survive_json(spec: BurstSpec | EniPath | ResolverSpec | ServerSpec) -> None:

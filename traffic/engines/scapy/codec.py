@@ -178,4 +178,4 @@ def _dns(udp: Any) -> Dns | None:
     addresses = [record.rdata for record in message.an if record.type == 1] if message.rcode == 0 else []
     name = message.qd[0].qname.decode(errors="replace").rstrip(".")
     ipv6 = message.qd[0].qtype == _TYPE_AAAA
-    return Dns(message.id, bool(message.qr), name, addresses[0] if addresses else None, ipv6)
+    return Dns(message.id, bool(message.qr), name, ", ".join(addresses) or None, ipv6)

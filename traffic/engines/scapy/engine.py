@@ -38,7 +38,7 @@ _SLOTS = 256
 
 def run(spec: BurstSpec) -> None:
     """Make the connections one after another and stay until they are over."""
-    if spec.destination is not None:
+    if spec.destinations is not None:
         raise ValueError("the scapy engine has whole conversations; SYNs alone are the packet engine's")
     spec = replace(spec, at_a_time=1)
     commands = Commands(sys.stdin.fileno())

@@ -26,7 +26,7 @@ class Dns:
     is_answer: bool
     name: str
     address: str | None = None
-    """The address in an answer; None if there is none."""
+    """The addresses in an answer; None if there are none."""
     ipv6: bool = False
     """Whether it is about an AAAA record."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import zip_longest
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,8 +51,8 @@ class Answer(NamedTuple):
     identifier: int
     question: int
     """`A` or `AAAA`."""
-    address: int = 0
-    """The first IPv4 address as a number; 0 if there is none."""
+    addresses: tuple[int, ...] = ()
+    """The IPv4 addresses as numbers."""
     failed: bool = False
     """Whether the name server answered with an error."""
     truncated: bool = False
@@ -77,7 +78,7 @@ def _read(message: bytes) -> Answer | None:
     return Answer(
         identifier=0,
         question=AAAA if answer.question[0].rdtype == dns.rdatatype.AAAA else A,
-        address=int.from_bytes(socket.inet_aton(records[0].address), "big") if records else 0,
+        addresses=tuple(int.from_bytes(socket.inet_aton(record.address), "big") for record in records),
         failed=answer.rcode() != dns.rcode.NOERROR,
         truncated=bool(answer.flags & dns.flags.TC),
     )
@@ -85,12 +86,13 @@ def _read(message: bytes) -> Answer | None:
 
 def report(answers: Sequence[tuple[int, Answer]], callbacks: Callbacks, now_s: float) -> None:
     """Tell the clients the answers of these connections."""
-    good = [(index, answer.address) for index, answer in answers if answer.address and not answer.failed]
+    good = [(index, answer.addresses) for index, answer in answers if answer.addresses and not answer.failed]
     no_data = [index for index, answer in answers if answer.question == AAAA and not answer.failed]
-    bad = [index for index, answer in answers if answer.failed or (answer.question == A and not answer.address)]
+    bad = [index for index, answer in answers if answer.failed or (answer.question == A and not answer.addresses)]
     if good:
         indices, addresses = zip(*good, strict=True)
-        callbacks.answered(np.array(indices, np.int64), np.array(addresses, np.uint32), now_s)
+        rows = np.array(list(zip_longest(*addresses, fillvalue=0)), np.uint32).T
+        callbacks.answered(np.array(indices, np.int64), rows, now_s)
     if no_data:
         callbacks.no_data(np.array(no_data, np.int64), now_s)
     if bad:

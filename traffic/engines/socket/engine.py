@@ -55,7 +55,7 @@ _SETTING = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
 
 def run(spec: BurstSpec) -> None:
     """Fire one burst and stay until it is over."""
-    if spec.destination is not None:
+    if spec.destinations is not None:
         raise ValueError("a real socket's SYN is followed by the kernel's ACK; SYNs alone are the packet engine's")
     namespaces = namespaces_of(spec)
     for namespace in namespaces:

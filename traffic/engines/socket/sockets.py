@@ -95,6 +95,10 @@ class Sources:
         """Whether the kernel chooses ports, as for any program of a host."""
         return self._fleet.shares_ports is not None
 
+    def turns(self, indices: Indices) -> Indices:
+        """The turn on its path of each connection that has a number."""
+        return self._fleet.turns(self._number[indices])
+
 
 class SocketTable:
     """Sockets by the index of their connection, each bound to its connection's address and port."""

@@ -76,11 +76,12 @@ class _SocketTransport:
     def call(self, indices: Indices) -> None:
         """First packets, in turn with all other processes of the burst, and those that clients repeat."""
         fresh = indices[self._connections.tries[indices] == 1]
-        servers = [dotted(address) for address in self._connections.destination[fresh].tolist()]
         counts, new = self._connections.counts, self._table.sources.unassigned(fresh)
         with self._turns.take(len(fresh), new, leaving=counts.leaving, established=counts.open) as turn:
             self._connections.number(fresh, turn.attempted, turn.leaving, turn.established)
             opened = self._table.open(fresh, turn.assigned)
+            self._connections.choose(fresh, self._table.sources.turns(fresh))
+            servers = map(dotted, self._connections.destination[fresh].tolist())
             found = [_connect(client, server, self._port) for client, server in zip(opened, servers, strict=True)]
             if not all(found):
                 indices, opened = self._leave_out(indices, fresh[~np.array(found)]), list(compress(opened, found))

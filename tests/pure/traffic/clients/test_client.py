@@ -131,7 +131,7 @@ def test_late_and_repeated_answers() -> None:
     network = Network(spec(2, connect_timeout_s=0.5), limit=1)
     network.run(1.0)
     network.segments, syns = [], _syns(network)
-    for replies in respond(syns, np.full(2, syns.shape[1], np.uint32), int(SERVER), PORT, b""):
+    for replies in respond(syns, np.full(2, syns.shape[1], np.uint32), [int(SERVER)], PORT, b""):
         network.deliver(replies.frames)
     network.settle()
     assert network.flags() == [f.ACK, f.RST]
@@ -190,7 +190,7 @@ def test_garbage_changes_nothing() -> None:
     before = network.connections.state.copy()
     syns = _syns(network)
     for damage in _DAMAGES:
-        (reply,) = (replies.frames for replies in respond(syns, np.full(100, 58, np.uint32), int(SERVER), PORT, b""))
+        (reply,) = (replies.frames for replies in respond(syns, np.full(100, 58, np.uint32), [int(SERVER)], PORT, b""))
         damage(reply)
         reply[50:, f.FLAGS] = f.RST | f.ACK
         network.deliver(reply)

@@ -281,7 +281,7 @@ def test_requests_over_udp() -> None:
 
 def test_syns_alone() -> None:
     """Nobody asks the resolver, nobody acknowledges a SYN-ACK: the connections stay half-open until RSTs end them."""
-    network = Network(spec(3000, destination=SERVER))
+    network = Network(spec(3000, destinations=(SERVER,)))
     network.run(0.5)
     assert (network.questions, set(network.names())) == ([], {"SYN"})
     result = network.result()
@@ -295,7 +295,7 @@ def test_syns_alone() -> None:
 
 def test_syns_alone_at_a_limit() -> None:
     """SYNs that are dropped are repeated and time out, and the threshold is as exact as ever."""
-    network = Network(spec(3000, destination=SERVER, connect_timeout_s=2.0), limit=1234)
+    network = Network(spec(3000, destinations=(SERVER,), connect_timeout_s=2.0), limit=1234)
     network.run(3.0)
     result = network.result()
     assert (result.tcp.half_open, result.tcp.timed_out, result.tcp.unanswered_syns) == (1234, 1766, 2 * 1766)

@@ -47,7 +47,7 @@ def test_a_look_up_needs_one_descriptor() -> None:
 
 def test_without_a_look_up_the_connection_fails() -> None:
     """SYNs alone need no name: then it is the connection's own socket that is not opened."""
-    _, result = ran(replace(LEAKING, destination=SERVER))
+    _, result = ran(replace(LEAKING, destinations=(SERVER,)))
     assert (result.dns.asked, result.dns.emfile, result.tcp.emfile) == (0, 0, 80)
     assert (result.tcp.attempted, result.tcp.half_open, result.tcp.unanswered_syns) == (300, 220, 0)
 

@@ -29,14 +29,14 @@ def _tcp(flags: str, data: bytes = b"", seq: int = 1000, ack: int = 7000, sport:
 
 def _replies(*packets: Packet, turned_away: str | None = None) -> list[Packet]:
     """What comes back, as a ring would send it: rows cut to their lengths."""
-    away = None if turned_away is None else int(IPv4Address(turned_away))
+    away = [] if turned_away is None else [int(IPv4Address(turned_away))]
     raw = [bytes(packet) for packet in packets]
     batch = np.zeros((len(raw), max(map(len, raw))), np.uint8)
     for row, octets in enumerate(raw):
         batch[row, : len(octets)] = np.frombuffer(octets, np.uint8)
     lengths = np.array([len(octets) for octets in raw], np.uint32)
     frames = []
-    for reply in respond(batch, lengths, int(IPv4Address(SERVER)), PORT, REPLY, turned_away=away):
+    for reply in respond(batch, lengths, [int(IPv4Address(SERVER))], PORT, REPLY, turned_away=away):
         ends = [reply.frames.shape[1]] * len(reply.frames) if reply.lengths is None else reply.lengths.tolist()
         frames += [Ether(row[:end].tobytes()) for row, end in zip(reply.frames, ends, strict=True)]
     return frames
@@ -146,7 +146,7 @@ def test_a_batch_in_one_go() -> None:
 def test_nothing() -> None:
     """An empty batch, and one of runts, are answered by nothing."""
     for batch in (np.zeros((0, 0), np.uint8), np.zeros((3, 20), np.uint8)):
-        assert list(respond(batch, np.full(len(batch), 20, np.uint32), int(IPv4Address(SERVER)), PORT, REPLY)) == []
+        assert list(respond(batch, np.full(len(batch), 20, np.uint32), [int(IPv4Address(SERVER))], PORT, REPLY)) == []
 
 
 # ── Connections that are too many ───────────────────────────────────────────────────────────────────────────

@@ -61,7 +61,7 @@ class FakeLink:
     """Answers frames as the lab would; `limit` clients are admitted, the SYNs of all others are dropped."""
 
     def __init__(self, spec: BurstSpec, limit: int = 1000) -> None:
-        records = {"cache.example.com": str(SERVER)}
+        records = {"cache.example.com": [str(SERVER)]}
         self._answers = Answers(Zone(records, 60), records, int(spec.resolver_address), 53)
         self._limit = limit
         self._admitted: set[tuple[str, int]] = set()
@@ -88,7 +88,7 @@ class FakeLink:
         if len(self._admitted) < self._limit:
             self._admitted.add(packet.source)
         if packet.source in self._admitted and not self.deaf:
-            self._keep(respond(batch, lengths, int(SERVER), 443, response("cache")))
+            self._keep(respond(batch, lengths, [int(SERVER)], 443, response("cache")))
 
     def _keep(self, replies: Iterable[Replies]) -> None:
         self.waiting += [row.tobytes() for reply in replies for row in reply.frames]
@@ -274,4 +274,4 @@ def test_a_server_that_leaves_first() -> None:
 def test_syns_alone_are_not_its_business() -> None:
     """`--syn-only` is for the packet engine."""
     with pytest.raises(ValueError, match="packet engine"):
-        run(replace(SPEC, destination=SERVER))
+        run(replace(SPEC, destinations=(SERVER,)))

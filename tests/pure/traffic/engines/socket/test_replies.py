@@ -12,7 +12,7 @@ from traffic.engines.socket.answers import read_answer
 from traffic.servers.web import head
 
 RESPONSE = head(HTTPStatus.OK, 5, last=False) + b"hello"
-ZONE = Zone({"cache.example.com": "203.0.113.10"}, 60)
+ZONE = Zone({"cache.example.com": ["203.0.113.10"]}, 60)
 
 
 @pytest.mark.parametrize("length", range(len(RESPONSE)))
@@ -39,11 +39,11 @@ def test_address() -> None:
     """The name server's answer has the address."""
     answer = read_answer(_answer("cache.example.com"))
     assert answer is not None
-    assert answer.address == 0xCB00710A
+    assert answer.addresses == (0xCB00710A,)
 
 
 @pytest.mark.parametrize("answer", [_answer("nobody.example.com"), b"", bytes(12), b"\xff" * 40])
 def test_no_address(answer: bytes) -> None:
     """NXDOMAIN, an empty message and nonsense have none."""
     read = read_answer(answer)
-    assert read is None or not read.address
+    assert read is None or not read.addresses
