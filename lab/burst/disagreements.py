@@ -52,7 +52,9 @@ def disagreements(load: Load, resolver: Resolver, observation: Observation) -> I
 def connections_seen(load: Load, resolver: Resolver, observation: Observation) -> int | None:
     """Connections whose first SYN came to the nodes that they cross first; None where that is not known."""
     other_flows = load.protocol == "udp" or resolver.behind_eni or load.over_time
-    if observation.counted is None or other_flows or observation.stops:
+    kind = _one_slot_each()
+    some_cross_none = kind is not None and bool(observation.beside(kind.name))
+    if observation.counted is None or other_flows or observation.stops or some_cross_none:
         return None
     counted, called = observation.counted, observation.clients.tcp.called
     # A SYN for which the kernel then finds no port was let in, and is so again when it comes once more.

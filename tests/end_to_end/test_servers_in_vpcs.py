@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.lab import Lab
     from lab.pytest_plugin import LabUp
 
-SOON_S = 0.5
+SOON_S = 0.9
 
 TWO_WAYS = """
 version: 1
