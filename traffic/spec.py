@@ -128,8 +128,13 @@ class PortBlocks:
         """The source port of a turn; numbers, or arrays of them."""
         return self.first_port + turn * self.stride % self.ports
 
-    def among_the_first(self, most: int, turns: int, start: int = 0, step: int = 1) -> int:
-        """How many of so many turns, `start` and each `step` after it, are among the first `most` of an environment."""
+    def among_the_first(self, most: int, turns: int, start: int = 0, step: int = 1, begin: int | None = None) -> int:
+        """How many of so many turns, `start` and each `step` after it, are among the first `most` of an environment.
+
+        An environment's turns count from `begin` on, which is `start` unless told.
+        """
+        begin = start if begin is None else begin
+        end, boundary = start + turns * step, -(-begin // self.per_environment) * self.per_environment
 
         def within(first: int, end: int) -> int:
             return -((start - end) // step) + (start - first) // step
@@ -145,7 +150,8 @@ class PortBlocks:
             last = whole * self.per_environment
             return rounds * sum(each) + sum(each[:more]) + within(last, last + min(rest, most))
 
-        return up_to(start + turns * step) - up_to(start)
+        opening = within(begin, min(boundary, begin + most, end))
+        return opening + up_to(end) - up_to(boundary) if end > boundary else opening
 
     def turn(self, port: Numbers, environment: Numbers) -> Numbers:
         """The only turn of an environment that can have this port; outside of the environment's turns if none has."""

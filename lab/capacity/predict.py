@@ -119,6 +119,8 @@ class _Environments:
     """The turn of the first connection, as `PortBlocks` has it."""
     step: int
     """From the turn of one connection to that of the next: how many addresses take turns."""
+    begin: int
+    """The turn of the first connection to any address."""
     descriptors: int | None
     """How many each has for its connections; None is no limit."""
 
@@ -126,7 +128,7 @@ class _Environments:
         """How many of so many have one."""
         if self.descriptors is None:
             return connections
-        return self.blocks.among_the_first(self.descriptors, connections, self.start, self.step)
+        return self.blocks.among_the_first(self.descriptors, connections, self.start, self.step, self.begin)
 
 
 @dataclass(slots=True)
@@ -240,7 +242,7 @@ def predict(
             len(mine),
             number,
             shares,
-            _environments(blocks, first - place, mine, path, descriptors),
+            _environments(blocks, first, mine, place, descriptors),
         )
         for number, caller in enumerate(callers)
         for first in [first_connections[number] if first_connections else 0]
@@ -275,12 +277,14 @@ def predict(
 
 
 def _environments(
-    blocks: PortBlocks, skipped: int, paths: Sequence[Path], path: Path, descriptors: int | None
+    blocks: PortBlocks, first: int, paths: Sequence[Path], place: int, descriptors: int | None
 ) -> _Environments:
-    """Those of a path whose first connection has so many of its function's connections before it."""
-    addresses = len({known.answer for known in paths})
-    start = -(-skipped // len(paths)) * addresses + (path.answer or 0)
-    return _Environments(blocks, start, addresses, descriptors)
+    """Those of one of a function's paths, whose connections begin with number `first`."""
+    addresses = len({path.answer for path in paths})
+    enis = len(paths) // addresses
+    address, eni = divmod(place, enis)
+    start = -(-(first - place) // len(paths)) * addresses + address
+    return _Environments(blocks, start, addresses, -(-(first - eni) // enis), descriptors)
 
 
 def sources_of(topology: Topology, source: str | Sequence[str] | None) -> tuple[str, ...]:
