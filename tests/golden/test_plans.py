@@ -22,6 +22,7 @@ WHOLE = ("one_subnet", "two_subnets", "privatelink", "resolver_in_vpc", "per_des
 DIFFERENT_FROM = {
     "database_in_vpc": "one_subnet",
     "ec2_beside_lambda": "one_subnet",
+    "endpoint_two_zones": "privatelink",
     "eni_scaling": "one_subnet",
     "gateway_endpoint": "one_subnet",
     "half_open": "one_subnet",

@@ -208,10 +208,12 @@ def _servers(draw: st.DrawFn, *, embedded: bool) -> tuple[dict[str, Any], ...]:
 def _endpoints(
     draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str], servers: tuple[dict[str, Any], ...]
 ) -> tuple[dict[str, Any], ...]:
+    some = st.lists(st.sampled_from(subnets), min_size=1, max_size=3, unique=True)
+    places = st.sampled_from(subnets).map(lambda name: {"subnet": name}) | some.map(lambda names: {"subnets": names})
     return tuple(
         {
             "name": each["name"],
-            "subnet": draw(st.sampled_from(subnets)),
+            **draw(places),
             "server": each["name"],
             "private_dns": draw(st.sampled_from((True, True, False))),
             "connections_per_target": draw(st.none() | limits),

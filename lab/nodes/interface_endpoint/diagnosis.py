@@ -12,6 +12,7 @@ __all__ = ["LIMIT"]
 def _remedies(_: Sequence[LimitState], __: bool) -> tuple[str, ...]:  # noqa: FBT001 - all kinds have the same
     return (
         "Ask the service's owner for more targets: each adds as many connections.",
+        "Give the endpoint a subnet in another availability zone: a load balancer more is behind it then.",
         REUSE,
     )
 

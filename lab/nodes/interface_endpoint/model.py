@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lab.nodes.server.model import Server
     from lab.nodes.vpc.model import Subnet
+    from lab.schema.faults import Path
     from lab.topology.draft import Draft
 
 __all__ = ["CHECKS", "EndpointInterface", "InterfaceEndpoint"]
@@ -42,7 +43,17 @@ class InterfaceEndpoint(WayOut):
     WORDS: ClassVar[str] = _WORDS
 
     name: Name = Field(description=f"an interface endpoint's name is {NAME}")
-    subnet: Name = Field(description="an interface endpoint lives in one of vpc.subnets, whichever functions use it")
+    subnet: Name | None = Field(
+        None,
+        description="an interface endpoint lives in one of vpc.subnets, whichever functions use it; for several write "
+        "subnets instead",
+    )
+    subnets: tuple[Name, ...] | None = Field(
+        None,
+        min_length=1,
+        description="an interface endpoint has a network interface in each of a list of vpc.subnets, each in an "
+        "availability zone of its own (for one write subnet instead)",
+    )
     server: Name = Field(description="an interface endpoint is for one of servers, by its name")
     private_dns: YesNo = Field(
         True,  # noqa: FBT003 - pydantic's way to write a default
@@ -68,8 +79,13 @@ class InterfaceEndpoint(WayOut):
 
     @property
     def exits(self) -> tuple[EndpointInterface, ...]:
-        """Its network interface."""
-        return (EndpointInterface(name=self.name, subnet=self.subnet, endpoint=self),)
+        """Its network interfaces."""
+        if self.subnet is not None:
+            return (EndpointInterface(name=self.name, subnet=self.subnet, endpoint=self),)
+        return tuple(
+            EndpointInterface(name=f"{self.name}-{subnet}", subnet=subnet, endpoint=self, number=number)
+            for number, subnet in enumerate(self.subnets or ())
+        )
 
 
 class EndpointInterface(Exit):
@@ -85,10 +101,12 @@ class EndpointInterface(Exit):
     name: str
     subnet: str
     endpoint: InterfaceEndpoint
+    number: int | None = None
+    """Its place in `subnets`; None where there is no list."""
 
     @property
     def node(self) -> str:
-        """`cache` is `vpce-cache`."""
+        """`cache` is `vpce-cache`; of several subnets that in `private-a` is `vpce-cache-private-a`."""
         return f"vpce-{self.name}"
 
     @property
@@ -100,6 +118,11 @@ class EndpointInterface(Exit):
     def ingress_groups(self) -> tuple[str, ...]:
         """The endpoint's."""
         return self.endpoint.security_groups
+
+    @property
+    def subnet_key(self) -> Path:
+        """At `subnet`, or in the list `subnets`."""
+        return ("subnet",) if self.number is None else ("subnets", self.number)
 
     @property
     def capacity(self) -> int | None:
@@ -122,6 +145,21 @@ class EndpointInterface(Exit):
     def takes(self, subnet: Subnet, server: Server) -> bool:  # noqa: ARG002 - from any subnet
         """All to its server, in the whole VPC, as long as the name means the endpoint."""
         return server.name == self.stands_for
+
+
+def _subnets(draft: Draft) -> Iterator[Fault]:
+    """An endpoint in no subnet, one that says so in two ways, and two network interfaces in one subnet."""
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        one, several = item.value.subnet, item.value.subnets
+        if one is None and several is None:
+            yield Fault((*item.path, "subnet"), "missing; an interface endpoint has a subnet, or a list of subnets")
+        if one is not None and several is not None:
+            text = f"{shown(one)} stands under subnet already; write all under subnets"
+            yield Fault((*item.path, "subnets"), text)
+        for index, name in enumerate(several or ()):
+            if name in (several or ())[:index]:
+                text = f"{shown(name)} is listed twice; an endpoint has one network interface in a subnet"
+                yield Fault((*item.path, "subnets", index), text)
 
 
 def _security_groups(draft: Draft) -> Iterator[Fault]:
@@ -154,4 +192,4 @@ def _functions_outside(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "name"), text)
 
 
-CHECKS = (_security_groups, _servers, _functions_outside)
+CHECKS = (_subnets, _security_groups, _servers, _functions_outside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.nodes.interface_endpoint import KIND
 from lab.nodes.interface_endpoint.model import InterfaceEndpoint
 from lab.nodes.proposals import Case, Proposal, Size
 from lab.topology import Topology, Vpc
@@ -12,9 +13,26 @@ from lab.topology.edit import path_of, unused, with_vpcs
 __all__ = ["more_room", "proposals"]
 
 
-def more_room(_: Topology, __: Case) -> tuple[Proposal, ...]:
-    """The limit is the service owner's to raise."""
-    return ()
+def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
+    """A network interface in another subnet, with a load balancer of its own, where the endpoint binds."""
+    for home, endpoint in _endpoints(topology, case):
+        if case.before.kind != KIND.name or not endpoint.private_dns:
+            continue
+        taken = [exit_.subnet for exit_ in endpoint.exits]
+        others = [*case.subnets, *(subnet.name for subnet in home.subnets)]
+        subnet = next((name for name in others if name not in taken), None)
+        if subnet is None:
+            note = f"{endpoint.name} has one in every subnet of its VPC"
+            yield Proposal(f"one more network interface for {endpoint.name}", "", None, Size.SUBNET, note=note)
+            return
+        subnets = (*taken, subnet)
+        yield Proposal(
+            f"one more network interface for {endpoint.name}, in {subnet}, with a load balancer of its own",
+            f"{path_of(topology, home)}.interface_endpoints[{endpoint.name}]: subnets: [{', '.join(subnets)}]",
+            _changed(topology, home, endpoint, subnet=None, subnets=subnets),
+            Size.SUBNET,
+            condition="in another availability zone where its owner's service is",
+        )
 
 
 def proposals(case: Case) -> Iterator[Proposal]:

@@ -176,6 +176,7 @@ def rename(old: str, new: str, base: Document = ONE_VPC) -> Change:
 
 ENI, VPC, NAT = ("hyperplane_eni",), ("vpc",), ("vpc", "nat_gateways", 0)
 ENDPOINT, ACL = ("vpc", "interface_endpoints", 0), ("vpc", "network_acls", 0)
+ENDPOINT_IN_TWO = {"name": "db", "subnets": ["endpoints", "private"], "server": "database"}
 GROUP_RULE, SERVER = ("vpc", "security_groups", 0, "egress", 0), ("servers", 0)
 TGW, IN_GROUP = ("transit_gateways", 0), ("vpcs", 1, "security_groups", 0, "ingress", 0)
 
@@ -213,6 +214,7 @@ CHANGES = {
     "NatGateway.eip_selection": put(*NAT, "eip_selection", value="hash"),
     "InterfaceEndpoint.name": rename("db", "other"),
     "InterfaceEndpoint.subnet": put(*ENDPOINT, "subnet", value="private"),
+    "InterfaceEndpoint.subnets": put(*ENDPOINT, value=ENDPOINT_IN_TWO),
     "InterfaceEndpoint.private_dns": put(*ENDPOINT, "private_dns", value=False),
     "InterfaceEndpoint.security_groups": put(*ENDPOINT, "security_groups", value=["web"]),
     "InterfaceEndpoint.server": put(*ENDPOINT, "server", value="cache"),
