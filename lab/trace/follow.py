@@ -249,7 +249,7 @@ def _hops(lab: TracedLab, start: _Start, path: Path | None, flow: Flow, server: 
             source = seen = hop.leaves_as
             if crossed.node == start.gateway:
                 source, seen = source or start.behind or _untranslated(lab, start.gateway, flow), None
-        elif path is not None:
+        elif path is not None and not kind_of(crossed.kind).answers:  # the server is told of last
             yield Hop(crossed.node, crossed.kind, _routing(path, index, server))
     if server is not None:
         yield _at_server(lab, server, flow._replace(source=seen) if seen else None, front)
