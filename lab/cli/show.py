@@ -108,7 +108,7 @@ def held_line(reading: Reading) -> str:
     """What holds a limiter's slots: `natgw 198.51.100.1 to cache tcp: 15 established`."""
     limiter = reading.limiter
     to = f"to {limiter.destination} {limiter.protocol}" if limiter.destination else None
-    return f"{' '.join(filter(None, (limiter.node, limiter.eip, to)))}: {reading.fill.text if reading.fill else ''}"
+    return f"{' '.join(filter(None, (limiter.node, limiter.share, to)))}: {reading.fill.text if reading.fill else ''}"
 
 
 def number(value: int | None) -> str:

@@ -31,4 +31,4 @@ def test_private_dns_off(lab_up: LabUp, topologies: Path, tmp_path: Path) -> Non
     (remedy,) = (each for each in lab.why().remedies if "private DNS is off" in each.what)
     assert (remedy.effect, remedy.threshold_after, remedy.binds_after) == ("raises", 65, "hyperplane_eni")
     assert inside(lab, "checkout", "getent hosts cache.example.com").split()[0] == "203.0.113.10"
-    assert "server: cache" in inside(lab, "checkout", "curl -sS --max-time 3 http://10.0.1.5:443/")
+    assert "server: cache" in inside(lab, "checkout", "curl -sS --max-time 10 http://10.0.1.5:443/")

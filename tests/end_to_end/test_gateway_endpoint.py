@@ -41,10 +41,10 @@ def test_who_comes_this_way(lab_up: LabUp, topologies: Path, tmp_path: Path) -> 
         ("port: 443, service: s3}\n", f"port: 443, service: s3}}{other}"),
     )
     lab = lab_up(path, scale=1000)
-    page = inside(lab, "checkout", "curl -sS --max-time 3 http://objects.s3.example.com:443/")
+    page = inside(lab, "checkout", "curl -sS --max-time 10 http://objects.s3.example.com:443/")
     assert "server: objects" in page
     assert "client: 10.0.1.4" in page
-    beside = lab.burst(10, server="other", connect_timeout_s=0.5)
+    beside = lab.burst(10, server="other", connect_timeout_s=0.9)
     assert (beside.tcp.established, beside.predicted.established, beside.disagreements) == (5, 5, ())
     assert [stop.kind for stop in beside.stops] == ["no_route"]
     objects = lab.burst(140, server="objects", connect_timeout_s=1, fresh=True)

@@ -87,7 +87,7 @@ def _used_up(full: Sequence[LimitState]) -> str:
 def _more_ports(full: Sequence[LimitState], _: bool) -> Iterator[str]:  # noqa: FBT001 - all kinds have the same
     for node in dict.fromkeys(state.node for state in full):
         yield f"Give each client of {node} more ports: ports_per_client in the topology."
-    yield f"Add a private subnet to the function: its Hyperplane ENI is a client more, with {full[0].limit:,} more."
+    yield f"Another private address is another client, with {full[0].limit:,} more: of a function, a private subnet."
     yield from (REUSE, OUTSIDE)
 
 
