@@ -232,7 +232,7 @@ def _chains(topology: Topology) -> list[_Chain]:
             chains.append(_Chain(tuple(dict.fromkeys((source, *hops, server))), reaches=True))
         else:
             end = len(hops) if path.dead_end is None else hops.index(path.dead_end.node) + 1
-            chains.append(_Chain((source, *hops[:end]), reaches=False))
+            chains.append(_Chain(tuple(dict.fromkeys((source, *hops[:end]))), reaches=False))
     return chains
 
 
