@@ -756,7 +756,12 @@ class _Surveyor:
     def _clients(self, gateway: NatGateway, eips: Sequence[ElasticIp]) -> Iterator[NatClient]:
         """Dealt out to the Elastic IPs in turn."""
         names = zip(clients_of(self._topology, gateway), cycle(eips[: gateway.elastic_ips]), strict=False)
-        addresses = {eni.name: (self._subnet_address(eni.subnet, eni.name),) for eni in self._enis}
+        addresses: dict[str, tuple[IPv4Address, ...]] = {
+            eni.name: (self._subnet_address(eni.subnet, eni.name),) for eni in self._enis
+        }
+        for host in map(self._client, self._topology.clients):
+            both = zip(host.addresses, host.rings, strict=True)
+            addresses |= zip(host.client.names_of_addresses, both, strict=True)
         for name, eip in names:
             number = self._leases.take(f"clients of {gateway.name}", name, NAT_CLIENTS) + 1
             yield NatClient(name, addresses[name], number, eip)

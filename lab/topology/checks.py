@@ -39,7 +39,7 @@ from lab.schema.names import (
 from lab.schema.references import twice, unknown
 from lab.schema.words import shown
 from lab.topology.enis import enis_between
-from lab.topology.nat_clients import clients_between
+from lab.topology.nat_clients import how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -415,9 +415,7 @@ def elastic_ips(draft: Draft) -> Iterator[Fault]:
 
 def ports_for_clients(draft: Draft) -> Iterator[Fault]:
     """Clients of a NAT gateway for which there are no ports, or that appear when others are full."""
-    subnets = draft.subnets_by_name
-    enis = enis_between((item.value for item in draft.functions), subnets)
-    transit_gateways = [item.value for item in draft.transit_gateways]
+    counts = how_many(draft)
     for item in draft.nat_gateways:
         gateway, path = item.value, (*item.path, "ports_per_client")
         if gateway.ports_per_client is None:
@@ -428,7 +426,7 @@ def ports_for_clients(draft: Draft) -> Iterator[Fault]:
                 f"known beforehand: ports_per_client of {gateway.name} and eni_scaling cannot both be on; leave one out"
             )
             yield Fault(path, text)
-        clients = len(tuple(clients_between(enis, subnets, transit_gateways, gateway.name)))
+        clients = counts[gateway.name]
         least, ports = gateway.ports_per_client.least, gateway.connections_per_destination
         on_one, room = gateway.clients_on_one_eip(clients), ports // least
         if on_one > room:

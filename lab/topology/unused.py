@@ -11,8 +11,7 @@ from lab.nodes.nat_gateway.model import NatGateway
 from lab.schema.faults import Fault
 from lab.schema.names import NO_ROUTE
 from lab.schema.words import shown
-from lab.topology.enis import enis_between
-from lab.topology.nat_clients import clients_between
+from lab.topology.nat_clients import how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,11 +125,9 @@ def _choices_of_one(draft: Draft) -> Iterator[Fault]:
 
 def _eips_without_clients(draft: Draft) -> Iterator[Fault]:
     """More Elastic IPs than clients, each of which keeps to one."""
-    subnets = draft.subnets_by_name
-    enis = enis_between((item.value for item in draft.functions), subnets)
-    transit_gateways = [item.value for item in draft.transit_gateways]
+    counts = how_many(draft)
     for item in draft.nat_gateways:
-        clients = len(tuple(clients_between(enis, subnets, transit_gateways, item.value.name)))
+        clients = counts[item.value.name]
         if item.value.ports_per_client and 0 < clients < item.value.elastic_ips:
             text = (
                 f"{item.value.elastic_ips - clients} of the {item.value.elastic_ips} Elastic IPs have no effect: with "

@@ -89,7 +89,7 @@ def _limit(connection: KnownConnection, node: str) -> Limit | None:
         limit.first.destination: limit
         for limit in limits_of(connection.plan.limiters)
         if limit.first.node == node
-        and limit.first.client in (None, connection.gateway)
+        and (limit.first.client or connection.gateway).partition("/")[0] == connection.gateway
         and limit.first.protocol in ("any", connection.protocol)
         and limit.first.address in (None, connection.address)
     }

@@ -47,6 +47,8 @@ transit_gateways:
 functions:
   - {{name: near, subnets: [a, b]}}
   - {{name: far, subnets: [orders]}}
+clients:
+  - {{name: host, subnet: b, addresses: 2}}
 servers:
   - {{name: cache, hostname: cache.example.com, address: 203.0.113.10, port: 443}}
   - {{name: store, hostname: store.example.com, address: 203.0.113.20, port: 8080}}
@@ -109,6 +111,15 @@ def test_each_client_has_its_own_ports_to_each_destination(up: Up) -> None:
     )
 
 
+@pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_each_address_of_a_host_is_a_client(up: Up, engine: str) -> None:
+    """Real sockets have an address of their own, and those of the packet engine another: one client."""
+    lab = up("ports_per_client: 3")
+    assert burst(lab, client="host", engine=engine) == 6
+    assert held(lab) == {("client-host/1", "cache", "tcp"): 3, ("client-host/2", "cache", "tcp"): 3}
+    assert burst(lab, function="far", engine=engine) == 3
+
+
 def test_the_topology_that_ships(lab_up: LabUp, topologies: Path) -> None:
     """1,024 ports for each of two clients: 2,048 of 3,000 connections, and ErrorPortAllocation tells of the others."""
     lab = lab_up(topologies / "ports_per_client.yaml")
@@ -146,7 +157,11 @@ def test_a_lab_that_is_up(up: Up, clients: MakeClients) -> None:
     sample += [ours.tcp() for _ in range(3)]  # the first of them from eni-b
     assert held(lab) == {("eni-a", "cache", "tcp"): 3, ("eni-b", "cache", "tcp"): 4}
     eips = {each.client: each.eip for each in lab.plan.limiters if each.client}
-    assert eips == {"eni-a": "198.51.100.1", "eni-b": "198.51.100.2", "eni-orders": "198.51.100.1"}
+    assert {name: eips[name] for name in ("eni-a", "eni-b", "eni-orders")} == {
+        "eni-a": "198.51.100.1",
+        "eni-b": "198.51.100.2",
+        "eni-orders": "198.51.100.1",
+    }
     up("ports_per_client: 8")
     lab = up("ports_per_client: 9")
     assert lab.plan.standing.draining["natgw"].keys() == {2}

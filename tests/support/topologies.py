@@ -422,10 +422,11 @@ def topologies(
         for subnets in (draw(places),)
     ]
     enis = draw(_enis(limits, timeouts))
+    hosts = draw(_clients(limits, sorted(private)))
     if "eni_scaling" not in enis:
         clients = len({(subnet, *each["security_groups"]) for each in functions for subnet in each["subnets"]})
+        clients += sum(each["addresses"] for each in hosts)
         gateways = tuple(draw(_with_ports_of_clients(each, clients)) for each in gateways)
-    apart = any(each.get("ports_per_client") for each in gateways)
     if walls and endpoints:
         endpoints, walls = draw(_guarded(endpoints, walls))
     return topology(
@@ -434,7 +435,7 @@ def topologies(
         nat_gateways=gateways,
         servers=servers,
         endpoints=endpoints,
-        clients=[] if apart else draw(_clients(limits, sorted(private))),
+        clients=hosts,
         gateway_endpoints=draw(_gateway_endpoints(sorted(private))),
         hyperplane_eni=enis,
         firewalls=walls,

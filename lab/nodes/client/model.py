@@ -109,15 +109,4 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "subnet"), text)
 
 
-def _ports_of_each(draft: Draft) -> Iterator[Fault]:
-    """A client beside a NAT gateway that gives each of its clients ports: of a host it would count too many."""
-    gateways = [item.value.name for item in draft.nat_gateways if item.value.ports_per_client]
-    for item in draft.clients if gateways else ():
-        text = (
-            f"in the lab {item.value.name} has two addresses for each, and {gateways[0]} has ports_per_client for each "
-            "address; leave one of the two out"
-        )
-        yield Fault((*item.path, "name"), text)
-
-
-CHECKS = (_names, _subnets, _ports_of_each)
+CHECKS = (_names, _subnets)
