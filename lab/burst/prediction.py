@@ -108,7 +108,8 @@ def _in_use(participants: Participants, readings: Iterable[Reading], source: Sou
     for path, room in zip(participants.paths, (source and source.rooms) or (), strict=False):
         _, own = next(iter(path.limits))
         used[own.scope] = own.limit.size - room
-    answers: dict[str | None, int] = {str(address): number for number, address in enumerate(participants.server.addresses)}
+    addresses = participants.server.addresses
+    answers: dict[str | None, int] = {str(address): number for number, address in enumerate(addresses)}
     for reading in readings:
         if reading.appeared:
             limiter = reading.limiter

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import pytest
 
 from lab.lab import Lab
+from lab.paths.routes import paths
 from tests.support.topologies import LASTING, several_vpcs, topologies
 
 if TYPE_CHECKING:
@@ -61,11 +62,18 @@ def cases(draw: st.DrawFn) -> Case:
         "descriptors": st.none() | st.integers(4, 60),
     }
     sources = st.fixed_dictionaries(functions)
-    if made.clients:
+    of_one_address = _servers_of_one_address(made)  # the ports of a client are not told apart by address
+    if made.clients and of_one_address:
         clients = {"client": st.sampled_from([each.name for each in made.clients])}
+        clients |= {"server": st.sampled_from(of_one_address)}
         sources |= st.fixed_dictionaries(clients | {"engine": st.sampled_from(("packet", "socket"))})
     asked = [burst | draw(sources) for burst in draw(st.lists(bursts, min_size=1, max_size=2))]
     return Case(made, asked, [draw(st.integers(1, 150)) for _ in asked])
+
+
+def _servers_of_one_address(made: Topology) -> list[str]:
+    function = made.functions[0].name
+    return [each.name for each in made.servers if paths(made, function, each.name)[0].answer is None]
 
 
 @pytest.mark.parametrize("share", range(SHARES))
