@@ -135,8 +135,10 @@ def way_out(topology: Topology, eni: Eni, server: Server, turn: int) -> dict[tup
 def ports_of_a_client(topology: Topology, gateway: NatGateway) -> int:
     """What each client has when all of an Elastic IP have doubled theirs as often as all of them could."""
     assert gateway.ports_per_client
-    clients = [eni for eni in hyperplane_enis(topology) if eni.subnet.default_route == gateway.name]
-    on_the_fullest = len(clients[:: gateway.elastic_ips])
+    behind = {subnet.name for subnet in topology.subnets if subnet.default_route == gateway.name}
+    clients = sum(eni.subnet.name in behind for eni in hyperplane_enis(topology))
+    clients += sum(host.addresses for host in topology.clients if host.subnet in behind)
+    on_the_fullest = -(-clients // gateway.elastic_ips)
     ports, most = gateway.ports_per_client.least, gateway.ports_per_client.most
     while ports < most and min(ports * 2, most) * on_the_fullest <= gateway.connections_per_destination:
         ports = min(ports * 2, most)
