@@ -33,7 +33,9 @@ __all__ = [
 
 REUSE = "Reuse connections across invocations: create the client outside the handler and keep it alive."
 SEE_FAULTS = "See which faults are set on the way: lab impair."
-OUTSIDE = "Where the function needs nothing of the VPC, run it outside: neither limit is on its way then."
+OUTSIDE = (
+    "Where the function needs nothing of the VPC, no server in it either, run it outside: neither limit is on its way."
+)
 
 
 @dataclass(frozen=True, slots=True)
