@@ -464,16 +464,6 @@ def test_a_killed_burst_closes_its_connections(small: Small) -> None:
     assert lab.burst(20).tcp.established == 20
 
 
-def test_one_burst_at_a_time(small: Small) -> None:
-    """A second burst in a lab is refused while one is running, and the first one does not notice."""
-    lab = small()
-    with holding(lab, 10) as process:
-        with pytest.raises(UsageError, match=f"another burst is running in lab {lab.name}"):
-            lab.burst(1)
-        assert slots(lab, "natgw") == 10
-        assert process.poll() is None
-
-
 def test_down_during_a_burst(small: Small) -> None:
     """`down` ends a burst that is running: nothing is left, and the burst says in a sentence that it was stopped."""
     lab = small()
