@@ -69,16 +69,21 @@ class Fleet:
         return np.asarray((number + self._first_number[fleet]) // self._paths[fleet])
 
     def environments(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The execution environment of each connection: a number in the whole burst, 0 that of the first connection."""
+        """The execution environment of each connection: a number in the whole burst, 0 that of the first connection.
+
+        Each address of a host is one.
+        """
         number, fleet = np.divmod(indices, self._fleets)
         turn, place = np.divmod(number + self._first_number[fleet], self._paths[fleet])
         paths = self._first_path[fleet] + place
+        if self._host:
+            return paths
         return np.asarray(self._first_environment[paths] + turn // self._blocks.per_environment - self._before(fleet))
 
     @property
     def environments_used(self) -> int:
         """How many of them the burst may use; some numbers may be nobody's."""
-        return int(self._environments_used().sum())
+        return len(self._first_address) if self._host else int(self._environments_used().sum())
 
     @property
     def _first_environment(self) -> NDArray[np.int64]:

@@ -95,6 +95,8 @@ def _descriptors(load: Load, resolver: Resolver, observation: Observation) -> En
     if observation.descriptors is None:
         return None
     each, seen = load.connections_per_environment, connections_seen(load, resolver, observation)
+    if observation.source and observation.source.rooms:
+        each = -(-load.connections // len(observation.source.rooms))
     return EnvironmentDescriptors(observation.descriptors, each, seen)
 
 

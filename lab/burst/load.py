@@ -11,11 +11,12 @@ generator is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any, Self, TypeVar
 
 from lab.errors import UsageError
+from lab.schema.descriptors import DescriptorLimit
 from lab.schema.limits import (
     DESCRIPTORS_AT_START,
     DESCRIPTORS_MOST,
@@ -28,7 +29,7 @@ from traffic.arrivals import arrives_s, most_at_once
 from traffic.schedule import LookUp, look_up, syn_retransmissions
 from traffic.spec import Arrivals, Close, Engine, Growth, PortBlocks, Protocol, ResolverSchedule, SynSchedule
 
-__all__ = ["OPTIONS", "WHAT_EACH_DOES", "DescriptorLimit", "Load", "Option", "Ramp"]
+__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
 
 T = TypeVar("T")
 
@@ -120,22 +121,6 @@ class Ramp:
     def __str__(self) -> str:
         """What `parse` takes, exactly; whole numbers without a fraction."""
         return ":".join(str(part).removesuffix(".0") for part in (self.from_per_s, self.to_per_s, self.seconds))
-
-
-@dataclass(frozen=True, slots=True)
-class DescriptorLimit:
-    """How many files and sockets an execution environment, or another client, may have open."""
-
-    limit: int
-    at_start: int
-    """Of them, open before its first connection."""
-    holder: str = "execution environment"
-    """What has them, in words."""
-
-    @property
-    def connections(self) -> int:
-        """How many connections it may have open; one more fails with EMFILE."""
-        return self.limit - self.at_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +222,12 @@ class Load:
     ).by_default(100)
     descriptors: int | None = Option(
         "--descriptors",
-        "How many files and sockets an environment may have open; 1,024 on Lambda. More fail with EMFILE.",
+        "How many files and sockets an environment, or each address of a client, may have open; more fail with EMFILE.",
         metavar="N",
         panel=WHAT_EACH_DOES,
         fits=lambda descriptors: 1 <= descriptors <= DESCRIPTORS_MOST,
         allowed=f"1 to {DESCRIPTORS_MOST:,}",
-        fact=lambda load: f"{load.descriptors:,} descriptors in each environment" if load.descriptors else None,
+        fact=lambda load: _descriptors(load),  # noqa: PLW0108 -- defined below
     ).by_default(None)
     descriptors_at_start: int = Option(
         "--descriptors-at-start",
@@ -368,8 +353,11 @@ class Load:
 
     @property
     def descriptor_limit(self) -> DescriptorLimit | None:
-        """How many descriptors each environment has; None is no limit."""
-        return None if self.descriptors is None else DescriptorLimit(self.descriptors, self.descriptors_at_start)
+        """How many descriptors each environment, or each program of a client, is asked to have; None: nothing is."""
+        if self.descriptors is None:
+            return None
+        limit = DescriptorLimit(self.descriptors, self.descriptors_at_start)
+        return limit if self.client is None else replace(limit, holder=f"program on {self.client}")
 
     @property
     def look_up(self) -> LookUp:
@@ -414,8 +402,6 @@ def _of_the_source(load: Load) -> Iterator[str]:
         yield f"--client {load.client} and --function {load.function}: connections come from one of them"
     if load.lambda_scaling:
         yield f"--lambda-scaling: {load.client} is no function; --rate or --ramp"
-    if load.descriptors is not None:
-        yield f"--descriptors: those of execution environments, and {load.client} is no function"
     if load.connections_per_environment != PortBlocks().per_environment:
         yield f"--connections-per-environment: {load.client} is no function, and has no environments"
 
@@ -497,6 +483,11 @@ def _pace(load: Load) -> str:
         ramp = load.ramp
         return f"at {ramp.from_per_s:,g} to {ramp.to_per_s:,g} a second within {ramp.seconds:g} s"
     return "at once" if load.rate_per_s is None else f"at {load.rate_per_s:,g} a second"
+
+
+def _descriptors(load: Load) -> str | None:
+    limit = load.descriptor_limit
+    return f"{limit.limit:,} descriptors in each {limit.holder}" if limit else None
 
 
 def _holding(load: Load) -> str | None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from lab.burst.endings import Counted
 from lab.burst.functions import Invoker, fleets_of
-from lab.burst.load import DescriptorLimit
 from lab.burst.result import SourceResult
 from lab.impair.faults import Impairment
 from lab.kernel.generator_events import Ended
 from lab.observe.readings import Reading
 from lab.observe.tracking import Tracking
+from lab.schema.descriptors import DescriptorLimit
 from lab.schema.drops import DropCount
 from lab.slots.limiter import WhenFull
 from traffic.packet_record import PacketRecord

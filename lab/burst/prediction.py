@@ -30,7 +30,7 @@ def prediction(
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
     load, descriptors = participants.load, participants.descriptors
-    may_lack = descriptors is not None and descriptors.connections < participants.blocks.per_environment
+    may_lack = participants.lack_descriptors
     holds_s = {limiter.port_hold_s for limiter in participants.limiters}
     at_once = load.at_once(max(holds_s, default=0)) if len(holds_s) <= 1 or not load.over_time else None
     unknown = Prediction(load.connections, None, None, None, (), emfile=None if may_lack else 0)
@@ -55,7 +55,7 @@ def prediction(
         descriptors=descriptors.connections if descriptors else None,
         asking=asking,
     )
-    if load.paced and (predicted.emfile or predicted.throttled) and predicted.drop_threshold is not None:
+    if load.paced and (predicted.emfile != 0 or predicted.throttled) and predicted.drop_threshold is not None:
         # What times out meanwhile gives its descriptor back, and ends its invocation.
         reason = "what is lost makes room for what comes later: how many are throttled is not known"
         return replace(unknown, unknown=reason if predicted.throttled else None)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from lab.burst.endings import Endings
 from lab.burst.functions import FunctionResult
-from lab.burst.load import DescriptorLimit
 from lab.impair.faults import Impairment
 from lab.observe.tracking import Tracking
+from lab.schema.descriptors import DescriptorLimit
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
 from lab.slots.limiter import WhenFull, destination_text
@@ -89,11 +89,11 @@ class PredictedResult:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentDescriptors:
-    """How many files and sockets an execution environment may have open, and how many connections had a descriptor."""
+    """How many files and sockets an environment, or a client, may have open, and how many connections had one."""
 
     each: DescriptorLimit
     connections_per_environment: int
-    """How many each environment makes."""
+    """How many each environment, or each address of a client, makes."""
     connections_seen: int | None
     """Connections whose first SYN came to the first nodes on the way, by their own count; None where that is not known:
     outside the VPC, of flows over UDP, where other packets are counted with them, and of loads over time."""

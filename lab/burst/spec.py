@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from lab.burst.functions import Invoker
-from lab.burst.load import DescriptorLimit, Load
+from lab.burst.load import Load
 from lab.burst.options import for_generator
 from lab.burst.result import SourceResult
 from lab.capacity.predict import choose, choose_source, sources_of
@@ -18,6 +18,7 @@ from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.plan.names import NETNS_DIRECTORY, authority_file
 from lab.plan.objects import FleetPlan, Plan, ServerPlan
+from lab.schema.descriptors import DescriptorLimit
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.resources import MOST_OF_A_PROCESS
@@ -131,8 +132,14 @@ class Participants:
 
     @property
     def descriptors(self) -> DescriptorLimit | None:
-        """How many descriptors each environment has; None is no limit."""
-        return self.load.descriptor_limit
+        """How many descriptors each environment, or each address of a client, has; None is no limit."""
+        return self.load.descriptor_limit or self.fleets[0].descriptors
+
+    @property
+    def lack_descriptors(self) -> bool:
+        """Whether some environment, or address of a client, may have more connections to make than descriptors."""
+        most = self.turns(0) if self.from_host else self.blocks.per_environment
+        return self.descriptors is not None and self.descriptors.connections < most
 
     def most_turns(self, fleet: FleetPlan) -> int:
         """For how many turns the environments of a fleet behind each ENI have ports."""

@@ -6,7 +6,8 @@ scope in common (`lab.paths.path`). A limiter has room for so many connections; 
 refuses all that come. So each limiter has one number, that of the first connection refused: of the connections of a
 path, those with smaller numbers pass it. The first of all refusals gives the drop threshold and the bottleneck.
 
-Where execution environments have so many descriptors, a connection for which there is none meets no limit at all.
+Where execution environments, or clients, have so many descriptors, a connection for which there is none meets no limit
+at all.
 
 Where the name server is behind the ENI, an invocation takes two of its connections, one for the question; which of them
 get the last ones is chance.
@@ -100,7 +101,7 @@ class Prediction:
     unknown: str | None = None
     """Why the numbers are not known, where they are not."""
     emfile: int | None = 0
-    """Connections for which their execution environment has no descriptor left."""
+    """Connections for which their execution environment, or their client's program, has no descriptor left."""
     functions: tuple[FunctionPrediction, ...] = ()
     """Each source's part, in the order in which they take turns; empty where the numbers are not known."""
 
@@ -226,7 +227,8 @@ def predict(
 
     `connect_timeout_s` is how long clients send SYNs: what an ENI has refused, another one may yet let through. There
     are as many look-ups as connections, unless told, each with so many questions to the name server from one socket;
-    `per_environment` connections are of one execution environment, and `descriptors` of them may be open at a time.
+    `per_environment` connections are of one execution environment, and `descriptors` of them may be open at a time. Of
+    a client's addresses each may have as many open, and as many as the client says unless told.
     So many connections to the name server as are `asking` are there already, of one source.
     """
     if connections < 1:
@@ -234,7 +236,6 @@ def predict(
     callers = sources_of(topology, source)
     callee = choose((known.name for known in topology.servers), server, "server")
     shares = Shares(len(callers), tuple(topology.source(caller).at_once for caller in callers))
-    blocks = PortBlocks(per_environment=per_environment)
     turns = [
         _Turn(
             path,
@@ -242,7 +243,14 @@ def predict(
             len(mine),
             number,
             shares,
-            _environments(blocks, first, mine, place, descriptors),
+            _environments(
+                # A client's address has one program for all connections.
+                PortBlocks(per_environment=connections if path.client else per_environment),
+                first,
+                mine,
+                place,
+                _descriptors(path, descriptors),
+            ),
         )
         for number, caller in enumerate(callers)
         for first in [first_connections[number] if first_connections else 0]
@@ -273,7 +281,17 @@ def predict(
         loads = tuple(limiter.load for limiter in limiters)
         return Prediction(offered, None, None, None, loads, unknown=reason, emfile=emfile)
     predicted = _predicted(connections, limiters, turns)
-    return replace(predicted, offered=offered, functions=tuple(_functions(callers, offered, connections, turns)))
+    functions = tuple(_functions(callers, offered, connections, turns))
+    if _ports_end_first(limiters, turns, connections):
+        predicted = replace(predicted, emfile=None)
+    return replace(predicted, offered=offered, functions=functions)
+
+
+def _descriptors(path: Path, asked: int | None) -> int | None:
+    """For how many connections each environment has descriptors, or a client's program: as asked, or as it is made."""
+    if asked is None and path.client and (limit := path.client.descriptor_limit):
+        return limit.connections
+    return asked
 
 
 def _environments(
@@ -440,6 +458,20 @@ def _given_back(limiters: Iterable[_Limiter], emfile: int) -> str | None:
             "environments then open depends on how fast they come"
         )
     return None
+
+
+def _ports_end_first(limiters: Sequence[_Limiter], turns: Iterable[_Turn], connections: int) -> bool:
+    """Whether a client that has more to connect than descriptors has fewer ports than those.
+
+    What finds no port gives its descriptor back at once; the next one has it, and finds no port either. So all is known
+    but how many fail which way, which depends on how fast they come.
+    """
+    used_up = {limiter.scope for limiter in limiters if limiter.first_refused is not None}
+    return any(
+        turn.path.client and turn.taking(connections) < turn.offered(connections) and not used_up.isdisjoint(own)
+        for turn in turns
+        for own in [{shared.scope for hop, shared in turn.path.limits if hop.node == turn.path.gateway}]
+    )
 
 
 # ── What it does know ───────────────────────────────────────────────────────────────────────────────────────

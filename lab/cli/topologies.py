@@ -69,7 +69,8 @@ def predict(
         int, typer.Option(help="How many connections an execution environment makes.", metavar="N")
     ] = 100,
     descriptors: Annotated[
-        int | None, typer.Option(help="How many files and sockets an environment may have open.", metavar="N")
+        int | None,
+        typer.Option(help="How many files and sockets an environment, or a client, may have open.", metavar="N"),
     ] = None,
     descriptors_at_start: Annotated[
         int, typer.Option(help="Of them, open before the first connection.", metavar="N")
@@ -91,6 +92,7 @@ def predict(
     made = scaled(load(topology), scale)
     each = Load(
         connections=1,
+        client=client,
         connections_per_environment=connections_per_environment,
         descriptors=descriptors,
         descriptors_at_start=descriptors_at_start,
@@ -129,7 +131,13 @@ def predict(
             ((each.function, each.offered, each.throttled, each.established) for each in prediction.functions),
         )
     if prediction.emfile:
-        say(f"for {number(prediction.emfile)} their execution environment has no descriptor left (EMFILE)")
+        whose = f"{client} has" if client else "their execution environment has"
+        say(f"for {number(prediction.emfile)} {whose} no descriptor left (EMFILE)")
+    if prediction.emfile is None and prediction.established is not None:
+        say(
+            f"how many of the others find no descriptor (EMFILE), and how many no port of {client}, depends on how "
+            "fast they come"
+        )
     for why in prediction.dead_ends:
         say(f"whatever the limits, {why}")
     say(_threshold(prediction), style="bold")

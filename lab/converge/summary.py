@@ -83,6 +83,9 @@ def _of_node(node: str, old: Plan, new: Plan, clock: Callable[[int], str]) -> It
     reserved, reserves = (_reserved_concurrency(node, plan) for plan in (old, new))
     if reserved != reserves:
         yield f"~ {node}: reserved concurrency {reserved} → {reserves}"
+    had, has = (_descriptors(node, plan) for plan in (old, new))
+    if had != has:
+        yield f"~ {node}: descriptors {had} → {has}"
     before, after = _limits(node, old.limiters), _limits(node, new.limiters)
     for what in dict.fromkeys((*after, *before)):
         if what not in before:
@@ -102,6 +105,12 @@ def _reserved_concurrency(node: str, plan: Plan) -> str:
     namespaces = {known.namespace for known in plan.nodes if known.name == node}
     most = (fleet.reserved_concurrency for fleet in plan.fleets if fleet.namespace in namespaces)
     return next((f"{number:,}" for number in most if number is not None), "none")
+
+
+def _descriptors(node: str, plan: Plan) -> str:
+    namespaces = {known.namespace for known in plan.nodes if known.name == node}
+    limits = (fleet.descriptors for fleet in plan.fleets if fleet.namespace in namespaces)
+    return next((f"{each.limit:,}" for each in limits if each), "without limit")
 
 
 def _limits(node: str, limiters: Iterable[Limiter]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Invocations for which their execution environment had no descriptor left, in words. Pure.
+"""Invocations for which their execution environment, or client, had no descriptor left, in words. Pure.
 
 The opposite of a full limit of the network: that drops SYNs, so DNS works and clients wait; this fails the look-up
 first, at once, and sends nothing. So no counter of the kernel moves, neither a limiter's nor the resolver's.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from lab.burst.result import BurstResult
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
+from lab.diagnosis.hosts import host_of
 from lab.nodes.diagnosis import REUSE, connections, counted
 
 __all__ = ["beside", "explanation", "headline", "of_processes", "remedies", "remedy_beside"]
@@ -23,7 +24,8 @@ def headline(finding: Finding) -> str:
         full = (f"{each.command} ({each.pid})" for each in finding.evidence.full_processes)
         return f"Too many open files: no descriptor left in {', '.join(full)}"
     of_all = f"{clients.emfile:,} of {counted(clients.offered, 'invocation')}"
-    return f"Too many open files: {of_all} failed with EMFILE, before any packet"
+    whose = f" of {host.name}" if (host := host_of(clients)) else ""
+    return f"Too many open files: {of_all}{whose} failed with EMFILE, before any packet"
 
 
 def _failed(clients: BurstResult) -> str:
@@ -31,7 +33,7 @@ def _failed(clients: BurstResult) -> str:
 
 
 def explanation(finding: Finding) -> Iterator[str]:
-    """What an environment has, which call fails, and what the kernel's counters say of it."""
+    """What an environment, or a client's program, has, which call fails, and what the kernel's counters say of it."""
     clients, refused = finding.clients, finding.evidence.refused_connections
     if account := clients.descriptors:
         each = account.each
@@ -57,11 +59,15 @@ def explanation(finding: Finding) -> Iterator[str]:
 def remedies(finding: Finding) -> Iterator[str]:
     """What gives descriptors back, and what does not."""
     yield REUSE
-    yield (
-        "Close connections that are not used again: one that is not closed holds its descriptor, also while an "
-        "execution environment is frozen. In the program, ls -l /proc/self/fd shows what is open."
-    )
     clients = finding.evidence.clients
+    host = host_of(clients)
+    frozen = "" if host else ", also while an execution environment is frozen"
+    yield (
+        f"Close connections that are not used again: one that is not closed holds its descriptor{frozen}. In the "
+        "program, ls -l /proc/self/fd shows what is open."
+    )
+    if host:
+        yield f"More descriptors for the programs of {host.name}: ulimit -n, or LimitNOFILE= of a systemd service."
     if account := clients and clients.descriptors:
         most = connections(account.each.connections)
         yield f"Open {most} at most in each {account.each.holder}, such as by the pool of an SDK (maxSockets)."

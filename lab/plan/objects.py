@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from lab.schema.descriptors import DescriptorLimit
 from lab.schema.drops import DropPoint
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
@@ -287,6 +288,8 @@ class FleetPlan:
     ports enough for whatever an ENI carries."""
     reserved_concurrency: int | None = None
     """How many of its invocations may be under way at the same time; None: no limit of its own."""
+    descriptors: DescriptorLimit | None = None
+    """How many each address of a client has for its program; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,21 @@ def test_ports_used_up(beside: Callable[..., Lab], engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_descriptors_used_up(beside: Callable[..., Lab], engine: Engine) -> None:
+    """The program of each of two addresses has descriptors for six connections, unless a burst says another number."""
+    lab = beside({"addresses": 2, "descriptors": 9})
+    result = lab.burst(17, client="bastion", engine=engine)
+    assert (seen(result), result.dns.emfile, result.predicted.emfile) == ((12, None, None, 0), 5, 5)
+    verdict = judge(result)
+    assert verdict.cause == "too_many_open_files"
+    assert "Each program on bastion has 9 descriptors" in verdict.explanation[0]
+    result = lab.burst(30, client="bastion", engine=engine, descriptors=20)
+    assert (seen(result), result.dns.emfile, result.predicted.emfile) == ((20, 20, "client", 10), 0, 0)
+    result = lab.burst(40, client="bastion", engine=engine, descriptors=20)
+    assert (seen(result)[:3], result.predicted.emfile) == ((20, 20, "client"), None)
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket"])
 def test_what_is_held_takes_ports(beside: Callable[..., Lab], engine: Engine) -> None:
     """Each address has ports of its own, to each server anew; what an earlier burst holds is not there for the next."""
     lab = beside({"addresses": 3}, servers=(server(), server("store", 20)))

@@ -252,13 +252,14 @@ def _gateway_endpoints(subnets: list[str]) -> st.SearchStrategy[tuple[dict[str, 
 
 @st.composite
 def _clients(draw: st.DrawFn, limits: st.SearchStrategy[int], subnets: list[str]) -> list[dict[str, Any]]:
-    """Hosts with up to three addresses, each with about as many ports as an ENI carries connections."""
+    """Hosts with up to three addresses, each with about as many ports, and descriptors, as an ENI carries."""
     return [
         {
             "name": f"c{index}",
             "subnet": draw(st.sampled_from(subnets)),
             "addresses": draw(st.integers(1, 3)),
             "ephemeral_ports": f"{first}-{first + draw(limits) - 1}",
+            "descriptors": draw(st.none() | st.none() | limits.map(lambda limit: limit + 3)),
             "security_groups": list(draw(st.sampled_from(_GROUPS))),
         }
         for index, first in enumerate(draw(st.lists(st.integers(1024, 10_000), max_size=2)))

@@ -126,10 +126,13 @@ class Caller:
             idle = self._connections.in_state(State.IDLE)
             self._idle = idle[idle % self._of == self._place].tolist()
 
-    def release(self, indices: Indices, now_s: float) -> None:
-        """These connections have ended: their rest begins."""
+    def release(self, indices: Indices, now_s: float, *, unused: bool = False) -> None:
+        """These connections have ended: their rest begins, unless they were `unused`: no packet was sent."""
         self._live -= len(indices)
-        self._free.release(indices // self._of, now_s)
+        if unused:
+            self._free.give_back(indices // self._of)
+        else:
+            self._free.release(indices // self._of, now_s)
 
 
 def callers_of(spec: BurstSpec, connections: Connections) -> tuple[Caller, ...]:

@@ -213,7 +213,7 @@ class Client:
         failed = indices[~succeed]
         if len(failed):
             self.connections.no_descriptor(failed, for_questions=self._spec.destinations is None)
-            self._free_again(failed, now_s)
+            self._free_again(failed, now_s, unused=True)
             self._settle(failed, served=False)
         return indices[succeed]
 
@@ -254,15 +254,15 @@ class Client:
         self.counts.attempted += count
         self.counts.without_port += count
 
-    def _free_again(self, indices: Indices, now_s: float) -> None:
+    def _free_again(self, indices: Indices, now_s: float, *, unused: bool = False) -> None:
         """Connections have ended: each function may use its own again."""
         if not len(indices):
             return
         if len(self._callers) == 1:
-            self._callers[0].release(indices, now_s)
+            self._callers[0].release(indices, now_s, unused=unused)
             return
         for place, caller in enumerate(self._callers):
-            caller.release(indices[indices % len(self._callers) == place], now_s)
+            caller.release(indices[indices % len(self._callers) == place], now_s, unused=unused)
 
     def _settle(self, indices: Indices, *, served: bool) -> None:
         """Invocations that these connections have now, if any, have their outcome."""

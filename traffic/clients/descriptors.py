@@ -2,7 +2,8 @@
 
 A process may have so many (RLIMIT_NOFILE), and socket() then fails with EMFILE (socket(2)), that of a look-up first:
 `getaddrinfo EMFILE`. Nothing is sent. A look-up's questions share one socket, which is closed before the connection's
-is opened, so an invocation needs one descriptor from its beginning on.
+is opened, so an invocation needs one descriptor from its beginning on. A host that is no function has a program at each
+of its addresses, which has descriptors of its own.
 """
 
 from __future__ import annotations

@@ -46,11 +46,14 @@ class FreeList:
         if len(indices):
             self._resting.append((now_s + self._rest_s, indices))
 
+    def give_back(self, indices: Indices) -> None:
+        """Connections of which no packet was sent: they are free at once."""
+        of_path = indices % self._paths
+        self._free = [np.concatenate((free, indices[of_path == path])) for path, free in enumerate(self._free)]
+
     def _end_rests(self, now_s: float) -> None:
         rested = []
         while self._resting and self._resting[0][0] <= now_s:
             rested.append(self._resting.popleft()[1])
         if rested:
-            indices = np.concatenate(rested)
-            of_path = indices % self._paths
-            self._free = [np.concatenate((free, indices[of_path == path])) for path, free in enumerate(self._free)]
+            self.give_back(np.concatenate(rested))

@@ -12,5 +12,6 @@ def drawn(topology: Topology, _passed: Collection[str]) -> Iterator[Drawn]:
     """The clients in their subnets, with how many connections to one server their addresses have ports for."""
     for client in topology.clients:
         ports = f"{client.limit.size:,} ports"
+        files = () if client.descriptors is None else (f"{client.descriptors:,} descriptors",)
         lines = (ports,) if client.addresses == 1 else (f"{client.addresses} addresses,", f"{ports} each")
-        yield Drawn(client.node, client.node, lines, ports, subnet=client.subnet)
+        yield Drawn(client.node, client.node, (*lines, *files), ports, subnet=client.subnet)

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from lab.schema.base import NAME, Whole
+from lab.schema.descriptors import DescriptorLimit
 from lab.schema.faults import Fault
 from lab.schema.limit import ConnectionLimit
-from lab.schema.limits import CLIENT_ADDRESSES, FUNCTION_SECURITY_GROUPS, LOCAL_PORTS
+from lab.schema.limits import (
+    CLIENT_ADDRESSES,
+    DESCRIPTORS_AT_START,
+    DESCRIPTORS_MOST,
+    FUNCTION_SECURITY_GROUPS,
+    LOCAL_PORTS,
+)
 from lab.schema.names import NO_ROUTE, node_name_of_client
 from lab.schema.references import twice, unknown
 from lab.schema.scale import SCALES
@@ -42,6 +49,13 @@ class Client(Source):
         json_schema_extra={"default": f"{LOCAL_PORTS[0]}-{LOCAL_PORTS[-1]}"},
         description="ephemeral ports, of which a client's kernel takes one for each connection, are a range within "
         '1024-65535, such as "32768-60999" (Linux\' default)',
+    )
+    descriptors: Annotated[Whole | None, SCALES] = Field(
+        None,
+        ge=DESCRIPTORS_AT_START + 1,
+        le=DESCRIPTORS_MOST,
+        description=f"a client's descriptors (ulimit -n of its program, one for each address) are a whole number, "
+        f"{DESCRIPTORS_AT_START + 1} to {DESCRIPTORS_MOST:,}; {DESCRIPTORS_AT_START} are taken at its start",
     )
     security_groups: tuple[Name, ...] = Field(
         ("default",),
@@ -81,6 +95,15 @@ class Client(Source):
     def limit(self) -> ConnectionLimit:
         """How many connections to one server each of its addresses has ports for; of UDP, to all servers together."""
         return ConnectionLimit(len(self.ports))
+
+    @property
+    def descriptor_limit(self) -> DescriptorLimit | None:
+        """How many descriptors the program of each address has, and at least one for a connection; None: no limit."""
+        if self.descriptors is None:
+            return None
+        return DescriptorLimit(
+            self.descriptors, min(DESCRIPTORS_AT_START, self.descriptors - 1), f"program on {self.name}"
+        )
 
 
 def _names(draft: Draft) -> Iterator[Fault]:

@@ -52,4 +52,5 @@ def _as_source(layout: Layout, at: ClientLayout) -> FleetPlan:
         ),
         blocks=PortBlocks(ports[0], len(ports), len(ports)),
         own_ports=True,
+        descriptors=at.client.descriptor_limit,
     )

@@ -211,6 +211,29 @@ def test_several_addresses() -> None:
     assert (found.established, found.drop_threshold, found.bottleneck) == (110_000, 110_000, "nat_gateway")
 
 
+@pytest.mark.parametrize(
+    ("descriptors", "asked", "connections", "expected"),
+    [
+        (9, None, 17, (12, 5, None, None)),  # of 17, 9 and 8 are of its two addresses, of which each has 6 descriptors
+        (9, 3, 17, (6, 11, None, None)),
+        (13, None, 25, (20, 5, None, None)),
+        (14, None, 22, (20, 0, 20, "client")),
+        (14, None, 23, (20, None, 20, "client")),  # the port that is missing gives a descriptor back
+        (None, None, 23, (20, 0, 20, "client")),
+    ],
+)
+def test_a_client_of_few_descriptors(
+    descriptors: int | None, asked: int | None, connections: int, expected: tuple[object, ...]
+) -> None:
+    """A descriptor is needed before a port, and each address has as many as its client says, unless told."""
+    host = {"name": "bastion", "subnet": "private", "addresses": 2, "ephemeral_ports": "40000-40009"}
+    made = topology(
+        {"private": "natgw"}, function("checkout", "private"), clients=[host | {"descriptors": descriptors}]
+    )
+    found = predict(made, connections, source="bastion", descriptors=asked)
+    assert (found.established, found.emfile, found.drop_threshold, found.bottleneck) == expected
+
+
 # ── Any topology ────────────────────────────────────────────────────────────────────────────────────────────
 
 

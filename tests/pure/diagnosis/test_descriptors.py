@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.burst.load import DescriptorLimit, Load
+from lab.burst.load import Load
 from lab.burst.result import BurstResult, EnvironmentDescriptors
 from lab.cli import show as showing
 from lab.cli.burst_report import show
@@ -14,6 +14,7 @@ from lab.diagnosis.verdict import judge
 from lab.report.facts import comparison
 from lab.report.tables import tables
 from lab.runs.compare import compare
+from lab.schema.descriptors import DescriptorLimit
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.runs import ran
 from traffic.result import DnsCount

@@ -260,6 +260,7 @@ CHANGES = {
     "Client.subnet": put("clients", 0, "subnet", value="second"),
     "Client.addresses": put("clients", 0, "addresses", value=2),
     "Client.ephemeral_ports": put("clients", 0, "ephemeral_ports", value="40000-40019"),
+    "Client.descriptors": put("clients", 0, "descriptors", value=1024),
     "Client.security_groups": put("clients", 0, "security_groups", value=["default"]),
     "Function.reserved_concurrency": put("functions", 0, "reserved_concurrency", value=0),
     "Server.name": rename("cache", "other"),

@@ -32,6 +32,14 @@ def test_who_has_ended_rests(now_s: float, free: list[int]) -> None:
     assert _take(free_list, 3, now_s) == free
 
 
+def test_what_was_not_used_needs_no_rest() -> None:
+    """A connection of which no packet was sent is free at once, also while others rest."""
+    free_list = FreeList(connections=4, paths=2, rest_s=2.0)
+    free_list.release(free_list.take(2, 0.0), 0.0)
+    free_list.give_back(free_list.take(2, 0.0))
+    assert _take(free_list, 4, 0.0) == [2, 3]
+
+
 def test_who_has_rested_longest_is_next() -> None:
     """Those that were never taken go first, then those that were given back, in that order."""
     free_list = FreeList(connections=6, paths=2, rest_s=1.0)
