@@ -187,6 +187,11 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
             f"-n {load.connections}: {name} has several addresses, to each of which a client's kernel may use all of "
             f"its ports; the lab uses each port once, so {load.client} has room for {most:,} connections to it"
         )
+    if participants.from_host and participants.descriptors and (load.protocol, load.engine) == ("udp", "socket"):
+        raise UsageError(
+            f"--protocol udp --engine socket: descriptors of a client, as {load.client} has, are counted of TCP "
+            "connections; --engine packet counts those of UDP flows"
+        )
     for place, fleet in enumerate(fleets):
         if participants.turns(place) > participants.most_turns(fleet) and not participants.from_host:
             most = participants.most_turns(fleet) * len(fleet.paths)
