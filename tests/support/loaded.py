@@ -25,7 +25,15 @@ _INSTALLED = {*packages_distributions(), "lab", "traffic"}
 """Top-level modules that are packages of somebody's; what else the interpreter names is the standard library's."""
 
 _COMMAND_LINE = {"lab", "lab.cli.*", "lab.errors", "lab.kernel", "lab.kernel.invoker"}
-_OPTIONS_OF_A_BURST = {"lab.burst", "lab.burst.load", "lab.schema", "lab.schema.limits", "traffic", "traffic.*"}
+_OPTIONS_OF_A_BURST = {
+    "lab.burst",
+    "lab.burst.load",
+    "lab.schema",
+    "lab.schema.descriptors",
+    "lab.schema.limits",
+    "traffic",
+    "traffic.*",
+}
 _RECORD = {
     *_COMMAND_LINE,
     "lab.lab",
@@ -33,6 +41,7 @@ _RECORD = {
     "lab.plan.*",
     "lab.slots.*",
     "lab.schema",
+    "lab.schema.descriptors",
     "lab.schema.drops",
     "traffic",
     "traffic.*",
