@@ -11,6 +11,7 @@ import pytest
 
 from lab.diagnosis.verdict import judge
 from lab.errors import UsageError
+from tests.support.labs import eventually, slots
 
 if TYPE_CHECKING:
     from lab.burst.result import BurstResult
@@ -131,6 +132,7 @@ def test_bursts_side_by_side(lab_up: LabUp, topologies: Path, first: str, second
     assert [judge(result).cause for result in (one.result(), other)] == ["no_limit", "limit"]
     eni, *_ = other.limits
     assert (eni.node, eni.peak, eni.dropped_connections) == ("eni-private-a", 65, 35)
+    assert eventually(lambda: slots(lab, "eni-private-a") == 0)
     after = lab.burst(65, function=second, engine=engine)
     assert (after.beside, after.predicted.established, after.tcp.established, after.disagreements) == (0, 65, 65, ())
 
