@@ -193,9 +193,11 @@ class _Burst:
         if self._comes_and_goes:
             readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
-        first = first_to_refuse(readings, spec, self._participants.eni_addresses, self._before)
+        eni_addresses = self._participants.eni_addresses
         if others:
-            readings, first = own_refusals(readings, clients, spec, self._participants.eni_addresses, self._refused)
+            readings, first = own_refusals(readings, clients, spec, eni_addresses, self._refused)
+        else:
+            first = first_to_refuse(readings, spec, eni_addresses, self._before)
         return Observation(
             clients=clients,
             readings=readings,

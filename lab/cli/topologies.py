@@ -97,11 +97,10 @@ def predict(
         descriptors=descriptors,
         descriptors_at_start=descriptors_at_start,
     ).descriptor_limit
-    wanted = scaled(load(topology), scale)
     prediction = predict_burst(
         made,
         connections,
-        source=choose_source(wanted, None, client) if client else function or None,
+        source=choose_source(made, None, client) if client else function or None,
         server=server,
         connect_timeout_s=connect_timeout,
         per_environment=connections_per_environment,

@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.labs import inside
+from tests.support.topologies import changed
 
 if TYPE_CHECKING:
     from lab.pytest_plugin import LabUp
-
-
-def _changed(topologies: Path, directory: Path, name: str, *changes: tuple[str, str]) -> Path:
-    text = (topologies / name).read_text(encoding="utf-8")
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    path = directory / name
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_two_zones(lab_up: LabUp, topologies: Path) -> None:
@@ -45,8 +36,8 @@ def test_programs(lab_up: LabUp, topologies: Path) -> None:
 
 def test_private_dns_off(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
     """The name leads to the public address, through the NAT gateway with its limit, and lab why says what is off."""
-    changes = ("server: cache}", "server: cache, private_dns: false}")
-    lab = lab_up(_changed(topologies, tmp_path, "privatelink.yaml", changes), scale=1000)
+    changes = {"server: cache}": "server: cache, private_dns: false}"}
+    lab = lab_up(changed(topologies / "privatelink.yaml", tmp_path, changes), scale=1000)
     result = lab.burst(60, connect_timeout_s=3)
     assert (result.tcp.established, result.bottleneck, result.disagreements) == (55, "nat_gateway", ())
     assert result.predicted.established == 55

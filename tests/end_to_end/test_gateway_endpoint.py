@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.labs import inside
+from tests.support.topologies import changed
 
 if TYPE_CHECKING:
     from lab.pytest_plugin import LabUp
-
-
-def _changed(topologies: Path, directory: Path, *changes: tuple[str, str]) -> Path:
-    text = (topologies / "gateway_endpoint.yaml").read_text(encoding="utf-8")
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    path = directory / "gateway_endpoint.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_by_one_route_table(lab_up: LabUp, topologies: Path) -> None:
@@ -33,14 +24,12 @@ def test_by_one_route_table(lab_up: LabUp, topologies: Path) -> None:
 def test_who_comes_this_way(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:
     """Without a default route S3 is reached, by the ENI's own address, and any other server is not."""
     other = "\n  - {name: other, hostname: other.example.com, address: 203.0.113.11, port: 443}\n"
-    path = _changed(
-        topologies,
-        tmp_path,
-        (", subnets: [private-a]}", "}"),
-        ("cidr: 10.0.1.0/24, default_route: natgw", "cidr: 10.0.1.0/24, default_route: none"),
-        ("port: 443, service: s3}\n", f"port: 443, service: s3}}{other}"),
-    )
-    lab = lab_up(path, scale=1000)
+    changes = {
+        ", subnets: [private-a]}": "}",
+        "cidr: 10.0.1.0/24, default_route: natgw": "cidr: 10.0.1.0/24, default_route: none",
+        "port: 443, service: s3}\n": f"port: 443, service: s3}}{other}",
+    }
+    lab = lab_up(changed(topologies / "gateway_endpoint.yaml", tmp_path, changes), scale=1000)
     page = inside(lab, "checkout", "curl -sS --max-time 10 http://objects.s3.example.com:443/")
     assert "server: objects" in page
     assert "client: 10.0.1.4" in page

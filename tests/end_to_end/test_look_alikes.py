@@ -31,6 +31,7 @@ from tests.support.command import start_lab
 from tests.support.labs import eventually, inside
 from tests.support.programs import start_closing_server
 from tests.support.runs import explained_run
+from tests.support.topologies import changed
 
 if TYPE_CHECKING:
     from lab.diagnosis.explanation import Explanation
@@ -315,22 +316,13 @@ TABLE = {
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 def test_no_cause_is_taken_for_another(lab_up: LabUp, topologies: Path, tmp_path: Path, row: Row) -> None:
     """Whatever the engine, the verdict, the record and the lab itself name the cause that the row has made."""
-    path = tmp_path / f"{row.topology}.yaml"
-    path.write_text(_with(row.changes, (topologies / path.name).read_text(encoding="utf-8")), encoding="utf-8")
-    lab = lab_up(path, scale=row.scale)
+    lab = lab_up(changed(topologies / f"{row.topology}.yaml", tmp_path, row.changes), scale=row.scale)
     row.made(lab)
     assert {engine: _named_by(lab, row, engine, tmp_path) for engine in row.engines} == dict.fromkeys(
         row.engines, row.cause
     )
     now = lab.why()
     assert _name(now.cause, _kinds(now)) == (row.cause if row.now is None else row.now)
-
-
-def _with(changes: Mapping[str, str], text: str) -> str:
-    for before, after in changes.items():
-        assert before in text
-        text = text.replace(before, after)
-    return text
 
 
 def _named_by(lab: Lab, row: Row, engine: Engine, directory: Path) -> str:
@@ -365,9 +357,8 @@ def test_a_frozen_environment(lab_up: LabUp, topologies: Path, tmp_path: Path) -
 
     While it runs it is never idle for as long as that.
     """
-    path = tmp_path / "idle_timeout.yaml"
-    path.write_text(_with({"idle_timeout: 5s": "idle_timeout: 2s"}, (topologies / path.name).read_text("utf-8")))
-    lab = lab_up(path)
+    changes = {"idle_timeout: 5s": "idle_timeout: 2s"}
+    lab = lab_up(changed(topologies / "idle_timeout.yaml", tmp_path, changes))
     program = start_lab("exec", "--lab", lab.name, "checkout", "--", sys.executable, "-uc", _KEEPS_ALIVE)
     assert program.stdout is not None
     answers = [program.stdout.readline() for _ in range(30)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lab.topology.draft import draft
 __all__ = [
     "LASTING",
     "SHIPPED",
+    "changed",
     "each_shipped",
     "function",
     "nat_gateway",
@@ -35,6 +37,17 @@ each_shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.st
 def shipped(name: str) -> Topology:
     """The topology of that name in `topologies/`."""
     return load(next(path for path in SHIPPED if path.stem == name))
+
+
+def changed(path: Path, directory: Path, changes: Mapping[str, str]) -> Path:
+    """A copy of a topology file in a directory, with other texts in place of some of its own."""
+    text = path.read_text(encoding="utf-8")
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
+    copy = directory / path.name
+    copy.write_text(text, encoding="utf-8")
+    return copy
 
 
 # ── By hand ─────────────────────────────────────────────────────────────────────────────────────────────────
