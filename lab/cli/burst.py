@@ -16,7 +16,7 @@ from lab.cli.options import LabName, count
 from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, held_line, notice, print_json
 from lab.errors import ExpectationError, UsageError
-from lab.kernel.invoker import as_invoker
+from lab.kernel.outputs import require_writable, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +127,8 @@ def burst(
     expectations = [_expectation(text) for text in expect or []]
     if record is not None and no_record:
         raise UsageError(f"--record {record} --no-record: one of them")
-    _require_writable(json_file)
+    if json_file not in (None, _STDOUT):
+        require_writable("--json", json_file)  # or the result of the burst would be lost
     load = Load(**options | {"reuse": options["reuse"] or side_by_side})
     loads = _side_by_side(load) if side_by_side else [load]
     recorder = Recorder(record, wanted=not no_record)
@@ -188,8 +189,7 @@ def _tell(results: Sequence[BurstResult], json_file: str | None) -> None:
     else:
         show_side_by_side(*reversed(results))
     if json_file:
-        with as_invoker():
-            Path(json_file).write_text(json.dumps(_document(results), indent=2) + "\n", encoding="utf-8")
+        write_output("--json", json_file, (json.dumps(_document(results), indent=2) + "\n").encode())
 
 
 def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
@@ -197,17 +197,6 @@ def _document(results: Sequence[BurstResult]) -> dict[str, Any]:
 
     documents = [result.to_json() | {"verdict": asdict(judge(result))} for result in reversed(results)]
     return documents[0] if len(documents) == 1 else {"schema": documents[0]["schema"], "side_by_side": documents}
-
-
-def _require_writable(json_file: str | None) -> None:
-    """Refuse a file that cannot be written before the burst, whose result would otherwise be lost."""
-    if json_file in (None, _STDOUT):
-        return
-    try:
-        with as_invoker():
-            Path(json_file).open("a", encoding="utf-8").close()
-    except OSError as error:
-        raise UsageError(f"--json {json_file}: cannot be written: {error.strerror}") from None
 
 
 _NOTHING = ("none", "null")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from lab.cli.options import AsJson, count
 from lab.cli.show import bullet, print_json, say, table
 from lab.errors import UsageError
+from lab.kernel.outputs import write_output
 
 if TYPE_CHECKING:
     from lab.capacity.demand import Demand
@@ -123,18 +123,11 @@ def plan_capacity(
         typer.echo(topology, nl=False)
         return
     if output is not None:
-        _write(topology, output)
+        write_output("-o", output, topology.encode())
     if as_json:
         print_json(_document(plan, topology))
     else:
         _show(plan, output)
-
-
-def _write(topology: str, file: str) -> None:
-    try:
-        Path(file).write_text(topology, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"-o {file}: cannot be written: {error.strerror}; give another file") from None
 
 
 # ── For a person ────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ import typer
 from lab.cli.options import LabName
 from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import KernelError, UsageError
-from lab.kernel.invoker import as_invoker
+from lab.kernel.outputs import open_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,11 +119,7 @@ def _opened(file: str) -> Iterator[int]:
     if file == _STDOUT:
         yield sys.stdout.fileno()
         return
-    try:
-        with as_invoker():
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(f"-w {file}: cannot be written: {error.strerror}") from None
+    descriptor = open_output("-w", file)
     try:
         yield descriptor
     finally:

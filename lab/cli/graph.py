@@ -66,13 +66,9 @@ def graph(
         # Not through the console: a drawing is never wrapped, and what another program reads is UTF-8 in any locale.
         typer.echo(text if form is Format.TEXT else text.encode(), nl=False)
         return
-    from lab.kernel.invoker import as_invoker
+    from lab.kernel.outputs import write_output
 
-    try:
-        with as_invoker():
-            output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+    write_output("-o", output, text.encode())
 
 
 def _drawing(topology: Path | None, lab: str | None, scale: int) -> Drawing:

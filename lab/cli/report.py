@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from errno import EISDIR
-import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,8 @@ import typer
 
 from lab.cli.show import say
 from lab.errors import UsageError
+from lab.kernel.invoker import as_invoker
+from lab.kernel.outputs import write_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +61,6 @@ def report(
     lab report last~2 last~1 last -o three.html     side by side, the oldest first
     lab report last -o - > report.html
     """
-    from lab.kernel.invoker import as_invoker
     from lab.report import require_matplotlib
     from lab.runs import load
 
@@ -72,11 +71,10 @@ def report(
     if output == _STDOUT:
         typer.echo(page, nl=False)
     path = Path(f"{recorded[0].id}.html" if output is None else output)
-    with as_invoker():
-        if output != _STDOUT:
-            _write("-o", path, page.encode())
-        if plots is not None:
-            _write_plots(Path(plots), files)
+    if output != _STDOUT:
+        write_output("-o", path, page.encode())
+    if plots is not None:
+        _write_plots(Path(plots), files)
     if output != _STDOUT:
         _tell(path, recorded, len(page))
         if plots is not None:
@@ -92,34 +90,12 @@ def _drawn(runs: Sequence[Run], *, plots: bool) -> tuple[str, list[Picture]]:
 
 def _write_plots(directory: Path, files: Iterable[Picture]) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        with as_invoker():
+            directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--plots {directory}: cannot be made: {error.strerror}; give another directory") from None
     for file in files:
-        _write("--plots", directory / file.name, file.content)
-
-
-def _write(option: str, path: Path, content: bytes) -> None:
-    """Whole or not at all, unless it is a device or a pipe."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(EISDIR, "is a directory")
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-        else:
-            _write_whole(path.resolve(), content)
-    except OSError as error:
-        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}; give another place") from None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        write_output("--plots", directory / file.name, file.content)
 
 
 def _tell(path: Path, runs: Sequence[Run], size: int) -> None:

@@ -63,7 +63,7 @@ def runs_(
     directory = directory or runs.default_directory()
     matching = (recorded for recorded in runs.all_runs(directory) if lab is None or _is_of(recorded, lab))
     if keep is not None:
-        _remove(list(matching)[keep:], as_json=as_json)
+        _remove([recorded for recorded in matching if runs.may_be_forgotten(recorded)][keep:], as_json=as_json)
         return
     listed = list(islice(matching, most))
     if as_json:

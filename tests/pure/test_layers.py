@@ -48,7 +48,7 @@ SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "metric
 DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
 """Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
 
-ABOUT_THE_USER = "lab.kernel.invoker"
+ABOUT_THE_USER = ("lab.kernel.invoker", "lab.kernel.outputs")
 """All that the command line knows of `lab.kernel`: whose files it writes."""
 
 SPEAK_NETLINK = {"lab.kernel", "lab.impair"}
@@ -138,7 +138,7 @@ def import_faults(module: str, each: Import) -> Iterator[str]:
         yield "the lab knows specs, results and fleets of traffic"
     if kind_of(module) and kind_of(target) not in (None, kind_of(module)) and not target.endswith(".model"):
         yield "node kinds do not know each other"
-    if within(module, "lab.cli") and within(target, "lab.kernel") and target != ABOUT_THE_USER:
+    if within(module, "lab.cli") and within(target, "lab.kernel") and target not in ABOUT_THE_USER:
         yield "the command line has no kernel I/O of its own: it calls Lab"
     yield from _library_faults(module, each)
 

@@ -508,7 +508,7 @@ def _unread(monkeypatch: pytest.MonkeyPatch) -> None:
         (("no-such-run", "-o", "x.html"), "no run 'no-such-run' in"),
         (("last", "-o", "no/such/directory.html"), "-o no/such/directory.html: cannot be written: No such file"),
         (("last", "-o", "/dev/full"), "-o /dev/full: cannot be written: No space left on device"),
-        (("last", "-o", "."), "-o .: cannot be written: is a directory"),
+        (("last", "-o", "."), "-o .: cannot be written: Is a directory"),
         (("last", "-o", "x.html", "--plots", "file"), "--plots file: cannot be made: File exists"),
     ],
 )
