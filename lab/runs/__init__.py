@@ -5,7 +5,17 @@ from __future__ import annotations
 from lab.runs.make import new_run
 from lab.runs.run import Environment, Run
 from lab.runs.series import Series
-from lab.runs.store import Recorded, all_runs, default_directory, find, forget, load, newest_of, save
+from lab.runs.store import (
+    Recorded,
+    all_runs,
+    default_directory,
+    find,
+    forget,
+    load,
+    may_be_forgotten,
+    newest_of,
+    save,
+)
 
 __all__ = [
     "Environment",
@@ -17,6 +27,7 @@ __all__ = [
     "find",
     "forget",
     "load",
+    "may_be_forgotten",
     "new_run",
     "newest_of",
     "save",

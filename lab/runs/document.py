@@ -26,7 +26,7 @@ from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 
-__all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "to_files"]
+__all__ = ["FILES", "RUN_FILE", "SCHEMA", "from_files", "is_of_a_run", "to_files"]
 
 SCHEMA = 1
 """The schema of `run.json`; raised whenever an earlier record could not be read any more."""
@@ -105,6 +105,15 @@ def from_files(id_: str, files: Mapping[str, str]) -> Run:
         samples=samples,
         environment=rest.environment,
     )
+
+
+def is_of_a_run(text: str) -> bool:
+    """Whether a `run.json` is one that the lab wrote, of this version or of another."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.keys() >= {"schema", "began_s", "commands", "topology"}
 
 
 def _rest(id_: str, text: str) -> _Rest:

@@ -6,7 +6,7 @@ A record is a directory that is whole or not there: it is filled under another n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import errno
 from itertools import count
@@ -19,10 +19,20 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.kernel.invoker import User, as_invoker, invoker
-from lab.runs.document import FILES, RUN_FILE, from_files, to_files
+from lab.runs.document import FILES, RUN_FILE, from_files, is_of_a_run, to_files
 from lab.runs.run import Run
 
-__all__ = ["Recorded", "all_runs", "default_directory", "find", "forget", "load", "newest_of", "save"]
+__all__ = [
+    "Recorded",
+    "all_runs",
+    "default_directory",
+    "find",
+    "forget",
+    "load",
+    "may_be_forgotten",
+    "newest_of",
+    "save",
+]
 
 _ID = re.compile(r"\d{8}-\d{6}-\S+")
 _LAST = re.compile(r"last(?:~(\d{1,9}))?")
@@ -223,8 +233,22 @@ def _may_be_of(lab: str, name: str) -> bool:
     return _ID.fullmatch(name) is None or own.fullmatch(name) is not None
 
 
+def may_be_forgotten(record: Recorded) -> bool:
+    """Whether it is a record of the lab's own, damaged or not: a directory, no link to one, with a readable `run.json`.
+
+    Other things in the user's directory, though they are called as records are, are not the lab's to remove.
+    """
+    try:
+        with _directory(record.path) as directory:
+            descriptor = os.open(RUN_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+            with os.fdopen(descriptor, encoding="utf-8") as file:
+                return stat.S_ISREG(os.fstat(descriptor).st_mode) and is_of_a_run(file.read())
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def forget(records: Iterable[Recorded]) -> None:
-    """Remove records: the files that are a record's, and the directory if it has no others.
+    """Remove records that may be forgotten: the files that are a record's, and the directory if it has no others.
 
     OSError of the first that could not be removed, after all others.
     """
@@ -232,13 +256,26 @@ def forget(records: Iterable[Recorded]) -> None:
     with as_invoker():
         for record in records:
             try:
-                for name in FILES:
-                    (record.path / name).unlink(missing_ok=True)
+                with _directory(record.path) as directory:
+                    for name in reversed(FILES):  # run.json last: until it is gone the record may be forgotten
+                        with suppress(FileNotFoundError):
+                            os.unlink(name, dir_fd=directory)
                 record.path.rmdir()
             except OSError as refused:
+                refused.filename = str(record.path)
                 refusals.append(refused)
     if refusals:
         raise refusals[0]
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    """A descriptor of a directory that is no link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _paths(directory: Path) -> list[Path]:

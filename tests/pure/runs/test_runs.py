@@ -502,10 +502,26 @@ def test_runs_command(run: Lab, data: Path) -> None:
     assert faults == [False, True, True]
     assert run("runs", "--lab", "none").stdout.startswith("no run in lab none is recorded in ")
 
-    assert run("runs", "--keep", "1", "--lab", "tiny").stdout == "1 run removed\n"
+    assert run("runs", "--keep", "1").stdout == "1 run removed\n"
     assert [each.id for each in runs.all_runs()] == ["20261123-094103-tiny", "20261122-094103-two-subnets"]
-    (data / "20261123-094103-tiny" / "my notes").write_text("")
+    (data / "20261122-094103-two-subnets" / "my notes").write_text("")
     status, _, err = run("runs", "--keep", "0")
     assert status == 2
-    assert err == f"{data}/20261123-094103-tiny: cannot be removed: Directory not empty\n"
-    assert [each.name for each in data.iterdir()] == ["20261123-094103-tiny"]
+    assert err == f"{data}/20261122-094103-two-subnets: cannot be removed: Directory not empty\n"
+
+
+def test_what_is_no_record_of_the_labs_is_not_removed(run: Lab, data: Path, tmp_path: Path) -> None:
+    """`--keep` takes no directory without a `run.json` of a run, and none that a link leads to; damaged records go."""
+    damaged = runs.save(ran("tiny"))
+    (damaged / "result.json").write_text("")
+    elsewhere = runs.save(ran("tiny"), tmp_path / "elsewhere")
+    (data / "20261101-000000-link").symlink_to(elsewhere)
+    for name, text in (("mine", None), ("other", "[]"), ("deep", "[" * 100_000), ("binary", "\x00")):
+        (data / f"20261101-000000-{name}").mkdir()
+        (data / f"20261101-000000-{name}" / "topology.yaml").write_text("mine")
+        if text is not None:
+            (data / f"20261101-000000-{name}" / "run.json").write_text(text)
+    (data / "20261101-000000-mine" / "run.json").symlink_to(elsewhere / "run.json")
+    others = {each for each in (*data.rglob("*"), *elsewhere.rglob("*")) if not each.is_relative_to(damaged)}
+    assert run("runs", "--keep", "0").stdout == "1 run removed\n"
+    assert {*data.rglob("*"), *elsewhere.rglob("*")} == others
