@@ -5,6 +5,7 @@
     ├── UsageError        2   an argument that makes no sense, an unknown lab, node, function or server
     ├── PreflightError    3   this machine lacks something; says what and the command that installs it
     ├── KernelError       4   the kernel refused a step; everything done so far was undone
+    ├── RecordError       4   what the lab has recorded of itself is damaged, or of another version
     └── ExpectationError  1   a burst did not show what `--expect` asked for, or a change would break connections
 
 Running out of ports is not in this tree: it is a result. An interrupt is Python's own KeyboardInterrupt, status 130.
@@ -19,6 +20,7 @@ __all__ = [
     "KernelError",
     "LabError",
     "PreflightError",
+    "RecordError",
     "TopologyError",
     "UsageError",
 ]
@@ -52,6 +54,17 @@ class KernelError(LabError):
     """A step that the kernel refused; the text names the step and the kernel's reason."""
 
     exit_status = 4
+
+
+class RecordError(LabError):
+    """A file of a lab's record that is not what the lab has written; the text names it and says what to do."""
+
+    exit_status = 4
+
+    def __init__(self, fault: str, advice: str) -> None:
+        super().__init__(f"{fault}; {advice}")
+        self.fault = fault
+        """Without what to do."""
 
 
 class ExpectationError(LabError):

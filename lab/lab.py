@@ -12,7 +12,7 @@ from os import PathLike
 import time
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
-from lab.errors import KernelError, UsageError
+from lab.errors import KernelError, RecordError, UsageError
 from lab.kernel.state import Record, State
 
 if TYPE_CHECKING:
@@ -86,9 +86,13 @@ class Lab:
     ) -> None:
         self._record = record
         self._state = state
-        self._identity = record.identity()
-        self._revision = record.revision()
-        self._plan = record.remains() if plan is None else plan
+        self._identity, self._revision = "", record.revision()
+        self._plan, self._fault = plan, None
+        try:
+            self._identity = record.identity()
+            self._plan = self._plan or record.plan()
+        except RecordError as fault:
+            self._fault = fault
         self.changed = changed
         """Whether this very call brought it up or changed it."""
         self.convergence = convergence
@@ -149,10 +153,10 @@ class Lab:
         return foresee(state, Wanted.read(topology, name, scale, state))
 
     @classmethod
-    def find(cls, name: str | None = None) -> Self:
+    def find(cls, name: str | None = None, *, to_take_down: bool = False) -> Self:
         """The lab of that name, or the only one that is up; UsageError lists the known ones.
 
-        PreflightError without root.
+        `to_take_down` finds one without a record as well, if anything bears its name. PreflightError without root.
         """
         from lab.kernel.preflight import require_root
 
@@ -167,12 +171,24 @@ class Lab:
                 raise UsageError(f"{what}; {help_}")
             name = records[0].lab
         record = next((record for record in records if record.lab == name), None)
+        if record is None and to_take_down and (without_record := cls._without_record(state, name)):
+            return without_record
         if record is None:
             raise UsageError(f"no lab {name!r}; known: {known}")
         try:
             return cls(record, state)
         except FileNotFoundError:
             raise UsageError(f"lab {record.lab} has just been taken down") from None
+
+    @classmethod
+    def _without_record(cls, state: State, name: str) -> Self | None:
+        """What is left of a lab whose record is gone."""
+        from lab.kernel.remains import remains, unnamed_namespaces
+        from lab.schema.names import require_lab_name
+
+        record = state.new_record(require_lab_name(name))
+        plan = remains(state, record)
+        return cls(record, state, plan=plan) if plan.namespaces or unnamed_namespaces(record) else None
 
     @classmethod
     def all(cls, *, to_take_down: bool = False) -> list[Self]:
@@ -196,15 +212,22 @@ class Lab:
     def down(self, notice: Callable[[str], None] = _ignore) -> list[NamespaceProcess]:
         """Take everything away, by the recorded plan; which processes of others were ended with it."""
         from lab.converge.down import take_down
+        from lab.kernel.remains import remains
 
         with self._state.changing(self._record.lab):
-            return [] if self.gone else take_down(self._state, self._record, self._record.remains(), notice)
+            if self.gone:
+                return []
+            if self._fault is not None:
+                notice(f"{self._fault.fault}; it is taken down all the same")
+            return take_down(self._state, self._record, remains(self._state, self._record), notice)
 
     # ── What it is ──────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def plan(self) -> Plan:
-        """The plan that was applied; `up` on a lab that is up may have changed it meanwhile."""
+        """The plan that was applied; `up` on a lab that is up may have changed it meanwhile. RecordError: damaged."""
+        if self._plan is None:
+            raise self._fault or RecordError(f"the record of lab {self.name} is gone", "lab list names those there are")
         revision = self._record.revision()
         if revision not in (self._revision, (0, 0)) and self._record.identity() == self._identity:
             self._revision, self._plan = revision, self._record.plan()
@@ -218,24 +241,35 @@ class Lab:
     @property
     def complete(self) -> bool:
         """Whether `up` came to its end; a lab that is not complete can only be taken down."""
-        return self._record.phase() == "up" and self._record.readable()
+        return self.fault is None and self._record.path.exists() and self._record.phase() == "up"
+
+    @property
+    def fault(self) -> RecordError | None:
+        """What is wrong with its record, if no more can be done with the lab than to take it down."""
+        try:
+            return self._record.fault()
+        except FileNotFoundError:  # taken down meanwhile
+            return None
 
     def require_complete(self) -> Self:
-        """The lab again, if it is complete; UsageError says what to do with one that is not."""
-        if not self.complete:
-            raise UsageError(
-                f"lab {self.name} is half built, or of another version; take it down: lab down --lab {self.name}"
-            )
+        """The lab again, if it is complete; UsageError or RecordError says what to do with one that is not."""
+        if not self.require_readable().complete:
+            raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
         return self
 
     def require_readable(self) -> Self:
-        """The lab again, half built or not, if its plan is known; UsageError if another version of the lab made it."""
-        return self if self._record.readable() else self.require_complete()
+        """The lab again, half built or not, if its record can be read; RecordError says what is wrong with it."""
+        if (fault := self.fault) is not None:
+            raise fault
+        return self
 
     @property
     def gone(self) -> bool:
         """Whether it has been taken down meanwhile; what bears its name now is another."""
-        return self._record.identity() != self._identity
+        try:
+            return self._record.identity() != self._identity
+        except RecordError:  # it is there
+            return False
 
     @property
     def topology(self) -> Topology:

@@ -140,7 +140,7 @@ def down(
     lab: LabName = None,
     everything: Annotated[bool, typer.Option("--all", help="Every lab of this machine.")] = False,
 ) -> None:
-    """Take a lab away, all of it, by the plan that was recorded when it was made.
+    """Take a lab away, all of it, by the plan that was recorded when it was made, or by its name without one.
 
     \b
     sudo lab down
@@ -149,7 +149,7 @@ def down(
     """
     from lab.lab import Lab
 
-    labs = Lab.all(to_take_down=True) if everything else [Lab.find(lab)]
+    labs = Lab.all(to_take_down=True) if everything else [Lab.find(lab, to_take_down=True)]
     for live_lab in labs:
         ended = live_lab.down(notice)
         say(f"lab {live_lab.name} is gone")
@@ -189,14 +189,24 @@ def list_(*, as_json: AsJson = False) -> None:
     """
     from lab.lab import Lab
 
-    labs = [(lab.name, lab.complete, len(lab.plan.nodes)) for lab in Lab.all()]
+    labs = [(lab.name, lab.complete, lab.fault, 0 if lab.fault else len(lab.plan.nodes)) for lab in Lab.all()]
     if as_json:
-        print_json([{"lab": name, "complete": complete, "nodes": nodes} for name, complete, nodes in labs])
+        print_json([{"lab": name, "complete": complete, "nodes": nodes} for name, complete, _, nodes in labs])
     elif labs:
-        state = {True: "up", False: "half built, or of another version: lab down takes it away"}
-        table(("lab", "#nodes", "state"), ((name, nodes, state[complete]) for name, complete, nodes in labs))
+        table(
+            ("lab", "#nodes", "state"),
+            ((name, nodes, _state(complete=complete, damaged=bool(fault))) for name, complete, fault, nodes in labs),
+        )
     else:
         say("no lab is up")
+    for _, _, fault, _ in labs:
+        if fault:
+            notice(str(fault))
+
+
+def _state(*, complete: bool, damaged: bool) -> str:
+    what = "damaged, or of another version" if damaged else "half built"
+    return "up" if complete else f"{what}: lab down takes it away"
 
 
 def status(*, lab: LabName = None, as_json: AsJson = False) -> None:

@@ -74,7 +74,7 @@ def converge(
             with state.locked():
                 require_vacant(state, new, new_to=old)
                 vacant = True
-                record.begin_change(union(old, new))
+                record.begin_change(union(old, new), new, wanted.topology, wanted.text, wanted.scale)
             _make(site, change.difference, progress)
             _change(site, change.difference, progress, change.rebuilt)
         except BaseException:
@@ -84,14 +84,14 @@ def converge(
             raise
         with uninterrupted(), _half_changed_unless_done(site, old.lab):
             _remove(site, change.difference.removed)
-            record.settle(new, wanted.topology, wanted.text, wanted.scale)
+            record.settle()
 
 
 @contextmanager
 def _half_changed_unless_done(site: Site, lab: str) -> Iterator[None]:
     try:
         yield
-    except KernelError:
+    except BaseException:
         site.notice(f"lab {lab} is half changed; take it down, then up again: sudo lab down --lab {lab}")
         raise
 
@@ -164,13 +164,14 @@ def _take_back(site: Site, old: Plan, progress: _Progress, rebuilt: Mapping[str,
         with _half_changed_unless_done(site, lab):
             site.namespaces.wait()
             site.give_up_processes()
+            site.record.give_up_change()
             for change in reversed(progress.changed):
                 with refusal_of(change.old):
                     _change_back(site, change)
             site.await_processes()
             _remove(site, removal(tuple(progress.made)))
-            site.record.settle(old)
-    except KernelError as refused:
+            site.record.revert()
+    except Exception as refused:  # noqa: BLE001 -- whatever it is, it is said, and why it was taken back is raised
         site.notice(str(refused))
         return
     forgot = any(_forgets(change, rebuilt) for change in progress.changed)  # sets are made again, but empty

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from lab.converge.change import Convergence, Wanted, convergence
 from lab.converge.converging import converge
 from lab.converge.down import take_down
-from lab.errors import KernelError, UsageError
+from lab.errors import UsageError
 from lab.kernel import apply
 from lab.kernel.apply import Notice
 from lab.kernel.losses import lost
 from lab.kernel.preflight import require_root
+from lab.kernel.remains import remains
 from lab.kernel.state import Record, State
 from lab.observe.collector import start_collecting, stop_collecting
 from lab.observe.history import History
@@ -59,16 +60,27 @@ def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) 
             change.require_harmless()
         converge(state, known, change, wanted, notice)
         if change.new.nat_nodes != change.old.nat_nodes:
-            stop_collecting(change.new)
-            start_collecting(known, change.new)
+            _collect_anew(known, change.new, notice)
         return Up(known, change.new, changed=True, convergence=change)
     if half_built := state.record(wanted.plan.lab):  # by a process that was killed
-        take_down(state, half_built, half_built.remains(), notice)
+        take_down(state, half_built, remains(state, half_built), notice)
     return Up(_make(state, wanted, notice), wanted.plan, changed=True, convergence=None)
 
 
+def _collect_anew(record: Record, plan: Plan, notice: Notice) -> None:
+    """Have samples taken of the nodes that there are now; where that fails the lab is changed all the same."""
+    try:
+        stop_collecting(plan)
+        start_collecting(record, plan)
+    except OSError as refused:
+        notice(f"lab {plan.lab} takes no samples until the next `lab metrics` or `lab why`: {refused}")
+
+
 def _record_of_a_lab_that_is_up(state: State, wanted: Wanted) -> Record | None:
+    """RecordError where there is one that cannot be read: it may be up, with connections."""
     record = state.record(wanted.plan.lab)
+    if record is not None and (fault := record.fault()) is not None:
+        raise fault
     return record if record is not None and record.phase() == "up" else None
 
 
@@ -108,7 +120,7 @@ def _undo(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Undo what was made before a failure; what cannot be undone is a notice, the original error is still raised."""
     try:
         take_down(state, record, plan, notice)
-    except KernelError as left:
-        notice(str(left))
+    except Exception as left:  # noqa: BLE001 -- whatever it is, it is said, and why it was undone is raised
+        notice(f"not all could be undone: {left}; take the rest down: sudo lab down --lab {plan.lab}")
     else:
         notice("what was made is undone")

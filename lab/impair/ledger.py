@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab.impair.faults import Faults, Impairment
 from lab.kernel.netns import Namespaces
+from lab.kernel.record_files import damage_told, opener, read
 from lab.plan.objects import Plan
 
 __all__ = ["dropped_between", "dropped_so_far", "note"]
@@ -22,7 +23,7 @@ __all__ = ["dropped_between", "dropped_so_far", "note"]
 def note(directory: Path, gone: Iterable[Impairment]) -> None:
     """Keep what cleared or replaced faults had dropped."""
     lines = (json.dumps(asdict(impairment)) for impairment in gone)
-    with _file(directory).open("a", encoding="utf-8") as ledger:
+    with open(_file(directory), "a", encoding="utf-8", opener=opener) as ledger:
         ledger.writelines(f"{line}\n" for line in lines)
 
 
@@ -44,9 +45,10 @@ def dropped_between(before: Counter[Impairment], after: Counter[Impairment]) -> 
 
 
 def _noted(directory: Path) -> Iterable[Impairment]:
-    for line in _file(directory).read_text(encoding="utf-8").splitlines():
-        fields = json.loads(line)
-        yield Impairment(**fields | {"faults": Faults(**fields["faults"])})
+    with damage_told(_file(directory)):
+        for line in read(_file(directory)).splitlines():
+            fields = json.loads(line)
+            yield Impairment(**fields | {"faults": Faults(**fields["faults"])})
 
 
 def _file(directory: Path) -> Path:

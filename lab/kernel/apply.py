@@ -18,8 +18,11 @@ from typing import Any, Self
 from lab.errors import KernelError
 from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
 from lab.kernel.losses import lost
-from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, exists, refusals
-from lab.kernel.state import Record, State
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, cookie, exists, refusals
+from lab.kernel.processes import identity_of
+from lab.kernel.record_files import make_directory, write_at_once
+from lab.kernel.remains import unnamed_namespaces
+from lab.kernel.state import KnownNamespace, Record, State
 from lab.plan.describe import describe_object
 from lab.plan.objects import (
     Address,
@@ -87,7 +90,7 @@ class Site:
     def conntrack_max(self) -> Iterator[sysctl.ConntrackMaxKeeper]:
         """What raises and restores the one host-wide setting."""
         with self.state.locked():
-            yield sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record)
+            yield sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record, notice=self.notice)
 
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
@@ -108,16 +111,23 @@ def _restore_conntrack_max(site: Site, _: ConntrackMax) -> None:
 
 
 def _write_file(_: Site, item: File) -> None:
-    path = Path(item.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(item.text, encoding="utf-8")
+    make_directory(Path(item.path).parent)
+    write_at_once(Path(item.path), item.text)
 
 
 def _remove_file(_: Site, item: File) -> None:
     path = Path(item.path)
-    path.unlink(missing_ok=True)
+    for each in (path, path.with_name(f"{path.name}.new")):  # the second where writing it was interrupted
+        each.unlink(missing_ok=True)
     with suppress(OSError):  # not empty: another file of the lab is still to go, or one that is not the lab's
         path.parent.rmdir()
+
+
+def _make_namespace(site: Site, item: Namespace) -> None:
+    site.namespaces.create(item.name)
+    identity = identity_of(NETNS_DIRECTORY / item.name)
+    with suppress(OSError):  # before Linux 5.14 there are no cookies: `down` then finds it by name and by its processes
+        site.record.note_namespace(KnownNamespace(item.name, *identity, site.namespaces.call(item.name, cookie)))
 
 
 def _start(site: Site, item: Process) -> None:
@@ -138,7 +148,7 @@ _Step = Callable[[Site, Any], None]
 STEPS: dict[type, tuple[_Step, _Step]] = {
     ConntrackMax: (_raise_conntrack_max, _restore_conntrack_max),
     Namespace: (
-        lambda site, item: site.namespaces.create(item.name),
+        _make_namespace,
         lambda site, item: site.namespaces.delete(item.name),
     ),
     Sysctl: (_in_namespaces(sysctl.write_sysctl), _goes_with_its_namespace),
@@ -202,8 +212,8 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
 def _owners(state: State) -> Iterator[tuple[str, str]]:
     """Namespace → lab, whichever version made it; what a damaged record had is found by its name, if it is there."""
     for record in state.records():
-        with suppress(KernelError, FileNotFoundError):  # damaged, or taken down since they were listed
-            yield from ((name, record.lab) for name in record.remains().namespaces)
+        if (plan := record.remains()) is not None:  # or it is damaged, or was taken down since they were listed
+            yield from ((name, record.lab) for name in plan.namespaces)
 
 
 def _is_free(item: File) -> bool:
@@ -234,7 +244,7 @@ def _headline(item: KernelObject) -> str:
 def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[processes.NamespaceProcess]:
     """Take back all of a plan, whatever part of it is there; which processes were ended in its namespaces."""
     with Site(state, record, notice) as site:
-        ended = processes.end(plan.namespaces)
+        ended = processes.end(plan.namespaces, unnamed_namespaces(record))
         _undo_all(site, plan.objects)
     return ended
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.kernel.state import write_at_once
+from lab.errors import KernelError
+from lab.kernel.record_files import make_directory, read, write_at_once
 from lab.plan.objects import Certificate
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def issue(item: Certificate) -> None:
     names = (item.hostname, *map(str, item.addresses))
     issued = authority.issue_cert(*names, organization_name=_ORGANIZATION, common_name=item.hostname)
     path = Path(item.path)
-    path.parent.mkdir(exist_ok=True)
+    make_directory(path.parent)
     write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o600)
 
 
@@ -44,10 +45,11 @@ def _authority(path: Path) -> trustme.CA:
 
     key = path.with_suffix(".key")
     if path.exists():
-        return trustme.CA.from_pem(path.read_bytes(), key.read_bytes())
+        try:
+            return trustme.CA.from_pem(read(path).encode(), read(key).encode())
+        except (ValueError, TypeError, FileNotFoundError) as damaged:
+            raise KernelError(f"the lab's authority ({path}, {key}) is damaged: {damaged}") from damaged
     authority = trustme.CA(organization_name=_ORGANIZATION, organization_unit_name=path.parent.name)
     write_at_once(key, authority.private_key_pem.bytes().decode(), 0o600)
     write_at_once(path, authority.cert_pem.bytes().decode())
-    for directory in (path.parent, path.parent.parent):  # whatever root's umask is: not only root's programs trust it
-        directory.chmod(directory.stat().st_mode | 0o011)
     return authority

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from lab.kernel.record_files import damage_told, make_directory, opener
 
 __all__ = ["Bursts", "Reserved", "UnderWay"]
 
@@ -52,8 +54,8 @@ class Bursts:
     @contextmanager
     def beginning(self) -> Iterator[list[UnderWay]]:
         """Those that are under way, to which none is added while the block runs but by `take_part`."""
-        self.directory.mkdir(exist_ok=True)
-        with (self.directory / "lock").open("w") as handle:
+        make_directory(self.directory)
+        with _opened(self.directory / "lock", "a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield list(self._under_way())
 
@@ -62,11 +64,11 @@ class Bursts:
         """Be under way while the block runs; to be entered within `beginning`."""
         self.number = len(self._begun()) + 1
         path = self.directory / f"{self.number}.json"
-        with path.open("w") as handle:
+        with _opened(path, "w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             handle.write(json.dumps(asdict(burst)))
             handle.flush()
-            with (self.directory / "begun").open("a") as begun:
+            with _opened(self.directory / "begun", "a") as begun:
                 begun.write(json.dumps(burst.nodes) + "\n")
             try:
                 yield
@@ -79,17 +81,24 @@ class Bursts:
 
     def _begun(self) -> list[tuple[str, ...]]:
         path = self.directory / "begun"
-        return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        with _opened(path, "r") as begun, damage_told(path):
+            return [tuple(json.loads(line)) for line in begun]
 
     def _under_way(self) -> Iterator[UnderWay]:
         for path in sorted(self.directory.glob("*.json")):
-            with path.open() as handle:
+            with _opened(path, "r") as handle, damage_told(path):
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     yield _read(json.load(handle))
                 else:
                     path.unlink(missing_ok=True)
+
+
+def _opened(path: Path, mode: str) -> IO[str]:
+    return open(path, mode, encoding="utf-8", opener=opener)
 
 
 def _read(document: dict[str, Any]) -> UnderWay:

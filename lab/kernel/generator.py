@@ -12,6 +12,7 @@ from lab.errors import KernelError
 from lab.kernel.generator_events import Event, event_of
 from lab.kernel.netns import NamespaceThread
 from lab.kernel.processes import command, environment, last_log_line
+from lab.kernel.record_files import opener
 
 __all__ = ["Generator", "generator"]
 
@@ -78,7 +79,7 @@ def generator(
 
     It inherits the `descriptors`, under the same numbers.
     """
-    with log.open("w", encoding="utf-8") as stderr:
+    with open(log, "w", encoding="utf-8", opener=opener) as stderr:
         process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
     running = Generator(process, log)
     try:

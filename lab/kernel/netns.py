@@ -16,6 +16,8 @@ import ctypes
 import fcntl
 import os
 from pathlib import Path
+import socket
+import sys
 import threading
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
@@ -31,6 +33,7 @@ __all__ = [
     "NamespaceThread",
     "Namespaces",
     "call_in",
+    "cookie",
     "exists",
     "in_new_namespace",
     "prepare_directory",
@@ -41,6 +44,7 @@ __all__ = [
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
 _MNT_DETACH = 2
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,9 +114,16 @@ def refusals() -> tuple[type[Exception], ...]:
     return OSError, NetlinkError
 
 
+def cookie() -> int:
+    """The number of the calling thread's namespace, which no other gets as long as the machine runs (Linux 5.14)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+
+
 def call_in(name: str, function: Callable[[], T]) -> T:
     """Call a function inside a namespace, in the calling thread; FileNotFoundError when there is no such namespace.
 
+    The namespace is one that is named, or any, by a path (`/proc/PID/ns/net`).
     Nothing is kept open afterwards, so a namespace that `lab up` or `lab down` removes is not kept alive.
     """
     with Path("/proc/thread-self/ns/net").open(encoding="utf-8") as home, (NETNS_DIRECTORY / name).open() as namespace:

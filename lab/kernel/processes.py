@@ -1,11 +1,12 @@
 """Processes in a lab's namespaces: the traffic processes that the lab starts, and all that must end with it.
 
 What belongs to a lab is whatever lives in its namespaces: no list of process ids is kept, so none can be out of date.
+A namespace whose name was taken away lives on with its processes; `lab.kernel.remains` finds those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 import json
 import os
@@ -21,13 +22,17 @@ from lab.kernel.netns import NETNS_DIRECTORY, NamespaceThread, exists
 from lab.plan.objects import Process
 
 __all__ = [
+    "Identity",
     "NamespaceProcess",
     "StartingProcess",
+    "all_processes",
     "arguments_of",
     "command",
     "end",
     "environment",
+    "identity_of",
     "last_log_line",
+    "log_of",
     "processes_in",
     "running",
     "spawn",
@@ -35,6 +40,9 @@ __all__ = [
     "stop",
     "stop_all",
 ]
+
+Identity = tuple[int, int]
+"""Device and inode of a namespace, by which the kernel tells it from all others that are there."""
 
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
@@ -151,36 +159,46 @@ class NamespaceProcess(NamedTuple):
 
 def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
-    names = {_identity(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
-    names.pop(
-        _hosts_own(), None
-    )  # a name that leads to the host's own namespace must not end every process of this machine
+    return _residents(_identities(namespaces))
+
+
+def _identities(namespaces: Iterable[str]) -> dict[Identity, str]:
+    return {identity_of(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
+
+
+def _residents(identities: Mapping[Identity, str]) -> list[NamespaceProcess]:
+    names = dict(identities)
+    # A name that leads to the host's own namespace must not end every process of this machine.
+    names.pop(_hosts_own(), None)
     return [
         NamespaceProcess(
             pid, _read(pid, "comm"), names[namespace], any(words in _read(pid, "cmdline") for words in _OURS)
         )
-        for pid, namespace in _all_processes()
+        for pid, namespace in all_processes()
         if namespace in names and pid != os.getpid()
     ]
 
 
-def _hosts_own() -> tuple[int, int]:
+def _hosts_own() -> Identity:
     with suppress(OSError):  # a container's root may not look at it
-        return _identity(Path("/proc/1/ns/net"))
-    return _identity(Path("/proc/self/ns/net"))
+        return identity_of(Path("/proc/1/ns/net"))
+    return identity_of(Path("/proc/self/ns/net"))
 
 
-def end(namespaces: Iterable[str]) -> list[NamespaceProcess]:
-    """End every process in these namespaces, with SIGTERM and then SIGKILL; which they were."""
-    names = tuple(namespaces)
-    ended = processes_in(names)
+def end(namespaces: Iterable[str], unnamed: Mapping[Identity, str] | None = None) -> list[NamespaceProcess]:
+    """End every process in these namespaces, and in some without names, by SIGTERM and then SIGKILL; which they were.
+
+    What has no name any more is told by its identity, and called as it was.
+    """
+    identities = {**(unnamed or {}), **_identities(namespaces)}
+    ended = _residents(identities)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes_in(names):
+        for process in _residents(identities):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
-        if _gone(names, ended):
+        if _gone(identities, ended):
             return ended
-    left = ", ".join(f"{process.command} ({process.pid})" for process in processes_in(names))
+    left = ", ".join(f"{process.command} ({process.pid})" for process in _residents(identities))
     raise KernelError(f"these processes do not end: {left}")
 
 
@@ -208,9 +226,9 @@ def stop_all(namespaces: Iterable[str], arguments: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _gone(names: tuple[str, ...], ended: list[NamespaceProcess]) -> bool:
+def _gone(identities: Mapping[Identity, str], ended: list[NamespaceProcess]) -> bool:
     deadline = time.monotonic() + _END_WITHIN_S
-    while processes_in(names):
+    while _residents(identities):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)
@@ -220,14 +238,24 @@ def _gone(names: tuple[str, ...], ended: list[NamespaceProcess]) -> bool:
     return True
 
 
-def _all_processes() -> Iterator[tuple[int, tuple[int, int]]]:
+def log_of(pid: int) -> Path | None:
+    """The file that one of root's processes has as its standard error."""
+    with suppress(OSError):
+        if Path(f"/proc/{pid}").stat().st_uid == 0:
+            return Path(f"/proc/{pid}/fd/{_STANDARD_ERROR}").readlink()
+    return None
+
+
+def all_processes() -> Iterator[tuple[int, Identity]]:
+    """Every process of this machine, with its network namespace."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):  # it ended meanwhile, or is a zombie, which is in no namespace
-                yield int(entry.name), _identity(entry / "ns/net")
+                yield int(entry.name), identity_of(entry / "ns/net")
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def identity_of(path: Path) -> Identity:
+    """That of the namespace that a file stands for."""
     status = path.stat()
     return status.st_dev, status.st_ino
 

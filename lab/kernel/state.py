@@ -6,26 +6,47 @@ has changed, moved or vanished, and for a lab that was only half built. `/run` i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import fcntl
+import json
 import os
 from pathlib import Path
+import re
 import secrets
 import shutil
-from typing import TYPE_CHECKING, Literal
+import stat
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
-from lab.errors import KernelError
+from lab.errors import KernelError, RecordError
+from lab.kernel.record_files import DamagedFileError, make_directory, opener, read, require_own, write_at_once
 from lab.plan.names import RECORDS
 from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
 
 if TYPE_CHECKING:
     from lab.topology import Topology
 
-__all__ = ["Record", "State", "write_at_once"]
+__all__ = ["KnownNamespace", "Record", "State"]
 
 Phase = Literal["building", "up"]
+
+_PLAN, _PHASE, _IDENTITY, _NAMESPACES = "plan.json", "phase", "identity", "namespaces.jsonl"
+_CONTENTS = ("scale", "topology.yaml", "topology.json", _PLAN)
+"""What is written of a lab in the order in which a change lets it count."""
+_BEFORE, _MEANWHILE, _THEN = ".before", ".meanwhile", ".then"
+"""Ends of the names of files that count when a change is taken back, while it is made, and after it."""
+_LAB = re.compile(r"[a-z0-9-]+")
+
+
+class KnownNamespace(NamedTuple):
+    """A namespace that a lab has made, as the kernel knows it."""
+
+    name: str
+    device: int
+    inode: int
+    cookie: int
+    """Which no other namespace gets until the machine starts anew; inodes are given again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,112 +65,215 @@ class Record:
         """Where the traffic processes' standard error goes."""
         return self.path / "log"
 
+    # ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
     def write(self, plan: Plan, topology: Topology, text: str, scale: int = 1) -> None:
         """Remember what is about to be made: the plan, the topology with its limits as applied, the file as written.
 
-        The limits of the file were divided by `scale`.
+        The limits of the file were divided by `scale`. The record is whole or not there. OSError: there is no room.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
-        write_at_once(self.path / "scale", str(scale))
-        write_at_once(self.path / "topology.yaml", text)
-        write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
-        self.set_phase("building")
-        (self.path / "identity").write_text(secrets.token_hex(16))
-        # The plan is written last: without it a record that was interrupted does not count as one.
-        write_at_once(self.path / "plan.json", plan_to_json(plan))
+        unfinished = Record(self.path.with_name(f".{self.lab}.new"))
+        self.forget()
+        unfinished.forget()
+        try:
+            make_directory(unfinished.logs)
+            contents = _contents(plan, topology, text, scale) | {_PHASE: "building", _IDENTITY: secrets.token_hex(16)}
+            for name, content in contents.items():
+                write_at_once(unfinished.path / name, content)
+            unfinished.path.rename(self.path)
+        except BaseException:
+            unfinished.forget()
+            raise
 
-    def begin_change(self, both: Plan) -> None:
-        """Remember what is about to be there of two plans, until `settle`: killed meanwhile, the lab is half built."""
-        self.set_phase("building")
-        write_at_once(self.path / "plan.json", plan_to_json(both))
+    def begin_change(self, both: Plan, new: Plan, topology: Topology, text: str, scale: int) -> None:
+        """Remember what is about to be there of two plans, until `settle` or `revert`: killed meanwhile, half a lab.
 
-    def settle(
-        self, plan: Plan, topology: Topology | None = None, text: str | None = None, scale: int | None = None
-    ) -> None:
-        """Remember what is there now; without a topology it is the one that was."""
-        if scale is not None:
-            write_at_once(self.path / "scale", str(scale))
-        if topology is not None:
-            write_at_once(self.path / "topology.json", topology.model_dump_json(by_alias=True))
-        if text is not None:
-            write_at_once(self.path / "topology.yaml", text)
-        write_at_once(self.path / "plan.json", plan_to_json(plan))
-        self.set_phase("up")
+        All that will be written is written here, under other names, before the first of it counts: neither of the two
+        needs any room. KernelError when there is none, and then the record is as it was.
+        """
+        meanwhile = {_PHASE: "building", _PLAN: plan_to_json(both)}
+        then = _contents(new, topology, text, scale) | {_PHASE: "up"}
+        try:
+            for suffix, contents in ((_MEANWHILE, meanwhile), (_THEN, then)):
+                for name, content in contents.items():
+                    write_at_once(self.path / f"{name}{suffix}", content)
+            for name in meanwhile:
+                (self.path / f"{name}{_BEFORE}").unlink(missing_ok=True)
+                os.link(self.path / name, self.path / f"{name}{_BEFORE}")
+        except OSError as refused:
+            self._drop(_BEFORE, _MEANWHILE, _THEN)
+            raise KernelError(f"the record of lab {self.lab} cannot be written: {refused}") from refused
+        self._let_count(_MEANWHILE, meanwhile)
+
+    def settle(self) -> None:
+        """Remember that the change has been made."""
+        self._let_count(_THEN, (*_CONTENTS, _PHASE))
+        self._drop(_BEFORE)
+
+    def give_up_change(self) -> None:
+        """Make room: what would have counted after the change will not be needed any more."""
+        self._drop(_MEANWHILE, _THEN)
+
+    def revert(self) -> None:
+        """Remember what was there before the change."""
+        self.give_up_change()
+        self._let_count(_BEFORE, (_PLAN, _PHASE))
+
+    def _let_count(self, suffix: str, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):  # the change was interrupted before it was written
+                (self.path / f"{name}{suffix}").replace(self.path / name)
+
+    def _drop(self, *suffixes: str) -> None:
+        for suffix in suffixes:
+            for path in self.path.glob(f"*{suffix}"):
+                path.unlink()
 
     def set_phase(self, phase: Phase) -> None:
         """Record how far the lab is."""
-        write_at_once(self.path / "phase", phase)
+        write_at_once(self.path / _PHASE, phase)
+
+    def note_namespace(self, namespace: KnownNamespace) -> None:
+        """Remember by what a namespace that was made is known when its name is gone."""
+        with open(self.path / _NAMESPACES, "a", encoding="utf-8", opener=opener) as notes:
+            notes.write(json.dumps(namespace) + "\n")
+
+    def forget(self) -> None:
+        """Remove the directory, if it was made; to others it is gone at once. Of a link only the link goes."""
+        going = self.path.with_name(f".{self.lab}.gone")
+        shutil.rmtree(going, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            self.path.rename(going)
+        if going.is_symlink() or going.is_file():
+            going.unlink()
+        shutil.rmtree(going, ignore_errors=True)
+
+    # ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def phase(self) -> Phase:
         """`up` once the whole plan is applied; `building` while it is made or changed, and after an interruption."""
-        path = self.path / "phase"
-        return "up" if path.exists() and path.read_text() == "up" else "building"
+        with self._reading(_PHASE) as text:
+            if text not in ("up", "building"):
+                raise DamagedFileError("is neither `up` nor `building`")
+            phase: Phase = "up" if text == "up" else "building"
+        return phase
 
     def identity(self) -> str:
         """What tells this lab from a later one of the same name; nothing when there is none any more."""
-        path = self.path / "identity"
-        return path.read_text() if path.exists() else ""
+        try:
+            with self._reading(_IDENTITY) as text:
+                if not re.fullmatch("[0-9a-f]{32}", text):
+                    raise DamagedFileError("is not 32 hexadecimal digits")
+        except FileNotFoundError:
+            return ""
+        return text
 
     def revision(self) -> tuple[int, int]:
         """What tells the plan from an earlier one of the same lab; zeros when there is none any more."""
         try:
-            status = (self.path / "plan.json").stat()
+            status = (self.path / _PLAN).stat()
         except FileNotFoundError:
             return 0, 0
         return status.st_ino, status.st_mtime_ns
 
     def plan(self) -> Plan:
-        """The plan that was applied."""
-        try:
-            return plan_from_json((self.path / "plan.json").read_text(encoding="utf-8"))
-        except ValueError as damaged:
-            raise KernelError(
-                f"the record of lab {self.lab} is damaged, or of another version ({self.path / 'plan.json'}); take it "
-                f"down: sudo lab down --lab {self.lab}; if that fails, `ip netns` shows what is left of it as "
-                f"lab-{self.lab}-…: remove that with `sudo ip netns del`, then: sudo rm -r {self.path}"
-            ) from damaged
+        """The plan that was applied; RecordError where it cannot be read, FileNotFoundError where no lab is."""
+        with self._reading(_PLAN) as text:
+            plan = plan_from_json(text)
+            if plan.lab != self.lab:
+                raise DamagedFileError(f"is the plan of lab {plan.lab}")
+        return plan
 
-    def remains(self) -> Plan:
-        """What `down` has to take away, also of a record that another version of the lab wrote."""
-        try:
-            return self.plan()
-        except KernelError as damaged:
-            try:
-                return remains_from_json((self.path / "plan.json").read_text(encoding="utf-8"))
-            except (ValueError, KeyError, TypeError):
-                raise damaged from None
+    def remains(self) -> Plan | None:
+        """What `down` is told to take away, also by another version of the lab; None where that cannot be read.
 
-    def readable(self) -> bool:
-        """Whether this version of the lab can do more with it than take it down."""
+        It is what was recorded: what of it may be this lab's is for `lab.kernel.remains` to say.
+        """
         try:
+            with self._reading(_PLAN) as text:
+                plan = remains_from_json(text)
+        except (RecordError, FileNotFoundError):
+            return None
+        return plan if plan.lab == self.lab else None
+
+    def fault(self) -> RecordError | None:
+        """Why no more can be done with this lab than to take it down, if that is so."""
+        try:
+            self.identity()
+            self.phase()
             self.plan()
-        except (KernelError, FileNotFoundError):  # damaged, or taken down meanwhile
-            return False
-        return True
+        except RecordError as fault:
+            return fault
+        return None
 
     def topology(self) -> Topology:
         """The topology that was applied."""
         from lab.topology import Topology  # noqa: PLC0415  # 0.1 s, and `lab list` needs no topology
 
-        return Topology.model_validate_json((self.path / "topology.json").read_text(encoding="utf-8"), by_alias=True)
+        with self._reading("topology.json") as text:
+            return Topology.model_validate_json(text, by_alias=True)
 
     def scale(self) -> int:
         """What its limits were divided by."""
-        path = self.path / "scale"
-        return int(path.read_text(encoding="utf-8")) if path.exists() else 1
+        with self._reading("scale") as text:
+            if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+                raise DamagedFileError("is no number from 1 on")
+        return int(text)
 
     def topology_text(self) -> str:
         """Its file, as it was then."""
-        return (self.path / "topology.yaml").read_bytes().decode()
+        with self._reading("topology.yaml") as text:
+            pass
+        return text
 
-    def forget(self) -> None:
-        """Remove the directory, if it was made."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def known_namespaces(self) -> Iterator[KnownNamespace]:
+        """What `note_namespace` was told; a line that cannot be read is left out, for `down` goes on without it."""
+        with suppress(FileNotFoundError, RecordError), self._reading(_NAMESPACES) as text:
+            for line in text.splitlines():
+                with suppress(ValueError, TypeError, RecursionError):
+                    name, device, inode, cookie = json.loads(line)
+                    yield KnownNamespace(str(name), int(device), int(inode), int(cookie))
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[str]:
+        """The text of a file; RecordError when it, or what the block makes of it, is not what the lab writes.
+
+        FileNotFoundError when the whole lab is gone.
+        """
+        path = self.path
+        try:
+            self._require_own()
+            path /= name
+            yield read(path)
+        except FileNotFoundError:
+            if not self.path.exists():
+                raise
+            fault = f"{path}: is missing"
+        except DamagedFileError as damage:
+            fault = f"{path}: {damage}"
+        except RecursionError:
+            fault = f"{path}: is nested too deeply"
+        except (ValueError, TypeError, KeyError, AttributeError):
+            fault = f"{path}: is not what this version of the lab writes"
+        else:
+            return
+        raise RecordError(
+            f"the record of lab {self.lab} is damaged, or of another version: {fault}",
+            f"take it down: sudo lab down --lab {self.lab}",
+        )
+
+    def _require_own(self) -> None:
+        status = self.path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise DamagedFileError("is no directory")
+        require_own(status)
+
+    # ── Locks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
     def beside_others(self) -> Iterator[bool]:
         """Whether nobody is `alone` while the block runs; several may be in it at the same time."""
-        with (self.path / "burst.lock").open("w") as handle:
+        with _lock_file(self.path / "burst.lock") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -160,7 +284,7 @@ class Record:
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Whether this is the only burst in the lab while the block runs."""
-        with (self.path / "burst.lock").open("w") as handle:
+        with _lock_file(self.path / "burst.lock") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -181,9 +305,9 @@ class State:
         return self.root / ".nf_conntrack_max.json"
 
     def record(self, lab: str) -> Record | None:
-        """The record of a lab, if it has one."""
+        """The record of a lab, damaged or not, if it has one."""
         path = self.root / lab
-        return Record(path) if (path / "plan.json").exists() else None
+        return Record(path) if _LAB.fullmatch(lab) and (path.is_dir() or path.is_symlink()) else None
 
     def new_record(self, lab: str) -> Record:
         """Where a lab that is about to be made will be remembered."""
@@ -191,7 +315,8 @@ class State:
 
     def records(self) -> list[Record]:
         """The records of all labs, by the labs' names."""
-        return [Record(path.parent) for path in sorted(self.root.glob("*/plan.json"))]
+        names = sorted(path.name for path in self.root.glob("*"))
+        return [record for name in names if (record := self.record(name)) is not None]
 
     @contextmanager
     def changing(self, lab: str) -> Iterator[None]:
@@ -199,10 +324,10 @@ class State:
 
         The process that holds the lock removes its file, so one that gets the lock of a removed file opens it anew.
         """
-        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(self.root)
         path = self.root / f".{lab}.lock"
         while True:
-            with path.open("w") as handle:
+            with _lock_file(path) as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.fstat(handle.fileno()).st_nlink:
                     continue
@@ -215,17 +340,18 @@ class State:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time."""
-        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as handle:
+        make_directory(self.root)
+        with _lock_file(self.root / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 
-def write_at_once(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file under another name and rename it, so that a reader never sees half of it, or another mode."""
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    unfinished.touch(mode=0o600, exist_ok=False)
-    unfinished.write_text(text, encoding="utf-8", newline="")  # whatever the locale: what is read is what was given
-    unfinished.chmod(mode)
-    unfinished.replace(path)
+def _contents(plan: Plan, topology: Topology, text: str, scale: int) -> dict[str, str]:
+    """File → text."""
+    return dict(
+        zip(_CONTENTS, (str(scale), text, topology.model_dump_json(by_alias=True), plan_to_json(plan)), strict=True)
+    )
+
+
+def _lock_file(path: Path) -> IO[str]:
+    return open(path, "a", encoding="utf-8", opener=opener)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 from typing import TypedDict
 
-from lab.errors import PreflightError
+from lab.errors import PreflightError, RecordError
 from lab.kernel.netns import Namespaces, in_new_namespace
-from lab.kernel.state import write_at_once
+from lab.kernel.record_files import damage_told, make_directory, read, write_at_once
 from lab.plan.objects import Sysctl
 
 __all__ = ["ConntrackMaxKeeper", "reset_sysctl", "write_sysctl"]
@@ -54,6 +56,8 @@ class ConntrackMaxKeeper:
 
     record: Path
     setting: Path = field(default=_SYSCTL / "net/netfilter/nf_conntrack_max")
+    notice: Callable[[str], None] = lambda _: None
+    """Is told when the record is damaged: then the value found is not known any more."""
 
     def need(self, lab: str, entries: int) -> tuple[int, int] | None:
         """Have room for `entries`; the old and the new value if the setting was raised."""
@@ -95,11 +99,22 @@ class ConntrackMaxKeeper:
         return now, known["found"]
 
     def _load(self, now: int) -> _Known:
-        if not self.record.exists():
-            return {"found": now, "set": now, "labs": {}}
-        known: _Known = json.loads(self.record.read_text())
-        return known
+        try:
+            with damage_told(self.record):
+                known = json.loads(read(self.record))
+                labs = {str(lab): int(entries) for lab, entries in known["labs"].items()}
+                return {"found": int(known["found"]), "set": int(known["set"]), "labs": labs}
+        except FileNotFoundError:
+            pass
+        except RecordError as damaged:
+            with suppress(OSError):
+                self.record.unlink()
+            self.notice(
+                f"{damaged.fault}; it is removed, and net.netfilter.nf_conntrack_max, which labs may have raised, "
+                f"stays {now:,}; to change it: sudo sysctl -w net.netfilter.nf_conntrack_max=N"
+            )
+        return {"found": now, "set": now, "labs": {}}
 
     def _save(self, known: _Known) -> None:
-        self.record.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.record.parent)
         write_at_once(self.record, json.dumps(known))

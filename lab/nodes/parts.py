@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from lab.plan.layout import Link
+from lab.plan.names import ETC_NETNS
 from lab.plan.objects import (
     Address,
     DropCounter,
@@ -84,8 +85,8 @@ def namespace(name: str, name_server: IPv4Address = _NO_NAME_SERVER) -> Iterator
     """
     yield Namespace(name)
     yield from (Sysctl(name, key, value, optional) for key, value, optional in _QUIET)
-    yield File(f"/etc/netns/{name}/resolv.conf", f"nameserver {name_server}\n")
-    yield File(f"/etc/netns/{name}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+    yield File(f"{ETC_NETNS}/{name}/resolv.conf", f"nameserver {name_server}\n")
+    yield File(f"{ETC_NETNS}/{name}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
 
 def router(name: str) -> Iterator[Part]:

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import IO
 
+from lab.kernel.record_files import opener
 from lab.observe.samples import Sample
 
 __all__ = ["History", "read"]
@@ -46,7 +47,7 @@ class History:
 
     def _write(self, text: bytes) -> bool:
         """Whether the file is full then. One write: a process that is ended, or finds no room, leaves whole lines."""
-        with _file(self._directory, 0).open("ab", buffering=0) as newest:
+        with open(_file(self._directory, 0), "ab", buffering=0, opener=opener) as newest:
             before = newest.tell()
             if newest.write(text) < len(text):
                 newest.truncate(before)
@@ -65,11 +66,12 @@ def read(directory: Path) -> Iterator[Sample]:
         opened: dict[int, IO[str]] = {}
         for number in range(_FILES):  # the newest first: what is renamed meanwhile is then found twice, not missed
             with suppress(FileNotFoundError):
-                file = files.enter_context(_file(directory, number).open(errors="replace"))
+                path = _file(directory, number)
+                file = files.enter_context(open(path, encoding="utf-8", errors="replace", opener=opener))
                 opened.setdefault(os.fstat(file.fileno()).st_ino, file)
         for lines in reversed(opened.values()):
             for line in lines:
-                with suppress(ValueError):
+                with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     yield Sample.from_json(line)
 
 

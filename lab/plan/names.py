@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 __all__ = [
+    "ETC_NETNS",
     "INTERFACE_NAME_MAX",
     "NETNS_DIRECTORY",
     "RECORDS",
@@ -25,6 +26,9 @@ RECORDS = Path("/run/lab")
 
 NETNS_DIRECTORY = Path("/run/netns")
 """Where iproute2 keeps named namespaces (ip-netns(8))."""
+
+ETC_NETNS = Path("/etc/netns")
+"""Where `ip netns exec` looks for files of a namespace's own, below its name (ip-netns(8))."""
 
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ is 16 with the closing NUL (linux/if.h)."""

@@ -219,7 +219,7 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     assert run_lab("list", "--json", through=through).json == [{"lab": tiny.name, "complete": False, "nodes": 9}]
     status = run_lab("status", "--json", through=through).json
     assert (status["complete"], status["limits"]) == (False, [])
-    said = f"lab {tiny.name} is half built, or of another version; take it down: lab down --lab {tiny.name}\n"
+    said = f"lab {tiny.name} is half built; take it down: lab down --lab {tiny.name}\n"
     for words in (("burst", "-n", 5), ("capture", "-w", tmp_path / "path.pcapng")):
         refused = run_lab(*words, through=through)
         assert (refused.status, refused.stdout, refused.stderr) == (2, "", said)

@@ -448,6 +448,47 @@ def test_a_change_of_rules_that_fails_is_taken_back(
     assert lab.burst(20, connect_timeout_s=1.5).tcp.established == 15
 
 
+def test_a_change_that_there_is_no_room_for(lab_name: str, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for its record a change does not begin: the lab is up as it was, and can be changed later."""
+    lab = Lab.up(write(), name=lab_name)
+    before, plan, said = network_of(lab), lab.plan, list[str]()
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("os.link", no_room)
+        with pytest.raises(KernelError, match=f"the record of lab {lab_name} cannot be written"):
+            Lab.up(write(eni=30, servers=STORE), name=lab_name, notice=said.append)
+    assert said == [f"what was changed is changed back: lab {lab_name} is as it was"]
+    assert lab.complete
+    assert (Lab.find(lab_name).plan, network_of(lab)) == (plan, before)
+    assert Lab.up(write(eni=30, servers=STORE), name=lab_name).burst(5, server="store").tcp.established == 5
+
+
+def test_whatever_goes_wrong_on_the_way_back_is_said(
+    lab_name: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody expects is a notice; what is raised is why the change was taken back, and `down` works."""
+    Lab.up(write(), name=lab_name)
+    said: list[str] = []
+
+    def surprise(*_: object) -> None:
+        raise RuntimeError("a surprise")
+
+    with monkeypatch.context() as broken:
+        failing(broken, VethPair, OSError(12, "Cannot allocate memory"))
+        broken.setattr("lab.kernel.state.Record.revert", surprise)
+        with pytest.raises(KernelError, match="Cannot allocate memory"):
+            Lab.up(write(servers=STORE), name=lab_name, notice=said.append)
+    assert said == [
+        f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}",
+        "a surprise",
+    ]
+    Lab.find(lab_name).down()
+    assert left_of(lab_name) == []
+
+
 def test_a_removal_that_fails_leaves_what_down_takes_away(
     lab_name: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

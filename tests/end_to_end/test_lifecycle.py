@@ -360,7 +360,7 @@ def test_a_killed_up_can_be_taken_down(small_file: SmallFile, lab_name: str, mom
     assert left_of(lab_name)
     half_built = Lab.find(lab_name)
     if not half_built.complete:  # it is when it was killed too late
-        said = f"half built, or of another version; take it down: lab down --lab {lab_name}"
+        said = f"half built; take it down: lab down --lab {lab_name}"
         with pytest.raises(UsageError, match=said):
             half_built.burst(1)
     half_built.down()

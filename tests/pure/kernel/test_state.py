@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 import json
+import os
 from pathlib import Path
+import stat
 import time
+from typing import Any
 
 import pytest
 
 from lab.errors import KernelError, UsageError
-from lab.kernel.state import Record, State
+from lab.kernel.bursts import Bursts
+from lab.kernel.record_files import write_at_once
+from lab.kernel.remains import owned, remains
+from lab.kernel.state import KnownNamespace, Record, State
 from lab.lab import Lab
 from lab.nodes.build import build
 from lab.plan.objects import ConntrackMax, File, Namespace
@@ -69,16 +78,16 @@ def test_a_lab_that_goes_while_labs_are_listed(state: State, monkeypatch: pytest
     assert [each.name for each in Lab.all()] == ["stays"]
     with pytest.raises(UsageError, match="lab gone has just been taken down"):
         Lab.find("gone")
-    assert not gone.readable()
+    assert not Lab(gone, state, plan=stays.plan()).complete
 
 
 def test_records(state: State) -> None:
-    """All labs are listed by name; what has no plan is none."""
+    """All labs are listed by name; what is still being written is none."""
     assert state.records() == []
     for lab in ("b", "a"):
         remembered(state, lab)
     state.conntrack_max_record.write_text("{}")
-    (state.root / "c" / "log").mkdir(parents=True)
+    (state.root / ".c.new" / "log").mkdir(parents=True)
     assert [record.lab for record in state.records()] == ["a", "b"]
     assert state.record("c") is None
 
@@ -100,14 +109,6 @@ def test_identity(state: State) -> None:
     assert not record.identity()
 
 
-def test_a_damaged_record_says_what_to_do(state: State) -> None:
-    """A plan that cannot be read is a sentence with the place and the way out."""
-    record = remembered(state, "t")
-    (record.path / "plan.json").write_text("{")
-    with pytest.raises(KernelError, match=r"record of lab t is damaged.*ip netns del"):
-        record.plan()
-
-
 def test_what_remains_of_another_versions_record(state: State) -> None:
     """Objects that this version does not know are nothing to `down`: namespaces go with all in them."""
     record = remembered(state, "t")
@@ -116,10 +117,10 @@ def test_what_remains_of_another_versions_record(state: State) -> None:
     document["fleets"] = "something else"
     plan = record.plan()
     (record.path / "plan.json").write_text(json.dumps(document))
-    assert not record.readable()
+    assert record.fault() is not None
     kept = [each for each in plan.objects if isinstance(each, Namespace | File | ConntrackMax)]
-    assert list(record.remains().objects) == kept
-    assert record.remains().namespaces == plan.namespaces
+    assert list(remains(state, record).objects) == kept
+    assert remains(state, record).namespaces == plan.namespaces
 
 
 def test_a_record_without_a_field_is_another_versions(state: State) -> None:
@@ -128,7 +129,123 @@ def test_a_record_without_a_field_is_another_versions(state: State) -> None:
     document = json.loads((record.path / "plan.json").read_text())
     del document["limiters"][0]["mark"]
     (record.path / "plan.json").write_text(json.dumps(document))
-    assert not record.readable()
+    assert record.fault() is not None
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_do_not_depend_on_the_umask(state: State, umask: int) -> None:
+    """All may read what a lab remembers, and nobody but root may write to it, whatever root's umask is."""
+    before = os.umask(umask)
+    try:
+        with state.changing("t"):
+            record = remembered(state, "t")
+        record.note_namespace(KnownNamespace("lab-t-svc", 4, 5, 6))
+        with record.alone(), Bursts(record.path / "bursts").beginning():
+            modes = {
+                stat.S_IMODE(each.stat().st_mode) for each in (state.root, *state.root.rglob("*")) if each.is_dir()
+            }
+            assert modes == {0o755}
+            files = [each for each in record.path.rglob("*") if each.is_file()]
+            assert not any(each.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) for each in files)
+            assert all(
+                (record.path / name).stat().st_mode & stat.S_IROTH for name in ("plan.json", "phase", "identity")
+            )
+    finally:
+        os.umask(before)
+
+
+FORGED = (
+    {"kind": "namespace", "name": "lab-other-vpc"},
+    {"kind": "namespace", "name": "lab-t-b-vpc"},
+    {"kind": "namespace", "name": "lab-t-/../../victim"},
+    {"kind": "namespace", "name": "../../etc/passwd"},
+    {"kind": "file", "path": "/etc/passwd", "text": ""},
+    {"kind": "file", "path": "/etc/netns/lab-t-svc/../../passwd", "text": ""},
+    {"kind": "file", "path": "/etc/netns/lab-t-svc/..", "text": ""},
+    {"kind": "file", "path": "/etc/netns/lab-t-b-vpc/resolv.conf", "text": ""},
+)
+
+
+def test_a_plan_is_not_believed_beyond_its_own_lab(state: State) -> None:
+    """`down` of a forged plan takes what is this lab's: neither another's namespaces nor files elsewhere."""
+    record = remembered(state, "t")
+    remembered(state, "t-b")
+    honest = remains(state, record)
+    document = json.loads((record.path / "plan.json").read_text())
+    document["objects"] += FORGED
+    (record.path / "plan.json").write_text(json.dumps(document))
+    assert remains(state, record) == honest
+    document["lab"] = "t-b"
+    (record.path / "plan.json").write_text(json.dumps(document))
+    assert remains(state, record).namespaces == ()
+    fault = record.fault()
+    assert fault is not None
+    assert "is the plan of lab t-b" in str(fault)
+
+
+def test_a_namespace_that_two_labs_may_have(state: State) -> None:
+    """It is of the lab whose plan has it, or else of the longer name; without any plan it is of whoever asks."""
+    plan = remembered(state, "a").plan()
+    longer = remembered(state, "a-srv")
+    assert "lab-a-srv-cache" in plan.namespaces
+    assert list(owned(state, "a", plan.namespaces)) == list(plan.namespaces)
+    (longer.path / "plan.json").write_text("")
+    assert list(owned(state, "a", plan.namespaces)) == list(plan.namespaces)
+    assert list(owned(state, "a-srv", plan.namespaces)) == []
+    (state.root / "a" / "plan.json").write_text("")
+    assert list(owned(state, "a-srv", ["lab-a-srv-cache", "lab-a-vpc"])) == ["lab-a-srv-cache"]
+    assert list(owned(state, "a", ["lab-a-srv-cache", "lab-a-vpc"])) == ["lab-a-vpc"]
+
+
+def contents(record: Record) -> dict[str, bytes]:
+    """Each file of a record, with what is in it."""
+    return {path.name: path.read_bytes() for path in record.path.iterdir() if path.is_file()}
+
+
+TINY = shipped("tiny")
+CHANGE = build(TINY, "t"), build(scaled(TINY, 2), "t"), scaled(TINY, 2), "version: 2\n", 2
+"""What is there meanwhile, and what is wanted."""
+
+
+def up(state: State) -> Record:
+    """A lab that is up."""
+    record = remembered(state, "t")
+    record.set_phase("up")
+    return record
+
+
+@pytest.mark.parametrize("which", range(9))
+def test_a_change_that_there_is_no_room_for(state: State, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """Whichever write finds no room, the record is as it was, and the lab is up."""
+    record = up(state)
+    before, written, link = contents(record), count(), os.link
+
+    def full(do: Callable[..., None], *arguments: Any) -> None:
+        if next(written) == which:
+            raise OSError(28, "No space left on device")
+        do(*arguments)
+
+    monkeypatch.setattr("lab.kernel.state.write_at_once", partial(full, write_at_once))
+    monkeypatch.setattr("os.link", partial(full, link))
+    with pytest.raises(KernelError, match=r"record of lab t cannot be written: .* No space left on device"):
+        record.begin_change(*CHANGE)
+    assert contents(record) == before
+
+
+def test_a_change_that_has_begun_needs_no_room(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded when it is taken back, and when it is done, was written before it began."""
+    record = up(state)
+    before = contents(record)
+    for end in (record.revert, record.settle):
+        record.begin_change(*CHANGE)
+        assert (record.phase(), record.plan()) == ("building", CHANGE[0])
+        with monkeypatch.context() as full:
+            full.setattr("lab.kernel.state.write_at_once", None)
+            end()
+        assert contents(record).keys() == before.keys()
+        assert record.phase() == "up"
+        assert (contents(record) == before) == (end == record.revert)
+    assert (record.plan(), record.scale(), record.topology_text()) == (CHANGE[1], 2, "version: 2\n")
 
 
 def test_alone(state: State) -> None:
