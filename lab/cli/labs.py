@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -189,24 +189,27 @@ def list_(*, as_json: AsJson = False) -> None:
     """
     from lab.lab import Lab
 
-    labs = [(lab.name, lab.complete, lab.fault, 0 if lab.fault else len(lab.plan.nodes)) for lab in Lab.all()]
+    labs = [_listed(lab) for lab in Lab.all()]
     if as_json:
-        print_json([{"lab": name, "complete": complete, "nodes": nodes} for name, complete, _, nodes in labs])
-    elif labs:
-        table(
-            ("lab", "#nodes", "state"),
-            ((name, nodes, _state(complete=complete, damaged=bool(fault))) for name, complete, fault, nodes in labs),
-        )
-    else:
+        print_json(labs)
+        return
+    if not labs:
         say("no lab is up")
-    for _, _, fault, _ in labs:
-        if fault:
-            notice(str(fault))
+        return
+    table(("lab", "#nodes", "state"), ((lab["lab"], lab["nodes"], _state(lab)) for lab in labs))
+    for fault in filter(None, (lab["fault"] for lab in labs)):
+        say(fault)
 
 
-def _state(*, complete: bool, damaged: bool) -> str:
-    what = "damaged, or of another version" if damaged else "half built"
-    return "up" if complete else f"{what}: lab down takes it away"
+def _listed(lab: Lab) -> dict[str, Any]:
+    fault = lab.fault
+    nodes = 0 if fault else len(lab.plan.nodes)
+    return {"lab": lab.name, "complete": lab.complete, "nodes": nodes, "fault": fault and str(fault)}
+
+
+def _state(lab: dict[str, Any]) -> str:
+    what = "damaged, or of another version" if lab["fault"] else "half built"
+    return "up" if lab["complete"] else f"{what}: lab down takes it away"
 
 
 def status(*, lab: LabName = None, as_json: AsJson = False) -> None:

@@ -51,6 +51,8 @@ def require_own(status: os.stat_result) -> None:
 def _require_own_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise DamagedFileError("is no regular file")
+    if status.st_size > _MOST_BYTES:
+        raise DamagedFileError(f"has {status.st_size:,} bytes, more than {_MOST_BYTES:,}")
     require_own(status)
 
 
@@ -69,9 +71,6 @@ def read(path: Path) -> str:
     """The text of a file; DamagedFileError says what is wrong with one that is there, FileNotFoundError of none."""
     try:
         with open(path, "rb", opener=opener) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _MOST_BYTES:
-                raise DamagedFileError(f"has {size:,} bytes, more than {_MOST_BYTES:,}")
             text = file.read().decode()
     except FileNotFoundError:
         raise

@@ -216,7 +216,9 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     through = where_labs_are(tmp_path, tiny.name, like=tiny)
     (tmp_path / tiny.name / "phase").write_text("building")
     assert re.search(rf"^{tiny.name} +9 +half built", run_lab("list", through=through).stdout, re.MULTILINE)
-    assert run_lab("list", "--json", through=through).json == [{"lab": tiny.name, "complete": False, "nodes": 9}]
+    assert run_lab("list", "--json", through=through).json == [
+        {"lab": tiny.name, "complete": False, "nodes": 9, "fault": None}
+    ]
     status = run_lab("status", "--json", through=through).json
     assert (status["complete"], status["limits"]) == (False, [])
     said = f"lab {tiny.name} is half built; take it down: lab down --lab {tiny.name}\n"
