@@ -15,6 +15,7 @@ from lab.topology.checks import check
 from lab.topology.draft import draft
 
 __all__ = [
+    "BEHIND_A_TRANSIT_GATEWAY",
     "LASTING",
     "SHIPPED",
     "changed",
@@ -32,6 +33,16 @@ SHIPPED = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
 
 each_shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 """Run a test once for each topology that ships; its argument is `path`."""
+
+
+BEHIND_A_TRANSIT_GATEWAY = {
+    "peerings:\n  - {name: to-data, vpcs: [app, data], subnets: [app-a, data-a]}\n": "transit_gateways:\n"
+    "  - name: tgw\n    attachments: [{vpc: app, subnet: app-a}, {vpc: data, subnet: data-a}]\n"
+    "    default_route: data\npeerings:\n",
+    "10.1.1.0/24, default_route: none": "10.1.1.0/24, default_route: tgw",
+    "from: lambda-sg": "from: 10.1.0.0/16",
+}
+"""Changes of `peering.yaml`: the function's VPC comes to the peering of two others by a Transit Gateway."""
 
 
 def shipped(name: str) -> Topology:
