@@ -22,6 +22,7 @@ __all__ = [
     "each_shipped",
     "function",
     "nat_gateway",
+    "path_of",
     "server",
     "several_vpcs",
     "shipped",
@@ -45,9 +46,14 @@ BEHIND_A_TRANSIT_GATEWAY = {
 """Changes of `peering.yaml`: the function's VPC comes to the peering of two others by a Transit Gateway."""
 
 
+def path_of(name: str) -> Path:
+    """The file of that topology in `topologies/`."""
+    return next(path for path in SHIPPED if path.stem == name)
+
+
 def shipped(name: str) -> Topology:
     """The topology of that name in `topologies/`."""
-    return load(next(path for path in SHIPPED if path.stem == name))
+    return load(path_of(name))
 
 
 def changed(path: Path, directory: Path, changes: Mapping[str, str]) -> Path:

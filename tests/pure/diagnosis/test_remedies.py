@@ -15,11 +15,11 @@ from lab.topology import Topology, load, load_text
 from tests.support.examples import examples
 from tests.support.topologies import (
     BEHIND_A_TRANSIT_GATEWAY,
-    SHIPPED,
     changed,
     each_shipped,
     function,
     nat_gateway,
+    path_of,
     server,
     shipped,
     topologies,
@@ -301,11 +301,19 @@ def test_the_remedy_for_what_is_on_the_way(  # noqa: PLR0917
     after: int,
 ) -> None:
     """Of VPCs, peerings, endpoints, addresses, clients: what to change, and how far they come before and after."""
-    shipping = next(path for path in SHIPPED if path.stem == name)
-    made = load(changed(shipping, tmp_path, changes))
+    made = load(changed(path_of(name), tmp_path, changes))
     remedy = next(each for each in remedies(made, caller, callee) if each.what == what)
     assert change in remedy.change
     assert (remedy.threshold_before, remedy.threshold_after) == (before, after)
+
+
+def test_an_endpoint_has_one_network_interface_in_a_zone(tmp_path: Path) -> None:
+    """Another subnet of the same availability zone is none for it."""
+    changes = {"cache, subnets: [private-a, private-b]": "cache, subnets: [private-a]", "zone: b": "zone: a"}
+    made = load(changed(path_of("endpoint_two_zones"), tmp_path, changes))
+    assert found(made, "one more network interface for cache").note == (
+        "cache has one in every availability zone in which its VPC has a subnet"
+    )
 
 
 def test_a_transit_gateway_that_leads_nowhere() -> None:
