@@ -70,7 +70,7 @@ def test_up_list_status_down_for_programs(small_file: SmallFile, lab_name: str) 
     again = run_lab("up", path, "--name", lab_name, "--json")
     assert again.json == {**up.json, "changed": False}
     (mine,) = (each for each in run_lab("list", "--json").json if each["lab"] == lab_name)
-    assert mine == {"lab": lab_name, "complete": True, "nodes": len(namespaces)}
+    assert mine == {"lab": lab_name, "complete": True, "nodes": len(namespaces), "fault": None}
     down = run_lab("down", "--lab", lab_name)
     assert down == (0, f"lab {lab_name} is gone\n", "")
     assert left_of(lab_name) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,21 @@ def test_a_setting_that_is_not_ones_own(tmp_path: Path) -> None:
     fixed = ConntrackMaxKeeper(tmp_path / "record.json", Path("/proc/sys/kernel/ngroups_max"))
     with pytest.raises(PreflightError, match=r"on the host: sudo sysctl -w .*=65537; or start the container with"):
         fixed.need("large", 65_537)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"found": 1}', '{"found": 1e999, "set": 1, "labs": {}}', "[" * 100_000]
+)
+def test_a_damaged_record_is_told_and_stops_nobody(keeper: ConntrackMaxKeeper, text: str) -> None:
+    """What was found is not known any more: it is said, the setting stays, and what comes later is remembered anew."""
+    keeper.need("large", 900_000)
+    said: list[str] = []
+    keeper = replace(keeper, notice=said.append)
+    keeper.record.write_text(text)
+    assert keeper.release("large") is None
+    assert value(keeper) == 900_000
+    assert not keeper.record.exists()
+    (sentence,) = said
+    assert sentence.startswith(f"{keeper.record}: is ")
+    assert keeper.need("larger", 1_000_000) == (900_000, 1_000_000)
+    assert keeper.release("larger") == (1_000_000, 900_000)
