@@ -478,6 +478,7 @@ class Lab:
 
         Both are those of the first refusal unless given; UsageError for names that the topology has not.
         """
+        from lab.burst.lacking import noted
         from lab.capacity.predict import choose, choose_source
         from lab.diagnosis.explanation import LabNow, of_lab
         from lab.kernel.netns import Namespaces
@@ -500,6 +501,7 @@ class Lab:
                 impairments=self.impairments(),
                 lost=tuple(self.lost()),
                 full_processes=tuple(full_processes(self.plan.namespaces)),
+                lacking=noted(self._record.path),
             )
             return of_lab(now, source, server)
 

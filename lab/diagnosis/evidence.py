@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.burst.endings import NodeEndings
+from lab.burst.lacking import Lacking
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, full_eips, leading
@@ -37,6 +38,10 @@ class Evidence:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Of a lab that is up: processes in it that have as many descriptors open as they may."""
+    lacking: Lacking | None = None
+    """Of a lab that is up: the descriptors that the last burst lacked."""
+    refused_since: int = 0
+    """Packets that limits have refused since that burst was over."""
     node_endings: tuple[NodeEndings, ...] = ()
     """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
@@ -200,6 +205,7 @@ def of_live_lab(
     *,
     node_endings: tuple[NodeEndings, ...] = (),
     full_processes: tuple[FullProcess, ...] = (),
+    lacking: Lacking | None = None,
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -210,5 +216,7 @@ def of_live_lab(
         impairments=impairments,
         lost_parts=lost_parts,
         full_processes=full_processes,
+        lacking=lacking,
+        refused_since=sum(account.packets for account in accounts) - lacking.refused_packets if lacking else 0,
         node_endings=node_endings,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.burst.endings import NodeEndings, node_endings
+from lab.burst.lacking import Lacking
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, live, words
@@ -156,6 +157,8 @@ class LabNow:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Processes that have as many descriptors open as they may."""
+    lacking: Lacking | None = None
+    """The descriptors that the last burst lacked."""
 
 
 def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
@@ -173,6 +176,7 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
         *(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost),
         node_endings=ended,
         full_processes=now.full_processes,
+        lacking=now.lacking,
     )
     finding = find(seen)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
@@ -270,6 +274,8 @@ def _measured(
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
     yield from map(commands.of_full_process, now.full_processes)
+    if now.lacking:
+        yield commands.of_lacking(now.lacking, now.plan.lab)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────

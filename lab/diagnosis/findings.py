@@ -67,9 +67,15 @@ def _half_open(evidence: Evidence) -> int:
 
 
 def _lack_descriptors(evidence: Evidence) -> bool:
-    """Whether most invocations that failed had no descriptor; of a lab that is up, whether nothing else is refused."""
+    """Whether most invocations that failed had no descriptor.
+
+    Of a lab that is up: whether it was so in its last burst, or processes have none left and nothing else is refused.
+    """
     if evidence.clients is None:
-        return bool(evidence.full_processes) and not evidence.leading and not evidence.dropped_connections
+        last = evidence.lacking
+        of_last_burst = last and last.emfile >= last.failed_otherwise and not evidence.refused_since
+        of_processes = evidence.full_processes and not evidence.leading
+        return bool(of_last_burst or of_processes) and not evidence.dropped_connections
     return 0 < evidence.clients.emfile >= _failed(evidence)
 
 

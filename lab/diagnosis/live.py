@@ -34,7 +34,7 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
     for fault in evidence.impairments:
         dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
-    yield from descriptors.of_processes(evidence)
+    yield from descriptors.of_lab(evidence)
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."
 
