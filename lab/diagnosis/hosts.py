@@ -39,8 +39,11 @@ def explanation(finding: Finding) -> Iterator[str]:
     """What the host has, which call fails, and what the kernel's counters say of it."""
     clients, refused = finding.clients, finding.evidence.refused_connections
     if (host := host_of(clients)) and host.rooms:
-        addresses = "its address" if len(host.rooms) == 1 else f"its {len(host.rooms)} addresses"
-        to_whom = "to one server" if clients.protocol == "tcp" else "over UDP, to whichever server"
+        addresses = "its address" if host.addresses == 1 else f"its {host.addresses} addresses"
+        answers = len(host.rooms) // host.addresses
+        if answers > 1:
+            addresses += f" for the server's {answers} together"
+        to_whom = "to one address and port" if clients.protocol == "tcp" else "over UDP, to whichever server"
         yield (
             f"{host.name} had {sum(host.rooms):,} ephemeral ports left at {addresses} "
             f"(net.ipv4.ip_local_port_range), and each connection of an address {to_whom} needs one of its own."

@@ -95,8 +95,8 @@ WHOLE_TUPLE = Key(
 SOURCE_ONLY = Key("ipv4_addr . inet_service", "ip saddr . th sport", "ip daddr . th dport")
 """For a set whose connections all have one destination and protocol: a third smaller, 32 bytes a connection."""
 
-_FIN_ORIGINAL, _FIN_REPLY, _RST = 1, 2, 3
-"""Numbers of labels: a FIN of either direction, and a RST of any, has passed."""
+_FIN_ORIGINAL, _FIN_REPLY, _RST, _ENDED = 1, 2, 3, 4
+"""Numbers of labels: a FIN of either direction, a RST of any, and one of these three, has passed."""
 _BOTH_FINS = f"ct label {_FIN_ORIGINAL} ct label {_FIN_REPLY}"
 _ENDINGS = {
     _FIN_ORIGINAL: (("fin", CLOSED_BY_CLIENT), ("rst", RESET_BY_CLIENT)),
@@ -107,8 +107,7 @@ _ANSWERED = 0x80000
 """The bit of a mark that says: a SYN-ACK has passed, and the ACK that completes the handshake has not."""
 
 _IS_ACTIVE = f"ct mark & {ACTIVE:#x} == {ACTIVE:#x}"
-_NOBODY_ENDED = f"ct label ! {_RST} ct label ! {_FIN_ORIGINAL} ct label ! {_FIN_REPLY}"
-_NEVER_ANSWERED = f"ct mark & {_ANSWERED | ACTIVE:#x} == 0x0 {_NOBODY_ENDED}"
+_NEVER_ANSWERED = f"ct mark & {_ANSWERED | ACTIVE:#x} == 0x0 ct label ! {_ENDED}"
 _ANSWER = f"tcp flags & (syn|ack) == (syn|ack) {_NEVER_ANSWERED}"
 """Matches the first SYN-ACK of a connection."""
 _COMPLETES = (
@@ -205,7 +204,8 @@ def _track_rules(protocols: Sequence[Protocol], fin: int, alive: str, half_open:
             yield f"tcp flags & (fin|syn|rst) == fin {_COMPLETES}"
         yield f"tcp flags & syn == syn {half_open}accept"
         for flag, counter in _ENDINGS[fin]:
-            yield f"tcp flags & (fin|rst) == {flag} {active} {_NOBODY_ENDED} counter name {counter}"
+            yield f"tcp flags & (fin|rst) == {flag} {active} ct label ! {_ENDED} counter name {counter}"
+        yield f"tcp flags & (fin|rst) != 0x0 ct label set {_ENDED}"
         yield f"tcp flags & rst == rst ct label set {_RST}"
         # Of a FIN that is sent again, conntrack thinks the same as of an answer: LAST_ACK (nf_conntrack_proto_tcp.c).
         other = _FIN_ORIGINAL + _FIN_REPLY - fin
