@@ -195,6 +195,12 @@ TABLE = {
         changes={"subnets: [app-a, data-a]": "subnets: [app-b, data-a]"},
         burst=IN_VAIN,
     ),
+    "function outside its server's VPC": Row(
+        cause="dropped outside_vpc",
+        topology="database_in_vpc",
+        changes={"\nservers:": "  - {name: outside}\n\nservers:"},
+        burst=IN_VAIN | {"function": "outside"},
+    ),
     "peering is not transitive": Row(
         cause="dropped not_transitive",
         topology="peering",
