@@ -46,8 +46,12 @@ class Fleet:
         # Of each path of a host that is no function, which is alone then.
         host = spec.fleets[0].host
         self._host = host is not None
+        self.first_port = spec.blocks.first_port
+        self.destinations = len(host) // counts[0] if host else 1
+        """How many rows of ports a host has, of which its connections take turns (`FleetSpec.host`)."""
         self._first_turns = np.array([ports.first_turn for ports in host or ()], np.int64)
         self._rooms = np.array([ports.room for ports in host or ()], np.int64)
+        self._unseen = np.array([ports.unseen for ports in host or ()], np.int64)
         self._first_address = np.array([int(path.first_address) for path in spec.sources], np.int64)
         self._environments = np.array([path.environments for path in spec.sources], np.int64)
         self._by_address = np.argsort(self._first_address)
@@ -59,7 +63,8 @@ class Fleet:
         turn, place = np.divmod(number + self._first_number[fleet], self._paths[fleet])
         path = self._first_path[fleet] + place
         if self._host:
-            return Endpoints(path, self._first_address[path], self._blocks.port(self._first_turns[path] + turn))
+            row, nth = self._row(indices)
+            return Endpoints(path, self._first_address[path], self._blocks.port(self._first_turns[row] + nth))
         environment = turn // self._blocks.per_environment
         return Endpoints(path, self._first_address[path] + environment, self._blocks.port(turn))
 
@@ -102,25 +107,38 @@ class Fleet:
         """Of each path of these fleets: the environments before the one that the burst begins with."""
         return np.asarray(self._first_number[fleet] // self._paths[fleet] // self._blocks.per_environment)
 
-    def without_port(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which connections find no port of their host left."""
+    def _row(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of a host's ports each connection has one of, and which of those."""
+        nth, row = np.divmod(indices, len(self._rooms))
+        return row, nth
+
+    def without_port(self, indices: NDArray[np.int64], *, unseen: bool = False) -> NDArray[np.bool_]:
+        """Which connections find no port of their host left; `unseen`: for a reason that its kernel does not know."""
         if not self._host:
             return np.zeros(len(indices), np.bool_)
-        turn, path = np.divmod(indices, self._paths[0])
-        return np.asarray(turn >= self._rooms[path])
+        row, nth = self._row(indices)
+        return np.asarray((nth >= self._rooms[row]) & ((self._unseen[row] > 0) | (not unseen)))
 
     def ports_apart(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ports outside of the ephemeral ones of a host, for questions that take none of those away."""
-        ports: NDArray[np.int64] = 1 + indices // self._paths[0] % (self._blocks.first_port - 1)
+        """Of a host: a port below the ephemeral ones for each, from which questions take none of those away."""
+        ports: NDArray[np.int64] = 1 + indices // self._paths[0] % (self.first_port - 1)
         return ports
 
     @property
-    def shares_ports(self) -> int | None:
-        """After how many connections their addresses and ports come again; None where each has its own."""
-        return int(self._paths[0]) * self._blocks.ports if self._host else None
+    def of_kernel(self) -> bool:
+        """Whether ports are those of a host, whose kernel chooses them."""
+        return self._host
 
-    def indices(self, address: NDArray[np.int64], port: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The connection of each address and port, of several the first; -1 if it is none of this burst."""
+    @property
+    def shares_ports(self) -> int | None:
+        """After how many connections to one destination their addresses and ports come again; None where none do."""
+        return len(self._rooms) * self._blocks.ports if self._host else None
+
+    def indices(self, address: NDArray[np.int64], port: NDArray[np.int64], destination: int = 0) -> NDArray[np.int64]:
+        """The connection of each address and port, of several the first; -1 if it is none of this burst.
+
+        Of a host it is the one to that `destination`, a number among `destinations`.
+        """
         path = self._by_address[np.searchsorted(self._starts, address, side="right") - 1]
         fleet = self._fleet_of[path]
         environment = address - self._first_address[path]
@@ -128,7 +146,8 @@ class Fleet:
         number = turn * self._paths[fleet] + path - self._first_path[fleet] - self._first_number[fleet]
         index = number * self._fleets + fleet
         if self._host:
-            index = (turn - self._first_turns[path]) % self._blocks.ports * self._paths[0] + path
+            row = destination * self._paths[0] + path
+            index = (turn - self._first_turns[row]) % self._blocks.ports * len(self._rooms) + row
         ours = (environment >= 0) & (environment < self._environments[path])
         ours &= turn // self._blocks.per_environment == environment
         ours &= (port >= self._blocks.first_port) & (port < self._blocks.first_port + self._blocks.ports)

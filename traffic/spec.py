@@ -197,12 +197,14 @@ class EniPath(_Spec):
 
 @dataclass(frozen=True, slots=True)
 class HostPorts:
-    """The ephemeral ports that an address of a host has left for connections to a server."""
+    """The ephemeral ports that an address of a host has left for connections to one destination."""
 
     first_turn: int
     """The turn (`PortBlocks`) of the first one."""
     room: int
     """How many follow, the first one included; after the last turn comes turn 0."""
+    unseen: int = 0
+    """How many are taken of which the host's kernel does not know: by connections of frames, without sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class FleetSpec(_Spec):
     host: tuple[HostPorts, ...] | None = None
     """Of a host that is no function: what each path, an address of its own, has of ephemeral ports.
 
-    The first connections have them; real sockets get theirs from the kernel. `first_connection` is 0.
+    All paths to the first address of the server's name, then all to the second one …, for to each of them a kernel uses
+    a port anew; over UDP it does not, and a row of paths is for all of them. The first connections have the ports; real
+    sockets get theirs from the kernel. `first_connection` is 0.
     """
 
 

@@ -96,7 +96,7 @@ def _descriptors(load: Load, resolver: Resolver, observation: Observation) -> En
         return None
     each, seen = load.connections_per_environment, connections_seen(load, resolver, observation)
     if observation.source and observation.source.rooms:
-        each = -(-load.connections // len(observation.source.rooms))
+        each = -(-load.connections // observation.source.addresses)
     return EnvironmentDescriptors(observation.descriptors, each, seen)
 
 

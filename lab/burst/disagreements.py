@@ -137,7 +137,9 @@ def _pairs(load: Load, resolver: Resolver, observation: Observation) -> Iterator
     held -= min(max(held - established, 0), tcp.refused + tcp.reset + tcp.challenged_syns + closed)
     # Those of connections that fell idle are free again, of this burst or from before, and those of connections that
     # were closed before the burst.
+    # The same connection as one before it takes no slot of its own.
     freed = _idle_timeouts(observation, kind) + _closing(observation.readings_before, kind)
+    freed += observation.slots_of_closed
     held += min(max(established - held, 0), freed)
     what = "connection{s} established" + (" and not closed by the server" if closed else "")
     yield _Pair(what, established, f"connection{{s}} that {{hold}} {kind.one}'s slot", held)

@@ -57,6 +57,8 @@ class Observation:
     incidents: Sequence[str] = ()
     packets: Sequence[PacketRecord] = ()
     source: SourceResult | None = None
+    slots_of_closed: int = 0
+    """Of a client with real sockets: ports of closed ones whose slots were held still when the burst began."""
 
     def beside(self, kind: str) -> tuple[FleetCount, ...]:
         """Counts of the functions whose connections cross no node of this kind, where others' do."""

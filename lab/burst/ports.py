@@ -23,9 +23,9 @@ from lab.nodes.registry import kind_of
 from lab.observe.readings import FirstRefusal, Reading
 from lab.slots.limiter import Limiter
 from traffic.fleet import Fleet
-from traffic.spec import BurstSpec, EniPath, HostPorts, PortBlocks
+from traffic.spec import BurstSpec, EniPath, PortBlocks
 
-__all__ = ["first_to_refuse", "first_turn", "numbers_of", "ports_of_host", "rooms_of"]
+__all__ = ["after_longest_gap", "first_to_refuse", "first_turn", "numbers_of"]
 
 Source = tuple[IPv4Address, int]
 
@@ -51,7 +51,7 @@ def first_turn(
     of the burst, leave their ports free, but not their environments.
     """
     in_range = {port for _, port in held if port in range(blocks.first_port, blocks.first_port + blocks.ports)}
-    start = _after_longest_gap(blocks.ports, sorted(blocks.turn(port, 0) for port in in_range))
+    start = after_longest_gap(blocks.ports, sorted(blocks.turn(port, 0) for port in in_range))
     taken = _environments(paths, {address for address, _ in (*held, *held_elsewhere)})
     # The same ports again, in further environments.
     candidates = range(start, start + blocks.ports + (max(taken, default=0) + 1) * blocks.per_environment, blocks.ports)
@@ -65,26 +65,7 @@ def first_turn(
     return first if last_fits and not clash else None
 
 
-def ports_of_host(
-    blocks: PortBlocks, addresses: Sequence[IPv4Address], held: Collection[Source], *, by_kernel: bool
-) -> tuple[HostPorts, ...]:
-    """The ports that each address of a host has left: its longest run of free turns; where the kernel chooses, all."""
-    in_range = range(blocks.first_port, blocks.first_port + blocks.ports)
-    host = []
-    for address in addresses:
-        turns = sorted(blocks.turn(port, 0) for at, port in held if at == address and port in in_range)
-        first = _after_longest_gap(blocks.ports, turns)
-        until = min(((turn - first) % blocks.ports for turn in turns), default=blocks.ports)
-        host.append(HostPorts(first, blocks.ports - len(turns) if by_kernel else until))
-    return tuple(host)
-
-
-def rooms_of(host: Sequence[HostPorts] | None) -> tuple[int, ...] | None:
-    """How many ports each address of a host has left; None of functions."""
-    return None if host is None else tuple(left.room for left in host)
-
-
-def _after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:
+def after_longest_gap(ports: int, held_turns: Sequence[int]) -> int:
     """The beginning of the longest run of free turns, of which there are as many as `ports`, in a circle."""
     if not held_turns:
         return 0

@@ -22,10 +22,13 @@ def prediction(
     first_turns: Sequence[int] = (),
     asking: int = 0,
     source: SourceResult | None = None,
+    *,
+    slots_of_closed: int = 0,
 ) -> Prediction:
     """What a burst will show of whose sources the connections begin with these turns (`PortBlocks`) of their ENIs.
 
-    Of one source as many connections to the name server as are `asking` are there already.
+    Of one source as many connections to the name server as are `asking` are there already. Limiters hold slots of so
+    many closed connections of a client, whose ports its kernel may use again.
 
     Of a load over time as far as arithmetic says how many connections there are at once.
     """
@@ -55,12 +58,14 @@ def prediction(
         descriptors=descriptors.connections if descriptors else None,
         asking=asking,
     )
+    if slots_of_closed and any(load.refused and load.node != participants.source.node for load in predicted.limiters):
+        predicted = replace(unknown, unknown=_USED_AGAIN.format(f"{slots_of_closed:,}"))
     if load.paced and (predicted.emfile != 0 or predicted.throttled) and predicted.drop_threshold is not None:
         # What times out meanwhile gives its descriptor back, and ends its invocation.
         reason = "what is lost makes room for what comes later: how many are throttled is not known"
         return replace(unknown, unknown=reason if predicted.throttled else None)
     if not load.over_time or predicted.bottleneck is None:
-        if at_once == load.connections or load.reuse:
+        if predicted.unknown or at_once == load.connections or load.reuse:
             return replace(predicted, offered=load.connections)
         return replace(
             predicted, offered=load.connections, established=load.connections, functions=tuple(_each(participants))
@@ -68,6 +73,12 @@ def prediction(
     # Retries succeed as others close. With a port hold, the rate says how many are open when the limit is reached.
     threshold = None if any(holds_s) else predicted.drop_threshold
     return replace(predicted, offered=load.connections, established=None, drop_threshold=threshold, functions=())
+
+
+_USED_AGAIN = (
+    "limits hold {} slots of closed connections of the client, whose ports its kernel may use again, and these take no "
+    "slot of their own: which ones it does is chance"
+)
 
 
 def _throttling(participants: Participants, at_once: int) -> str | None:

@@ -109,11 +109,15 @@ class SourceResult:
     """Its name in the topology."""
     node: str
     rooms: tuple[int, ...] | None = None
-    """Of a client: for how many connections each of its addresses had ephemeral ports left when the burst began."""
+    """Of a client: for how many connections each of its addresses had ephemeral ports left when the burst began.
+
+    All of its addresses to the server's first address, then to its second one …; over UDP to all of them together."""
+    addresses: int = 1
+    """Of a client: how many it has."""
 
     @property
     def room(self) -> int:
-        """How many connections a client had ports for when the first one found none; addresses take turns."""
+        """How many connections a client had ports for when the first one found none; they take turns."""
         rooms = self.rooms or ()
         return min((room * len(rooms) + turn for turn, room in enumerate(rooms)), default=0)
 

@@ -14,7 +14,9 @@ from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
 from lab.burst.load import Load
 from lab.burst.observation import Observation
-from lab.burst.ports import first_to_refuse, ports_of_host, rooms_of
+from lab.burst.ports import first_to_refuse
+from lab.burst.ports_in_use import ports_in_use
+from lab.burst.ports_of_host import ports_of_host, reserved_ports
 from lab.burst.prediction import prediction
 from lab.burst.reset import forget_connections, require_alone
 from lab.burst.result import BurstResult
@@ -30,11 +32,10 @@ from lab.kernel.apply import lost
 from lab.kernel.bursts import Bursts, UnderWay
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
-from lab.kernel.netns import Namespaces, NamespaceThread
+from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
 from lab.kernel.preflight import require_resources
-from lab.kernel.sockets import REUSED_AFTER_S, sockets
 from lab.kernel.state import Record
 from lab.observe.askers import most_of_one_source
 from lab.observe.drops import dropped_packets
@@ -45,13 +46,13 @@ from lab.observe.samples import Sample
 from lab.observe.sampling import Sampler
 from lab.observe.seldom import Seldom
 from lab.observe.tracking import Tracking, ports_not_found
-from lab.plan.objects import Plan, ServerPlan
+from lab.plan.objects import Plan
 from lab.slots.counters import FIRST_RESET, RESET_HERE, NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.packet_record import PacketRecord
 from traffic.result import EngineResult
-from traffic.spec import BurstSpec, HostPorts
+from traffic.spec import BurstSpec
 
 __all__ = ["Listeners", "Progress", "WatchedLoad", "run_burst"]
 
@@ -61,7 +62,6 @@ _SAMPLES_EVERY_S, _SAMPLES_SHARE = 0.2, 0.02
 
 Kernels before 6.16 count a set's elements by walking.
 """
-_POLL_S = 0.05
 _PROGRESS_EVERY_S = 0.2
 """Seconds between two reports of progress while connections are held."""
 
@@ -114,8 +114,14 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             burst = _Burst(namespaces, participants, listeners, record, others)
             undo.enter_context(bursts.take_part(burst.under_way))
         observation = burst.observe(bursts)
-    known = observation.first_turns, observation.asking_before, observation.source
-    predicted = prediction(participants, observation.readings_before, *known)
+    predicted = prediction(
+        participants,
+        observation.readings_before,
+        observation.first_turns,
+        observation.asking_before,
+        observation.source,
+        slots_of_closed=observation.slots_of_closed,
+    )
     if observation.others:
         predicted = Prediction(load.connections, None, None, None, (), unknown=_OTHERS, emfile=predicted.emfile)
     return assemble(plan.lab, load, topology.service_vpc.resolver, predicted, observation)
@@ -159,12 +165,21 @@ class _Burst:
             [0] if participants.from_host else _first_free_turns(namespaces, participants, self._before, self._others)
         )
         self._turns = tuple(turn or 0 for turn in self._found_turns)
-        self._host = _ports_of_host(namespaces, participants, self._before)
+        in_use = ports_in_use(namespaces, participants) if participants.from_host else []
+        self._host = ports_of_host(participants, in_use, self._others) if participants.from_host else None
+        self._slots_of_closed = len({(row, port) for row, used in enumerate(in_use) for port in used.of_closed})
+
+    @property
+    def _rooms(self) -> tuple[int, ...] | None:
+        return None if self._host is None else tuple(ports.room for ports in self._host)
 
     @property
     def under_way(self) -> UnderWay:
         """What it takes part with."""
-        return UnderWay(tuple(self._participants.nodes), reservations(self._participants, self._turns))
+        nodes = tuple(self._participants.nodes)
+        if self._host is not None:
+            return UnderWay(nodes, ports=reserved_ports(self._participants, self._host))
+        return UnderWay(nodes, reservations(self._participants, self._turns))
 
     def observe(self, bursts: Bursts) -> Observation:
         """From the first packet until what was closed is free."""
@@ -222,7 +237,8 @@ class _Burst:
                 *(f"{what} has ended during the burst" for what in self._gone()),
             ),
             packets=self._packets,
-            source=replace(self._participants.source, rooms=rooms_of(self._host)),
+            source=replace(self._participants.source, rooms=self._rooms),
+            slots_of_closed=self._slots_of_closed,
         )
 
     def _generate(self, spec: BurstSpec) -> tuple[EngineResult, Sequence[Reading], Sample, Ended]:
@@ -371,34 +387,6 @@ def _forget(namespaces: Namespaces, limiters: Iterable[Limiter], nodes: Iterable
         sets.setdefault((node.namespace, node.table), set()).add(FIRST_RESET)
     for (namespace, table), names in sorted(sets.items()):
         flush_sets(namespaces[namespace], table, tuple(sorted(names)))
-
-
-def _ports_of_host(
-    namespaces: Namespaces, participants: Participants, before: Sequence[Reading]
-) -> tuple[HostPorts, ...] | None:
-    """The ephemeral ports of a client; None of functions."""
-    if not participants.from_host:
-        return None
-    (fleet,), real = participants.fleets, participants.load.engine == "socket"
-    addresses = [path.sockets.first_address if real else path.first_address for path in fleet.paths]
-    held = set(_held_sources(namespaces, before))
-    if real and participants.load.protocol == "tcp":
-        held |= _ports_of_sockets(namespaces[fleet.namespace], participants.server)
-    return ports_of_host(participants.blocks, addresses, held, by_kernel=real)
-
-
-def _ports_of_sockets(inside: NamespaceThread, server: ServerPlan) -> set[tuple[IPv4Address, int]]:
-    """Addresses and ports of the host's sockets to the server, when those in TIME_WAIT make room for new ones."""
-    deadline_s = time.monotonic() + 2 * REUSED_AFTER_S
-    while True:
-        known = [
-            socket for socket in inside.run(lambda: list(sockets())) if socket.remote == (server.address, server.port)
-        ]
-        waits = any(socket.state == "TIME_WAIT" and socket.age_s <= REUSED_AFTER_S for socket in known)
-        if not waits or time.monotonic() > deadline_s:
-            break
-        time.sleep(_POLL_S)
-    return {(socket.local.address, socket.local.port) for socket in known if socket.state != "TIME_WAIT"}
 
 
 def _first_free_turns(

@@ -121,7 +121,7 @@ class Participants:
     def source(self) -> SourceResult:
         """What opens the connections; of several functions the first."""
         node = next(node for node in self.plan.nodes if node.namespace == self.fleets[0].namespace)
-        return SourceResult(node.kind, self.fleets[0].source, node.name)
+        return SourceResult(node.kind, self.fleets[0].source, node.name, addresses=len(self.fleets[0].paths))
 
     @property
     def blocks(self) -> PortBlocks:
@@ -142,8 +142,15 @@ class Participants:
         return self.descriptors is not None and self.descriptors.connections < most
 
     def most_turns(self, fleet: FleetPlan) -> int:
-        """For how many turns the environments of a fleet behind each ENI have ports."""
+        """For how many turns the environments of a fleet behind each ENI have ports, or each address of a client."""
+        if self.from_host:
+            return self.blocks.ports * self.destinations
         return min(path.environments for path in fleet.paths) * self.blocks.per_environment
+
+    @property
+    def destinations(self) -> int:
+        """To how many addresses of the server a client's kernel uses each port anew."""
+        return 1 if self.load.protocol == "udp" else len({path.answer for path in self.paths_of[0]})
 
     @property
     def connections(self) -> int:
@@ -152,7 +159,8 @@ class Participants:
         Of invocations that come at once those beyond a function's reserved concurrency have none.
         """
         if self.load.over_time:
-            ports = (len(fleet.paths) * min(self.most_turns(fleet), self.blocks.ports) for fleet in self.fleets)
+            most = self.blocks.ports * self.destinations if self.from_host else self.blocks.ports
+            ports = (len(fleet.paths) * min(self.most_turns(fleet), most) for fleet in self.fleets)
             return min(self.load.connections, len(self.fleets) * min(ports))
         most = max(self._admitted(place, self.load.connections) for place in range(len(self.fleets)))
         return max(min(self.load.connections, len(self.fleets) * most), 1)
@@ -180,17 +188,6 @@ def participants_of(plan: Plan, topology: Topology, load: Load) -> Participants:
         raise UsageError(
             "service_vpc.resolver.truncate: clients ask again over TCP, which the "
             f"{load.engine} engine does not do for DNS; --engine socket does"
-        )
-    if participants.from_host and len(server.addresses) > 1 and participants.turns(0) > participants.blocks.ports:
-        most = participants.blocks.ports * len(fleets[0].paths)
-        raise UsageError(
-            f"-n {load.connections}: {name} has several addresses, to each of which a client's kernel may use all of "
-            f"its ports; the lab uses each port once, so {load.client} has room for {most:,} connections to it"
-        )
-    if participants.from_host and participants.descriptors and (load.protocol, load.engine) == ("udp", "socket"):
-        raise UsageError(
-            f"--protocol udp --engine socket: descriptors of a client, as {load.client} has, are counted of TCP "
-            "connections; --engine packet counts those of UDP flows"
         )
     for place, fleet in enumerate(fleets):
         if participants.turns(place) > participants.most_turns(fleet) and not participants.from_host:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Literal, get_args
 
 from lab.errors import UsageError
 from lab.schema.limits import FUNCTION_SUBNETS, LONGEST_TIMEOUT_S, NAT_EIPS, SERVER_ADDRESSES
 
-__all__ = ["HEADROOM_PERCENT", "MOST_SERVERS", "NAT_EIPS_QUOTA", "Demand"]
+__all__ = ["HEADROOM_PERCENT", "MOST_SERVERS", "NAT_EIPS_QUOTA", "Demand", "Place"]
+
+Place = Literal["internet", "vpc", "s3", "dynamodb"]
+"""Where servers are: on the internet, in the function's VPC, or behind a gateway endpoint."""
+
+_WHERE = {
+    "internet": "",
+    "vpc": " in the VPC",
+    "s3": " of S3, by a gateway endpoint",
+    "dynamodb": " of DynamoDB, by a gateway endpoint",
+}
 
 # The lab's own choice. Something has to be free for what the arithmetic leaves out: a NAT gateway's hash over its
 # Elastic IPs "does not necessarily guarantee an equal distribution" (https://repost.aws/questions/QUb9steRSXSwm2ZhimPawCHw),
@@ -52,6 +63,8 @@ class Demand:
     """How many each of them has, over which its connections take turns: as many unique destinations."""
     headroom_percent: int = HEADROOM_PERCENT
     """The share of each limit that is free at the peak."""
+    to: Place = "internet"
+    """Where the servers are."""
     nat_gateways: int = 1
     """The fewest NAT gateways, such as one for each availability zone."""
     elastic_ips_quota: int = NAT_EIPS_QUOTA
@@ -63,6 +76,12 @@ class Demand:
         _require_a_rate(self)
         for field, option, least, most, what in _RANGES:
             _require_within(option, getattr(self, field), least, most, what)
+        _require_a_place(self)
+
+    @property
+    def through_nat_gateways(self) -> bool:
+        """Whether a NAT gateway is on the way to the servers."""
+        return self.to == "internet"
 
     @property
     def little(self) -> int:
@@ -76,6 +95,12 @@ class Demand:
     def connections(self) -> int:
         """The peak: the larger one if both are given."""
         return max(self.peak or 0, self.little)
+
+    @property
+    def whom(self) -> str:
+        """The servers in words."""
+        where = _WHERE[self.to]
+        return f"one server{where}" if self.servers == 1 else f"{self.servers} servers{where}, evenly"
 
     @property
     def to_one_server(self) -> int:
@@ -112,6 +137,15 @@ def _require_a_rate(demand: Demand) -> None:
     if hold_s is not None and not 0 < hold_s <= LONGEST_TIMEOUT_S:
         raise UsageError(f"--hold {hold_s:g}: seconds, more than 0 and up to {LONGEST_TIMEOUT_S:,}")
     _require_within("--port-hold", demand.port_hold_s, 0, LONGEST_TIMEOUT_S, "seconds")
+
+
+def _require_a_place(demand: Demand) -> None:
+    if demand.to not in get_args(Place):
+        raise UsageError(f"--to {demand.to}: where the servers are: {', '.join(get_args(Place))}")
+    if demand.nat_gateways > 1 and not demand.through_nat_gateways:
+        raise UsageError(f"--nat-gateways {demand.nat_gateways}: none is on the way to servers with --to {demand.to}")
+    if demand.addresses > 1 and demand.to == "vpc":
+        raise UsageError(f"--addresses {demand.addresses}: a server in a VPC has one; count each as one of --servers")
 
 
 def _require_within(option: str, value: int, least: int, most: int, what: str) -> None:

@@ -20,6 +20,9 @@ _ENI, _NAT_GATEWAY = hyperplane_eni.KIND.name, nat_gateway.KIND.name
 _REGION_EIPS_QUOTA = 5
 _ZONE_NAT_GATEWAYS_QUOTA = 5
 
+# us-east-1 has six availability zones, and no region has more.
+_REGION_ZONES = 6
+
 # "Elastic network interfaces per virtual private cloud (VPC)": 500; 250 until 2023.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _VPC_ENIS_QUOTA = 500
@@ -78,10 +81,10 @@ class CapacityPlan:
     @property
     def capacities(self) -> dict[str, int]:
         """Node kind → the largest peak of this shape that all limiters of the kind carry, in the order of a path."""
-        return {
-            _ENI: self.layout.eni_capacity,
-            _NAT_GATEWAY: self.layout.nat_capacity(self.demand.servers, self.demand.addresses),
-        }
+        enis = {_ENI: self.layout.eni_capacity}
+        if not self.layout.gateways:
+            return enis
+        return enis | {_NAT_GATEWAY: self.layout.nat_capacity(self.demand.servers, self.demand.addresses)}
 
     @property
     def capacity(self) -> int:
@@ -126,8 +129,15 @@ class CapacityPlan:
 
     @property
     def private_link_targets(self) -> int:
-        """How many targets the load balancer behind a PrivateLink endpoint needs, with the same headroom."""
-        return -(-self.demand.connections // self.demand.usable(ENDPOINT_CONNECTIONS_PER_TARGET))
+        """How many targets the load balancer behind a server's PrivateLink endpoint needs, with the same headroom."""
+        return -(-self.demand.to_one_server // self.demand.usable(ENDPOINT_CONNECTIONS_PER_TARGET))
+
+    @property
+    def private_link_interfaces(self) -> int | None:
+        """How many network interfaces with a target each would do, each in an availability zone; None where none do."""
+        usable = self.demand.usable(ENDPOINT_CONNECTIONS_PER_TARGET)
+        interfaces = self.layout.endpoint_interfaces(self.demand.to_one_server, usable)
+        return interfaces if 1 < interfaces <= _REGION_ZONES else None
 
 
 def plan_capacity(demand: Demand) -> CapacityPlan:
@@ -145,10 +155,13 @@ def plan_capacity(demand: Demand) -> CapacityPlan:
 
 def _quotas(layout: Layout, demand: Demand) -> tuple[Quota, ...]:
     gateways = len(layout.gateways)
+    enis = Quota("Elastic network interfaces per VPC", _VPC_ENIS_QUOTA, layout.subnets + gateways)
+    if not gateways:
+        return (enis,)
     return (
         *_elastic_ip_quotas(layout, demand),
         Quota("NAT gateways per Availability Zone", _ZONE_NAT_GATEWAYS_QUOTA, gateways),
-        Quota("Elastic network interfaces per VPC", _VPC_ENIS_QUOTA, layout.subnets + gateways),
+        enis,
     )
 
 
@@ -174,11 +187,11 @@ def _servers_within_quota(demand: Demand, layout: Layout) -> int | None:
 def _too_much(demand: Demand) -> str:
     per_function = FUNCTION_SUBNETS * demand.usable(ENI_CONNECTIONS)
     functions = -(-demand.connections // per_function)
+    outside = "" if demand.to == "vpc" else "; or take the function out of the VPC, where there is no ENI"
     free = f"with {demand.headroom_percent} % of each left free" if demand.headroom_percent else "all full"
     return (
         f"a peak of {demand.connections:,} connections is more than one function carries: {FUNCTION_SUBNETS} subnets "
         f"are the most that it can have, and their Hyperplane ENIs carry {per_function:,}, {free}. Divide the load "
         f"among {functions:,} functions, each with a security group of its own (an ENI belongs to a subnet and a "
-        f"security-group set), and plan each: --peak {-(-demand.connections // functions)}; or take the function "
-        "out of the VPC, where there is no ENI"
+        f"security-group set), and plan each: --peak {-(-demand.connections // functions)}{outside}"
     )

@@ -7,15 +7,21 @@ from io import StringIO
 from ipaddress import IPv4Address, IPv4Network
 from shlex import quote
 from textwrap import wrap
+from typing import get_args
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from lab.capacity.demand import Demand
+from lab.capacity.layout import Layout
 from lab.capacity.planning import CapacityPlan
 from lab.graph import draw, to_text
+from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.registry import kind_of
 from lab.schema.base import Model
 from lab.schema.limits import ENI_CONNECTIONS, NAT_CONNECTIONS_PER_DESTINATION
+from lab.schema.names import NO_ROUTE
+from lab.schema.words import GatewayService
 from lab.topology import Function, HyperplaneEniSettings, NatGateway, Server, Subnet, Topology, Vpc
 
 __all__ = ["PLANNED", "planned_topology", "topology_text"]
@@ -24,6 +30,8 @@ PLANNED = "planned.yaml"
 
 _WIDTH = 120
 _FIRST_SERVER = IPv4Address("203.0.113.10")
+_DATA = "data"
+"""The subnet of servers in the VPC."""
 _MANY_SERVERS = 4
 """More of them are drawn with a line each."""
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -33,30 +41,47 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def planned_topology(plan: CapacityPlan) -> Topology:
-    """The layout of a plan: a subnet of its own for each NAT gateway and each Hyperplane ENI, AWS's limits."""
-    held, layout = plan.demand.port_hold_s, plan.layout
-    hold = {"port_hold_s": held} if held else {}
-    public = layout.lettered("public")
-    named = tuple(zip(layout.gateway_names, public, layout.gateways, strict=True))
-    routes = [name for name, _, gateway in named for _ in range(gateway.subnets)]
-    places = [*((name, None) for name in public), *zip(layout.subnet_names, routes, strict=True)]
-    servers = plan.demand.servers
-    names = ("cache",) if servers == 1 else tuple(f"cache-{number}" for number in range(1, servers + 1))
+    """The layout of a plan: a subnet of its own for each NAT gateway and each Hyperplane ENI, AWS's limits.
+
+    Servers in the VPC have a subnet; to S3 and DynamoDB leads a gateway endpoint in all route tables.
+    """
+    demand, layout = plan.demand, plan.layout
+    hold = {"port_hold_s": demand.port_hold_s} if demand.port_hold_s else {}
+    names = ("cache",) if demand.servers == 1 else tuple(f"cache-{each}" for each in range(1, demand.servers + 1))
     return Topology(
         version=1,
-        name=f"peak-{plan.demand.connections}",
+        name=f"peak-{demand.connections}",
         **({"hyperplane_eni": HyperplaneEniSettings(**hold)} if hold else {}),
         vpc=Vpc(
             cidr=IPv4Network("10.0.0.0/16"),
-            subnets=tuple(_subnet(number, name, route) for number, (name, route) in enumerate(places)),
-            nat_gateways=tuple(
-                NatGateway(name=name, subnet=subnet, elastic_ips=gateway.elastic_ips, **hold)
-                for name, subnet, gateway in named
-            ),
+            subnets=tuple(_subnet(number, name, route) for number, (name, route) in enumerate(_places(demand, layout))),
+            **_ways_out(demand, layout, hold),
         ),
         functions=(Function(name="checkout", subnets=layout.subnet_names, security_groups=("default",)),),
-        servers=tuple(_server(number, name, plan.demand.addresses) for number, name in enumerate(names)),
+        servers=tuple(_server(number, name, demand) for number, name in enumerate(names)),
     )
+
+
+def _places(demand: Demand, layout: Layout) -> Iterator[tuple[str, str | None]]:
+    """Each subnet with its default route: those of NAT gateways, those of the function, that of servers in the VPC."""
+    yield from ((name, None) for name in layout.lettered("public"))
+    named = zip(layout.gateway_names, layout.gateways, strict=True)
+    routes = [name for name, gateway in named for _ in range(gateway.subnets)]
+    yield from zip(layout.subnet_names, routes or [NO_ROUTE] * layout.subnets, strict=True)
+    if demand.to == "vpc":
+        yield _DATA, NO_ROUTE
+
+
+def _ways_out(demand: Demand, layout: Layout, hold: dict[str, int]) -> dict[str, object]:
+    """NAT gateways, a gateway endpoint, or none."""
+    if demand.to in get_args(GatewayService):
+        return {"gateway_endpoints": (GatewayEndpoint(name=demand.to, service=demand.to),)}
+    gateways = zip(layout.gateway_names, layout.lettered("public"), layout.gateways, strict=True)
+    made = tuple(
+        NatGateway(name=name, subnet=subnet, elastic_ips=gateway.elastic_ips, **hold)
+        for name, subnet, gateway in gateways
+    )
+    return {"nat_gateways": made} if made else {}
 
 
 def _subnet(number: int, name: str, route: str | None) -> Subnet:
@@ -64,10 +89,14 @@ def _subnet(number: int, name: str, route: str | None) -> Subnet:
     return Subnet(name=name, cidr=IPv4Network((f"10.0.{number}.0", 24)), **settings)
 
 
-def _server(number: int, name: str, addresses: int) -> Server:
-    first = _FIRST_SERVER + number * addresses
-    several = tuple(first + further for further in range(addresses))
-    place = {"address": first} if addresses == 1 else {"several": several}
+def _server(number: int, name: str, demand: Demand) -> Server:
+    first = _FIRST_SERVER + number * demand.addresses
+    several = tuple(first + further for further in range(demand.addresses))
+    place: dict[str, object] = {"address": first} if demand.addresses == 1 else {"several": several}
+    if demand.to == "vpc":
+        place = {"subnet": _DATA}
+    elif not demand.through_nat_gateways:
+        place["service"] = demand.to
     return Server(name=name, hostname=f"{name}.example.com", port=443, **place)
 
 
@@ -142,7 +171,7 @@ def _header(plan: CapacityPlan, topology: Topology, file: str) -> Iterator[str]:
 
 def _planned_for(plan: CapacityPlan) -> str:
     demand = plan.demand
-    to = "one server" if demand.servers == 1 else f"{demand.servers} servers, evenly"
+    to = demand.whom
     to += f", {'each ' if demand.servers > 1 else ''}with {demand.addresses} addresses" if demand.addresses > 1 else ""
     free = f"{demand.headroom_percent} % of each limit left free" if demand.headroom_percent else "nothing left free"
     return f"Planned for a peak of {demand.connections:,} connections to {to}: {free}."
@@ -151,6 +180,9 @@ def _planned_for(plan: CapacityPlan) -> str:
 def _sums(plan: CapacityPlan) -> Iterator[str]:
     layout, destinations = plan.layout, plan.demand.servers * plan.demand.addresses
     eni = f"{ENI_CONNECTIONS:,} connections per Hyperplane ENI {_TIMES} {layout.subnets}"
+    if not layout.gateways:
+        yield f"    {eni} = {plan.capacity:,}   ◄── binds"
+        return
     if len(layout.gateways) == 1:
         nat = f"{NAT_CONNECTIONS_PER_DESTINATION:,} per Elastic IP and destination {_TIMES} {layout.elastic_ips}"
         what = "servers" if plan.demand.addresses == 1 else "destinations"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,13 +14,17 @@ from lab.cli.show import bullet, print_json, say, table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.capacity.demand import Demand
+    from lab.capacity.demand import Demand, Place
     from lab.capacity.layout import Layout
     from lab.capacity.planning import CapacityPlan, LimitAtPeak, Quota
 
 __all__ = ["register"]
 
 _STDOUT = "-"
+_LEFT_ALONE = (
+    "Not planned: what servers keep (max_connections); what other functions and hosts hold of the same ENIs and ports, "
+    "which belongs to --peak; ports per client, which AWS's NAT gateways have not."
+)
 _PEAK, _CARRIER = "The peak", "What may carry it"
 
 
@@ -65,6 +69,15 @@ def plan_capacity(
             rich_help_panel=_PEAK,
         ),
     ] = 1,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Where the servers are: internet, vpc (no NAT gateway is on the way), s3 or dynamodb (by a gateway "
+            "endpoint).",
+            metavar="PLACE",
+            rich_help_panel=_PEAK,
+        ),
+    ] = "internet",
     headroom: Annotated[
         int,
         typer.Option(
@@ -96,6 +109,7 @@ def plan_capacity(
     \b
     lab plan-capacity --peak 130000
     lab plan-capacity --per-second 5000 --hold 30 --servers 2 -o planned.yaml
+    lab plan-capacity --peak 130000 --to vpc
     lab plan-capacity --peak 130000 --headroom 0 -o - | less
     lab plan-capacity --peak 130000 --json | jq .quotas
     """
@@ -113,6 +127,7 @@ def plan_capacity(
             port_hold_s=port_hold,
             servers=servers,
             addresses=addresses,
+            to=cast("Place", to),
             headroom_percent=headroom,
             nat_gateways=nat_gateways,
             elastic_ips_quota=elastic_ips_quota,
@@ -151,7 +166,10 @@ def _show(plan: CapacityPlan, output: str | None) -> None:
         say(line)
     say()
     _show_quotas(plan.quotas)
-    say("AWS's default quotas, but for --elastic-ips-quota; what the account has already counts as well.")
+    given = ", but for --elastic-ips-quota" if plan.layout.gateways else ""
+    say(f"AWS's default quotas{given}; what the account has already counts as well.")
+    say()
+    say(_LEFT_ALONE)
     say()
     say("What else would do:")
     for alternative in _alternatives(plan):
@@ -161,7 +179,7 @@ def _show(plan: CapacityPlan, output: str | None) -> None:
 
 
 def _asked(demand: Demand) -> Iterator[str]:
-    to = "one server" if demand.servers == 1 else f"{demand.servers} servers, evenly"
+    to = demand.whom
     to += f", {demand.addresses} addresses each" if demand.addresses > 1 else ""
     if demand.little:
         held = f" and its port for {demand.port_hold_s:,} s more" if demand.port_hold_s else ""
@@ -182,7 +200,7 @@ def _free(demand: Demand) -> str:
 def _words(layout: Layout) -> str:
     parts = ((layout.subnets, "subnet"), (len(layout.gateways), "NAT gateway"), (layout.elastic_ips, "Elastic IP"))
     subnets, gateways, eips = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
-    return f"{subnets}, {gateways} with {eips}"
+    return f"{subnets}, {gateways} with {eips}" if layout.gateways else f"{subnets}, no NAT gateway"
 
 
 def _show_limiters(plan: CapacityPlan) -> None:
@@ -211,16 +229,19 @@ def _room(plan: CapacityPlan) -> Iterator[str]:
     from lab.nodes.registry import kind_of
 
     yield f"carries {plan.capacity:,}; the next connection is dropped by {kind_of(plan.bottleneck).one}"
-    eni, nat = plan.reserve.values()
-    yield f"in reserve: {eni:,} connections on Hyperplane ENIs, {nat:,} on Elastic IPs"
+    eni, *nat = plan.reserve.values()
+    yield f"in reserve: {eni:,} connections on Hyperplane ENIs{''.join(f', {each:,} on Elastic IPs' for each in nat)}"
     if plan.bare != plan.layout:
         yield f"with nothing left free: {_words(plan.bare)}"
     elif plan.demand.headroom_percent:
         yield "with nothing left free: the same"
-    yield (
-        "AWS charges by the hour for NAT gateways and public IPv4 addresses, idle or not; nothing for subnets and "
-        "Hyperplane ENIs."
-    )
+    if plan.layout.gateways:
+        yield (
+            "AWS charges by the hour for NAT gateways and public IPv4 addresses, idle or not; nothing for subnets and "
+            "Hyperplane ENIs."
+        )
+    else:
+        yield "AWS charges nothing for subnets, Hyperplane ENIs and gateway endpoints."
 
 
 def _show_quotas(quotas: tuple[Quota, ...]) -> None:
@@ -232,8 +253,6 @@ def _show_quotas(quotas: tuple[Quota, ...]) -> None:
 
 def _alternatives(plan: CapacityPlan) -> Iterator[str]:
     """What is cheaper, or needs no request to AWS."""
-    from lab.schema.limits import ENDPOINT_CONNECTIONS_PER_TARGET
-
     demand, layout, within = plan.demand, plan.layout, plan.within_quota
     if layout.most_elastic_ips > demand.elastic_ips_quota:
         quota = f"the quota of {demand.elastic_ips_quota} per NAT gateway"
@@ -243,14 +262,29 @@ def _alternatives(plan: CapacityPlan) -> Iterator[str]:
             f"Spread over {plan.servers_within_quota} unique destinations (addresses or ports of the server) it needs "
             "no larger quota of Elastic IPs."
         )
-    subnets = "The subnet stays" if layout.subnets == 1 else f"The {layout.subnets} subnets stay"
+    if layout.gateways:
+        yield from _without_nat_gateways(plan)
+    if demand.to != "vpc":
+        yield "The function outside the VPC, if it needs nothing there: no ENI, no NAT gateway."
+    yield "Reuse: a connection for each execution environment in place of one for each invocation lowers the peak."
+
+
+def _without_nat_gateways(plan: CapacityPlan) -> Iterator[str]:
+    """Ways to servers past NAT gateways."""
+    from lab.schema.limits import ENDPOINT_CONNECTIONS_PER_TARGET
+
+    targets, interfaces = plan.private_link_targets, plan.private_link_interfaces
+    subnets = "The subnet stays" if plan.layout.subnets == 1 else f"The {plan.layout.subnets} subnets stay"
+    several = f", or one behind each of {interfaces} network interfaces, in a zone each" if interfaces else ""
     yield (
         f"PrivateLink: no NAT gateway and no Elastic IP. {subnets}, for connections still cross the Hyperplane ENIs; "
-        f"the endpoint's load balancer carries {ENDPOINT_CONNECTIONS_PER_TARGET:,} to each target: "
-        f"{plan.private_link_targets} with this headroom."
+        f"the endpoint's load balancer carries {ENDPOINT_CONNECTIONS_PER_TARGET:,} to each target: {targets} with this "
+        f"headroom{several}."
     )
-    yield "The function outside the VPC, if it needs nothing there: no ENI, no NAT gateway."
-    yield "Reuse: a connection for each execution environment in place of one for each invocation lowers the peak."
+    yield (
+        "S3 and DynamoDB: a gateway endpoint, which has no limit and no price (--to s3). A server in the VPC, or in a "
+        "peered one: ENIs alone (--to vpc)."
+    )
 
 
 def _next(output: str | None) -> str:
@@ -269,6 +303,7 @@ def _document(plan: CapacityPlan, topology: str) -> dict[str, Any]:
         "peak": demand.connections,
         "servers": demand.servers,
         "addresses": demand.addresses,
+        "to": demand.to,
         "headroom_percent": demand.headroom_percent,
         "port_hold_s": demand.port_hold_s,
         "binding_input": "per_second" if demand.little > (demand.peak or 0) else "peak",

@@ -241,6 +241,21 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
         if reading.fill and reading.fill.half_open:
             say(held_line(reading))
     say()
+    if now.ports:
+        table(
+            ("ephemeral ports of", "from", "to", "#ports", "#in use"),
+            (
+                (
+                    each.node,
+                    str(each.address),
+                    "every server, udp" if each.destination is None else f"{each.destination} {each.protocol}",
+                    each.ports,
+                    each.in_use,
+                )
+                for each in now.ports
+            ),
+        )
+        say()
     table(
         ("connections of", "#admitted", "#established", "#closed", "#idle timeouts", "#forgotten", "#resets sent"),
         (

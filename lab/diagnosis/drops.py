@@ -256,6 +256,17 @@ CAUSES = {
         ),
         opened=_joined,
     ),
+    "outside_vpc": _Cause(
+        "no route",
+        DropWords(
+            headline="No route, and no limit: the function is outside the VPC {name}, and its server is in it",
+            where="beyond {node}, where no private address leads anywhere",
+            mechanism="The name is resolved to the server's private address. A function without subnets sends to the "
+            "internet, where that leads nowhere, and the SYNs are dropped without a word. No ENI, NAT gateway or flow "
+            "log of the VPC has seen them.",
+            remedy="Give the function subnets in the VPC {name}.",
+        ),
+    ),
     "not_transitive": _Cause(
         "peering",
         DropWords(

@@ -12,6 +12,7 @@ from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
 from lab.kernel.open_files import FullProcess
 from lab.nodes.diagnosis import LimitState
+from lab.observe.host_ports import PortsInUse
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
 
@@ -37,6 +38,8 @@ class Evidence:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Of a lab that is up: processes in it that have as many descriptors open as they may."""
+    full_ports: tuple[PortsInUse, ...] = ()
+    """Of a lab that is up: addresses of clients that have all ephemeral ports in use."""
     node_endings: tuple[NodeEndings, ...] = ()
     """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
@@ -200,6 +203,7 @@ def of_live_lab(
     *,
     node_endings: tuple[NodeEndings, ...] = (),
     full_processes: tuple[FullProcess, ...] = (),
+    full_ports: tuple[PortsInUse, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -210,5 +214,6 @@ def of_live_lab(
         impairments=impairments,
         lost_parts=lost_parts,
         full_processes=full_processes,
+        full_ports=full_ports,
         node_endings=node_endings,
     )

@@ -21,6 +21,7 @@ from lab.diagnosis.verdict import judge
 from lab.impair.faults import Impairment
 from lab.kernel.open_files import FullProcess
 from lab.nodes.proposals import Question, Threshold
+from lab.observe.host_ports import PortsInUse
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -156,6 +157,8 @@ class LabNow:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Processes that have as many descriptors open as they may."""
+    full_ports: tuple[PortsInUse, ...] = ()
+    """Addresses of clients that have all ephemeral ports in use."""
 
 
 def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
@@ -173,6 +176,7 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
         *(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost),
         node_endings=ended,
         full_processes=now.full_processes,
+        full_ports=now.full_ports,
     )
     finding = find(seen)
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
@@ -199,7 +203,7 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
 
 
 def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None, server: str | None) -> Question:
-    """The source and server that the first limit refused, unless told."""
+    """The source and server that the first limit refused, unless told; or the client that has no port left."""
     topology = now.topology
     servers = [known.name for known in topology.servers]
     first = refusing[0].limit.first if refusing else None
@@ -212,6 +216,8 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None,
             if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
         )
         source = _source_of(now, first.place) or next(through, None)
+    if source is None and first is None and now.full_ports:
+        source = next(client.name for client in topology.clients if client.node == now.full_ports[0].node)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
     return Question(source or topology.sources[0].name, server or servers[0], protocol)
 

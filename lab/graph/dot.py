@@ -28,7 +28,7 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         yield f"  subgraph {_quoted('cluster VPC' if len(drawing.clusters) == 1 else f'cluster VPC {vpc.name}')} {{"
         yield f"    label={_quoted(vpc.title)};"
         for subnet in vpc.subnets:
-            cluster = _cluster(subnet.name, f"{subnet.name} {subnet.cidr}", drawing.in_subnet(subnet.name))
+            cluster = _cluster(subnet.name, subnet.title, drawing.in_subnet(subnet.name))
             yield from (f"  {line}" for line in cluster)
         yield from (f"    {_node(node)}" for node in drawing.in_no_subnet(vpc.name))
         yield "  }"

@@ -48,11 +48,10 @@ def _subnets(drawing: Drawing, vpc: Cluster) -> Iterator[str]:
     """
     for subnet in vpc.subnets:
         members = [_node(node) for node in drawing.in_subnet(subnet.name)]
-        title = f"{subnet.name} {subnet.cidr}"
         if members:
-            yield from _subgraph(f"subnet-{subnet.name}", title, members)
+            yield from _subgraph(f"subnet-{subnet.name}", subnet.title, members)
         else:
-            yield f'  {_id(f"subnet-{subnet.name}")}["{title}"]'
+            yield f'  {_id(f"subnet-{subnet.name}")}["{subnet.title}"]'
     yield from map(_node, drawing.in_no_subnet(vpc.name))
 
 

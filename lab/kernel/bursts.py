@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bursts", "Reserved", "UnderWay"]
+__all__ = ["Bursts", "HostReserved", "Reserved", "UnderWay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,29 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
+class HostReserved:
+    """Ephemeral ports of one address of a host to one destination, in a burst."""
+
+    address: str
+    destination: str
+    by_kernel: bool
+    """Whether real sockets have them: then which ones is the kernel's choice, and no other socket gets one of them."""
+    first_turn: int
+    """The turn (`PortBlocks`) of the first one; after the last turn comes turn 0."""
+    turns: int
+    left: int
+    """How many of all are left besides."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnderWay:
     """A burst, and what it takes part with."""
 
     nodes: tuple[str, ...]
     """The nodes that may limit its connections."""
     reserved: tuple[Reserved, ...] = ()
+    ports: tuple[HostReserved, ...] = ()
+    """Of a burst of a client that is no function, in place of what is reserved."""
 
 
 @dataclass(slots=True)
@@ -94,4 +111,5 @@ class Bursts:
 
 def _read(document: dict[str, Any]) -> UnderWay:
     reserved = (Reserved(**each | {"gateways": tuple(each["gateways"])}) for each in document["reserved"])
-    return UnderWay(tuple(document["nodes"]), tuple(reserved))
+    ports = (HostReserved(**each) for each in document["ports"])
+    return UnderWay(tuple(document["nodes"]), tuple(reserved), tuple(ports))

@@ -1,4 +1,4 @@
-"""The TCP sockets of a namespace, from its list in /proc; to be called inside it."""
+"""The TCP and UDP sockets of a namespace, from its lists in /proc; to be called inside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 import sys
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lab.kernel.netfilter.conntrack import Endpoint
 
@@ -28,7 +28,7 @@ _STATES = (
     "NEW_SYN_RECV",
 )
 """Number of a TCP state → its name (include/net/tcp_states.h)."""
-_SOCKETS = Path("/proc/thread-self/net/tcp")
+_LISTS = Path("/proc/thread-self/net")
 _TIME_WAIT_S = 60.0
 """TCP_TIMEWAIT_LEN (include/net/tcp.h)."""
 _TICK_S = 0.01
@@ -38,7 +38,7 @@ REUSED_AFTER_S = 1.0
 
 
 class Socket(NamedTuple):
-    """A TCP socket with both its ends."""
+    """A socket with both its ends; a connected one of UDP is ESTABLISHED."""
 
     local: Endpoint
     remote: Endpoint
@@ -47,9 +47,9 @@ class Socket(NamedTuple):
     """For how long it has been in TIME_WAIT; meaningless in other states."""
 
 
-def sockets() -> Iterator[Socket]:
-    """The TCP sockets of the namespace."""
-    for line in _SOCKETS.read_text(encoding="utf-8").splitlines()[1:]:
+def sockets(protocol: Literal["tcp", "udp"] = "tcp") -> Iterator[Socket]:
+    """The sockets of the namespace."""
+    for line in (_LISTS / protocol).read_text(encoding="utf-8").splitlines()[1:]:
         _, local, remote, state, _, timer, *_ = line.split()
         left_s = int(timer.partition(":")[2], 16) * _TICK_S
         yield Socket(_end(local), _end(remote), _STATES[int(state, 16)], _TIME_WAIT_S - left_s)

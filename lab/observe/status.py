@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.kernel.netns import Namespaces
 from lab.observe.fills import read_with_fills
+from lab.observe.host_ports import PortsInUse, ports_in_use
 from lab.observe.readings import Reading
 from lab.observe.samples import NodeSample
 from lab.observe.sampling import Sampler
@@ -26,6 +27,8 @@ class Status:
     """Readings of every limiter that is there."""
     connections: Mapping[str, NodeSample] = field(default_factory=dict)
     """NAT node with limits → its TCP connections since it was made, those without slots among them."""
+    ports: tuple[PortsInUse, ...] = ()
+    """Ephemeral ports of each client that is no function."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab status --json`."""
@@ -42,6 +45,7 @@ class Status:
                 for node in self.plan.nodes
             ],
             "limits": [reading.to_json() for reading in self.readings],
+            "ephemeral_ports": [{**asdict(ports), "address": str(ports.address)} for ports in self.ports],
             "connections": [
                 {
                     "node": name,
@@ -65,10 +69,12 @@ def status(plan: Plan, *, complete: bool) -> Status:
     with Namespaces() as namespaces:
         readings = read_with_fills(namespaces, plan.limiters, plan)
         nodes = Sampler(plan.nat_nodes).take(namespaces.call).nodes
+        ports = tuple(ports_in_use(namespaces, plan))
     limited = dict.fromkeys(limiter.place for limiter in plan.limiters)
     return Status(
         plan,
         complete,
         tuple(reading for reading in readings if reading.appeared),
         {name: nodes[name] for name in limited if name in nodes},
+        ports,
     )

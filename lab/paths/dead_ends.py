@@ -121,7 +121,8 @@ def outside(topology: Topology, function: str, server: Server) -> DeadEnd | None
         return None
     sentence = f"{function} is outside the VPC, where the private address of {server.name} leads nowhere"
     vpc = topology.vpc_of(server.subnet).name
-    return DeadEnd(EGRESS, "no_vpc_route", vpc, far_side=True, sentence=sentence, cure=f"Give {function} subnets.")
+    cure = f"Give {function} subnets in the VPC {vpc}."
+    return DeadEnd(EGRESS, "outside_vpc", vpc, far_side=True, sentence=sentence, cure=cure)
 
 
 def _destination(topology: Topology, last: Leg, server: Server) -> IPv4Network:

@@ -102,12 +102,18 @@ def _at_server(server: Server, transport: Transport) -> Iterator[Hop]:
 
 
 def _from_client(topology: Topology, client: Client, answer: _Answer, transport: Transport) -> Iterator[Path]:
-    """One for each of its addresses: of each its own ports, to each server; over UDP to all servers together."""
+    """One for each of its addresses, each with its own ports.
+
+    connect() uses a port once for each address and port that it is to lead to (`__inet_hash_connect`); a UDP port is
+    bound, and used once (`inet_autobind`).
+    """
     (subnet,) = (known for known in topology.subnets if known.name == client.subnet)
     # Its security groups are judged where its packets come into the VPC, with its ports taken already.
     at = Eni(topology.vpc_of(subnet.name).node, subnet, client.security_groups, ())
     for name in client.names_of_addresses:
-        scope = Scope(client.node, None if transport == "udp" else answer.server.name, client=name)
+        scope = Scope(client.node, client=name)
+        if transport == "tcp":
+            scope = scope._replace(destination=answer.server.name, answer=answer.number)
         first = Hop(client.node, client_kind.KIND.name, (Scoped(scope, client.limit),))
         yield replace(_path(topology, first, at, name, answer, transport), client=client, client_address=name)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+import sys
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +17,13 @@ from tests.support.topologies import function, nat_gateway, server, topology
 
 if TYPE_CHECKING:
     from lab.burst.result import BurstResult
+    from lab.burst.run import Progress
     from lab.lab import Lab
     from lab.pytest_plugin import LabUp
     from traffic.spec import Engine
 
 PORTS = {"ephemeral_ports": "40000-40009"}
+TWO_ADDRESSES = server(addresses=["203.0.113.10", "203.0.113.11"])
 HOST = {"name": "bastion", "subnet": "private", **PORTS}
 
 
@@ -76,6 +81,10 @@ def test_ports_used_up(beside: Callable[..., Lab], engine: Engine) -> None:
 def test_descriptors_used_up(beside: Callable[..., Lab], engine: Engine) -> None:
     """The program of each of two addresses has descriptors for six connections, unless a burst says another number."""
     lab = beside({"addresses": 2, "descriptors": 9})
+    lab.burst(1, client="bastion", engine=engine, protocol="udp", descriptors=50, leave_open=True)
+    result = lab.burst(17, client="bastion", engine=engine, protocol="udp")
+    assert (seen(result), result.dns.emfile, result.predicted.emfile) == ((12, None, None, 0), 5, 5)
+    lab.reset()
     result = lab.burst(17, client="bastion", engine=engine)
     assert (seen(result), result.dns.emfile, result.predicted.emfile) == ((12, None, None, 0), 5, 5)
     verdict = judge(result)
@@ -94,14 +103,81 @@ def test_what_is_held_takes_ports(beside: Callable[..., Lab], engine: Engine) ->
     assert seen(lab.burst(13, client="bastion", engine=engine, leave_open=True)) == (13, None, None, 0)
     assert seen(lab.burst(40, client="bastion", engine=engine, server="store")) == (30, 30, "client", 10)
     assert seen(lab.burst(20, client="bastion", engine=engine, leave_open=True)) == (17, 15, "client", 3)
+    now = lab.why()
+    assert now.cause == "ephemeral_ports"
+    assert now.headline.startswith("Ephemeral ports used up: client-bastion has all 10 of 10.0.1.5 in use to cache, ")
     lab.reset()
+    assert lab.why().cause == "no_limit"
     assert seen(lab.burst(30, client="bastion", engine=engine)) == (30, None, None, 0)
 
 
 @pytest.mark.parametrize("engine", ["packet", "socket"])
 def test_udp_ports_are_of_all_servers(beside: Callable[..., Lab], engine: Engine) -> None:
-    """A UDP port is an address's alone, whichever server it talks to."""
-    assert seen(beside().burst(14, client="bastion", engine=engine, protocol="udp")) == (10, 10, "client", 4)
+    """A UDP port is an address's alone, whichever server it talks to, and of one server whichever address."""
+    lab = beside(servers=(TWO_ADDRESSES, server("store", 20)))
+    four = lab.burst(4, client="bastion", engine=engine, protocol="udp", server="store", leave_open=True)
+    assert seen(four) == (4, None, None, 0)
+    assert seen(lab.burst(14, client="bastion", engine=engine, protocol="udp")) == (6, 6, "client", 8)
+
+
+def test_what_is_closed_gives_its_port_back(beside: Callable[..., Lab]) -> None:
+    """The NAT gateway keeps a closed flow over UDP, and the kernel its port for the next: the flow goes on."""
+    lab = beside()
+    for _ in range(2):
+        assert seen(lab.burst(14, client="bastion", engine="socket", protocol="udp")) == (10, 10, "client", 4)
+    lab = beside(nat_gateways=(nat_gateway(connections_per_destination=12),))
+    assert seen(lab.burst(8, client="bastion", engine="socket", protocol="udp")) == (8, None, None, 0)
+    result = lab.burst(8, client="bastion", engine="socket", protocol="udp", connect_timeout_s=0.9)
+    assert (result.predicted.established, result.disagreements) == (None, ())
+    assert "ports its kernel may use again" in str(result.predicted.unknown)
+
+
+@pytest.mark.parametrize("engine", ["packet", "socket"])
+def test_a_server_with_two_addresses(beside: Callable[..., Lab], engine: Engine) -> None:
+    """connect() uses a port once for each address, and so does a program without the lab; what is held counts there."""
+    lab = beside(servers=(TWO_ADDRESSES,))
+    assert inside(lab, "bastion", f"exec {sys.executable} -c '{_CONNECTS}'").split() == ["10", "10", "10"]
+    assert seen(lab.burst(7, client="bastion", engine=engine, leave_open=True)) == (7, None, None, 0)
+    assert seen(lab.burst(30, client="bastion", engine=engine)) == (13, 12, "client", 17)
+
+
+@pytest.mark.parametrize("engines", [("packet", "packet"), ("packet", "socket"), ("socket", "packet")])
+def test_engines_share_ports(beside: Callable[..., Lab], engines: tuple[Engine, Engine]) -> None:
+    """What one burst left open with one engine, and what another has that is under way, is not there for the next."""
+    lab = beside()
+    first, second = engines
+    assert seen(lab.burst(3, client="bastion", engine=second, leave_open=True)) == (3, None, None, 0)
+    held, go_on = Event(), Event()
+
+    def wait(progress: Progress) -> None:
+        if progress.phase == "holding":
+            held.set()
+            go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(lambda: lab.burst(5, client="bastion", engine=first, hold_s=0.5, progress=wait))
+        try:
+            assert held.wait(60)
+            other = lab.burst(14, client="bastion", engine=second)
+        finally:
+            go_on.set()
+    assert (other.tcp.established, other.tcp.without_port, other.drop_threshold) == (2, 12, 2)
+    assert (other.bottleneck, one.result().tcp.established) == ("client", 5)
+    assert (one.result().disagreements, other.disagreements) == ((), ())
+
+
+_CONNECTS = """
+import socket
+held, made = [], dict.fromkeys(("203.0.113.10", "203.0.113.11"), 0)
+for address in 2 * list(made):
+    try:
+        while True:
+            held.append(socket.create_connection((address, 443)))
+            made[address] += 1
+    except OSError:
+        pass
+print(*made.values(), len({client.getsockname()[1] for client in held}))
+"""
 
 
 def test_an_odd_number_of_ports(beside: Callable[..., Lab]) -> None:

@@ -21,17 +21,19 @@ import pytest
 
 from lab.burst.load import Load
 from lab.burst.run import Progress
+from lab.diagnosis import drops
 from lab.diagnosis.evidence import of_burst
 from lab.diagnosis.findings import CAUSES, find
 from lab.diagnosis.verdict import judge
 from lab.kernel.netns import Namespaces
+from lab.nodes.diagnosis import limiting_kinds
 from lab.observe.samples import Sample
 from lab.runs import load, save
 from tests.support.command import start_lab
 from tests.support.labs import eventually, inside
 from tests.support.programs import start_closing_server
 from tests.support.runs import explained_run
-from tests.support.topologies import changed
+from tests.support.topologies import BEHIND_A_TRANSIT_GATEWAY, changed
 
 if TYPE_CHECKING:
     from lab.diagnosis.explanation import Explanation
@@ -136,6 +138,9 @@ TABLE = {
         burst=AT_ONCE | {"connections": 4},
     ),
     "NAT gateway full": Row(cause="limit nat_gateway", topology="one_subnet", scale=20_000, burst=AT_ONCE),
+    "NAT gateway full to each address of a name": Row(
+        cause="limit nat_gateway", topology="two_addresses", scale=20_000, burst=AT_ONCE | {"connections": 5}
+    ),
     "ports per client used up": Row(
         cause="ports_per_client nat_gateway", topology="ports_per_client", scale=1024, burst=AT_ONCE
     ),
@@ -189,6 +194,18 @@ TABLE = {
         topology="peering",
         changes={"subnets: [app-a, data-a]": "subnets: [app-b, data-a]"},
         burst=IN_VAIN,
+    ),
+    "function outside its server's VPC": Row(
+        cause="dropped outside_vpc",
+        topology="database_in_vpc",
+        changes={"\nservers:": "  - {name: outside}\n\nservers:"},
+        burst=IN_VAIN | {"function": "outside"},
+    ),
+    "peering is not transitive": Row(
+        cause="dropped not_transitive",
+        topology="peering",
+        changes=BEHIND_A_TRANSIT_GATEWAY,
+        burst=IN_VAIN | {"server": "ledger-db"},
     ),
     "no route back": Row(
         cause="dropped no_route_back",
@@ -384,9 +401,11 @@ while True:
 
 
 def test_the_table_has_every_cause() -> None:
-    """What is not in it is no fault, or has to be made by hand."""
+    """And every limit, and all that drops packets; what is not in it is no fault, or has to be made by hand."""
     assert {row.cause.split()[0] for row in TABLE.values()} == CAUSES.keys() - {
         *(NO_LIMIT, "half_open"),  # nothing is lost: SYNs alone were asked for
         *("failed", "lost_parts"),  # what no other cause explains; the lab itself
         "unknown_connections",  # a route that changes under a connection: test_endings.py
     }
+    kinds = {row.cause.split()[1] for row in TABLE.values() if " " in row.cause}
+    assert kinds == drops.CAUSES.keys() | limiting_kinds()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.capacity.demand import Demand
+from lab.capacity.demand import Demand, Place
 from lab.capacity.planning import CapacityPlan, plan_capacity
 from lab.capacity.topology import topology_text
 
@@ -32,17 +32,21 @@ def up(lab_up: LabUp, tmp_path: Path) -> Up:
 
 
 @pytest.mark.parametrize(
-    ("peak", "nat_gateways", "scale"),
+    ("peak", "to", "nat_gateways", "scale"),
     [
-        (130_000, 1, 100),  # full ENIs
-        (110_000, 1, 100),  # full Elastic IPs
-        (455_000, 1, 1_000),  # more than one NAT gateway carries: two that differ
-        (330_000, 3, 1_000),  # a NAT gateway for each of three availability zones
+        (130_000, "internet", 1, 100),  # full ENIs
+        (110_000, "internet", 1, 100),  # full Elastic IPs
+        (455_000, "internet", 1, 1_000),  # more than one NAT gateway carries: two that differ
+        (330_000, "internet", 3, 1_000),  # a NAT gateway for each of three availability zones
+        (130_000, "vpc", 1, 1_000),  # ENIs alone
+        (65_000, "s3", 1, 1_000),  # and a gateway endpoint
     ],
 )
-def test_the_planned_peak_is_carried_and_not_one_more(up: Up, peak: int, nat_gateways: int, scale: int) -> None:
+def test_the_planned_peak_is_carried_and_not_one_more(
+    up: Up, peak: int, to: Place, nat_gateways: int, scale: int
+) -> None:
     """A burst of the peak is established, one more connection is dropped by the limiter that the plan names."""
-    plan = plan_capacity(Demand(peak=peak, nat_gateways=nat_gateways, headroom_percent=0))
+    plan = plan_capacity(Demand(peak=peak, to=to, nat_gateways=nat_gateways, headroom_percent=0))
     assert plan.capacity == peak
     lab, carried = up(plan, scale), peak // scale
     all_of_it = lab.burst(carried, connect_timeout_s=3)

@@ -1,6 +1,7 @@
 """What arithmetic says, the kernel shows: random topologies with small limits, random bursts one after another.
 
-96 topologies here; `LAB_PREDICTION_CASES=2000` for a longer run of others.
+96 topologies here; `LAB_PREDICTION_CASES=2000` for a longer run of others, `LAB_PREDICTION_CLIENTS=1` for bursts of
+clients that are no functions alone.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import os
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
 import pytest
 
 from lab.lab import Lab
-from lab.paths.routes import paths
 from tests.support.topologies import LASTING, several_vpcs, topologies
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lab.topology import Topology
 
 CASES = int(os.environ.get("LAB_PREDICTION_CASES", "96"))
+ONLY_CLIENTS = "LAB_PREDICTION_CLIENTS" in os.environ
 SHARES, AT_A_TIME = 8, 2
 """Tests, and labs side by side in each: they spend most of their time on waiting."""
 
@@ -62,19 +63,16 @@ def cases(draw: st.DrawFn) -> Case:
         "descriptors": st.none() | st.integers(4, 60),
     }
     sources = st.fixed_dictionaries(functions)
-    of_one_address = _servers_of_one_address(made)  # the ports of a client are not told apart by address
-    if made.clients and of_one_address:
+    if made.clients:
         clients: dict[str, st.SearchStrategy[Any]] = {"client": st.sampled_from([each.name for each in made.clients])}
-        clients |= {"server": st.sampled_from(of_one_address)}
         clients |= {"engine": st.sampled_from(("packet", "socket")), "descriptors": st.none() | st.integers(4, 60)}
-        sources |= st.fixed_dictionaries(clients)
+        clients |= {"protocol": st.sampled_from(("tcp", "tcp", "udp"))}
+        of_clients = st.fixed_dictionaries(clients)
+        sources = of_clients if ONLY_CLIENTS else sources | of_clients
+    elif ONLY_CLIENTS:
+        reject()
     asked = [burst | draw(sources) for burst in draw(st.lists(bursts, min_size=1, max_size=2))]
     return Case(made, asked, [draw(st.integers(1, 150)) for _ in asked])
-
-
-def _servers_of_one_address(made: Topology) -> list[str]:
-    function = made.functions[0].name
-    return [each.name for each in made.servers if paths(made, function, each.name)[0].answer is None]
 
 
 @pytest.mark.parametrize("share", range(SHARES))

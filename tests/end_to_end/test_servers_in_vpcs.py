@@ -96,7 +96,7 @@ def test_a_transit_gateway_leads_by_destination(lab_up: LabUp, tmp_path: Path) -
     assert seen(lab, 40, server="pooled") == (8, "server", [])
     assert seen(lab, 5, server="ledger-db") == (0, None, ["not_transitive pcx-to-ledger"])
     assert seen(lab, 5, server="cache") == (0, None, ["network_acl vpc-app"])
-    assert seen(lab, 5, function="outside", server="orders-db") == (0, None, ["no_vpc_route egress"])
+    assert seen(lab, 5, function="outside", server="orders-db") == (0, None, ["outside_vpc egress"])
 
 
 def test_what_strays_to_a_nat_gateway(lab_up: LabUp, topologies: Path, tmp_path: Path) -> None:

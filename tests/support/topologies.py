@@ -15,12 +15,14 @@ from lab.topology.checks import check
 from lab.topology.draft import draft
 
 __all__ = [
+    "BEHIND_A_TRANSIT_GATEWAY",
     "LASTING",
     "SHIPPED",
     "changed",
     "each_shipped",
     "function",
     "nat_gateway",
+    "path_of",
     "server",
     "several_vpcs",
     "shipped",
@@ -34,9 +36,24 @@ each_shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.st
 """Run a test once for each topology that ships; its argument is `path`."""
 
 
+BEHIND_A_TRANSIT_GATEWAY = {
+    "peerings:\n  - {name: to-data, vpcs: [app, data], subnets: [app-a, data-a]}\n": "transit_gateways:\n"
+    "  - name: tgw\n    attachments: [{vpc: app, subnet: app-a}, {vpc: data, subnet: data-a}]\n"
+    "    default_route: data\npeerings:\n",
+    "10.1.1.0/24, default_route: none": "10.1.1.0/24, default_route: tgw",
+    "from: lambda-sg": "from: 10.1.0.0/16",
+}
+"""Changes of `peering.yaml`: the function's VPC comes to the peering of two others by a Transit Gateway."""
+
+
+def path_of(name: str) -> Path:
+    """The file of that topology in `topologies/`."""
+    return next(path for path in SHIPPED if path.stem == name)
+
+
 def shipped(name: str) -> Topology:
     """The topology of that name in `topologies/`."""
-    return load(next(path for path in SHIPPED if path.stem == name))
+    return load(path_of(name))
 
 
 def changed(path: Path, directory: Path, changes: Mapping[str, str]) -> Path:

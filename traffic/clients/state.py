@@ -344,6 +344,7 @@ class Connections:
         fresh = self._distinct(indices[self.state[indices] == State.SYN_SENT])
         self.counts.without_port += len(fresh)
         self.counts.syns -= len(fresh)
+        self.threshold.lost(self.attempt[fresh], self.left_before[fresh], self.open_before[fresh])
         self._settle(fresh, State.WITHOUT_PORT)
         return fresh
 

@@ -1,4 +1,7 @@
-"""The drop threshold: how many connections were held when the first one that was never answered was attempted."""
+"""The drop threshold: how many connections were held when the first one that was lost was attempted.
+
+It was never answered, or its host had no port for it, which is known at once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class _Lost(NamedTuple):
 
 
 class Threshold:
-    """Collects attempts that were refused or never answered; an attempt is its place in the order of first SYNs."""
+    """Collects attempts that were refused or lost; an attempt is its place in the order of first SYNs."""
 
     def __init__(self) -> None:
         self._first: _Lost | None = None
@@ -26,7 +29,7 @@ class Threshold:
 
     @property
     def value(self) -> int | None:
-        """The threshold; None if every attempt was answered.
+        """The threshold; None if none was lost.
 
         Connections attempted before the first lost one count as held, those under way included, for their SYNs are in
         the network already. Once connections have begun to close that would count some that are gone: then those that
@@ -40,20 +43,18 @@ class Threshold:
 
     def refused(self, attempts: NDArray[np.uint32]) -> None:
         """These were refused, so they hold nothing."""
-        if self._first is None and len(attempts):
-            self._refused.append(attempts)
+        if len(attempts):
+            self._refused.append(attempts if self._first is None else attempts[attempts < self._first.attempt])
 
     def lost(
         self, attempts: NDArray[np.uint32], left_before: NDArray[np.uint32], open_before: NDArray[np.uint32]
     ) -> None:
-        """These were never answered; when each was attempted so many had left or were leaving, and so many were open.
-
-        All have the same deadline, so every attempt before the first of these has an outcome by now.
-        """
-        if self._first is None and len(attempts):
+        """These were lost; when each was attempted so many had left or were leaving, and so many were open."""
+        if len(attempts):
             first = attempts.argmin()
-            self._first = _Lost(int(attempts[first]), int(left_before[first]), int(open_before[first]))
-            self._refused = [refused[refused < attempts[first]] for refused in self._refused]
+            lost = _Lost(int(attempts[first]), int(left_before[first]), int(open_before[first]))
+            self._first = min(lost, self._first or lost)
+            self._refused = [refused[refused < self._first.attempt] for refused in self._refused]
 
     def merge(self, other: Threshold) -> None:
         """Add another process's share of the same burst, when all its attempts have their outcome."""

@@ -163,32 +163,35 @@ class FrameCodec:
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         return batch
 
-    def read(self, batch: Batch, lengths: NDArray[np.uint32]) -> tuple[DnsAnswers, Segments, Datagrams]:
-        """DNS answers, TCP segments and UDP datagrams for connections of the burst."""
+    def read(
+        self, batch: Batch, lengths: NDArray[np.uint32], called: NDArray[np.uint32]
+    ) -> tuple[DnsAnswers, Segments, Datagrams]:
+        """DNS answers, TCP segments and UDP datagrams for connections of the burst, which `called` an address each."""
         if batch.shape[1] < f.UDP_PAYLOAD:
             batch, lengths = np.zeros((0, f.TCP_OPTIONS), np.uint8), lengths[:0]
-        addresses, ports = u32(batch, f.DESTINATION), u16(batch, f.DESTINATION_PORT)
-        indices = self._fleet.indices(addresses.astype(np.int64), ports.astype(np.int64))
+        addresses, ports = u32(batch, f.DESTINATION).astype(np.int64), u16(batch, f.DESTINATION_PORT).astype(np.int64)
+        sharing = [self._fleet.indices(addresses, ports, number) for number in range(self._fleet.destinations)]
+        indices = sharing[0]
+        for other in sharing[1:]:
+            indices = np.where((other >= 0) & (called[other] == u32(batch, f.SOURCE)), other, indices)
         protocol, source_port = batch[:, f.PROTOCOL], u16(batch, f.SOURCE_PORT)
-        ours = indices >= 0
-        tcp = ours & (protocol == f.TCP) & (source_port == self._port) & (lengths >= f.TCP_OPTIONS)
-        udp = ours & (protocol == f.UDP)
+        tcp = (indices >= 0) & (protocol == f.TCP) & (source_port == self._port) & (lengths >= f.TCP_OPTIONS)
+        udp = protocol == f.UDP
         from_resolver = u32(batch, f.SOURCE) == self._resolver
         dns = udp & from_resolver & (source_port == _DNS_PORT) & (lengths >= f.UDP_PAYLOAD + self._query_bytes)
-        udp &= (source_port == self._port) & ~from_resolver
+        udp &= (indices >= 0) & (source_port == self._port) & ~from_resolver
         return (
-            self._dns_answers(batch[dns], lengths[dns], indices[dns]),
+            self._dns_answers(batch[dns], lengths[dns], [candidates[dns] for candidates in sharing]),
             _segments(batch[tcp], indices[tcp]),
             Datagrams(indices[udp], u32(batch[udp], f.SOURCE).astype(np.uint32)),
         )
 
-    def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], indices: Indices) -> DnsAnswers:
+    def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], sharing: list[Indices]) -> DnsAnswers:
         if not len(batch):
-            return DnsAnswers(indices, np.zeros((0, 1), np.uint32), indices, indices)
+            return DnsAnswers(sharing[0], np.zeros((0, 1), np.uint32), sharing[0], sharing[0])
         flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == _TYPE_AAAA
-        indices = self._asking(indices, u16(batch, _DNS_ID), aaaa)
-        ours = (flags & _DNS_RESPONSE) != 0
-        ours &= u16(batch, _DNS_ID) == self.identifiers(indices, aaaa)
+        indices = self._asking(sharing, u16(batch, _DNS_ID), aaaa)
+        ours = (indices >= 0) & ((flags & _DNS_RESPONSE) != 0)
         addresses = self._addresses(batch, lengths)
         good = addresses[:, 0] != 0
         without_error = ours & ((flags & _DNS_RCODE) == 0)
@@ -196,15 +199,15 @@ class FrameCodec:
         no_data = without_error & aaaa
         return DnsAnswers(indices[good], addresses[good], indices[no_data], indices[ours & ~good & ~no_data])
 
-    def _asking(self, indices: Indices, identifiers: NDArray[np.uint16], aaaa: NDArray[np.bool_]) -> Indices:
-        """Where several connections share an address and port, the one that asked with the identifier of the answer."""
-        again = self._fleet.shares_ports
-        if again is None:
-            return indices
-        asking = indices.copy()
-        for later in range(again, self._connections, again):
-            asks = (indices + later < self._connections) & (self.identifiers(indices + later, aaaa) == identifiers)
-            asking[asks] = indices[asks] + later
+    def _asking(self, sharing: list[Indices], identifiers: NDArray[np.uint16], aaaa: NDArray[np.bool_]) -> Indices:
+        """Of the connections that share an address and port, the one that asked with the identifier of the answer."""
+        asking = np.full(len(identifiers), -1)
+        for indices in sharing:
+            for later in range(0, self._connections, self._fleet.shares_ports or self._connections):
+                candidates = indices + later
+                asks = (indices >= 0) & (candidates < self._connections)
+                asks &= self.identifiers(candidates, aaaa) == identifiers
+                asking[asks] = candidates[asks]
         return asking
 
     def without_port(self, indices: Indices) -> NDArray[np.bool_]:

@@ -84,6 +84,8 @@ class FrameTransport:
         if portless.any():
             self._without_port.append(indices[portless])
             indices = indices[~portless]
+            if not len(indices):
+                return
         fresh = self._first_tries(indices)
         self._connections.choose(fresh, self._codec.turns(fresh))
         if self._udp:
@@ -160,7 +162,7 @@ class FrameTransport:
             callbacks.without_port(self._without_port.pop(), now_s)
         while len((batch := self._rings.receive())[0]):
             received = True
-            answers, segments, datagrams = self._codec.read(*batch)
+            answers, segments, datagrams = self._codec.read(*batch, self._connections.destination)
             if len(answers.good):
                 callbacks.answered(answers.good, answers.addresses, now_s)
             if len(answers.no_data):

@@ -162,6 +162,22 @@ def _subnets(draft: Draft) -> Iterator[Fault]:
                 yield Fault((*item.path, "subnets", index), text)
 
 
+def _zones(draft: Draft) -> Iterator[Fault]:
+    """Two network interfaces in one availability zone, which AWS refuses: `DuplicateSubnetsInSameZone`."""
+    for item in draft.ways_out_of(InterfaceEndpoint):
+        first: dict[str, str] = {}
+        for index, name in enumerate(item.value.subnets or ()):
+            subnet = draft.subnets_by_name.get(name)
+            if subnet is None or subnet.zone is None:
+                continue
+            if first.setdefault(subnet.zone, name) != name:
+                text = (
+                    f"{shown(name)} is in the zone {subnet.zone}, as {first[subnet.zone]} is; an endpoint has one "
+                    "network interface in an availability zone (AWS: DuplicateSubnetsInSameZone)"
+                )
+                yield Fault((*item.path, "subnets", index), text)
+
+
 def _security_groups(draft: Draft) -> Iterator[Fault]:
     """Groups that nothing describes, or of another VPC."""
     for item in draft.ways_out_of(InterfaceEndpoint):
@@ -192,4 +208,4 @@ def _functions_outside(draft: Draft) -> Iterator[Fault]:
             yield Fault((*item.path, "name"), text)
 
 
-CHECKS = (_subnets, _security_groups, _servers, _functions_outside)
+CHECKS = (_subnets, _zones, _security_groups, _servers, _functions_outside)

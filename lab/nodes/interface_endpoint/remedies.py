@@ -19,10 +19,12 @@ def more_room(topology: Topology, case: Case) -> Iterator[Proposal]:
         if case.before.kind != KIND.name or not endpoint.private_dns:
             continue
         taken = [exit_.subnet for exit_ in endpoint.exits]
-        others = [*case.subnets, *(subnet.name for subnet in home.subnets)]
-        subnet = next((name for name in others if name not in taken), None)
+        zones = {subnet.name: subnet.zone or subnet for subnet in home.subnets}
+        others = [*(name for name in case.subnets if name in zones), *zones]
+        occupied = [zones[name] for name in taken]
+        subnet = next((name for name in others if zones[name] not in occupied), None)
         if subnet is None:
-            note = f"{endpoint.name} has one in every subnet of its VPC"
+            note = f"{endpoint.name} has one in every availability zone in which its VPC has a subnet"
             yield Proposal(f"one more network interface for {endpoint.name}", "", None, Size.SUBNET, note=note)
             return
         subnets = (*taken, subnet)

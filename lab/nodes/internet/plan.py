@@ -39,18 +39,20 @@ def plan(layout: Layout) -> Iterator[parts.Part]:
 
 def _private_addresses(layout: Layout) -> Iterator[parts.Part]:
     """What comes here for a server in a VPC has lost its way: it is counted, and dropped like all that is unknown."""
-    nat_gateways = [
-        (nat.node, nat.internet.far, layout.topology.vpc_of(nat.subnet.name)) for nat in layout.nat_gateways
+    strayed = [
+        ("no_vpc_route", nat.node, nat.internet.far, layout.topology.vpc_of(nat.subnet.name))
+        for nat in layout.nat_gateways
     ]
+    outside = [("outside_vpc", egress.node, egress.internet.far, None) for egress in layout.egress]
     gates = [
         firewalls.dropping(
-            DropPoint(node, "no_vpc_route", vpc.name, far_side=True),
+            DropPoint(node, kind, vpc.name, far_side=True),
             f"{slots.identifier(node)}_to_{slots.identifier(vpc.name)}",
             [f'iifname "{port.interface}" ip daddr {vpc.cidr}'],
             port.namespace,
             TABLE,
         )
-        for node, port, home in (*nat_gateways, *((egress.node, egress.internet.far, None) for egress in layout.egress))
+        for kind, node, port, home in (*strayed, *outside)
         for vpc in layout.vpcs_of_servers
         if vpc != home
     ]

@@ -24,6 +24,15 @@ class Subnet(Model):
         description="a default route is the name of a NAT gateway or Transit Gateway, or none for a private subnet "
         "without one; a public subnet leaves it out",
     )
+    zone: Name | None = Field(
+        None,
+        description="a subnet's availability zone is a word such as a or eu-west-1a (leave it out: a zone of its own)",
+    )
+
+    @property
+    def title(self) -> str:
+        """What drawings write at its border."""
+        return f"{self.name} {self.cidr}" if self.zone is None else f"{self.name} {self.cidr}, zone {self.zone}"
 
 
 WAYS_OUT: dict[str, type[WayOut]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from lab.capacity.demand import HEADROOM_PERCENT, NAT_EIPS_QUOTA, Demand
+from lab.capacity.demand import HEADROOM_PERCENT, NAT_EIPS_QUOTA, Demand, Place
 from lab.capacity.layout import Gateway
 from lab.capacity.planning import CapacityPlan, plan_capacity
 from lab.capacity.predict import predict
@@ -21,7 +22,10 @@ from lab.capacity.topology import planned_topology, topology_text
 from lab.errors import UsageError
 from lab.graph import draw, to_text
 from lab.nodes.build import build
-from lab.topology import Topology, hyperplane_enis, load, load_text
+from lab.nodes.interface_endpoint.model import InterfaceEndpoint
+from lab.topology import Subnet, Topology, hyperplane_enis, load, load_text
+from lab.topology.draft import draft
+from lab.topology.unused import unused
 from tests.support.cli import Run
 from tests.support.examples import examples
 
@@ -187,6 +191,47 @@ def test_what_is_left_at_the_peak(demand: Demand) -> None:
     for limit in plan.limits:
         assert limit.free_percent >= demand.headroom_percent
         assert limit.free + limit.held == limit.limit
+
+
+@examples(20)
+@given(demands(), st.sampled_from(("vpc", "s3", "dynamodb")))
+def test_past_nat_gateways(demand: Demand, to: Place) -> None:
+    """To a server in the VPC, and by a gateway endpoint, the fewest ENIs carry the peak, and nothing else limits it."""
+    demand = replace(demand, to=to, servers=min(2, demand.servers), addresses=1, nat_gateways=1)
+    plan = plan_capacity(demand)
+    made = topology_of(plan)
+    assert not made.nat_gateways
+    assert not unused(draft(made.model_dump(mode="json", by_alias=True, exclude_none=True)))
+    assert [limit.kind for limit in plan.limits] == ["hyperplane_eni"]
+    assert refuses(made, plan.capacity) is None
+    assert refuses(made, plan.capacity + 1) == plan.bottleneck == "hyperplane_eni"
+    tight = with_headroom(made, demand.headroom_percent)
+    assert refuses(tight, demand.connections) is None
+    assert all(refuses(smaller, demand.connections) for smaller in with_one_subnet_less(tight))
+
+
+@examples(20)
+@given(demands())
+def test_network_interfaces_of_an_endpoint(demand: Demand) -> None:
+    """As many as are said would carry the peak with a target each, and one less would not."""
+    plan = plan_capacity(replace(demand, servers=1, addresses=1))
+    if (interfaces := plan.private_link_interfaces) is None:
+        return
+    peak, usable = plan.demand.connections, plan.demand.usable(EIP)
+    assert predict(behind_an_endpoint(topology_of(plan), interfaces, usable), peak).drop_threshold is None
+    fewer = predict(behind_an_endpoint(topology_of(plan), interfaces - 1, usable), peak)
+    assert fewer.bottleneck == "interface_endpoint"
+
+
+def behind_an_endpoint(topology: Topology, interfaces: int, limit: int) -> Topology:
+    """The same with an interface endpoint for its server, in so many subnets of its own."""
+    home = topology.vpcs[0]
+    subnets = tuple(Subnet(name=f"zone-{number}", cidr=f"10.0.{100 + number}.0/24") for number in range(interfaces))
+    endpoint = InterfaceEndpoint(
+        name="e", subnets=[each.name for each in subnets], server="cache", connections_per_target=limit
+    )
+    vpc = home.model_copy(update={"subnets": (*home.subnets, *subnets), "interface_endpoints": (endpoint,)})
+    return topology.model_copy(update={"vpc": vpc})
 
 
 # ── Known results ───────────────────────────────────────────────────────────────────────────────────────────
@@ -397,6 +442,16 @@ def test_command(run: Run) -> None:
     assert "Within the quota of 2 per NAT gateway: 3 subnets, 2 NAT gateways with 3 Elastic IPs." in out
 
 
+def test_command_past_nat_gateways(run: Run) -> None:
+    """To a server in the VPC it needs subnets alone, and what is not planned is said of every plan."""
+    status, out, err = run("plan-capacity", "--peak", "130000", "--to", "vpc")
+    assert (status, err) == (0, "")
+    assert "needed: 3 subnets, no NAT gateway" in out
+    assert "Elastic IP" not in out
+    assert "in reserve: 65,000 connections on Hyperplane ENIs\n" in out
+    assert "Not planned: what servers keep (max_connections); what other functions and hosts hold" in out
+
+
 def test_command_says_which_input_binds(run: Run) -> None:
     """A rate is shown as the peak that it makes, and the larger one is named."""
     rate = ("--per-second", "5000", "--hold", "30")
@@ -456,6 +511,9 @@ def test_command_json(run: Run) -> None:
         ("--peak 9 --port-hold 60", "--port-hold 60: ports are held after connections close"),
         ("--per-second 9 --hold 3 --port-hold -1", "--port-hold -1: 0 to 432,000 seconds"),
         ("--peak 9 --servers 0", "--servers 0: 1 to 100 unique destinations"),
+        ("--peak 9 --to moon", "--to moon: where the servers are: internet, vpc, s3, dynamodb"),
+        ("--peak 9 --to vpc --addresses 2", "--addresses 2: a server in a VPC has one; count each as one of --servers"),
+        ("--peak 9 --to s3 --nat-gateways 2", "--nat-gateways 2: none is on the way to servers with --to s3"),
         ("--peak 9 --headroom 100", "--headroom 100: 0 to 99 percent"),
         ("--peak 9 --nat-gateways 17", "--nat-gateways 17: 1 to 16 at least so many"),
         ("--peak 9 --elastic-ips-quota 9", "--elastic-ips-quota 9: 1 to 8 Elastic IPs"),

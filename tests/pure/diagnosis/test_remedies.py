@@ -13,7 +13,18 @@ from lab.diagnosis.remedies import Remedy, remedies
 from lab.errors import UsageError
 from lab.topology import Topology, load, load_text
 from tests.support.examples import examples
-from tests.support.topologies import each_shipped, function, nat_gateway, server, shipped, topologies, topology
+from tests.support.topologies import (
+    BEHIND_A_TRANSIT_GATEWAY,
+    changed,
+    each_shipped,
+    function,
+    nat_gateway,
+    path_of,
+    server,
+    shipped,
+    topologies,
+    topology,
+)
 
 EIP, SUBNET = "Elastic IP for natgw", "one more private subnet for checkout, with a Hyperplane ENI of its own"
 
@@ -21,6 +32,9 @@ EIP, SUBNET = "Elastic IP for natgw", "one more private subnet for checkout, wit
 def found(made: Topology, what: str, caller: str | None = None) -> Remedy:
     """The remedy that is called so."""
     return next(each for each in remedies(made, caller) if each.what == what)
+
+
+WAY = "a way through where connections end whatever the limits"
 
 
 def numbers(remedy: Remedy) -> tuple[int | None, int | None, str | None]:
@@ -211,6 +225,94 @@ def test_several_vpcs() -> None:
     assert subnet.change.startswith("vpcs[orders].subnets: {name: private-more, cidr: 10.1.0.0/24, default_route: tgw}")
     assert found(made, "a second NAT gateway for part of the subnets").note == (
         "all connections come to natgw by the default route of one subnet of its VPC"
+    )
+
+
+BATCH = {"servers:\n": "  - {name: batch}\nservers:\n"}
+ENDPOINT_GROUP = {
+    "server: cache}": "server: cache, security_groups: [endpoint-sg]}",
+    "functions:": "  security_groups:\n    - {name: endpoint-sg, ingress: [{from: 10.9.0.0/16}]}\nfunctions:",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "caller", "callee", "what", "change", "before", "after"),
+    [
+        ("peering", {}, "checkout", "archive-db", WAY, "data-b in subnets of to-data.", 0, 65_000),
+        ("peering", {}, "reports", "orders-db", WAY, "app-b in subnets of to-data.", 0, 65_000),
+        ("peering", {}, "checkout", "ledger-db", WAY, "Make a peering of app", 0, 65_000),
+        (
+            "peering",
+            BEHIND_A_TRANSIT_GATEWAY,
+            "checkout",
+            "ledger-db",
+            WAY,
+            "Make a peering of app",
+            0,
+            65_000,
+        ),
+        ("peering", BATCH, "batch", "orders-db", "batch in the VPC app", "subnets: [app-a], security", 0, 65_000),
+        ("peering", BATCH, "batch", "ledger-db", "batch in the VPC ledger", "subnets: [ledger-a], ", 0, 65_000),
+        ("database_in_vpc", BATCH, "batch", None, "batch in the VPC vpc", "[private-a], security", 0, 65_000),
+        ("database_in_vpc", {}, "checkout", None, "another Elastic IP for natgw", "elastic_ips: 2", 65_000, 65_000),
+        ("database_in_vpc", {}, "checkout", None, SUBNET, "subnet private-more", 65_000, 130_000),
+        ("database_in_vpc", {}, "reports", None, WAY, "Add to ingress of the security group db: {protocol", 0, 65_000),
+        ("privatelink", ENDPOINT_GROUP, None, None, WAY, "Add to ingress of the security group endpoint-sg", 0, 65_000),
+        (
+            "privatelink",
+            {"server: cache}": "server: cache, private_dns: false}"},
+            *(None, None, "private DNS for the interface endpoint cache: private DNS is off, so it is not used"),
+            *("vpc.interface_endpoints[cache]: private_dns: true", 55_000, 65_000),
+        ),
+        (
+            "endpoint_two_zones",
+            {"cache, subnets: [private-a, private-b]": "cache, subnets: [private-a]"},
+            *(None, None, "one more network interface for cache, in private-b, with a load balancer of its own"),
+            *("subnets: [private-a, private-b]", 55_000, 110_000),
+        ),
+        (
+            "two_addresses",
+            {},
+            *(None, None, "another address for cache: each is a destination of its own"),
+            *("addresses: [203.0.113.10, 203.0.113.11, 203.0.113.12]", 110_000, 130_000),
+        ),
+        (
+            "ec2_beside_lambda",
+            {},
+            *("bastion", None, "a wider range of ephemeral ports at bastion"),
+            *('ephemeral_ports: "1024-65535"', 28_232, 64_512),
+        ),
+        (
+            "ec2_beside_lambda",
+            {},
+            *("bastion", None, "one more private address for bastion", "addresses: 2", 28_232, 56_464),
+        ),
+    ],
+)
+def test_the_remedy_for_what_is_on_the_way(  # noqa: PLR0917
+    tmp_path: Path,
+    name: str,
+    changes: dict[str, str],
+    caller: str | None,
+    callee: str | None,
+    what: str,
+    change: str,
+    before: int,
+    after: int,
+) -> None:
+    """Of VPCs, peerings, endpoints, addresses, clients: what to change, and how far they come before and after."""
+    made = load(changed(path_of(name), tmp_path, changes))
+    remedy = next(each for each in remedies(made, caller, callee) if each.what == what)
+    assert change in remedy.change
+    assert (remedy.threshold_before, remedy.threshold_after) == (before, after)
+
+
+def test_an_endpoint_has_one_network_interface_in_a_zone(tmp_path: Path) -> None:
+    """Another subnet of the same availability zone is none for it."""
+    changes = {"cache, subnets: [private-a, private-b]": "cache, subnets: [private-a]", "zone: b": "zone: a"}
+    made = load(changed(path_of("endpoint_two_zones"), tmp_path, changes))
+    assert found(made, "one more network interface for cache").note == (
+        "cache has one in every availability zone in which its VPC has a subnet"
     )
 
 

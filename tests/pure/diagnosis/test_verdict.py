@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab.burst.functions import FunctionResult
 from lab.diagnosis.verdict import Verdict, judge
 from lab.observe.readings import Reading
 from lab.schema.drops import DropCount
@@ -316,3 +317,15 @@ def test_firewalls_and_a_quota() -> None:
     assert "2,000 of their packets were dropped by egress of the network ACL strict" in verdict.explanation[0]
     assert any("9,000 questions" in sentence for sentence in verdict.explanation[1:])
     assert len(verdict.remedies) == 1
+
+
+def test_throttled() -> None:
+    """Each function that was throttled needs as much concurrency as it has invocations; others are not told of."""
+    clients = replace(seen(150), invocations=InvocationCount(200, 150, 0, 0, throttled=50))
+    let_in = FunctionResult("checkout", None, 50, 0, 50, 0, 0, 50, 50, 0, 0, 0, 0, 0, 50, 0)
+    throttled = replace(let_in, function="reports", reserved_concurrency=100, offered=150, throttled=50, served=100)
+    verdict = judge(replace(burst_result(clients, reading(ENI_A)), functions=(let_in, throttled)))
+    assert verdict.headline == "Throttled by reserved concurrency of reports (100): 50 of 150 invocations"
+    first, wait = verdict.remedies
+    assert first.startswith("Raise the reserved concurrency of reports to 150")
+    assert wait.startswith("Let them wait")

@@ -233,6 +233,12 @@ def test_mermaid() -> None:
     assert 'subgraph subnet_private_b["private-b 10.0.101.0/24"]' in text
 
 
+def test_zones() -> None:
+    """Where subnets have boxes, an availability zone stands behind a subnet's range."""
+    drawing = draw(shipped("endpoint_two_zones"))
+    assert all('"private-b 10.0.2.0/24, zone b"' in text for text in (to_mermaid(drawing), to_dot(drawing)))
+
+
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -279,6 +279,7 @@ CHANGES = {
 
 ELSEWHERE = {
     "Topology.version": "no other value is allowed: tests/golden/errors/wrong_version.yaml",
+    "Subnet.zone": "of no plan: it refuses two network interfaces of an endpoint: tests/golden/errors/endpoint.yaml",
     "NatGateway.drain_timeout": "of a change, not of a plan: test_a_removed_elastic_ip_that_holds_connections_drains",
 }
 """MODEL.KEY → why no plan shows it, and what does."""

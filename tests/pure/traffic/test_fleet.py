@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from traffic.fleet import Fleet
-from traffic.spec import BurstSpec, EniPath, FleetSpec, PortBlocks
+from traffic.spec import BurstSpec, EniPath, FleetSpec, HostPorts, PortBlocks
 
 SPEC = BurstSpec(
     fleets=(
@@ -125,3 +125,19 @@ def test_a_small_fleet_is_refused() -> None:
     """A burst that its execution environments have no ports for is refused, with the ENI's name."""
     with pytest.raises(ValueError, match="eni-b: 100001 connections do not fit into 1000 execution"):
         Fleet(replace(SPEC, connections=200_002))
+
+
+def test_a_host_uses_its_ports_for_each_destination() -> None:
+    """Connections to two destinations take turns, each with the host's ports anew, and are found by both."""
+    rows = (HostPorts(3, 4), HostPorts(0, 6))
+    host = replace(SPEC.fleets[0], paths=SPEC.fleets[0].paths[:1], host=rows)
+    fleet = Fleet(replace(SPEC, fleets=(host,), connections=14, blocks=PortBlocks(40_000, 6, 6)))
+    indices = np.arange(14)
+    ports = fleet.endpoints(indices).port
+    for destination in (0, 1):
+        own = indices[destination:12:2]
+        assert len(set(ports[own].tolist())) == 6
+        addresses = np.full(len(own), int(host.paths[0].first_address))
+        assert fleet.indices(addresses, ports[own], destination).tolist() == own.tolist()
+    assert np.flatnonzero(fleet.without_port(indices)).tolist() == [8, 10, 12, 13]
+    assert not fleet.without_port(indices, unseen=True).any()

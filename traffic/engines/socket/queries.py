@@ -15,7 +15,7 @@ import numpy as np
 
 from traffic.clients.state import State
 from traffic.engines.socket.answers import Answer, Questions, identifier, read_answer, report
-from traffic.engines.socket.sockets import SocketTable
+from traffic.engines.socket.sockets import SocketTable, bind_apart
 from traffic.engines.socket.tcp_queries import TcpQueries
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["OwnQueries", "Queries", "SharedQueries"]
 
 _DNS_PORT = 53
-_OTHER_PORTS = range(1, 1024)
 _IDENTIFIERS = 1 << 16
 _ANSWERS_AT_ONCE = 512
 _LARGEST_BYTES = 1232
@@ -58,7 +57,7 @@ class SharedQueries:
             if fleet.host is None:
                 client.bind((address, 0))
             else:
-                _bind_apart(client, address)
+                bind_apart(client, address, spec.blocks.first_port)
             client.connect((str(spec.resolver_address), _DNS_PORT))
             self._sockets.append(client)
 
@@ -137,15 +136,6 @@ class OwnQueries:
 
 
 Queries = SharedQueries | OwnQueries
-
-
-def _bind_apart(asking: socket.socket, address: str) -> None:
-    """Bind to a port that takes none of a host's ephemeral ones away."""
-    for port in _OTHER_PORTS:
-        with suppress(OSError):
-            asking.bind((address, port))
-            return
-    raise OSError(f"{address} has no free UDP port below {_OTHER_PORTS.stop}")
 
 
 def _is_own(index: int, answer: Answer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 import resource
 import select
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from traffic.fleet import Endpoints, Fleet
     from traffic.namespaces import Namespace
 
-__all__ = ["SocketTable", "Sources", "TcpInfo", "dotted", "tcp_info"]
+__all__ = ["SocketTable", "Sources", "TcpInfo", "bind_apart", "dotted", "tcp_info"]
 
 _EVENTS = 512
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -34,6 +35,18 @@ _TCP_INFO = struct.Struct("=B23xI72xI36xI8xI")
 def dotted(address: int) -> str:
     """An IPv4 address as text."""
     return socket.inet_ntoa(address.to_bytes(4, "big"))
+
+
+def bind_apart(client: socket.socket, address: str, end: int, first: int = 1) -> None:
+    """Bind to a free port below `end`, where a host's ephemeral ones begin, so that none of those is taken away.
+
+    The next free one from `first` on: another burst may ask from there, too.
+    """
+    for number in range(end - 1):
+        with suppress(OSError):
+            client.bind((address, 1 + (first - 1 + number) % (end - 1)))
+            return
+    raise OSError(f"{address} has no free UDP port below {end} for a question to the name server")
 
 
 class TcpInfo(NamedTuple):
@@ -93,7 +106,16 @@ class Sources:
     @property
     def ports_of_kernel(self) -> bool:
         """Whether the kernel chooses ports, as for any program of a host."""
-        return self._fleet.shares_ports is not None
+        return self._fleet.of_kernel
+
+    @property
+    def first_ephemeral_port(self) -> int:
+        """The first of those from which it chooses."""
+        return self._fleet.first_port
+
+    def taken_unseen(self, indices: Indices) -> NDArray[np.bool_]:
+        """Which have no port left of which the kernel does not know that it is taken."""
+        return self._fleet.without_port(self._number[indices], unseen=True)
 
     def turns(self, indices: Indices) -> Indices:
         """The turn on its path of each connection that has a number."""
@@ -114,12 +136,11 @@ class SocketTable:
     ) -> None:
         """Of this kind, watched for these events; an option is what setsockopt() takes: level, name and value."""
         self.sources, self._apart = sources, apart
-        if sources.ports_of_kernel and not apart:
-            own = (socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        else:
-            # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the tuple is free.
-            own = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._options = (own, *options)
+        # An earlier connection's TIME_WAIT has the address and port; connect() sees whether the tuple is free.
+        own = [(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)]
+        if sources.ports_of_kernel:
+            own = [] if apart else [(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)]
+        self._options = (*own, *options)
         self._kind, self._events = kind | socket.SOCK_NONBLOCK, events
         self._sockets: list[socket.socket | None] = [None] * len(sources)
         self._index = np.full(resource.getrlimit(resource.RLIMIT_NOFILE)[0], -1, np.int64)
@@ -153,7 +174,10 @@ class SocketTable:
         client = socket.socket(socket.AF_INET, self._kind)
         for option in self._options:
             client.setsockopt(*option)
-        client.bind((dotted(address), port))
+        if self._apart and self.sources.ports_of_kernel:
+            bind_apart(client, dotted(address), self.sources.first_ephemeral_port, port)
+        else:
+            client.bind((dotted(address), port))
         self._sockets[index] = client
         self._index[client.fileno()] = index
 

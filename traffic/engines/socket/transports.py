@@ -82,7 +82,9 @@ class _SocketTransport:
             opened = self._table.open(fresh, turn.assigned)
             self._connections.choose(fresh, self._table.sources.turns(fresh))
             servers = map(dotted, self._connections.destination[fresh].tolist())
-            found = [_connect(client, server, self._port) for client, server in zip(opened, servers, strict=True)]
+            taken = self._table.sources.taken_unseen(fresh).tolist()
+            rows = zip(opened, servers, taken, strict=True)
+            found = [not unseen and _connect(client, server, self._port) for client, server, unseen in rows]
             if not all(found):
                 indices, opened = self._leave_out(indices, fresh[~np.array(found)]), list(compress(opened, found))
             self._called(indices)
