@@ -22,6 +22,7 @@ from lab.diagnosis.verdict import judge
 from lab.impair.faults import Impairment
 from lab.kernel.open_files import FullProcess
 from lab.nodes.proposals import Question, Threshold
+from lab.observe.host_ports import PortsInUse
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -158,6 +159,8 @@ class LabNow:
     """Processes that have as many descriptors open as they may."""
     lacking: Lacking | None = None
     """The descriptors that the last burst lacked."""
+    full_ports: tuple[PortsInUse, ...] = ()
+    """Addresses of clients that have all ephemeral ports in use."""
 
 
 def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
@@ -176,6 +179,7 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
         node_endings=ended,
         full_processes=now.full_processes,
         lacking=now.lacking,
+        full_ports=now.full_ports,
     )
     finding = find(seen)
     advice = words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else ()
@@ -209,7 +213,7 @@ def _holders(refusing: Iterable[LimitAccount], question: Question) -> Iterator[Q
 
 
 def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None, server: str | None) -> Question:
-    """The source and server that the first limit refused, unless told."""
+    """The source and server that the first limit refused, unless told; or the client that has no port left."""
     topology = now.topology
     servers = [known.name for known in topology.servers]
     first = refusing[0].limit.first if refusing else None
@@ -222,6 +226,8 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None,
             if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
         )
         source = _source_of(now, first.place) or next(through, None)
+    if source is None and first is None and now.full_ports:
+        source = next(client.name for client in topology.clients if client.node == now.full_ports[0].node)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
     return Question(source or topology.sources[0].name, server or servers[0], protocol)
 

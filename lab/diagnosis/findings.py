@@ -177,7 +177,7 @@ CAUSES = {
     "limit": _Cause(
         lambda evidence: evidence.leading and not _answered_nobody(evidence), limits=lambda evidence: evidence.leading
     ),
-    "ephemeral_ports": _Cause(lambda evidence: 0 < _without_port(evidence) >= _failed(evidence)),
+    "ephemeral_ports": _Cause(lambda evidence: evidence.full_ports or 0 < _without_port(evidence) >= _failed(evidence)),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),
         drops=lambda evidence: _questions_dropped(evidence, "dns_quota"),
