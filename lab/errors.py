@@ -8,7 +8,8 @@
     ├── RecordError       4   what the lab has recorded of itself is damaged, or of another version
     └── ExpectationError  1   a burst did not show what `--expect` asked for, or a change would break connections
 
-Running out of ports is not in this tree: it is a result. An interrupt is Python's own KeyboardInterrupt, status 130.
+Running out of ports is not in this tree: it is a result. An interrupt is Python's own KeyboardInterrupt, status 130, or
+129 of SIGHUP (`lab.interrupts`). A command whose output could not be written ends with status 5 (`lab.cli.streams`).
 """
 
 from __future__ import annotations

@@ -512,11 +512,13 @@ class Lab:
 
         Both are those of the first refusal unless given; UsageError for names that the topology has not.
         """
+        from lab.burst.lacking import noted
         from lab.capacity.predict import choose, choose_source
         from lab.diagnosis.explanation import LabNow, of_lab
         from lab.kernel.netns import Namespaces
         from lab.kernel.open_files import full_processes
         from lab.observe.drops import dropped_packets
+        from lab.observe.host_ports import ports_in_use
 
         topology = self.topology
         source = None if function is client is None else choose_source(topology, function, client)
@@ -525,6 +527,8 @@ class Lab:
             self.resume_collecting(notice)
             with Namespaces() as namespaces:
                 dropped = dropped_packets(namespaces, self.plan.barriers)
+                ports = ports_in_use(namespaces, self.plan)
+                full_ports = tuple(each for each in ports if each.in_use >= each.ports)
             now = LabNow(
                 plan=self.plan,
                 topology=topology,
@@ -534,6 +538,8 @@ class Lab:
                 impairments=self.impairments(),
                 lost=tuple(self.lost()),
                 full_processes=tuple(full_processes(self.plan.namespaces)),
+                lacking=noted(self._record.path),
+                full_ports=full_ports,
             )
             return of_lab(now, source, server)
 

@@ -57,6 +57,7 @@ class FleetCount:
 
     offered: int
     throttled: int = 0
+    """Invocations beyond its reserved concurrency (429 TooManyRequestsException)."""
     served: int = 0
     asked: int = 0
     answered: int = 0

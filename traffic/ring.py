@@ -7,6 +7,7 @@ TPACKET_V3 would hand over frames block by block, each up to a timer's period la
 
 from __future__ import annotations
 
+from contextlib import suppress
 import errno
 from functools import partial
 import mmap
@@ -154,9 +155,22 @@ class Ring:
         """Frames that the receive ring took, and those it had no room for, since it was opened."""
         return self._counter.read()
 
+    def take_error(self) -> int:
+        """What has befallen the socket since the last call, 0 for nothing: ENETDOWN, if its link went down or away.
+
+        Until it is read poll(2) returns at once (SO_ERROR in socket(7)), so whoever waits for frames has to read it.
+        """
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    @property
+    def has_interface(self) -> bool:
+        """Whether the interface still exists: when one goes, its packet sockets are of none (packet_notifier)."""
+        return bool(self._socket.getsockname()[0])
+
     def close(self) -> None:
-        """Wait for the frames that are still to be sent, then give the rings back."""
-        self._flush()
+        """Wait for the frames that are still to be sent, if the link is up, then give the rings back."""
+        with suppress(OSError):
+            self._flush()
         nothing: Batch = np.zeros((0, _SLOT_BYTES), np.uint8)
         self._view(nothing, nothing)  # a mapping stays while there are views of it
         self._map.close()

@@ -68,7 +68,11 @@ class Rings:
             if len(batch[0]):
                 return batch
             self._next = (self._next + 1) % len(self._rings)
-        return self._rings[self._next].receive()
+        batch = self._rings[self._next].receive()
+        if not len(batch[0]):
+            for ring in self._rings:
+                ring.take_error()  # a link that goes down is told by what is sent there next
+        return batch
 
     def count(self) -> RingCount:
         """Frames that all rings took, and those they had no room for."""

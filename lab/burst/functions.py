@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from lab.capacity.predict import FunctionPrediction
+from lab.schema.drops import DropPoint
 from traffic.result import EngineResult, FleetCount
 
 __all__ = ["FunctionResult", "Invoker", "fleets_of", "functions_of"]
@@ -19,30 +20,26 @@ class Invoker:
     reserved_concurrency: int | None = None
     kinds: frozenset[str] = frozenset()
     """The kinds of the nodes on its paths."""
+    nodes: tuple[str, ...] = ()
+    """The nodes on its paths that may limit its connections."""
+    dead_ends: tuple[DropPoint, ...] = ()
+    """Where some of its connections, or all, end whatever the limits."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionResult:
-    """A function's part in a burst, by its clients' account, in the words that the whole burst has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionResult(FleetCount):
+    """A function's part in a burst: its clients' account, what was predicted, and what was on its connections' way."""
 
     function: str
     reserved_concurrency: int | None
-    offered: int
-    throttled: int
-    """Invocations beyond its reserved concurrency (429 TooManyRequestsException)."""
-    served: int
     failed: int
-    dns_failed: int
-    attempted: int
-    established: int
-    timed_out: int
-    refused: int
-    reset: int
-    closed_by_server: int
-    emfile: int
     predicted_established: int | None
     """None where it is not known."""
     predicted_throttled: int | None
+    nodes: tuple[str, ...] = ()
+    """The nodes that may limit its connections; empty in records of earlier versions."""
+    dead_ends: tuple[DropPoint, ...] = ()
+    """Where some of its connections, or all, end whatever the limits."""
 
 
 def functions_of(
@@ -57,23 +54,16 @@ def functions_of(
     for invoker, count in zip(invokers, fleets_of(clients), strict=False):
         foreseen = predicted.get(invoker.name)
         closed = count.closed_by_server if closed_at_once else 0
+        kept = replace(count, served=count.served - closed, established=count.established - closed)
         yield FunctionResult(
+            **asdict(kept),
             function=invoker.name,
             reserved_concurrency=invoker.reserved_concurrency,
-            offered=count.offered,
-            throttled=count.throttled,
-            served=count.served - closed,
-            failed=count.offered - count.throttled - count.served + closed,
-            dns_failed=count.dns_failed,
-            attempted=count.attempted,
-            established=count.established - closed,
-            timed_out=count.timed_out,
-            refused=count.refused,
-            reset=count.reset,
-            closed_by_server=count.closed_by_server,
-            emfile=count.emfile,
+            failed=kept.offered - kept.throttled - kept.served,
             predicted_established=foreseen.established if foreseen else None,
             predicted_throttled=foreseen.throttled if foreseen else None,
+            nodes=invoker.nodes,
+            dead_ends=invoker.dead_ends,
         )
 
 

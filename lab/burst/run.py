@@ -12,6 +12,7 @@ import time
 
 from lab.burst.accounts import assemble, drops_between
 from lab.burst.endings import Counted, may_have_forgotten
+from lab.burst.lacking import note
 from lab.burst.load import Load
 from lab.burst.observation import Observation
 from lab.burst.ports import first_to_refuse
@@ -114,6 +115,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             burst = _Burst(namespaces, participants, listeners, record, others)
             undo.enter_context(bursts.take_part(burst.under_way))
         observation = burst.observe(bursts)
+        note(record.path, observation, sum(each.refused_packets for each in read(namespaces, plan.limiters)))
     predicted = prediction(
         participants,
         observation.readings_before,

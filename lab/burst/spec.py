@@ -60,7 +60,15 @@ class Participants:
     def invokers(self) -> Iterator[Invoker]:
         """The functions that invoke, as results name them."""
         for function, reserved, mine in zip(self.sources, self.reserved, self.paths_of, strict=True):
-            yield Invoker(function, reserved, frozenset(hop.kind for path in mine for hop in path.hops))
+            yield Invoker(
+                function,
+                reserved,
+                kinds=frozenset(hop.kind for path in mine for hop in path.hops),
+                nodes=tuple(dict.fromkeys(node for path in mine for node in path.nodes)),
+                dead_ends=tuple(
+                    dict.fromkeys(end.point for path in mine for end in (path.dead_end, path.doubt) if end)
+                ),
+            )
 
     @property
     def reserved(self) -> tuple[int | None, ...]:

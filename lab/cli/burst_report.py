@@ -178,10 +178,12 @@ def _show_verdict(result: BurstResult) -> None:
     say(verdict.headline, style="bold red" if lost else "bold green")
     for text in verdict.explanation:
         say(text)
-    if verdict.remedies:
+    for text in verdict.of_functions:
+        say(text)
+    if verdict.all_remedies:
         say()
         say("What helps:", style="bold")
-        for text in verdict.remedies:
+        for text in verdict.all_remedies:
             bullet(text)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
+from lab.interrupts import ignore
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
@@ -67,7 +67,7 @@ def up(
     except KeyboardInterrupt:
         complain("interrupted")
         raise
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is built: exit status 130 would say that it was undone
+    ignore()  # everything is built: exit status 130 would say that it was undone
     if as_json:
         from lab.converge.summary import to_json
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import codecs
-from contextlib import suppress
-from io import TextIOWrapper
+import errno
+from io import BufferedWriter, FileIO, TextIOWrapper
 import os
 import sys
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["finish", "prepare"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["OUTPUT_LOST", "finish", "prepare", "refusal"]
+
+OUTPUT_LOST = 5
+"""The exit status of a command that did what it was to do, and whose output could not be written."""
 
 _SUBSTITUTES = {
     ord(character): substitute
@@ -31,6 +38,23 @@ _SUBSTITUTES = {
 """Character → another one of the same width, so that drawings and tables keep their columns."""
 
 
+class _Output(FileIO):
+    """A descriptor that takes what it can: a command is not undone, nor its undo cut short, because nobody reads it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self.refusal: OSError | None = None
+        """Why something could not be written, the first time."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Write, or drop what the descriptor refuses."""
+        try:
+            return super().write(data)
+        except OSError as refusal:
+            self.refusal = self.refusal or refusal
+            return memoryview(data).nbytes
+
+
 def prepare() -> None:
     """Give each standard stream a descriptor, and each character that its encoding does not have a substitute.
 
@@ -42,24 +66,37 @@ def prepare() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
-    sys.stdout, sys.stderr = (
-        stream or open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 -- it stays open
-        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr))
-    )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="lab.substitute")
+    if sys.stdout is sys.__stdout__:  # and not one that a test reads
+        sys.stdout = _text(1, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(2, sys.stderr)
 
 
-def finish() -> None:
-    """Write what is left, unless the reader has closed the pipe, as `head` does."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            with suppress(OSError):
-                os.dup2(nowhere, stream.fileno())  # or the interpreter tries once more, and prints an error
+def _text(descriptor: int, before: TextIO | None) -> TextIO:
+    output = _Output(descriptor)
+    encoding = before.encoding if before else "utf-8"
+    lines = descriptor == 2 or output.isatty()  # noqa: PLR2004 -- standard error, as Python has it
+    return TextIOWrapper(BufferedWriter(output), encoding, "lab.substitute", line_buffering=lines)
+
+
+def refusal() -> OSError | None:
+    """Why standard output could not be written, such as that its reader has closed the pipe; None if it could."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.refusal if isinstance(raw, _Output) else None
+
+
+def finish(status: int) -> int:
+    """Write what is left; the exit status of a command that would end with this one.
+
+    A reader that leaves, as `head` does, has what it wants; output that is lost otherwise is not to be relied on.
+    """
+    lost = refusal()
+    if lost is not None and lost.errno != errno.EPIPE:
+        sys.stderr.write(f"standard output cannot be written: {lost.strerror}; what the command has done stays done\n")
+        status = status or OUTPUT_LOST
+    sys.stderr.flush()
+    return status
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lab.cli import streams
 from lab.cli.options import LabName
 from lab.cli.show import clock, notice
 from lab.errors import UsageError
@@ -137,6 +137,8 @@ def _on_terminal(watched: Watched, console: Console, interval_s: float) -> None:
         picture = _Picture(live)
         for seen, pace in _looks(watched, interval_s):
             picture.show(seen)
+            if streams.refusal():
+                return
             until_s = time.monotonic() + pace.rest_s()
             while (rest_s := until_s - time.monotonic()) > 0:
                 time.sleep(min(rest_s, _RESIZED_WITHIN_S))
@@ -177,11 +179,8 @@ def _in_pipe(watched: Watched, interval_s: float) -> None:
 
     time.sleep(min(_FIRST_S, interval_s))
     for seen, pace in _looks(watched, interval_s):
-        try:
-            sys.stdout.write(f"{line(seen.view, _moment)}\n")
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.write(f"{line(seen.view, _moment)}\n")
+        if streams.refusal():  # the reader, such as `head`, has closed the pipe
             return
         time.sleep(pace.rest_s())
 

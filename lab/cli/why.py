@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from lab.diagnosis.explanation import Explanation
     from lab.diagnosis.limits import LimitAccount
+    from lab.diagnosis.parts import SourcePart
+    from lab.nodes.proposals import Threshold
     from lab.trace import Trace
 
 __all__ = ["register"]
@@ -113,7 +115,7 @@ def _explain(explanation: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_json(explanation.to_json())
         return
-    lost = explanation.refusing or explanation.drops or explanation.advice
+    lost = explanation.refusing or explanation.drops or any(part.advice for part in explanation.parts)
     say(explanation.headline, style="bold red" if lost else "bold green")
     for text in explanation.details:
         say(text)
@@ -221,23 +223,33 @@ def _show_cloudwatch(explanation: Explanation) -> None:
 
 
 def _show_remedies(explanation: Explanation) -> None:
-    question = explanation.question
-    _title(f"What would help {question.source}, connecting to {question.server}:")
-    if explanation.advice:
-        for text in explanation.advice:
+    """Of each source; once for those that have the same."""
+    alike: dict[object, list[SourcePart]] = {}
+    for part in explanation.parts:
+        sentences = (remedy.sentence for remedy in part.remedies)
+        alike.setdefault(part.advice or (part.threshold, tuple(sentences)), []).append(part)
+    for first, *others in alike.values():
+        names = " and ".join(part.question.source for part in (first, *others))
+        _title(f"What would help {names}, connecting to {first.question.server}:")
+        for text in first.advice:
             bullet(text)
-        return
-    say(_threshold(explanation))
-    for remedy in explanation.remedies:
-        bullet(remedy.sentence)
-        if remedy.effect == "raises":
-            verbatim(f"      {remedy.change}")
+        if first.advice:
+            continue
+        say(_threshold(first.threshold))
+        for remedy in first.remedies:
+            bullet(remedy.sentence)
+            if remedy.effect == "raises":
+                verbatim(f"      {remedy.change}")
 
 
-def _threshold(explanation: Explanation) -> str:
+def _threshold(threshold: Threshold) -> str:
     from lab.nodes.registry import kind_of
 
-    threshold = explanation.threshold
+    if threshold.throttled_beyond:
+        beyond = number(threshold.throttled_beyond)
+        return (
+            f"No limit is met: reserved concurrency lets in {beyond} invocations at a time, and each limit holds more."
+        )
     if threshold.unknown:
         return f"Where the first connection is lost is not known: {threshold.unknown}."
     if threshold.held is None:

@@ -17,8 +17,9 @@ from lab.converge.change import Convergence, Wanted
 from lab.converge.diff import Change, Difference, kept_port, removal, union
 from lab.errors import KernelError
 from lab.impair import apply as impair
+from lab.interrupts import uninterrupted
 from lab.kernel import nft, processes, rtnl, sysctl
-from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant, uninterrupted
+from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant
 from lab.kernel.netns import refusals
 from lab.kernel.state import Record, State
 from lab.plan.objects import (

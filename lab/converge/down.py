@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
 from lab.kernel.processes import NamespaceProcess
@@ -16,7 +17,7 @@ def take_down(state: State, record: Record, plan: Plan, notice: Notice) -> list[
 
     KernelError when something cannot be taken back; the record stays then, and `down` can be tried again.
     """
-    with apply.uninterrupted():
+    with uninterrupted():
         ended = apply.undo(state, record, plan, notice)
         record.forget()
     return [resident for resident in ended if not resident.ours]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lab.burst.endings import NodeEndings
+from lab.burst.lacking import Lacking
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
@@ -35,6 +36,7 @@ __all__ = [
     "of_full_process",
     "of_half_open",
     "of_impairment",
+    "of_lacking",
     "of_limit",
     "of_metered_node",
     "of_node_endings",
@@ -142,6 +144,13 @@ def of_full_process(process: FullProcess) -> Measurement:
     """How many descriptors a process has open."""
     what = f"descriptors of {process.command} ({process.pid}) open, of {process.limit:,}"
     return Measurement(process.namespace, what, process.limit, f"sudo ls /proc/{process.pid}/fd | wc -l")
+
+
+def of_lacking(lacking: Lacking, lab: str) -> Measurement:
+    """How many invocations of the last burst had no descriptor, by the lab's record."""
+    return Measurement(
+        lab, "invocations of the last burst that failed with EMFILE", lacking.emfile, f"cat {lacking.file}"
+    )
 
 
 def _inside(namespace: str) -> str:

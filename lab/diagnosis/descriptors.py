@@ -8,24 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.burst.lacking import Lacking
 from lab.burst.result import BurstResult
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.diagnosis.hosts import host_of
 from lab.nodes.diagnosis import REUSE, connections, counted
 
-__all__ = ["beside", "explanation", "headline", "of_processes", "remedies", "remedy_beside"]
+__all__ = ["beside", "explanation", "headline", "of_lab", "remedies", "remedy_beside"]
 
 
 def headline(finding: Finding) -> str:
-    """How many invocations failed so; of a lab that is up, which processes have none left."""
-    clients = finding.evidence.clients
-    if clients is None:
-        full = (f"{each.command} ({each.pid})" for each in finding.evidence.full_processes)
+    """How many invocations failed so; of a lab that is up, which processes have none left, or its last burst's."""
+    clients, evidence = finding.evidence.clients, finding.evidence
+    if clients is None and evidence.full_processes:
+        full = (f"{each.command} ({each.pid})" for each in evidence.full_processes)
         return f"Too many open files: no descriptor left in {', '.join(full)}"
+    if clients is None and evidence.lacking:
+        return f"Too many open files: {_of_last_burst(evidence.lacking)} failed with EMFILE, before any packet"
+    clients = finding.clients
     of_all = f"{clients.emfile:,} of {counted(clients.offered, 'invocation')}"
     whose = f" of {host.name}" if (host := host_of(clients)) else ""
     return f"Too many open files: {of_all}{whose} failed with EMFILE, before any packet"
+
+
+def _of_last_burst(lacking: Lacking) -> str:
+    return f"{lacking.emfile:,} of {counted(lacking.offered, 'invocation')} of the last burst"
 
 
 def _failed(clients: BurstResult) -> str:
@@ -59,7 +67,7 @@ def explanation(finding: Finding) -> Iterator[str]:
 def remedies(finding: Finding) -> Iterator[str]:
     """What gives descriptors back, and what does not."""
     yield REUSE
-    clients = finding.evidence.clients
+    clients, lacking = finding.evidence.clients, finding.evidence.lacking
     host = host_of(clients)
     frozen = "" if host else ", also while an execution environment is frozen"
     yield (
@@ -68,18 +76,25 @@ def remedies(finding: Finding) -> Iterator[str]:
     )
     if host:
         yield f"More descriptors for the programs of {host.name}: ulimit -n, or LimitNOFILE= of a systemd service."
-    if account := clients and clients.descriptors:
-        most = connections(account.each.connections)
-        yield f"Open {most} at most in each {account.each.holder}, such as by the pool of an SDK (maxSockets)."
+    account = clients and clients.descriptors
+    if each := account.each if account else lacking and lacking.each:
+        most = connections(each.connections)
+        yield f"Open {most} at most in each {each.holder}, such as by the pool of an SDK (maxSockets)."
     yield "What does not help: more subnets, Elastic IPs or NAT gateways, which were not asked; a longer time-out."
 
 
-def of_processes(evidence: Evidence) -> Iterator[str]:
-    """Processes in a lab that is up that have no descriptor left."""
+def of_lab(evidence: Evidence) -> Iterator[str]:
+    """Processes in a lab that is up that have no descriptor left; and invocations of its last burst that had none."""
     for each in evidence.full_processes:
         yield (
             f"{each.command} ({each.pid}) in {each.namespace} has all its {each.limit:,} descriptors open: its next "
             "look-up, connection or accept() fails with EMFILE, and sends nothing."
+        )
+    if last := evidence.lacking:
+        yield (
+            f"{_of_last_burst(last)} failed with EMFILE: each {last.each.holder} has {last.each.limit:,} descriptors, "
+            f"{last.each.at_start:,} of them taken at its start, and one for each connection that is open. The lab's "
+            "record of that burst says so; they sent nothing, so no counter of the kernel knows of them."
         )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.burst.endings import NodeEndings
+from lab.burst.lacking import Lacking
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, full_eips, leading
 from lab.impair.faults import Impairment
 from lab.kernel.open_files import FullProcess
 from lab.nodes.diagnosis import LimitState
+from lab.observe.host_ports import PortsInUse
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
 
@@ -37,6 +39,12 @@ class Evidence:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Of a lab that is up: processes in it that have as many descriptors open as they may."""
+    lacking: Lacking | None = None
+    """Of a lab that is up: the descriptors that the last burst lacked."""
+    refused_since: int = 0
+    """Packets that limits have refused since that burst was over."""
+    full_ports: tuple[PortsInUse, ...] = ()
+    """Of a lab that is up: addresses of clients that have all ephemeral ports in use."""
     node_endings: tuple[NodeEndings, ...] = ()
     """NAT nodes that reset connections without an entry, or whose idle timeout ended some."""
 
@@ -200,6 +208,8 @@ def of_live_lab(
     *,
     node_endings: tuple[NodeEndings, ...] = (),
     full_processes: tuple[FullProcess, ...] = (),
+    lacking: Lacking | None = None,
+    full_ports: tuple[PortsInUse, ...] = (),
 ) -> Evidence:
     """The evidence of a lab that is up; `refusing` are the limits that refused, in the order in which they are told."""
     limits = _with_overflow([account.state for account in accounts])
@@ -210,5 +220,8 @@ def of_live_lab(
         impairments=impairments,
         lost_parts=lost_parts,
         full_processes=full_processes,
+        lacking=lacking,
+        refused_since=sum(account.packets for account in accounts) - lacking.refused_packets if lacking else 0,
+        full_ports=full_ports,
         node_endings=node_endings,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lab.burst.endings import NodeEndings, node_endings
+from lab.burst.lacking import Lacking
 from lab.burst.load import Load
 from lab.burst.result import BurstResult
 from lab.diagnosis import cloudwatch, commands, live, words
@@ -15,12 +16,13 @@ from lab.diagnosis.commands import Measurement
 from lab.diagnosis.evidence import of_live_lab
 from lab.diagnosis.findings import find
 from lab.diagnosis.limits import LimitAccount, RefusalHistory, in_order, of_readings, of_results
-from lab.diagnosis.remedies import Remedy, remedies
-from lab.diagnosis.thresholds import threshold
+from lab.diagnosis.parts import Found, SourcePart, part_of_source
+from lab.diagnosis.remedies import Remedy
 from lab.diagnosis.verdict import judge
 from lab.impair.faults import Impairment
 from lab.kernel.open_files import FullProcess
 from lab.nodes.proposals import Question, Threshold
+from lab.observe.host_ports import PortsInUse
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
@@ -33,7 +35,7 @@ from lab.slots.limiter import Limiter
 from lab.topology import Topology
 from traffic.spec import Protocol
 
-__all__ = ["Explanation", "LabNow", "of_lab", "of_run", "question_of"]
+__all__ = ["Explanation", "LabNow", "of_lab", "of_run", "questions_of"]
 
 SCHEMA = 1
 
@@ -65,12 +67,28 @@ class Explanation:
     metrics: tuple[NodeMetrics, ...]
     """CloudWatch's metrics of the nodes that it has metrics of."""
     blind_spot: str
-    question: Question
-    """The source and server that the remedies are for."""
-    threshold: Threshold
-    remedies: tuple[Remedy, ...]
-    advice: tuple[str, ...] = ()
-    """What helps where no change of the topology does; it is told in place of the remedies then."""
+    parts: tuple[SourcePart, ...]
+    """What each source met, and what would help it; the first is the one that was asked for, or refused first."""
+
+    @property
+    def question(self) -> Question:
+        """The first source, and the server that the remedies are for."""
+        return self.parts[0].question
+
+    @property
+    def threshold(self) -> Threshold:
+        """Of the first source."""
+        return self.parts[0].threshold
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Of the first source."""
+        return self.parts[0].remedies
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """Of the first source."""
+        return self.parts[0].advice
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab why --json`."""
@@ -94,11 +112,8 @@ class Explanation:
                 "nat_gateways": {shown.node: dict(shown.values) for shown in self.metrics},
                 "blind_spot": self.blind_spot,
             },
-            "function": self.question.source,
-            "server": self.question.server,
-            "threshold": asdict(self.threshold),
-            "remedies": [_remedy(remedy) for remedy in self.remedies],
-            "advice": list(self.advice),
+            **self.parts[0].to_json(),
+            "functions": [{"cause": part.cause, "headline": part.headline, **part.to_json()} for part in self.parts],
         }
 
 
@@ -125,20 +140,6 @@ def _limit(account: LimitAccount) -> dict[str, Any]:
     }
 
 
-def _remedy(remedy: Remedy) -> dict[str, Any]:
-    return {
-        "what": remedy.what,
-        "change": remedy.change,
-        "effect": remedy.effect,
-        "threshold_before": remedy.threshold_before,
-        "threshold_after": remedy.threshold_after,
-        "binds_after": remedy.binds_after,
-        "sharers": list(remedy.sharers),
-        "sharers_hold": remedy.sharers_hold,
-        "sentence": remedy.sentence,
-    }
-
-
 # ── A lab that is up ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -156,6 +157,10 @@ class LabNow:
     """Processes and namespaces of the plan that no longer exist."""
     full_processes: tuple[FullProcess, ...] = ()
     """Processes that have as many descriptors open as they may."""
+    lacking: Lacking | None = None
+    """The descriptors that the last burst lacked."""
+    full_ports: tuple[PortsInUse, ...] = ()
+    """Addresses of clients that have all ephemeral ports in use."""
 
 
 def of_lab(now: LabNow, source: str | None = None, server: str | None = None) -> Explanation:
@@ -173,8 +178,13 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
         *(accounts, refusing, tuple(_drops(now)), now.impairments, now.lost),
         node_endings=ended,
         full_processes=now.full_processes,
+        lacking=now.lacking,
+        full_ports=now.full_ports,
     )
     finding = find(seen)
+    advice = words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else ()
+    told = Found(finding.cause, words.headline(finding), advice)
+    questions = dict.fromkeys((question, *(_holders(refusing, question) if source is None else ())))
     metrics = tuple(cloudwatch.metrics(now.plan.nat_nodes, None, [last]))
     return Explanation(
         lab=now.plan.lab,
@@ -191,15 +201,19 @@ def of_lab(now: LabNow, source: str | None = None, server: str | None = None) ->
         evidence=tuple(_measured(now, refusing, accounts, last, ended)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot(seen.full, metrics),
-        question=question,
-        threshold=threshold(now.topology, question),
-        remedies=remedies(now.topology, question.source, question.server, question.protocol),
-        advice=words.remedies(finding) if finding.cause in words.NO_ROOM_HELPS else (),
+        parts=tuple(part_of_source(now.topology, asked, told) for asked in questions),
     )
 
 
+def _holders(refusing: Iterable[LimitAccount], question: Question) -> Iterator[Question]:
+    """The same for other functions whose connections hold slots of limits that refused."""
+    for account in refusing:
+        for holder in account.fill.holders if account.fill else ():
+            yield replace(question, source=holder.function)
+
+
 def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None, server: str | None) -> Question:
-    """The source and server that the first limit refused, unless told."""
+    """The source and server that the first limit refused, unless told; or the client that has no port left."""
     topology = now.topology
     servers = [known.name for known in topology.servers]
     first = refusing[0].limit.first if refusing else None
@@ -212,6 +226,8 @@ def _question(now: LabNow, refusing: Sequence[LimitAccount], source: str | None,
             if any(first.place in path.nodes for path in paths(topology, caller.name, server or servers[0]))
         )
         source = _source_of(now, first.place) or next(through, None)
+    if source is None and first is None and now.full_ports:
+        source = next(client.name for client in topology.clients if client.node == now.full_ports[0].node)
     protocol: Protocol = "udp" if first is not None and first.protocol == "udp" else "tcp"
     return Question(source or topology.sources[0].name, server or servers[0], protocol)
 
@@ -270,6 +286,8 @@ def _measured(
     namespaces = {node.name: node.namespace for node in now.plan.nodes}
     yield from (commands.of_impairment(impairment, namespaces) for impairment in now.impairments)
     yield from map(commands.of_full_process, now.full_processes)
+    if now.lacking:
+        yield commands.of_lacking(now.lacking, now.plan.lab)
 
 
 # ── A run ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,7 +311,6 @@ def of_run(
     verdict = judge(result)
     accounts = [account for account in of_results(limiters, result, samples) if account.counts]
     refusing = tuple(in_order(accounts))
-    question = question_of(load, topology)
     metrics = tuple(cloudwatch.metrics(nodes, samples[0] if samples else None, samples))
     return Explanation(
         lab=result.lab,
@@ -302,7 +319,7 @@ def of_run(
         began_s=began_s,
         cause=verdict.cause,
         headline=verdict.headline,
-        details=verdict.explanation,
+        details=(*verdict.explanation, *verdict.of_functions),
         refusing=refusing,
         others=tuple(account for account in accounts if not account.refused),
         drops=result.stops,
@@ -310,17 +327,17 @@ def of_run(
         evidence=tuple(_measured_in_run(nodes, samples, refusing or accounts)),
         metrics=metrics,
         blind_spot=cloudwatch.blind_spot([account.state for account in refusing], metrics),
-        question=question,
-        threshold=threshold(topology, question),
-        remedies=remedies(topology, question.source, question.server, question.protocol),
-        advice=verdict.remedies if verdict.cause in words.NO_ROOM_HELPS else (),
+        parts=tuple(
+            part_of_source(topology, question, verdict.on(question.source)) for question in questions_of(load, topology)
+        ),
     )
 
 
-def question_of(load: Load, topology: Topology) -> Question:
-    """The source and server of a burst."""
-    source, server = next(iter(load.sources), topology.sources[0].name), load.server or topology.servers[0].name
-    return Question(source, server, load.protocol)
+def questions_of(load: Load, topology: Topology) -> list[Question]:
+    """Each source of a burst, and its server."""
+    server = load.server or topology.servers[0].name
+    sources = tuple(load.sources) or (topology.sources[0].name,)
+    return [Question(source, server, load.protocol) for source in sources]
 
 
 def _measured_in_run(

@@ -67,9 +67,15 @@ def _half_open(evidence: Evidence) -> int:
 
 
 def _lack_descriptors(evidence: Evidence) -> bool:
-    """Whether most invocations that failed had no descriptor; of a lab that is up, whether nothing else is refused."""
+    """Whether most invocations that failed had no descriptor.
+
+    Of a lab that is up: whether it was so in its last burst, or processes have none left and nothing else is refused.
+    """
     if evidence.clients is None:
-        return bool(evidence.full_processes) and not evidence.leading and not evidence.dropped_connections
+        last = evidence.lacking
+        of_last_burst = last and last.emfile >= last.failed_otherwise and not evidence.refused_since
+        of_processes = evidence.full_processes and not evidence.leading
+        return bool(of_last_burst or of_processes) and not evidence.dropped_connections
     return 0 < evidence.clients.emfile >= _failed(evidence)
 
 
@@ -171,7 +177,7 @@ CAUSES = {
     "limit": _Cause(
         lambda evidence: evidence.leading and not _answered_nobody(evidence), limits=lambda evidence: evidence.leading
     ),
-    "ephemeral_ports": _Cause(lambda evidence: 0 < _without_port(evidence) >= _failed(evidence)),
+    "ephemeral_ports": _Cause(lambda evidence: evidence.full_ports or 0 < _without_port(evidence) >= _failed(evidence)),
     "questions_dropped": _Cause(
         lambda evidence: _questions_dropped(evidence, "dns_quota") and not _timed_out(evidence),
         drops=lambda evidence: _questions_dropped(evidence, "dns_quota"),

@@ -9,10 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from lab.burst.result import BurstResult, SourceResult
+from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
 from lab.nodes.diagnosis import OUTSIDE, REUSE, connections
+from lab.observe.host_ports import PortsInUse
 
-__all__ = ["beside", "explanation", "headline", "host_of", "in_use", "no_eni", "remedies", "remedies_of_host"]
+__all__ = [
+    "beside",
+    "explanation",
+    "headline",
+    "host_of",
+    "in_use",
+    "no_eni",
+    "of_ports",
+    "remedies",
+    "remedies_of_host",
+]
 
 _KEEP = "Use connections again: keep them alive, in a pool."
 
@@ -29,10 +41,24 @@ def no_eni(clients: BurstResult | None) -> Iterator[str]:
 
 
 def headline(finding: Finding) -> str:
-    """How many connections failed so."""
+    """How many connections failed so; of a lab that is up, which addresses have none left."""
+    if finding.evidence.clients is None:
+        return f"Ephemeral ports used up: {', '.join(map(_all_in_use, finding.evidence.full_ports))}"
     tcp = finding.clients.tcp
     of_all = f"{tcp.without_port:,} of {connections(tcp.attempted)}"
     return f"Ephemeral ports used up: {of_all} failed with EADDRNOTAVAIL (Cannot assign requested address)"
+
+
+def _all_in_use(ports: PortsInUse) -> str:
+    to = "over UDP" if ports.destination is None else f"to {ports.destination}"
+    return f"{ports.node} has all {ports.ports:,} of {ports.address} in use {to}"
+
+
+def of_ports(evidence: Evidence) -> Iterator[str]:
+    """Clients of a lab that is up that have no port left: no counter tells of the connections that fail."""
+    for ports in evidence.full_ports:
+        error = "EADDRNOTAVAIL" if ports.protocol == "tcp" else "EAGAIN"
+        yield f"{_all_in_use(ports)}: the next connect() fails at once with {error}, and sends nothing (lab status)."
 
 
 def explanation(finding: Finding) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.diagnosis import descriptors, ended, half_open, sharers
+from lab.diagnosis import descriptors, ended, half_open, hosts, sharers
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
@@ -34,7 +34,8 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
     for fault in evidence.impairments:
         dropped = f"{counted(fault.dropped_packets, 'packet')} dropped"
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
-    yield from descriptors.of_processes(evidence)
+    yield from descriptors.of_lab(evidence)
+    yield from hosts.of_ports(evidence)
     if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
         yield f"The lab has lost {', '.join(evidence.lost_parts)}."
 

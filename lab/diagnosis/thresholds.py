@@ -27,7 +27,9 @@ def threshold(topology: Topology, question: Question, in_use: InUse = _nothing) 
     """The threshold of a burst without end, as `lab.capacity.predict` has it."""
     endless = _predicted(topology, question, _ENDLESS, in_use)
     if endless.unknown or endless.drop_threshold is None:
-        return Threshold(None, unknown=endless.unknown)
+        met = endless.throttled and not endless.unknown
+        at_once = topology.source(question.source).at_once if met else None
+        return Threshold(None, unknown=endless.unknown, throttled_beyond=at_once)
     at = endless.drop_threshold
     turns = len(paths(topology, question.source, question.server, question.protocol))
     kind = _predicted(topology, question, at + 1, in_use).bottleneck

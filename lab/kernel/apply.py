@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
-import signal
-import threading
 from typing import Any, Self
 
 from lab.errors import KernelError
@@ -53,7 +51,6 @@ __all__ = [
     "require_descriptors",
     "require_vacant",
     "undo",
-    "uninterrupted",
 ]
 
 Notice = Callable[[str], None]
@@ -247,20 +244,6 @@ def undo(state: State, record: Record, plan: Plan, notice: Notice) -> list[proce
         ended = processes.end(plan.namespaces, unnamed_namespaces(record))
         _undo_all(site, plan.objects)
     return ended
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM while the block runs: half of an undo would be worse than none."""
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _undo_all(site: Site, items: Iterable[KernelObject]) -> None:

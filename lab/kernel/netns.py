@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -180,7 +181,13 @@ class NamespaceThread:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function inside and return what it returns."""
-        return self._executor.submit(function, *args, **kwargs).result()
+        try:
+            called = self._executor.submit(function, *args, **kwargs)
+        except RuntimeError as refused:
+            if "can't start new thread" not in str(refused):
+                raise
+            raise OSError(errno.EAGAIN, f"{refused} (ulimit -u, pids.max)") from refused  # pthread_create(3)
+        return called.result()
 
     def ip(self, function: Callable[[IPRoute], T]) -> T:
         """Call a function inside with the namespace's own netlink socket."""

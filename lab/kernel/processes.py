@@ -135,7 +135,7 @@ def spawn(arguments: list[str], log: Path, output: int) -> int:
             *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
         ],
         setsid=True,
-        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+        setsigdef=[signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
     )
 
 

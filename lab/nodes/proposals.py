@@ -66,6 +66,8 @@ class Threshold:
     """Where it is lost, if that is no limit."""
     sharers_hold: int = 0
     """Connections that functions beside this one hold then, all together."""
+    throttled_beyond: int | None = None
+    """Where its reserved concurrency lets in no more than so many, so that none is lost."""
 
     @property
     def unlimited(self) -> bool:

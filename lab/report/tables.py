@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lab.burst.result import BurstResult
 from lab.diagnosis.drops import cause_in_words
-from lab.diagnosis.explanation import question_of
+from lab.diagnosis.explanation import questions_of
 from lab.diagnosis.outcomes import Outcome, challenged, dropped, established_by_one, lost, outcomes, repeated, succeeded
 from lab.diagnosis.remedies import Remedy, remedies
 from lab.diagnosis.verdict import judge
@@ -33,7 +33,7 @@ def tables(run: Run) -> tuple[Table, ...]:
         _latencies(result),
         _stops(result),
         _tracking(result),
-        _remedies(run),
+        *_remedies(run),
     )
     return tuple(table for table in made if table.rows)
 
@@ -186,19 +186,27 @@ def _stop(stop: DropCount) -> tuple[Cell, ...]:
     return row(stop.node, cause_in_words(stop), stop.name, direction, packets, stop.cure or "")
 
 
-def _remedies(run: Run) -> Table:
-    """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each."""
-    question = question_of(run.load, run.topology)
-    told = judge(run.result).cause not in NO_ROOM_HELPS
-    judged = remedies(run.topology, question.source, question.server, question.protocol) if told else ()
-    return Table(
-        f"What would help {question.source}, connecting to {question.server}",
-        ("change", "#before", "#after", "then"),
-        tuple(_remedy(remedy) for remedy in judged if remedy.effect in _TOLD),
-        "How many connections are held when the first is lost, with all slots free: predicted for the changed "
-        "topology. lab why has each change in the topology's words.",
-        wide=True,
-    )
+def _remedies(run: Run) -> Iterator[Table]:
+    """Remedies that move the threshold, then those that are often tried in vain; `lab why` tells how to make each.
+
+    A table for each function, and one for functions that have the same.
+    """
+    verdict = judge(run.result)
+    whom: dict[tuple[tuple[Cell, ...], ...], list[str]] = {}
+    for question in questions_of(run.load, run.topology):
+        told = verdict.on(question.source).cause not in NO_ROOM_HELPS
+        judged = remedies(run.topology, question.source, question.server, question.protocol) if told else ()
+        rows = tuple(_remedy(remedy) for remedy in judged if remedy.effect in _TOLD)
+        whom.setdefault(rows, []).append(question.source)
+    for rows, sources in whom.items():
+        yield Table(
+            f"What would help {' and '.join(sources)}, connecting to {question.server}",
+            ("change", "#before", "#after", "then"),
+            rows,
+            "How many connections are held when the first is lost, with all slots free: predicted for the changed "
+            "topology. lab why has each change in the topology's words.",
+            wide=True,
+        )
 
 
 _TOLD = {"raises": "good", "unlimited": "good", "throttles": "good", "nothing": "", "unknown": ""}

@@ -103,7 +103,11 @@ def test_what_is_held_takes_ports(beside: Callable[..., Lab], engine: Engine) ->
     assert seen(lab.burst(13, client="bastion", engine=engine, leave_open=True)) == (13, None, None, 0)
     assert seen(lab.burst(40, client="bastion", engine=engine, server="store")) == (30, 30, "client", 10)
     assert seen(lab.burst(20, client="bastion", engine=engine, leave_open=True)) == (17, 15, "client", 3)
+    now = lab.why()
+    assert now.cause == "ephemeral_ports"
+    assert now.headline.startswith("Ephemeral ports used up: client-bastion has all 10 of 10.0.1.5 in use to cache, ")
     lab.reset()
+    assert lab.why().cause == "no_limit"
     assert seen(lab.burst(30, client="bastion", engine=engine)) == (30, None, None, 0)
 
 

@@ -62,6 +62,7 @@ def test_as_many_as_a_real_program(lab: Lab) -> None:
 
     While it runs, `lab why` names it, by what the kernel says of its descriptors.
     """
+    assert lab.burst(1).emfile == 0
     before = _came_to_the_enis(lab)
     command = f"ulimit -n 40; exec {sys.executable} -uc '{_LEAKS}'"
     program = start_lab("exec", "--lab", lab.name, "checkout", "--", "bash", "-c", command)
@@ -85,6 +86,13 @@ def test_as_many_as_a_real_program(lab: Lab) -> None:
     )
     assert result.predicted.established == result.tcp.established == 2 * int(made)
     assert result.dns.emfile == 100 - 2 * int(made)
+    now, verdict = lab.why(), judge(result)
+    assert (now.cause, now.headline) == (
+        verdict.cause,
+        verdict.headline.replace(" failed", " of the last burst failed"),
+    )
+    (shown,) = (each.command for each in now.evidence if each.what.endswith("EMFILE"))
+    assert f'"emfile": {result.dns.emfile}' in subprocess.check_output(("sh", "-c", shown), text=True)
 
 
 _LEAKS = """

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.burst.endings import Endings
-from lab.cli import app
+from lab.cli.commands import app
 from lab.diagnosis.verdict import judge
 from lab.lab import Lab
 from tests.support.command import run_lab

@@ -44,6 +44,11 @@ def test_a_noisy_neighbour(lab_up: LabUp, topologies: Path, engine: Any) -> None
     holders = (
         "eni-private-a is shared, and one function's connections are another's limit: checkout 550 and reports 100"
     )
+    assert {each.function: (each.cause, each.limits) for each in judge(result).functions} == {
+        "checkout": ("limit", ("eni-private-a",)),
+        "reports": ("throttled", ()),
+    }
+    assert [part.question.source for part in lab.why().parts] == list(BOTH)
     for told in (judge(result).explanation, lab.why().details):
         assert any(sentence.startswith(holders) for sentence in told)
 

@@ -408,12 +408,15 @@ def test_impatience_during_up_leaves_nothing(small_file: SmallFile, lab_name: st
     assert left_of(lab_name) == []
 
 
-def test_sigterm_during_up_leaves_nothing(small_file: SmallFile, lab_name: str) -> None:
-    """SIGTERM is taken as Ctrl-C is."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 130), (signal.SIGHUP, 129)])
+def test_other_signals_during_up_leave_nothing(
+    small_file: SmallFile, lab_name: str, number: signal.Signals, status: int
+) -> None:
+    """SIGTERM, and SIGHUP of a terminal that is closed, are taken as Ctrl-C is."""
     with going_up(small_file(), lab_name, starting) as process:
-        process.terminate()
+        process.send_signal(number)
         _, said = process.communicate()
-        assert process.returncode == 130, said
+        assert process.returncode == status, said
     assert left_of(lab_name) == []
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from lab.cli import app
+from lab.cli.commands import app
 from lab.lab import Lab
 from tests.support.command import run_lab
 from tests.support.labs import Clients, eventually, inside, slots

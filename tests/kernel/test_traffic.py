@@ -11,6 +11,7 @@ drops marked frames; the server's counts them first, by their flags.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from ipaddress import IPv4Address
 import json
 import os
@@ -18,10 +19,12 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.labs import eventually
 from tests.support.machine import require_machine
 from traffic.result import EngineResult
 from traffic.spec import Arrivals, BurstSpec, EniPath, FleetSpec, ResolverSpec, ServerSpec
@@ -112,6 +115,14 @@ class Bed:
         """What a command prints that runs on a host."""
         inside = ("ip", "netns", "exec", self._prefix + host, *command)
         return subprocess.run(inside, input=text, check=True, capture_output=True, text=True).stdout
+
+    def set_link(self, host: str, state: str) -> None:
+        """Takes a host's link down, or up."""
+        self._ip(host, "link", "set", "eth0", state)
+
+    def unplug(self, host: str) -> None:
+        """Removes a host's link."""
+        self._ip(host, "link", "del", "eth0")
 
     def counters(self) -> dict[str, int]:
         """Marked segments that reached the server, by flag."""
@@ -316,3 +327,36 @@ def test_a_missing_interface(bed: Bed) -> None:
     server = bed.start("srv", "server", ServerSpec("eth7", (SERVER,), PORT, "cache", HOSTNAME))
     assert "No such device" in server.hear("error")["message"]
     assert server.status() == 1
+
+
+def test_services_sleep_while_their_link_is_down(bed: Bed) -> None:
+    """Poll reports the error of a link that went down until it is read; when the link is up, all is as before."""
+    services = bed.serve_both()
+    for host in ("res", "srv"):
+        bed.set_link(host, "down")
+    for service in services:
+        assert eventually(partial(_is_idle, service.process.pid))
+    for host in ("res", "srv"):
+        bed.set_link(host, "up")
+    assert _result(bed.burst(100)).tcp.established == 100
+
+
+def test_services_end_with_their_interface(bed: Bed) -> None:
+    """Nobody can reach what is left of them."""
+    services = bed.serve_both()
+    for host, service in zip(("res", "srv"), services, strict=True):
+        bed.unplug(host)
+        assert "the interface eth0 is gone" in service.hear("error")["message"]
+        assert service.status() == 1
+
+
+def _is_idle(pid: int) -> bool:
+    """Whether a process has used no processor for a while."""
+    before = _cpu_ticks(pid)
+    time.sleep(0.3)
+    return _cpu_ticks(pid) == before
+
+
+def _cpu_ticks(pid: int) -> list[str]:
+    """User and system time (proc_pid_stat(5))."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]

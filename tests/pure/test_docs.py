@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from lab.cli import app
+from lab.cli.commands import app
 from lab.diagnosis import drops
 from lab.diagnosis.findings import CAUSES
 from lab.metrics import METRICS

@@ -15,7 +15,7 @@ WRITTEN_BY_USERS = {"lab.schema", "lab.nodes.*.model", "lab.topology"}
 
 LAYERS = (
     # what goes wrong; the limiter as nft text and the names of its counters; what each node kind answers to all rooms
-    {"lab.errors", "lab.slots", "lab.nodes.registry"},
+    {"lab.errors", "lab.interrupts", "lab.slots", "lab.nodes.registry"},
     # what a user writes: the types of its fields, each node kind's part of it, the whole file
     WRITTEN_BY_USERS,
     # kernel objects as values; what a connection crosses; what a drawing says of each node kind

@@ -24,7 +24,10 @@ _LIBRARIES = {
 _INSTALLED = {*packages_distributions(), "lab", "traffic"}
 """Top-level modules that are packages of somebody's; what else the interpreter names is the standard library's."""
 
-_COMMAND_LINE = {"lab", "lab.cli.*", "lab.errors", "lab.kernel", "lab.kernel.invoker", "lab.kernel.outputs"}
+_COMMAND_LINE = {
+    *("lab", "lab.cli.*", "lab.errors", "lab.interrupts"),
+    *("lab.kernel", "lab.kernel.invoker", "lab.kernel.outputs"),
+}
 _OPTIONS_OF_A_BURST = {
     "lab.burst",
     "lab.burst.load",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
+from lab.burst.lacking import Lacking
 from lab.diagnosis.explanation import Explanation, LabNow, of_lab
 from lab.impair.faults import Impairment
 from lab.kernel.interfaces import InterfaceCount
@@ -56,9 +57,10 @@ def explained(
     samples: Sequence[Sample] = (),
     impairments: tuple[Impairment, ...] = (),
     lost: tuple[str, ...] = (),
+    lacking: Lacking | None = None,
 ) -> Explanation:
     """The lab `tiny`, of which nothing is in use but what is told."""
     told = {each.limiter: each for each in changed}
     readings = tuple(told.get(each, reading(each)) for each in PLAN.limiters)
     seen = samples or (sample(NOW_S),)
-    return of_lab(LabNow(PLAN, TINY, readings, seen, {}, impairments, lost))
+    return of_lab(LabNow(PLAN, TINY, readings, seen, {}, impairments, lost, lacking=lacking))

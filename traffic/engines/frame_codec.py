@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
+import dns.rdatatype
 import numpy as np
 
 from traffic import frames as f
@@ -27,7 +28,6 @@ _DNS_ID = f.UDP_PAYLOAD
 _DNS_FLAGS = f.UDP_PAYLOAD + 2
 _DNS_ANSWERS = f.UDP_PAYLOAD + 6
 _DNS_RESPONSE, _DNS_RCODE = 0x8000, 0x000F
-_TYPE_A, _TYPE_AAAA = 1, 28
 _TYPE_BEFORE_END = 4
 """A query ends with its type and class, two bytes each."""
 
@@ -125,7 +125,7 @@ class FrameCodec:
         u32(batch, f.SOURCE)[:] = ends.address
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         u16(batch, _DNS_ID)[:] = self.identifiers(indices, aaaa)
-        u16(batch, self._type)[:] = np.where(aaaa, _TYPE_AAAA, _TYPE_A)
+        u16(batch, self._type)[:] = np.where(aaaa, dns.rdatatype.AAAA, dns.rdatatype.A)
         return seal(batch, f.UDP)
 
     def identifiers(self, indices: Indices, aaaa: NDArray[np.bool_]) -> Indices:
@@ -189,7 +189,7 @@ class FrameCodec:
     def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], sharing: list[Indices]) -> DnsAnswers:
         if not len(batch):
             return DnsAnswers(sharing[0], np.zeros((0, 1), np.uint32), sharing[0], sharing[0])
-        flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == _TYPE_AAAA
+        flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == dns.rdatatype.AAAA
         indices = self._asking(sharing, u16(batch, _DNS_ID), aaaa)
         ours = (indices >= 0) & ((flags & _DNS_RESPONSE) != 0)
         addresses = self._addresses(batch, lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from functools import partial
 import logging
 import resource
@@ -122,23 +123,34 @@ async def _serve(
         transports.append(transport)
     end_tcp = await tcp()
     with Ring(spec.interface) as ring:
-        loop.add_reader(ring.fileno(), _drain, ring, respond)
+        loop.add_reader(ring.fileno(), _drain, ring, respond, terminated)
         emit("ready")
         await terminated.wait()
         loop.remove_reader(ring.fileno())
-        count = ring.count()
+        count, is_orphaned = ring.count(), not ring.has_interface
     end_tcp()
     for transport in transports:
         transport.close()
+    if is_orphaned:
+        raise OSError(errno.ENODEV, f"the interface {spec.interface} is gone")
     if count.dropped:
         _log.warning("the ring on %s had no room for %d frames", spec.interface, count.dropped)
 
 
-def _drain(ring: Ring, respond: Responder) -> None:
-    """Answer frames that wait; whatever is left keeps the ring readable."""
+def _drain(ring: Ring, respond: Responder, terminated: asyncio.Event) -> None:
+    """Answer frames that wait; whatever is left keeps the ring readable.
+
+    While the link is down nothing comes and nothing goes; the kernel attaches the socket again when it is up.
+    """
     for _ in range(_BATCHES):
         batch, lengths = ring.receive()
         if not len(batch):
+            if ring.take_error() and not ring.has_interface:
+                terminated.set()
             return
         for replies in respond(batch, lengths):
-            ring.send(replies.frames, replies.lengths)
+            try:
+                ring.send(replies.frames, replies.lengths)
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:
+                    raise

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -292,3 +295,40 @@ def test_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     status, _, err = run("validate", TINY)
     assert status == 130
     assert "Traceback" not in err
+
+
+_WHILE_LOADING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), int(sys.argv[2]))
+
+sys.meta_path.insert(0, Finder())
+from lab.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_interrupt_while_modules_load(number: int, status: int) -> None:
+    """So it is before the command line is there."""
+    command = (sys.executable, "-c", _WHILE_LOADING, "validate", str(int(number)))
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread")], ids=lambda each: type(each).__name__
+)
+def test_what_the_system_has_no_more_of(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Memory and threads that are used up are a sentence, and status 4."""
+
+    def refused(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lab.topology.text_of", refused)
+    status, _, err = run("validate", TINY)
+    assert (status, err.count("\n")) == (4, 1)
+    assert err.startswith("the system refused: ")

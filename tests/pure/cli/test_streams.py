@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from lab.cli.commands import COMMANDS as VERBS
 from tests.support.command import LAB, environment
 
 TOPOLOGY = str(Path(__file__).parents[3] / "topologies" / "tiny.yaml")
@@ -49,7 +50,7 @@ def test_what_programs_read_is_utf_8() -> None:
     assert shell(script, TOPOLOGY, **LATIN_1).stdout == shell(script, TOPOLOGY, PYTHONUTF8="1").stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], *((verb, "--help") for verb in VERBS)], ids=lambda each: each[0])
 def test_closed_output(command: tuple[str, ...]) -> None:
     """Where standard output is closed the command does its work, and has nothing to complain about."""
     done = shell('exec "$0" "$@" >&-', *command)
@@ -62,7 +63,11 @@ def test_closed_error() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_a_reader_that_leaves(command: tuple[str, ...]) -> None:
-    """`head` takes what it wants, and the command ends without a word."""
-    assert shell('"$0" "$@" | true', *command).stderr == b""
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], *((verb, "--help") for verb in VERBS)], ids=lambda each: each[0])
+def test_output_that_is_lost(command: tuple[str, ...]) -> None:
+    """A full disk is an exit status of its own; `head` takes what it wants, and the command has its own status."""
+    full = shell('exec "$0" "$@" >/dev/full', *command)
+    said = b"standard output cannot be written: No space left on device; what the command has done stays done\n"
+    assert (full.returncode, full.stderr) == (5, said)
+    left = shell('{ "$0" "$@"; echo $? >&2; } | true', *command)
+    assert left.stderr == b"0\n"

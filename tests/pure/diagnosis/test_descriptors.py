@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab.burst.lacking import Lacking
 from lab.burst.load import Load
 from lab.burst.result import BurstResult, EnvironmentDescriptors
 from lab.cli import show as showing
@@ -17,6 +18,8 @@ from lab.runs.compare import compare
 from lab.schema.descriptors import DescriptorLimit
 from tests.support.bursts import ENI_A, burst_result, reading, seen
 from tests.support.runs import ran
+from tests.support.tiny_lab import explained, limiters
+from tests.support.tiny_lab import reading as tiny_reading
 from traffic.result import DnsCount
 
 
@@ -50,6 +53,20 @@ def test_beside_a_limit(emfile: int, timed_out: int, cause: str) -> None:
     assert verdict.cause == cause
     assert ("Limits refused 10 connections as well: eni-private-a." in told) == (cause == "too_many_open_files")
     assert ("10 invocations failed with EMFILE" in told, "Against EMFILE" in told) == (cause == "limit",) * 2
+
+
+@pytest.mark.parametrize(
+    ("failed", "refused_since", "cause"),
+    [(10, 0, "too_many_open_files"), (30, 0, "limit"), (10, 1, "limit")],
+    ids=["most lacked one", "most were refused", "a limit has refused since"],
+)
+def test_of_the_last_burst(failed: int, refused_since: int, cause: str) -> None:
+    """`lab why` finds what the burst's verdict found, until a limit refuses again."""
+    full = tiny_reading(limiters("eni-private-a")[0], 20, 4)
+    last = Lacking(100, 20, failed, DescriptorLimit(43, 3), full.refused_packets - refused_since, "/run/emfile.json")
+    found = explained(full, lacking=last)
+    assert found.cause == cause
+    assert any("20 of 100 invocations of the last burst failed with EMFILE: each" in text for text in found.details)
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:

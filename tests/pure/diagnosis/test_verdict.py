@@ -322,7 +322,17 @@ def test_firewalls_and_a_quota() -> None:
 def test_throttled() -> None:
     """Each function that was throttled needs as much concurrency as it has invocations; others are not told of."""
     clients = replace(seen(150), invocations=InvocationCount(200, 150, 0, 0, throttled=50))
-    let_in = FunctionResult("checkout", None, 50, 0, 50, 0, 0, 50, 50, 0, 0, 0, 0, 0, 50, 0)
+    let_in = FunctionResult(
+        function="checkout",
+        reserved_concurrency=None,
+        offered=50,
+        served=50,
+        failed=0,
+        attempted=50,
+        established=50,
+        predicted_established=50,
+        predicted_throttled=0,
+    )
     throttled = replace(let_in, function="reports", reserved_concurrency=100, offered=150, throttled=50, served=100)
     verdict = judge(replace(burst_result(clients, reading(ENI_A)), functions=(let_in, throttled)))
     assert verdict.headline == "Throttled by reserved concurrency of reports (100): 50 of 150 invocations"

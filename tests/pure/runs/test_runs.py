@@ -17,7 +17,7 @@ import pytest
 from lab import runs
 from lab.burst.load import Load, Ramp
 from lab.burst.result import BurstResult
-from lab.cli import app
+from lab.cli.commands import app
 from lab.errors import UsageError
 from lab.kernel.invoker import invoker
 from lab.observe.samples import InterfaceCount, NodeSample, Sample

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import dns.rdatatype
 import numpy as np
 
 from traffic import frames as f
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["ScapyCodec", "dissect"]
 
 _DNS_PORT = 53
-_TYPE_AAAA = 28
 _MSS = 1460  # RFC 9293 section 3.7.1: 1,500 bytes less both headers
 _FLAGS = {"F": "FIN", "S": "SYN", "R": "RST", "P": "PSH", "A": "ACK"}
 _IDENTIFICATIONS = 0xFFFF
@@ -177,5 +177,5 @@ def _dns(udp: Any) -> Dns | None:
         return None
     addresses = [record.rdata for record in message.an if record.type == 1] if message.rcode == 0 else []
     name = message.qd[0].qname.decode(errors="replace").rstrip(".")
-    ipv6 = message.qd[0].qtype == _TYPE_AAAA
+    ipv6 = message.qd[0].qtype == dns.rdatatype.AAAA
     return Dns(message.id, bool(message.qr), name, ", ".join(addresses) or None, ipv6)
