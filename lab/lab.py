@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
 from lab.errors import KernelError, RecordError, UsageError
-from lab.kernel.state import Record, State
+from lab.kernel.state import Record, State, may_be_a_lab
 
 if TYPE_CHECKING:
     from lab.burst.load import Load
@@ -184,9 +184,10 @@ class Lab:
     def _without_record(cls, state: State, name: str) -> Self | None:
         """What is left of a lab whose record is gone."""
         from lab.kernel.remains import remains, unnamed_namespaces
-        from lab.schema.names import require_lab_name
 
-        record = state.new_record(require_lab_name(name))
+        if not may_be_a_lab(name):
+            return None
+        record = state.new_record(name)
         plan = remains(state, record)
         return cls(record, state, plan=plan) if plan.namespaces or unnamed_namespaces(record) else None
 

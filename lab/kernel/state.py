@@ -27,7 +27,7 @@ from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_js
 if TYPE_CHECKING:
     from lab.topology import Topology
 
-__all__ = ["KnownNamespace", "Record", "State"]
+__all__ = ["KnownNamespace", "Record", "State", "may_be_a_lab"]
 
 Phase = Literal["building", "up"]
 
@@ -36,7 +36,6 @@ _CONTENTS = ("scale", "topology.yaml", "topology.json", _PLAN)
 """What is written of a lab in the order in which a change lets it count."""
 _BEFORE, _MEANWHILE, _THEN = ".before", ".meanwhile", ".then"
 """Ends of the names of files that count when a change is taken back, while it is made, and after it."""
-_LAB = re.compile(r"[a-z0-9-]+")
 
 
 class KnownNamespace(NamedTuple):
@@ -307,7 +306,7 @@ class State:
     def record(self, lab: str) -> Record | None:
         """The record of a lab, damaged or not, if it has one."""
         path = self.root / lab
-        return Record(path) if _LAB.fullmatch(lab) and (path.is_dir() or path.is_symlink()) else None
+        return Record(path) if may_be_a_lab(lab) and (path.is_dir() or path.is_symlink()) else None
 
     def new_record(self, lab: str) -> Record:
         """Where a lab that is about to be made will be remembered."""
@@ -344,6 +343,11 @@ class State:
         with _lock_file(self.root / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def may_be_a_lab(name: str) -> bool:
+    """Whether it may be a lab's name, and so the name of its directory and the beginning of its namespaces' names."""
+    return re.fullmatch("[a-z0-9-]+", name) is not None
 
 
 def _contents(plan: Plan, topology: Topology, text: str, scale: int) -> dict[str, str]:
