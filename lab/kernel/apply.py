@@ -199,7 +199,7 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
         if exists(name):
             raise KernelError(
                 f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
-                f"or, if it is not needed, remove it: sudo ip netns del {name}"
+                f"or, if nothing called lab-{plan.lab}-… is needed, remove all of it: sudo lab down --lab {plan.lab}"
             )
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):

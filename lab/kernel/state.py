@@ -358,4 +358,7 @@ def _contents(plan: Plan, topology: Topology, text: str, scale: int) -> dict[str
 
 
 def _lock_file(path: Path) -> IO[str]:
-    return open(path, "a", encoding="utf-8", opener=opener)
+    """Root's alone: whoever may read a file may lock it (flock(2)), and keep root waiting."""
+    file = open(path, "a", encoding="utf-8", opener=opener)  # noqa: SIM115 -- the caller closes it
+    os.fchmod(file.fileno(), 0o600)
+    return file

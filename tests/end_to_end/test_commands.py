@@ -169,7 +169,7 @@ def test_a_step_that_the_kernel_refuses(small_file: SmallFile, lab_name: str) ->
     finally:
         ip("netns", "del", foreign)
     assert (ended.status, ended.stdout) == (4, "")
-    assert f"sudo ip netns del {foreign}" in ended.stderr
+    assert f"sudo lab down --lab {lab_name}" in ended.stderr
     assert is_plain(ended)
 
 
