@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lab.nodes.client import model as client_model
 from lab.nodes.gateway_endpoint import model as gateway_endpoint
@@ -42,12 +41,14 @@ from lab.topology.enis import enis_between
 from lab.topology.nat_clients import how_many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from ipaddress import IPv4Address, IPv4Network
 
     from lab.topology.draft import Draft
 
 __all__ = ["CHECKS", "check"]
+
+T = TypeVar("T")
 
 RESOLVER = ("service_vpc", "resolver")
 
@@ -297,10 +298,9 @@ def vpc_range(draft: Draft) -> Iterator[Fault]:
             text = f"{vpc.cidr} overlaps the service VPC's {draft.service_vpc_cidr}; choose a range apart from it"
             yield Fault(path, text)
         yield from _unfit_range(vpc.cidr, path)
-    for first, second in combinations(draft.vpcs, 2):
-        if first.cidr and second.cidr and first.cidr.overlaps(second.cidr):
-            text = f"{second.cidr} overlaps {first.cidr} of the VPC {first.name}; no route could tell them apart"
-            yield Fault((*second.path, "cidr"), text)
+    for first, second in _overlapping((vpc.cidr, vpc) for vpc in draft.vpcs if vpc.cidr):
+        text = f"{second.cidr} overlaps {first.cidr} of the VPC {first.name}; no route could tell them apart"
+        yield Fault((*second.path, "cidr"), text)
 
 
 def service_vpc_range(draft: Draft) -> Iterator[Fault]:
@@ -323,13 +323,28 @@ def subnet_ranges(draft: Draft) -> Iterator[Fault]:
             if vpc.cidr and not item.value.cidr.subnet_of(vpc.cidr):
                 text = f"{item.value.cidr} lies outside the VPC; a subnet is a part of {vpc.cidr}"
                 yield Fault((*item.path, "cidr"), text)
-        for first, second in combinations(vpc.subnets, 2):
-            if first.value.cidr.overlaps(second.value.cidr):
-                text = (
-                    f"{second.value.cidr} overlaps {first.value.cidr} of {shown(first.value.name)}; "
-                    "subnets share no addresses"
-                )
-                yield Fault((*second.path, "cidr"), text)
+        for first, second in _overlapping((item.value.cidr, item) for item in vpc.subnets):
+            text = (
+                f"{second.value.cidr} overlaps {first.value.cidr} of {shown(first.value.name)}; "
+                "subnets share no addresses"
+            )
+            yield Fault((*second.path, "cidr"), text)
+
+
+def _overlapping(ranges: Iterable[tuple[IPv4Network, T]]) -> Iterator[tuple[T, T]]:
+    """Each range that lies within others, with the smallest of these; of the two, the first in the file comes first.
+
+    Of two ranges that overlap one lies within the other, and in sorted order it follows it.
+    """
+    around: list[tuple[IPv4Network, int, T]] = []
+    numbered = [(cidr, place, owner) for place, (cidr, owner) in enumerate(ranges)]
+    for cidr, place, owner in sorted(numbered, key=lambda one: one[:2]):
+        while around and not cidr.subnet_of(around[-1][0]):
+            around.pop()
+        if around:
+            _, other_place, other = around[-1]
+            yield (other, owner) if other_place < place else (owner, other)
+        around.append((cidr, place, owner))
 
 
 def server_addresses(draft: Draft) -> Iterator[Fault]:

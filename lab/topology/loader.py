@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
+import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
@@ -25,6 +26,9 @@ __all__ = ["Loaded", "load", "load_text", "loaded", "text_of"]
 START = Place(1, 1)
 WANTED = "a topology is a mapping that opens with `version: 1` and `name:`"
 
+LARGEST_BYTES = 256 * 1024
+"""Ten times as much as the largest topology needs. YAML's parser takes some seconds for it."""
+
 YAML_FIRST = "until this is YAML, nothing else in the file is checked"
 
 
@@ -45,15 +49,26 @@ def text_of(path: str | PathLike[str]) -> str:
     """The text of a topology file, which is UTF-8; TopologyError when it cannot be read or is not."""
     name = str(path)
     try:
-        content = FilePath(path).read_bytes()
+        content = _content(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
         reason = getattr(error, "strerror", None) or str(error)
         raise _error(name, START, "file", f"cannot be read: {reason}; give the path of a topology file") from None
+    if len(content) > LARGEST_BYTES:
+        text = f"has more than {LARGEST_BYTES:,} bytes, the most that is read; a topology of 148 functions has 20,000"
+        raise _error(name, START, "file", text)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         text = f"the byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise _error(name, _place_of_byte(content, error.start), "file", text) from None
+
+
+def _content(path: str | PathLike[str]) -> bytes:
+    """The first bytes of a regular file: a device has no end, and a FIFO may never have a writer."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        return file.read(LARGEST_BYTES + 1)
 
 
 def load_text(text: str, name: str = "topology.yaml") -> Topology:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -173,15 +174,30 @@ def test_most_pairs_that_fit() -> None:
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("missing.yaml", "No such file or directory"), (".", "Is a directory"), ("a\0b", "null byte")],
+    [
+        ("missing.yaml", "No such file or directory"),
+        (".", "Is a directory"),
+        ("a\0b", "null byte"),
+        ("/dev/zero", "not a regular file"),
+        ("fifo", "not a regular file"),
+    ],
 )
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, reason: str) -> None:
-    """A file that cannot be read is a fault like any other, under the name that the user gave."""
+    """A file that cannot be read, or may have no end, is a fault like any other, under the name that the user gave."""
     monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
     with pytest.raises(TopologyError) as refusal:
         load(path)
     assert str(refusal.value).startswith(f"{path}:1:1: file: cannot be read: ")
     assert reason in str(refusal.value)
+
+
+def test_a_huge_file_is_not_parsed(tmp_path: Path) -> None:
+    """YAML's parser would work on it for minutes."""
+    path = tmp_path / "huge.yaml"
+    path.write_text("- a\n" * 66_000, encoding="ascii")
+    with pytest.raises(TopologyError, match="more than 262,144 bytes"):
+        load(path)
 
 
 def test_the_name_is_as_given() -> None:
@@ -311,3 +327,21 @@ def topologies(draw: st.DrawFn) -> Topology:
 def test_round_trip(topology: Topology) -> None:
     """A topology that is written down, as JSON is YAML, is read back as the same topology."""
     assert load_text(topology.model_dump_json()) == topology
+
+
+@given(st.lists(st.tuples(st.integers(0, 4095), st.integers(20, 28)), min_size=1, max_size=12))
+def test_each_range_within_another_is_told_once(drawn: list[tuple[int, int]]) -> None:
+    """As comparing all pairs finds it, but in sorted order: 6,000 subnets would be 18 million pairs."""
+    ranges = [IPv4Network((int(IPv4Address("10.0.0.0")) + 16 * block, prefix), strict=False) for block, prefix in drawn]
+    subnets = "".join(f"    - {{name: s{place}, cidr: {cidr}}}\n" for place, cidr in enumerate(ranges))
+    with pytest.raises(TopologyError) as refusal:
+        load_text(f"version: 1\nname: t\nvpc:\n  cidr: 10.0.0.0/16\n  subnets:\n{subnets}functions: []\nservers: []\n")
+    within = sum(
+        any(
+            cidr.subnet_of(other) and (cidr != other or before < place)
+            for before, other in enumerate(ranges)
+            if before != place
+        )
+        for place, cidr in enumerate(ranges)
+    )
+    assert str(refusal.value).count("subnets share no addresses") == within
