@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = 3
 _VERBS: dict[str, tuple[type[ResolverSpec | ServerSpec | BurstSpec], str, str]] = {
-    "resolver": (ResolverSpec, "traffic.servers.service", "run_resolver"),
-    "server": (ServerSpec, "traffic.servers.service", "run_server"),
+    "resolver": (ResolverSpec, "traffic.servers.resolver", "run"),
+    "server": (ServerSpec, "traffic.servers.server", "run"),
     "listener": (ServerSpec, "traffic.servers.listeners", "run"),
     "burst": (BurstSpec, "traffic.engines.{engine}.engine", "run"),
 }

@@ -20,11 +20,12 @@ def _loaded_by(module: str) -> set[str]:
         ("traffic.spec", {"numpy", "lab", "scapy"}),
         ("traffic.result", {"numpy", "lab", "scapy"}),
         ("traffic.packet_record", {"numpy", "lab", "scapy"}),
-        ("traffic.servers.service", {"scapy", "lab"}),
+        ("traffic.servers.resolver", {"scapy", "lab"}),
+        ("traffic.servers.server", {"dns", "scapy", "lab"}),
         ("traffic.servers.listeners", {"numpy", "asyncio", "lab", "scapy"}),
         ("traffic.engines.packet.engine", {"scapy", "lab"}),
     ],
 )
 def test_what_stays_out(module: str, unwanted: set[str]) -> None:
-    """Specs, results and listeners load no numpy, services no scapy, and nothing in `traffic` loads `lab`."""
+    """Specs, results, listeners load no numpy, services no scapy, servers no DNS, and nothing in `traffic` loads `lab`."""
     assert not _loaded_by(module) & unwanted
