@@ -15,7 +15,7 @@ from lab.capacity.predict import Prediction
 from lab.nodes.resolver.model import Resolver
 from lab.observe.drops import DroppedPackets
 from lab.observe.readings import Reading
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.schema.drops import DropCount
 from traffic.result import TcpCount
 

@@ -13,7 +13,7 @@ from lab.burst.result import SourceResult
 from lab.capacity.predict import choose, choose_source, sources_of
 from lab.capacity.shares import Shares
 from lab.errors import UsageError
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.plan.names import NETNS_DIRECTORY, authority_file

@@ -16,7 +16,7 @@ from lab.converge.diff import Difference, elastic_ips
 from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.observe.readings import Reading
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.plan.describe import describe_object

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.nodes.peering.model import Peering
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.schema.drops import DropCount, DropPoint
 from lab.schema.firewall import EgressRule
 from lab.topology import Eni, Topology, Vpc

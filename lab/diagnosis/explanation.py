@@ -26,7 +26,7 @@ from lab.observe.host_ports import PortsInUse
 from lab.observe.limits import limits_of
 from lab.observe.readings import Reading
 from lab.observe.samples import Sample
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.paths.routes import paths
 from lab.plan.objects import DropCounter, Plan
 from lab.schema.drops import DropCount

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lab.nodes.client.model import Client
-    from lab.paths.dead_ends import DeadEnd
+    from lab.paths.leg import DeadEnd
     from lab.schema.exits import Exit
     from lab.schema.limit import ConnectionLimit
     from lab.topology.enis import Eni

@@ -14,8 +14,10 @@ from lab.nodes import client as client_kind
 from lab.nodes import egress, hyperplane_eni, peering, transit_gateway, vpc
 from lab.nodes import server as server_kind
 from lab.nodes.client.model import Client
-from lab.paths.dead_ends import Leg, dead_end, outside
+from lab.paths.dead_ends import dead_end
+from lab.paths.leg import Leg
 from lab.paths.path import Hop, Path, Scope, Scoped
+from lab.paths.unrouted import outside
 from lab.schema.names import EGRESS
 from lab.topology.enis import Eni, enis_of
 from lab.topology.joined import peering_to, transit_to

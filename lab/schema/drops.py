@@ -1,7 +1,7 @@
 """Where packets are dropped whatever the limits of connections are, and how many were.
 
 The lab meets the same drop three times, and tells it by the same `point`: the topology predicts it (`DeadEnd` in
-`lab.paths.dead_ends`), a counter in the kernel counts it (`DropCounter` in `lab.plan.objects`), a result has the
+`lab.paths.leg`), a counter in the kernel counts it (`DropCounter` in `lab.plan.objects`), a result has the
 number (`DropCount`).
 """
 

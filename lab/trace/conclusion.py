@@ -9,7 +9,7 @@ from lab.impair.faults import Impairment
 from lab.nodes.diagnosis import connections
 from lab.nodes.registry import kind_of
 from lab.observe.limits import Limit, limits_of
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.paths.path import Path
 from lab.plan.objects import Plan
 from lab.schema.firewall import Transport

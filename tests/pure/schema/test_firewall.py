@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from lab.capacity.predict import predict
 from lab.nodes.build import build
-from lab.paths.dead_ends import DeadEnd
+from lab.paths.leg import DeadEnd
 from lab.paths.path import Path
 from lab.paths.routes import paths
 from lab.plan import Plan

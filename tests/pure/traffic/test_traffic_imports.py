@@ -27,5 +27,5 @@ def _loaded_by(module: str) -> set[str]:
     ],
 )
 def test_what_stays_out(module: str, unwanted: set[str]) -> None:
-    """Specs, results, listeners load no numpy, services no scapy, servers no DNS, and nothing in `traffic` loads `lab`."""
+    """Specs, results, listeners load no numpy, services no scapy, servers no DNS; nothing in `traffic` loads `lab`."""
     assert not _loaded_by(module) & unwanted
