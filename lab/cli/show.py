@@ -42,7 +42,10 @@ _WIDTH_IN_A_PIPE = 1000
 _GAP = 2  # between the columns of a table
 
 
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Line separators and what turns the direction of writing round (Unicode Standard Annex 9, section 2)."""
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_VISIBLE |= {code: f"\\u{code:04x}" for code in _TURNING}
 """Control characters as text: a name in a run record from elsewhere must not send escape sequences to the terminal."""
 
 

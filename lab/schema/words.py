@@ -22,6 +22,7 @@ __all__ = [
     "ServiceBlock",
     "Source",
     "Timeout",
+    "escaped",
     "shown",
 ]
 
@@ -54,6 +55,11 @@ def shown(value: object) -> str:
         return "a list"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def escaped(text: str) -> str:
+    """A line with an escape for what a terminal does not show as itself: a name can forge no line and reverse none."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 # ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,6 +95,9 @@ LabName = Annotated[
 def _fit_hostname(text: str) -> str:
     """RFC 1123 section 2.1: labels of letters, digits and hyphens; the last one cannot be a number."""
     labels = text.lower().split(".")
+    if not text.isascii():  # also one that is ASCII in lower case, such as the Kelvin sign
+        stranger = next(character for character in text if not character.isascii())
+        raise ValueError(f"{shown(text)} has the character {ascii(stranger)}, which DNS cannot hold")
     if len(text) > LONGEST_HOSTNAME:
         raise ValueError(f"{shown(text)} has {len(text)} characters, more than {LONGEST_HOSTNAME}")
     for label in labels:

@@ -312,6 +312,8 @@ def service_vpc_range(draft: Draft) -> Iterator[Fault]:
 def _unfit_range(cidr: IPv4Network, path: Path) -> Iterator[Fault]:
     if cidr.overlaps(EIP_POOL):
         yield Fault(path, f"{cidr} overlaps {EIP_POOL}, from which the lab takes Elastic IPs; choose another range")
+    if cidr.overlaps(INTERNET):
+        yield Fault(path, f"{cidr} overlaps {INTERNET}, which is the lab's own internet router; choose another range")
     if reason := _no_host(cidr.network_address):
         yield Fault(path, f"{cidr} is {reason}; choose a private range, such as 10.0.0.0/16")
 

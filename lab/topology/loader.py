@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lab.errors import TopologyError
 from lab.schema.faults import Fault, Place, dotted
 from lab.schema.sentences import faults_of
+from lab.schema.words import escaped
 from lab.topology.checks import check
 from lab.topology.document import Document, Unreadable, Value, read
 from lab.topology.draft import draft
@@ -115,4 +116,4 @@ def _error(name: str, place: Place, path: str, text: str) -> TopologyError:
 
 
 def _line(name: str, place: Place, path: str, text: str) -> str:
-    return f"{name}:{place.line}:{place.column}: {path}: {text}"
+    return escaped(f"{name}:{place.line}:{place.column}: {path}: {text}")
