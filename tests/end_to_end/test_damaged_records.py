@@ -119,12 +119,11 @@ def test_every_file_damaged_in_every_way(
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda record: DAMAGES["cut"](record / "plan.json"),
         lambda record: [DAMAGES["binary"](file) for file in record.iterdir() if file.is_file()],
         lambda record: record.chmod(0o777),
         shutil.rmtree,
     ],
-    ids=["the plan", "everything", "anybody may write", "no record"],
+    ids=["everything", "anybody may write", "no record"],
 )
 def test_down_goes_by_the_name_where_the_record_does_not_help(
     small_file: SmallFile, lab_name: str, damage: Damage
