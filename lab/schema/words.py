@@ -97,7 +97,7 @@ def _fit_hostname(text: str) -> str:
     labels = text.lower().split(".")
     if not text.isascii():  # also one that is ASCII in lower case, such as the Kelvin sign
         stranger = next(character for character in text if not character.isascii())
-        raise ValueError(f"{shown(text)} has the character {ascii(stranger)}, which DNS cannot hold")
+        raise ValueError(f"{shown(text)} has the character {stranger!a}, which DNS cannot hold")
     if len(text) > LONGEST_HOSTNAME:
         raise ValueError(f"{shown(text)} has {len(text)} characters, more than {LONGEST_HOSTNAME}")
     for label in labels:
