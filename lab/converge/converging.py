@@ -19,7 +19,7 @@ from lab.errors import KernelError
 from lab.impair import apply as impair
 from lab.interrupts import uninterrupted
 from lab.kernel import nft, processes, rtnl, sysctl
-from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_descriptors, require_vacant
+from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_room, require_vacant
 from lab.kernel.netns import refusals
 from lab.kernel.state import Record, State
 from lab.plan.objects import (
@@ -68,7 +68,7 @@ def converge(
     KernelError when the kernel refuses a step; the lab is then as it was, or half built, and `notice` is told which.
     """
     old, new = change.old, change.new
-    require_descriptors(new)
+    require_room(new)
     progress, vacant = _Progress(), False
     with Site(state, record, notice) as site:
         try:

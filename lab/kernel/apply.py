@@ -48,7 +48,7 @@ __all__ = [
     "apply",
     "lost",
     "refusal_of",
-    "require_descriptors",
+    "require_room",
     "require_vacant",
     "undo",
 ]
@@ -166,7 +166,7 @@ STEPS: dict[type, tuple[_Step, _Step]] = {
 
 def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     """Make everything, in order. A caller that gets an exception has `undo` to call, whatever was made."""
-    require_descriptors(plan)
+    require_room(plan)
     with Site(state, record, notice) as site:
         for item in plan.objects:
             with refusal_of(item):
@@ -176,8 +176,9 @@ def apply(state: State, record: Record, plan: Plan, notice: Notice) -> None:
         site.await_processes()
 
 
-def require_descriptors(plan: Plan) -> None:
-    """PreflightError where a plan has more namespaces and processes than this process may have descriptors for."""
+def require_room(plan: Plan) -> None:
+    """PreflightError where this process may not have the address space and the descriptors for what a plan has."""
+    preflight.require_address_space(len(plan.namespaces))
     started = sum(isinstance(item, Process) for item in plan.objects)
     preflight.require_descriptors(len(plan.namespaces) + started, "namespaces and traffic processes")
 

@@ -18,6 +18,7 @@ from traffic.spec import Engine
 __all__ = [
     "available_memory_bytes",
     "find",
+    "require_address_space",
     "require_descriptors",
     "require_everything",
     "require_program",
@@ -58,6 +59,8 @@ _CONTAINER = "as in a container without privileges; start that with --privileged
 _MEMORY, _OPEN_FILES = Path("/proc/meminfo"), Path("/proc/sys/fs/file-nr")
 _OTHER_DESCRIPTORS = 64
 """What is open for a moment or for good beside the things that are counted: pipes to nft, files, an event loop."""
+_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_OF_THREAD_BYTES = 384 << 20, 16 << 20
+"""Measured: with 9 namespaces `up` fails at 320 MB and succeeds at 350; a thread's stack has 8 MiB (pthreads(7))."""
 _STATUS, _SETTINGS = Path("/proc/self/status"), Path("/proc/sys")
 _SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
 """Directory of everybody's programs → the one with the programs of the system beside it."""
@@ -145,6 +148,20 @@ def require_descriptors(count: int, of_what: str) -> None:
         )
     if taken + count > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, hard))
+
+
+def require_address_space(namespaces: int) -> None:
+    """Room for a thread in each namespace, where `ulimit -v` bounds it.
+
+    Without it a thread that cannot begin, or a library that gets no memory, may leave others waiting for ever.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _ADDRESS_SPACE_BYTES + namespaces * _ADDRESS_SPACE_OF_THREAD_BYTES
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise PreflightError(
+            f"a lab of {namespaces:,} namespaces needs {needed >> 10:,} KiB of address space; this process may have "
+            f"{limit >> 10:,} (ulimit -v); raise it in the shell that starts the lab: ulimit -v unlimited"
+        )
 
 
 def find(program: str) -> str | None:

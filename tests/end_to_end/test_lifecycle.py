@@ -112,6 +112,15 @@ def test_fewer_descriptors_than_namespaces(small_file: SmallFile, lab_name: str)
     assert up(enough).status == 0
 
 
+def test_too_little_address_space(small_file: SmallFile, lab_name: str) -> None:
+    """`up` refuses before it makes anything: threads that get no memory later would leave it waiting."""
+    refused = run_lab(
+        "up", small_file(), "--name", lab_name, through=("sh", "-c", 'ulimit -v 300000 && exec "$0" "$@"')
+    )
+    assert (refused.status, "ulimit -v unlimited" in refused.stderr) == (3, True)
+    assert left_of(lab_name) == []
+
+
 def test_down_twice(small: Small) -> None:
     """Taking down what is down already is no error."""
     lab = small()
