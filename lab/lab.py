@@ -258,6 +258,15 @@ class Lab:
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
         return self
 
+    def require_whole(self) -> Self:
+        """The lab again, if nothing of it is gone or stopped: what it lacks would be taken for the network's doing."""
+        if lost := self.require_complete().lost():
+            raise UsageError(
+                f"lab {self.name} has lost {', '.join(lost)}: connections would fail for want of it; "
+                f"take the lab down, then up again: sudo lab down --lab {self.name}"
+            )
+        return self
+
     def require_readable(self) -> Self:
         """The lab again, half built or not, if its record can be read; RecordError says what is wrong with it."""
         if (fault := self.fault) is not None:
@@ -401,7 +410,7 @@ class Lab:
         """
         from lab.burst.run import Listeners, run_burst
 
-        self.require_complete()
+        self.require_whole()
         return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled, found))
 
     def reset(self) -> Forgotten:

@@ -236,7 +236,7 @@ class _Burst:
             invokers=tuple(self._participants.invokers),
             incidents=(
                 *([_NO_FREE_PORTS] if None in self._found_turns else []),
-                *(f"{what} has ended during the burst" for what in self._gone()),
+                *(f"lost during the burst: {what}" for what in self._gone()),
             ),
             packets=self._packets,
             source=replace(self._participants.source, rooms=self._rooms),
@@ -367,8 +367,8 @@ class _Burst:
             self._listeners.sampled(self._sampler.take(self._namespaces.call))
 
     def _gone(self) -> list[str]:
-        """What of the lab has ended since before the burst."""
-        return [what.replace("its", "the lab's", 1) for what in lost(self._plan) if what not in self._lost_before]
+        """What the lab has lost since before the burst."""
+        return [what for what in lost(self._plan) if what not in self._lost_before]
 
 
 def _progress(clients: EngineResult, phase: str, t_s: float = 0.0) -> Progress:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from lab.kernel.netns import exists
-from lab.kernel.processes import processes_in
+from lab.kernel.processes import arguments_of, is_stopped, running
 from lab.plan.objects import Plan, Process
 
 __all__ = ["lost"]
 
 
 def lost(plan: Plan) -> list[str]:
-    """What the plan of a lab has and this machine has not: namespaces that were deleted, processes that ended."""
-    gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
-    running = {process.namespace for process in processes_in(plan.namespaces) if process.ours}
+    """What the plan of a lab has and this machine has not: namespaces, and processes that run."""
     started = [item for item in plan.objects if isinstance(item, Process)]
-    return gone + [f"its {item.verb} process" for item in started if item.namespace not in running]
+    pids = {
+        (process.namespace, verb): process.pid
+        for verb in dict.fromkeys(item.verb for item in started)
+        for process in running(plan.namespaces, arguments_of(verb))
+    }
+    gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
+    for item in started:
+        what, pid = f"the {item.verb} process in {item.namespace}", pids.get((item.namespace, item.verb))
+        if pid is None:
+            gone.append(what)
+        elif is_stopped(pid):
+            gone.append(f"{what} (stopped: sudo kill -CONT {pid})")
+    return gone

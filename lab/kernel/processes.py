@@ -31,6 +31,7 @@ __all__ = [
     "end",
     "environment",
     "identity_of",
+    "is_stopped",
     "last_log_line",
     "log_of",
     "processes_in",
@@ -160,6 +161,12 @@ class NamespaceProcess(NamedTuple):
 def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
     return _residents(_identities(namespaces))
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped a process (proc_pid_stat(5)): it answers nothing, and is not gone."""
+    state = _read(pid, "stat").rpartition(")")[2].split()[:1]
+    return state in (["T"], ["t"])
 
 
 def _identities(namespaces: Iterable[str]) -> dict[Identity, str]:

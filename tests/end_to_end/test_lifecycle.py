@@ -515,13 +515,21 @@ def test_a_scaled_lab_that_is_brought_up_again(small_file: SmallFile, lab_name: 
 
 
 def test_a_damaged_lab_is_not_taken_for_whole(lab_up: LabUp, topologies: Path) -> None:
-    """A lab whose server has ended or whose namespace is gone is not up "just as wanted", and says what it lacks."""
+    """A lab whose server is stopped or has ended, or whose namespace is gone, says so and begins no burst."""
     lab = lab_up(topologies / "tiny.yaml")
     server = lab.node("cache").namespace
+    (pid,) = (process.pid for process in processes_in([server]) if process.ours)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(
+        UsageError, match=rf"has lost the server process in {server} \(stopped: sudo kill -CONT {pid}\)"
+    ):
+        lab.burst(1)
+    os.kill(pid, signal.SIGCONT)
+    assert lab.burst(1).tcp.established == 1
     end([server])
-    with pytest.raises(UsageError, match="has lost its server process; take it down"):
+    with pytest.raises(UsageError, match=f"has lost the server process in {server}; take it down"):
         Lab.up(topologies / "tiny.yaml", name=lab.name)
     subprocess.run(["ip", "netns", "del", server], check=True)
-    assert lab.lost() == [f"namespace {server}", "its server process"]
+    assert lab.lost() == [f"namespace {server}", f"the server process in {server}"]
     lab.down()
     assert left_of(lab.name) == []
