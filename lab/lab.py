@@ -255,6 +255,8 @@ class Lab:
     def require_complete(self) -> Self:
         """The lab again, if it is complete; UsageError or RecordError says what to do with one that is not."""
         if not self.require_readable().complete:
+            if self._state.is_changing(self.name):
+                raise UsageError(f"lab {self.name} is being built, changed or taken down; try again when that is done")
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
         return self
 

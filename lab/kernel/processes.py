@@ -71,7 +71,7 @@ class StartingProcess(NamedTuple):
         if event.get("event") != "ready":
             raise KernelError(
                 f"{self.process.verb} in {self.process.namespace} did not start: "
-                f"{event.get('message', 'it said nothing')}; its log is {self.log}"
+                f"{event.get('message', 'it said nothing')}"
             )
 
     def _first_event(self, within_s: float) -> dict[str, str]:

@@ -336,6 +336,17 @@ class State:
                     path.unlink()
                 return
 
+    def is_changing(self, lab: str) -> bool:
+        """Whether an `up`, a `down` or a `reset` of a lab is under way; the lock of one that was killed is free."""
+        try:
+            with open(self.root / f".{lab}.lock", encoding="utf-8", opener=opener) as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -225,6 +226,10 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     for words in (("burst", "-n", 5), ("capture", "-w", tmp_path / "path.pcapng")):
         refused = run_lab(*words, through=through)
         assert (refused.status, refused.stdout, refused.stderr) == (2, "", said)
+    with (tmp_path / f".{tiny.name}.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        meanwhile = run_lab("burst", "-n", 5, through=through)
+    assert (meanwhile.status, "is being built, changed or taken down; try again" in meanwhile.stderr) == (2, True)
 
 
 def test_down_all(small: Small, tmp_path: Path) -> None:
