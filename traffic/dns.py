@@ -39,6 +39,8 @@ _HEADER_BYTES = 12
 _LARGEST_UDP_BYTES = 1232  # the DNS flag day's size, offered to clients that send EDNS
 _REMEMBERED = 4096
 """Messages whose answers are kept encoded: dnspython works once for the same question, whatever its identifier."""
+_LONGEST_REMEMBERED_BYTES = 512
+"""No question of one name needs more; 4,096 of the largest messages would take 500 MB."""
 _LONGEST_DATAGRAM_BYTES = 380  # what fits one slot of a ring, generously for a name of 255 bytes
 
 
@@ -69,7 +71,15 @@ class Zone:
         """The answer to a message; None for one that must not be answered."""
         if len(wire) < _HEADER_BYTES or wire[2] & 0x80:  # no identifier to repeat, or itself a response
             return None
-        return wire[:2] + next(self._in_turn(wire[2:], self._truncates and not over_tcp))
+        question, truncated = wire[2:], self._truncates and not over_tcp
+        if len(wire) > _LONGEST_REMEMBERED_BYTES:
+            return wire[:2] + self._encode(question, truncated)[0]
+        return wire[:2] + next(self._in_turn(question, truncated))
+
+    @property
+    def remembered(self) -> int:
+        """How many questions there are whose answers are kept."""
+        return self._in_turn.cache_info().currsize
 
     def replies(self, wire: bytes) -> list[bytes]:
         """The answers to a message over UDP, in the order in which they take turns."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _MINUTE_S = 60
+_MOST_PERIODS = 1_000_000
 _SOME_COLUMNS = 4
 """How many periods a person sees unless they ask for more."""
 _MOST_POINTS = 1_440
@@ -100,6 +101,8 @@ def metrics(
 def _require_sense(last: int | None, prometheus: int | None, *, as_json: bool) -> None:
     if last is not None and last < 1:
         raise UsageError(f"--last {last}: at least one period")
+    if last is not None and last > _MOST_PERIODS:
+        raise UsageError(f"--last: at most {_MOST_PERIODS:,} periods; --json without --last has all")
     if prometheus is None:
         return
     if prometheus not in _PORTS:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
+from socketserver import ThreadingMixIn
+import sys
+from threading import BoundedSemaphore, Lock, Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -24,6 +28,9 @@ from lab.slots.limiter import Limiter
 __all__ = ["Observation", "Serving", "serve"]
 
 _ADDRESS = "127.0.0.1"
+
+_MOST_CONNECTIONS = 16
+"""At a time, each with a thread; whoever comes beyond them is closed at once."""
 
 _NAMES = {
     "ActiveConnectionCount": "active_connections",
@@ -64,7 +71,9 @@ class Serving:
     def __init__(self, observe: Callable[[], Observation | None], port: int) -> None:
         registry = CollectorRegistry()
         registry.register(_Collector(observe))
-        self._server, self._thread = start_http_server(port, _ADDRESS, registry)
+        self._server = make_server(_ADDRESS, port, make_wsgi_app(registry), _Server, _Handler)
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
         self.url = f"http://{_ADDRESS}:{self._server.server_port}/metrics"
 
     def close(self) -> None:
@@ -72,6 +81,44 @@ class Serving:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Handler(WSGIRequestHandler):
+    """One scrape; a client that neither reads nor writes is given up."""
+
+    timeout = 5.0  # seconds, of each read and write
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing: a scrape every few seconds is no news."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there is a bound."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._room = BoundedSemaphore(_MOST_CONNECTIONS)
+        super().__init__(*arguments, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin its thread, or close the connection where there are too many."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in the thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that resets the connection or falls silent."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 def serve(observe: Callable[[], Observation | None], port: int) -> Serving:

@@ -605,7 +605,7 @@ def test_a_directory_with_a_module_of_the_same_name(
 
 
 def test_a_process_that_says_why_it_cannot_start(namespaces: Throwaway, tmp_path: Path) -> None:
-    """A process that dies before it is ready is a KernelError with its own words and its namespace: its log goes with the lab."""
+    """A process that dies before it is ready is a KernelError with its own words, for its log goes with the lab."""
     name = namespaces.new()
     starting = processes.start(namespaces[name], server(name, interface="gone"), tmp_path / "log")
     with pytest.raises(KernelError, match=rf"server in {name} did not start: .*No such device"):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 import json
 import re
+import socket
+import struct
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from hypothesis import given
@@ -25,6 +29,7 @@ from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from tests.support.cli import Run
 from tests.support.examples import examples
+from tests.support.labs import eventually
 
 MINUTE_S = 60
 AT_S = 1_795_341_780.0
@@ -519,6 +524,25 @@ def test_a_scrape_of_a_lab_that_is_gone(scraped: Scraped) -> None:
     assert scraped.text() == ""
 
 
+def test_clients_that_hang_or_reset(
+    scraped: Scraped, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They have a bounded number of threads, each for a bounded time, and leave no traceback."""
+    monkeypatch.setattr("lab.metrics.exposition._Handler.timeout", 0.2)
+    url = urlsplit(scraped.url)
+    with ExitStack() as open_ones:
+        address = (str(url.hostname), int(url.port or 0))
+        silent = [open_ones.enter_context(socket.create_connection(address)) for _ in range(40)]
+        for client in silent:
+            client.settimeout(30)
+            assert client.recv(1) == b""  # closed, at once or when its time is over
+    with socket.create_connection(address) as rude:
+        rude.sendall(b"GET /metr")
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close(2) sends a RST
+    assert eventually(lambda: "lab_nat_gateway" in scraped.text())
+    assert capfd.readouterr().err == ""
+
+
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -526,6 +550,7 @@ def test_a_scrape_of_a_lab_that_is_gone(scraped: Scraped) -> None:
     ("arguments", "text"),
     [
         (("--last", "0"), "--last 0: at least one period\n"),
+        (("--last", "9" * 400), "--last: at most 1,000,000 periods"),
         (("--prometheus", "0"), "--prometheus 0: no port; they go from 1 to 65535\n"),
         (("--prometheus", "65536"), "--prometheus 65536: no port; they go from 1 to 65535\n"),
         (("--prometheus", "9464", "--json"), "--prometheus --json: Prometheus asks for itself, and has its own format"),

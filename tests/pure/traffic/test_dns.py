@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from ipaddress import IPv4Address
+import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from traffic.dns import Answers, Zone, encode_query
+from traffic.dns import Answers, Zone, encode_query, serve_tcp
 from traffic.frames import ENGINE_TOS
 
 if TYPE_CHECKING:
@@ -120,6 +123,38 @@ def test_no_message_breaks_it(tail: bytes, questions: int) -> None:
     for head in (b"", query[:12], query[:5] + bytes((questions,)) + query[6:]):
         reply = ZONE.reply(head + tail)
         assert reply is None or reply[:2] == (head + tail)[:2]
+
+
+def test_a_client_that_never_reads() -> None:
+    """Over TCP the next question is read when the answer before it has gone: little waits for a client that hangs."""
+
+    async def hang() -> int:
+        ours, clients = socket.socketpair()
+        with clients:
+            clients.settimeout(0)
+            reader, writer = await asyncio.open_connection(sock=ours)
+            serving = asyncio.ensure_future(serve_tcp(ZONE, reader, writer))
+            question = encode_query("cache.example.com")
+            asked = (struct.pack(">H", len(question)) + question) * 1000
+            loop = asyncio.get_running_loop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):  # or for ever: nobody reads the answers
+                    while True:
+                        await loop.sock_sendall(clients, asked)
+            waiting = writer.transport.get_write_buffer_size()
+            serving.cancel()
+            writer.transport.abort()
+            return waiting
+
+    assert 0 < asyncio.run(hang()) < 256 * 1024
+
+
+def test_huge_questions_are_not_remembered() -> None:
+    """The answers that are kept are those to questions that come again."""
+    zone = Zone({"cache.example.com": ["203.0.113.10"]}, ttl_s=60)
+    before = zone.remembered
+    assert zone.reply(encode_query("cache.example.com") + bytes(600), over_tcp=True) is not None
+    assert zone.remembered == before
 
 
 # In batches
