@@ -45,7 +45,7 @@ class NodeSample:
     absent: frozenset[str] = field(default=frozenset(), compare=False)
     """Slot sets of ENIs that are not there yet, where that was read; a history does not keep it."""
     entries: int | None = field(default=None, compare=False)
-    """Conntrack entries, where they were counted; a history does not keep it."""
+    """Conntrack entries of what is to have a slot, where they were counted; a history does not keep it."""
 
     @property
     def admitted(self) -> int:

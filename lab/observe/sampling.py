@@ -95,7 +95,8 @@ def sample_slots(namespaces: Namespaces, limiters: Iterable[Limiter], *, entries
 
 def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool = False) -> NodeSample:
     """Runs inside the node's namespace; KeyError when it has no such table."""
-    tracked = conntrack.tracked() if entries else None  # first: reading the list ends what has expired
+    # First: reading the list ends what has expired.
+    tracked = conntrack.tracked() - conntrack.marked(counting.WITHOUT_SLOT) if entries else None
     counters = {name: counter.packets for name, counter in nftables.counters(table).items()}
     return NodeSample(
         counters,

@@ -31,6 +31,7 @@ __all__ = [
     "RESET_BY_SERVER",
     "RESET_HERE",
     "SLOT_MASK",
+    "WITHOUT_SLOT",
     "NatNode",
     "nodes_from_json",
     "nodes_to_json",
@@ -91,6 +92,8 @@ REFUSED_GROUP = 1
 
 SLOT_MASK = 0xFFFF
 """The bits of a connection mark that name the slot set in which the connection holds a slot."""
+WITHOUT_SLOT = 0xF000
+"""These of its bits are all set where no slot set has the connection: a NAT gateway's to an undeclared destination."""
 ACTIVE = 0x100000
 """The bit of a connection mark that says: the handshake is complete, and the connection is not closed."""
 

@@ -219,6 +219,7 @@ def test_an_undeclared_destination_has_a_limit_of_its_own(small: Small, clients:
         with pytest.raises(TimeoutError):
             from_fleet.tcp(port=9000, timeout_s=0.5)
         from_fleet.tcp()  # the declared port is another destination
+        assert lab.burst(1).disagreements == ()  # those three have entries, and are no slots that were not freed
     finally:
         listener.kill()
         listener.communicate()

@@ -33,7 +33,7 @@ __all__ = ["TABLE", "most_connections", "plan"]
 
 TABLE = "hyperplane_eni"
 _PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
-_OTHERS_MARK = 0xF000
+_OTHERS_MARK = 0xE000
 """The connection mark of destinations that the topology does not name; those that it names have smaller ones."""
 
 

@@ -26,7 +26,7 @@ from lab.plan.objects import NatNode, NodePlan, Ruleset
 from lab.schema.limits import NAT_EIPS
 from lab.slots import nft
 from lab.slots import ruleset as slots
-from lab.slots.counters import ADMITTED, OTHER_PACKETS
+from lab.slots.counters import ADMITTED, OTHER_PACKETS, WITHOUT_SLOT
 from lab.topology import NatGateway
 
 __all__ = ["TABLE", "plan"]
@@ -36,7 +36,7 @@ _PORTS = "1024-65535"
 _PROTOCOLS: tuple[slots.Protocol, ...] = ("tcp", "udp")
 _FIRST_MARK = 1
 """Marks go by destination, protocol and Elastic IP, so that they stay when an Elastic IP comes or goes."""
-_FIRST_FALLBACK_MARK = 0xF000
+_FIRST_FALLBACK_MARK = WITHOUT_SLOT
 """Marks from here on belong to destinations that the topology does not name."""
 _FALLBACK_DESTINATIONS = 65_535
 
