@@ -7,7 +7,7 @@ from the kernel.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 import json
 from pathlib import Path
@@ -44,7 +44,9 @@ def dropped_between(before: Counter[Impairment], after: Counter[Impairment]) -> 
     return tuple(replace(fault, dropped_packets=packets) for fault, packets in (after - before).items())
 
 
-def _noted(directory: Path) -> Iterable[Impairment]:
+def _noted(directory: Path) -> Iterator[Impairment]:
+    if not _file(directory).stat().st_size:  # faults have been set, and none has been cleared
+        return
     with damage_told(_file(directory)):
         for line in read(_file(directory)).splitlines():
             fields = json.loads(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,9 +66,15 @@ def text_of(path: str | PathLike[str]) -> str:
 
 
 def _content(path: str | PathLike[str]) -> bytes:
-    """The first bytes of a regular file: a device has no end, and a FIFO may never have a writer."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    """The first bytes of a regular file, or of a pipe that this process was started with (`lab up <(…)`).
+
+    A device has no end, and any other FIFO may never have a writer.
+    """
+    given = re.fullmatch(r"/dev/stdin|/(dev|proc/self)/fd/\d+", str(path)) is not None
+    waiting = 0 if given else os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | waiting)) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not (stat.S_ISREG(mode) or (given and stat.S_ISFIFO(mode))):
             raise ValueError("it is not a regular file")
         return file.read(LARGEST_BYTES + 1)
 

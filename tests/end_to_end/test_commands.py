@@ -181,6 +181,8 @@ def where_labs_are(directory: Path, *names: str, like: Lab) -> tuple[str, ...]:
     """A program that starts another where these labs, recorded like that one, are the only ones on record."""
     for name in names:
         shutil.copytree(RUN_LAB / like.name, directory / name)
+        plan = directory / name / "plan.json"
+        plan.write_text(plan.read_text().replace(f'"lab": "{like.name}"', f'"lab": "{name}"'))
     return ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /run/lab && exec "$@"', str(directory))
 
 

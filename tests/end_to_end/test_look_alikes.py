@@ -256,13 +256,11 @@ TABLE = {
         topology="ec2_beside_lambda",
         changes={"name: bastion, subnet: private": 'name: bastion, subnet: private, ephemeral_ports: "40000-40003"'},
         burst={"connections": 6, "client": "bastion"},
-        now=NO_LIMIT,
     ),
     "no descriptor left": Row(
         cause="too_many_open_files",
         topology="two_subnets",
         burst={"connections": 8, "descriptors": 6, "connections_per_environment": 4},
-        now=NO_LIMIT,
     ),
     "idle time-out of the NAT gateway": Row(
         cause="idle_timeout", topology="idle_timeout", changes={"idle_timeout: 5s": "idle_timeout: 1s"}, burst=IDLE

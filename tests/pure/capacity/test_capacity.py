@@ -140,7 +140,7 @@ def test_carries_its_capacity_and_not_one_more(demand: Demand) -> None:
     assert None not in one_more or len(plan.layout.gateways) > 1
 
 
-@examples(32)
+@examples(20)
 @given(demands())
 def test_smallest(demand: Demand) -> None:
     """It leaves the headroom free at the peak, and with one subnet or one Elastic IP less it would not."""
