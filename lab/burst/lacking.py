@@ -5,12 +5,14 @@ The note is a file in the lab's record; the next burst that has all it needs rem
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 
 from lab.burst.observation import Observation
 from lab.kernel.record_files import damage_told, read, write_at_once
+from lab.observe.readings import Reading
 from lab.schema.descriptors import DescriptorLimit
 
 __all__ = ["Lacking", "note", "noted"]
@@ -31,14 +33,15 @@ class Lacking:
     """Where this is noted."""
 
 
-def note(directory: Path, observation: Observation, refused_packets: int) -> None:
-    """Keep what the burst lacked for `noted`."""
+def note(directory: Path, observation: Observation, readings: Callable[[], Iterable[Reading]]) -> None:
+    """Keep what the burst lacked for `noted`; `readings` of all limiters are asked for if it lacked any."""
     clients, path = observation.clients, _file(directory)
     emfile = clients.dns.emfile + clients.tcp.emfile
     if not emfile or observation.descriptors is None:
         path.unlink(missing_ok=True)
         return
     otherwise = clients.invocations.failed - emfile - clients.tcp.without_port
+    refused_packets = sum(reading.refused_packets for reading in readings())
     lacking = Lacking(clients.offered, emfile, otherwise, observation.descriptors, refused_packets, str(path))
     write_at_once(path, json.dumps(asdict(lacking)) + "\n")
 

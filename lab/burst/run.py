@@ -29,10 +29,10 @@ from lab.capacity.predict import Prediction
 from lab.errors import KernelError
 from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
-from lab.kernel.apply import lost
 from lab.kernel.bursts import Bursts, UnderWay
 from lab.kernel.generator import Generator, generator
 from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
+from lab.kernel.losses import lost
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
 from lab.kernel.packets.sockets import interfaces_on_path, packet_sockets
@@ -115,7 +115,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
             burst = _Burst(namespaces, participants, listeners, record, others)
             undo.enter_context(bursts.take_part(burst.under_way))
         observation = burst.observe(bursts)
-        note(record.path, observation, sum(each.refused_packets for each in read(namespaces, plan.limiters)))
+        note(record.path, observation, lambda: read(namespaces, plan.limiters))
     predicted = prediction(
         participants,
         observation.readings_before,
@@ -145,7 +145,6 @@ class _Burst:
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
-        self._lost_before = lost(self._plan)
         self._nodes = tuple(node for node in self._plan.nat_nodes if node.node in participants.nodes)
         self._ended_before = Sampler(self._nodes).take(namespaces.call)
         self._others = tuple(other for other in others if participants.nodes.intersection(other.nodes))
@@ -193,7 +192,7 @@ class _Burst:
         try:
             clients, readings, held, ended = self._generate(spec)
         except BaseException as error:
-            if isinstance(error, KernelError) and (gone := self._gone()):
+            if isinstance(error, KernelError) and (gone := lost(self._plan)):
                 raise KernelError(f"{error}; gone meanwhile: {', '.join(gone)}") from error
             if not self._others:
                 await_free_slots(self._namespaces, self._participants, self._before)
@@ -236,7 +235,7 @@ class _Burst:
             invokers=tuple(self._participants.invokers),
             incidents=(
                 *([_NO_FREE_PORTS] if None in self._found_turns else []),
-                *(f"lost during the burst: {what}" for what in self._gone()),
+                *(f"lost during the burst: {what}" for what in lost(self._plan)),
             ),
             packets=self._packets,
             source=replace(self._participants.source, rooms=self._rooms),
@@ -365,10 +364,6 @@ class _Burst:
     def _sample(self) -> None:
         if self._listeners.sampled is not None:
             self._listeners.sampled(self._sampler.take(self._namespaces.call))
-
-    def _gone(self) -> list[str]:
-        """What the lab has lost since before the burst."""
-        return [what for what in lost(self._plan) if what not in self._lost_before]
 
 
 def _progress(clients: EngineResult, phase: str, t_s: float = 0.0) -> Progress:

@@ -9,11 +9,10 @@ import sys
 from typing import NoReturn
 
 from lab.cli import streams
+from lab.errors import KernelError
 from lab.interrupts import INTERRUPTED, Interrupts, ignore
 
 __all__ = ["main"]
-
-_REFUSED = 4
 
 
 def main() -> NoReturn:
@@ -33,6 +32,6 @@ def main() -> NoReturn:
         status = INTERRUPTED  # Python before 3.12 has this for what is raised in __set_name__, while modules load
     except MemoryError:
         sys.stderr.write("the system refused: no memory is left (ulimit -v, memory.max)\n")
-        status = _REFUSED
+        status = KernelError.exit_status
     ignore()
     sys.exit(streams.finish(interrupts.exit_status(status)))

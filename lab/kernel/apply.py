@@ -15,7 +15,6 @@ from typing import Any, Self
 
 from lab.errors import KernelError
 from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
-from lab.kernel.losses import lost
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, cookie, exists, refusals
 from lab.kernel.processes import identity_of
 from lab.kernel.record_files import make_directory, write_at_once
@@ -46,7 +45,6 @@ __all__ = [
     "Notice",
     "Site",
     "apply",
-    "lost",
     "refusal_of",
     "require_room",
     "require_vacant",

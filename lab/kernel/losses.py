@@ -12,14 +12,10 @@ __all__ = ["lost"]
 def lost(plan: Plan) -> list[str]:
     """What the plan of a lab has and this machine has not: namespaces, and processes that run."""
     started = [item for item in plan.objects if isinstance(item, Process)]
-    pids = {
-        (process.namespace, verb): process.pid
-        for verb in dict.fromkeys(item.verb for item in started)
-        for process in running(plan.namespaces, arguments_of(verb))
-    }
+    pids = {process.namespace: process.pid for process in running(plan.namespaces, arguments_of(""))}
     gone = [f"namespace {name}" for name in plan.namespaces if not exists(name)]
     for item in started:
-        what, pid = f"the {item.verb} process in {item.namespace}", pids.get((item.namespace, item.verb))
+        what, pid = f"the {item.verb} process in {item.namespace}", pids.get(item.namespace)
         if pid is None:
             gone.append(what)
         elif is_stopped(pid):
