@@ -33,7 +33,7 @@ _TYPE_BEFORE_END = 4
 
 # An A record right after the question, named by a pointer to it: c00c, type A, class IN, (TTL,) four bytes.
 _RECORD_BYTES = 16
-_A_RECORD = np.frombuffer(bytes.fromhex("c00c00010001"), np.uint8)
+_A_RECORD = tuple(np.frombuffer(bytes.fromhex("c00c00010001"), np.uint16))
 
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _IP_HEADER = Struct("!BBHHHBBH4s4s")  # RFC 791 section 3.1
@@ -102,9 +102,10 @@ class FrameCodec:
         self._resolver = int(spec.resolver_address)
         self._port = spec.port
         gateways = [path.gateway_mac for path in spec.sources]
-        self._own_macs = _macs([fleet.mac for fleet in spec.fleets for _ in fleet.paths])
-        self._macs = _macs(gateways)
-        self._resolver_macs = _macs([spec.resolver_mac or gateway for gateway in gateways])
+        own = _macs([fleet.mac for fleet in spec.fleets for _ in fleet.paths])
+        self._macs = np.hstack([_macs(gateways), own])
+        """Of each path: destination and source, 12 bytes; as the next."""
+        self._resolver_macs = np.hstack([_macs([spec.resolver_mac or gateway for gateway in gateways]), own])
         self._query = _template(spec, f.UDP, _udp(_DNS_PORT, query))
         self._syn = _template(spec, f.TCP, _tcp(spec.port, f.SYN, f.MSS_OPTION))
         self._segment = _template(spec, f.TCP, _tcp(spec.port, f.ACK))
@@ -120,8 +121,7 @@ class FrameCodec:
         indices, aaaa = questions(indices, missing)
         batch = _copies(self._query, len(indices))
         ends = self._fleet.endpoints(indices)
-        batch[:, 0:6] = self._resolver_macs[ends.path]
-        batch[:, 6:12] = self._own_macs[ends.path]
+        batch[:, 0:12] = self._resolver_macs.take(ends.path, axis=0)
         u32(batch, f.SOURCE)[:] = ends.address
         u16(batch, f.SOURCE_PORT)[:] = ends.port
         u16(batch, _DNS_ID)[:] = self.identifiers(indices, aaaa)
@@ -156,8 +156,7 @@ class FrameCodec:
     def _addressed(self, template: Batch, indices: Indices, destination: NDArray[np.uint32]) -> Batch:
         batch = _copies(template, len(indices))
         ends = self._fleet.endpoints(indices)
-        batch[:, 0:6] = self._macs[ends.path]
-        batch[:, 6:12] = self._own_macs[ends.path]
+        batch[:, 0:12] = self._macs.take(ends.path, axis=0)
         u32(batch, f.SOURCE)[:] = ends.address
         u32(batch, f.DESTINATION)[:] = destination
         u16(batch, f.SOURCE_PORT)[:] = ends.port
@@ -189,21 +188,24 @@ class FrameCodec:
     def _dns_answers(self, batch: Batch, lengths: NDArray[np.uint32], sharing: list[Indices]) -> DnsAnswers:
         if not len(batch):
             return DnsAnswers(sharing[0], np.zeros((0, 1), np.uint32), sharing[0], sharing[0])
-        flags, aaaa = u16(batch, _DNS_FLAGS), u16(batch, self._type) == dns.rdatatype.AAAA
+        flags = u16(batch, _DNS_FLAGS) & np.uint16(_DNS_RESPONSE | _DNS_RCODE)
+        aaaa = u16(batch, self._type) == dns.rdatatype.AAAA
         indices = self._asking(sharing, u16(batch, _DNS_ID), aaaa)
-        ours = (indices >= 0) & ((flags & _DNS_RESPONSE) != 0)
+        ours = indices >= 0
+        without_error = ours & (flags == _DNS_RESPONSE)
         addresses = self._addresses(batch, lengths)
-        good = addresses[:, 0] != 0
-        without_error = ours & ((flags & _DNS_RCODE) == 0)
-        good &= without_error & ~aaaa
+        good = without_error & (addresses[:, 0] != 0) & ~aaaa
         no_data = without_error & aaaa
-        return DnsAnswers(indices[good], addresses[good], indices[no_data], indices[ours & ~good & ~no_data])
+        bad = ours & ((flags & _DNS_RESPONSE) != 0) & ~good & ~no_data
+        return DnsAnswers(indices[good], addresses[good], indices[no_data], indices[bad])
 
     def _asking(self, sharing: list[Indices], identifiers: NDArray[np.uint16], aaaa: NDArray[np.bool_]) -> Indices:
         """Of the connections that share an address and port, the one that asked with the identifier of the answer."""
+        if self._fleet.shares_ports is None:
+            return np.where(self.identifiers(sharing[0], aaaa) == identifiers, sharing[0], -1)
         asking = np.full(len(identifiers), -1)
         for indices in sharing:
-            for later in range(0, self._connections, self._fleet.shares_ports or self._connections):
+            for later in range(0, self._connections, self._fleet.shares_ports):
                 candidates = indices + later
                 asks = (indices >= 0) & (candidates < self._connections)
                 asks &= self.identifiers(candidates, aaaa) == identifiers
@@ -218,13 +220,15 @@ class FrameCodec:
         """Of each answer a row: the addresses of the A records that follow the question, and zeros."""
         start = f.UDP_PAYLOAD + self._query_bytes
         counts = u16(batch, _DNS_ANSWERS)
-        room = (batch.shape[1] - start) // _RECORD_BYTES
-        addresses = np.zeros((len(batch), max(min(int(counts.max()), room), 1)), np.uint32)
-        for number in range(min(int(counts.max()), room)):
+        most = min(int(counts.max()), (batch.shape[1] - start) // _RECORD_BYTES)
+        addresses = np.zeros((len(batch), max(most, 1)), np.uint32)
+        for number in range(most):
             at, end = start + number * _RECORD_BYTES, start + (number + 1) * _RECORD_BYTES
-            record = (batch[:, at : at + len(_A_RECORD)] == _A_RECORD).all(axis=1)
-            record &= (lengths >= end) & (counts > number)
-            addresses[:, number] = np.where(record, u32(batch, end - 4), 0)
+            words = batch[:, at : at + 2 * len(_A_RECORD)].view(np.uint16)
+            record = (lengths >= end) & (counts > number)
+            for place, word in enumerate(_A_RECORD):
+                record &= words[:, place] == word
+            addresses[record, number] = u32(batch, end - 4)[record]
         return addresses
 
 
@@ -236,6 +240,9 @@ def questions(indices: Indices, missing: NDArray[np.uint8]) -> tuple[Indices, ND
 
 
 def _segments(batch: Batch, indices: Indices) -> Segments:
+    if not len(batch):
+        nothing = np.zeros(0, np.uint32)
+        return Segments(indices, nothing, np.zeros(0, np.uint8), nothing, nothing, nothing)
     return Segments(
         indices=indices,
         source=u32(batch, f.SOURCE).astype(np.uint32),
