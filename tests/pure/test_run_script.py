@@ -18,7 +18,7 @@ from lab.kernel import preflight
 
 CHECKOUT = Path(__file__).parents[2]
 SCRIPTS = (CHECKOUT / "run", CHECKOUT / ".ci" / "run")
-VERBS = ("demo", "test", "setup")
+VERBS = ("demo", "test", "trust", "setup")
 PLACES_OF_PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 NOBODY = 65534
 

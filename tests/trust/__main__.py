@@ -1,0 +1,103 @@
+"""`./run trust [NAME...]`: every promise of safety is tried at full length, and counted.
+
+It writes trust.json, and where every promise was tried the table in docs/reliability.md is written from it. The exit
+status is 1 if anything was not as promised.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from datetime import UTC, datetime
+import json
+from pathlib import Path
+import platform
+import sys
+import time
+from typing import Any
+
+from tests.trust.promise import Effort, Promise
+from tests.trust.promises import PROMISES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- figures: ./run trust -->", "<!-- end of figures -->"
+
+
+def main() -> int:
+    """Try the named promises, or all of them; the exit status."""
+    options = _options()
+    chosen = [promise for promise in PROMISES if not options.names or promise.name in options.names]
+    effort = Effort.SHORT if options.short else Effort.FULL
+    rows = [_tried(promise, effort) for promise in chosen]
+    result = {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "kernel": platform.release(),
+        "effort": effort.value,
+        "promises": rows,
+    }
+    Path(options.output).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"written: {options.output}")
+    if effort is Effort.FULL and len(chosen) == len(PROMISES):
+        _write_table(result)
+        print(f"written: {DOCUMENT.relative_to(ROOT)}")
+    return int(any(row["failures"] for row in rows))
+
+
+def _options() -> Any:
+    known = ", ".join(promise.name for promise in PROMISES)
+    parser = ArgumentParser(
+        prog="./run trust", description=__doc__.split("\n", 1)[1], formatter_class=RawDescriptionHelpFormatter
+    )
+    names = [promise.name for promise in PROMISES]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {known}")
+    parser.add_argument("--short", action="store_true", help="the form that is in ./run test")
+    parser.add_argument("-o", "--output", default="trust.json", metavar="FILE", help="default: trust.json")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(names)):
+        parser.error(f"no promise is named {', '.join(unknown)}; known: {known}")
+    return options
+
+
+def _tried(promise: Promise, effort: Effort) -> dict[str, Any]:
+    print(f"{promise.name}: {promise.text}", flush=True)
+    start = time.monotonic()
+    outcome = promise.check(effort)
+    seconds = round(time.monotonic() - start)
+    for failure in outcome.failures:
+        print(f"  not as promised: {failure}", file=sys.stderr)
+    remarks = f"; {outcome.remarks}" if outcome.remarks else ""
+    verdict = f"{outcome.tried:,} {outcome.of_what}, {len(outcome.failures):,} not as promised{remarks}"
+    print(f"  {verdict} ({seconds} s)", flush=True)
+    return {
+        "name": promise.name,
+        "promise": promise.text,
+        "method": promise.method,
+        "tried": outcome.tried,
+        "of_what": outcome.of_what,
+        "failures": list(outcome.failures),
+        "remarks": outcome.remarks,
+        "seconds": seconds,
+    }
+
+
+def _write_table(result: dict[str, Any]) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    minutes = sum(row["seconds"] for row in result["promises"]) / 60
+    lines = [
+        BEGIN,
+        "",
+        f"Measured on {result['made']}, Linux {result['kernel']}, in {minutes:.0f} minutes.",
+        "",
+        "| Promise | How it is tried | Tried | Not as promised |",
+        "|---|---|---|---|",
+    ]
+    for row in result["promises"]:
+        tried = f"{row['tried']:,} {row['of_what']}" + (f"; {row['remarks']}" if row["remarks"] else "")
+        lines.append(f"| {row['promise']} | {row['method']} | {tried} | {len(row['failures'])} |")
+    DOCUMENT.write_text(before + "\n".join([*lines, "", END]) + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""All checks, in the order of the table. A check's module is imported here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.trust import soak
+
+if TYPE_CHECKING:
+    from tests.trust.promise import Promise
+
+__all__ = ["PROMISES"]
+
+PROMISES: tuple[Promise, ...] = (soak.PROMISE,)
