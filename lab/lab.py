@@ -163,6 +163,8 @@ class Lab:
 
         require_root()
         state = State()
+        if to_take_down:
+            state.forget_unfinished()
         records = state.records()
         known = ", ".join(record.lab for record in records) or "none is up"
         if name is None:
@@ -199,6 +201,7 @@ class Lab:
             from lab.kernel.preflight import require_root
 
             require_root()
+            State().forget_unfinished()
         state, labs = State(), list[Self]()
         for record in state.records():
             with suppress(FileNotFoundError):  # taken down since they were listed
