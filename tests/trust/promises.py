@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.trust import soak
+from tests.trust import privilege, soak
 
 if TYPE_CHECKING:
     from tests.trust.promise import Promise
 
 __all__ = ["PROMISES"]
 
-PROMISES: tuple[Promise, ...] = (soak.PROMISE,)
+PROMISES: tuple[Promise, ...] = (privilege.PROMISE, soak.PROMISE)
