@@ -71,9 +71,9 @@ class Record:
 
         The limits of the file were divided by `scale`. The record is whole or not there. OSError: there is no room.
         """
-        unfinished = Record(self.path.with_name(f".{self.lab}.new"))
+        unfinished = Record(self._unfinished)
         self.forget()
-        unfinished.forget()
+        self.forget_unfinished()
         try:
             make_directory(unfinished.logs)
             contents = _contents(plan, topology, text, scale) | {_PHASE: "building", _IDENTITY: secrets.token_hex(16)}
@@ -81,7 +81,7 @@ class Record:
                 write_at_once(unfinished.path / name, content)
             unfinished.path.rename(self.path)
         except BaseException:
-            unfinished.forget()
+            self.forget_unfinished()
             raise
 
     def begin_change(self, both: Plan, new: Plan, topology: Topology, text: str, scale: int) -> None:
@@ -139,13 +139,25 @@ class Record:
 
     def forget(self) -> None:
         """Remove the directory, if it was made; to others it is gone at once. Of a link only the link goes."""
-        going = self.path.with_name(f".{self.lab}.gone")
-        shutil.rmtree(going, ignore_errors=True)
+        _remove(self._going)
         with suppress(FileNotFoundError):
-            self.path.rename(going)
-        if going.is_symlink() or going.is_file():
-            going.unlink()
-        shutil.rmtree(going, ignore_errors=True)
+            self.path.rename(self._going)
+        _remove(self._going)
+
+    def forget_unfinished(self) -> None:
+        """Remove what was not finished, when a process was killed while it wrote the record or removed it."""
+        for path in (self._unfinished, self._going):
+            _remove(path)
+
+    @property
+    def _unfinished(self) -> Path:
+        """Where a record is until it counts."""
+        return self.path.with_name(f".{self.lab}.new")
+
+    @property
+    def _going(self) -> Path:
+        """Where a record is that does not count any more."""
+        return self.path.with_name(f".{self.lab}.gone")
 
     # ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -336,6 +348,15 @@ class State:
                     path.unlink()
                 return
 
+    def forget_unfinished(self) -> None:
+        """Remove what processes that were killed have left of records that do not count, and their locks."""
+        ends = r"\.([a-z0-9-]+)\.(new|gone|lock)"
+        left = {found[1] for path in self.root.glob(".*") if (found := re.fullmatch(ends, path.name))}
+        for lab in sorted(left):
+            if not self.is_changing(lab):
+                with self.changing(lab):
+                    self.new_record(lab).forget_unfinished()
+
     def is_changing(self, lab: str) -> bool:
         """Whether an `up`, a `down` or a `reset` of a lab is under way; the lock of one that was killed is free."""
         try:
@@ -366,6 +387,13 @@ def _contents(plan: Plan, topology: Topology, text: str, scale: int) -> dict[str
     return dict(
         zip(_CONTENTS, (str(scale), text, topology.model_dump_json(by_alias=True), plan_to_json(plan)), strict=True)
     )
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory and all that is in it, or a file; of a link only the link goes."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock_file(path: Path) -> IO[str]:

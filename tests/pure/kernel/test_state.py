@@ -100,6 +100,17 @@ def test_forget(state: State) -> None:
     assert state.record("a") is None
 
 
+def test_what_a_killed_process_left_of_records_is_forgotten(state: State) -> None:
+    """Half a record that nobody writes any more, and the lock of who wrote it, go; those of a change under way stay."""
+    remembered(state, "a")
+    for left in (".a.gone", ".b.new", ".c.new"):
+        (state.root / left / "log").mkdir(parents=True)
+    (state.root / ".b.lock").touch()
+    with state.changing("c"):
+        state.forget_unfinished()
+        assert sorted(path.name for path in state.root.iterdir()) == [".c.lock", ".c.new", "a"]
+
+
 def test_identity(state: State) -> None:
     """A lab that is made again under the same name is another lab, and one that is gone is none."""
     first = remembered(state, "t").identity()

@@ -1,0 +1,105 @@
+"""The host in tests: all that a lab may not change of it, and all that it has of a lab, to be compared later."""
+
+from __future__ import annotations
+
+from functools import cache
+import os
+from pathlib import Path
+import re
+import subprocess
+from tempfile import gettempdir
+
+from lab.kernel import preflight
+
+__all__ = ["children", "differences", "network_of_host", "of_lab", "settings_of_host"]
+
+_NETNS, _ETC_NETNS, _RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
+_SETTINGS, _CGROUPS = Path("/proc/sys"), Path("/sys/fs/cgroup")
+_QUESTIONS = ("link show", "address show", "route show table all", "rule show")
+_BY_ITSELF = re.compile(
+    r"kernel/(random|pty/nr|ns_last_pid|perf_event|sched_domain)|fs/(file-nr|inode|dentry|aio-nr|quota)"
+    r"|net/netfilter/nf_conntrack_(max|count)|net/nf_conntrack_max|net/.*/(flush|stat_refresh)|vm/stat_refresh"
+    r"|kernel/usermodehelper|net/ipv4/tcp_.*_key|net/ipv4/neigh/.*/(app|retrans_time_ms)"
+)
+"""Settings that are counts, that answer differently each time, or of which all labs share one (`nf_conntrack_max`)."""
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """A line for each thing that is not the same twice."""
+    return [
+        f"{name}: {_excerpt(before.get(name))} before, {_excerpt(after.get(name))} after"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _excerpt(text: str | None) -> str:
+    return "not there" if text is None else repr(text[-300:])
+
+
+# ── The host's own ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def network_of_host() -> dict[str, str]:
+    """Links, addresses, routes of all tables, rules and nftables of the namespace that this process is in."""
+    batch = "\n".join(_QUESTIONS)
+    said = _output("ip", "-details", "-batch", "-", text=batch) + _output("ip", "-6", "rule", "show")
+    return {"ip": re.sub(r"\d+sec", "", said), "nft": _output("nft", "list", "ruleset")}
+
+
+def _output(*command: str, text: str = "") -> str:
+    program = preflight.find(command[0]) or command[0]
+    return subprocess.run((program, *command[1:]), input=text, capture_output=True, text=True, check=True).stdout
+
+
+def settings_of_host(below: str = "") -> dict[str, str]:
+    """What `sysctl -a` says, or the part of it in a directory of /proc/sys, but for what changes by itself."""
+    return {path: text for path in _settings(below) if (text := _read(path)) is not None}
+
+
+@cache
+def _settings(below: str) -> tuple[str, ...]:
+    found = (f"{directory}/{name}" for directory, _, names in os.walk(_SETTINGS / below) for name in names)
+    return tuple(sorted(path for path in found if not _BY_ITSELF.search(path)))
+
+
+def _read(path: str) -> str | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # it can only be written to, or is gone
+        return None
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 65536), b"")).decode(errors="replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+# ── What it has of a lab ────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_lab(lab: str) -> dict[str, str]:
+    """Everything of a lab that is on the machine: namespaces, mounts, files, what it needs of the host's maximum.
+
+    Its processes are told by whoever started them (`children`).
+    """
+    begin = f"lab-{lab}-"
+    named = [*_NETNS.glob(f"{begin}*"), *_ETC_NETNS.glob(f"{begin}*"), *_RUN_LAB.glob(lab), *_RUN_LAB.glob(f".{lab}.*")]
+    named += [*Path(gettempdir()).glob(f"*{lab}*"), *_CGROUPS.glob(f"**/*{lab}*")]
+    files = [below for path in named for below in (path, *path.rglob("*"))]
+    mounts = [line.split()[4] for line in (_read("/proc/self/mountinfo") or "").splitlines() if begin in line]
+    found = {str(path): "there" for path in files} | {f"mount of {path}": "there" for path in mounts}
+    maximum = str(_RUN_LAB / ".nf_conntrack_max.json")
+    return found | ({maximum: "names the lab"} if f'"{lab}"' in (_read(maximum) or "") else {})
+
+
+def children() -> dict[int, str]:
+    """Process → command line of each child of this process that has not ended."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for number in (_read(str(task / "children")) or "").split():
+            words = _read(f"/proc/{number}/cmdline")
+            if words:  # a zombie has none
+                found[int(number)] = words.replace("\0", " ")
+    return found
