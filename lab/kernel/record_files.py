@@ -108,7 +108,7 @@ def write_at_once(path: Path, text: str, mode: int = 0o644, group: int = 0) -> N
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            if group:
+            if group and os.geteuid() == 0:  # nobody else can give it away
                 os.fchown(descriptor, -1, group)
             os.fchmod(descriptor, mode)
             file.write(text.encode())  # whatever the locale: what is read is what was given

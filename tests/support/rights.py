@@ -102,7 +102,10 @@ def kind_of(pid: int) -> str:
 def _files(process: Path) -> list[str]:
     found = []
     for link in (process / "fd").iterdir():
-        target = str(link.readlink())
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:  # closed meanwhile
+            continue
         if target.startswith("/") and not target.startswith(("/dev/null", "/run/lab/", "/run/netns/lab-", "/memfd:")):
             found.append(target)
     return found
