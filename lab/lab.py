@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from functools import wraps
 from os import PathLike
 import time
@@ -263,15 +264,6 @@ class Lab:
             raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
         return self
 
-    def require_whole(self) -> Self:
-        """The lab again, if nothing of it is gone or stopped: what it lacks would be taken for the network's doing."""
-        if lost := self.require_complete().lost():
-            raise UsageError(
-                f"lab {self.name} has lost {', '.join(lost)}: connections would fail for want of it; "
-                f"take the lab down, then up again: sudo lab down --lab {self.name}"
-            )
-        return self
-
     def require_readable(self) -> Self:
         """The lab again, half built or not, if its record can be read; RecordError says what is wrong with it."""
         if (fault := self.fault) is not None:
@@ -306,11 +298,32 @@ class Lab:
         problem = f"{name!r} could be several nodes" if nodes else f"no node {name!r}"
         raise UsageError(f"{problem} in lab {self.name}; known: {known}")
 
-    def lost(self) -> list[str]:
-        """What its plan has and this machine has not: namespaces that were deleted, processes that ended."""
-        from lab.kernel.losses import lost
+    def lost(self, *, at_once: bool = False) -> list[str]:
+        """What its plan has and this machine has not: whatever was deleted, flushed, set down, ended or stopped.
 
-        return lost(self.plan) if self.complete else []
+        `at_once` looks at namespaces and processes alone, which takes some milliseconds.
+        """
+        from lab.kernel.losses import losses, lost, told
+
+        if not self.complete:
+            return []
+        if at_once:
+            return lost(self.plan)
+        try:
+            return told(losses(self.plan))
+        except (OSError, KernelError):
+            if self.complete and (gone := lost(self.plan)):  # while it was looked at
+                return gone
+            raise
+
+    def has_lost(self, lost: Sequence[str]) -> str:
+        """What is lost, as the beginning of a sentence."""
+        return f"lab {self.name} has lost {', '.join(lost)}"
+
+    @property
+    def way_out(self) -> str:
+        """What to do about what is lost, as the end of a sentence."""
+        return f"take it down, then up again: sudo lab down --lab {self.name}"
 
     # ── What the kernel counts ──────────────────────────────────────────────────────────────────────────────
 
@@ -347,10 +360,19 @@ class Lab:
             return read_with_fills(namespaces, self.plan.limiters, self.plan)
 
     def status(self) -> Status:
-        """Nodes and addresses, limits and what is held of them, connections; without numbers if it is half built."""
-        from lab.observe.status import status
+        """Nodes and addresses, what is lost, limits and what is held of them, connections.
 
-        return status(self.plan, complete=self.complete)
+        Without numbers if it is half built, or if what it has lost keeps them from being read.
+        """
+        from lab.observe.status import Status, status
+
+        lost = tuple(self.lost())
+        try:
+            return replace(status(self.plan, complete=self.complete), lost=lost)
+        except (OSError, KernelError):
+            if not lost:
+                raise
+            return Status(self.plan, self.complete, lost=lost)
 
     def metrics(self, period_s: float = 60, *, last: int | None = None) -> tuple[Series, ...]:
         """What CloudWatch would show of each NAT gateway, and what it hides of each ENI, in periods up to now.
@@ -395,8 +417,9 @@ class Lab:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
         The options are the fields of `lab.burst.load.Load`; `progress` is told several times a second how far the burst
-        is, `saw` of each packet of the scapy engine. Raises UsageError for a load that makes no sense, PreflightError
-        for one that this machine cannot carry, and KernelError.
+        is, `saw` of each packet of the scapy engine. Raises UsageError for a load that makes no sense, and for a lab
+        that has lost something unless it is to be used `anyway`; PreflightError for a load that this machine cannot
+        carry, and KernelError.
         """
         return self.carry(load, load.progress, load.saw)
 
@@ -415,8 +438,15 @@ class Lab:
         """
         from lab.burst.run import Listeners, run_burst
 
-        self.require_whole()
-        return run_burst(self._record, self.plan, self.topology, load, Listeners(progress, saw, sampled, found))
+        lost = self.require_complete().lost()
+        if lost and not load.anyway:
+            raise UsageError(
+                f"{self.has_lost(lost)}: connections would fail for want of it; {self.way_out}; "
+                "to burst in spite of it: --anyway"
+            )
+        listeners = Listeners(progress, saw, sampled, found)
+        with self._losses_named():
+            return run_burst(self._record, self.plan, self.topology, load, listeners, lost_before=lost)
 
     def reset(self) -> Forgotten:
         """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.
@@ -580,6 +610,5 @@ class Lab:
             yield
         except (OSError, KernelError) as refused:
             if lost := self.lost():
-                what = f"lab {self.name} has lost {', '.join(lost)}"
-                raise UsageError(f"{what}; take it down, then up again: sudo lab down --lab {self.name}") from refused
+                raise UsageError(f"{self.has_lost(lost)}; {self.way_out}") from refused
             raise

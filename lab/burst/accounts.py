@@ -62,6 +62,7 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         series=clients.series,
         tracking=tuple(observation.tracking),
         incidents=tuple(observation.incidents),
+        lost=tuple(observation.lost),
         disagreements=tuple(disagreements(load, resolver, observation)),
         resolver=resolver.location,
         questions=clients.questions,

@@ -286,6 +286,11 @@ class Load:
         "Forget all connections of the lab before, as `lab reset`.",
         fact=lambda load: "in a lab that was reset" if load.fresh else None,
     ).by_default(False)
+    anyway: bool = Option(
+        "--anyway",
+        "Burst although parts of the lab are gone, down or stopped; the verdict names them first.",
+        fact=lambda load: "in a lab that may have lost parts" if load.anyway else None,
+    ).by_default(False)
     leave_open: bool = Option(
         "--leave-open",
         "End without closing the connections.",

@@ -55,6 +55,8 @@ class Observation:
     invokers: Sequence[Invoker] = ()
     """The functions that invoke, in the order in which they take turns."""
     incidents: Sequence[str] = ()
+    lost: Sequence[str] = ()
+    """What of the lab was gone, down or stopped when it began, or by its end."""
     packets: Sequence[PacketRecord] = ()
     source: SourceResult | None = None
     slots_of_closed: int = 0

@@ -177,6 +177,8 @@ class BurstResult:
     """What opened the connections; None in records of earlier versions."""
     descriptors: EnvironmentDescriptors | None = None
     """None where they were not limited."""
+    lost: tuple[str, ...] = ()
+    """What of the lab was gone, down or stopped when the burst began, or by its end: it leads the verdict."""
     packets: tuple[PacketRecord, ...] = ()
     """Every packet at every place, in the order of time; empty but with the scapy engine."""
 

@@ -98,8 +98,13 @@ class WatchedLoad(Load):
     saw: Callable[[PacketRecord], None] = _ignore
 
 
-def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listeners: Listeners) -> BurstResult:
-    """Run it; the connections are closed when this returns or raises, unless they were to be left open."""
+def run_burst(
+    record: Record, plan: Plan, topology: Topology, load: Load, listeners: Listeners, *, lost_before: Sequence[str] = ()
+) -> BurstResult:
+    """Run it; the connections are closed when this returns or raises, unless they were to be left open.
+
+    `lost_before` is what the lab lacks already.
+    """
     participants = participants_of(plan, topology, load)
     require_resources(load.engine, participants.connections, tls=load.tls)
     with ExitStack() as undo:
@@ -112,7 +117,7 @@ def run_burst(record: Record, plan: Plan, topology: Topology, load: Load, listen
         require_alone(plan.lab, alone=undo.enter_context(record.beside_others()))
         bursts = Bursts(record.path / "bursts")
         with bursts.beginning() as others:
-            burst = _Burst(namespaces, participants, listeners, record, others)
+            burst = _Burst(namespaces, participants, listeners, record, others, lost_before=lost_before)
             undo.enter_context(bursts.take_part(burst.under_way))
         observation = burst.observe(bursts)
         note(record.path, observation, lambda: read(namespaces, plan.limiters))
@@ -139,9 +144,11 @@ class _Burst:
         listeners: Listeners,
         record: Record,
         others: Sequence[UnderWay],
+        *,
+        lost_before: Sequence[str],
     ) -> None:
         self._namespaces, self._participants, self._listeners = namespaces, participants, listeners
-        self._record = record
+        self._record, self._lost_before = record, tuple(lost_before)
         self._plan, self._load, self._limiters = participants.plan, participants.load, participants.limiters
         self._sampler = Sampler(self._plan.nat_nodes)
         self._packets: list[PacketRecord] = []
@@ -209,6 +216,7 @@ class _Burst:
         if self._comes_and_goes:
             readings = [reading.with_peak(most) for reading, most in zip(readings, self._fullest, strict=True)]
         self._sample()
+        lost_meanwhile = [what for what in lost(self._plan) if what not in self._lost_before]
         eni_addresses = self._participants.eni_addresses
         if others:
             readings, first = own_refusals(readings, clients, spec, eni_addresses, self._refused)
@@ -235,8 +243,9 @@ class _Burst:
             invokers=tuple(self._participants.invokers),
             incidents=(
                 *([_NO_FREE_PORTS] if None in self._found_turns else []),
-                *(f"lost during the burst: {what}" for what in lost(self._plan)),
+                *(f"lost during the burst: {what}" for what in lost_meanwhile),
             ),
+            lost=(*self._lost_before, *lost_meanwhile),
             packets=self._packets,
             source=replace(self._participants.source, rooms=self._rooms),
             slots_of_closed=self._slots_of_closed,

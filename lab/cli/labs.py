@@ -202,14 +202,16 @@ def list_(*, as_json: AsJson = False) -> None:
 
 
 def _listed(lab: Lab) -> dict[str, Any]:
-    fault = lab.fault
+    fault, lost = lab.fault, lab.lost(at_once=True)
     nodes = 0 if fault else len(lab.plan.nodes)
-    return {"lab": lab.name, "complete": lab.complete, "nodes": nodes, "fault": fault and str(fault)}
+    return {"lab": lab.name, "complete": lab.complete, "nodes": nodes, "lost": lost, "fault": fault and str(fault)}
 
 
 def _state(lab: dict[str, Any]) -> str:
+    if lab["complete"]:
+        return f"up, but has lost {', '.join(lab['lost'])}" if lab["lost"] else "up"
     what = "damaged, or of another version" if lab["fault"] else "half built"
-    return "up" if lab["complete"] else f"{what}: lab down takes it away"
+    return f"{what}: lab down takes it away"
 
 
 def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
@@ -223,9 +225,9 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
     from lab.nodes.registry import kind_of
 
     live_lab = Lab.find(lab).require_readable()
-    if lost := live_lab.lost():
-        notice(f"lab {live_lab.name} has lost {', '.join(lost)}; take it down, then up again")
     now = live_lab.status()
+    if now.lost:
+        notice(f"{live_lab.has_lost(now.lost)}; {live_lab.way_out}")
     if as_json:
         print_json(now.to_json())
         return

@@ -12,7 +12,7 @@ from lab.errors import KernelError, UsageError
 from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
-from lab.kernel.losses import lost
+from lab.kernel.losses import losses, told
 from lab.kernel.preflight import require_root
 from lab.kernel.remains import remains
 from lab.kernel.state import Record, State
@@ -89,7 +89,7 @@ def _record_of_a_lab_that_is_up(state: State, wanted: Wanted) -> Record | None:
 def _change_of(record: Record, wanted: Wanted) -> Convergence:
     """The change of a recorded lab; UsageError names what it has lost, because the kernel lacks what the plan has."""
     plan = record.plan()
-    if missing := lost(plan):
+    if missing := told(losses(plan)):
         raise UsageError(
             f"lab {plan.lab} is up but has lost {', '.join(missing)}; take it down, then up again: "
             f"sudo lab down --lab {plan.lab}"

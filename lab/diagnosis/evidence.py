@@ -36,7 +36,7 @@ class Evidence:
     impairments: tuple[Impairment, ...] = ()
     """Faults that `lab impair` has set on the path; of a burst, those that dropped packets meanwhile, and how many."""
     lost_parts: tuple[str, ...] = ()
-    """Processes and namespaces of the plan that no longer exist."""
+    """What of the lab is gone, down or stopped: connections fail for want of it, whatever limits say."""
     full_processes: tuple[FullProcess, ...] = ()
     """Of a lab that is up: processes in it that have as many descriptors open as they may."""
     lacking: Lacking | None = None
@@ -123,6 +123,7 @@ def of_burst(result: BurstResult) -> Evidence:
         clients=result,
         ports_not_found=result.ports_not_found,
         impairments=result.impairments,
+        lost_parts=result.lost,
         node_endings=result.endings.nodes,
     )
 

@@ -154,7 +154,7 @@ class LabNow:
     dropped: Mapping[DropCounter, int]
     impairments: tuple[Impairment, ...] = ()
     lost: tuple[str, ...] = ()
-    """Processes and namespaces of the plan that no longer exist."""
+    """What of the plan is gone, down or stopped."""
     full_processes: tuple[FullProcess, ...] = ()
     """Processes that have as many descriptors open as they may."""
     lacking: Lacking | None = None

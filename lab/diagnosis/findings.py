@@ -161,6 +161,7 @@ def _unanswered(evidence: Evidence) -> int:
 
 
 CAUSES = {
+    "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
     "too_many_open_files": _Cause(_lack_descriptors),
     "dropped": _Cause(
         lambda evidence: evidence.dropped_connections and (evidence.clients is None or _timed_out(evidence)),
@@ -213,7 +214,6 @@ CAUSES = {
     "closed_by_server": _Cause(_turned_away),
     "no_answer": _Cause(_unanswered_requests),
     "failed": _Cause(_failed),
-    "lost_parts": _Cause(lambda evidence: evidence.lost_parts),
     "impaired": _Cause(lambda evidence: evidence.impairments),
     "no_limit": _Cause(lambda _: True),
 }

@@ -24,7 +24,7 @@ def of_limits(finding: Finding) -> Iterator[str]:
 
 
 def circumstances(evidence: Evidence) -> Iterator[str]:
-    """Every drop with its cure, every idle timeout, every fault, what the lab has lost."""
+    """Every drop with its cure, every idle timeout, every fault."""
     for drop in evidence.drops:
         words = drop_words(drop)
         yield f"{words.headline}: {counted(drop.dropped_packets, 'packet')} dropped."
@@ -36,8 +36,6 @@ def circumstances(evidence: Evidence) -> Iterator[str]:
         yield f"Impaired: {fault.node} {fault.interface}, {fault.faults}; {dropped}. To clear: lab impair --clear."
     yield from descriptors.of_lab(evidence)
     yield from hosts.of_ports(evidence)
-    if evidence.lost_parts and (evidence.full or evidence.drops or evidence.impairments):
-        yield f"The lab has lost {', '.join(evidence.lost_parts)}."
 
 
 def course(account: LimitAccount, now_s: float) -> str:

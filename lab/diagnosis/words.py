@@ -217,6 +217,14 @@ def _no_answer_explanation(finding: Finding) -> Iterator[str]:
     yield f"The server ended none of them: {connections(finding.clients.tcp.open)} were open to the end."
 
 
+def _lost_explanation(finding: Finding) -> Iterator[str]:
+    """Limits are not named: a server that is silent fills them with half-open connections."""
+    clients = finding.clients
+    if failed := clients.invocations.failed:
+        yield f"{failed:,} of {counted(clients.offered, 'invocation')} failed, and may have failed for want of it."
+    yield "What is missing shapes every number of this burst, so none of them tells of a limit."
+
+
 def _failures(finding: Finding) -> Iterator[str]:
     if questions := finding.clients.dns.failed:
         yield f"The resolver left {counted(questions, 'question')} unanswered."
@@ -301,6 +309,12 @@ _TELL_OF_FAULTS = ("faults", "impaired")
 _NO_DESCRIPTORS, _NO_PORTS = "too_many_open_files", "ephemeral_ports"
 
 WORDS = {
+    "lost_parts": _CauseWords(
+        lambda finding: f"The lab has lost {', '.join(finding.evidence.lost_parts)}",
+        _lost_explanation,
+        lambda _: ("Take the lab down, then up again, and repeat the burst.",),
+        room_helps=False,
+    ),
     _NO_DESCRIPTORS: _CauseWords(descriptors.headline, descriptors.explanation, descriptors.remedies, room_helps=False),
     "dropped": _CauseWords(_dropped_headline, _dropped_explanation, _dropped_remedies),
     "half_open_slots": _CauseWords(
@@ -377,9 +391,6 @@ WORDS = {
         _failures,
         lambda _: ("See whether the resolver and the server run, and what listens there: lab exec NODE -- ss -lntu.",),
         room_helps=False,
-    ),
-    "lost_parts": _CauseWords(
-        lambda finding: f"No limit reached, and the lab has lost {', '.join(finding.evidence.lost_parts)}"
     ),
     "impaired": _CauseWords(_impaired_headline),
     "no_limit": _CauseWords(_no_limit_headline, _headroom),

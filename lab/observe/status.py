@@ -29,12 +29,15 @@ class Status:
     """NAT node with limits → its TCP connections since it was made, those without slots among them."""
     ports: tuple[PortsInUse, ...] = ()
     """Ephemeral ports of each client that is no function."""
+    lost: tuple[str, ...] = ()
+    """What the plan has and the kernel has not, or has set down or stopped."""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `lab status --json`."""
         return {
             "lab": self.plan.lab,
             "complete": self.complete,
+            "lost": list(self.lost),
             "nodes": [
                 {
                     "node": node.name,

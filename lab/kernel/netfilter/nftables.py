@@ -21,16 +21,20 @@ __all__ = [
     "counters",
     "element",
     "elements",
+    "rules",
     "set_limit",
+    "set_names",
     "set_size",
     "set_sizes",
+    "tables",
 ]
 
 IP, NETDEV = 2, 5
 """Families of tables: IPv4's, and those that belong to a network interface (NFPROTO_*, linux/netfilter.h)."""
 
-_GETSET, _GETSETELEM, _GETOBJ = 10, 13, 19
+_GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM, _GETOBJ = 1, 4, 7, 10, 13, 19
 _TABLE, _NAME = 1, 2
+_CHAIN_NAME, _RULE_CHAIN = 3, 2
 _OBJ_TYPE, _OBJ_DATA, _OBJECT_COUNTER = 3, 4, 1
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 _SET_DESCRIPTION, _SET_SIZE = 9, 1
@@ -92,6 +96,26 @@ def set_sizes(table: str) -> dict[str, int]:
             count = fields.get(_SET_COUNT)
             sizes[name] = set_size(table, name) if count is None else int.from_bytes(count, "big")
     return sizes
+
+
+def tables(family: int = IP) -> frozenset[str]:
+    """The names of all tables of a family."""
+    return frozenset(text_of(fields_of(each)[_TABLE]) for each in _ask(_GETTABLE, b"", dump=True, family=family))
+
+
+def rules(table: str, family: int = IP) -> dict[str, int]:
+    """Chain of a table → how many rules it has."""
+    chains = (fields_of(each) for each in _ask(_GETCHAIN, string(_TABLE, table), dump=True, family=family))
+    count = {text_of(fields[_CHAIN_NAME]): 0 for fields in chains if text_of(fields[_TABLE]) == table}
+    for message in _ask(_GETRULE, string(_TABLE, table), dump=True, family=family):
+        count[text_of(fields_of(message)[_RULE_CHAIN])] += 1
+    return count
+
+
+def set_names(table: str, family: int = IP) -> frozenset[str]:
+    """The named sets of a table."""
+    found = (fields_of(each)[_NAME] for each in _ask(_GETSET, string(_TABLE, table), dump=True, family=family))
+    return frozenset(name for name in map(text_of, found) if not name.startswith(_ANONYMOUS))
 
 
 def set_limit(table: str, name: str, family: int = IP) -> int:

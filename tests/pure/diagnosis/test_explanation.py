@@ -98,7 +98,14 @@ def test_what_else_it_may_be() -> None:
     assert found.details == ("Impaired: srv-cache inet, silence; 12 packets dropped. To clear: lab impair --clear.",)
     (counted,) = (each for each in found.evidence if "silence" in each.what)
     assert (counted.value, counted.command) == (12, "sudo ip netns exec lab-tiny-srv-cache nft list counters netdev")
-    assert "has lost the server" in explained(lost=("the server",)).headline
+
+
+def test_what_is_lost_comes_first() -> None:
+    """Also where a limit has refused connections: what is missing may be why."""
+    eni = limiters("eni-private-a")[0]
+    found = explained(reading(eni, 20, 4), lost=("the server",))
+    assert (found.cause, found.headline) == ("lost_parts", "The lab has lost the server")
+    assert [account.connections for account in found.refusing] == [4]
 
 
 def test_commands() -> None:

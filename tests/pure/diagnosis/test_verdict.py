@@ -32,6 +32,15 @@ def port_exhaustion(elastic_ips: int, refused: int = 4_000) -> Verdict:
     return judge(burst_result(seen(55_000 * elastic_ips, refused // 4), reading(ENI_A, 1), *full, first=full[0]))
 
 
+def test_a_burst_in_a_lab_that_has_lost_parts() -> None:
+    """What is lost leads, and no limit is blamed for what a silent server has filled."""
+    full = reading(ENI_A, 65_000, 20_000, 5_000)
+    result = burst_result(seen(65_000, 5_000), full, first=full)
+    verdict = judge(replace(result, lost=("the server process in srv",)))
+    assert (verdict.cause, verdict.headline) == ("lost_parts", "The lab has lost the server process in srv")
+    assert "ENI" not in text(verdict)
+
+
 def test_eni_limit() -> None:
     """A full ENI is named with its limit, and nothing on AWS shows it."""
     verdict = eni_limit(reading(eips(1)[0], 55_000))
