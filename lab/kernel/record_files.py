@@ -56,9 +56,9 @@ def _require_own_file(status: os.stat_result) -> None:
     require_own(status)
 
 
-def opener(path: str, flags: int) -> int:
+def opener(path: str, flags: int, mode: int = 0o644) -> int:
     """For `open`: a file of a record, or a new one; OSError for what is none of the lab's."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
         _require_own_file(os.fstat(descriptor))
     except DamagedFileError as fault:
