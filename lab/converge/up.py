@@ -9,7 +9,8 @@ from lab.converge.change import Convergence, Wanted, convergence
 from lab.converge.converging import converge
 from lab.converge.down import take_down
 from lab.converge.repair import repair
-from lab.errors import UsageError
+from lab.errors import KernelError, UsageError
+from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
 from lab.kernel.losses import losses, told
@@ -74,9 +75,10 @@ def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool, 
 def _collect_anew(record: Record, plan: Plan, notice: Notice) -> None:
     """Have samples taken of the nodes that there are now; where that fails the lab is changed all the same."""
     try:
-        stop_collecting(plan)
-        start_collecting(record, plan)
-    except OSError as refused:
+        with uninterrupted():  # the change is made, and an interrupt would not be told from one that was taken back
+            stop_collecting(plan)
+            start_collecting(record, plan)
+    except (OSError, KernelError) as refused:
         notice(f"lab {plan.lab} takes no samples until the next `lab metrics` or `lab why`: {refused}")
 
 

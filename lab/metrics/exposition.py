@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+import re
 from socketserver import ThreadingMixIn
 import sys
 from threading import BoundedSemaphore, Lock, Thread
@@ -31,6 +32,9 @@ _ADDRESS = "127.0.0.1"
 
 _MOST_CONNECTIONS = 16
 """At a time, each with a thread; whoever comes beyond them is closed at once."""
+
+_NO_VERSION = re.compile(r"version=(?!\d{1,9}(\.\d{1,9})*\s*([;,]|$))", re.ASCII)
+"""Of a format in an `Accept` header: a version that is not of numbers."""
 
 _NAMES = {
     "ActiveConnectionCount": "active_connections",
@@ -87,6 +91,13 @@ class _Handler(WSGIRequestHandler):
     """One scrape; a client that neither reads nor writes is given up."""
 
     timeout = 5.0  # seconds, of each read and write
+
+    def get_environ(self) -> dict[str, Any]:
+        """The request without formats whose version is no number, on which prometheus_client raises."""
+        environ: dict[str, Any] = super().get_environ()
+        if _NO_VERSION.search(environ.get("HTTP_ACCEPT", "")):
+            del environ["HTTP_ACCEPT"]
+        return environ
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: a scrape every few seconds is no news."""

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import RoundTripScanner, ScannerError
 
 from lab.schema.faults import Fault, Path, Place
 from lab.schema.words import shown
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ruamel.yaml.nodes import Node
+    from ruamel.yaml.tokens import Token
 
 __all__ = ["Document", "Unreadable", "Value", "read"]
 
@@ -33,6 +35,8 @@ DEEPEST = 40
 """A topology is five levels deep; the limit keeps nonsense from exhausting Python's stack."""
 
 START = Place(1, 1)
+
+_TOO_DEEP = "it is nested too deeply"
 
 _TABBED = re.compile(r"[^\S\n]*\t|.*\t[^\S\n]*$", re.MULTILINE)
 """A tab before the first word of a line or after the last."""
@@ -79,7 +83,7 @@ def _compose(text: str) -> Node | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)
-            node: Node | None = YAML(typ="rt", pure=True).compose(text)
+            node: Node | None = _yaml().compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else START
@@ -89,10 +93,26 @@ def _compose(text: str) -> Node | None:
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Unreadable(place, f"the character {text[error.position]!r} is not allowed") from None
     except RecursionError:
-        raise Unreadable(START, "it is nested too deeply") from None
+        raise Unreadable(START, _TOO_DEEP) from None
     except YAMLError as error:
         raise Unreadable(START, " ".join(str(error).split())) from None
     return node
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.Scanner = _Scanner
+    return yaml
+
+
+class _Scanner(RoundTripScanner):
+    """Ends where brackets are too deep: for each token YAML's own looks at every bracket that is open."""
+
+    def fetch_flow_collection_start(self, token: type[Token], to_push: str) -> None:
+        """Note a bracket that opens."""
+        if len(self.flow_context) > DEEPEST:
+            raise ScannerError(None, None, _TOO_DEEP, self.reader.get_mark())
+        super().fetch_flow_collection_start(token, to_push)
 
 
 def _complaint(error: MarkedYAMLError, text: str) -> str:

@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -516,6 +516,15 @@ def test_counters_of_prometheus_never_fall_by_one(scraped: Scraped) -> None:
     assert scraped.value(name, node) == 100
     scraped.sample = nat(2, connections_established=5, connections_admitted=5)  # made again
     assert scraped.value(name, node) == 5
+
+
+@pytest.mark.parametrize("version", ["x", "1.x", "", "9" * 5_000])
+def test_a_format_whose_version_is_no_number(scraped: Scraped, version: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is not among those that a scraper accepts: it gets the usual one, and nobody a traceback."""
+    accepted = {"Accept": f"application/openmetrics-text; version={version}"}
+    with urlopen(Request(scraped.url, headers=accepted), timeout=5) as answer:  # noqa: S310 - loopback
+        assert answer.headers["Content-Type"].startswith("text/plain")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_scrape_of_a_lab_that_is_gone(scraped: Scraped) -> None:

@@ -212,6 +212,11 @@ def test_deep_nesting() -> None:
     assert "syntax: " in faults("[" * 100 + "]" * 100)[0]
 
 
+def test_brackets_without_end() -> None:
+    """They are refused where they become too deep, and the rest is not read."""
+    assert faults("{" * 200_000)[0].startswith("t.yaml:1:42: syntax: it is nested too deeply")
+
+
 # ── Properties ──────────────────────────────────────────────────────────────────────────────────
 
 yaml_text = st.text(alphabet=st.sampled_from("abz01 .:-_#&*!|>%@`'\"?,[]{}<=~\n\t/\\\0\x85é"), max_size=80)

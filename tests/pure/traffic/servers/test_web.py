@@ -101,3 +101,9 @@ def test_an_empty_line_before_a_request() -> None:
     """It is not meant for anybody."""
     assert answer(b"\r\n" + GET, BODY) == answer(GET, BODY)
     assert answer(b"\r\n", BODY) == Answered(b"", b"", is_last=False)
+
+
+def test_a_length_beyond_all_numbers() -> None:
+    """A body that is announced with more digits than Python reads is waited for as any other that is too long."""
+    begun = b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n"
+    assert answer(begun, BODY) == Answered(b"", begun, is_last=False)
