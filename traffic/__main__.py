@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ _ARGUMENTS = 3
 _VERBS: dict[str, tuple[type[ResolverSpec | ServerSpec | BurstSpec], str, str]] = {
     "resolver": (ResolverSpec, "traffic.servers.resolver", "run"),
     "server": (ServerSpec, "traffic.servers.server", "run"),
-    "listener": (ServerSpec, "traffic.servers.listeners", "run"),
     "burst": (BurstSpec, "traffic.engines.{engine}.engine", "run"),
 }
 """Spec, module and function of each verb; the module is loaded when the verb is known, for start-up time counts."""
@@ -38,4 +38,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    os.chdir("/")  # a file system in which somebody started a lab can be unmounted all the same
     sys.exit(main(sys.argv))

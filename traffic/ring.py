@@ -80,6 +80,7 @@ class Ring:
         self._counter = FrameCounter(self._socket)
         length = (rx_slots + tx_slots) * _SLOT_BYTES
         self._map = mmap.mmap(self._socket.fileno(), length, mmap.MAP_SHARED | _MAP_POPULATE)
+        self._map.madvise(mmap.MADV_DONTFORK)  # a process that is forked has nothing to do with it
         memory = np.frombuffer(self._map, np.uint8).reshape(-1, _SLOT_BYTES)
         self._view(memory[:rx_slots], memory[rx_slots:])
         self._rx_next = self._tx_next = 0

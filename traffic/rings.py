@@ -89,5 +89,5 @@ def _runs(sender: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
 
 
 def _groups(sender: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    for ring in np.unique(sender).tolist():
+    for ring in np.flatnonzero(np.bincount(sender)).tolist():
         yield ring, sender == ring

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from lab.converge.change import Convergence, Wanted, convergence
 from lab.converge.converging import converge
 from lab.converge.down import take_down
-from lab.errors import UsageError
+from lab.converge.repair import repair
+from lab.errors import KernelError, UsageError
+from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
 from lab.kernel.losses import losses, told
@@ -46,13 +48,16 @@ def foresee(state: State, wanted: Wanted) -> Plan | Convergence:
         return wanted.plan if known is None else _change_of(known, wanted)
 
 
-def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) -> Up:
+def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool, mend: bool = False) -> Up:
     """Make or change the lab. Callers hold the lab's lock.
 
-    ExpectationError when the change breaks connections that are held and may not be disruptive; KernelError when the
-    kernel refuses a step, and then what was done until then is taken back.
+    With `mend` what a lab that is up has lost is made again before. ExpectationError when the change breaks connections
+    that are held and may not be disruptive; KernelError when the kernel refuses a step, and then what was done until
+    then is taken back.
     """
     if known := _record_of_a_lab_that_is_up(state, wanted):
+        if mend and repair(state, known, known.plan(), notice):
+            _collect_anew(known, known.plan(), notice)
         change = _change_of(known, wanted)
         if not change:
             return Up(known, change.new, changed=False, convergence=None)
@@ -70,9 +75,10 @@ def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) 
 def _collect_anew(record: Record, plan: Plan, notice: Notice) -> None:
     """Have samples taken of the nodes that there are now; where that fails the lab is changed all the same."""
     try:
-        stop_collecting(plan)
-        start_collecting(record, plan)
-    except OSError as refused:
+        with uninterrupted():  # the change is made, and an interrupt would not be told from one that was taken back
+            stop_collecting(plan)
+            start_collecting(record, plan)
+    except (OSError, KernelError) as refused:
         notice(f"lab {plan.lab} takes no samples until the next `lab metrics` or `lab why`: {refused}")
 
 
@@ -89,8 +95,8 @@ def _change_of(record: Record, wanted: Wanted) -> Convergence:
     plan = record.plan()
     if missing := told(losses(plan)):
         raise UsageError(
-            f"lab {plan.lab} is up but has lost {', '.join(missing)}; take it down, then up again: "
-            f"sudo lab down --lab {plan.lab}"
+            f"lab {plan.lab} is up but has lost {', '.join(missing)}; mend it: "
+            f"sudo lab up --repair FILE, or take it down: sudo lab down --lab {plan.lab}"
         )
     return convergence(record, wanted)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lab.errors import KernelError
 from lab.kernel.record_files import make_directory, read, write_at_once
 from lab.plan.objects import Certificate
+from traffic.privileges import LAB_GID
 
 if TYPE_CHECKING:
     import trustme
@@ -32,7 +33,8 @@ def issue(item: Certificate) -> None:
     issued = authority.issue_cert(*names, organization_name=_ORGANIZATION, common_name=item.hostname)
     path = Path(item.path)
     make_directory(path.parent)
-    write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o600)
+    # The server reads it when a client speaks TLS, and is not root's by then.
+    write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o640, LAB_GID)
 
 
 def trusting(authority: str) -> dict[str, str]:

@@ -96,6 +96,7 @@ def _popen(spec_json: str, stderr: int, descriptors: tuple[int, ...]) -> subproc
         stdout=subprocess.PIPE,
         stderr=stderr,
         pass_fds=descriptors,
+        cwd="/",
         encoding="utf-8",
         start_new_session=True,
         env=environment(),

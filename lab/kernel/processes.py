@@ -20,6 +20,7 @@ from typing import NamedTuple
 from lab.errors import KernelError
 from lab.kernel.netns import NETNS_DIRECTORY, NamespaceThread, exists
 from lab.plan.objects import Process
+from traffic.privileges import LAB_UID
 
 __all__ = [
     "Identity",
@@ -99,8 +100,13 @@ def arguments_of(verb: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """A traffic process's environment: without numpy's threads, which would only take memory and time to start."""
-    return os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    """The whole environment of the lab's processes, whatever secrets that of the caller has.
+
+    UTF-8, no threads of numpy's, which would only take memory and time to start, and where root has said that modules
+    are.
+    """
+    told = [str(Path(each).absolute()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    return {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"} | ({"PYTHONPATH": os.pathsep.join(told)} if told else {})
 
 
 def last_log_line(log: Path) -> str:
@@ -246,9 +252,9 @@ def _gone(identities: Mapping[Identity, str], ended: list[NamespaceProcess]) -> 
 
 
 def log_of(pid: int) -> Path | None:
-    """The file that one of root's processes has as its standard error."""
+    """The file that a process of root's, or of the lab's own user, has as its standard error."""
     with suppress(OSError):
-        if Path(f"/proc/{pid}").stat().st_uid == 0:
+        if Path(f"/proc/{pid}").stat().st_uid in (0, LAB_UID):
             return Path(f"/proc/{pid}/fd/{_STANDARD_ERROR}").readlink()
     return None
 

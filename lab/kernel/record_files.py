@@ -56,9 +56,9 @@ def _require_own_file(status: os.stat_result) -> None:
     require_own(status)
 
 
-def opener(path: str, flags: int) -> int:
+def opener(path: str, flags: int, mode: int = 0o644) -> int:
     """For `open`: a file of a record, or a new one; OSError for what is none of the lab's."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
         _require_own_file(os.fstat(descriptor))
     except DamagedFileError as fault:
@@ -98,8 +98,8 @@ def damage_told(path: Path) -> Iterator[None]:
     raise RecordError(f"{path}: {fault}", f"without it the lab goes on: sudo rm {path}")
 
 
-def write_at_once(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file under another name and rename it, so that a reader never sees half of it, or another mode.
+def write_at_once(path: Path, text: str, mode: int = 0o644, group: int = 0) -> None:
+    """Write a file under another name and rename it, so that a reader never sees half of it, or another mode or group.
 
     OSError when there is no room for it; what was there before still is.
     """
@@ -108,6 +108,8 @@ def write_at_once(path: Path, text: str, mode: int = 0o644) -> None:
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if group and os.geteuid() == 0:  # nobody else can give it away
+                os.fchown(descriptor, -1, group)
             os.fchmod(descriptor, mode)
             file.write(text.encode())  # whatever the locale: what is read is what was given
         unfinished.replace(path)

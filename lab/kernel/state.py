@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import fcntl
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -339,13 +340,13 @@ class State:
         path = self.root / f".{lab}.lock"
         while True:
             with _lock_file(path) as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                if not os.fstat(handle.fileno()).st_nlink:
-                    continue
                 try:
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                    if not os.fstat(handle.fileno()).st_nlink:
+                        continue
                     yield
                 finally:
-                    path.unlink()
+                    _remove_if_held(handle, path)
                 return
 
     def forget_unfinished(self) -> None:
@@ -398,6 +399,15 @@ def _remove(path: Path) -> None:
 
 def _lock_file(path: Path) -> IO[str]:
     """Root's alone: whoever may read a file may lock it (flock(2)), and keep root waiting."""
-    file = open(path, "a", encoding="utf-8", opener=opener)  # noqa: SIM115 -- the caller closes it
-    os.fchmod(file.fileno(), 0o600)
-    return file
+    return open(path, "a", encoding="utf-8", opener=partial(opener, mode=0o600))
+
+
+def _remove_if_held(handle: IO[str], path: Path) -> None:
+    """Remove a lock's file, unless another process has the lock and will do so, or has done so: the name is its own.
+
+    One that cannot be removed is no harm: its lock is free, and who comes next removes it.
+    """
+    with suppress(OSError):  # BlockingIOError: another has the lock
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle.fileno()).st_nlink:
+            path.unlink()

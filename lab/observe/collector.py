@@ -19,6 +19,7 @@ from lab.kernel.netns import call_in
 from lab.observe.history import History, read
 from lab.observe.sampling import Sampler
 from lab.slots.counters import NatNode, nodes_from_json, nodes_to_json
+from traffic.privileges import Capability, give_up
 
 if TYPE_CHECKING:
     from lab.kernel.state import Record
@@ -29,6 +30,8 @@ __all__ = ["collect", "resume", "start_collecting", "stop_collecting"]
 _SHARE_OF_TIME = 0.05
 """What taking samples may take, at most: kernels before 6.16 count a set's elements by walking."""
 _MODULE = "lab.observe.collector"
+_NEEDED = (Capability.NET_ADMIN, Capability.SYS_ADMIN)
+"""It reads nftables and connection tracking of each node in its namespace, and its file is a part of root's record."""
 _ARGUMENTS = f"-m\0{_MODULE}"
 """The arguments by which the collector's command line is known, with zero bytes between them."""
 
@@ -85,4 +88,6 @@ def resume(record: Record, plan: Plan, up_since_s: float, notice: Callable[[str]
 
 
 if __name__ == "__main__":
+    os.chdir("/")
+    give_up(*_NEEDED, user=0)
     collect(Path(sys.argv[1]), nodes_from_json(sys.argv[2]))

@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -116,11 +117,13 @@ def small(namespaces: Throwaway, undo: ExitStack) -> Site:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """The server's certificate with its key."""
-    path = tmp_path / "cache.pem"
-    AUTHORITY.issue_cert(HOSTNAME).private_key_and_cert_chain_pem.write_to_path(str(path))
-    return path
+def certificate() -> Iterator[Path]:
+    """The server's certificate with its key, where a server that has given up root finds it."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "cache.pem")
+        path.parent.chmod(0o755)
+        AUTHORITY.issue_cert(HOSTNAME).private_key_and_cert_chain_pem.write_to_path(str(path))
+        yield path
 
 
 @pytest.fixture

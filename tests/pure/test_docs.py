@@ -101,7 +101,12 @@ def links(page: Path) -> list[str]:
     return re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
 
 
-PAGES = (*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md", DOCS.parent / "topologies" / "README.md")
+PAGES = (
+    *sorted(DOCS.glob("*.md")),
+    DOCS.parent / "README.md",
+    DOCS.parent / "SECURITY.md",
+    DOCS.parent / "topologies" / "README.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))

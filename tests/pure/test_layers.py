@@ -38,6 +38,7 @@ FROM_TRAFFIC = {
     "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.resources",  # how many: what it asks of the machine
     "traffic.packet_socket",  # how packet sockets are opened, filtered and counted, for those of the lab
+    "traffic.privileges",  # what the collector gives up, too, and whose processes are the lab's
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
 }
 """All that the lab knows of `traffic`, whose processes run in namespaces of their own and know nothing of the lab."""
@@ -45,8 +46,8 @@ FROM_TRAFFIC = {
 SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "metric", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
-DOORS = ("lab.cli", "traffic.events", "traffic.__main__")
-"""Who prints and exits: the command line, and in `traffic` the one voice that its processes have."""
+DOORS = ("lab.cli", "traffic.events", "traffic.__main__", "traffic.servers.listeners")
+"""Who prints and exits: the command line; in `traffic` the one voice that its processes have, and a forked process."""
 
 ABOUT_THE_USER = ("lab.kernel.invoker", "lab.kernel.outputs")
 """All that the command line knows of `lab.kernel`: whose files it writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 import os
 from pathlib import Path
@@ -41,10 +42,10 @@ def _excerpt(text: str | None) -> str:
 
 
 def network_of_host() -> dict[str, str]:
-    """Links, addresses, routes of all tables, rules and nftables of the namespace that this process is in."""
+    """Links, addresses, routes of all tables, rules and nftables (without counts) of this process's namespace."""
     batch = "\n".join(_QUESTIONS)
     said = _output("ip", "-details", "-batch", "-", text=batch) + _output("ip", "-6", "rule", "show")
-    return {"ip": re.sub(r"\d+sec", "", said), "nft": _output("nft", "list", "ruleset")}
+    return {"ip": re.sub(r"\d+sec", "", said), "nft": _output("nft", "--stateless", "list", "ruleset")}
 
 
 def _output(*command: str, text: str = "") -> str:
@@ -59,8 +60,13 @@ def settings_of_host(below: str = "") -> dict[str, str]:
 
 @cache
 def _settings(below: str) -> tuple[str, ...]:
-    found = (f"{directory}/{name}" for directory, _, names in os.walk(_SETTINGS / below) for name in names)
-    return tuple(sorted(path for path in found if not _BY_ITSELF.search(path)))
+    return tuple(path for path in sorted(_below(_SETTINGS / below)) if not _BY_ITSELF.search(path))
+
+
+def _below(directory: Path) -> Iterator[str]:
+    """Files and directories, at any depth; what goes meanwhile is left out."""
+    for at, directories, files in os.walk(directory):
+        yield from (f"{at}/{name}" for name in (*directories, *files))
 
 
 def _read(path: str) -> str | None:
@@ -86,10 +92,11 @@ def of_lab(lab: str) -> dict[str, str]:
     """
     begin = f"lab-{lab}-"
     named = [*_NETNS.glob(f"{begin}*"), *_ETC_NETNS.glob(f"{begin}*"), *_RUN_LAB.glob(lab), *_RUN_LAB.glob(f".{lab}.*")]
-    named += [*Path(gettempdir()).glob(f"*{lab}*"), *_CGROUPS.glob(f"**/*{lab}*")]
-    files = [below for path in named for below in (path, *path.rglob("*"))]
+    named += Path(gettempdir()).glob(f"*{lab}*")
+    files = [below for path in named for below in (str(path), *_below(path))]
+    files += [path for path in _below(_CGROUPS) if lab in path]
     mounts = [line.split()[4] for line in (_read("/proc/self/mountinfo") or "").splitlines() if begin in line]
-    found = {str(path): "there" for path in files} | {f"mount of {path}": "there" for path in mounts}
+    found = dict.fromkeys([*files, *(f"mount of {path}" for path in mounts)], "there")
     maximum = str(_RUN_LAB / ".nf_conntrack_max.json")
     return found | ({maximum: "names the lab"} if f'"{lab}"' in (_read(maximum) or "") else {})
 

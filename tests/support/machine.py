@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import re
 import subprocess
 from typing import Any
 
@@ -12,13 +11,11 @@ import pytest
 
 from lab.errors import PreflightError
 from lab.kernel import preflight
+from tests.support.host import network_of_host, settings_of_host
 
 __all__ = ["ETC_NETNS", "NETNS", "RUN_LAB", "hosts_own_network", "ip", "left_of", "require_machine"]
 
 NETNS, ETC_NETNS, RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
-
-_HOST_WIDE = {"nf_conntrack_max", "nf_conntrack_count"}
-"""One value for all namespaces, so that any lab of this machine changes it, and a number that changes by itself."""
 
 
 def require_machine(*programs: str) -> None:
@@ -58,16 +55,8 @@ def _target(link: Path) -> str:
 
 
 def hosts_own_network() -> dict[str, str]:
-    """The network of the host's own namespace in words, without what changes by itself."""
-    commands = ("ip link", "ip address", "ip route show table all", "ip rule", "nft list ruleset")
-    said = {command: re.sub(r"\d+sec", "", _output(*command.split())) for command in commands}
-    return said | {"sysctls": "\n".join(_sysctls())}
-
-
-def _sysctls() -> list[str]:
-    net = Path("/proc/sys/net")
-    paths = (*net.glob("netfilter/nf_conntrack_*"), *net.glob("ipv4/conf/*/*"), *net.glob("ipv4/ip_*"))
-    return [f"{path}={path.read_text()}" for path in sorted(paths) if path.is_file() and path.name not in _HOST_WIDE]
+    """The network of the host's own namespace in words, and its settings."""
+    return network_of_host() | settings_of_host("net")
 
 
 def _output(*command: str) -> str:

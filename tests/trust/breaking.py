@@ -98,23 +98,27 @@ class _Subject:
         kind = Kind(case.kind)
         ran = self._ran(case.command, Fault(kind, case.step))
         failures = list(_unexpected(ran, kind))
-        if case.command == "change" and not kind.kills and ran.status != 0 and "half changed" not in ran.said:
-            failures += [f"taken back, but {line}" for line in differences(before, self._of_lab())]
-            self._is_up = True
+        ended = kind.kills or ran.status == 0 or case.command == "down"
+        if ended or "lab down" in ran.said or self._came_too_late(ran, kind):
+            failures += self._cleared()
         else:
-            failures += self._cleared(ran, undone=case.command == "up" and not kind.kills and ran.status != 0)
-            self._is_up = False
+            failures += [f"not undone: {line}" for line in differences(before, self._of_lab())]
+            self._is_up = case.command != "up"
         failures += [f"of the host, {line}" for line in differences(network, network_of_host())]
         if failures:
             failures.append(f"it ended with {ran.status} and said {ran.said[-500:]!r}")
         return Tried(case, " ".join(ran.steps), failures)
 
-    def _cleared(self, ran: Ran, *, undone: bool) -> Iterator[str]:
-        """Take the lab down, if there is anything of it or its `down` is to be tried; what is left then."""
-        there = self._of_lab()
-        if undone and there and "lab down" not in ran.said:
-            yield f"not undone, and it does not say so: {', '.join(there)}"
-        if there:
+    def _came_too_late(self, ran: Ran, kind: Kind) -> bool:
+        """Whether all was done but for the lock's file, or a signal came when all was done: the lab is complete."""
+        late = kind.is_signal or any(step.startswith("os.remove") and ".lock" in step for step in ran.steps)
+        phase = Path("/run/lab", self._job.lab, "phase")
+        return late and "is as it was" not in ran.said and phase.exists() and phase.read_text(encoding="utf-8") == "up"
+
+    def _cleared(self) -> Iterator[str]:
+        """Take the lab down, if there is anything of it; what is left then."""
+        self._is_up = False
+        if self._of_lab():
             down = run(*self._down)
             if down.status not in (0, 2):
                 yield f"`lab down` ended with {down.status} and said {down.said[-500:]!r}"

@@ -43,6 +43,11 @@ class Kind(Enum):
         """Whether nothing is undone afterwards."""
         return self in (Kind.KILLED, Kind.GROUP_KILLED)
 
+    @property
+    def is_signal(self) -> bool:
+        """Whether it may come when the command has done all that it was to do."""
+        return self not in (Kind.OS_ERROR, Kind.KERNEL_ERROR)
+
 
 KINDS = tuple(Kind)
 

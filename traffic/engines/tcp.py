@@ -258,6 +258,6 @@ def _one_after_another(segments: Segments) -> Iterator[Segments]:
     """The first segment of each connection, then their second ones …: each changes what the next one means."""
     while len(segments.indices):
         first = np.zeros(len(segments.indices), np.bool_)
-        first[np.unique(segments.indices, return_index=True)[1]] = True
+        first[np.unique(segments.indices, return_index=True)[1]] = True  # noqa: TID251 -- without masked arrays
         yield segments.where(first)
         segments = segments.where(~first)

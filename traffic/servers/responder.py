@@ -86,7 +86,10 @@ def respond(
 
 
 def _among(destination: NDArray[np.integer[Any]], addresses: Sequence[int]) -> NDArray[np.bool_]:
-    return np.asarray(destination == addresses[0] if len(addresses) == 1 else np.isin(destination, addresses))
+    found = destination == addresses[0]
+    for address in addresses[1:]:
+        found |= destination == address
+    return np.asarray(found)
 
 
 _Case: TypeAlias = "tuple[NDArray[np.bool_], Callable[[Batch], Batch]]"

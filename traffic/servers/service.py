@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from traffic.events import emit
+from traffic.privileges import give_up
 from traffic.ring import Ring
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ async def serve(
     end_tcp = await tcp()
     with Ring(spec.interface) as ring:
         loop.add_reader(ring.fileno(), _drain, ring, respond, terminated)
+        give_up()
         emit("ready")
         await terminated.wait()
         loop.remove_reader(ring.fileno())

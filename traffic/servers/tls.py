@@ -27,17 +27,18 @@ def begins_hello(start: bytes) -> bool:
 class Certificate:
     """The server's certificate with its key, in a file; read when the first client speaks TLS, and when it has changed.
 
-    Without a file the server has no TLS.
+    Without a file the server has no TLS, and does not load OpenSSL.
     """
 
     def __init__(self, path: str | None) -> None:
+        if path is not None:
+            import traffic.tls  # noqa: F401, PLC0415  # now: once root is given up it may be out of reach
         self._path = path
         self._version: tuple[int, int] | None = None
         self._context: ssl.SSLContext | None = None
 
     def session(self) -> Session | None:
         """A session for a connection that has begun with a ClientHello; None where there is no certificate."""
-        # A process that serves no TLS need not load OpenSSL.
         from traffic.tls import Session  # noqa: PLC0415
 
         context = self._current()

@@ -13,6 +13,7 @@ import pytest
 
 from lab.kernel.authority import issue, trusting
 from lab.plan.objects import Certificate
+from traffic.privileges import LAB_GID
 
 ADDRESS = IPv4Address("203.0.113.10")
 
@@ -40,11 +41,18 @@ def _mode(path: Path) -> int:
 
 
 def test_who_may_read(record: Path) -> None:
-    """Everybody may read the authority's certificate, whatever root's umask is; keys are root's."""
+    """Everybody may read the authority's certificate, whatever root's umask is; keys are root's.
+
+    Servers read their own, which are not root's any more.
+    """
     issue(_certificate(record))
     assert _mode(record / "ca.pem") == 0o644
     assert _mode(record / "tls") == 0o755
-    assert [_mode(path) for path in (record / "ca.key", record / "tls" / "cache.pem")] == [0o600, 0o600]
+    key, server = record / "ca.key", record / "tls" / "cache.pem"
+    assert [(_mode(path), path.stat().st_uid, path.stat().st_gid) for path in (key, server)] == [
+        (0o600, os.geteuid(), os.getegid()),
+        (0o640, os.geteuid(), LAB_GID if os.geteuid() == 0 else os.getegid()),
+    ]
 
 
 def test_what_is_issued(record: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+import fcntl
 from functools import partial
 from itertools import count
 import json
@@ -98,6 +99,21 @@ def test_forget(state: State) -> None:
     remembered(state, "a").forget()
     assert [path.name for path in state.root.iterdir()] == ["b"]
     assert state.record("a") is None
+
+
+def test_an_interrupt_while_a_lock_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of the lock goes with who made it, also before the lock is had."""
+    lock, asked = fcntl.flock, count()
+
+    def interrupted(file: Any, what: int) -> None:
+        if not next(asked):
+            raise KeyboardInterrupt
+        lock(file, what)
+
+    monkeypatch.setattr("fcntl.flock", interrupted)
+    with pytest.raises(KeyboardInterrupt), state.changing("a"):
+        pass
+    assert list(state.root.iterdir()) == []
 
 
 def test_what_a_killed_process_left_of_records_is_forgotten(state: State) -> None:

@@ -11,6 +11,7 @@ from traffic.clients.commands import Commands
 from traffic.dns import encode_query
 from traffic.engines.frame_codec import FrameCodec
 from traffic.engines.tcp import FrameTransport
+from traffic.privileges import give_up
 from traffic.rings import Rings
 
 if TYPE_CHECKING:
@@ -29,4 +30,6 @@ def run(spec: BurstSpec) -> None:
     connections = connections_of(spec, repeats=FrameTransport.repeats)
     with Rings(spec.fleets, rx_slots=_RX_SLOTS) as rings:
         transport = FrameTransport(spec, connections, FrameCodec(spec, encode_query(spec.hostname)), rings)
-        Burst(spec, Client(spec, connections, transport), transport, commands).run()
+        burst = Burst(spec, Client(spec, connections, transport), transport, commands)
+        give_up()
+        burst.run()

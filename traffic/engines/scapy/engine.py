@@ -11,17 +11,16 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from traffic.clients.burst import Burst
 from traffic.clients.client import Client, connections_of
 from traffic.clients.commands import Commands
-from traffic.clients.state import State
+from traffic.clients.state import State, among
 from traffic.engines.scapy.capture import CaptureSockets
 from traffic.engines.scapy.codec import ScapyCodec
 from traffic.engines.scapy.tracker import SETTLED_AFTER_S, Tracker
 from traffic.engines.tcp import FrameTransport
 from traffic.events import emit
+from traffic.privileges import give_up
 from traffic.rings import Rings
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ExplainedTransport", "run"]
 
 _SLOTS = 256
+_UNANSWERED = among(State.TIMED_OUT, State.DNS_FAILED)
 
 
 def run(spec: BurstSpec) -> None:
@@ -50,7 +50,9 @@ def run(spec: BurstSpec) -> None:
         CaptureSockets(spec.packet_sockets) as sockets,
     ):
         transport = ExplainedTransport(spec, connections, rings, sockets, tracker)
-        Burst(spec, Client(spec, connections, transport), transport, commands).run()
+        burst = Burst(spec, Client(spec, connections, transport), transport, commands)
+        give_up()
+        burst.run()
         transport.report_rest()
 
 
@@ -70,7 +72,7 @@ class ExplainedTransport(FrameTransport):
 
     def forget(self, indices: Indices) -> None:
         """Report where the packets of connections were seen last that got no answer."""
-        unanswered = np.isin(self._connections.state[indices], (State.TIMED_OUT, State.DNS_FAILED))
+        unanswered = _UNANSWERED[self._connections.state[indices]]
         for index in indices[unanswered].tolist():
             self._tracker.lost(index, time.time() - self._epoch_s)
 

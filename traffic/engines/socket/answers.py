@@ -12,6 +12,8 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.rdtypes.ANY.SOA  # noqa: F401 -- what answers have: later, dnspython may not reach its modules
+import dns.rdtypes.IN.A  # noqa: F401
 import numpy as np
 
 from traffic.clients.state import AAAA, A

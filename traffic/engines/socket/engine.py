@@ -27,11 +27,12 @@ from traffic.engines.socket.turns import Turns
 from traffic.engines.socket.workers import Coordinator, Parent, PipeReporter, Worker, start_worker
 from traffic.fleet import Fleet
 from traffic.namespaces import namespaces_of
+from traffic.privileges import Capability, give_up
 from traffic.resources import per_process
 from traffic.schedule import LINEAR_TIMEOUTS, syn_retransmissions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -78,6 +79,7 @@ def run(spec: BurstSpec) -> None:
             return
     commands = Commands(sys.stdin.fileno())
     commands.handle_signals()
+    give_up()
     Coordinator(workers, spec.offered, commands, epoch_s).run()
 
 
@@ -107,6 +109,13 @@ def _most_connections() -> int:
     if not most:
         raise ValueError(f"{hard} descriptors per process are too few for real connections; ulimit -Hn tells")
     return most
+
+
+def _needed(spec: BurstSpec) -> Iterator[Capability]:
+    """Each connection's socket is made and bound when its turn comes, in the namespace of its function."""
+    yield Capability.NET_BIND_SERVICE
+    if any(fleet.namespace for fleet in spec.fleets):
+        yield Capability.SYS_ADMIN
 
 
 def _transport_of(spec: BurstSpec) -> type[UdpTransport | TcpTransport]:
@@ -148,7 +157,11 @@ def _work(  # noqa: PLR0917 -- all that a worker has
             questions=questions,
             calls=calls,
         )
-        Burst(spec, client, transport, commands, epoch_s=epoch_s, emit=parent.emit, reporter=PipeReporter(parent)).run()
+        burst = Burst(
+            spec, client, transport, commands, epoch_s=epoch_s, emit=parent.emit, reporter=PipeReporter(parent)
+        )
+        give_up(*_needed(spec))
+        burst.run()
     except (OSError, ValueError) as error:
         parent.emit("error", message=str(error))
         raise

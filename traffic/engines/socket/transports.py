@@ -43,8 +43,6 @@ _READ_BYTES = 16 << 10
 _LARGEST_DATAGRAM_BYTES = 1500
 _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends a RST (socket(7), tcp(7))."""
-_ENDED_SINCE = (errno.ECONNRESET, errno.EPIPE)
-"""A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c)."""
 _CLOSE, _CLOSE_WAIT = 7, 8
 """States after a RST, and after the server's FIN (include/net/tcp_states.h)."""
 _NEVER_OPEN = among(State.TIMED_OUT, State.REFUSED)
@@ -94,7 +92,8 @@ class _SocketTransport:
         """The others; of these the clients will be told."""
         self._table.close(portless)
         self._without_port.append(portless)
-        return indices[~np.isin(indices, portless)]
+        others: Indices = indices[(indices[:, np.newaxis] != portless).all(axis=1)]
+        return others
 
     def _called(self, indices: Indices) -> None:
         """Send what connect() does not send: the first datagram of UDP flows."""
@@ -239,12 +238,14 @@ class TcpTransport(_SocketTransport):
         if failed.any():
             table = self._table
             errors[failed] = [table[i].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for i in indices[failed].tolist()]
-        connected = indices[np.isin(errors, _ENDED_SINCE) | (~failed & ((events & select.EPOLLOUT) != 0))]
+        # A RST after the handshake; one after the server's FIN (tcp_reset() in tcp_input.c).
+        ended_since = (errors == errno.ECONNRESET) | (errors == errno.EPIPE)
+        connected = indices[ended_since | (~failed & ((events & select.EPOLLOUT) != 0))]
         if len(connected):
             self._count_syns(connected)
             callbacks.connected(connected, now_s)
         # A RST is an answer; whatever else ended the attempt is none, and is left to the deadline.
-        callbacks.reset(indices[np.isin(errors, (errno.ECONNREFUSED, errno.ECONNRESET))], now_s)
+        callbacks.reset(indices[(errors == errno.ECONNREFUSED) | (errors == errno.ECONNRESET)], now_s)
         callbacks.closed_by_server(indices[errors == errno.EPIPE], now_s)
 
     def _count_syns(self, indices: Indices) -> None:
