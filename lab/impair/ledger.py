@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 import json
 from pathlib import Path
+from typing import Any
 
+from lab.errors import UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.kernel.netns import Namespaces
-from lab.kernel.record_files import damage_told, opener, read
+from lab.kernel.record_files import DamagedFileError, damage_told, opener, read
 from lab.plan.objects import Plan
 
 __all__ = ["dropped_between", "dropped_so_far", "note"]
@@ -50,7 +52,14 @@ def _noted(directory: Path) -> Iterator[Impairment]:
     with damage_told(_file(directory)):
         for line in read(_file(directory)).splitlines():
             fields = json.loads(line)
-            yield Impairment(**fields | {"faults": Faults(**fields["faults"])})
+            yield Impairment(**fields | {"faults": _faults(fields["faults"])})
+
+
+def _faults(fields: dict[str, Any]) -> Faults:
+    try:
+        return Faults(**fields)
+    except UsageError as refused:
+        raise DamagedFileError(f"has a fault that cannot be set: {refused}") from None
 
 
 def _file(directory: Path) -> Path:

@@ -242,7 +242,7 @@ class Record:
         """What `note_namespace` was told; a line that cannot be read is left out, for `down` goes on without it."""
         with suppress(FileNotFoundError, RecordError), self._reading(_NAMESPACES) as text:
             for line in text.splitlines():
-                with suppress(ValueError, TypeError, RecursionError):
+                with suppress(ValueError, TypeError, OverflowError, RecursionError):
                     name, device, inode, cookie = json.loads(line)
                     yield KnownNamespace(str(name), int(device), int(inode), int(cookie))
 
