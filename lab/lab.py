@@ -109,6 +109,7 @@ class Lab:
         name: str | None = None,
         scale: int | None = None,
         disruptive: bool = False,
+        repair: bool = False,
         notice: Callable[[str], None] = _ignore,
     ) -> Self:
         """Build the lab of a topology file, every limit divided by `scale`; one that is up becomes what the file has.
@@ -116,6 +117,7 @@ class Lab:
         Without a `scale` a lab that is up keeps the one it has, and `notice` is told.
         A lab that is up as wanted stays as it is; one that differs is changed, and connections that the change does not
         touch stay. ExpectationError when it would break connections that are held, unless it may be `disruptive`.
+        What a lab that is up has lost is made again with `repair`, and is a UsageError without it.
         `notice` gets sentences for the user, such as that a host-wide setting was raised.
 
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind, or a lab
@@ -131,7 +133,7 @@ class Lab:
             notice(line)
         require_everything()
         with state.changing(wanted.plan.lab):
-            done = bring_up(state, wanted, notice, disruptive=disruptive)
+            done = bring_up(state, wanted, notice, disruptive=disruptive, mend=repair)
         if scale is None and wanted.scale > 1:
             notice(
                 f"lab {done.plan.lab} keeps its limits divided by {wanted.scale:,}; --scale 1 has them as the file has"
@@ -323,7 +325,7 @@ class Lab:
     @property
     def way_out(self) -> str:
         """What to do about what is lost, as the end of a sentence."""
-        return f"take it down, then up again: sudo lab down --lab {self.name}"
+        return f"mend it: sudo lab up --repair FILE, or take it down: sudo lab down --lab {self.name}"
 
     # ── What the kernel counts ──────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
+from lab.errors import UsageError
 from lab.interrupts import ignore
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def up(
         bool,
         typer.Option("--disruptive", help="Change a lab that is up even if connections that are held break."),
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Make again what a lab that is up has lost: processes, interfaces, addresses, routes, tables, "
+            "namespaces.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build the lab that a topology describes, or make one that is up what the file has now.
@@ -57,13 +66,15 @@ def up(
     sudo lab up topologies/two_subnets.yaml --scale 100 --name small
     lab up topologies/two_subnets.yaml --dry-run
     """
+    if dry_run and repair:
+        raise UsageError("--dry-run --repair: what would be mended is what `lab status` says; one of them")
     if dry_run:
         _dry_run(topology, name, scale, as_json=as_json)
         return
     from lab.lab import Lab
 
     try:
-        lab = Lab.up(topology, name=name, scale=scale, disruptive=disruptive, notice=notice)
+        lab = Lab.up(topology, name=name, scale=scale, disruptive=disruptive, repair=repair, notice=notice)
     except KeyboardInterrupt:
         complain("interrupted")
         raise

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lab.converge.change import Convergence, Wanted, convergence
 from lab.converge.converging import converge
 from lab.converge.down import take_down
+from lab.converge.repair import repair
 from lab.errors import KernelError, UsageError
 from lab.interrupts import uninterrupted
 from lab.kernel import apply
@@ -47,13 +48,16 @@ def foresee(state: State, wanted: Wanted) -> Plan | Convergence:
         return wanted.plan if known is None else _change_of(known, wanted)
 
 
-def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool) -> Up:
+def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool, mend: bool = False) -> Up:
     """Make or change the lab. Callers hold the lab's lock.
 
-    ExpectationError when the change breaks connections that are held and may not be disruptive; KernelError when the
-    kernel refuses a step, and then what was done until then is taken back.
+    With `mend` what a lab that is up has lost is made again before. ExpectationError when the change breaks connections
+    that are held and may not be disruptive; KernelError when the kernel refuses a step, and then what was done until
+    then is taken back.
     """
     if known := _record_of_a_lab_that_is_up(state, wanted):
+        if mend and repair(state, known, known.plan(), notice):
+            _collect_anew(known, known.plan(), notice)
         change = _change_of(known, wanted)
         if not change:
             return Up(known, change.new, changed=False, convergence=None)
@@ -91,8 +95,8 @@ def _change_of(record: Record, wanted: Wanted) -> Convergence:
     plan = record.plan()
     if missing := told(losses(plan)):
         raise UsageError(
-            f"lab {plan.lab} is up but has lost {', '.join(missing)}; take it down, then up again: "
-            f"sudo lab down --lab {plan.lab}"
+            f"lab {plan.lab} is up but has lost {', '.join(missing)}; mend it: "
+            f"sudo lab up --repair FILE, or take it down: sudo lab down --lab {plan.lab}"
         )
     return convergence(record, wanted)
 

@@ -12,7 +12,15 @@ from lab.kernel.preflight import find
 from lab.plan.objects import Ruleset
 from lab.slots.nft import Table, replacement, sets_lost
 
-__all__ = ["apply_ruleset", "apply_text", "flush_sets", "remove_ruleset", "replace_ruleset", "restore_ruleset"]
+__all__ = [
+    "apply_ruleset",
+    "apply_text",
+    "complete_ruleset",
+    "flush_sets",
+    "remove_ruleset",
+    "replace_ruleset",
+    "restore_ruleset",
+]
 
 
 def apply_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
@@ -47,6 +55,19 @@ def restore_ruleset(namespaces: Namespaces, new: Ruleset, old: Ruleset) -> None:
         inside.run(_nft, replacement(new.table, old.table))
     except OSError:  # what only the new one has is not there to be deleted
         inside.run(_nft, replacement(old.table, old.table))
+
+
+def complete_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
+    """Make again what is gone of a table, or all of it; what is there stays, elements and counts too.
+
+    Connections that held a slot in a set that was gone are forgotten.
+    """
+    inside, table = namespaces[ruleset.namespace], ruleset.table
+    family = nftables.NETDEV if table.family == "netdev" else nftables.IP
+    is_there = table.name in inside.run(nftables.tables, family)
+    kept = inside.run(nftables.set_names, table.name, family) if is_there else frozenset()
+    inside.run(_nft, replacement(table, table) if is_there else ruleset.text)
+    inside.run(conntrack.forget, [mark for name, mark in sorted(table.marks.items()) if name not in kept])
 
 
 def _size_fault(table: Table) -> str | None:

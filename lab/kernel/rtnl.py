@@ -32,6 +32,7 @@ __all__ = [
     "remove_veth",
     "replace_neighbour",
     "replace_route",
+    "set_up",
     "wait_until_up",
 ]
 
@@ -105,6 +106,11 @@ def remove_bridge(namespaces: Namespaces, bridge: Bridge) -> None:
 def remove_bridge_port(namespaces: Namespaces, port: BridgePort) -> None:
     """Unplug an interface from its bridge."""
     namespaces[port.namespace].ip(lambda ip: _set(ip, port.interface, master=0))
+
+
+def set_up(namespaces: Namespaces, namespace: str, interface: str) -> None:
+    """Set an interface up."""
+    namespaces[namespace].ip(lambda ip: _set(ip, interface, state="up"))
 
 
 def _set(ip: IPRoute, interface: str, **changes: Any) -> None:

@@ -527,9 +527,23 @@ def test_a_damaged_lab_is_not_taken_for_whole(lab_up: LabUp, topologies: Path) -
     os.kill(pid, signal.SIGCONT)
     assert lab.burst(1).tcp.established == 1
     end([server])
-    with pytest.raises(UsageError, match=f"has lost the server process in {server}; take it down"):
+    with pytest.raises(UsageError, match=f"has lost the server process in {server}; mend it"):
         Lab.up(topologies / "tiny.yaml", name=lab.name)
     subprocess.run(["ip", "netns", "del", server], check=True)
     assert lab.lost() == [f"namespace {server}", f"the server process in {server}"]
     lab.down()
     assert left_of(lab.name) == []
+
+
+def test_a_lab_is_mended(lab_up: LabUp, topologies: Path) -> None:
+    """What is deleted, flushed or set down is made again, and connections are established as before."""
+    lab = lab_up(topologies / "tiny.yaml")
+    natgw, vpc, server = (lab.node(name).namespace for name in ("natgw", "vpc", "cache"))
+    subprocess.run(("ip", "-n", vpc, "link", "set", "natgw", "down"), check=True)
+    assert lab.burst(4, connect_timeout_s=1, anyway=True).lost == tuple(lab.lost())
+    subprocess.run(("ip", "netns", "exec", natgw, "nft", "flush", "ruleset"), check=True)
+    subprocess.run(("ip", "netns", "del", server), check=True)
+    told: list[str] = []
+    assert not Lab.up(topologies / "tiny.yaml", name=lab.name, repair=True, notice=told.append).changed
+    assert any(line.startswith("mended: ") for line in told)
+    assert (lab.lost(), lab.burst(10).tcp.established) == ([], 10)

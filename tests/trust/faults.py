@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from tests.support.host import differences, settings_of_host
 from tests.trust.breaking import COMMANDS, Case, Job, Tried
+from tests.trust.killed import CASES as KILLED_AT_WORK
+from tests.trust.killed import killed_at_work
 from tests.trust.promise import Effort, Outcome, Promise
 from tests.trust.steps import KINDS, Kind
 
@@ -42,6 +44,7 @@ _SUBJECTS = (
     _Subject("privatelink", {"elastic_ips: 1": "elastic_ips: 2", "name: checkout": "name: basket"}, 6, 30),
     _Subject("transit_gateway", {"elastic_ips: 2": "elastic_ips: 1", "name: refunds": "name: returns"}, 6, 30),
 )
+_WHAT = "steps and what happened at them"
 _MOST_COMMON = (Kind.OS_ERROR, Kind.KILLED)
 _SHORT = (
     *(Case("up", kind.value, 10 + 60 * number) for number, kind in enumerate(KINDS)),
@@ -77,7 +80,12 @@ def _check(effort: Effort) -> Outcome:
     if len(reached) < 0.95 * sum(len(each.cases) for each in jobs):
         failures.append(f"only {len(reached):,} of {len(outcomes):,} steps were come to")
     failures += [f"a setting of the host: {line}" for line in differences(settings, settings_of_host())]
-    return Outcome(len(reached), "steps and what happened at them", tuple(failures), _counted(reached))
+    if effort is Effort.SHORT:
+        return Outcome(len(reached), _WHAT, tuple(failures), _counted(reached))
+    failures += killed_at_work(scale=1)
+    return Outcome(
+        len(reached) + KILLED_AT_WORK, _WHAT, tuple(failures), f"{_counted(reached)}, at work {KILLED_AT_WORK}"
+    )
 
 
 def _changed(subject: _Subject, directory: Path) -> Path:
@@ -94,7 +102,8 @@ def _groups(subject: _Subject, steps: dict[str, list[str]]) -> Iterator[list[Cas
     for command, kind in product(COMMANDS, KINDS):
         every = subject.every if kind in _MOST_COMMON else subject.every_of_others
         first = 1 + KINDS.index(kind) % every
-        yield [Case(command, kind.value, step) for step in range(first, len(steps[command]) + 1, every)]
+        if cases := [Case(command, kind.value, step) for step in range(first, len(steps[command]) + 1, every)]:
+            yield cases
 
 
 def _steps_of(job: Job) -> dict[str, list[str]]:
@@ -136,8 +145,9 @@ PROMISE = Promise(
     "one `lab down` leaves the host as it was.",
     method="Each single step of the three commands (netlink request, mount, namespace, file, process, signal) gets an "
     "OSError or SIGKILL, for two_subnets at every step, for privatelink and transit_gateway at every sixth; every "
-    "tenth or thirtieth gets another error, SIGKILL of the process group, SIGTERM, SIGINT or SIGHUP. Before and after "
-    "each: links, addresses, routes of all tables, rules and nftables of the host, namespaces, mounts, files, cgroups "
-    "and processes of the lab; before and after all: every sysctl.",
+    "tenth or thirtieth gets another error, SIGKILL of the process group, SIGTERM, SIGINT or SIGHUP. A burst that "
+    "holds 130,000 connections and a capture are killed as well. Before and after each: links, addresses, routes of "
+    "all tables, rules and nftables of the host, namespaces, mounts, files, cgroups and processes of the lab; before "
+    "and after all steps: every sysctl.",
     check=_check,
 )

@@ -19,7 +19,7 @@ from tests.trust.targets.target import Reader, Target, require_tame
 
 __all__ = ["TARGET", "seeds"]
 
-_FAULT = re.compile(r"topology\.yaml:\d+:\d+: \S")
+_FAULT = re.compile(r"topology\.yaml:\d+:\d+: ")
 
 
 def seeds() -> Sequence[bytes]:
