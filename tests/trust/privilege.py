@@ -84,7 +84,9 @@ def burst_of(lab: Lab, engine: str, *options: str) -> list[Look]:
 
 
 def _has_begun(found: list[Look], engine: str) -> bool:
-    return any(look.kind.startswith(engine) for look in found) and not any(look.differences for look in found)
+    """The processes that connect are there, those that share a socket engine's work among them, and are ready."""
+    working = f"{engine} worker" if engine == "socket" else engine
+    return any(look.kind.startswith(working) for look in found) and not any(look.differences for look in found)
 
 
 def _check(effort: Effort) -> Outcome:
