@@ -72,7 +72,9 @@ def prepare_directory() -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)  # as `ip netns add` does: two at once would mount it twice
         try:
             _mount("", directory, _MS_SHARED | _MS_REC)
-        except OSError:
+        except OSError as refused:
+            if refused.errno != errno.EINVAL:  # that is: it is no mount yet, and a second one would lie on the first
+                raise
             _mount(directory, directory, _MS_BIND | _MS_REC)
             _mount("", directory, _MS_SHARED | _MS_REC)
     finally:

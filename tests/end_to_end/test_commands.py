@@ -71,7 +71,7 @@ def test_up_list_status_down_for_programs(small_file: SmallFile, lab_name: str) 
     again = run_lab("up", path, "--name", lab_name, "--json")
     assert again.json == {**up.json, "changed": False}
     (mine,) = (each for each in run_lab("list", "--json").json if each["lab"] == lab_name)
-    assert mine == {"lab": lab_name, "complete": True, "nodes": len(namespaces), "fault": None}
+    assert mine == {"lab": lab_name, "complete": True, "nodes": len(namespaces), "fault": None, "lost": []}
     down = run_lab("down", "--lab", lab_name)
     assert down == (0, f"lab {lab_name} is gone\n", "")
     assert left_of(lab_name) == []
@@ -220,7 +220,7 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     (tmp_path / tiny.name / "phase").write_text("building")
     assert re.search(rf"^{tiny.name} +9 +half built", run_lab("list", through=through).stdout, re.MULTILINE)
     assert run_lab("list", "--json", through=through).json == [
-        {"lab": tiny.name, "complete": False, "nodes": 9, "fault": None}
+        {"lab": tiny.name, "complete": False, "nodes": 9, "fault": None, "lost": []}
     ]
     status = run_lab("status", "--json", through=through).json
     assert (status["complete"], status["limits"]) == (False, [])

@@ -119,12 +119,14 @@ def test_a_dead_server(small: Small) -> None:
 def test_a_silent_server_behind_a_small_eni(small: Small) -> None:
     """The server is the cause, and the ENI that its silence has filled the consequence."""
     lab = small(eni=5, nat=50)
-    inside(lab, "inet", "ip link set srv-store down")
+    chain = "{ type filter hook forward priority 0; policy drop; }"
+    inside(lab, "inet", f"nft add table ip silent && nft add chain ip silent forward '{chain}'")
     result = burst(lab, 8, server="store")
     assert (result.tcp.timed_out, result.bottleneck) == (8, "hyperplane_eni")
     verdict = judge(result)
     assert verdict.cause == "silence"
     assert any(text.startswith("5 of the 5 slots of eni-private are half-open") for text in verdict.explanation)
+    inside(lab, "inet", "nft delete table ip silent")
     lab.reset()
     lab.impair("cache", silence=True)
     assert judge(burst(lab, 8, server="cache")).cause == "faults"

@@ -55,7 +55,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "--help": {*_COMMAND_LINE, *_OPTIONS_OF_A_BURST},
     "list": _RECORD,
     "exec": _RECORD,
-    "status": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*"},
+    "status": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*", "pyroute2.*"},
     "reset": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*", "lab.burst", "lab.burst.reset"},
     "down": {*_RECORD, "lab.converge", "lab.converge.down", "pyroute2.*"},
 }

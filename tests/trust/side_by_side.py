@@ -106,12 +106,11 @@ def _one_at_a_time(labs: _Labs, name: str) -> None:
         list(pool.map(lambda words: labs.run(*words, status=(0, 2, 4)), (burst, burst)))
         list(pool.map(lambda words: labs.run(*words, status=(0, 2, 4)), (burst, ("down", "--lab", name))))
     labs.run("down", "--lab", name, status=(0, 2))
-    holder = subprocess.Popen((sys.executable, "-c", _HOLDER, name), stdout=subprocess.PIPE)
-    assert holder.stdout
-    holder.stdout.readline()
-    labs.require(State().is_changing(name), "the lock is not held")
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    with subprocess.Popen((sys.executable, "-c", _HOLDER, name), stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        labs.require(State().is_changing(name), "the lock is not held")
+        holder.send_signal(signal.SIGKILL)
     labs.run(*up)
     labs.run("down", "--lab", name)
     labs.require(not left_of(name), f"{name}: left: {left_of(name)}")
