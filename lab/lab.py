@@ -199,12 +199,13 @@ class Lab:
     @classmethod
     def all(cls, *, to_take_down: bool = False) -> list[Self]:
         """Every lab of this machine, half-built ones included, by name; PreflightError where taking down wants root."""
+        state = State()
         if to_take_down:
             from lab.kernel.preflight import require_root
 
             require_root()
-            State().forget_unfinished()
-        state, labs = State(), list[Self]()
+            state.forget_unfinished()
+        labs = list[Self]()
         for record in state.records():
             with suppress(FileNotFoundError):  # taken down since they were listed
                 labs.append(cls(record, state))

@@ -81,7 +81,7 @@ def _clear_the_way(site: Site, plan: Plan, found: list[Loss]) -> None:
             with suppress(ProcessLookupError):
                 os.kill(loss.stopped, signal.SIGCONT)
         elif loss.down:
-            namespace, _, interface = loss.down.partition(" ")
+            namespace, interface = loss.down
             with refusal_of(f"interface {interface} in {namespace} up"):
                 rtnl.set_up(site.namespaces, namespace, interface)
         elif isinstance(loss.item, VethPair):

@@ -56,8 +56,9 @@ def bring_up(state: State, wanted: Wanted, notice: Notice, *, disruptive: bool, 
     then is taken back.
     """
     if known := _record_of_a_lab_that_is_up(state, wanted):
-        if mend and repair(state, known, known.plan(), notice):
-            _collect_anew(known, known.plan(), notice)
+        plan = known.plan()
+        if mend and repair(state, known, plan, notice):
+            _collect_anew(known, plan, notice)
         change = _change_of(known, wanted)
         if not change:
             return Up(known, change.new, changed=False, convergence=None)

@@ -46,8 +46,8 @@ class Loss:
     item: KernelObject
     text: str
     """What is lost, for a sentence of the form "the lab has lost …"."""
-    down: str = ""
-    """`NAMESPACE INTERFACE` of one that is there, and is set down."""
+    down: tuple[str, str] | None = None
+    """Namespace and name of an interface that is there, and is set down."""
     stopped: int = 0
     """The process id of one that is there, and is stopped."""
 
@@ -109,7 +109,7 @@ def _of_links(plan: Plan, links: dict[str, Links]) -> Iterator[Loss]:
 
 
 def _set_down(item: KernelObject, namespace: str, interface: str) -> Loss:
-    return Loss(item, f"interface {interface} in {namespace} (set down)", down=f"{namespace} {interface}")
+    return Loss(item, f"interface {interface} in {namespace} (set down)", down=(namespace, interface))
 
 
 def _words(item: Bridge | BridgePort | Address | Neighbour | Route | Rule) -> str:
@@ -175,8 +175,7 @@ def _off(found: Iterable[Loss]) -> Iterator[tuple[str, str]]:
     """Interfaces that are gone or set down: what was on them is not listed beside them."""
     for loss in found:
         if loss.down:
-            namespace, _, interface = loss.down.partition(" ")
-            yield namespace, interface
+            yield loss.down
         elif isinstance(loss.item, VethPair):
             yield from ((end.namespace, end.interface) for end in (loss.item.a, loss.item.b))
         elif isinstance(loss.item, Bridge):

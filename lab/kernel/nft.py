@@ -63,7 +63,7 @@ def complete_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
     Connections that held a slot in a set that was gone are forgotten.
     """
     inside, table = namespaces[ruleset.namespace], ruleset.table
-    family = nftables.NETDEV if table.family == "netdev" else nftables.IP
+    family = nftables.FAMILIES[table.family]
     is_there = table.name in inside.run(nftables.tables, family)
     kept = inside.run(nftables.set_names, table.name, family) if is_there else frozenset()
     inside.run(_nft, replacement(table, table) if is_there else ruleset.text)
@@ -76,7 +76,7 @@ def _size_fault(table: Table) -> str | None:
     nft_dynset.c compares for equality (atomic_add_unless); kernels before 6.5 leave a set's size as it is and say
     nothing (nf_tables_api.c, "permit update of set size").
     """
-    family = nftables.NETDEV if table.family == "netdev" else nftables.IP
+    family = nftables.FAMILIES[table.family]
     for name, wanted in table.sets.items():
         size = wanted.size
         room = nftables.set_limit(table.name, name, family)

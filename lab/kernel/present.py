@@ -35,7 +35,6 @@ __all__ = ["Links", "has", "missing_parts", "setting", "there"]
 _AF_INET = 2
 _IFF_UP = 1
 _ROUTE_KINDS: dict[int, RouteKind] = {1: "unicast", 2: "local", 6: "blackhole"}  # RTN_*, linux/rtnetlink.h
-_FAMILIES = {"ip": nftables.IP, "netdev": nftables.NETDEV}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def missing_parts(inside: NamespaceThread, ruleset: Ruleset) -> tuple[str, ...] 
 
 def _missing_parts(table: Table) -> tuple[str, ...] | None:
     """Runs inside."""
-    family = _FAMILIES[table.family]
+    family = nftables.FAMILIES[table.family]
     if table.name not in nftables.tables(family):
         return None
     rules = nftables.rules(table.name, family)

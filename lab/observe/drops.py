@@ -14,13 +14,11 @@ __all__ = ["DroppedPackets", "dropped_packets"]
 DroppedPackets = Mapping[DropCounter, int]
 """Counter → packets that it has counted since it was made."""
 
-_FAMILIES = {"ip": nftables.IP, "netdev": nftables.NETDEV}
-
 
 def dropped_packets(namespaces: Namespaces, drops: tuple[DropCounter, ...]) -> DroppedPackets:
     """Read the counters, those of a table together; what `lab up` has taken away meanwhile is left out."""
     packets: dict[DropCounter, int] = {}
     for (namespace, table, family), group in groupby(drops, key=lambda drop: (drop.namespace, drop.table, drop.family)):
-        counters = namespaces[namespace].run(nftables.counters, table, _FAMILIES[family])
+        counters = namespaces[namespace].run(nftables.counters, table, nftables.FAMILIES[family])
         packets |= {drop: counters[drop.counter].packets for drop in group if drop.counter in counters}
     return packets

@@ -12,9 +12,19 @@ from tempfile import gettempdir
 
 from lab.kernel import preflight
 
-__all__ = ["children", "differences", "network_of_host", "of_lab", "settings_of_host"]
+__all__ = [
+    "ETC_NETNS",
+    "NETNS",
+    "RUN_LAB",
+    "children",
+    "differences",
+    "network_of_host",
+    "of_lab",
+    "output",
+    "settings_of_host",
+]
 
-_NETNS, _ETC_NETNS, _RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
+NETNS, ETC_NETNS, RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
 _SETTINGS, _CGROUPS = Path("/proc/sys"), Path("/sys/fs/cgroup")
 _QUESTIONS = ("link show", "address show", "route show table all", "rule show")
 _BY_ITSELF = re.compile(
@@ -44,11 +54,12 @@ def _excerpt(text: str | None) -> str:
 def network_of_host() -> dict[str, str]:
     """Links, addresses, routes of all tables, rules and nftables (without counts) of this process's namespace."""
     batch = "\n".join(_QUESTIONS)
-    said = _output("ip", "-details", "-batch", "-", text=batch) + _output("ip", "-6", "rule", "show")
-    return {"ip": re.sub(r"\d+sec", "", said), "nft": _output("nft", "--stateless", "list", "ruleset")}
+    said = output("ip", "-details", "-batch", "-", text=batch) + output("ip", "-6", "rule", "show")
+    return {"ip": re.sub(r"\d+sec", "", said), "nft": output("nft", "--stateless", "list", "ruleset")}
 
 
-def _output(*command: str, text: str = "") -> str:
+def output(*command: str, text: str = "") -> str:
+    """What a program says that is given a text; CalledProcessError if it fails."""
     program = preflight.find(command[0]) or command[0]
     return subprocess.run((program, *command[1:]), input=text, capture_output=True, text=True, check=True).stdout
 
@@ -91,13 +102,13 @@ def of_lab(lab: str) -> dict[str, str]:
     Its processes are told by whoever started them (`children`).
     """
     begin = f"lab-{lab}-"
-    named = [*_NETNS.glob(f"{begin}*"), *_ETC_NETNS.glob(f"{begin}*"), *_RUN_LAB.glob(lab), *_RUN_LAB.glob(f".{lab}.*")]
+    named = [*NETNS.glob(f"{begin}*"), *ETC_NETNS.glob(f"{begin}*"), *RUN_LAB.glob(lab), *RUN_LAB.glob(f".{lab}.*")]
     named += Path(gettempdir()).glob(f"*{lab}*")
     files = [below for path in named for below in (str(path), *_below(path))]
     files += [path for path in _below(_CGROUPS) if lab in path]
     mounts = [line.split()[4] for line in (_read("/proc/self/mountinfo") or "").splitlines() if begin in line]
     found = dict.fromkeys([*files, *(f"mount of {path}" for path in mounts)], "there")
-    maximum = str(_RUN_LAB / ".nf_conntrack_max.json")
+    maximum = str(RUN_LAB / ".nf_conntrack_max.json")
     return found | ({maximum: "names the lab"} if f'"{lab}"' in (_read(maximum) or "") else {})
 
 

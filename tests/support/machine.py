@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import subprocess
 from typing import Any
 
 import pytest
 
 from lab.errors import PreflightError
 from lab.kernel import preflight
-from tests.support.host import network_of_host, settings_of_host
+from tests.support.host import ETC_NETNS, NETNS, RUN_LAB, network_of_host, output, settings_of_host
 
 __all__ = ["ETC_NETNS", "NETNS", "RUN_LAB", "hosts_own_network", "ip", "left_of", "require_machine"]
-
-NETNS, ETC_NETNS, RUN_LAB = Path("/run/netns"), Path("/etc/netns"), Path("/run/lab")
 
 
 def require_machine(*programs: str) -> None:
@@ -31,7 +28,7 @@ def require_machine(*programs: str) -> None:
 def ip(*words: str, namespace: str | None = None) -> Any:
     """What `ip -details -json` says, in the host's own namespace or in another; None if it is silent."""
     there = () if namespace is None else ("-n", namespace)
-    said = _output("ip", "-details", "-json", *there, *words)
+    said = output("ip", "-details", "-json", *there, *words)
     return json.loads(said) if said.strip() else None
 
 
@@ -57,8 +54,3 @@ def _target(link: Path) -> str:
 def hosts_own_network() -> dict[str, str]:
     """The network of the host's own namespace in words, and its settings."""
     return network_of_host() | settings_of_host("net")
-
-
-def _output(*command: str) -> str:
-    program = preflight.find(command[0]) or command[0]
-    return subprocess.run((program, *command[1:]), capture_output=True, text=True, check=True).stdout

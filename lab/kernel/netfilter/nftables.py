@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lab.kernel.netfilter.messages import Subsystem, ask, attribute, attributes, fields_of, nested, string, text_of
 
 __all__ = [
+    "FAMILIES",
     "IP",
     "NETDEV",
     "Counter",
@@ -31,6 +32,8 @@ __all__ = [
 
 IP, NETDEV = 2, 5
 """Families of tables: IPv4's, and those that belong to a network interface (NFPROTO_*, linux/netfilter.h)."""
+FAMILIES = {"ip": IP, "netdev": NETDEV}
+"""By the word that stands for it in nft's grammar."""
 
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM, _GETOBJ = 1, 4, 7, 10, 13, 19
 _TABLE, _NAME = 1, 2
@@ -89,12 +92,9 @@ def set_size(table: str, name: str, family: int = IP) -> int:
 def set_sizes(table: str) -> dict[str, int]:
     """How many elements each named set of an `ip` table holds; none if there is no such table."""
     sizes = {}
-    for message in _ask(_GETSET, string(_TABLE, table), dump=True, family=IP):
-        fields = fields_of(message)
-        name = text_of(fields[_NAME])
-        if not name.startswith(_ANONYMOUS):
-            count = fields.get(_SET_COUNT)
-            sizes[name] = set_size(table, name) if count is None else int.from_bytes(count, "big")
+    for name, fields in _named_sets(table, IP):
+        count = fields.get(_SET_COUNT)
+        sizes[name] = set_size(table, name) if count is None else int.from_bytes(count, "big")
     return sizes
 
 
@@ -114,8 +114,15 @@ def rules(table: str, family: int = IP) -> dict[str, int]:
 
 def set_names(table: str, family: int = IP) -> frozenset[str]:
     """The named sets of a table."""
-    found = (fields_of(each)[_NAME] for each in _ask(_GETSET, string(_TABLE, table), dump=True, family=family))
-    return frozenset(name for name in map(text_of, found) if not name.startswith(_ANONYMOUS))
+    return frozenset(name for name, _ in _named_sets(table, family))
+
+
+def _named_sets(table: str, family: int) -> Iterator[tuple[str, dict[int, memoryview]]]:
+    for message in _ask(_GETSET, string(_TABLE, table), dump=True, family=family):
+        fields = fields_of(message)
+        name = text_of(fields[_NAME])
+        if not name.startswith(_ANONYMOUS):
+            yield name, fields
 
 
 def set_limit(table: str, name: str, family: int = IP) -> int:
