@@ -21,7 +21,7 @@ NOBODY = 65_534
 
 
 def test_report_of_a_burst(small: Callable[..., Lab], tmp_path: Path) -> None:
-    """What the kernel counted while a burst ran is in the figures, at the second at which clients tried again."""
+    """What the kernel counted while a burst ran is in the figures, first SYNs apart from those sent again."""
     lab = small(nat=5)
     run = partial(run_lab, XDG_DATA_HOME=str(tmp_path))
     burst = run("burst", "--lab", lab.name, "-n", 8, "--connect-timeout", 1.4)
@@ -35,7 +35,6 @@ def test_report_of_a_burst(small: Callable[..., Lab], tmp_path: Path) -> None:
     first, again = charts["syn"].panels[0].lines
     assert [sum(value for _, value in line.points) for line in (first, again)] == [3, 3]
     assert first.points[0] == (0, 3)
-    assert again.points[0] == (0, 0)  # a second later, or when the kernel was asked next
     (held,) = charts["eni"].panels[0].lines
     assert held.highest == 8
     active, attempts, errors = charts["nat-gateway"].panels
