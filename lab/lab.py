@@ -6,7 +6,7 @@ Rooms are imported where they are used: a command that lists labs needs neither 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import wraps
 from os import PathLike
@@ -334,7 +334,8 @@ class Lab:
         """Everything that NAT nodes count, from the kernel, now."""
         from lab.observe.sampling import sample_now
 
-        return sample_now(self.plan.nat_nodes)
+        with self.losses_named():
+            return sample_now(self.plan.nat_nodes)
 
     def samples(self) -> Iterator[Sample]:
         """Samples of each second since `up`, as far as they are kept, and one of now."""
@@ -448,7 +449,7 @@ class Lab:
                 "to burst in spite of it: --anyway"
             )
         listeners = Listeners(progress, saw, sampled, found)
-        with self._losses_named():
+        with self.losses_named():
             return run_burst(self._record, self.plan, self.topology, load, listeners, lost_before=lost)
 
     def reset(self) -> Forgotten:
@@ -459,7 +460,7 @@ class Lab:
         from lab.burst.reset import reset
 
         self.require_complete()
-        with self._losses_named(), self._state.changing(self.name):
+        with self.losses_named(), self._state.changing(self.name):
             return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
@@ -490,7 +491,7 @@ class Lab:
         from lab.kernel.netns import Namespaces
 
         target, wanted = self.node(node), Faults.of(**faults)
-        with Namespaces() as namespaces:
+        with self.losses_named(), Namespaces() as namespaces:
             before = apply.read(namespaces, self.plan, [target])
             try:
                 made = apply.impair(namespaces, self.plan, target, interface, wanted)
@@ -508,7 +509,7 @@ class Lab:
         from lab.kernel.netns import Namespaces
 
         nodes = self.plan.nodes if node is None else (self.node(node),)
-        with Namespaces() as namespaces:
+        with self.losses_named(), Namespaces() as namespaces:
             cleared = apply.clear(namespaces, self.plan, nodes, interface)
         ledger.note(self._record.path, cleared)
         return cleared
@@ -518,7 +519,7 @@ class Lab:
         from lab.impair import apply
         from lab.kernel.netns import Namespaces
 
-        with Namespaces() as namespaces:
+        with self.losses_named(), Namespaces() as namespaces:
             return apply.read(namespaces, self.plan, self.plan.nodes)
 
     def exec(self, node: str, command: Sequence[str]) -> NoReturn:
@@ -534,9 +535,10 @@ class Lab:
 
         become(self.node(node).namespace, command, trusting(authority_file(self.name)))
 
+    @contextmanager
     def capture(
         self, *places: str, dropped: bool = False, expression: str | None = None, snap_bytes: int | None = None
-    ) -> AbstractContextManager[Capture]:
+    ) -> Iterator[Capture]:
         """Listen at nodes or interfaces (`natgw`, `natgw:inet`), or everywhere on the way; `Capture.record` writes it.
 
         With `dropped` only what limits refuse is heard; an `expression` is tcpdump's; `snap_bytes` of each packet are
@@ -544,7 +546,11 @@ class Lab:
         """
         from lab.capture.listening import listening
 
-        return listening(self.plan, self.node, places, dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+        at = listening(self.plan, self.node, places, dropped=dropped, expression=expression, snap_bytes=snap_bytes)
+        with ExitStack() as stack:
+            with self.losses_named():
+                capture = stack.enter_context(at)
+            yield capture
 
     # ── Why connections were lost ───────────────────────────────────────────────────────────────────────────
 
@@ -571,7 +577,7 @@ class Lab:
         topology = self.topology
         source = None if function is client is None else choose_source(topology, function, client)
         choose((known.name for known in topology.servers), server, "server")
-        with self._losses_named():
+        with self.losses_named():
             self.resume_collecting(notice)
             with Namespaces() as namespaces:
                 dropped = dropped_packets(namespaces, self.plan.barriers)
@@ -602,13 +608,13 @@ class Lab:
         from lab.trace import KernelView, Surroundings, TracedLab, end_of, follow
 
         end = end_of(connection)
-        with self._losses_named(), Namespaces() as namespaces:
+        with self.losses_named(), Namespaces() as namespaces:
             around = Surroundings(dropped_packets(namespaces, self.plan.barriers), self.impairments())
             return follow(TracedLab(self.plan, self.topology, KernelView(namespaces), around), end, server)
 
     @contextmanager
-    def _losses_named(self) -> Iterator[None]:
-        """UsageError that names a node that is gone, in place of the error of the reading that failed."""
+    def losses_named(self) -> Iterator[None]:
+        """UsageError that names what it has lost, in place of the error of the reading that failed for want of it."""
         try:
             yield
         except (OSError, KernelError) as refused:

@@ -65,7 +65,7 @@ def watch(
     if interval is not None and not _SHORTEST_S <= interval <= _LONGEST_S:
         raise UsageError(f"--interval {interval:g}: from {_SHORTEST_S:g} to {_LONGEST_S:,.0f} seconds")
     live_lab = Lab.find(lab).require_complete()
-    with suppress(KeyboardInterrupt), live_lab.watch(LastVerdict(live_lab.name)) as watched:
+    with suppress(KeyboardInterrupt), live_lab.losses_named(), live_lab.watch(LastVerdict(live_lab.name)) as watched:
         console = Console(highlight=False, emoji=False)
         if console.is_terminal and not console.is_dumb_terminal:
             _on_terminal(watched, console, interval or _ON_A_TERMINAL_S)

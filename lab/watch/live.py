@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import time
 from typing import NamedTuple, Protocol
 
-from lab.errors import KernelError
+from lab.errors import KernelError, LabError
 from lab.graph import Drawing, draw
 from lab.impair.faults import Impairment
 from lab.kernel.netns import call_in
@@ -100,7 +100,7 @@ class Watched:
     def _read_states(self) -> tuple[tuple[str, Fill], ...]:
         try:
             read = [(reading.limiter, reading.fill) for reading in self._lab.readings_with_fills()]
-        except (KernelError, OSError):  # as below
+        except (LabError, OSError):  # as below
             return ()
         return tuple(
             (" ".join(filter(None, (limiter.node, limiter.share))), fill)
@@ -114,7 +114,7 @@ class Watched:
                 f"{impairment.node} {impairment.interface}: {impairment.faults}"
                 for impairment in self._lab.impairments()
             )
-        except (KernelError, OSError):  # the lab is changing, or going
+        except (LabError, OSError):  # the lab is changing, going, or has lost what is asked
             return ()
 
 
