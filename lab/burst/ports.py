@@ -30,7 +30,7 @@ __all__ = ["after_longest_gap", "first_to_refuse", "first_turn", "numbers_of"]
 Source = tuple[IPv4Address, int]
 
 _SAME_MOMENT_S = 0.02
-"""More than a tick of the slowest kernel clock (100 Hz) and the time between two readings."""
+"""Two ticks of the slowest kernel clock (100 Hz), of which each age may be one off."""
 
 
 # ── Where a burst's ports begin ─────────────────────────────────────────────────────────────────────────────

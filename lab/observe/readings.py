@@ -17,6 +17,7 @@ class FirstRefusal:
     """When a node refused its first connection, and the source address and port that the node saw."""
 
     age_s: float
+    """When the sample began, so that the ages of all its nodes compare; less than 0 for a refusal since then."""
     source: IPv4Address
     port: int
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
+from operator import itemgetter
 from struct import Struct
 import time
 
@@ -41,6 +42,8 @@ _NO_CONNECTIONS = (counting.REFUSED, counting.FIRST_REFUSED, counting.RESET, cou
 """Sets that do not hold connections."""
 _NOTHING = InterfaceCount(0, 0, 0, 0)
 _MS_PER_S = 1000
+_AT_ONCE_S, _MOST_LOOKS = 0.002, 4
+"""A look that took longer may be as wrong as half of that; and how often one is taken."""
 _SOURCE = Struct("!4sH")
 """The head of a set's key: source address and source port."""
 
@@ -65,7 +68,9 @@ class Sampler:
         nodes = {}
         for node, idle in self._nodes:
             with suppress(FileNotFoundError, KeyError):  # its namespace is gone, or its table
-                take_here = partial(_slots_here, node.table) if idle is None else partial(_all_here, node, idle)
+                take_here = (
+                    partial(_slots_here, node.table, at_s) if idle is None else partial(_all_here, node, idle, at_s)
+                )
                 nodes[node.node] = visit(node.namespace, take_here)
         return Sample(at_s, nodes)
 
@@ -89,12 +94,12 @@ def sample_slots(namespaces: Namespaces, limiters: Iterable[Limiter], *, entries
     at_s, nodes = time.time(), {}
     for (node, namespace, table), there in places.items():
         with suppress(KeyError):
-            nodes[node] = namespaces.call(namespace, partial(_slots_here, table, there, entries=entries))
+            nodes[node] = namespaces.call(namespace, partial(_slots_here, table, at_s, there, entries=entries))
     return Sample(at_s, nodes)
 
 
-def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool = False) -> NodeSample:
-    """Runs inside the node's namespace; KeyError when it has no such table."""
+def _slots_here(table: str, at_s: float, limiters: Sequence[Limiter] = (), *, entries: bool = False) -> NodeSample:
+    """Runs inside the node's namespace; KeyError when it has no such table. `at_s` is when the sample began."""
     # First: reading the list ends what has expired.
     tracked = conntrack.tracked() - conntrack.marked(counting.WITHOUT_SLOT) if entries else None
     counters = {name: counter.packets for name, counter in nftables.counters(table).items()}
@@ -104,16 +109,16 @@ def _slots_here(table: str, limiters: Sequence[Limiter] = (), *, entries: bool =
         active=counters[counting.ESTABLISHED] - _ended(counters),
         inner=_NOTHING,
         outer=_NOTHING,
-        first_refusal=_first(table, limiters[0].first_refused) if limiters else None,
-        first_reset=_first(table, counting.FIRST_RESET) if counters.get(counting.RESET_HERE) else None,
+        first_refusal=_first(table, limiters[0].first_refused, at_s) if limiters else None,
+        first_reset=_first(table, counting.FIRST_RESET, at_s) if counters.get(counting.RESET_HERE) else None,
         absent=frozenset(limiter.slots for limiter in limiters if _is_absent(limiter)),
         entries=tracked,
     )
 
 
-def _all_here(node: NatNode, idle: _IdleTimeouts) -> NodeSample:
+def _all_here(node: NatNode, idle: _IdleTimeouts, at_s: float) -> NodeSample:
     """Runs inside the node's namespace; KeyError when it has no such table."""
-    slots = _slots_here(node.table)
+    slots = _slots_here(node.table, at_s)
     interfaces, drops = interface_counts(), conntrack.drops()
     tracked = {counting.PORTS_NOT_FOUND: drops.ports_not_found, counting.CONNTRACK_DROPS: drops.all}
     return replace(
@@ -141,14 +146,28 @@ def _held_by(limiters: Sequence[Limiter], counters: Mapping[str, int]) -> dict[s
     return {limiter.slots: nftables.set_size(limiter.table, limiter.slots) for limiter in there}
 
 
-def _first(table: str, name: str) -> FirstRefusal | None:
-    """What a set of one element remembers; None if it is empty."""
+def _first(table: str, name: str, at_s: float) -> FirstRefusal | None:
+    """What a set of one element remembers, and its age at `at_s`; None if it is empty.
+
+    Nodes are read one after another, which takes tens of milliseconds on a busy machine, and the ages of all of them
+    must compare. Where this process had to wait between the clock and the kernel's answer, both are asked again.
+    """
     from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S  # noqa: PLC0415  # the collector starts without rulesets
 
-    for element in nftables.elements(table, name):
+    def look() -> tuple[float, float, list[nftables.Element]]:
+        began_s = time.time()
+        found = list(nftables.elements(table, name))
+        took_s = time.time() - began_s
+        return took_s, began_s + took_s / 2, found
+
+    looks = [look()]
+    while looks[-1][0] > _AT_ONCE_S and len(looks) < _MOST_LOOKS:
+        looks.append(look())
+    _, now_s, found = min(looks, key=itemgetter(0))
+    for element in found:
         age_s = FIRST_REFUSED_TIMEOUT_S - element.expires_ms / _MS_PER_S
         source, port = _SOURCE.unpack_from(element.key)
-        return FirstRefusal(age_s, IPv4Address(source), port)
+        return FirstRefusal(age_s - (now_s - at_s), IPv4Address(source), port)
     return None
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import cycle
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from lab.kernel.interfaces import InterfaceCount
 from lab.kernel.netfilter.conntrack import Drops
-from lab.kernel.netfilter.nftables import Counter
+from lab.kernel.netfilter.nftables import Counter, Element
 from lab.observe.samples import NodeSample
-from lab.observe.sampling import Sampler
+from lab.observe.sampling import Sampler, sample_slots
 from lab.slots import counters as counting
 from lab.slots.counters import NatNode, nodes_from_json, nodes_to_json
+from lab.slots.ruleset import FIRST_REFUSED_TIMEOUT_S
+from tests.support.tiny_lab import limiters
+
+if TYPE_CHECKING:
+    from lab.kernel.netns import Namespaces
 
 IDLE_S = 16
 NODE = NatNode("natgw", "nat_gateway", "lab-x-natgw", "nat_gateway", "vpc", "inet", IDLE_S)
@@ -135,3 +144,31 @@ def test_a_node_that_is_gone_is_left_out(kernel: Kernel) -> None:
 def test_nodes_on_a_command_line() -> None:
     """What the collector is told of nodes is what the plan has."""
     assert nodes_from_json(nodes_to_json((NODE, NODE))) == (NODE, NODE)
+
+
+@pytest.mark.parametrize("longest_s", [0.0, 0.03, 0.05])
+def test_first_refusals_of_all_nodes_compare(monkeypatch: pytest.MonkeyPatch, longest_s: float) -> None:
+    """Two nodes that refused at the same time say so, however long this process waited between and beside its looks."""
+    refused_s, clock = 100.0, [130.0]
+    waits = cycle([longest_s, 0.001, 0.0004])
+
+    def elements(_: str, __: str) -> Iterator[Element]:
+        left_s = FIRST_REFUSED_TIMEOUT_S - (clock[0] - refused_s)
+        clock[0] += next(waits)
+        yield Element(b"\x0a\x00\x01\x04\x02\x18", round(left_s * 1000))
+
+    def take(_: str, look: Callable[[], NodeSample]) -> NodeSample:
+        clock[0] += 0.07
+        return look()
+
+    monkeypatch.setattr("lab.observe.sampling.time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr("lab.kernel.netfilter.nftables.elements", elements)
+    monkeypatch.setattr("lab.kernel.netfilter.nftables.set_size", lambda *_: 0)
+    monkeypatch.setattr(
+        "lab.kernel.netfilter.nftables.counters",
+        lambda _: dict.fromkeys((counting.ESTABLISHED, counting.CLOSED), Counter(0, 0)),
+    )
+    namespaces = cast("Namespaces", SimpleNamespace(call=take))
+    sample = sample_slots(namespaces, [replace(limiters("eni-private-a")[0], node=node) for node in ("eni-a", "eni-b")])
+    ages = [node.first_refusal.age_s for node in sample.nodes.values() if node.first_refusal]
+    assert ages == pytest.approx([30, 30], abs=0.002)
