@@ -181,6 +181,19 @@ def test_modes_do_not_depend_on_the_umask(state: State, umask: int) -> None:
         os.umask(before)
 
 
+@pytest.mark.parametrize("line", ['["lab-t-dns", 1e999, 5, 6]', '["lab-t-dns", 4]', "[" * 5_000, "lab-t-dns"])
+def test_a_namespace_that_cannot_be_read_is_left_out(state: State, line: str) -> None:
+    """`lab down` goes on with the namespaces that it can read of, whatever number or text stands among them."""
+    with state.changing("t"):
+        record = remembered(state, "t")
+    known = KnownNamespace("lab-t-svc", 4, 5, 6)
+    record.note_namespace(known)
+    with (record.path / "namespaces.jsonl").open("a") as notes:
+        notes.write(f"{line}\n")
+
+    assert list(record.known_namespaces()) == [known]
+
+
 FORGED = (
     {"kind": "namespace", "name": "lab-other-vpc"},
     {"kind": "namespace", "name": "lab-t-b-vpc"},
