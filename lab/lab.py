@@ -326,7 +326,9 @@ class Lab:
     @property
     def way_out(self) -> str:
         """What to do about what is lost, as the end of a sentence."""
-        return f"mend it: sudo lab up --repair FILE, or take it down: sudo lab down --lab {self.name}"
+        from lab.kernel.losses import way_out
+
+        return way_out(self.name)
 
     # ── What the kernel counts ──────────────────────────────────────────────────────────────────────────────
 

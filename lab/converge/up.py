@@ -13,7 +13,7 @@ from lab.errors import KernelError, UsageError
 from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
-from lab.kernel.losses import losses, told
+from lab.kernel.losses import losses, told, way_out
 from lab.kernel.preflight import require_root
 from lab.kernel.remains import remains
 from lab.kernel.state import Record, State
@@ -95,10 +95,7 @@ def _change_of(record: Record, wanted: Wanted) -> Convergence:
     """The change of a recorded lab; UsageError names what it has lost, because the kernel lacks what the plan has."""
     plan = record.plan()
     if missing := told(losses(plan)):
-        raise UsageError(
-            f"lab {plan.lab} is up but has lost {', '.join(missing)}; mend it: "
-            f"sudo lab up --repair FILE, or take it down: sudo lab down --lab {plan.lab}"
-        )
+        raise UsageError(f"lab {plan.lab} is up but has lost {', '.join(missing)}; {way_out(plan.lab)}")
     return convergence(record, wanted)
 
 

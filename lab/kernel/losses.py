@@ -33,7 +33,7 @@ from lab.plan.objects import (
     VethPair,
 )
 
-__all__ = ["Loss", "losses", "lost", "told"]
+__all__ = ["Loss", "losses", "lost", "told", "way_out"]
 
 _CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _SOME_PARTS = 3
@@ -169,6 +169,11 @@ def told(found: Sequence[Loss]) -> list[str]:
         for (kind, namespace), alike in groupby(causes, key=lambda loss: (type(loss.item), _namespace(loss.item)))
         for text in _together(kind, namespace, list(alike))
     ]
+
+
+def way_out(lab: str) -> str:
+    """What to do about what a lab has lost, as the end of a sentence."""
+    return f"mend it: sudo lab up --repair FILE, or take it down: sudo lab down --lab {lab}"
 
 
 def _off(found: Iterable[Loss]) -> Iterator[tuple[str, str]]:
