@@ -1,12 +1,13 @@
 """`./run trust [NAME...]`: every promise of safety is tried at full length, and counted.
 
-It writes trust.json, and where every promise was tried the table in docs/reliability.md is written from it. The exit
-status is 1 if anything was not as promised.
+It writes trust.json, where what was tried replaces what is there of the same promise; from there the table in
+docs/reliability.md is written once it has all promises. The exit status is 1 if anything was not as promised.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 import json
 from pathlib import Path
@@ -28,19 +29,27 @@ def main() -> int:
     options = _options()
     chosen = [promise for promise in PROMISES if not options.names or promise.name in options.names]
     effort = Effort.SHORT if options.short else Effort.FULL
-    rows = [_tried(promise, effort) for promise in chosen]
-    result = {
-        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "kernel": platform.release(),
-        "effort": effort.value,
-        "promises": rows,
-    }
-    Path(options.output).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written: {options.output}")
-    if effort is Effort.FULL and len(chosen) == len(PROMISES):
-        _write_table(result)
+    output, failed = Path(options.output), False
+    for promise in chosen:
+        row = _tried(promise, effort)
+        failed |= bool(row["failures"])
+        rows = _kept(output, row) | {promise.name: row}
+        tried = [rows[each.name] for each in PROMISES if each.name in rows]
+        output.write_text(json.dumps({"promises": tried}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"written: {output}")
+    if effort is Effort.FULL and len(tried) == len(PROMISES):
+        _write_table(tried)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
-    return int(any(row["failures"] for row in rows))
+    return int(failed)
+
+
+def _kept(output: Path, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Promise → what came of it before, on the same kernel and with the same effort."""
+    try:
+        before = json.loads(output.read_text(encoding="utf-8"))["promises"]
+    except FileNotFoundError:
+        return {}
+    return {each["name"]: each for each in before if (each["kernel"], each["effort"]) == (row["kernel"], row["effort"])}
 
 
 def _options() -> Any:
@@ -70,6 +79,9 @@ def _tried(promise: Promise, effort: Effort) -> dict[str, Any]:
     print(f"  {verdict} ({seconds} s)", flush=True)
     return {
         "name": promise.name,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "kernel": platform.release(),
+        "effort": effort.value,
         "promise": promise.text,
         "method": promise.method,
         "tried": outcome.tried,
@@ -80,20 +92,21 @@ def _tried(promise: Promise, effort: Effort) -> dict[str, Any]:
     }
 
 
-def _write_table(result: dict[str, Any]) -> None:
+def _write_table(rows: Sequence[dict[str, Any]]) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    minutes = sum(row["seconds"] for row in result["promises"]) / 60
+    days = " and ".join(sorted({row["made"] for row in rows}))
+    minutes = sum(row["seconds"] for row in rows) / 60
     lines = [
         BEGIN,
         "",
-        f"Measured on {result['made']}, Linux {result['kernel']}, in {minutes:.0f} minutes.",
+        f"Measured on {days}, Linux {rows[0]['kernel']}, in {minutes:.0f} minutes.",
         "",
         "| Promise | How it is tried | Tried | Not as promised |",
         "|---|---|---|---|",
     ]
-    for row in result["promises"]:
+    for row in rows:
         tried = f"{row['tried']:,} {row['of_what']}" + (f"; {row['remarks']}" if row["remarks"] else "")
         lines.append(f"| {row['promise']} | {row['method']} | {tried} | {len(row['failures'])} |")
     DOCUMENT.write_text(before + "\n".join([*lines, "", END]) + after, encoding="utf-8")
