@@ -112,10 +112,11 @@ VERBS: dict[str, tuple[str, ...]] = {
     "reset": ("reset",),
     "watch": ("watch",),
     "up": ("up", str(TOPOLOGY)),
+    "up --repair": ("up", str(TOPOLOGY), "--repair"),
 }
 SOME_VERBS = ("burst", "up")
 """Those of the short form."""
-_NAMED = {"up": "--name"}
+_NAMED = {"up": "--name", "up --repair": "--name"}
 _WITHOUT_NAME = ("list",)
 _BARE = re.compile(r"Traceback|\[Errno|Error:|error: \(|NetlinkError|KeyError")
 _WRONG_CAUSE = re.compile(r"limit reached:|port exhaustion|associate an Elastic IP", re.IGNORECASE)

@@ -47,7 +47,8 @@ class _Labs:
         """A command, which ends with one of these statuses, and without a traceback."""
         ended = _ended(*words)
         said = f"lab {' '.join(map(str, words))}: status {ended.status}: {ended.stderr.strip()[-300:]}"
-        self.require(ended.status in status and "Traceback" not in ended.stderr, said)
+        why = ended.stderr.strip() or ended.status == 0
+        self.require(bool(why) and ended.status in status and "Traceback" not in ended.stderr, said)
         return ended
 
     def require(self, promised: bool, said: str) -> None:  # noqa: FBT001 -- as `assert` has it
@@ -76,7 +77,7 @@ def _check(effort: Effort) -> Outcome:
         try:
             with ThreadPoolExecutor(len(names)) as pool:
                 list(pool.map(lambda name: _rounds(labs, name, changed, ROUNDS[effort]), names))
-            _one_at_a_time(labs, names[0])
+            _one_at_a_time(labs, names[0], changed)
         finally:
             for name in names:
                 if left_of(name):
@@ -97,13 +98,15 @@ def _rounds(labs: _Labs, name: str, changed: Path, rounds: int) -> None:
         labs.require(not left_of(name), f"{name}: left: {left_of(name)}")
 
 
-def _one_at_a_time(labs: _Labs, name: str) -> None:
+def _one_at_a_time(labs: _Labs, name: str, changed: Path) -> None:
     """Two at once in one lab: one waits or says why not; a lock of a killed process is free."""
+    change = ("up", changed, "--name", name, "--scale", SCALE)
     up = ("up", TOPOLOGY, "--name", name, "--scale", SCALE)
     burst = ("burst", "--lab", name, "-n", OFFERED, "--connect-timeout", 2)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda words: labs.run(*words), (up, up)))
         list(pool.map(lambda words: labs.run(*words, status=(0, 2, 4)), (burst, burst)))
+        list(pool.map(lambda words: labs.run(*words, status=(0, 1, 2, 4)), (burst, change)))
         list(pool.map(lambda words: labs.run(*words, status=(0, 2, 4)), (burst, ("down", "--lab", name))))
     labs.run("down", "--lab", name, status=(0, 2))
     with subprocess.Popen((sys.executable, "-c", _HOLDER, name), stdout=subprocess.PIPE) as holder:
@@ -122,7 +125,7 @@ PROMISE = Promise(
     "change one lab at once, one waits or says why it does not; the lock of a process that was killed is free.",
     method="Labs of one topology under different names, each brought up, fired at, changed, fired at and taken down by "
     "real commands while the others are: each burst has exactly the connections that its limits allow and that were "
-    "predicted, and nothing is left. Then two `up`, two bursts, a burst and a `down` of one lab at the same moment, "
-    "and an `up` after the holder of the lab's lock was killed.",
+    "predicted, and nothing is left. Then two `up`, two bursts, a burst and a change, a burst and a `down` of one lab "
+    "at the same moment, and an `up` after the holder of the lab's lock was killed.",
     check=_check,
 )
