@@ -6,16 +6,23 @@
 The rate is such that `--load` times the tightest limit is held: a slot is taken for the hold and, on average, a quarter
 of a second more, until the set's collector comes by. One line per interval: connections open, slots, SYNs refused so
 far, packets so far, memory of the lab's processes and of the kernel's slabs.
+
+With `--beside` a `lab watch` and a `lab metrics --prometheus` that is scraped once a second run as well, and count.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
 import subprocess
+import sys
+from threading import Event, Thread
 import time
+from urllib.request import urlopen
 
 from lab import Lab
 from lab.burst.run import Progress
@@ -31,6 +38,8 @@ class Watch:
 
     lab: Lab
     every_s: float
+    beside: tuple[int, ...] = ()
+    """Process ids of what looks at the lab."""
     next_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
 
@@ -64,13 +73,47 @@ class Watch:
 
     def processes_kb(self) -> int:
         """Resident memory of the lab's processes."""
-        pids = [each.pid for each in processes_in(self.lab.plan.namespaces)]
+        pids = [*self.beside, *(each.pid for each in processes_in(self.lab.plan.namespaces))]
         return sum(_kilobytes("VmRSS:", Path(f"/proc/{pid}/status")) for pid in pids)
 
 
 def _kilobytes(key: str, path: Path = Path("/proc/meminfo")) -> int:
     lines = path.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+@contextmanager
+def looking(lab: Lab, port: int) -> Iterator[tuple[int, ...]]:
+    """A watch and an exporter that is scraped, until the block ends; their process ids."""
+    program = (sys.executable, "-P", "-c", "from lab.cli import main; main()")
+    words = ("watch",), ("metrics", "--prometheus", str(port))
+    processes = [
+        subprocess.Popen((*program, *each, "--lab", lab.name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for each in words
+    ]
+    done, scrapes = Event(), [0, 0]
+
+    def scrape() -> None:
+        while not done.wait(1):
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                    scrapes[0] += bool(answer.read())
+            except OSError:
+                scrapes[1] += 1
+
+    scraper = Thread(target=scrape)
+    try:
+        time.sleep(3)
+        scraper.start()
+        yield tuple(process.pid for process in processes)
+    finally:
+        done.set()
+        ended = [process.poll() for process in processes]
+        for process in processes:
+            process.terminate()
+            process.wait()
+        scraper.join()
+        print(f"{scrapes[0]:,} scrapes answered, {scrapes[1]:,} not; ended before the burst did: {ended}")
 
 
 def main() -> None:
@@ -83,18 +126,20 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=30.0, help="seconds from line to line")
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--requests", type=int, default=1, help="requests on each connection")
+    parser.add_argument("--beside", type=int, metavar="PORT", help="a watch, and an exporter at this port, look on")
     given = parser.parse_args()
     with Lab.up(given.topology, name="churn", scale=given.scale) as lab:
         limit = predict(lab.topology, 1_000_000).drop_threshold or 0
         rate = given.load * limit / (given.hold + _LINGERS_S)
         print(f"limit {limit:,}, load {given.load:.0%}: {rate:,.0f} invocations/s, each held {given.hold:g} s")
-        result = lab.burst(
-            int(rate * given.seconds),
-            rate_per_s=rate,
-            hold_s=given.hold,
-            requests_per_connection=given.requests,
-            progress=Watch(lab, given.every),
-        )
+        with looking(lab, given.beside) if given.beside else nullcontext(()) as beside:
+            result = lab.burst(
+                int(rate * given.seconds),
+                rate_per_s=rate,
+                hold_s=given.hold,
+                requests_per_connection=given.requests,
+                progress=Watch(lab, given.every, beside),
+            )
         tcp = result.tcp
         print(f"{tcp.established:,} established, {tcp.timed_out:,} timed out, {tcp.syn_retransmissions:,} SYNs again")
         for each in result.limits:
