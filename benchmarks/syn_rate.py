@@ -58,7 +58,7 @@ def packet_engine(frames: int) -> float:
         connect_timeout_s=0.9,
         destinations=(SERVER,),
     )
-    words = (*_INSIDE, *command("burst", spec.to_json()))
+    words = (*_INSIDE, *command("burst", spec.to_json(), NEAR.namespace))
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()) as burst:
         events = (json.loads(line) for line in burst.stdout or ())
         timing = next(each["result"]["timing"] for each in events if each["event"] == "connected")

@@ -1,4 +1,7 @@
-"""`python -m traffic VERB SPEC_JSON`: one traffic process, started inside its network namespace."""
+"""`python -m traffic VERB SPEC_JSON [NAMESPACE]`: one traffic process, started inside its network namespace.
+
+The namespace is for those who read the command line, as `ps` does.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from traffic.spec import BurstSpec, ResolverSpec, ServerSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ARGUMENTS = 3
+_ARGUMENTS = (3, 4)
 _VERBS: dict[str, tuple[type[ResolverSpec | ServerSpec | BurstSpec], str, str]] = {
     "resolver": (ResolverSpec, "traffic.servers.resolver", "run"),
     "server": (ServerSpec, "traffic.servers.server", "run"),
@@ -24,8 +27,8 @@ _VERBS: dict[str, tuple[type[ResolverSpec | ServerSpec | BurstSpec], str, str]] 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one verb; the exit status."""
-    if len(arguments) != _ARGUMENTS or arguments[1] not in _VERBS:
-        sys.stderr.write(f"usage: python -m traffic {{{'|'.join(_VERBS)}}} SPEC_JSON\n")
+    if len(arguments) not in _ARGUMENTS or arguments[1] not in _VERBS:
+        sys.stderr.write(f"usage: python -m traffic {{{'|'.join(_VERBS)}}} SPEC_JSON [NAMESPACE]\n")
         return 2
     kind, module, function = _VERBS[arguments[1]]
     try:

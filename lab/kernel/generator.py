@@ -80,7 +80,7 @@ def generator(
     It inherits the `descriptors`, under the same numbers.
     """
     with open(log, "w", encoding="utf-8", opener=opener) as stderr:
-        process = inside.run(_popen, spec_json, stderr.fileno(), descriptors)
+        process = inside.run(_popen, command("burst", spec_json, inside.name), stderr.fileno(), descriptors)
     running = Generator(process, log)
     try:
         yield running
@@ -88,10 +88,10 @@ def generator(
         running.stop()
 
 
-def _popen(spec_json: str, stderr: int, descriptors: tuple[int, ...]) -> subprocess.Popen[str]:
+def _popen(arguments: list[str], stderr: int, descriptors: tuple[int, ...]) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C reaches the lab, and the lab tells the generator to close.
     return subprocess.Popen(
-        command("burst", spec_json),
+        arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,

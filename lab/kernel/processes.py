@@ -11,6 +11,7 @@ from contextlib import suppress
 import json
 import os
 from pathlib import Path
+import re
 import select
 import signal
 import sys
@@ -89,14 +90,17 @@ class StartingProcess(NamedTuple):
         return event
 
 
-def command(verb: str, spec: str) -> list[str]:
-    """The command line of a traffic process; -P: no module of the directory that the user happens to stand in."""
-    return [sys.executable, "-P", "-m", "traffic", verb, spec]
+def command(verb: str, spec: str, namespace: str) -> list[str]:
+    """The command line of a traffic process; -P: no module of the directory that the user happens to stand in.
+
+    Where it lives stands last, for those who may read its command line and not look at its namespace.
+    """
+    return [sys.executable, "-P", "-m", "traffic", verb, spec, namespace]
 
 
 def arguments_of(verb: str) -> str:
     """Arguments by which a traffic process is known, whatever its spec, as `running` and `stop_all` take them."""
-    return "\0".join(command(verb, "")[1:-1])
+    return "\0".join(command(verb, "", "")[1:-2])
 
 
 def environment() -> dict[str, str]:
@@ -119,7 +123,7 @@ def start(inside: NamespaceThread, process: Process, log: Path) -> StartingProce
     """Start a traffic process in its namespace, in a session of its own, its standard error in `log`."""
     report, output = os.pipe()
     try:
-        pid = inside.run(spawn, command(process.verb, process.spec), log, output)
+        pid = inside.run(spawn, command(process.verb, process.spec, process.namespace), log, output)
     except BaseException:
         os.close(report)
         raise
@@ -184,12 +188,33 @@ def _residents(identities: Mapping[Identity, str]) -> list[NamespaceProcess]:
     # A name that leads to the host's own namespace must not end every process of this machine.
     names.pop(_hosts_own(), None)
     return [
-        NamespaceProcess(
-            pid, _read(pid, "comm"), names[namespace], any(words in _read(pid, "cmdline") for words in _OURS)
-        )
-        for pid, namespace in all_processes()
-        if namespace in names and pid != os.getpid()
+        NamespaceProcess(pid, _read(pid, "comm"), namespace, any(words in _read(pid, "cmdline") for words in _OURS))
+        for pid in _pids()
+        if pid != os.getpid() and (namespace := _namespace_of(pid, names)) is not None
     ]
+
+
+def _namespace_of(pid: int, names: Mapping[Identity, str]) -> str | None:
+    """Which of these namespaces a process lives in, as the kernel says or, where it does not, as the process was told.
+
+    Only root with CAP_SYS_PTRACE may look at the namespaces of the lab's user (ptrace(2), "access mode checking"): a
+    container's root often lacks it, and `lab list` needs no root at all.
+    """
+    try:
+        return names.get(identity_of(Path(f"/proc/{pid}/ns/net")))
+    except PermissionError:
+        arguments = _read(pid, "cmdline").rstrip("\0")
+        told = arguments.rpartition("\0")[2]
+        is_ours = told in names.values() and any(words in arguments for words in _OURS) and _is_trusted(pid)
+        return told if is_ours else None
+    except OSError:  # it ended meanwhile, or is a zombie, which is in no namespace
+        return None
+
+
+def _is_trusted(pid: int) -> bool:
+    """Whether a process is root's or the lab's own user's; others may write what they like on a command line."""
+    user = re.search(r"^Uid:\t(\d+)", _read(pid, "status"), re.MULTILINE)
+    return user is not None and int(user[1]) in (0, LAB_UID)
 
 
 def _hosts_own() -> Identity:
@@ -217,7 +242,7 @@ def end(namespaces: Iterable[str], unnamed: Mapping[Identity, str] | None = None
 
 def stop(process: Process) -> None:
     """End this traffic process, and nothing else of its namespace."""
-    stop_all([process.namespace], "\0".join(command(process.verb, process.spec)[1:]))
+    stop_all([process.namespace], "\0".join(command(process.verb, process.spec, process.namespace)[1:]))
 
 
 def running(namespaces: Iterable[str], arguments: str) -> list[NamespaceProcess]:
@@ -261,10 +286,13 @@ def log_of(pid: int) -> Path | None:
 
 def all_processes() -> Iterator[tuple[int, Identity]]:
     """Every process of this machine, with its network namespace."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is a zombie, which is in no namespace
-                yield int(entry.name), identity_of(entry / "ns/net")
+    for pid in _pids():
+        with suppress(OSError):  # it ended meanwhile, or may not be looked at
+            yield pid, identity_of(Path(f"/proc/{pid}/ns/net"))
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def identity_of(path: Path) -> Identity:

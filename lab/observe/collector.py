@@ -61,9 +61,10 @@ def start_collecting(record: Record, plan: Plan) -> None:
     from lab.kernel.netns import Namespaces
     from lab.kernel.processes import spawn
 
-    arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes)]
+    home = plan.namespaces[0]
+    arguments = [sys.executable, "-P", "-m", _MODULE, str(record.path), nodes_to_json(plan.nat_nodes), home]
     with Namespaces() as namespaces, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        namespaces[plan.namespaces[0]].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())
+        namespaces[home].run(spawn, arguments, record.logs / "collector.log", nowhere.fileno())
 
 
 def stop_collecting(plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from lab.lab import Lab
 from tests.support.command import run_lab
 from tests.support.labs import eventually
-from tests.support.machine import require_machine
+from tests.support.machine import left_of, require_machine
 from tests.trust.privilege import burst_of, looks, with_secrets
 
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "two_functions.yaml"
@@ -89,3 +90,17 @@ def test_nothing_is_loaded_afterwards(tmp_path: Path) -> None:
         run_lab("down", "--lab", name)
 
     assert said == []
+
+
+def test_the_labs_user_is_found(lab_name: str) -> None:
+    """Root without CAP_SYS_PTRACE, as in a container, and who is not root at all, see that the processes are there."""
+    require_machine("setpriv")
+    contained = partial(run_lab, through=("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"))
+    anybody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert contained("up", TOPOLOGY, "--name", lab_name).status == 0
+    for listed in (contained("list", "--json"), run_lab("list", "--json", through=anybody)):
+        assert [each["lost"] for each in listed.json if each["lab"] == lab_name] == [[]]
+    burst = contained("burst", "--lab", lab_name, "-n", 4, "--no-record", "--json", "-")
+    assert burst.json["tcp"]["established"] == 4
+    assert contained("down", "--lab", lab_name).status == 0
+    assert left_of(lab_name) == []
