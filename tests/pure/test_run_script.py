@@ -17,8 +17,8 @@ import pytest
 from lab.kernel import preflight
 
 CHECKOUT = Path(__file__).parents[2]
-SCRIPTS = (CHECKOUT / "run", CHECKOUT / ".ci" / "run")
-VERBS = ("demo", "test", "trust", "setup")
+SCRIPTS = (CHECKOUT / "run", CHECKOUT / ".ci" / "run", CHECKOUT / "vm" / "run", CHECKOUT / "vm" / "tests")
+VERBS = ("demo", "test", "trust", "vm", "setup")
 PLACES_OF_PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 NOBODY = 65534
 
@@ -53,7 +53,7 @@ def _as_somebody(script: Path, *arguments: str, cwd: Path) -> Completed:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=str)
 def test_can_be_started(script: Path) -> None:
-    """Both scripts are executable and bash can parse them."""
+    """All scripts are executable and bash can parse them."""
     assert os.access(script, os.X_OK)
     subprocess.run(("bash", "-n", script), check=True)
 
@@ -72,6 +72,16 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     refused = _run(CHECKOUT / "run", *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("usage: sudo ./run demo")
+
+
+def test_releases_are_named() -> None:
+    """A release that no virtual machine can be made of is refused with those that are known; --help needs no root."""
+    help_shown, refused = (_run(CHECKOUT / "run", "vm", word) for word in ("--help", "debian3"))
+    assert (help_shown.returncode, help_shown.stderr) == (0, "")
+    assert (refused.returncode, refused.stdout) == (2 if os.geteuid() == 0 else 3, "")
+    for release in ("debian12", "debian12-backports", "debian13", "ubuntu24.04"):
+        assert release in help_shown.stdout
+        assert release in refused.stderr or os.geteuid() != 0
 
 
 @pytest.mark.parametrize("verb", VERBS)
