@@ -123,7 +123,7 @@ class Lab:
         Raises TopologyError, UsageError, PreflightError, or KernelError, and then has left nothing behind, or a lab
         that was up as it was.
         """
-        from lab.converge.change import Wanted
+        from lab.converge.change import Wanted, kept_scale
         from lab.converge.up import bring_up
         from lab.kernel.preflight import require_everything
 
@@ -133,6 +133,8 @@ class Lab:
             notice(line)
         require_everything()
         with state.changing(wanted.plan.lab):
+            if scale is None and kept_scale(state, wanted.plan.lab) != wanted.scale:  # another `up` came first
+                wanted = Wanted.read(topology, name, scale, state)
             done = bring_up(state, wanted, notice, disruptive=disruptive, mend=repair)
         if scale is None and wanted.scale > 1:
             notice(
@@ -261,11 +263,24 @@ class Lab:
 
     def require_complete(self) -> Self:
         """The lab again, if it is complete; UsageError or RecordError says what to do with one that is not."""
-        if not self.require_readable().complete:
-            if self._state.is_changing(self.name):
-                raise UsageError(f"lab {self.name} is being built, changed or taken down; try again when that is done")
-            raise UsageError(f"lab {self.name} is half built; take it down: lab down --lab {self.name}")
+        if (lack := self.require_readable().unfinished) is not None:
+            raise UsageError(f"lab {self.name} {lack}")
         return self
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why it cannot be used, though its record can be read, as the end of a sentence; None if it can be."""
+        if self.gone:
+            return "has been taken down"
+        if self.complete:
+            return None
+        try:
+            changing = self._state.is_changing(self.name)
+        except PermissionError:  # only root may look at the lock
+            return "is being built, changed or taken down, or is half built"
+        if changing:
+            return "is being built, changed or taken down; try again when that is done"
+        return f"is half built; take it down: lab down --lab {self.name}"
 
     def require_readable(self) -> Self:
         """The lab again, half built or not, if its record can be read; RecordError says what is wrong with it."""
@@ -462,7 +477,7 @@ class Lab:
         from lab.burst.reset import reset
 
         self.require_complete()
-        with self.losses_named(), self._state.changing(self.name):
+        with self._state.changing(self.name), self.require_complete().losses_named():
             return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:

@@ -9,7 +9,7 @@ import typer
 
 from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
-from lab.errors import UsageError
+from lab.errors import LabError, UsageError
 from lab.interrupts import ignore
 
 if TYPE_CHECKING:
@@ -161,13 +161,22 @@ def down(
     from lab.lab import Lab
 
     labs = Lab.all(to_take_down=True) if everything else [Lab.find(lab, to_take_down=True)]
+    failed: list[LabError | OSError] = []
     for live_lab in labs:
-        ended = live_lab.down(notice)
+        try:
+            ended = live_lab.down(notice)
+        except (LabError, OSError) as refused:  # the others go all the same
+            failed.append(refused)
+            continue
         say(f"lab {live_lab.name} is gone")
         for resident in ended:
             notice(f"ended with it: {resident.command} ({resident.pid}) in {resident.namespace}")
     if not labs:
         say("no lab is up")
+    for failure in failed[1:]:
+        complain(str(failure))
+    if failed:
+        raise failed[0]
 
 
 def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
@@ -200,15 +209,16 @@ def list_(*, as_json: AsJson = False) -> None:
     """
     from lab.lab import Lab
 
-    labs = [_listed(lab) for lab in Lab.all()]
+    labs = [(lab, _listed(lab)) for lab in Lab.all() if not lab.gone]
     if as_json:
-        print_json(labs)
+        print_json([listed for _, listed in labs])
         return
     if not labs:
         say("no lab is up")
         return
-    table(("lab", "#nodes", "state"), ((lab["lab"], lab["nodes"], _state(lab)) for lab in labs))
-    for fault in filter(None, (lab["fault"] for lab in labs)):
+    rows = ((lab.name, listed["nodes"], _state(lab, listed["lost"], listed["fault"])) for lab, listed in labs)
+    table(("lab", "#nodes", "state"), rows)
+    for fault in filter(None, (listed["fault"] for _, listed in labs)):
         say(fault)
 
 
@@ -218,11 +228,12 @@ def _listed(lab: Lab) -> dict[str, Any]:
     return {"lab": lab.name, "complete": lab.complete, "nodes": nodes, "lost": lost, "fault": fault and str(fault)}
 
 
-def _state(lab: dict[str, Any]) -> str:
-    if lab["complete"]:
-        return f"up, but has lost {', '.join(lab['lost'])}" if lab["lost"] else "up"
-    what = "damaged, or of another version" if lab["fault"] else "half built"
-    return f"{what}: lab down takes it away"
+def _state(lab: Lab, lost: list[str], fault: str | None) -> str:
+    if fault:
+        return "damaged, or of another version: lab down takes it away"
+    if (lack := lab.unfinished) is not None:
+        return lack
+    return f"up, but has lost {', '.join(lost)}" if lost else "up"
 
 
 def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
@@ -237,6 +248,8 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
 
     live_lab = Lab.find(lab).require_readable()
     now = live_lab.status()
+    if (lack := live_lab.unfinished) is not None:
+        notice(f"lab {live_lab.name} {lack}")
     if now.lost:
         notice(f"{live_lab.has_lost(now.lost)}; {live_lab.way_out}")
     if as_json:

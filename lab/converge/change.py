@@ -21,7 +21,7 @@ from lab.observe.limiters import held_destinations, held_sources, read
 from lab.plan.objects import Plan
 from lab.topology import Topology, loaded, scaled, text_of
 
-__all__ = ["Convergence", "Wanted", "convergence"]
+__all__ = ["Convergence", "Wanted", "convergence", "kept_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,15 @@ class Wanted:
         text = text_of(path)
         found = loaded(text, str(path))
         if scale is None:
-            record = state.record(name or found.topology.name)
-            scale = record.scale() if record is not None and record.phase() == "up" else 1
+            scale = kept_scale(state, name or found.topology.name)
         topology = scaled(found.topology, scale)
         return cls(topology, text, build(topology, name), scale, found.without_effect)
+
+
+def kept_scale(state: State, lab: str) -> int:
+    """What the limits of a lab that is up are divided by; 1 where none is up."""
+    record = state.record(lab)
+    return record.scale() if record is not None and record.phase() == "up" else 1
 
 
 @dataclass(frozen=True, slots=True)

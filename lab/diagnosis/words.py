@@ -312,7 +312,9 @@ WORDS = {
     "lost_parts": _CauseWords(
         lambda finding: f"The lab has lost {', '.join(finding.evidence.lost_parts)}",
         _lost_explanation,
-        lambda _: ("Mend the lab (sudo lab up --repair FILE), or take it down, then up again; then repeat the burst.",),
+        lambda _: (
+            "Mend the lab (sudo lab up --repair --name LAB FILE), or take it down and up; then repeat the burst.",
+        ),
         room_helps=False,
     ),
     _NO_DESCRIPTORS: _CauseWords(descriptors.headline, descriptors.explanation, descriptors.remedies, room_helps=False),

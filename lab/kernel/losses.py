@@ -15,6 +15,7 @@ from lab.kernel.netns import Namespaces, exists
 from lab.kernel.present import Links, has, missing_parts, setting, there
 from lab.kernel.processes import arguments_of, is_stopped, running
 from lab.plan.objects import (
+    MAIN_TABLE,
     Address,
     Bridge,
     BridgePort,
@@ -37,6 +38,8 @@ __all__ = ["Loss", "losses", "lost", "told", "way_out"]
 
 _CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _SOME_PARTS = 3
+_MAIN_RULE = 32_766
+"""Priority of the rule by which each namespace looks up its main table (ip-rule(8))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,17 @@ def lost(plan: Plan) -> list[str]:
 
 def _at_once(plan: Plan) -> Iterator[Loss]:
     started = [item for item in plan.objects if isinstance(item, Process)]
-    pids = {process.namespace: process.pid for process in running(plan.namespaces, arguments_of(""))}
+    pids: dict[str, list[int]] = {}  # a server that serves by several processes has more than one
+    for process in running(plan.namespaces, arguments_of("")):
+        pids.setdefault(process.namespace, []).append(process.pid)
     for item in plan.objects:
         if isinstance(item, Namespace) and not exists(item.name):
             yield Loss(item, f"namespace {item.name}")
     for item in started:
-        what, pid = f"the {item.verb} process in {item.namespace}", pids.get(item.namespace)
-        if pid is None:
+        what, there = f"the {item.verb} process in {item.namespace}", pids.get(item.namespace, [])
+        if not there:
             yield Loss(item, what)
-        elif is_stopped(pid):
+        for pid in filter(is_stopped, there):
             yield Loss(item, f"{what} (stopped: sudo kill -CONT {pid})", stopped=pid)
 
 
@@ -92,6 +97,9 @@ def losses(plan: Plan) -> list[Loss]:
 
 
 def _of_links(plan: Plan, links: dict[str, Links]) -> Iterator[Loss]:
+    for name, found in links.items():
+        if not has(found, main := Rule(name, _MAIN_RULE, MAIN_TABLE)):  # the kernel's, which `ip rule flush` removes
+            yield Loss(main, f"{_words(main)} in {name}")
     for item in plan.objects:
         if isinstance(item, Namespace) and item.name in links and "lo" not in links[item.name].up:
             yield _set_down(item, item.name, "lo")
@@ -173,7 +181,7 @@ def told(found: Sequence[Loss]) -> list[str]:
 
 def way_out(lab: str) -> str:
     """What to do about what a lab has lost, as the end of a sentence."""
-    return f"mend it: sudo lab up --repair FILE, or take it down: sudo lab down --lab {lab}"
+    return f"mend it: sudo lab up --repair --name {lab} FILE, or take it down: sudo lab down --lab {lab}"
 
 
 def _off(found: Iterable[Loss]) -> Iterator[tuple[str, str]]:

@@ -206,18 +206,14 @@ class NamespaceThread:
         path.touch(mode=0o444, exist_ok=False)
         _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
         _mount("/proc/thread-self/ns/net", str(path), _MS_BIND)
-        self._assert_not_in_hosts()
+        if Path("/proc/thread-self/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+            raise RuntimeError("still in the host's own network namespace")  # what it makes would be made there
 
     def _enter(self) -> None:
         with (NETNS_DIRECTORY / self.name).open() as handle:
             _setns(handle.fileno())
-        self._assert_not_in_hosts()
-
-    @staticmethod
-    def _assert_not_in_hosts() -> None:
-        """Raise if this thread is still in the process's own namespace: what it makes would be made on the host."""
-        if Path("/proc/thread-self/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
-            raise RuntimeError("still in the host's own network namespace")
+            if os.fstat(handle.fileno()).st_ino != Path("/proc/thread-self/ns/net").stat().st_ino:
+                raise RuntimeError(f"not in the network namespace {self.name}")  # what it makes would be made elsewhere
 
     def _with_netlink(self, function: Callable[[IPRoute], T]) -> T:
         with self._netlink.lock:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import NamespaceThread
+from lab.kernel.rtnl import PROTOCOLS
 from lab.plan.objects import (
     Address,
     Bridge,
@@ -37,6 +38,10 @@ _IFF_UP = 1
 _ROUTE_KINDS: dict[int, RouteKind] = {1: "unicast", 2: "local", 6: "blackhole"}  # RTN_*, linux/rtnetlink.h
 
 
+_Route = tuple[int, IPv4Network, RouteKind | None, str | None, IPv4Address | None]
+_Rule = tuple[int, int, IPv4Network | None, IPv4Network | None, str | None, int | None, int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Links:
     """The interfaces of a namespace, and what is set on them."""
@@ -48,10 +53,10 @@ class Links:
     """Interface → the bridge that it is a port of."""
     addresses: frozenset[tuple[str, IPv4Interface]]
     neighbours: frozenset[tuple[str, IPv4Address, str]]
-    routes: dict[tuple[int, IPv4Network], tuple[RouteKind | None, str | None, IPv4Address | None]]
-    """Table and destination → kind, interface and next hop."""
-    rules: frozenset[tuple[int, int, IPv4Network | None]]
-    """Priority, table and source of each policy routing rule."""
+    routes: frozenset[_Route]
+    """Table, destination, kind, interface and next hop of each."""
+    rules: frozenset[_Rule]
+    """Priority, table, source, destination, incoming interface, protocol and destination port of each."""
 
 
 def there(inside: NamespaceThread) -> Links:
@@ -71,27 +76,41 @@ def _links(ip: IPRoute) -> Links:
         addresses=frozenset(
             (names[each["index"]], IPv4Interface((each.get("local") or each.get("address"), each["prefixlen"])))
             for each in ip.get_addr(family=_AF_INET)
+            if each["index"] in names
         ),
         neighbours=frozenset(
             (names[each["ifindex"]], IPv4Address(each.get("dst")), each.get("lladdr"))
             for each in ip.get_neighbours(family=_AF_INET)
             if each.get("lladdr") and each["ifindex"] in names
         ),
-        routes=dict(_route(names, each) for each in ip.get_routes(family=_AF_INET)),
-        rules=frozenset(
-            (each.get("priority") or 0, each.get("table"), _network(each.get("src"), each["src_len"]))
-            for each in ip.get_rules(family=_AF_INET)
-        ),
+        routes=frozenset(_route(names, each) for each in ip.get_routes(family=_AF_INET)),
+        rules=frozenset(map(_rule, ip.get_rules(family=_AF_INET))),
     )
 
 
-def _route(
-    names: dict[int, str], each: Any
-) -> tuple[tuple[int, IPv4Network], tuple[RouteKind | None, str | None, IPv4Address | None]]:
+def _route(names: dict[int, str], each: Any) -> _Route:
     destination = _network(each.get("dst"), each["dst_len"]) or IPv4Network("0.0.0.0/0")
     gateway = each.get("gateway")
-    way = (_ROUTE_KINDS.get(each["type"]), names.get(each.get("oif")), IPv4Address(gateway) if gateway else None)
-    return (each.get("table"), destination), way
+    kind, interface = _ROUTE_KINDS.get(each["type"]), names.get(each.get("oif"))
+    return each.get("table"), destination, kind, interface, IPv4Address(gateway) if gateway else None
+
+
+def _rule(each: Any) -> _Rule:
+    ports = each.get("dport_range")
+    return (
+        each.get("priority") or 0,
+        each.get("table"),
+        _network(each.get("src"), each["src_len"]),
+        _network(each.get("dst"), each["dst_len"]),
+        each.get("iifname"),
+        each.get("ip_proto"),
+        _port(ports),
+    )
+
+
+def _port(ports: Any) -> int | None:
+    """The port of a range of one."""
+    return None if ports is None else int(str(ports).partition(":")[0])
 
 
 def _network(address: str | None, length: int) -> IPv4Network | None:
@@ -105,8 +124,17 @@ def has(links: Links, item: KernelObject) -> bool:
 
 
 def _has_route(links: Links, route: Route) -> bool:
-    kind, interface, via = links.routes.get((route.table, route.destination), (None, None, None))
-    return kind == route.type and route.interface in (None, interface) and route.via == via
+    return any(
+        (table, destination, kind, via) == (route.table, route.destination, route.type, route.via)
+        and route.interface in (None, interface)
+        for table, destination, kind, interface, via in links.routes
+    )
+
+
+def _has_rule(links: Links, rule: Rule) -> bool:
+    protocol = None if rule.protocol is None else PROTOCOLS[rule.protocol]
+    selected = (rule.source, rule.destination, rule.input_interface, protocol, rule.destination_port)
+    return (rule.priority, rule.table, *selected) in links.rules
 
 
 _LOOK_UP: dict[type, Callable[[Links, Any], bool]] = {
@@ -115,7 +143,7 @@ _LOOK_UP: dict[type, Callable[[Links, Any], bool]] = {
     Address: lambda links, item: (item.interface, item.address) in links.addresses,
     Neighbour: lambda links, item: (item.interface, item.address, item.mac) in links.neighbours,
     Route: _has_route,
-    Rule: lambda links, item: (item.priority, item.table, item.source) in links.rules,
+    Rule: _has_rule,
 }
 
 

@@ -6,7 +6,7 @@ A namespace whose name was taken away lives on with its processes; `lab.kernel.r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 import json
 import os
@@ -170,7 +170,8 @@ class NamespaceProcess(NamedTuple):
 
 def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
-    return _residents(_identities(namespaces))
+    names = tuple(namespaces)
+    return _residents(_identities(names), names)
 
 
 def is_stopped(pid: int) -> bool:
@@ -183,18 +184,22 @@ def _identities(namespaces: Iterable[str]) -> dict[Identity, str]:
     return {identity_of(NETNS_DIRECTORY / name): name for name in namespaces if exists(name)}
 
 
-def _residents(identities: Mapping[Identity, str]) -> list[NamespaceProcess]:
+def _residents(identities: Mapping[Identity, str], told: Collection[str]) -> list[NamespaceProcess]:
+    """Processes in these namespaces; where the kernel does not say where they are, those that were told one of these.
+
+    A name that was told may be gone from /run/netns.
+    """
     names = dict(identities)
     # A name that leads to the host's own namespace must not end every process of this machine.
     names.pop(_hosts_own(), None)
     return [
         NamespaceProcess(pid, _read(pid, "comm"), namespace, any(words in _read(pid, "cmdline") for words in _OURS))
         for pid in _pids()
-        if pid != os.getpid() and (namespace := _namespace_of(pid, names)) is not None
+        if pid != os.getpid() and (namespace := _namespace_of(pid, names, told)) is not None
     ]
 
 
-def _namespace_of(pid: int, names: Mapping[Identity, str]) -> str | None:
+def _namespace_of(pid: int, names: Mapping[Identity, str], told: Collection[str]) -> str | None:
     """Which of these namespaces a process lives in, as the kernel says or, where it does not, as the process was told.
 
     Only root with CAP_SYS_PTRACE may look at the namespaces of the lab's user (ptrace(2), "access mode checking"): a
@@ -204,9 +209,9 @@ def _namespace_of(pid: int, names: Mapping[Identity, str]) -> str | None:
         return names.get(identity_of(Path(f"/proc/{pid}/ns/net")))
     except PermissionError:
         arguments = _read(pid, "cmdline").rstrip("\0")
-        told = arguments.rpartition("\0")[2]
-        is_ours = told in names.values() and any(words in arguments for words in _OURS) and _is_trusted(pid)
-        return told if is_ours else None
+        namespace = arguments.rpartition("\0")[2]
+        is_ours = namespace in told and any(words in arguments for words in _OURS) and _is_trusted(pid)
+        return namespace if is_ours else None
     except OSError:  # it ended meanwhile, or is a zombie, which is in no namespace
         return None
 
@@ -228,21 +233,22 @@ def end(namespaces: Iterable[str], unnamed: Mapping[Identity, str] | None = None
 
     What has no name any more is told by its identity, and called as it was.
     """
-    identities = {**(unnamed or {}), **_identities(namespaces)}
-    ended = _residents(identities)
+    names = tuple(namespaces)
+    identities = {**(unnamed or {}), **_identities(names)}
+    ended = _residents(identities, names)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for process in _residents(identities):
+        for process in _residents(identities, names):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
-        if _gone(identities, ended):
+        if _gone(identities, names, ended):
             return ended
-    left = ", ".join(f"{process.command} ({process.pid})" for process in _residents(identities))
+    left = ", ".join(f"{process.command} ({process.pid})" for process in _residents(identities, names))
     raise KernelError(f"these processes do not end: {left}")
 
 
 def stop(process: Process) -> None:
-    """End this traffic process, and nothing else of its namespace."""
-    stop_all([process.namespace], "\0".join(command(process.verb, process.spec, process.namespace)[1:]))
+    """End this traffic process, and nothing else of its namespace; an earlier version told it no namespace."""
+    stop_all([process.namespace], "\0".join(command(process.verb, process.spec, "")[1:-1]))
 
 
 def running(namespaces: Iterable[str], arguments: str) -> list[NamespaceProcess]:
@@ -264,9 +270,9 @@ def stop_all(namespaces: Iterable[str], arguments: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _gone(identities: Mapping[Identity, str], ended: list[NamespaceProcess]) -> bool:
+def _gone(identities: Mapping[Identity, str], names: Collection[str], ended: list[NamespaceProcess]) -> bool:
     deadline = time.monotonic() + _END_WITHIN_S
-    while _residents(identities):
+    while _residents(identities, names):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)

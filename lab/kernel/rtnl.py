@@ -43,10 +43,11 @@ _UP_WITHIN_S = 5.0
 _POLL_S = 0.002
 _HOST_SCOPE = 254  # RT_SCOPE_HOST, linux/rtnetlink.h
 _WITHOUT_CARRIER = ("DOWN", "LOWERLAYERDOWN")  # a veth whose peer is down: the kernel's version decides
+_IFF_UP = 1
 _FORWARDING = 3  # BR_STATE_FORWARDING
 _FOR_GOOD = 0x42  # NUD_NOARP | NUD_REACHABLE: `bridge fdb … static` (PERMANENT would mean the bridge's own address)
 _OF_ITS_BRIDGE = 0x04  # NTF_MASTER
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _ONLINK = 4  # RTNH_F_ONLINK: the next hop is on this link, whatever the interface's prefix
 
 
@@ -211,7 +212,7 @@ def _rule(verb: str, namespaces: Namespaces, rule: Rule) -> None:
     if rule.input_interface is not None:
         fields["iifname"] = rule.input_interface
     if rule.protocol is not None:
-        fields["ip_proto"] = _PROTOCOLS[rule.protocol]
+        fields["ip_proto"] = PROTOCOLS[rule.protocol]
     if rule.destination_port is not None:
         fields["dport_range"] = f"{rule.destination_port}:{rule.destination_port}"
     namespaces[rule.namespace].ip(lambda ip: ip.rule(verb, **fields))
@@ -228,11 +229,15 @@ def wait_until_up(namespaces: Namespaces, names: Iterable[str]) -> None:
 
 
 def _down(ip: IPRoute) -> list[str]:
-    """Interfaces that do not pass packets yet; the loopback's state is always UNKNOWN."""
+    """Interfaces that are set up and do not pass packets yet; the loopback's state is always UNKNOWN.
+
+    The kernel itself makes tunnels in each new namespace where their modules are loaded (tunl0, sit0), which stay down.
+    """
     return [
         link.get("ifname")
         for link in ip.get_links()
-        if link.get("operstate") in _WITHOUT_CARRIER or _port_state(link) not in (None, _FORWARDING)
+        if link["flags"] & _IFF_UP
+        and (link.get("operstate") in _WITHOUT_CARRIER or _port_state(link) not in (None, _FORWARDING))
     ]
 
 

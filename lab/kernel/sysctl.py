@@ -92,11 +92,11 @@ class ConntrackMaxKeeper:
         if known["labs"]:
             self._save(known)
             return None
-        self.record.unlink()
-        if now != known["set"] or now == known["found"]:
-            return None  # another program has changed it since: its value stays
-        self.setting.write_text(str(known["found"]))
-        return now, known["found"]
+        ours = now == known["set"] != known["found"]  # otherwise another program has changed it since: its value stays
+        if ours:
+            self.setting.write_text(str(known["found"]))
+        self.record.unlink()  # last: a `down` that is killed before, or refused, does it again
+        return (now, known["found"]) if ours else None
 
     def _load(self, now: int) -> _Known:
         try:

@@ -31,7 +31,7 @@ ADDRESS = Address(NATGW, "inet", IPv4Interface("203.0.113.1/32"))
 NEIGHBOUR = Neighbour(NATGW, "inet", IPv4Address("203.0.113.9"), MAC)
 ROUTE = Route(NATGW, IPv4Network("10.0.0.0/16"), "vpc", IPv4Address("10.0.0.1"))
 BLACKHOLE = Route(NATGW, IPv4Network("10.9.0.0/16"), type="blackhole")
-RULE = Rule(NATGW, 100, 7, IPv4Network("10.0.1.0/24"))
+RULE = Rule(NATGW, 100, 7, IPv4Network("10.0.1.0/24"), None, "vpc", "tcp", 53)
 BRIDGE, BRIDGE_PORT = Bridge(NATGW, "br"), BridgePort(NATGW, "br", "vpc", MAC)
 PAIR = VethPair(Port(NATGW, "vpc", MAC), Port(VPC, "natgw", MAC))
 FORWARDING = Sysctl(NATGW, "net.ipv4.ip_forward", "1")
@@ -42,11 +42,14 @@ WHOLE = Links(
     bridges={"vpc": "br"},
     addresses=frozenset({("inet", ADDRESS.address)}),
     neighbours=frozenset({("inet", NEIGHBOUR.address, MAC)}),
-    routes={
-        (MAIN_TABLE, ROUTE.destination): ("unicast", "vpc", ROUTE.via),
-        (MAIN_TABLE, BLACKHOLE.destination): ("blackhole", None, None),
-    },
-    rules=frozenset({(100, 7, RULE.source)}),
+    routes=frozenset(
+        {
+            (MAIN_TABLE, ROUTE.destination, "unicast", "inet", IPv4Address("203.0.113.9")),  # a user's own
+            (MAIN_TABLE, ROUTE.destination, "unicast", "vpc", ROUTE.via),
+            (MAIN_TABLE, BLACKHOLE.destination, "blackhole", None, None),
+        }
+    ),
+    rules=frozenset({(100, 7, RULE.source, None, "vpc", 6, 53)}),
 )
 OBJECTS: tuple[KernelObject, ...] = (ADDRESS, NEIGHBOUR, ROUTE, BLACKHOLE, RULE, BRIDGE, BRIDGE_PORT)
 
@@ -54,7 +57,7 @@ OBJECTS: tuple[KernelObject, ...] = (ADDRESS, NEIGHBOUR, ROUTE, BLACKHOLE, RULE,
 @pytest.mark.parametrize("item", OBJECTS, ids=lambda item: f"{item.kind}-{getattr(item, 'type', '')}")
 def test_an_object_is_there_or_is_not(item: KernelObject) -> None:
     """Each kind is found in the lists of a whole namespace, and in none of one that has lost all."""
-    nothing = Links(frozenset(), frozenset(), {}, frozenset(), frozenset(), {}, frozenset())
+    nothing = Links(frozenset(), frozenset(), {}, frozenset(), frozenset(), frozenset(), frozenset())
 
     assert has(WHOLE, item)
     assert not has(nothing, item)
@@ -70,6 +73,8 @@ def test_an_object_is_there_or_is_not(item: KernelObject) -> None:
         replace(ROUTE, table=7),
         replace(BLACKHOLE, type="unicast"),
         replace(RULE, table=8),
+        replace(RULE, input_interface="inet"),
+        replace(RULE, destination_port=443),
         replace(BRIDGE_PORT, bridge="other"),
     ],
 )
