@@ -10,6 +10,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 import json
+import os
 from pathlib import Path
 import platform
 import sys
@@ -29,14 +30,16 @@ def main() -> int:
     options = _options()
     chosen = [promise for promise in PROMISES if not options.names or promise.name in options.names]
     effort = Effort.SHORT if options.short else Effort.FULL
-    output, failed = Path(options.output), False
+    output = Path(options.output or ("trust.json" if effort is Effort.FULL else os.devnull))
+    failed = False
     for promise in chosen:
         row = _tried(promise, effort)
         failed |= bool(row["failures"])
         rows = _kept(output, row) | {promise.name: row}
         tried = [rows[each.name] for each in PROMISES if each.name in rows]
         output.write_text(json.dumps({"promises": tried}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written: {output}")
+    if output != Path(os.devnull):
+        print(f"written: {output}")
     if effort is Effort.FULL and len(tried) == len(PROMISES):
         _write_table(tried)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
@@ -47,7 +50,7 @@ def _kept(output: Path, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Promise → what came of it before, on the same kernel and with the same effort."""
     try:
         before = json.loads(output.read_text(encoding="utf-8"))["promises"]
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return {each["name"]: each for each in before if (each["kernel"], each["effort"]) == (row["kernel"], row["effort"])}
 
@@ -60,7 +63,7 @@ def _options() -> Any:
     names = [promise.name for promise in PROMISES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {known}")
     parser.add_argument("--short", action="store_true", help="the form that is in ./run test")
-    parser.add_argument("-o", "--output", default="trust.json", metavar="FILE", help="default: trust.json")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: trust.json; none for --short")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(names)):
         parser.error(f"no promise is named {', '.join(unknown)}; known: {known}")

@@ -99,10 +99,13 @@ BREAKS = (
     *(_Break(f"{file} removed", _removed(file), "", noticed=False) for file in ("plan.json", "phase", "identity")),
 )
 
+_CONNECTIONS = 4
+_BURST = ("burst", "-n", str(_CONNECTIONS), "--connect-timeout", "1", "--no-record")
+
 VERBS: dict[str, tuple[str, ...]] = {
     "list": ("list",),
-    "burst": ("burst", "-n", "4", "--connect-timeout", "1", "--no-record"),
-    "burst --anyway": ("burst", "-n", "4", "--connect-timeout", "1", "--no-record", "--anyway"),
+    "burst": _BURST,
+    "burst --anyway": (*_BURST, "--anyway"),
     "why": ("why",),
     "why --connection": ("why", "--connection", "100.65.0.0:536"),
     "metrics": ("metrics",),
@@ -145,6 +148,8 @@ def _tried(number: int, broken: _Break, verbs: dict[str, tuple[str, ...]], home:
         failures = [*_status(name, broken)]
         for verb, words in verbs.items():
             failures += [f"{broken.what}, lab {verb}: {fault}" for fault in _faults(name, broken, verb, words, home)]
+    except subprocess.TimeoutExpired as late:
+        failures = [f"{broken.what}: {late}"]
     finally:
         down = run_lab("down", "--lab", name)
     if down.status or _BARE.search(down.stderr):
@@ -182,6 +187,20 @@ def _faults(name: str, broken: _Break, verb: str, words: tuple[str, ...], home: 
         yield f"did not say what is lost: status {said.status}: {said.stderr}"
     if broken.noticed and verb == "burst --anyway" and "has lost" not in text:
         yield f"does not lead with what is lost: {text}"
+    if broken.noticed and verb == "up --repair":
+        yield from _not_mended(name, said)
+
+
+def _not_mended(name: str, said: Ended) -> Iterator[str]:
+    """What `lab status` still misses, and a burst that is not established, after a lab was mended."""
+    if said.status or "mended: " not in said.stderr:
+        yield f"mended nothing: status {said.status}: {said.stderr}"
+    elif lost := run_lab("status", "--lab", name).stderr:
+        yield f"left something broken: {lost}"
+    else:
+        burst = run_lab(*_BURST, "--lab", name, "--json", "-")
+        if burst.status or burst.json["tcp"]["established"] != _CONNECTIONS:
+            yield f"afterwards a burst ended with status {burst.status}: {burst.stdout[-300:]}{burst.stderr}"
 
 
 def _watched(*named: str) -> Ended:

@@ -24,6 +24,7 @@ __all__ = ["PROMISE"]
 
 ROOT = Path(__file__).parents[2]
 SCALE = 1000
+_CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 SIDE_BY_SIDE = 3
 
 
@@ -56,7 +57,7 @@ _SHORT = (
 
 
 def _check(effort: Effort) -> Outcome:
-    settings = settings_of_host()
+    settings, tracked = settings_of_host(), _CONNTRACK_MAX.read_text(encoding="ascii")
     with TemporaryDirectory(prefix="trust-") as directory, ThreadPoolExecutor(SIDE_BY_SIDE) as at_once:
         changed = {subject.name: _changed(subject, Path(directory)) for subject in _SUBJECTS}
 
@@ -83,6 +84,8 @@ def _check(effort: Effort) -> Outcome:
     if effort is Effort.SHORT:
         return Outcome(len(reached), _WHAT, tuple(failures), _counted(reached))
     failures += killed_at_work(scale=1)
+    if (now := _CONNTRACK_MAX.read_text(encoding="ascii")) != tracked:  # which all labs share: no other is up here
+        failures.append(f"{_CONNTRACK_MAX}: {tracked.strip()} before, {now.strip()} after")
     return Outcome(
         len(reached) + KILLED_AT_WORK, _WHAT, tuple(failures), f"{_counted(reached)}, at work {KILLED_AT_WORK}"
     )

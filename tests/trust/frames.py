@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import socket
 import struct
 from threading import Event, Thread
+import time
 from typing import NamedTuple
 
 from traffic.packet_socket import ETH_P_ALL, SOL_PACKET
@@ -16,6 +17,8 @@ __all__ = ["CONTROL", "Heard", "counted"]
 _SO_RCVBUFFORCE = 33
 _PACKET_STATISTICS = 6
 _ROOM_BYTES = 64 << 20
+_AFTERWARDS_S = 10.0
+"""How long what waits is read for at most: other programs may send all the time."""
 _EXPERIMENTAL = 0x88B5  # IEEE Std 802 - Local Experimental Ethertype 1
 CONTROL = 3
 """Frames that are sent on purpose, as a lab's would be: they must be counted, or nothing was listened to."""
@@ -55,11 +58,14 @@ def counted(is_wanted: Callable[[bytes], bool], control_mac: bytes) -> Iterator[
 
 def _count(packets: socket.socket, ended: Event, is_wanted: Callable[[bytes], bool]) -> Heard:
     frames = wanted = controls = 0
-    while True:
+    until_s: float | None = None  # what came until the end is read, for no longer than that takes
+    while until_s is None or time.monotonic() < until_s:
+        if until_s is None and ended.is_set():
+            until_s = time.monotonic() + _AFTERWARDS_S
         try:
             frame = packets.recv(2048)
         except TimeoutError:
-            if ended.is_set():
+            if until_s is not None:
                 break
             continue
         frames += 1

@@ -79,7 +79,7 @@ def _tried(command: tuple[tuple[str, ...], int]) -> list[Tried | str]:
     except subprocess.TimeoutExpired:
         return [f"{words[3]}: not done within {within_s} s; {again}"]
     found: list[Tried | str] = [Tried(**json.loads(line)) for line in ended.stdout.splitlines() if line[:1] == "{"]
-    if ended.returncode:
+    if ended.returncode or len(found) != words[3].count(",") + 1:
         found.append(f"{words[3]}: status {ended.returncode}: {ended.stderr.strip()[-400:]}; {again}")
     return found
 

@@ -147,3 +147,18 @@ def test_a_damaged_record_is_told_and_stops_nobody(keeper: ConntrackMaxKeeper, t
     assert sentence.startswith(f"{keeper.record}: is ")
     assert keeper.need("larger", 1_000_000) == (900_000, 1_000_000)
     assert keeper.release("larger") == (1_000_000, 900_000)
+
+
+def test_what_cannot_be_put_back_is_not_forgotten(keeper: ConntrackMaxKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `down` that may not write the setting, or is killed before, leaves it to the next one."""
+    keeper.need("large", 900_000)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", refuse)
+        with pytest.raises(PermissionError):
+            keeper.release("large")
+    assert keeper.release("large") == (900_000, FOUND)
+    assert value(keeper) == FOUND
