@@ -12,8 +12,9 @@ from itertools import groupby
 from pathlib import Path
 
 from lab.kernel.netns import Namespaces, exists
+from lab.kernel.preflight import require_descriptors
 from lab.kernel.present import Links, has, missing_parts, setting, there
-from lab.kernel.processes import arguments_of, is_stopped, running
+from lab.kernel.processes import arguments_of, is_stopped, running, sees_all
 from lab.plan.objects import (
     MAIN_TABLE,
     Address,
@@ -68,7 +69,7 @@ def _at_once(plan: Plan) -> Iterator[Loss]:
     for item in plan.objects:
         if isinstance(item, Namespace) and not exists(item.name):
             yield Loss(item, f"namespace {item.name}")
-    for item in started:
+    for item in started if sees_all() else ():
         what, there = f"the {item.verb} process in {item.namespace}", pids.get(item.namespace, [])
         if not there:
             yield Loss(item, what)
@@ -82,6 +83,7 @@ def losses(plan: Plan) -> list[Loss]:
     What was in a namespace that is gone is not listed beside it, but for processes.
     """
     found, links = list(_at_once(plan)), dict[str, Links]()
+    require_descriptors(len(plan.namespaces), "namespaces")
     with Namespaces() as namespaces:
         for name in plan.namespaces:
             with suppress(FileNotFoundError):  # it is gone, and told already

@@ -38,6 +38,7 @@ __all__ = [
     "log_of",
     "processes_in",
     "running",
+    "sees_all",
     "spawn",
     "start",
     "stop",
@@ -51,6 +52,7 @@ _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
 _POLL_S = 0.01
 _STANDARD_ERROR = 2
+_UNREADABLE = "?"
 _OURS = ("-m\0traffic\0", "-m\0lab.observe.collector\0")
 """An argument in the command line of every process that the lab starts, by which they are known."""
 
@@ -172,6 +174,11 @@ def processes_in(namespaces: Iterable[str]) -> list[NamespaceProcess]:
     """Every process of this machine whose network namespace is one of these."""
     names = tuple(namespaces)
     return _residents(_identities(names), names)
+
+
+def sees_all() -> bool:
+    """Whether this process may see those of other users: /proc may hide them from whoever is not root (hidepid)."""
+    return _read(1, "cmdline") != _UNREADABLE
 
 
 def is_stopped(pid: int) -> bool:
@@ -310,4 +317,4 @@ def identity_of(path: Path) -> Identity:
 def _read(pid: int, what: str) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/{what}").read_text(encoding="utf-8", errors="replace").strip()
-    return "?"
+    return _UNREADABLE

@@ -80,11 +80,12 @@ def resume(record: Record, plan: Plan, up_since_s: float, notice: Callable[[str]
 
     if running(plan.namespaces, _ARGUMENTS):
         return
-    last_s = max((sample.at_s for sample in read(record.path)), default=up_since_s)
+    last = time.localtime(max((sample.at_s for sample in read(record.path)), default=up_since_s))
+    when = time.strftime("%H:%M:%S" if last[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", last)
     start_collecting(record, plan)
     notice(
-        f"the process that takes lab {record.lab}'s samples had ended, and runs again; numbers are missing since "
-        f"{time.strftime('%H:%M:%S', time.localtime(last_s))}, and what has come meanwhile counts as of now"
+        f"the process that takes lab {record.lab}'s samples had ended, and runs again; the last change that it noted "
+        f"was at {when}, and what has come since then counts as of now"
     )
 
 

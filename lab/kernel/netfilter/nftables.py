@@ -108,7 +108,8 @@ def rules(table: str, family: int = IP) -> dict[str, int]:
     chains = (fields_of(each) for each in _ask(_GETCHAIN, string(_TABLE, table), dump=True, family=family))
     count = {text_of(fields[_CHAIN_NAME]): 0 for fields in chains if text_of(fields[_TABLE]) == table}
     for message in _ask(_GETRULE, string(_TABLE, table), dump=True, family=family):
-        count[text_of(fields_of(message)[_RULE_CHAIN])] += 1
+        if (chain := text_of(fields_of(message)[_RULE_CHAIN])) in count:  # or it was added meanwhile
+            count[chain] += 1
     return count
 
 
