@@ -232,7 +232,7 @@ def _state(lab: Lab, lost: list[str], fault: str | None) -> str:
     if fault:
         return "damaged, or of another version: lab down takes it away"
     if (lack := lab.unfinished) is not None:
-        return lack
+        return lack.removeprefix("is ")
     return f"up, but has lost {', '.join(lost)}" if lost else "up"
 
 

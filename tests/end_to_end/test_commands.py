@@ -231,6 +231,7 @@ def test_a_half_built_lab(tiny: Lab, tmp_path: Path) -> None:
     with (tmp_path / f".{tiny.name}.lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         meanwhile = run_lab("burst", "-n", 5, through=through)
+        assert "being built, changed or taken down" in run_lab("list", through=through).stdout
     assert (meanwhile.status, "is being built, changed or taken down; try again" in meanwhile.stderr) == (2, True)
 
 

@@ -53,6 +53,13 @@ def test_signals(lab: Lab, node: NodePlan, number: signal.Signals) -> None:
         running.communicate()
 
 
+def test_the_lab_itself(lab: Lab, node: NodePlan) -> None:
+    """From within a node everything is as from outside, whichever namespace the command was started in."""
+    for words in (("status",), ("burst", "-n", 3, "--no-record")):
+        ended = run_lab("exec", "--lab", lab.name, node.name, "--", LAB, *words, "--lab", lab.name)
+        assert (ended.status, ended.stderr) == (0, "")
+
+
 def test_a_pipe_that_nobody_reads(lab: Lab, node: NodePlan) -> None:
     """Under `| head` a command ends by SIGPIPE as it would in a shell, and complains of nothing."""
     command = f'"{LAB}" exec --lab {lab.name} {node.name} -- yes | head -n 1; exit ${{PIPESTATUS[0]}}'
