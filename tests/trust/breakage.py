@@ -93,7 +93,9 @@ BREAKS = (
     _Break("routes flushed", _inside(NATGW, "ip", "route", "flush", "table", "main"), f"routes? .*{NATGW}"),
     _Break("neighbours deleted", _inside(VPC, "ip", "neigh", "flush", "all", "nud", "permanent"), "neighbour"),
     _Break("rules flushed", _inside(ENI, "nft", "flush", "table", "ip", "hyperplane_eni"), "parts of table"),
-    _Break("forwarding off", _inside(VPC, "sysctl", "-qw", "net.ipv4.ip_forward=0"), "net.ipv4.ip_forward=1"),
+    _Break(
+        "forwarding off", _inside(VPC, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"), "net.ipv4.ip_forward=1"
+    ),
     _Break("resolv.conf removed", _without_resolv_conf, "file /etc/netns/"),
     *(_Break(f"{file} damaged", _damaged(file), "", noticed=False) for file in ("plan.json", "topology.json")),
     *(_Break(f"{file} removed", _removed(file), "", noticed=False) for file in ("plan.json", "phase", "identity")),
