@@ -35,6 +35,7 @@ __all__ = ["Links", "has", "missing_parts", "setting", "there"]
 
 _AF_INET = 2
 _IFF_UP = 1
+_NUD_PERMANENT = 0x80  # linux/neighbour.h: what ARP has learned instead may be forgotten again
 _ROUTE_KINDS: dict[int, RouteKind] = {1: "unicast", 2: "local", 6: "blackhole"}  # RTN_*, linux/rtnetlink.h
 
 
@@ -81,7 +82,7 @@ def _links(ip: IPRoute) -> Links:
         neighbours=frozenset(
             (names[each["ifindex"]], IPv4Address(each.get("dst")), each.get("lladdr"))
             for each in ip.get_neighbours(family=_AF_INET)
-            if each.get("lladdr") and each["ifindex"] in names
+            if each.get("lladdr") and each["ifindex"] in names and each["state"] & _NUD_PERMANENT
         ),
         routes=frozenset(_route(names, each) for each in ip.get_routes(family=_AF_INET)),
         rules=frozenset(map(_rule, ip.get_rules(family=_AF_INET))),

@@ -112,7 +112,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "why --connection": ("why", "--connection", "100.65.0.0:536"),
     "metrics": ("metrics",),
     "capture": ("capture", "--seconds", "0.2", "-w", "/dev/null"),
-    "impair": ("impair", NATGW, "--latency", "1ms"),
+    "impair": ("impair", NATGW, "--rate", "100mbit"),
     "graph": ("graph",),
     "reset": ("reset",),
     "watch": ("watch",),
@@ -124,7 +124,7 @@ SOME_VERBS = ("burst", "up")
 _NAMED = {"up": "--name", "up --repair": "--name"}
 _WITHOUT_NAME = ("list",)
 _BARE = re.compile(r"Traceback|\[Errno|Error:|error: \(|NetlinkError|KeyError")
-_WRONG_CAUSE = re.compile(r"limit reached:|port exhaustion|associate an Elastic IP", re.IGNORECASE)
+_WRONG_CAUSE = re.compile(r"(?<!no )limit reached:|port exhaustion|associate an Elastic IP", re.IGNORECASE)
 _WAY_OUT = re.compile(r"lab (down|up|list)\b|--anyway")
 _STATUSES = range(5)
 _WATCHES_S = 20
