@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+import errno
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -51,6 +52,7 @@ __all__ = [
     "undo",
 ]
 
+_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 Notice = Callable[[str], None]
 """Is called with a sentence for the user."""
 
@@ -114,8 +116,13 @@ def _remove_file(_: Site, item: File) -> None:
     path = Path(item.path)
     for each in (path, path.with_name(f"{path.name}.new")):  # the second where writing it was interrupted
         each.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty: another file of the lab is still to go, or one that is not the lab's
+    try:
         path.parent.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as refused:
+        if refused.errno not in _NOT_EMPTY:  # another file of the lab is still to go, or one that is not the lab's
+            raise
 
 
 def _make_namespace(site: Site, item: Namespace) -> None:

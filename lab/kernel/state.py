@@ -118,6 +118,7 @@ class Record:
         """Remember what was there before the change."""
         self.give_up_change()
         self._let_count(_BEFORE, (_PLAN, _PHASE))
+        self._drop(_BEFORE)  # to rename one of two links to a file to the other does nothing (rename(2))
 
     def _let_count(self, suffix: str, names: Iterable[str]) -> None:
         for name in names:

@@ -272,6 +272,25 @@ def test_a_change_that_there_is_no_room_for(state: State, monkeypatch: pytest.Mo
     assert contents(record) == before
 
 
+@pytest.mark.parametrize("which", range(2))
+def test_a_change_that_cannot_begin(state: State, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """Whichever file cannot be put in its place, taking the change back leaves the record as it was, and no other."""
+    record = up(state)
+    before, renamed, replace = contents(record), count(), Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if next(renamed) == which:
+            raise OSError(12, "Cannot allocate memory")
+        return replace(path, target)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Path, "replace", refuse)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            record.begin_change(*CHANGE)
+    record.revert()
+    assert contents(record) == before
+
+
 def test_a_change_that_has_begun_needs_no_room(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is recorded when it is taken back, and when it is done, was written before it began."""
     record = up(state)
