@@ -16,7 +16,7 @@ from lab.impair import apply as impair
 from lab.kernel import nft, processes, rtnl
 from lab.kernel.apply import STEPS, Notice, Site, refusal_of
 from lab.kernel.losses import Loss, losses, told
-from lab.kernel.netns import NETNS_DIRECTORY, exists, refusals
+from lab.kernel.netns import NETNS_DIRECTORY, exists, identity_of, refusals
 from lab.kernel.remains import unnamed_namespaces
 from lab.kernel.state import Record, State
 from lab.plan.objects import KernelObject, Namespace, Neighbour, Plan, Process, Route, Rule, Ruleset, VethPair
@@ -82,7 +82,7 @@ def _linked(items: Iterable[KernelObject]) -> set[str]:
 
 def _clear_the_way(site: Site, plan: Plan, found: list[Loss]) -> None:
     """End what lives on in namespaces without names, remove links that lost an end; continue and set up the rest."""
-    named = {processes.identity_of(NETNS_DIRECTORY / name) for name in plan.namespaces if exists(name)}
+    named = {identity_of(NETNS_DIRECTORY / name) for name in plan.namespaces if exists(name)}
     unnamed = {each: name for each, name in unnamed_namespaces(site.record).items() if each not in named}
     if unnamed:
         for resident in processes.end((), unnamed):

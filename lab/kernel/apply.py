@@ -16,8 +16,7 @@ from typing import Any, Self
 
 from lab.errors import KernelError
 from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
-from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, cookie, exists, refusals
-from lab.kernel.processes import identity_of
+from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, cookie, exists, identity_of, refusals
 from lab.kernel.record_files import make_directory, write_at_once
 from lab.kernel.remains import unnamed_namespaces
 from lab.kernel.state import KnownNamespace, Record, State

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 import ctypes
 import errno
 import fcntl
@@ -22,6 +23,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
+from lab.errors import KernelError
 from lab.plan.names import NETNS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -31,11 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NETNS_DIRECTORY",
+    "Identity",
     "NamespaceThread",
     "Namespaces",
     "call_in",
     "cookie",
     "exists",
+    "hosts_own",
+    "identity_of",
     "in_new_namespace",
     "prepare_directory",
     "refusals",
@@ -48,6 +53,9 @@ _MNT_DETACH = 2
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+Identity = tuple[int, int]
+"""Device and inode of a namespace, by which the kernel tells it from all others that are there."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,6 +129,19 @@ def cookie() -> int:
     """The number of the calling thread's namespace, which no other gets as long as the machine runs (Linux 5.14)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+
+
+def identity_of(path: Path) -> Identity:
+    """That of the namespace that a file stands for."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def hosts_own() -> Identity:
+    """The host's own namespace, or a container's: the first process's, for a command may be started in a lab's node."""
+    with suppress(OSError):  # a container's root may not look at it
+        return identity_of(Path("/proc/1/ns/net"))
+    return identity_of(Path("/proc/self/ns/net"))
 
 
 def call_in(name: str, function: Callable[[], T]) -> T:
@@ -206,14 +227,20 @@ class NamespaceThread:
         path.touch(mode=0o444, exist_ok=False)
         _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
         _mount("/proc/thread-self/ns/net", str(path), _MS_BIND)
-        if Path("/proc/thread-self/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
-            raise RuntimeError("still in the host's own network namespace")  # what it makes would be made there
+        self._require_not_in_hosts()
 
     def _enter(self) -> None:
         with (NETNS_DIRECTORY / self.name).open() as handle:
             _setns(handle.fileno())
-            if os.fstat(handle.fileno()).st_ino != Path("/proc/thread-self/ns/net").stat().st_ino:
-                raise RuntimeError(f"not in the network namespace {self.name}")  # what it makes would be made elsewhere
+        self._require_not_in_hosts()
+
+    def _require_not_in_hosts(self) -> None:
+        """KernelError if this thread is in the host's own namespace: what it makes would be made on the host."""
+        if identity_of(Path("/proc/thread-self/ns/net")) == hosts_own():
+            raise KernelError(
+                f"{self.name} is the network namespace in which this command was started: the host's own, which the "
+                "lab leaves alone, or a node's, as in `lab shell`; start it outside of the lab's nodes"
+            )
 
     def _with_netlink(self, function: Callable[[IPRoute], T]) -> T:
         with self._netlink.lock:

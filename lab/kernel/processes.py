@@ -19,12 +19,11 @@ import time
 from typing import NamedTuple
 
 from lab.errors import KernelError
-from lab.kernel.netns import NETNS_DIRECTORY, NamespaceThread, exists
+from lab.kernel.netns import NETNS_DIRECTORY, Identity, NamespaceThread, exists, hosts_own, identity_of
 from lab.plan.objects import Process
 from traffic.privileges import LAB_UID
 
 __all__ = [
-    "Identity",
     "NamespaceProcess",
     "StartingProcess",
     "all_processes",
@@ -32,7 +31,6 @@ __all__ = [
     "command",
     "end",
     "environment",
-    "identity_of",
     "is_stopped",
     "last_log_line",
     "log_of",
@@ -44,9 +42,6 @@ __all__ = [
     "stop",
     "stop_all",
 ]
-
-Identity = tuple[int, int]
-"""Device and inode of a namespace, by which the kernel tells it from all others that are there."""
 
 _READY_WITHIN_S = 20.0
 _END_WITHIN_S = 3.0
@@ -198,7 +193,7 @@ def _residents(identities: Mapping[Identity, str], told: Collection[str]) -> lis
     """
     names = dict(identities)
     # A name that leads to the host's own namespace must not end every process of this machine.
-    names.pop(_hosts_own(), None)
+    names.pop(hosts_own(), None)
     return [
         NamespaceProcess(pid, _read(pid, "comm"), namespace, any(words in _read(pid, "cmdline") for words in _OURS))
         for pid in _pids()
@@ -227,12 +222,6 @@ def _is_trusted(pid: int) -> bool:
     """Whether a process is root's or the lab's own user's; others may write what they like on a command line."""
     user = re.search(r"^Uid:\t(\d+)", _read(pid, "status"), re.MULTILINE)
     return user is not None and int(user[1]) in (0, LAB_UID)
-
-
-def _hosts_own() -> Identity:
-    with suppress(OSError):  # a container's root may not look at it
-        return identity_of(Path("/proc/1/ns/net"))
-    return identity_of(Path("/proc/self/ns/net"))
 
 
 def end(namespaces: Iterable[str], unnamed: Mapping[Identity, str] | None = None) -> list[NamespaceProcess]:
@@ -306,12 +295,6 @@ def all_processes() -> Iterator[tuple[int, Identity]]:
 
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-
-
-def identity_of(path: Path) -> Identity:
-    """That of the namespace that a file stands for."""
-    status = path.stat()
-    return status.st_dev, status.st_ino
 
 
 def _read(pid: int, what: str) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lab.kernel.netns import NETNS_DIRECTORY, call_in, cookie
-from lab.kernel.processes import Identity, all_processes, log_of
+from lab.kernel.netns import NETNS_DIRECTORY, Identity, call_in, cookie
+from lab.kernel.processes import all_processes, log_of
 from lab.kernel.state import Record, State
 from lab.plan.names import ETC_NETNS, namespace_name
 from lab.plan.objects import ConntrackMax, File, KernelObject, Namespace, Plan

@@ -137,7 +137,7 @@ def test_the_hosts_own_namespace_is_never_entered(namespaces: Throwaway) -> None
     """A name that leads to the host's own namespace is refused at the door."""
     name = namespaces.reserve()
     ip("netns", "attach", name, str(os.getpid()))
-    with pytest.raises(RuntimeError, match="still in the host's own network namespace"):
+    with pytest.raises(KernelError, match="in which this command was started: the host's own"):
         namespaces[name]
 
 
