@@ -477,7 +477,8 @@ class Lab:
         from lab.burst.reset import reset
 
         self.require_complete()
-        with self._state.changing(self.name), self.require_complete().losses_named():
+        with self.losses_named(), self._state.changing(self.name):
+            self.require_complete()
             return reset(self._record, self.plan)
 
     def record(self, load: Load, result: BurstResult, samples: Iterable[Sample], began_s: float) -> Run:
@@ -631,10 +632,15 @@ class Lab:
 
     @contextmanager
     def losses_named(self) -> Iterator[None]:
-        """UsageError that names what it has lost, in place of the error of the reading that failed for want of it."""
+        """UsageError that names what it has lost, in place of the error of the reading that failed for want of it.
+
+        KernelError where another command changes it or takes it down: nothing is lost then.
+        """
         try:
             yield
         except (OSError, KernelError) as refused:
+            if self.gone or self._state.is_changing(self.name):
+                raise KernelError(f"lab {self.name} was changed or taken down meanwhile: {refused}") from refused
             if lost := self.lost():
                 raise UsageError(f"{self.has_lost(lost)}; {self.way_out}") from refused
             raise
