@@ -216,8 +216,7 @@ def list_(*, as_json: AsJson = False) -> None:
     if not labs:
         say("no lab is up")
         return
-    rows = ((lab.name, listed["nodes"], _state(lab, listed["lost"], listed["fault"])) for lab, listed in labs)
-    table(("lab", "#nodes", "state"), rows)
+    table(("lab", "#nodes", "state"), ((lab.name, listed["nodes"], _state(lab, listed)) for lab, listed in labs))
     for fault in filter(None, (listed["fault"] for _, listed in labs)):
         say(fault)
 
@@ -228,12 +227,12 @@ def _listed(lab: Lab) -> dict[str, Any]:
     return {"lab": lab.name, "complete": lab.complete, "nodes": nodes, "lost": lost, "fault": fault and str(fault)}
 
 
-def _state(lab: Lab, lost: list[str], fault: str | None) -> str:
-    if fault:
+def _state(lab: Lab, listed: dict[str, Any]) -> str:
+    if listed["fault"]:
         return "damaged, or of another version: lab down takes it away"
-    if (lack := lab.unfinished) is not None:
+    if not listed["complete"] and (lack := lab.unfinished) is not None:
         return lack.removeprefix("is ")
-    return f"up, but has lost {', '.join(lost)}" if lost else "up"
+    return f"up, but has lost {', '.join(listed['lost'])}" if listed["lost"] else "up"
 
 
 def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
@@ -248,7 +247,7 @@ def status(*, lab: LabName = None, as_json: AsJson = False) -> None:
 
     live_lab = Lab.find(lab).require_readable()
     now = live_lab.status()
-    if (lack := live_lab.unfinished) is not None:
+    if not now.complete and (lack := live_lab.unfinished) is not None:
         notice(f"lab {live_lab.name} {lack}")
     if now.lost:
         notice(f"{live_lab.has_lost(now.lost)}; {live_lab.way_out}")

@@ -68,8 +68,8 @@ def _costs(plan: Plan, found: list[Loss]) -> Iterator[str]:
         names = ", ".join(sorted(set(places)))
         yield f"connections that were held in {names} may be forgotten there, and counts begin anew"
     linked = _linked(loss.item for loss in found if not loss.down)
-    started = {loss.item for loss in found if isinstance(loss.item, Process) and not loss.stopped}
-    if started or any(isinstance(item, Process) and item.namespace in linked for item in plan.objects):
+    ended = {loss.item for loss in found if not loss.stopped}
+    if any(isinstance(item, Process) and (item in ended or item.namespace in linked) for item in plan.objects):
         yield "connections to a process that was started again are lost"
     if linked:
         yield f"faults that lab impair had set on links of {', '.join(sorted(linked))} are gone"
@@ -97,7 +97,8 @@ def _clear_the_way(site: Site, plan: Plan, found: list[Loss]) -> None:
             with refusal_of(f"interface {interface} in {namespace} up"):
                 rtnl.set_up(site.namespaces, namespace, interface)
         elif isinstance(loss.item, Rule) and loss.item not in plan.objects:  # the kernel's own
-            rtnl.add_rule(site.namespaces, loss.item)
+            with refusal_of(loss.item):
+                rtnl.add_rule(site.namespaces, loss.item)
         elif isinstance(loss.item, VethPair):
             for end in (loss.item.a, loss.item.b):
                 with suppress(*refusals()):  # it is gone already

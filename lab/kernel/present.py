@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import NamespaceThread
-from lab.kernel.rtnl import PROTOCOLS
+from lab.kernel.rtnl import IFF_UP, PROTOCOLS
 from lab.plan.objects import (
     Address,
     Bridge,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Links", "has", "missing_parts", "setting", "there"]
 
 _AF_INET = 2
-_IFF_UP = 1
 _NUD_PERMANENT = 0x80  # linux/neighbour.h: what ARP has learned instead may be forgotten again
 _ROUTE_KINDS: dict[int, RouteKind] = {1: "unicast", 2: "local", 6: "blackhole"}  # RTN_*, linux/rtnetlink.h
 
@@ -70,7 +69,7 @@ def _links(ip: IPRoute) -> Links:
     names = {index: link.get("ifname") for index, link in links.items()}
     return Links(
         names=frozenset(names.values()),
-        up=frozenset(names[index] for index, link in links.items() if link["flags"] & _IFF_UP),
+        up=frozenset(names[index] for index, link in links.items() if link["flags"] & IFF_UP),
         bridges={
             names[index]: names[link.get("master")] for index, link in links.items() if link.get("master") in names
         },

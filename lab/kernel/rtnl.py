@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
 __all__ = [
+    "IFF_UP",
+    "PROTOCOLS",
     "add_address",
     "add_bridge",
     "add_bridge_port",
@@ -43,7 +45,7 @@ _UP_WITHIN_S = 5.0
 _POLL_S = 0.002
 _HOST_SCOPE = 254  # RT_SCOPE_HOST, linux/rtnetlink.h
 _WITHOUT_CARRIER = ("DOWN", "LOWERLAYERDOWN")  # a veth whose peer is down: the kernel's version decides
-_IFF_UP = 1
+IFF_UP = 1
 _FORWARDING = 3  # BR_STATE_FORWARDING
 _FOR_GOOD = 0x42  # NUD_NOARP | NUD_REACHABLE: `bridge fdb … static` (PERMANENT would mean the bridge's own address)
 _OF_ITS_BRIDGE = 0x04  # NTF_MASTER
@@ -236,7 +238,7 @@ def _down(ip: IPRoute) -> list[str]:
     return [
         link.get("ifname")
         for link in ip.get_links()
-        if link["flags"] & _IFF_UP
+        if link["flags"] & IFF_UP
         and (link.get("operstate") in _WITHOUT_CARRIER or _port_state(link) not in (None, _FORWARDING))
     ]
 
