@@ -8,6 +8,7 @@ from itertools import product
 import json
 import os
 from pathlib import Path
+from random import randrange
 import subprocess
 import sys
 from tempfile import TemporaryDirectory
@@ -68,11 +69,12 @@ def _check(effort: Effort) -> Outcome:
         if effort is Effort.SHORT:
             pieces = [(_SUBJECTS[1], list(_SHORT[start::2])) for start in (0, 1)]
         else:
+            offset = randrange(30)  # of every sixth or thirtieth step: another run comes to other ones
             listed = at_once.map(_steps_of, [job(number, each) for number, each in enumerate(_SUBJECTS)])
             pieces = [
                 (subject, cases)
                 for subject, steps in zip(_SUBJECTS, listed, strict=True)
-                for cases in _groups(subject, steps)
+                for cases in _groups(subject, steps, offset)
             ]
         jobs = [job(number, *piece) for number, piece in enumerate(pieces)]
         outcomes = [tried for each in at_once.map(_tried, jobs) for tried in each]
@@ -100,11 +102,11 @@ def _changed(subject: _Subject, directory: Path) -> Path:
     return path
 
 
-def _groups(subject: _Subject, steps: dict[str, list[str]]) -> Iterator[list[Case]]:
+def _groups(subject: _Subject, steps: dict[str, list[str]], offset: int) -> Iterator[list[Case]]:
     """Cases of one command and one kind together: a change that is taken back leaves its lab for the next case."""
     for command, kind in product(COMMANDS, KINDS):
         every = subject.every if kind in _MOST_COMMON else subject.every_of_others
-        first = 1 + KINDS.index(kind) % every
+        first = 1 + (KINDS.index(kind) + offset) % every
         if cases := [Case(command, kind.value, step) for step in range(first, len(steps[command]) + 1, every)]:
             yield cases
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 import os
 from pathlib import Path
 from statistics import median
@@ -17,8 +19,10 @@ from tests.trust.promise import Effort, Outcome, Promise
 __all__ = ["PROMISE"]
 
 CYCLES = {Effort.SHORT: 4, Effort.FULL: 200}
+SIDE_BY_SIDE = 2
+"""Processes, with as many cycles each."""
 SOME = 10
-"""Cycles at the beginning, and at the end, that are held against each other."""
+"""Cycles at the beginning, and at the end, of each process that are held against each other."""
 MOST = 1.2
 """How much more the last ones may use than the first ones."""
 SCALE, CONNECTIONS = 1000, 400
@@ -35,47 +39,64 @@ class _Use(NamedTuple):
     conntrack_entries: int
 
 
+class _Cycles(NamedTuple):
+    """What one process saw."""
+
+    left: list[str]
+    """What was left after a cycle, and after which."""
+    uses: list[_Use]
+    seconds: list[float]
+
+
 def _check(effort: Effort) -> Outcome:
-    name, cycles = f"soak-{os.getpid()}", CYCLES[effort]
-    failures, uses, seconds = list[str](), list[_Use](), list[float]()
+    cycles = CYCLES[effort]
+    first = _cycles(1)
+    with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as processes:
+        done = list(processes.map(_cycles, [cycles // SIDE_BY_SIDE] * SIDE_BY_SIDE))
+    failures = [line for each in (first, *done) for line in each.left]
+    if effort is Effort.SHORT:  # other tests run beside it: only what is the process's own tells something
+        grown = [each.uses[-1].descriptors - each.uses[0].descriptors for each in done]
+        failures += [f"{more:+} descriptors" for more in grown if more > 0]
+        return Outcome(cycles, "cycles", tuple(failures))
+    before = first.uses[0]
+    eventually(lambda: _use().network_namespaces <= before.network_namespaces)  # the kernel frees them later
+    if (now := _use()).network_namespaces > before.network_namespaces:
+        failures.append(f"network namespaces: {before.network_namespaces} before, {now.network_namespaces} in the end")
+    failures += [line for each in done for line in _grown(each.uses)]
+    growth = max(median(each.seconds[-SOME:]) / median(each.seconds[:SOME]) for each in done)
+    memory = max(_ratio(each.uses, "resident_bytes") for each in done)
+    remarks = f"last {SOME} cycles over the first {SOME}: time {growth:.2f}, resident memory {memory:.2f}"
+    return Outcome(cycles, "cycles", tuple(failures), remarks)
+
+
+def _cycles(count: int) -> _Cycles:
+    name, seen = f"soak-{os.getpid()}", _Cycles([], [], [])
     with TemporaryDirectory() as directory:
         changed = Path(directory, "changed.yaml")
         changed.write_text(
             TOPOLOGY.read_text(encoding="utf-8").replace("elastic_ips: 3", "elastic_ips: 2"), encoding="utf-8"
         )
-        for number in range(cycles):
+        for number in range(count):
             start = time.monotonic()
-            _cycle(name, changed)
-            seconds.append(time.monotonic() - start)
+            with Lab.up(TOPOLOGY, name=name, scale=SCALE) as lab:
+                lab.burst(CONNECTIONS, connect_timeout_s=0.2)
+                Lab.up(changed, name=name, scale=SCALE, disruptive=True)
+                lab.burst(CONNECTIONS, connect_timeout_s=0.2)
+            seen.seconds.append(time.monotonic() - start)
             if left := left_of(name):
-                failures.append(f"after cycle {number + 1}: {', '.join(left)}")
-            uses.append(_use())
-    if effort is Effort.SHORT:  # other tests run beside it: only what is this process's own tells something
-        grown = uses[-1].descriptors - uses[0].descriptors
-        return Outcome(cycles, "cycles", (*failures, *([f"{grown:+} descriptors"] if grown > 0 else [])))
-    eventually(lambda: _use().network_namespaces <= uses[0].network_namespaces)  # the kernel frees them later
-    uses[-1] = _use()
-    failures += _grown(uses)
-    growth = median(seconds[-SOME:]) / median(seconds[:SOME])
-    memory = median(use.resident_bytes for use in uses[-SOME:]) / median(use.resident_bytes for use in uses[:SOME])
-    remarks = f"last {SOME} cycles over the first {SOME}: time {growth:.2f}, resident memory {memory:.2f}"
-    return Outcome(cycles, "cycles", tuple(failures), remarks)
-
-
-def _cycle(name: str, changed: Path) -> None:
-    with Lab.up(TOPOLOGY, name=name, scale=SCALE) as lab:
-        lab.burst(CONNECTIONS, connect_timeout_s=1)
-        Lab.up(changed, name=name, scale=SCALE, disruptive=True)
-        lab.burst(CONNECTIONS, connect_timeout_s=1)
+                seen.left.append(f"after cycle {number + 1} of {name}: {', '.join(left)}")
+            seen.uses.append(_use())
+    return seen
 
 
 def _grown(uses: list[_Use]) -> list[str]:
-    found = []
-    for field in _Use._fields:
-        first, last = (median(getattr(use, field) for use in some) for some in (uses[:SOME], uses[-SOME:]))
-        if last > MOST * max(first, 1):
-            found.append(f"{field.replace('_', ' ')}: {first:,.0f} in the first {SOME} cycles, {last:,.0f} in the last")
-    return found
+    ratios = {field.replace("_", " "): _ratio(uses, field) for field in _Use._fields}
+    return [f"{what}: {ratio:.2f} times as many in the end" for what, ratio in ratios.items() if ratio > MOST]
+
+
+def _ratio(uses: list[_Use], field: str) -> float:
+    first, last = (median(getattr(use, field) for use in some) for some in (uses[:SOME], uses[-SOME:]))
+    return last / max(first, 1)
 
 
 def _use() -> _Use:
@@ -93,8 +114,9 @@ def _use() -> _Use:
 PROMISE = Promise(
     name="soak",
     text="Labs that come and go leave nothing behind, and neither a process nor the kernel grows by it.",
-    method="One process brings a lab up, fires a burst, changes the lab, fires another and takes it down. After each "
-    "cycle nothing of the lab may be left; descriptors, memory, network namespaces and connection tracking entries "
-    f"of the last {SOME} cycles are held against those of the first {SOME}: at most {MOST} times as much.",
+    method=f"{SIDE_BY_SIDE} processes, each again and again, bring a lab up, fire a burst, change the lab, fire "
+    "another and take it down. After each cycle nothing of the lab may be left; descriptors, memory, network "
+    f"namespaces and connection tracking entries of a process's last {SOME} cycles are held against those of its "
+    f"first {SOME}: at most {MOST} times as much.",
     check=_check,
 )
