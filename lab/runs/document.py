@@ -22,6 +22,7 @@ from lab.observe.samples import InterfaceCount, Sample
 from lab.runs.commands import TOPOLOGY_FILE
 from lab.runs.run import Environment, Run
 from lab.schema.faults import dotted
+from lab.schema.words import escaped
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology
@@ -197,7 +198,7 @@ def _validated(id_: str, file: str, kind: type, text: str, *, strict: bool = Fal
 
 
 def _refuse(id_: str, file: str, what: str) -> NoReturn:
-    raise UsageError(f"run {id_} is damaged: {file}: {what}") from None
+    raise UsageError(f"run {id_} is damaged: {file}: {escaped(what)}") from None
 
 
 def _shortened(text: str, length: int = 60) -> str:

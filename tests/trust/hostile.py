@@ -23,7 +23,7 @@ INPUTS = {Effort.SHORT: 60, Effort.FULL: 100_000}
 """For each reader."""
 SHARES = 5
 """Processes for each reader's inputs, as many as there are processors at a time; with atheris one is guided by it."""
-WITHIN_S = {Effort.SHORT: 120, Effort.FULL: 3_600}
+WITHIN_S = {Effort.SHORT: 120, Effort.FULL: 1_200}
 """For a process, which may be one of many on a machine that does other things as well."""
 SEED = 14
 """Of the short form, which tries the same inputs each time."""

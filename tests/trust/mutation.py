@@ -144,12 +144,15 @@ def json_changed(random: Random, data: bytes) -> bytes:
         return bytes_changed(random, data)
     if not documents:
         return json.dumps(random.choice(HOSTILE_VALUES)).encode()
-    for _ in range(random.choice((1, 1, 2, 4))):
-        at = random.randrange(len(documents))
-        documents[at] = _value_changed(random, documents[at])
-    if random.random() < 0.05:
-        documents.append(random.choice(documents))
-    text = "\n".join(json.dumps(document, ensure_ascii=random.random() < 0.5) for document in documents)
+    try:
+        for _ in range(random.choice((1, 1, 2, 4))):
+            at = random.randrange(len(documents))
+            documents[at] = _value_changed(random, documents[at])
+        if random.random() < 0.05:
+            documents.append(random.choice(documents))
+        text = "\n".join(json.dumps(document, ensure_ascii=random.random() < 0.5) for document in documents)
+    except RecursionError:  # doubled again and again, it is too deep to be written
+        return bytes_changed(random, data)
     return text.encode(errors="surrogatepass")
 
 

@@ -258,6 +258,16 @@ def changed(name: str, **fields: object) -> Damage:
     return change
 
 
+def with_a_field(name: str) -> Damage:
+    """A topology with one more, its name as JSON has it."""
+
+    def change(path: Path) -> None:
+        text = (path / "run.json").read_text()
+        (path / "run.json").write_text(text.replace('"topology": {', f'"topology": {{"{name}": 1, '))
+
+    return change
+
+
 def emptied(path: Path) -> None:
     """A directory with nothing in it."""
     for each in path.iterdir():
@@ -279,6 +289,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (changed("run.json", nodes=[{}]), "run.json: nodes[0].node: is missing (and 6 more)"),
     (changed("run.json", load={"connections": 0}), "run.json: -n 0: a burst has at least one connection"),
     (changed("run.json", topology={"version": 1}), "run.json: topology.name: is missing"),
+    (with_a_field(r"\u001b[2J"), r"run.json: topology.\x1b[2J: extra inputs are not permitted"),
     (changed("result.json", tcp=None), "result.json: tcp: is missing"),
     (changed("result.json", offered="many"), "result.json: offered: input should be a valid integer"),
     (cut("samples.jsonl", 100), "samples.jsonl: line 2 is no sample: "),
