@@ -24,7 +24,13 @@ __all__ = [
     "RecordError",
     "TopologyError",
     "UsageError",
+    "escaped",
 ]
+
+
+def escaped(text: str) -> str:
+    """A line with an escape for what a terminal does not show as itself: a name can forge no line and reverse none."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 class LabError(Exception):

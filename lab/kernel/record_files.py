@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 import stat
 
-from lab.errors import RecordError
+from lab.errors import RecordError, escaped
 
 __all__ = ["DamagedFileError", "damage_told", "make_directory", "opener", "read", "require_own", "write_at_once"]
 
@@ -23,7 +23,13 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DamagedFileError(ValueError):
-    """A file that cannot be what the lab has written; the text says why, without the file's name."""
+    """A file that cannot be what the lab has written; the text says why, without the file's name.
+
+    What the text has of the file is escaped: it is shown on a terminal, in one line.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(escaped(text))
 
 
 def make_directory(path: Path) -> None:

@@ -17,12 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from lab.burst.load import Load
 from lab.burst.result import SCHEMA as RESULT_SCHEMA
 from lab.burst.result import BurstResult
-from lab.errors import LabError, UsageError
+from lab.errors import LabError, UsageError, escaped
 from lab.observe.samples import InterfaceCount, Sample
 from lab.runs.commands import TOPOLOGY_FILE
 from lab.runs.run import Environment, Run
 from lab.schema.faults import dotted
-from lab.schema.words import escaped
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 from lab.topology import Topology

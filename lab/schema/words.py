@@ -22,7 +22,6 @@ __all__ = [
     "ServiceBlock",
     "Source",
     "Timeout",
-    "escaped",
     "shown",
 ]
 
@@ -55,11 +54,6 @@ def shown(value: object) -> str:
         return "a list"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-
-
-def escaped(text: str) -> str:
-    """A line with an escape for what a terminal does not show as itself: a name can forge no line and reverse none."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 # ── Names ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from lab.errors import TopologyError
+from lab.errors import TopologyError, escaped
 from lab.schema.faults import Fault, Place, dotted
 from lab.schema.sentences import faults_of
-from lab.schema.words import escaped
 from lab.topology.checks import check
 from lab.topology.document import Document, Unreadable, Value, read
 from lab.topology.draft import draft

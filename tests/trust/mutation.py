@@ -151,7 +151,7 @@ def json_changed(random: Random, data: bytes) -> bytes:
         if random.random() < 0.05:
             documents.append(random.choice(documents))
         text = "\n".join(json.dumps(document, ensure_ascii=random.random() < 0.5) for document in documents)
-    except RecursionError:  # doubled again and again, it is too deep to be written
+    except (RecursionError, MemoryError):  # doubled again and again, it is too deep or too long to be written
         return bytes_changed(random, data)
     return text.encode(errors="surrogatepass")
 

@@ -215,12 +215,12 @@ def test_a_plan_is_not_believed_beyond_its_own_lab(state: State) -> None:
     document["objects"] += FORGED
     (record.path / "plan.json").write_text(json.dumps(document))
     assert remains(state, record) == honest
-    document["lab"] = "t-b"
+    document["lab"] = "t-b\n\u2028"
     (record.path / "plan.json").write_text(json.dumps(document))
     assert remains(state, record).namespaces == ()
     fault = record.fault()
     assert fault is not None
-    assert "is the plan of lab t-b" in str(fault)
+    assert r"is the plan of lab t-b\n\u2028; take it down" in str(fault)
 
 
 def test_a_namespace_that_two_labs_may_have(state: State) -> None:
