@@ -97,7 +97,7 @@ def _grown(uses: list[_Use]) -> list[str]:
 
 def _ratio(uses: list[_Use], field: str) -> float:
     first, last = (median(getattr(use, field) for use in some) for some in (uses[:SOME], uses[-SOME:]))
-    return last / max(first, 1)
+    return float(last / max(first, 1))
 
 
 def _use() -> _Use:
