@@ -26,6 +26,8 @@ SOME = 10
 """Cycles at the beginning, and at the end, of each process that are held against each other."""
 MOST = 1.2
 """How much more the last ones may use than the first ones."""
+LEAST = 10
+"""Cycles of which one may not leave a network namespace; the allocator's own count is inexact by some."""
 SCALE, CONNECTIONS = 1000, 400
 """65 connections per ENI and 55 per Elastic IP: each burst runs into limits."""
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "two_subnets.yaml"
@@ -59,10 +61,10 @@ def _check(effort: Effort) -> Outcome:
         grown = [each.uses[-1].descriptors - each.uses[0].descriptors for each in done]
         failures += [f"{more:+} descriptors" for more in grown if more > 0]
         return Outcome(cycles, "cycles", tuple(failures))
-    before = first.uses[0]
-    eventually(lambda: _use().network_namespaces <= before.network_namespaces)  # the kernel frees them later
-    if (now := _use()).network_namespaces > before.network_namespaces:
-        failures.append(f"network namespaces: {before.network_namespaces} before, {now.network_namespaces} in the end")
+    before, most = first.uses[0].network_namespaces, first.uses[0].network_namespaces + cycles // LEAST
+    eventually(lambda: _use().network_namespaces <= most)  # the kernel frees them later
+    if (now := _use().network_namespaces) > most:
+        failures.append(f"network namespaces: {before} before, {now} in the end")
     failures += [line for each in done for line in _grown(each.uses)]
     growth = max(median(each.seconds[-SOME:]) / median(each.seconds[:SOME]) for each in done)
     memory = max(_ratio(each.uses, "resident_bytes") for each in done)
@@ -121,6 +123,7 @@ PROMISE = Promise(
     method=f"{SIDE_BY_SIDE} processes, each again and again, bring a lab up, fire a burst, change the lab, fire "
     "another and take it down. After each cycle nothing of the lab may be left; descriptors, memory, network "
     f"namespaces and connection tracking entries of a process's last {SOME} cycles are held against those of its "
-    f"first {SOME}: at most {MOST} times as much.",
+    f"first {SOME}: at most {MOST} times as much. In the end there may not be one more network namespace for each "
+    f"{LEAST} cycles.",
     check=_check,
 )
