@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-import ctypes
 import errno
 import fcntl
 import os
@@ -24,6 +23,7 @@ import threading
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from lab.errors import KernelError
+from lab.kernel.syscalls import CLONE_NEWNET, MS_BIND, MS_REC, MS_SHARED, mount, setns, umount, unshare
 from lab.plan.names import NETNS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -47,28 +47,13 @@ __all__ = [
     "remove",
 ]
 
-_CLONE_NEWNET = 0x40000000  # linux/sched.h
-_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
-_MNT_DETACH = 2
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 Identity = tuple[int, int]
 """Device and inode of a namespace, by which the kernel tells it from all others that are there."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def _mount(source: str, target: str, flags: int) -> None:
-    _check(_libc.mount(source.encode(), target.encode(), b"none", flags, None), f"mount {target}")
 
 
 def prepare_directory() -> None:
@@ -79,12 +64,12 @@ def prepare_directory() -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # as `ip netns add` does: two at once would mount it twice
         try:
-            _mount("", directory, _MS_SHARED | _MS_REC)
+            mount("", directory, MS_SHARED | MS_REC)
         except OSError as refused:
             if refused.errno != errno.EINVAL:  # that is: it is no mount yet, and a second one would lie on the first
                 raise
-            _mount(directory, directory, _MS_BIND | _MS_REC)
-            _mount("", directory, _MS_SHARED | _MS_REC)
+            mount(directory, directory, MS_BIND | MS_REC)
+            mount("", directory, MS_SHARED | MS_REC)
     finally:
         os.close(handle)
 
@@ -94,16 +79,12 @@ def exists(name: str) -> bool:
     return (NETNS_DIRECTORY / name).exists()
 
 
-def _setns(descriptor: int) -> None:
-    """Move the calling thread into an open namespace (setns(2))."""
-    _check(_libc.setns(descriptor, _CLONE_NEWNET), "setns")
-
-
 def remove(name: str) -> None:
     """Take the name away; the kernel ends the namespace, and all in it, once no process is left inside."""
     path = NETNS_DIRECTORY / name
     if path.exists():
-        _libc.umount2(str(path).encode(), _MNT_DETACH)  # EINVAL: the mount was never made; the file still goes
+        with suppress(OSError):  # EINVAL: the mount was never made; the file still goes
+            umount(str(path))
         path.unlink()
 
 
@@ -111,7 +92,7 @@ def in_new_namespace(function: Callable[[], T]) -> T:
     """Call a function in a new namespace without a name, which ends with the call."""
 
     def inside() -> T:
-        _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+        unshare(CLONE_NEWNET)
         return function()
 
     with ThreadPoolExecutor(max_workers=1) as executor:
@@ -151,11 +132,11 @@ def call_in(name: str, function: Callable[[], T]) -> T:
     Nothing is kept open afterwards, so a namespace that `lab up` or `lab down` removes is not kept alive.
     """
     with Path("/proc/thread-self/ns/net").open(encoding="utf-8") as home, (NETNS_DIRECTORY / name).open() as namespace:
-        _setns(namespace.fileno())
+        setns(namespace.fileno(), CLONE_NEWNET)
         try:
             return function()
         finally:
-            _setns(home.fileno())
+            setns(home.fileno(), CLONE_NEWNET)
 
 
 class _Netlink:
@@ -225,13 +206,13 @@ class NamespaceThread:
     def _create(self) -> None:
         path = NETNS_DIRECTORY / self.name
         path.touch(mode=0o444, exist_ok=False)
-        _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
-        _mount("/proc/thread-self/ns/net", str(path), _MS_BIND)
+        unshare(CLONE_NEWNET)
+        mount("/proc/thread-self/ns/net", str(path), MS_BIND)
         self._require_not_in_hosts()
 
     def _enter(self) -> None:
         with (NETNS_DIRECTORY / self.name).open() as handle:
-            _setns(handle.fileno())
+            setns(handle.fileno(), CLONE_NEWNET)
         self._require_not_in_hosts()
 
     def _require_not_in_hosts(self) -> None:
