@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from traffic.buffers import make_room
 from traffic.packet_socket import (
     ETH_P_IP,
     MARKED_ONLY,
@@ -41,7 +42,6 @@ _PACKET_RX_RING = 5
 _PACKET_VERSION = 10
 _PACKET_TX_RING = 13
 _TPACKET_V2 = 1
-_SO_SNDBUFFORCE = 32
 _MAP_POPULATE = 0x8000
 
 # Status words: who owns a slot.
@@ -180,7 +180,7 @@ class Ring:
 
 def _configure(packets: socket.socket, rx_slots: int, tx_slots: int) -> None:
     attach_filter(packets, MARKED_ONLY)
-    packets.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
+    make_room(packets, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     packets.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
     packets.setsockopt(SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
     packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)

@@ -21,8 +21,9 @@ LAYERS = (
     # kernel objects as values; what a connection crosses; what a drawing says of each node kind
     {"lab.plan", "lab.paths", "lab.nodes.*.drawing"},
     {"lab.nodes", "lab.kernel", "lab.graph"},  # the plan of each node kind; what makes a plan so; drawings
-    # reads what is so; faults on links; what crosses them; which limits a load meets, which topology a peak needs
-    {"lab.observe", "lab.impair", "lab.capture", "lab.capacity"},
+    # reads what is so; faults on links; what crosses them; which limits a load meets, which topology a peak needs;
+    # where the labs of a user without root are
+    {"lab.observe", "lab.impair", "lab.capture", "lab.capacity", "lab.sandbox"},
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
     {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
     {"lab.lab", "lab.report"},  # the API, which delegates to all of them; pages of it
@@ -37,6 +38,7 @@ FROM_TRAFFIC = {
     "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
     "traffic.resources",  # how many: what it asks of the machine
+    "traffic.buffers",  # room in sockets, which those of the lab ask for, too
     "traffic.packet_socket",  # how packet sockets are opened, filtered and counted, for those of the lab
     "traffic.privileges",  # what the collector gives up, too, and whose processes are the lab's
     "traffic.fleet",  # who connects from where: a refused tuple becomes a connection's number again
@@ -46,8 +48,8 @@ FROM_TRAFFIC = {
 SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "metric", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
-DOORS = ("lab.cli", "traffic.events", "traffic.__main__", "traffic.servers.listeners")
-"""Who prints and exits: the command line; in `traffic` the one voice that its processes have, and a forked process."""
+DOORS = ("lab.cli", "lab.sandbox", "traffic.events", "traffic.__main__", "traffic.servers.listeners")
+"""Who prints and exits: the command line; the one voice that processes of `traffic` have; processes that are forked."""
 
 ABOUT_THE_USER = ("lab.kernel.invoker", "lab.kernel.outputs")
 """All that the command line knows of `lab.kernel`: whose files it writes."""

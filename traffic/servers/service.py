@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from traffic.buffers import make_room
 from traffic.events import emit
 from traffic.privileges import give_up
 from traffic.ring import Ring
@@ -34,7 +35,6 @@ __all__ = ["BACKLOG", "serve"]
 _log = logging.getLogger(__name__)
 
 BACKLOG = 65_535  # as much as net.core.somaxconn allows: whole bursts of real clients come at once
-_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _WAITING_BYTES = 64 << 20
 """Room for 60,000 small datagrams at once. The usual 208 KB (net.core.rmem_default) hold 277; the rest is dropped."""
 _BATCHES = 8
@@ -55,7 +55,7 @@ async def serve(
     transports = []
     for address in addresses:
         transport, _ = await loop.create_datagram_endpoint(udp, local_addr=(str(address), spec.port))
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING_BYTES)
+        make_room(transport.get_extra_info("socket"), socket.SO_RCVBUF, _WAITING_BYTES)
         transports.append(transport)
     end_tcp = await tcp()
     with Ring(spec.interface) as ring:

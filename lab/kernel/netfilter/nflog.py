@@ -23,6 +23,7 @@ from lab.kernel.netfilter.messages import (
     request,
     text_of,
 )
+from traffic.buffers import make_room
 
 __all__ = ["LogGroup", "Logged"]
 
@@ -38,7 +39,6 @@ _MOST_GATHERED = 1000
 _TIMEOUT_CS = 5
 """How long a packet waits for others, in hundredths of a second."""
 _RECEIVE_BYTES = 1 << 25
-_SO_RCVBUFFORCE = 33
 _NUMBERS = 1 << 32
 _US, _NS = 1_000, 1_000_000_000
 
@@ -64,7 +64,7 @@ class LogGroup:
         self._group, self._expected = group, 0
         self._socket = netfilter_socket()
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+            make_room(self._socket, socket.SO_RCVBUF, _RECEIVE_BYTES)
             self._configure(attribute(_COMMAND, struct.pack("B", _BIND)))
             self._configure(
                 attribute(_MODE, struct.pack(">IBx", snap_bytes, _COPY_PACKET))

@@ -15,6 +15,7 @@ from lab.nodes.registry import kind_of
 from lab.plan.interfaces import interfaces_of
 from lab.plan.objects import FleetPlan, NodePlan, Plan, ServerPlan
 from lab.schema.names import front_of_server
+from traffic.buffers import make_room
 from traffic.spec import PacketSocket
 
 __all__ = ["NodeInterface", "interfaces_on_path", "packet_sockets"]
@@ -23,7 +24,6 @@ _ETH_P_ALL = 0x0003
 """All protocols: without it a socket misses what the node sends (dev_queue_xmit_nit); the engine attaches a filter."""
 
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
-_SO_RCVBUFFORCE = 33
 _RECEIVE_BYTES = 1 << 22
 
 
@@ -70,7 +70,7 @@ def _packet_socket(interface: str) -> socket.socket:
     try:
         # Time stamps from now on: the kernel takes a moment until it makes them (net_enable_timestamp).
         packets.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+        make_room(packets, socket.SO_RCVBUF, _RECEIVE_BYTES)
         packets.bind((interface, _ETH_P_ALL))
     except BaseException:
         packets.close()

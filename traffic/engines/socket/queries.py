@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from traffic.buffers import make_room
 from traffic.clients.state import State
 from traffic.engines.socket.answers import Answer, Questions, identifier, read_answer, report
 from traffic.engines.socket.sockets import SocketTable, bind_apart
@@ -36,8 +37,6 @@ _ANSWERS_AT_ONCE = 512
 _LARGEST_BYTES = 1232
 _RECEIVE_BYTES = 4 << 20
 """Room for the answers to a whole window: the default of 212,992 is 277 small datagrams, as the kernel counts them."""
-_SO_RCVBUFFORCE = 33
-"""Like SO_RCVBUF, but beyond net.core.rmem_max (socket(7)); Python does not name it."""
 
 
 class SharedQueries:
@@ -52,7 +51,7 @@ class SharedQueries:
         for fleet, namespace in zip(spec.fleets, namespaces, strict=True):
             with namespace:
                 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            client.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+            make_room(client, socket.SO_RCVBUF, _RECEIVE_BYTES)
             address = str(fleet.paths[0].sockets.first_address)
             if fleet.host is None:
                 client.bind((address, 0))
