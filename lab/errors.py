@@ -69,9 +69,13 @@ class RecordError(LabError):
     exit_status = 4
 
     def __init__(self, fault: str, advice: str) -> None:
-        super().__init__(f"{fault}; {advice}")
+        super().__init__(fault, advice)  # as `pickle` gives them again
         self.fault = fault
         """Without what to do."""
+        self._advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.fault}; {self._advice}"
 
 
 class ExpectationError(LabError):

@@ -161,11 +161,13 @@ class Lab:
     def find(cls, name: str | None = None, *, to_take_down: bool = False) -> Self:
         """The lab of that name, or the only one that is up; UsageError lists the known ones.
 
-        `to_take_down` finds one without a record as well, if anything bears its name. PreflightError without root.
+        `to_take_down` finds one without a record as well, if anything bears its name. PreflightError where root may not
+        do what labs take.
         """
-        from lab.kernel.preflight import require_root
+        from lab.kernel.invoker import labs_of_root
+        from lab.kernel.preflight import require_capabilities
 
-        require_root()
+        require_capabilities()
         state = State()
         if to_take_down:
             state.forget_unfinished()
@@ -175,7 +177,8 @@ class Lab:
             if len(records) != 1:
                 what = "several labs are up" if records else "no lab is up"
                 help_ = f"name one with --lab: {known}" if records else "bring one up: lab up TOPOLOGY.yaml"
-                raise UsageError(f"{what}; {help_}")
+                of_root = ", or look at root's: sudo lab list" if labs_of_root() else ""
+                raise UsageError(f"{what}; {help_}{of_root}")
             name = records[0].lab
         record = next((record for record in records if record.lab == name), None)
         if record is None and to_take_down and (without_record := cls._without_record(state, name)):
@@ -200,12 +203,15 @@ class Lab:
 
     @classmethod
     def all(cls, *, to_take_down: bool = False) -> list[Self]:
-        """Every lab of this machine, half-built ones included, by name; PreflightError where taking down wants root."""
+        """Every lab of root's, or of this sandbox, half-built ones included, by name.
+
+        PreflightError where root may not do what taking them down takes.
+        """
         state = State()
         if to_take_down:
-            from lab.kernel.preflight import require_root
+            from lab.kernel.preflight import require_capabilities
 
-            require_root()
+            require_capabilities()
             state.forget_unfinished()
         labs = list[Self]()
         for record in state.records():

@@ -10,9 +10,10 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 import os
+from pathlib import Path
 import struct
 
-__all__ = ["LAB_GID", "LAB_UID", "Capability", "give_up"]
+__all__ = ["LAB_GID", "LAB_UID", "Capability", "give_up", "has_users"]
 
 LAB_UID = LAB_GID = 65_527
 """No user's and no group's, and without an entry in /etc/passwd, so nobody can log in as it and it owns no file.
@@ -46,21 +47,32 @@ class Capability(IntEnum):
 def give_up(*kept: Capability, user: int = LAB_UID) -> None:
     """Keep these capabilities and no other, for good; a process that is not root's has nothing to give up.
 
-    The process must have one thread: most of this the kernel keeps for each thread. OSError if it is refused, as in a
-    user namespace that has no such user.
+    The process must have one thread: most of this the kernel keeps for each thread. In a user namespace that has no
+    such user it stays the one that it is, which is an ordinary user's number there. OSError if something is refused.
     """
     if os.geteuid() != 0:
         return
     _prctl(_PR_SET_KEEPCAPS, 1)
     _bound()
-    os.setgroups([])
-    if user:
+    if has_users():
+        os.setgroups([])
+    if user and has_users():
         os.setresgid(LAB_GID, LAB_GID, LAB_GID)
         os.setresuid(user, user, user)
     _hold(sum(1 << each for each in kept))
     _prctl(_PR_SET_KEEPCAPS, 0)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def has_users() -> bool:
+    """Whether this user namespace has the lab's own user and group: an ordinary user's often has none but the user."""
+    return all(_is_mapped(LAB_UID, Path(f"/proc/self/{what}_map")) for what in ("uid", "gid"))
+
+
+def _is_mapped(number: int, file: Path) -> bool:
+    ranges = (map(int, line.split()) for line in file.read_text(encoding="ascii").splitlines())
+    return any(first <= number < first + count for first, _, count in ranges)
 
 
 def _bound() -> None:

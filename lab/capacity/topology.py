@@ -16,6 +16,7 @@ from lab.capacity.demand import Demand
 from lab.capacity.layout import Layout
 from lab.capacity.planning import CapacityPlan
 from lab.graph import draw, to_text
+from lab.kernel.invoker import runnable
 from lab.nodes.gateway_endpoint.model import GatewayEndpoint
 from lab.nodes.registry import kind_of
 from lab.schema.base import Model
@@ -165,7 +166,7 @@ def _header(plan: CapacityPlan, topology: Topology, file: str) -> Iterator[str]:
     yield from wrap(_what_it_shows(plan), _WIDTH - 2)
     yield ""
     # A line break in a file's name would end the comment.
-    yield f"    sudo lab up {quote(file) if file.isprintable() else PLANNED}"
+    yield f"    {runnable(f'lab up {quote(file) if file.isprintable() else PLANNED}')}"
     yield from _bursts(plan, topology.servers)
 
 
@@ -204,11 +205,12 @@ def _what_it_shows(plan: CapacityPlan) -> str:
 
 def _bursts(plan: CapacityPlan, servers: Sequence[Server]) -> Iterator[str]:
     if len(servers) == 1:
-        burst = f"sudo lab burst -n {plan.capacity + 1}"
+        burst = runnable(f"lab burst -n {plan.capacity + 1}")
         yield f"    {burst:<32} {plan.capacity:,} established, 1 timed out, bottleneck {plan.bottleneck}"
         return
     share, more = divmod(plan.demand.connections, len(servers))
     for number, server in enumerate(servers[:2]):
-        yield f"    sudo lab burst -n {share + (number < more)} --server {server.name} --leave-open"
+        burst = runnable(f"lab burst -n {share + (number < more)} --server {server.name} --leave-open")
+        yield f"    {burst}"
     if servers[2:]:
         yield "    …"

@@ -11,6 +11,7 @@ import typer
 from lab.cli.options import AsJson, count
 from lab.cli.show import bullet, print_json, say, table
 from lab.errors import UsageError
+from lab.kernel.invoker import runnable
 from lab.kernel.outputs import write_output
 
 if TYPE_CHECKING:
@@ -282,8 +283,8 @@ def _without_nat_gateways(plan: CapacityPlan) -> Iterator[str]:
 
 def _next(output: str | None) -> str:
     if output is None:
-        return "next: -o planned.yaml writes the topology; sudo lab up planned.yaml"
-    return f"next: {output} is the topology; sudo lab up {quote(output)}"
+        return f"next: -o planned.yaml writes the topology; {runnable('lab up planned.yaml')}"
+    return f"next: {output} is the topology; {runnable(f'lab up {quote(output)}')}"
 
 
 # ── For a program ───────────────────────────────────────────────────────────────────────────────────────────

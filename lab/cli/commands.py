@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+import os
+import sys
 from typing import Any, cast
 
 from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from lab.cli.rootless import as_typed, enter_sandbox
 from lab.cli.show import complain
 from lab.errors import KernelError, LabError
 
@@ -31,6 +34,7 @@ COMMANDS = {
     "graph": "graph",
     "exec": "inside",
     "shell": "inside",
+    "sandbox": "inside",
     "validate": "topologies",
     "predict": "topologies",
     "schema": "topologies",
@@ -47,7 +51,9 @@ class _Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         app = Typer()
         import_module(f"lab.cli.{COMMANDS[name]}").register(app)
-        return get_group(app).commands[name]
+        command = get_group(app).commands[name]
+        command.help = as_typed(command.help or "")
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -70,7 +76,7 @@ app = Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="""
+    help=as_typed("""
     AWS Lambda in a VPC, on this machine: Hyperplane ENI and NAT gateway connection limits, exact, at full scale.
 
     \b
@@ -78,7 +84,7 @@ app = Typer(
     sudo lab burst -n 140000 --connect-timeout 3   140,000 invocations at once, and the verdict
     sudo lab exec checkout -- curl -s https://cache.example.com/
     sudo lab down                                  take it away
-    """,
+    """),
 )
 app.callback()(lambda: None)  # typer asks for a callback where no command is registered yet
 
@@ -86,6 +92,8 @@ app.callback()(lambda: None)  # typer asks for a callback where no command is re
 def run() -> int:
     """Run the command that the arguments name; its exit status, as in `lab.errors`."""
     try:
+        if os.geteuid() != 0:
+            enter_sandbox(sys.argv[1:])
         app(prog_name="lab")
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))

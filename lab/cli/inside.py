@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     # What follows NODE is the command's own, dashes and all.
     app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(exec_)
     app.command("shell")(shell)
+    app.command("sandbox", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(sandbox)
 
 
 def exec_(
@@ -54,6 +55,27 @@ def shell(node: Node, *, lab: LabName = None) -> None:
     sudo lab shell eni-private-a
     """
     _become(lab, node, [os.environ.get("SHELL", "/bin/sh")])
+
+
+def sandbox(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="A command and its arguments; without one, a shell.", metavar="COMMAND..."),
+    ] = None,
+) -> None:
+    """Run a program where the labs of a user without root are, which `ip netns` and the like see nowhere else.
+
+    Root needs no sandbox: there the command is run as it is.
+
+    \b
+    lab sandbox -- ip netns
+    lab sandbox -- ip netns exec lab-two-subnets-eni-private-a conntrack -L
+    lab sandbox
+    """
+    from lab.sandbox.entering import become
+
+    words = [word for index, word in enumerate(command or []) if index or word != "--"]
+    become(words or [os.environ.get("SHELL", "/bin/sh")])
 
 
 def _become(lab: str | None, node: str, command: Sequence[str]) -> None:

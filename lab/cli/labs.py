@@ -11,6 +11,7 @@ from lab.cli.options import AsJson, LabName, TopologyFile
 from lab.cli.show import STATES, clock, complain, held_line, notice, print_json, say, states, table
 from lab.errors import LabError, UsageError
 from lab.interrupts import ignore
+from lab.kernel.invoker import in_sandbox, labs_of_root, runnable
 
 if TYPE_CHECKING:
     from lab.converge.change import Convergence
@@ -91,10 +92,8 @@ def up(
         _say_unchanged(lab.name, topology)
         return
     say(f"lab {lab.name} is up: {len(lab.plan.namespaces)} namespaces, ip netns shows them as lab-{lab.name}-NODE")
-    say(
-        f"next: sudo lab burst --lab {lab.name} {_burst(lab)}; sudo lab status; sudo lab down --lab {lab.name}",
-        style="dim",
-    )
+    following = (f"lab burst --lab {lab.name} {_burst(lab)}", "lab status", f"lab down --lab {lab.name}")
+    say(f"next: {'; '.join(map(runnable, following))}", style="dim")
 
 
 def _burst(lab: Lab) -> str:
@@ -177,6 +176,10 @@ def down(
         complain(str(failure))
     if failed:
         raise failed[0]
+    if everything and in_sandbox():
+        from lab.sandbox.entering import end_with_this_command
+
+        end_with_this_command()
 
 
 def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
@@ -201,7 +204,7 @@ def reset(*, lab: LabName = None, as_json: AsJson = False) -> None:
 
 
 def list_(*, as_json: AsJson = False) -> None:
-    """Every lab on this machine.
+    """Every lab of yours on this machine: root's, or those of a user without root.
 
     \b
     sudo lab list
@@ -213,12 +216,14 @@ def list_(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([listed for _, listed in labs])
         return
-    if not labs:
+    if labs:
+        table(("lab", "#nodes", "state"), ((lab.name, listed["nodes"], _state(lab, listed)) for lab, listed in labs))
+    else:
         say("no lab is up")
-        return
-    table(("lab", "#nodes", "state"), ((lab.name, listed["nodes"], _state(lab, listed)) for lab, listed in labs))
     for fault in filter(None, (listed["fault"] for _, listed in labs)):
         say(fault)
+    if of_root := labs_of_root():
+        notice(f"{'one lab is' if of_root == 1 else f'{of_root} labs are'} root's: sudo lab list")
 
 
 def _listed(lab: Lab) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import typer
 from lab.cli.options import AsJson
 from lab.cli.show import notice, number, print_json, say, table
 from lab.errors import UsageError
+from lab.kernel.invoker import runnable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def runs_(
         print_json([recorded.to_json() for recorded in listed])
         return
     if not listed:
-        say(f"no run{f' in lab {lab}' if lab else ''} is recorded in {directory}; sudo lab burst leaves one")
+        say(f"no run{f' in lab {lab}' if lab else ''} is recorded in {directory}; {runnable('lab burst')} leaves one")
         return
     _list(listed)
     for recorded in listed:

@@ -20,6 +20,7 @@ from lab.impair import apply as impair
 from lab.interrupts import uninterrupted
 from lab.kernel import nft, processes, rtnl, sysctl
 from lab.kernel.apply import STEPS, Notice, Site, refusal_of, require_room, require_vacant
+from lab.kernel.invoker import runnable
 from lab.kernel.netns import refusals
 from lab.kernel.state import Record, State
 from lab.plan.objects import (
@@ -93,7 +94,7 @@ def _half_changed_unless_done(site: Site, lab: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        site.notice(f"lab {lab} is half changed; take it down, then up again: sudo lab down --lab {lab}")
+        site.notice(f"lab {lab} is half changed; take it down, then up again: {runnable(f'lab down --lab {lab}')}")
         raise
 
 

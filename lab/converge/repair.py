@@ -15,6 +15,7 @@ from lab.errors import KernelError
 from lab.impair import apply as impair
 from lab.kernel import nft, processes, rtnl
 from lab.kernel.apply import STEPS, Notice, Site, refusal_of
+from lab.kernel.invoker import runnable
 from lab.kernel.losses import Loss, losses, told
 from lab.kernel.netns import NETNS_DIRECTORY, exists, identity_of, refusals
 from lab.kernel.remains import unnamed_namespaces
@@ -50,7 +51,7 @@ def _way_out(lab: str) -> Iterator[None]:
     try:
         yield
     except KernelError as refused:
-        raise KernelError(f"{refused}; take it down, then up again: sudo lab down --lab {lab}") from refused
+        raise KernelError(f"{refused}; take it down, then up again: {runnable(f'lab down --lab {lab}')}") from refused
 
 
 def _require_whole(plan: Plan) -> None:

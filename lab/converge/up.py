@@ -13,6 +13,7 @@ from lab.errors import KernelError, UsageError
 from lab.interrupts import uninterrupted
 from lab.kernel import apply
 from lab.kernel.apply import Notice
+from lab.kernel.invoker import runnable
 from lab.kernel.losses import losses, told, way_out
 from lab.kernel.preflight import require_root
 from lab.kernel.remains import remains
@@ -125,6 +126,6 @@ def _undo(state: State, record: Record, plan: Plan, notice: Notice) -> None:
     try:
         take_down(state, record, plan, notice)
     except Exception as left:  # noqa: BLE001 -- whatever it is, it is said, and why it was undone is raised
-        notice(f"not all could be undone: {left}; take the rest down: sudo lab down --lab {plan.lab}")
+        notice(f"not all could be undone: {left}; take the rest down: {runnable(f'lab down --lab {plan.lab}')}")
     else:
         notice("what was made is undone")

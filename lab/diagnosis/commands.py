@@ -13,6 +13,7 @@ from lab.burst.lacking import Lacking
 from lab.diagnosis.drops import cause_in_words
 from lab.diagnosis.limits import LimitAccount
 from lab.impair.faults import Faults, Impairment
+from lab.kernel.invoker import in_sandbox, runnable
 from lab.kernel.open_files import FullProcess
 from lab.observe.limits import Limit
 from lab.observe.samples import Sample
@@ -80,7 +81,11 @@ def of_half_open(account: LimitAccount) -> Iterator[Measurement]:
 
 def live(limit: Limit) -> Measurement:
     """The command that prints each refused SYN as it arrives."""
-    command = f"{_inside(limit.first.namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
+    node, namespace = limit.first.node, limit.first.namespace
+    command = f"{_inside(namespace)} tcpdump -lni nflog:{REFUSED_GROUP}"
+    if in_sandbox():  # which often has no number for the user that tcpdump becomes when root starts it
+        lab = namespace.removeprefix("lab-").removesuffix(f"-{node}")
+        command = f"lab capture --lab {lab} --dropped {node} -w - | tcpdump -lnr -"
     return Measurement(limit.first.node, "each SYN as it is refused", None, command)
 
 
@@ -143,7 +148,7 @@ def of_impairment(impairment: Impairment, namespaces: Mapping[str, str]) -> Meas
 def of_full_process(process: FullProcess) -> Measurement:
     """How many descriptors a process has open."""
     what = f"descriptors of {process.command} ({process.pid}) open, of {process.limit:,}"
-    return Measurement(process.namespace, what, process.limit, f"sudo ls /proc/{process.pid}/fd | wc -l")
+    return Measurement(process.namespace, what, process.limit, runnable(f"ls /proc/{process.pid}/fd | wc -l"))
 
 
 def of_lacking(lacking: Lacking, lab: str) -> Measurement:
@@ -154,7 +159,7 @@ def of_lacking(lacking: Lacking, lab: str) -> Measurement:
 
 
 def _inside(namespace: str) -> str:
-    return f"sudo ip netns exec {namespace}"
+    return runnable(f"ip netns exec {namespace}")
 
 
 def _sum(limit: Limit, counters: list[str]) -> str:

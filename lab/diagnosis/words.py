@@ -13,6 +13,7 @@ from lab.diagnosis import descriptors, ended, half_open, hosts, name_servers, sh
 from lab.diagnosis.drops import cure_of, drop_words
 from lab.diagnosis.evidence import Evidence
 from lab.diagnosis.findings import Finding
+from lab.kernel.invoker import runnable
 from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_for
 from lab.nodes.registry import kind_of
 
@@ -313,7 +314,7 @@ WORDS = {
         lambda finding: f"The lab has lost {', '.join(finding.evidence.lost_parts)}",
         _lost_explanation,
         lambda _: (
-            "Mend the lab (sudo lab up --repair --name LAB FILE), or take it down and up; then repeat the burst.",
+            f"Mend the lab: {runnable('lab up --repair --name LAB FILE')}; or take it down and up. Repeat the burst.",
         ),
         room_helps=False,
     ),

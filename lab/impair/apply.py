@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lab.errors import KernelError, UsageError
 from lab.impair.faults import Faults, Impairment
 from lab.impair.qdisc import dropped_by, faults_of, tc, words_for
+from lab.kernel.invoker import runnable
 from lab.kernel.netfilter import nftables
 from lab.kernel.netns import Namespaces, NamespaceThread, refusals
 from lab.kernel.nft import apply_text
@@ -150,7 +151,7 @@ def _require_vacant(namespaces: Namespaces, node: NodePlan, interfaces: Sequence
             raise KernelError(
                 f"interface {interface} of {node.name} has a qdisc that lab impair has not set ({kind} "
                 f"{_major(root):x}:); if it is not needed, remove it: "
-                f"sudo lab exec {node.name} -- tc qdisc del dev {interface} root"
+                + runnable(f"lab exec {node.name} -- tc qdisc del dev {interface} root")
             )
 
 

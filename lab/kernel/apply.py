@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from lab.errors import KernelError
 from lab.kernel import authority, nft, preflight, processes, rtnl, sysctl
+from lab.kernel.invoker import runnable
 from lab.kernel.netns import NETNS_DIRECTORY, Namespaces, cookie, exists, identity_of, refusals
 from lab.kernel.record_files import make_directory, write_at_once
 from lab.kernel.remains import unnamed_namespaces
@@ -91,7 +92,7 @@ class Site:
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
     with site.conntrack_max() as keeper:
-        raised = keeper.need(site.record.lab, item.entries)
+        raised = keeper.need(site.record.lab, item.entries, site.record.scale())
     if raised:
         site.notice(
             f"raised net.netfilter.nf_conntrack_max from {raised[0]:,} to {raised[1]:,} for the whole machine; "
@@ -204,7 +205,8 @@ def require_vacant(state: State, plan: Plan, *, new_to: Plan | None = None) -> N
         if exists(name):
             raise KernelError(
                 f"{NETNS_DIRECTORY / name} is there already, and no lab has made it; use another name (lab up --name), "
-                f"or, if nothing called lab-{plan.lab}-… is needed, remove all of it: sudo lab down --lab {plan.lab}"
+                f"or, if nothing called lab-{plan.lab}-… is needed, remove all of it: "
+                + runnable(f"lab down --lab {plan.lab}")
             )
     for item in plan.objects:
         if isinstance(item, File) and item.path not in files and not _is_free(item):

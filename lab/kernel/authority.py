@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lab.errors import KernelError
 from lab.kernel.record_files import make_directory, read, write_at_once
 from lab.plan.objects import Certificate
-from traffic.privileges import LAB_GID
+from traffic.privileges import LAB_GID, has_users
 
 if TYPE_CHECKING:
     import trustme
@@ -34,7 +34,7 @@ def issue(item: Certificate) -> None:
     path = Path(item.path)
     make_directory(path.parent)
     # The server reads it when a client speaks TLS, and is not root's by then.
-    write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o640, LAB_GID)
+    write_at_once(path, issued.private_key_and_cert_chain_pem.bytes().decode(), 0o640, LAB_GID if has_users() else 0)
 
 
 def trusting(authority: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from lab.kernel.invoker import runnable
 from lab.kernel.netns import Namespaces, exists
 from lab.kernel.preflight import require_descriptors
 from lab.kernel.present import Links, has, missing_parts, setting, there
@@ -74,7 +75,7 @@ def _at_once(plan: Plan) -> Iterator[Loss]:
         if not there:
             yield Loss(item, what)
         for pid in filter(is_stopped, there):
-            yield Loss(item, f"{what} (stopped: sudo kill -CONT {pid})", stopped=pid)
+            yield Loss(item, f"{what} (stopped: {runnable(f'kill -CONT {pid}')})", stopped=pid)
 
 
 def losses(plan: Plan) -> list[Loss]:
@@ -183,7 +184,8 @@ def told(found: Sequence[Loss]) -> list[str]:
 
 def way_out(lab: str) -> str:
     """What to do about what a lab has lost, as the end of a sentence."""
-    return f"mend it: sudo lab up --repair --name {lab} FILE, or take it down: sudo lab down --lab {lab}"
+    mend, remove = runnable(f"lab up --repair --name {lab} FILE"), runnable(f"lab down --lab {lab}")
+    return f"mend it: {mend}, or take it down: {remove}"
 
 
 def _off(found: Iterable[Loss]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 from pathlib import Path
 import re
@@ -19,6 +20,7 @@ __all__ = [
     "available_memory_bytes",
     "find",
     "require_address_space",
+    "require_capabilities",
     "require_descriptors",
     "require_everything",
     "require_program",
@@ -67,10 +69,20 @@ _SYSTEM_DIRECTORIES = {"/usr/bin": "/usr/sbin", "/bin": "/sbin"}
 
 
 def require_root() -> None:
-    """Network namespaces and packet rings need root, with capabilities that a container's root may lack."""
+    """Network namespaces and packet rings need root, of this machine or of a sandbox."""
     if os.geteuid() != 0:
         command = shlex.join([Path(sys.argv[0]).name or "lab", *sys.argv[1:]])
-        raise PreflightError(f"the lab makes network namespaces, which needs root; run: sudo {command}")
+        raise PreflightError(
+            "labs are root's, or in a sandbox of yours, which `lab up` makes and `lab sandbox -- COMMAND` enters; "
+            f"run: sudo {command}"
+        )
+    require_capabilities()
+
+
+def require_capabilities() -> None:
+    """Those that root of a container may lack; who is not root has no labs, and none to lack."""
+    if os.geteuid() != 0:
+        return
     (held,) = (
         int(mask, 16) for mask in re.findall(r"^CapEff:\s*(\w+)", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -179,11 +191,25 @@ def search_path() -> str:
     return ":".join(dict.fromkeys((*given, *system)))
 
 
+def _have_netfilter_loaded() -> None:
+    """Ask what is not there yet: the kernel loads the module of a subsystem by itself when it is asked for.
+
+    Who has a sandbox may do that, and may not load modules (nfnetlink_rcv_msg, modules.alias: nfnetlink-subsys-N).
+    """
+    from lab.kernel.netfilter.messages import Subsystem, ask  # noqa: PLC0415  # where it is there, nobody needs it
+
+    for subsystem in (Subsystem.CONNTRACK, Subsystem.LOG):
+        with suppress(OSError):  # the question makes no sense, which the subsystem says once it is there
+            list(ask(subsystem, 0xFF, b"", dump=False))
+
+
 def _require_feature(there: Path, module: str, feature: str) -> None:
     if there.exists():
         return
     if modprobe := find("modprobe"):
         subprocess.run([modprobe, module], capture_output=True, check=False)
+    if not there.exists():
+        _have_netfilter_loaded()
     if not there.exists():
         raise PreflightError(
             f"this kernel has no {feature}; run: sudo modprobe {module}, or boot the distribution's own kernel"

@@ -14,6 +14,7 @@ from pathlib import Path
 import stat
 
 from lab.errors import RecordError, escaped
+from lab.kernel.invoker import runnable
 
 __all__ = ["DamagedFileError", "damage_told", "make_directory", "opener", "read", "require_own", "write_at_once"]
 
@@ -101,7 +102,7 @@ def damage_told(path: Path) -> Iterator[None]:
         fault = "is not what the lab writes"
     else:
         return
-    raise RecordError(f"{path}: {fault}", f"without it the lab goes on: sudo rm {path}")
+    raise RecordError(f"{path}: {fault}", f"without it the lab goes on: {runnable(f'rm {path}')}")
 
 
 def write_at_once(path: Path, text: str, mode: int = 0o644, group: int = 0) -> None:

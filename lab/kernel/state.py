@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import fcntl
 from functools import partial
 import json
@@ -21,6 +21,7 @@ import stat
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
 from lab.errors import KernelError, RecordError
+from lab.kernel.invoker import runnable
 from lab.kernel.record_files import DamagedFileError, make_directory, opener, read, require_own, write_at_once
 from lab.plan.names import RECORDS
 from lab.plan.objects import Plan, plan_from_json, plan_to_json, remains_from_json
@@ -272,7 +273,7 @@ class Record:
             return
         raise RecordError(
             f"the record of lab {self.lab} is damaged, or of another version: {fault}",
-            f"take it down: sudo lab down --lab {self.lab}",
+            f"take it down: {runnable(f'lab down --lab {self.lab}')}",
         )
 
     def _require_own(self) -> None:
@@ -306,11 +307,16 @@ class Record:
                 yield True
 
 
+def _records() -> Path:
+    """Root's, or a sandbox's; a user without root has no labs outside of one."""
+    return RECORDS if os.geteuid() == 0 else Path("/nonexistent")
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """All labs of this machine."""
 
-    root: Path = RECORDS
+    root: Path = field(default_factory=_records)
 
     @property
     def conntrack_max_record(self) -> Path:

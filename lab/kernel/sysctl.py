@@ -6,10 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 import json
+from math import ceil
 from pathlib import Path
 from typing import TypedDict
 
 from lab.errors import PreflightError, RecordError
+from lab.kernel.invoker import in_sandbox, runnable
 from lab.kernel.netns import Namespaces, in_new_namespace
 from lab.kernel.record_files import damage_told, make_directory, read, write_at_once
 from lab.plan.objects import Sysctl
@@ -59,8 +61,11 @@ class ConntrackMaxKeeper:
     notice: Callable[[str], None] = lambda _: None
     """Is told when the record is damaged: then the value found is not known any more."""
 
-    def need(self, lab: str, entries: int) -> tuple[int, int] | None:
-        """Have room for `entries`; the old and the new value if the setting was raised."""
+    def need(self, lab: str, entries: int, scale: int = 1) -> tuple[int, int] | None:
+        """Have room for `entries` of a lab of this scale; the old and the new value if the setting was raised.
+
+        PreflightError where it cannot be.
+        """
         now = int(self.setting.read_text())
         known = self._load(now)
         if not known["labs"] and entries <= now:
@@ -75,11 +80,12 @@ class ConntrackMaxKeeper:
         try:
             self.setting.write_text(str(target))
         except PermissionError:
+            where = "" if in_sandbox() else ", or start the container with --network host"
             raise PreflightError(
-                f"net.netfilter.nf_conntrack_max is {now:,}, {target:,} are needed, and it cannot be set from here, as "
-                f"in a container with a network of its own; on the host: sudo sysctl -w "
-                f"net.netfilter.nf_conntrack_max={target}; or start the container with --network host, or make a "
-                "smaller lab: lab up --scale 100"
+                f"a node of this lab tracks up to {target:,} connections, those just closed included, and there is "
+                f"room for {now:,} (net.netfilter.nf_conntrack_max), which only the machine's root may change; what "
+                f"fits: {runnable(f'lab up --scale {scale * ceil(entries / max(now, 1))}')}; for all of it, on the "
+                f"machine: sudo sysctl -w net.netfilter.nf_conntrack_max={target}{where}"
             ) from None
         return now, target
 

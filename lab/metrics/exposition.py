@@ -23,6 +23,7 @@ from lab.metrics.folding import began_anew
 from lab.metrics.numbers import COUNTS, LEVELS
 from lab.metrics.table import METRICS, NOT_REPORTED, Metric
 from lab.observe.samples import NodeSample, Sample
+from lab.sandbox.outside import listen
 from lab.slots.counters import NatNode
 from lab.slots.limiter import Limiter
 
@@ -111,6 +112,13 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._room = BoundedSemaphore(_MOST_CONNECTIONS)
         super().__init__(*arguments, **named)
+
+    def server_bind(self) -> None:
+        """Listen in the user's own network, also for a command in a sandbox."""
+        self.socket.close()
+        self.socket = listen(*self.server_address)
+        self.server_name, self.server_port = self.server_address = self.socket.getsockname()
+        self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin its thread, or close the connection where there are too many."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.burst.load import Load
 from lab.burst.options import arguments
+from lab.kernel.invoker import runnable
 from lab.topology import Topology, load_text, scaled
 
 __all__ = ["TOPOLOGY_FILE", "burst_command", "commands", "scale_of"]
@@ -18,17 +19,17 @@ TOPOLOGY_FILE = "topology.yaml"
 
 def commands(lab: str, topology_text: str, topology: Topology, load: Load) -> tuple[str, ...]:
     """From nothing to the burst, in a directory with the run's `topology.yaml`."""
-    up = ["sudo", "lab", "up", TOPOLOGY_FILE]
+    up = ["lab", "up", TOPOLOGY_FILE]
     if (scale := scale_of(topology_text, topology)) not in (None, 1):
         up += ["--scale", str(scale)]
     if lab != topology.name:
         up += ["--name", lab]
-    return shlex.join(up), burst_command(lab, load)
+    return runnable(shlex.join(up)), burst_command(lab, load)
 
 
 def burst_command(lab: str, load: Load) -> str:
     """The `lab burst` of a load."""
-    return shlex.join(["sudo", "lab", "burst", "--lab", lab, *arguments(load)])
+    return runnable(shlex.join(["lab", "burst", "--lab", lab, *arguments(load)]))
 
 
 def scale_of(text: str, applied: Topology) -> int | None:

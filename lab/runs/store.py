@@ -18,7 +18,7 @@ import stat
 from typing import Any
 
 from lab.errors import UsageError
-from lab.kernel.invoker import User, as_invoker, invoker
+from lab.kernel.invoker import User, as_invoker, invoker, runnable
 from lab.runs.document import FILES, RUN_FILE, from_files, is_of_a_run, to_files
 from lab.runs.run import Run
 
@@ -166,7 +166,7 @@ def _last(paths: list[Path], back: int, directory: Path, text: str) -> Path:
 
 
 def _known(paths: list[Path]) -> str:
-    return f"known: {_names(paths)}" if paths else "none is recorded there: sudo lab burst leaves one"
+    return f"known: {_names(paths)}" if paths else f"none is recorded there: {runnable('lab burst')} leaves one"
 
 
 def _names(paths: list[Path]) -> str:

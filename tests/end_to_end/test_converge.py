@@ -18,6 +18,7 @@ import pytest
 from lab.errors import ExpectationError, KernelError, UsageError
 from lab.kernel.apply import STEPS
 from lab.kernel.generator_events import Progress
+from lab.kernel.invoker import runnable
 from lab.kernel.netfilter import nftables
 from lab.kernel.state import State
 from lab.lab import Lab
@@ -482,7 +483,7 @@ def test_whatever_goes_wrong_on_the_way_back_is_said(
         with pytest.raises(KernelError, match="Cannot allocate memory"):
             Lab.up(write(servers=STORE), name=lab_name, notice=said.append)
     assert said == [
-        f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}",
+        f"lab {lab_name} is half changed; take it down, then up again: {runnable(f'lab down --lab {lab_name}')}",
         "a surprise",
     ]
     Lab.find(lab_name).down()
@@ -502,7 +503,8 @@ def test_a_removal_that_fails_leaves_what_down_takes_away(
     monkeypatch.setattr("lab.kernel.rtnl.remove_route", refuse)
     with pytest.raises(KernelError, match=r"refused a step: removing .*: route .*Operation not permitted"):
         Lab.up(write(), name=lab_name, notice=said.append)
-    assert said == [f"lab {lab_name} is half changed; take it down, then up again: sudo lab down --lab {lab_name}"]
+    down = runnable(f"lab down --lab {lab_name}")
+    assert said == [f"lab {lab_name} is half changed; take it down, then up again: {down}"]
     lab = Lab.find(lab_name)
     assert not lab.complete
     lab.down()

@@ -16,7 +16,7 @@ import pytest
 from lab.burst.load import Load
 from lab.diagnosis.verdict import judge
 from lab.lab import Lab
-from tests.support.command import LAB, environment, start_lab
+from tests.support.command import LAB, bare, environment, start_lab
 from tests.support.machine import require_machine
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def test_as_many_as_a_real_program(lab: Lab) -> None:
     assert int(made) == _came_to_the_enis(lab) - before == 40 - int(at_start)
     now = lab.why()
     assert (now.cause, now.headline.split(" (")[1]) == ("too_many_open_files", f"{program.pid})")
-    (shown,) = (each.command.removeprefix("sudo ") for each in now.evidence if each.what.startswith("descriptors"))
+    (shown,) = (bare(each.command) for each in now.evidence if each.what.startswith("descriptors"))
     assert int(subprocess.check_output(("sh", "-c", shown))) == 40
     program.terminate()
     program.communicate(timeout=30)

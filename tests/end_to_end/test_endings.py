@@ -21,7 +21,7 @@ from lab.burst.endings import Endings
 from lab.cli.commands import app
 from lab.diagnosis.verdict import judge
 from lab.lab import Lab
-from tests.support.command import run_lab
+from tests.support.command import bare, run_lab
 from tests.support.labs import Clients, eventually, slots
 from tests.support.programs import start_closing_server
 from traffic.result import NOT_TLS
@@ -75,8 +75,8 @@ def ended(*arguments: str) -> str:
 
 
 def printed(command: str) -> str:
-    """What a shell prints; root needs no sudo."""
-    command = command.replace("sudo ", "")
+    """What a shell prints."""
+    command = bare(command)
     return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30).stdout
 
 

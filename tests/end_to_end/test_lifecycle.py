@@ -16,6 +16,7 @@ import pytest
 
 from lab.errors import KernelError, UsageError
 from lab.kernel.apply import STEPS
+from lab.kernel.invoker import runnable
 from lab.kernel.processes import NamespaceProcess, end, processes_in
 from lab.kernel.state import State
 from lab.lab import Lab
@@ -508,7 +509,8 @@ def test_topology_beside_its_lab(lab_up: LabUp, small_file: SmallFile) -> None:
 def test_a_scaled_lab_that_is_brought_up_again(small_file: SmallFile, lab_name: str) -> None:
     """It keeps its limits and says so; the burst that `up` proposes reaches them."""
     up = "up", small_file(eni=200, nat=300), "--name", lab_name
-    assert f"next: sudo lab burst --lab {lab_name} -n 22 --connect-timeout 3;" in run_lab(*up, "--scale", "10").stdout
+    proposed = runnable(f"lab burst --lab {lab_name} -n 22 --connect-timeout 3")
+    assert f"next: {proposed};" in run_lab(*up, "--scale", "10").stdout
     again = run_lab(*up)
     assert "is up already" in again.stdout
     assert "keeps its limits divided by 10; --scale 1 has them as the file has" in again.stderr
@@ -521,7 +523,8 @@ def test_a_damaged_lab_is_not_taken_for_whole(lab_up: LabUp, topologies: Path) -
     (pid,) = (process.pid for process in processes_in([server]) if process.ours)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(
-        UsageError, match=rf"has lost the server process in {server} \(stopped: sudo kill -CONT {pid}\)"
+        UsageError,
+        match=rf"has lost the server process in {server} \(stopped: {runnable(f'kill -CONT {pid}')}\)",
     ):
         lab.burst(1)
     os.kill(pid, signal.SIGCONT)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from lab.cli.commands import app
 from lab.lab import Lab
-from tests.support.command import run_lab
+from tests.support.command import bare, run_lab
 from tests.support.labs import Clients, eventually, inside, slots
 from tests.support.machine import require_machine
 
@@ -72,10 +72,8 @@ def refused(lab: Lab, node: str, table: str) -> list[str]:
 
 
 def printed(command: str) -> str:
-    """What a shell prints; root needs no sudo."""
-    return subprocess.run(
-        ["sh", "-c", command.replace("sudo ", "")], capture_output=True, text=True, check=True, timeout=30
-    ).stdout
+    """What a shell prints."""
+    return subprocess.run(["sh", "-c", bare(command)], capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 def shows(evidence: Any) -> bool:
@@ -262,7 +260,7 @@ def test_a_full_eni(small: Small, clients: MakeClients, tmp_path: Path) -> None:
 def watched(document: Any, attempt: Callable[[], object]) -> str:
     """What the command for tcpdump shows of an attempt, as it is refused."""
     (live,) = (each for each in document["evidence"] if each["value"] is None)
-    command = live["command"].replace("sudo ", "").replace("tcpdump", "timeout 30 tcpdump -c 1")
+    command = bare(live["command"]).replace("tcpdump", "timeout 30 tcpdump -c 1")
     with subprocess.Popen(command.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tcpdump:
         assert tcpdump.stderr is not None
         assert any("listening on" in line for line in tcpdump.stderr)

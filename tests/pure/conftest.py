@@ -12,8 +12,10 @@ from tests.support.cli import Ended, Run
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command as an ordinary user, to its exit status; nothing of the machine is touched."""
+    """Run a command as an ordinary user, without a sandbox, to its exit status; nothing of the machine is touched."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("lab.cli.commands.enter_sandbox", lambda _: None)
+    monkeypatch.setattr("lab.kernel.invoker.labs_of_root", lambda: 0)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     for variable in ("LAB_NAME", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)

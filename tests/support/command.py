@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-__all__ = ["LAB", "Ended", "environment", "run_lab", "start_lab"]
+__all__ = ["LAB", "Ended", "bare", "environment", "run_lab", "start_lab"]
 
 LAB = str(Path(sys.executable).with_name("lab"))
 
@@ -33,6 +33,11 @@ class Ended(NamedTuple):
 def environment(**more: str) -> dict[str, str]:
     """The environment without what somebody may have set for themselves."""
     return {name: value for name, value in os.environ.items() if name not in _PERSONAL} | more
+
+
+def bare(command: str) -> str:
+    """A command that the lab proposes, as whoever has the rights already types it: root, or a shell in a sandbox."""
+    return command.replace("sudo ", "").replace("lab sandbox -- ", "")
 
 
 def run_lab(*arguments: object, through: tuple[str, ...] = (), text: str = "", **variables: str) -> Ended:

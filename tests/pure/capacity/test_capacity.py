@@ -465,7 +465,7 @@ def test_command_writes_a_valid_topology(run: Run, tmp_path: Path) -> None:
     """`-o` writes the file that the last line offers to bring up; `lab predict` agrees with its header."""
     file = tmp_path / "planned.yaml"
     out = run("plan-capacity", "--peak", "130000", "--headroom", "0", "-o", str(file)).stdout
-    assert out.endswith(f"next: {file} is the topology; sudo lab up {file}\n")
+    assert out.endswith(f"next: {file} is the topology; lab up {file}\n")
     assert run("validate", str(file)).status == 0
     (burst,) = re.findall(r"burst -n (\d+) +([\d,]+) established, 1 timed out, bottleneck (\w+)", file.read_text())
     found = predict(load(file), int(burst[0]))

@@ -197,18 +197,10 @@ def test_schema(run: Run) -> None:
     [
         ("up", TINY),
         ("up", "topologies/with blank.yaml"),
-        ("down",),
-        ("down", "--all"),
-        ("status", "--lab", "tiny"),
-        ("burst", "-n", "40", "--expect", "established=30"),
-        ("impair", "cache", "--silence"),
-        ("impair",),
-        ("exec", "checkout", "--", "sh", "-c", "ip a | head"),
-        ("shell", "checkout"),
     ],
 )
 def test_not_root(run: Run, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever touches the kernel ends with status 3 and the very command that works, quoted for the shell."""
+    """Without a sandbox nothing is made: status 3 and the very command that works, quoted for the shell."""
     blank = tmp_path / "topologies" / "with blank.yaml"
     blank.parent.mkdir()
     blank.write_text(Path(TINY).read_text(encoding="utf-8"))
@@ -217,6 +209,24 @@ def test_not_root(run: Run, arguments: tuple[str, ...], monkeypatch: pytest.Monk
     assert (status, out) == (3, "")
     quoted = [f"'{each}'" if " " in each else each for each in arguments]
     assert err.rstrip("\n").endswith(f"sudo lab {' '.join(quoted)}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("down",),
+        ("status",),
+        ("burst", "-n", "40", "--expect", "established=30"),
+        ("impair", "cache", "--silence"),
+        ("impair",),
+        ("exec", "checkout", "--", "sh", "-c", "ip a | head"),
+        ("shell", "checkout"),
+    ],
+)
+def test_no_lab_without_root_or_a_sandbox(run: Run, arguments: tuple[str, ...]) -> None:
+    """Root's labs are not this user's: none is up, and the first `lab up` changes that."""
+    assert run(*arguments) == (2, "", "no lab is up; bring one up: lab up TOPOLOGY.yaml\n")
+    assert run("down", "--all") == (0, "no lab is up\n", "")
 
 
 def test_faults_before_rights(run: Run, tmp_path: Path) -> None:

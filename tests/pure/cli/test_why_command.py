@@ -10,7 +10,7 @@ from tests.support.cli import Run
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        ((), 3, "sudo"),
+        ((), 2, "no lab is up; bring one up: lab up"),
         (("--connection", "100.65.0.0"), 2, "such as 100.65.0.0:536; the port is missing"),
         (("--connection", "100.65.0.0:1", "--function", "checkout"), 2, "leave --function out"),
         (("last", "--to", "cache"), 2, "a run and --to: a run has its own lab, function and server"),
@@ -27,4 +27,4 @@ def test_mistakes(run: Run, arguments: tuple[str, ...], status: int, said: str) 
 
 def test_help(run: Run) -> None:
     """The help has examples to copy."""
-    assert "sudo lab why --connection 100.65.0.0:536" in run("why", "--help").stdout
+    assert "lab why --connection 100.65.0.0:536" in run("why", "--help").stdout

@@ -127,8 +127,8 @@ def test_killed_before_the_write(keeper: ConntrackMaxKeeper) -> None:
 def test_a_setting_that_is_not_ones_own(tmp_path: Path) -> None:
     """In a container's own network it cannot be written, as this one cannot anywhere: the error has the remedies."""
     fixed = ConntrackMaxKeeper(tmp_path / "record.json", Path("/proc/sys/kernel/ngroups_max"))
-    with pytest.raises(PreflightError, match=r"on the host: sudo sysctl -w .*=65537; or start the container with"):
-        fixed.need("large", 65_537)
+    with pytest.raises(PreflightError, match=r"lab up --scale 6; for all of it, .* -w .*_max=131073, or start"):
+        fixed.need("large", 131_073, scale=2)
 
 
 @pytest.mark.parametrize(

@@ -585,10 +585,3 @@ def test_without_prometheus_client(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     status, out, err = run("metrics", "--prometheus", "9464")
     assert (status, out) == (3, "")
     assert err == f"not installed: prometheus-client; run: {sys.executable} -m pip install prometheus-client\n"
-
-
-def test_without_root(run: Run) -> None:
-    """Counters are in namespaces, which need root: status 3, and the command that helps."""
-    status, _, err = run("metrics")
-    assert status == 3
-    assert "sudo lab metrics" in err

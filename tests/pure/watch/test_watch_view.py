@@ -319,4 +319,4 @@ def test_help_of_watch(run: Run) -> None:
     """It shows the command in use."""
     status, out, _ = run("watch", "--help")
     assert status == 0
-    assert "sudo lab watch | grep FULL" in out
+    assert "lab watch | grep FULL" in out
