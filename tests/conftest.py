@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 import fcntl
 import os
 from pathlib import Path
@@ -10,6 +11,9 @@ import signal
 
 from hypothesis import settings
 import pytest
+
+from lab.errors import PreflightError
+from lab.kernel.invoker import in_sandbox
 
 settings.register_profile("shared", deadline=None)  # how long an example takes is the machine's affair
 settings.register_profile("quick", deadline=None, max_examples=25)  # for `./run test quick`
@@ -32,6 +36,33 @@ def _signals_as_on_a_terminal() -> None:
     for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+# ── Without root ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """In a sandbox, what a lab lacks there is why a test is skipped: as root it would fail."""
+    with _lacks_skip():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """The same, of the test itself."""
+    with _lacks_skip():
+        return (yield)
+
+
+@contextmanager
+def _lacks_skip() -> Iterator[None]:
+    try:
+        yield
+    except PreflightError as lacking:
+        if not in_sandbox():
+            raise
+        pytest.skip(str(lacking))
 
 
 # ── Turns on the machine (pytest -n) ────────────────────────────────────────────────────────────────────────

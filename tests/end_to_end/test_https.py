@@ -19,7 +19,7 @@ from lab.kernel.netns import Namespaces
 from lab.lab import Lab
 from tests.support.command import Ended, run_lab
 from tests.support.labs import inside
-from tests.support.machine import require_machine
+from tests.support.machine import require_machine, require_other_users
 from traffic.result import HELLO_IGNORED, HELLO_LOST, TlsCount
 
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
@@ -68,6 +68,8 @@ def test_programs_trust_the_server(lab: Lab, name: str) -> None:
     """Programs get the page over HTTPS without a flag, also those that are not root's."""
     program = _PROGRAMS[name]
     require_machine(str(program[0]))
+    if "setpriv" in program:
+        require_other_users()
     ended = _run(lab, *program)
     assert ended.stderr == ""
     assert "server: cache\nhostname: cache.example.com\n" in ended.stdout

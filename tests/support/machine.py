@@ -11,8 +11,18 @@ import pytest
 from lab.errors import PreflightError
 from lab.kernel import preflight
 from tests.support.host import ETC_NETNS, NETNS, RUN_LAB, network_of_host, output, settings_of_host
+from traffic.privileges import has_users
 
-__all__ = ["ETC_NETNS", "NETNS", "RUN_LAB", "hosts_own_network", "ip", "left_of", "require_machine"]
+__all__ = [
+    "ETC_NETNS",
+    "NETNS",
+    "RUN_LAB",
+    "hosts_own_network",
+    "ip",
+    "left_of",
+    "require_machine",
+    "require_other_users",
+]
 
 
 def require_machine(*programs: str) -> None:
@@ -23,6 +33,12 @@ def require_machine(*programs: str) -> None:
             preflight.require_program(program)
     except PreflightError as lacking:
         pytest.skip(str(lacking))
+
+
+def require_other_users() -> None:
+    """Skip the test in a sandbox that has no other users than who started it."""
+    if not has_users():
+        pytest.skip("this sandbox has one user; those with subordinate numbers have others: apt install uidmap")
 
 
 def ip(*words: str, namespace: str | None = None) -> Any:
