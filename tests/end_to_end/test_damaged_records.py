@@ -21,7 +21,7 @@ from lab.pytest_plugin import LabUp
 from tests.support.cli import Ended, Run
 from tests.support.command import run_lab
 from tests.support.labs import eventually
-from tests.support.machine import NETNS, RUN_LAB, left_of
+from tests.support.machine import NETNS, RUN_LAB, left_of, require_other_users
 
 Damage = Callable[[Path], object]
 SmallFile = Callable[..., Path]
@@ -80,6 +80,7 @@ def test_every_file_damaged_in_every_way(
 
     Commands take turns, so that each meets every file.
     """
+    require_other_users()
     path = small_file()
     lab = lab_up(path)
     lab.burst(5)

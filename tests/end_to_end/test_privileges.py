@@ -12,7 +12,7 @@ import pytest
 from lab.lab import Lab
 from tests.support.command import run_lab
 from tests.support.labs import eventually
-from tests.support.machine import left_of, require_machine
+from tests.support.machine import left_of, require_machine, require_other_users
 from tests.trust.privilege import burst_of, looks, with_secrets
 
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "two_functions.yaml"
@@ -33,6 +33,7 @@ sys.addaudithook(hear)
 def lab() -> Iterator[Lab]:
     """One lab for all of them, of a caller with secrets."""
     require_machine()
+    require_other_users()
     with with_secrets(), Lab.up(TOPOLOGY, name=f"test-{os.getpid()}-rights", scale=100) as made:
         yield made
 
@@ -94,6 +95,7 @@ def test_nothing_is_loaded_afterwards(tmp_path: Path) -> None:
 
 def test_the_labs_user_is_found(lab_name: str) -> None:
     """Root without CAP_SYS_PTRACE, as in a container, and who is not root at all, see that the processes are there."""
+    require_other_users()
     require_machine("setpriv")
     contained = partial(run_lab, through=("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"))
     anybody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

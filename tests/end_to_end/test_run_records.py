@@ -15,7 +15,7 @@ import pytest
 from lab import runs
 from lab.lab import Lab
 from tests.support.command import Ended, run_lab
-from tests.support.machine import require_machine
+from tests.support.machine import require_machine, require_no_sandbox
 
 TINY = Path(__file__).parents[2] / "topologies" / "tiny.yaml"
 NOBODY = 65_534
@@ -71,6 +71,7 @@ def test_records(burst: Burst, tmp_path: Path) -> None:
 
 def test_belongs_to_who_asked(burst: Burst, tmp_path: Path) -> None:
     """Under sudo it is the user's in the user's own place, and where only root may write there is none."""
+    require_no_sandbox()
     # pytest's own directories are root's alone.
     home = Path("/tmp") / f"{tmp_path.name}-{os.getpid()}"  # noqa: S108
     home.mkdir(mode=0o700)

@@ -15,7 +15,7 @@ from lab.kernel.invoker import runnable
 from lab.lab import Lab
 from lab.report.charts import charts_of
 from tests.support.command import run_lab
-from tests.support.machine import require_machine
+from tests.support.machine import require_machine, require_no_sandbox
 from tests.support.runs import ran
 
 NOBODY = 65_534
@@ -48,6 +48,7 @@ def test_report_of_a_burst(small: Callable[..., Lab], tmp_path: Path) -> None:
 def test_belongs_to_who_asked(tmp_path: Path) -> None:
     """Under sudo the page is the user's, and made with the user's rights; nothing else is left in the home."""
     require_machine()
+    require_no_sandbox()
     # pytest's own directories are root's alone.
     home = Path("/tmp") / f"{tmp_path.name}-{os.getpid()}"  # noqa: S108
     home.mkdir(mode=0o700)

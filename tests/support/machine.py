@@ -10,6 +10,7 @@ import pytest
 
 from lab.errors import PreflightError
 from lab.kernel import preflight
+from lab.kernel.invoker import in_sandbox
 from tests.support.host import ETC_NETNS, NETNS, RUN_LAB, network_of_host, output, settings_of_host
 from traffic.privileges import has_users
 
@@ -21,6 +22,7 @@ __all__ = [
     "ip",
     "left_of",
     "require_machine",
+    "require_no_sandbox",
     "require_other_users",
 ]
 
@@ -33,6 +35,12 @@ def require_machine(*programs: str) -> None:
             preflight.require_program(program)
     except PreflightError as lacking:
         pytest.skip(str(lacking))
+
+
+def require_no_sandbox() -> None:
+    """Skip a test of what only the machine's root can do, such as to be called through sudo."""
+    if in_sandbox():
+        pytest.skip("in a sandbox nobody is the machine's root")
 
 
 def require_other_users() -> None:
