@@ -8,7 +8,7 @@ import struct
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tests.support.machine import ip
+from tests.support.machine import ip, require_other_users
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,7 @@ class Capture:
     """Everything in a namespace from when this is entered to the end."""
 
     def __init__(self, namespace: str, path: Path) -> None:
+        require_other_users()  # whoever starts tcpdump as root, it has itself given the groups of a user
         self._path = path
         self._interfaces = {each["ifindex"]: each["ifname"] for each in ip("link", namespace=namespace)}
         # With whole packets its ring has room for eight.
