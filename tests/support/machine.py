@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import platform
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +14,16 @@ from lab.errors import PreflightError
 from lab.kernel import preflight
 from tests.support.host import ETC_NETNS, NETNS, RUN_LAB, network_of_host, output, settings_of_host
 
-__all__ = ["ETC_NETNS", "NETNS", "RUN_LAB", "hosts_own_network", "ip", "left_of", "require_machine"]
+__all__ = [
+    "ETC_NETNS",
+    "NETNS",
+    "RUN_LAB",
+    "hosts_own_network",
+    "ip",
+    "left_of",
+    "require_machine",
+    "require_sizes_that_change",
+]
 
 
 def require_machine(*programs: str) -> None:
@@ -23,6 +34,13 @@ def require_machine(*programs: str) -> None:
             preflight.require_program(program)
     except PreflightError as lacking:
         pytest.skip(str(lacking))
+
+
+def require_sizes_that_change() -> None:
+    """Skip the test, with the reason, where the kernel leaves the size of a set as it is (`lab.kernel.nft` says so)."""
+    numbers = [int(each) for each in re.findall(r"\d+", platform.release())[:2]]
+    if numbers < [6, 5]:
+        pytest.skip(f"kernel {platform.release()} does not change a set's size, Linux 6.5 does")
 
 
 def ip(*words: str, namespace: str | None = None) -> Any:
