@@ -25,7 +25,7 @@ from lab.lab import Lab
 from lab.plan.objects import Process, Ruleset, VethPair
 from tests.support.command import run_lab, start_lab
 from tests.support.labs import Clients, eventually, inside, slots
-from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of
+from tests.support.machine import NETNS, RUN_LAB, hosts_own_network, ip, left_of, require_sizes_that_change
 from tests.support.throwaway import text_of
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def test_another_subnet_while_connections_are_held(up: Callable[..., Lab], clien
 
 def test_a_limit_that_grows(up: Callable[..., Lab], clients: MakeClients) -> None:
     """Limits of both nodes grow with everything held, and count what is held already."""
+    require_sizes_that_change()
     lab = up(eni=10, nat=10)
     sample = [clients(lab).tcp()]
     assert lab.burst(20, leave_open=True, connect_timeout_s=1.5).tcp.established == 9
@@ -175,6 +176,7 @@ def test_a_limit_that_grows(up: Callable[..., Lab], clients: MakeClients) -> Non
 
 def test_a_limit_that_shrinks_to_what_is_held(up: Callable[..., Lab]) -> None:
     """A limit may become what is held, to the connection, and then holds."""
+    require_sizes_that_change()
     lab = up()
     lab.burst(12, leave_open=True)
     lab = up(eni=12)

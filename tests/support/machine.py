@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import platform
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ __all__ = [
     "require_machine",
     "require_no_sandbox",
     "require_other_users",
+    "require_sizes_that_change",
 ]
 
 
@@ -47,6 +50,13 @@ def require_other_users() -> None:
     """Skip the test in a sandbox that has no other users than who started it."""
     if not has_users():
         pytest.skip("this sandbox has one user; those with subordinate numbers have others: apt install uidmap")
+
+
+def require_sizes_that_change() -> None:
+    """Skip the test, with the reason, where the kernel leaves the size of a set as it is (`lab.kernel.nft` says so)."""
+    numbers = [int(each) for each in re.findall(r"\d+", platform.release())[:2]]
+    if numbers < [6, 5]:
+        pytest.skip(f"kernel {platform.release()} does not change a set's size, Linux 6.5 does")
 
 
 def ip(*words: str, namespace: str | None = None) -> Any:
