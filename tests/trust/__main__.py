@@ -29,8 +29,8 @@ def main() -> int:
     """Try the named promises, or all of them; the exit status."""
     options = _options()
     chosen = [promise for promise in PROMISES if not options.names or promise.name in options.names]
-    effort = Effort.SHORT if options.short else Effort.FULL
-    output = Path(options.output or ("trust.json" if effort is Effort.FULL else os.devnull))
+    effort = Effort.SHORT if options.short else Effort.EVERY if options.every_step else Effort.FULL
+    output = Path(options.output or (os.devnull if options.short else "trust.json"))
     failed = False
     for promise in chosen:
         row = _tried(promise, effort)
@@ -40,19 +40,20 @@ def main() -> int:
         output.write_text(json.dumps({"promises": tried}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if output != Path(os.devnull):
         print(f"written: {output}")
-    if effort is Effort.FULL and len(tried) == len(PROMISES):
+    if not options.short and len(tried) == len(PROMISES):
         _write_table(tried)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
     return int(failed)
 
 
 def _kept(output: Path, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Promise → what came of it before, on the same kernel and with the same effort."""
+    """Promise → what came of it before, on the same kernel and at full length."""
     try:
         before = json.loads(output.read_text(encoding="utf-8"))["promises"]
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-    return {each["name"]: each for each in before if (each["kernel"], each["effort"]) == (row["kernel"], row["effort"])}
+    same = (each for each in before if each["kernel"] == row["kernel"] and each["effort"] != Effort.SHORT.value)
+    return {each["name"]: each for each in same}
 
 
 def _options() -> Any:
@@ -63,10 +64,15 @@ def _options() -> Any:
     names = [promise.name for promise in PROMISES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {known}")
     parser.add_argument("--short", action="store_true", help="the form that is in ./run test")
+    parser.add_argument(
+        "--every-step", action="store_true", help="faults: each kind at every step of all topologies, which takes hours"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="default: trust.json; none for --short")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(names)):
         parser.error(f"no promise is named {', '.join(unknown)}; known: {known}")
+    if options.every_step and (options.short or options.names != ["faults"]):
+        parser.error("--every-step is for: ./run trust faults --every-step")
     return options
 
 

@@ -74,7 +74,7 @@ def _check(effort: Effort) -> Outcome:
             pieces = [
                 (subject, cases)
                 for subject, steps in zip(_SUBJECTS, listed, strict=True)
-                for cases in _groups(subject, steps, offset)
+                for cases in _groups(subject, steps, None if effort is Effort.EVERY else offset)
             ]
         jobs = [job(number, *piece) for number, piece in enumerate(pieces)]
         outcomes = [tried for each in at_once.map(_tried, jobs) for tried in each]
@@ -88,8 +88,9 @@ def _check(effort: Effort) -> Outcome:
     failures += killed_at_work(scale=1)
     if (now := _CONNTRACK_MAX.read_text(encoding="ascii")) != tracked:  # which all labs share: no other is up here
         failures.append(f"{_CONNTRACK_MAX}: {tracked.strip()} before, {now.strip()} after")
+    where = "; each kind at every step of all three topologies" if effort is Effort.EVERY else ""
     return Outcome(
-        len(reached) + KILLED_AT_WORK, _WHAT, tuple(failures), f"{_counted(reached)}, at work {KILLED_AT_WORK}"
+        len(reached) + KILLED_AT_WORK, _WHAT, tuple(failures), f"{_counted(reached)}, at work {KILLED_AT_WORK}{where}"
     )
 
 
@@ -102,11 +103,14 @@ def _changed(subject: _Subject, directory: Path) -> Path:
     return path
 
 
-def _groups(subject: _Subject, steps: dict[str, list[str]], offset: int) -> Iterator[list[Case]]:
-    """Cases of one command and one kind together: a change that is taken back leaves its lab for the next case."""
+def _groups(subject: _Subject, steps: dict[str, list[str]], offset: int | None) -> Iterator[list[Case]]:
+    """Cases of one command and one kind together: a change that is taken back leaves its lab for the next case.
+
+    Without an offset there is one for each step.
+    """
     for command, kind in product(COMMANDS, KINDS):
-        every = subject.every if kind in _MOST_COMMON else subject.every_of_others
-        first = 1 + (KINDS.index(kind) + offset) % every
+        sampled = subject.every if kind in _MOST_COMMON else subject.every_of_others
+        first, every = (1, 1) if offset is None else (1 + (KINDS.index(kind) + offset) % sampled, sampled)
         if cases := [Case(command, kind.value, step) for step in range(first, len(steps[command]) + 1, every)]:
             yield cases
 

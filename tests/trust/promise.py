@@ -14,6 +14,8 @@ class Effort(Enum):
 
     SHORT = "short"
     FULL = "full"
+    EVERY = "every step"
+    """Of `faults`: hours."""
 
 
 @dataclass(frozen=True, slots=True)
