@@ -94,14 +94,12 @@ def test_nothing_is_loaded_afterwards(tmp_path: Path) -> None:
 
 
 def test_the_labs_user_is_found(lab_name: str) -> None:
-    """Root without CAP_SYS_PTRACE, as in a container, and who is not root at all, see that the processes are there."""
+    """Root without CAP_SYS_PTRACE, as in a container, sees that the processes are there."""
     require_other_users()
     require_machine("setpriv")
     contained = partial(run_lab, through=("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"))
-    anybody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     assert contained("up", TOPOLOGY, "--name", lab_name).status == 0
-    for listed in (contained("list", "--json"), run_lab("list", "--json", through=anybody)):
-        assert [each["lost"] for each in listed.json if each["lab"] == lab_name] == [[]]
+    assert [each["lost"] for each in contained("list", "--json").json if each["lab"] == lab_name] == [[]]
     burst = contained("burst", "--lab", lab_name, "-n", 4, "--no-record", "--json", "-")
     assert burst.json["tcp"]["established"] == 4
     assert contained("down", "--lab", lab_name).status == 0

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from lab.cli import main
 from lab.errors import KernelError
-from lab.kernel import netns
+from lab.kernel import netns, syscalls
 
 __all__ = ["KINDS", "Fault", "Kind", "Ran", "run"]
 
@@ -142,7 +142,7 @@ class _Steps:
             return request(thread, function)
 
         setattr(netns.NamespaceThread, _REQUEST, counted)
-        setattr(netns, _C_LIBRARY, _Libc(self._come_to, getattr(netns, _C_LIBRARY)))
+        setattr(syscalls, _C_LIBRARY, _Libc(self._come_to, getattr(syscalls, _C_LIBRARY)))
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
