@@ -63,9 +63,9 @@ def sandbox(
         typer.Argument(help="A command and its arguments; without one, a shell.", metavar="COMMAND..."),
     ] = None,
 ) -> None:
-    """Run a program where the labs of a user without root are, which `ip netns` and the like see nowhere else.
+    """Run a program in your sandbox, where labs are without root; `ip netns` and the like see them only there.
 
-    Root needs no sandbox: there the command is run as it is.
+    Root needs no sandbox: the program is run as it is.
 
     \b
     lab sandbox -- ip netns
