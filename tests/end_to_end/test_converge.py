@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 import resource
 import signal
-import subprocess
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
