@@ -22,10 +22,11 @@ Node = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    # What follows NODE is the command's own, dashes and all.
-    app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(exec_)
+    # What follows is the command's own, dashes and all.
+    of_its_own = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command("exec", context_settings=of_its_own)(exec_)
     app.command("shell")(shell)
-    app.command("sandbox", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(sandbox)
+    app.command("sandbox", context_settings=of_its_own)(sandbox)
 
 
 def exec_(
@@ -45,7 +46,7 @@ def exec_(
     sudo lab exec checkout -- curl -s https://cache.example.com/
     sudo lab exec eni-private-a -- conntrack -C
     """
-    _become(lab, node, [word for index, word in enumerate(command) if index or word != "--"])
+    _become(lab, node, _words(command))
 
 
 def shell(node: Node, *, lab: LabName = None) -> None:
@@ -54,7 +55,7 @@ def shell(node: Node, *, lab: LabName = None) -> None:
     \b
     sudo lab shell eni-private-a
     """
-    _become(lab, node, [os.environ.get("SHELL", "/bin/sh")])
+    _become(lab, node, _shell())
 
 
 def sandbox(
@@ -74,8 +75,16 @@ def sandbox(
     """
     from lab.sandbox.entering import become
 
-    words = [word for index, word in enumerate(command or []) if index or word != "--"]
-    become(words or [os.environ.get("SHELL", "/bin/sh")])
+    become(_words(command or []) or _shell())
+
+
+def _words(command: Sequence[str]) -> list[str]:
+    """The command, without the two dashes that may stand before it."""
+    return [word for index, word in enumerate(command) if index or word != "--"]
+
+
+def _shell() -> list[str]:
+    return [os.environ.get("SHELL", "/bin/sh")]
 
 
 def _become(lab: str | None, node: str, command: Sequence[str]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import os
 import sys
 
-from lab.kernel.invoker import in_sandbox
+from lab.kernel.invoker import is_root
 
 __all__ = ["as_typed", "enter_sandbox"]
 
@@ -34,4 +33,4 @@ def enter_sandbox(arguments: Sequence[str]) -> None:
 
 def as_typed(text: str) -> str:
     """The help of a command, with the commands in it as this user types them."""
-    return text if os.geteuid() == 0 and not in_sandbox() else text.replace("sudo lab", "lab")
+    return text if is_root() else text.replace("sudo lab", "lab")

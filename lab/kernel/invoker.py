@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 import pwd
 
-__all__ = ["HOST", "SANDBOX", "User", "as_invoker", "in_sandbox", "invoker", "labs_of_root", "runnable"]
+__all__ = ["HOST", "SANDBOX", "User", "as_invoker", "in_sandbox", "invoker", "is_root", "labs_of_root", "runnable"]
 
 SANDBOX = Path("/run/lab.sandbox")
 """A file that is there inside of a sandbox only."""
@@ -65,9 +65,14 @@ def in_sandbox() -> bool:
     return SANDBOX.exists()
 
 
+def is_root() -> bool:
+    """Whether this process is root's, of the machine and not of a sandbox."""
+    return os.geteuid() == 0 and not in_sandbox()
+
+
 def labs_of_root() -> int:
     """How many labs root has up, seen by a user without root, whose labs are others."""
-    if os.geteuid() == 0 and not in_sandbox():
+    if is_root():
         return 0
     records = Path("/run", HOST if in_sandbox() else "", "lab")
     try:
@@ -78,7 +83,7 @@ def labs_of_root() -> int:
 
 def runnable(command: str) -> str:
     """What this user types to run a command that takes root: `lab …`, or a program's such as `ip netns exec …`."""
-    if os.geteuid() == 0 and not in_sandbox():
+    if is_root():
         return f"sudo {command}"
     return command if command.startswith("lab ") else f"lab sandbox -- {command}"
 

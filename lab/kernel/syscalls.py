@@ -10,7 +10,6 @@ __all__ = [
     "CLONE_NEWNS",
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
-    "MNT_DETACH",
     "MS_BIND",
     "MS_NODEV",
     "MS_NOEXEC",
@@ -29,7 +28,7 @@ __all__ = [
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 0x80000, 0x100000
-MNT_DETACH = 2
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +52,7 @@ def mount(source: str, target: str, flags: int, kind: str = "none", options: str
 
 def umount(target: str) -> None:
     """Take a mount away now, and end it when nobody uses it any more (umount2(2), MNT_DETACH)."""
-    _check(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
 
 
 def die_with_parent(number: int) -> None:

@@ -11,11 +11,11 @@ import signal
 import sys
 from typing import Any
 
-from lab.errors import KernelError, PreflightError
+from lab.errors import PreflightError
 from lab.sandbox.entering import enter
-from lab.sandbox.remote import Answer, Callback, Kept, Request
+from lab.sandbox.remote import Answer, Callback, Kept, Request, passable
 
-__all__ = ["passable"]
+__all__: list[str] = []
 
 
 def main() -> None:
@@ -99,15 +99,6 @@ def _called(target: Any, method: str, arguments: list[Any], named: dict[str, Any
     if method == "__getattribute__":
         return getattr(target, *arguments)
     return getattr(type(target), method)(target, *arguments, **named)
-
-
-def passable(raised: BaseException) -> BaseException:
-    """The exception, or one that says the same and can be copied."""
-    try:
-        pickle.loads(pickle.dumps(raised))  # noqa: S301 -- its own
-    except Exception:  # noqa: BLE001 -- whatever its class does
-        return KernelError(f"{type(raised).__name__}: {raised}")
-    return raised
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ class Holder(NamedTuple):
     descriptor: int
     """pidfd_open(2)."""
 
+    @property
+    def text(self) -> str:
+        """What its record says."""
+        return f"{self.pid} {self.started}\n"
+
 
 class _Range(NamedTuple):
     """Numbers that the administrator has given to a user (subuid(5))."""
@@ -69,7 +74,7 @@ def make(place: Place) -> Holder:
         if pid is None:
             raise PreflightError(why_refused(0, ""))
         holder = Holder(pid, _start_time(pid), os.pidfd_open(pid))
-        os.write(record, f"{holder.pid} {holder.started}\n".encode())
+        os.write(record, holder.text.encode())
         unfinished.rename(place.record)
     finally:
         os.close(record)
@@ -80,7 +85,7 @@ def make(place: Place) -> Holder:
 def end(place: Place, holder: Holder) -> None:
     """End the process, and with it everything in its namespaces. Callers hold the lock."""
     with suppress(OSError):
-        if place.record.read_text(encoding="ascii") == f"{holder.pid} {holder.started}\n":
+        if place.record.read_text(encoding="ascii") == holder.text:
             place.record.unlink()
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(holder.descriptor, signal.SIGKILL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import count
 from multiprocessing.connection import Pipe
+import pickle
 from queue import SimpleQueue
 import signal
 import subprocess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-__all__ = ["Answer", "Callback", "Kept", "Remote", "Request", "remote"]
+__all__ = ["Answer", "Callback", "Kept", "Remote", "Request", "passable", "remote"]
 
 _ENDS_WITHIN_S = 10.0
 
@@ -185,11 +186,20 @@ class _Agent:
         try:
             self._functions[callback.number](*map(self._received, arguments))
         except BaseException as raised:
-            self._send(Answer(asked.number, "raised", raised))
+            self._send(Answer(asked.number, "raised", passable(raised)))
             if not isinstance(raised, Exception):
                 raise
         else:
             self._send(Answer(asked.number, "returned", None))
+
+
+def passable(raised: BaseException) -> BaseException:
+    """The exception, or one that says the same and can be copied."""
+    try:
+        pickle.loads(pickle.dumps(raised))  # noqa: S301 -- its own
+    except Exception:  # noqa: BLE001 -- whatever its class does
+        return KernelError(f"{type(raised).__name__}: {raised}")
+    return raised
 
 
 def _read(connection: Connection[Any, Any], said: SimpleQueue[Answer | None]) -> None:

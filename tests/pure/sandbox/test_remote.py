@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from lab.errors import KernelError, RecordError
-from lab.sandbox.agent import passable
+from lab.sandbox.remote import passable
 
 
 def test_errors_of_the_lab_can_be_copied() -> None:
