@@ -55,7 +55,7 @@ def find(place: Place) -> Holder | None:
         descriptor = os.pidfd_open(pid)
     except (OSError, ValueError):
         return None
-    if _start_time(pid) == started and not has_ended(descriptor):
+    if _start_time(pid) == started and _has_memory(pid):
         return Holder(pid, started, descriptor)
     os.close(descriptor)
     return None
@@ -96,6 +96,13 @@ def has_ended(descriptor: int) -> bool:
     ended = select.poll()
     ended.register(descriptor, select.POLLIN)
     return bool(ended.poll(0))
+
+
+def _has_memory(pid: int) -> bool:
+    """Not so of a process that is ending: the first of its namespace waits for all others, and none can enter then."""
+    with suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
 
 
 def _start_time(pid: int) -> int:

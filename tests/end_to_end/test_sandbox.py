@@ -38,7 +38,8 @@ def with_numbers() -> Iterator[Somebody]:
     """Somebody to whom the administrator has given subordinate numbers, with a lab."""
     if not shutil.which("newuidmap"):
         pytest.skip("no newuidmap on this machine: apt install uidmap")
-    yield from _with_a_lab("600000:65536")
+    # Other workers have such a user at the same time, with other numbers.
+    yield from _with_a_lab(f"{100_000_000 + os.getpid() % 10_000 * 65_536}:65536")
 
 
 def _with_a_lab(ranges: str | None) -> Iterator[Somebody]:
