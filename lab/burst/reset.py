@@ -11,8 +11,10 @@ exactly if no other program opens or closes connections meanwhile.
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 import time
 from typing import Any
 
@@ -22,6 +24,7 @@ from lab.kernel.netns import Namespaces, NamespaceThread
 from lab.kernel.nft import apply_text, flush_sets
 from lab.kernel.processes import arguments_of, running, stop_all
 from lab.kernel.state import Record
+from lab.kernel.worker import Worker
 from lab.observe.fills import read_with_fills
 from lab.observe.readings import Reading
 from lab.plan.objects import Plan, Ruleset
@@ -83,8 +86,10 @@ def forget_connections(namespaces: Namespaces, plan: Plan) -> None:
     _close_left_open(namespaces, plan)
     tables = {(item.namespace, item.table.name): item.table for item in plan.objects if isinstance(item, Ruleset)}
     nodes = [(namespaces[node.namespace], tables[node.namespace, node.table]) for node in plan.nat_nodes]
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        list(pool.map(lambda node: _forget(*node), nodes))
+    with ExitStack() as ending:
+        workers = [ending.enter_context(Worker()) for _ in range(_AT_A_TIME)]
+        for call in [worker.send(partial(_forget, *node)) for worker, node in zip(cycle(workers), nodes, strict=False)]:
+            call.result()
 
 
 def _close_left_open(namespaces: Namespaces, plan: Plan) -> None:

@@ -11,7 +11,6 @@ three more for an event loop of its own, so all threads of a `Namespaces` share 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import errno
 import fcntl
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from lab.errors import KernelError
 from lab.kernel.syscalls import CLONE_NEWNET, MS_BIND, MS_REC, MS_SHARED, mount, setns, umount, unshare
+from lab.kernel.worker import Worker
 from lab.plan.names import NETNS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def in_new_namespace(function: Callable[[], T]) -> T:
         unshare(CLONE_NEWNET)
         return function()
 
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(inside).result()
+    with Worker() as worker:
+        return worker.run(inside)
 
 
 def refusals() -> tuple[type[Exception], ...]:
@@ -169,7 +169,7 @@ class NamespaceThread:
 
     def __init__(self, name: str, netlink: _Netlink) -> None:
         self.name = name
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._worker = Worker()
         self._netlink = netlink
         self._ip: IPRoute | None = None
 
@@ -185,13 +185,7 @@ class NamespaceThread:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function inside and return what it returns."""
-        try:
-            called = self._executor.submit(function, *args, **kwargs)
-        except RuntimeError as refused:
-            if "can't start new thread" not in str(refused):
-                raise
-            raise OSError(errno.EAGAIN, f"{refused} (ulimit -u, pids.max)") from refused  # pthread_create(3)
-        return called.result()
+        return self._worker.run(function, *args, **kwargs)
 
     def ip(self, function: Callable[[IPRoute], T]) -> T:
         """Call a function inside with the namespace's own netlink socket."""
@@ -201,7 +195,7 @@ class NamespaceThread:
         """Leave the namespace; it stays as it is."""
         if self._ip is not None:
             self.run(self._close_netlink)
-        self._executor.shutdown()
+        self._worker.close()
 
     def _create(self) -> None:
         path = NETNS_DIRECTORY / self.name

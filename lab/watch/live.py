@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import time
 from typing import NamedTuple, Protocol
@@ -12,6 +11,7 @@ from lab.errors import KernelError, LabError
 from lab.graph import Drawing, draw
 from lab.impair.faults import Impairment
 from lab.kernel.netns import call_in
+from lab.kernel.worker import Worker
 from lab.observe.readings import Reading
 from lab.observe.sampling import Sampler
 from lab.observe.seldom import Seldom
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 class Watched:
     """A lab that is being looked at; rates are those since the look before."""
 
-    def __init__(self, lab: _Lab, verdict: Callable[[], str | None], visitor: ThreadPoolExecutor) -> None:
+    def __init__(self, lab: _Lab, verdict: Callable[[], str | None], visitor: Worker) -> None:
         """Take the first sample; `visitor` is a thread that goes into the lab's namespaces and comes back."""
         self._lab, self._visitor = lab, visitor
         self._verdict = Seldom(verdict, _VERDICT_S, time.monotonic)
@@ -95,7 +95,7 @@ class Watched:
         self._sample()
 
     def _sample(self) -> None:
-        self._window.add(self._visitor.submit(self._sampler.take, call_in).result())
+        self._window.add(self._visitor.run(self._sampler.take, call_in))
 
     def _read_states(self) -> tuple[tuple[str, Fill], ...]:
         try:
@@ -121,5 +121,5 @@ class Watched:
 @contextmanager
 def watching(lab: _Lab, verdict: Callable[[], str | None]) -> Iterator[Watched]:
     """Watch a lab until the block ends; `verdict`, a line that is shown with it, is asked once a second at most."""
-    with ThreadPoolExecutor(1) as visitor:
+    with Worker() as visitor:
         yield Watched(lab, verdict, visitor)
