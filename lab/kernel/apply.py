@@ -83,16 +83,15 @@ class Site:
         while self.starting:
             os.close(self.starting.pop(0).report)
 
-    @contextmanager
-    def conntrack_max(self) -> Iterator[sysctl.ConntrackMaxKeeper]:
-        """What raises and restores the one host-wide setting."""
-        with self.state.locked():
-            yield sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record, notice=self.notice)
+    @property
+    def conntrack_max(self) -> sysctl.ConntrackMaxKeeper:
+        """What raises and restores the one host-wide setting; callers hold the state's lock."""
+        return sysctl.ConntrackMaxKeeper(self.state.conntrack_max_record, notice=self.notice)
 
 
 def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
-    with site.conntrack_max() as keeper:
-        raised = keeper.need(site.record.lab, item.entries, site.record.scale())
+    with site.state.locked():
+        raised = site.conntrack_max.need(site.record.lab, item.entries, site.record.scale())
     if raised:
         site.notice(
             f"raised net.netfilter.nf_conntrack_max from {raised[0]:,} to {raised[1]:,} for the whole machine; "
@@ -101,8 +100,8 @@ def _raise_conntrack_max(site: Site, item: ConntrackMax) -> None:
 
 
 def _restore_conntrack_max(site: Site, _: ConntrackMax) -> None:
-    with site.conntrack_max() as keeper:
-        restored = keeper.release(site.record.lab)
+    with site.state.locked():
+        restored = site.conntrack_max.release(site.record.lab)
     if restored:
         site.notice(f"restored net.netfilter.nf_conntrack_max to {restored[1]:,}")
 

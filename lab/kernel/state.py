@@ -376,13 +376,20 @@ class State:
             return True
         return False
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time."""
+    def locked(self) -> IO[str]:
+        """What labs share (the names of namespaces, `nf_conntrack_max`) is looked at and changed by one at a time.
+
+        It is locked until the file is closed. No generator, which may be interrupted between its `yield` and its end:
+        it holds the lock as long as the interrupt's traceback is there, and the undoing, which needs it, hangs.
+        """
         make_directory(self.root)
-        with _lock_file(self.root / ".lock") as handle:
+        handle = _lock_file(self.root / ".lock")
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            return handle  # noqa: TRY300 -- nothing may come between the two
+        except BaseException:
+            handle.close()
+            raise
 
 
 def may_be_a_lab(name: str) -> bool:

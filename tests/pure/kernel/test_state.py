@@ -25,6 +25,7 @@ from lab.lab import Lab
 from lab.nodes.build import build
 from lab.plan.objects import ConntrackMax, File, Namespace
 from lab.topology import load, scaled
+from tests.support.interrupting import interrupts_of
 from tests.support.topologies import SHIPPED, each_shipped, shipped
 
 
@@ -357,3 +358,20 @@ def test_changes_of_one_lab_wait(state: State) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(change, range(4)))
     assert most == [1] * 200
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that is closed with its frame
+def test_an_interrupt_at_any_instruction_leaves_no_lock(state: State) -> None:
+    """Undoing needs the lock of all labs, while the traceback of what is undone is still there."""
+
+    def use() -> None:
+        with state.locked():
+            pass
+
+    use()
+    tried = 0
+    for _ in interrupts_of(use):
+        with (state.root / ".lock").open("a", encoding="utf-8") as free:
+            fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried += 1
+    assert tried > 20

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import count
-import sys
 import threading
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from lab.kernel.worker import Worker
+from tests.support.interrupting import interrupts_of
 
 
 def test_calls_are_made_in_order_by_one_thread() -> None:
@@ -42,32 +39,9 @@ def test_all_calls_are_made_before_it_ends() -> None:
     assert len(made) == 100
 
 
-def interrupted_at(step: int, worker: Worker) -> bool:
-    """Whether a call was interrupted: its Nth instruction in this thread raises KeyboardInterrupt."""
-    steps = count()
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        frame.f_trace_opcodes = True
-        if event == "opcode" and next(steps) == step:
-            raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        worker.run(abs, -1)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 def test_an_interrupt_at_any_instruction_leaves_the_worker_whole() -> None:
     """Wherever the main thread is interrupted while it waits, the worker makes the next call, and ends."""
-    interrupts = 0
     with Worker() as worker:
-        while interrupted_at(interrupts, worker):
-            assert worker.run(abs, -2) == 2
-            interrupts += 1
-    assert interrupts > 20
+        left_whole = [worker.run(abs, -2) for _ in interrupts_of(lambda: worker.run(abs, -1))]
+    assert len(left_whole) > 20
+    assert set(left_whole) == {2}
