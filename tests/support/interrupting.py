@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dis import opmap
 from itertools import count
 import sys
 from types import FrameType
 from typing import Any
 
 __all__ = ["interrupts_of"]
+
+_RETURN = opmap["RETURN_VALUE"]
+"""Before this one CPython looks for no signal (`CHECK_EVAL_BREAKER` in ceval.c: calls, jumps back, beginnings)."""
 
 
 def interrupts_of(function: Callable[[], object]) -> Iterator[KeyboardInterrupt]:
@@ -28,7 +32,8 @@ def _interrupted_at(step: int, function: Callable[[], object]) -> KeyboardInterr
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         frame.f_trace_opcodes = True
-        if event == "opcode" and next(steps) == step:
+        returns = frame.f_code.co_code[frame.f_lasti] == _RETURN
+        if event == "opcode" and not returns and next(steps) == step:
             raise KeyboardInterrupt
         return trace
 

@@ -360,7 +360,7 @@ def test_changes_of_one_lab_wait(state: State) -> None:
     assert most == [1] * 200
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that is closed with its frame
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a file that is closed with its frame
 def test_an_interrupt_at_any_instruction_leaves_no_lock(state: State) -> None:
     """Undoing needs the lock of all labs, while the traceback of what is undone is still there."""
 
