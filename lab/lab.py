@@ -170,7 +170,7 @@ class Lab:
         require_capabilities()
         state = State()
         if to_take_down:
-            state.forget_unfinished()
+            state.forget_unfinished(awaited=name)
         records = state.records()
         known = ", ".join(record.lab for record in records) or "none is up"
         if name is None:

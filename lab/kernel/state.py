@@ -356,12 +356,15 @@ class State:
                     _remove_if_held(handle, path)
                 return
 
-    def forget_unfinished(self) -> None:
-        """Remove what processes that were killed have left of records that do not count, and their locks."""
+    def forget_unfinished(self, awaited: str | None = None) -> None:
+        """Remove what processes that were killed have left of records that do not count, and their locks.
+
+        What another process is at is left to it, and waited for if it is the `awaited` lab's.
+        """
         ends = r"\.([a-z0-9-]+)\.(new|gone|lock)"
         left = {found[1] for path in self.root.glob(".*") if (found := re.fullmatch(ends, path.name))}
         for lab in sorted(left):
-            if not self.is_changing(lab):
+            if (lab == awaited or not self.is_changing(lab)) and any(self.root.glob(f".{lab}.*")):
                 with self.changing(lab):
                     self.new_record(lab).forget_unfinished()
 

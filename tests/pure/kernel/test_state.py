@@ -10,6 +10,7 @@ from itertools import count
 import json
 import os
 from pathlib import Path
+import re
 import stat
 import time
 from typing import Any
@@ -126,6 +127,20 @@ def test_what_a_killed_process_left_of_records_is_forgotten(state: State) -> Non
     with state.changing("c"):
         state.forget_unfinished()
         assert sorted(path.name for path in state.root.iterdir()) == [".c.lock", ".c.new", "a"]
+
+
+def test_down_of_a_named_lab_waits_for_who_removes_its_record(state: State) -> None:
+    """Nothing of it is there when `lab down NAME` says so, also where another command is still at it."""
+    (state.root / ".a.gone").mkdir(parents=True)
+    with ThreadPoolExecutor(1) as down:
+        with state.changing("a"):
+            inode = (state.root / ".a.lock").stat().st_ino
+            waits = re.compile(rf"-> FLOCK .*:{inode} ")  # proc_locks(5)
+            asked = down.submit(state.forget_unfinished, "a")
+            while not (asked.done() or waits.search(Path("/proc/locks").read_text(encoding="ascii"))):
+                time.sleep(0.01)
+        asked.result()
+        assert list(state.root.iterdir()) == []
 
 
 def test_identity(state: State) -> None:
