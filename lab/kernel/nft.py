@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+import errno
+import os
+from pathlib import Path
 import platform
 import subprocess
 
@@ -22,10 +25,24 @@ __all__ = [
     "restore_ruleset",
 ]
 
+_AT_A_TIME = 200
+"""Sets, or rules: some 200 bytes each, 1,000 with a list; well below 212,992, the usual net.core.wmem_default."""
+_ROOM_FOR_ANY = 4_194_304
+
 
 def apply_ruleset(namespaces: Namespaces, ruleset: Ruleset) -> None:
-    """Load a ruleset, all of it or nothing: nft sends one transaction."""
-    namespaces[ruleset.namespace].run(_nft, ruleset.text)
+    """Load the ruleset of a namespace through which nothing passes yet.
+
+    nft sends one transaction, and several where one is too large for a socket of a user without root.
+    """
+    inside = namespaces[ruleset.namespace]
+    try:
+        inside.run(_nft, ruleset.text)
+    except OSError as refused:
+        if refused.errno != errno.EMSGSIZE:
+            raise
+        for piece in ruleset.table.pieces(_AT_A_TIME):
+            inside.run(_nft, piece)
 
 
 def apply_text(inside: NamespaceThread, text: str) -> None:
@@ -110,5 +127,14 @@ def _nft(text: str) -> None:
         encoding="utf-8",
         check=False,
     )
-    if done.returncode != 0:
-        raise OSError(0, done.stderr.strip() or f"nft ended with status {done.returncode}")
+    if done.returncode == 0:
+        return
+    said = done.stderr.strip() or f"nft ended with status {done.returncode}"
+    if os.strerror(errno.EMSGSIZE) in said:
+        room = Path("/proc/sys/net/core/wmem_default").read_text(encoding="ascii").strip()
+        raise OSError(
+            errno.EMSGSIZE,
+            f"{said}: without root a change of rules has {room} bytes (net.core.wmem_default); on the machine: "
+            f"sudo sysctl -w net.core.wmem_default={_ROOM_FOR_ANY}",
+        )
+    raise OSError(0, said)

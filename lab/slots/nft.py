@@ -7,7 +7,7 @@ lab reads back: which sets there are, how large, and which mark belongs to which
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -119,7 +119,23 @@ class Table:
     @property
     def text(self) -> str:
         """What `nft -f -` reads."""
-        body = "\n".join(f"  {part.text}" for part in self.parts)
+        return self._text_of(self.parts)
+
+    def pieces(self, most: int) -> Iterator[str]:
+        """The same in several texts for a table that is not there, with at most so many parts or rules in each.
+
+        Chains come without rules first, for rules name other chains.
+        """
+        without_rules = [replace(part, rules=()) if isinstance(part, Chain) else part for part in self.parts]
+        for first in range(0, len(without_rules), most):
+            yield self._text_of(without_rules[first : first + most])
+        for part in self.parts:
+            if isinstance(part, Chain):
+                for first in range(0, len(part.rules), most):
+                    yield self._text_of([replace(part, rules=part.rules[first : first + most], hook=None)])
+
+    def _text_of(self, parts: Iterable[Part]) -> str:
+        body = "\n".join(f"  {part.text}" for part in parts)
         return f"table {self.family} {self.name} {{\n{body}\n}}\n"
 
 

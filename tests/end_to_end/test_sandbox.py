@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 
@@ -187,6 +188,30 @@ def test_what_does_not_fit_is_said_before_anything_is_made(user: Somebody) -> No
     assert re.search(r"what fits: lab up --scale [2-4];", refused.stderr)
     assert "sudo sysctl -w net.netfilter.nf_conntrack_max=910000" in refused.stderr
     assert [each["lab"] for each in user.lab("list", "--json").json] == ["tiny"]
+
+
+def test_rules_beyond_a_users_socket_buffer(user: Somebody) -> None:
+    """They are the same as root's when a lab is made; a change of a lab that is up is refused, and takes nothing."""
+    name, large = f"large-{os.getpid()}", user.home / "large.yaml"
+    text = TINY.read_text(encoding="utf-8").replace("elastic_ips: 2", "elastic_ips: 8")
+    large.write_text(text, encoding="utf-8")
+    rules = ("ip", "netns", "exec", f"lab-{name}-natgw", "nft", "list", "ruleset")
+    try:
+        assert run_lab("up", large, "--name", name).status == 0
+        of_root = subprocess.run(rules, capture_output=True, text=True, check=True).stdout
+    finally:
+        run_lab("down", "--lab", name)
+    try:
+        assert user.lab("up", large, "--name", name).status == 0
+        before = user.lab("sandbox", "--", *rules).stdout
+        assert before == of_root
+        large.write_text(text.replace("elastic_ips: 8", "elastic_ips: 7"), encoding="utf-8")
+        refused = user.lab("up", large, "--name", name)
+        assert refused.status == 4
+        assert "sudo sysctl -w net.core.wmem_default=4194304" in refused.stderr
+        assert user.lab("sandbox", "--", *rules).stdout == before
+    finally:
+        user.lab("down", "--lab", name)
 
 
 def test_pytest_needs_no_root(user: Somebody) -> None:
