@@ -3,17 +3,17 @@
 Without a rate all invocations come at once and their connections are held until the last one has its outcome. With a
 rate, a ramp or Lambda's own scaling the load goes on over time, and each connection is kept for its own `hold_s`.
 
-Each field of `Load` is declared once, with an `Option` in its metadata. `lab.burst.options` makes its other forms of
-that: the option of `lab burst`, the keyword of `Lab.burst`, the recorded command, the words of a report, and what the
-generator is told.
+Each field of `Load` is declared once, with an `Option` in its metadata. Its other forms are made of that: the option of
+`lab burst` (`lab.cli.declared`), the keyword of `Lab.burst`, the recorded command, the words of a report, and what the
+generator is told (`lab.burst.options`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from lab.errors import UsageError
 from lab.schema.descriptors import DescriptorLimit
@@ -25,15 +25,12 @@ from lab.schema.limits import (
     SCALING_ENVIRONMENTS,
     SCALING_PERIOD_S,
 )
+from lab.schema.options import Option, options_of, require_within_bounds
 from traffic.arrivals import arrives_s, most_at_once
 from traffic.schedule import LookUp, look_up, syn_retransmissions
 from traffic.spec import Arrivals, Close, Engine, Growth, PortBlocks, Protocol, ResolverSchedule, SynSchedule
 
-__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Option", "Ramp"]
-
-T = TypeVar("T")
-
-_METADATA_KEY = "option"
+__all__ = ["OPTIONS", "WHAT_EACH_DOES", "Load", "Ramp", "arrivals_of"]
 
 _LONGEST_S = 86_400
 _MOST_INVOCATIONS = 1_000_000_000
@@ -46,44 +43,6 @@ _SLOT_FREED_WITHIN_S = 0.5
 
 WHEN_THEY_COME, WHAT_EACH_DOES, HOW_CLIENTS_BEHAVE = "When invocations come", "What each does", "How clients behave"
 """Panels of `lab burst --help`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What a field's name, type and default do not say about it."""
-
-    flag: str
-    """On the command line; the second of two, after a slash, means no."""
-    help: str
-    metavar: str | None = None
-    panel: str | None = None
-    """The panel of the command's help that lists it; None: the first."""
-    parse: Callable[[str], Any] | None = None
-    """Makes the value out of a word on the command line, where the field's type does not."""
-    fits: Callable[[Any], bool] = lambda _: True
-    """Whether a value that is given is within bounds."""
-    allowed: str = ""
-    """The bounds in words, for the message that refuses a value."""
-    repeats: bool = False
-    """Whether it may be given several times; its value is one, or a tuple."""
-    for_generator: bool = False
-    """Whether the generator is told it as it is, in the field of this name (traffic.spec.BurstSpec)."""
-    fact: Callable[[Load], str | None] = lambda _: None
-    """What a report says about it, if anything."""
-
-    @property
-    def name(self) -> str:
-        """The field's name as messages and recorded commands have it."""
-        return self.flag.split("/")[0]
-
-    def by_default(self, default: T) -> T:
-        """The field of a dataclass that is declared so; its type is its default's, as a type checker sees it."""
-        return field(default=default, metadata=self.metadata)
-
-    @property
-    def metadata(self) -> dict[str, Option]:
-        """The `metadata` argument of `dataclasses.field` for a field with this option."""
-        return {_METADATA_KEY: self}
 
 
 def _seconds(value_s: float) -> bool:
@@ -121,6 +80,11 @@ class Ramp:
     def __str__(self) -> str:
         """What `parse` takes, exactly; whole numbers without a fraction."""
         return ":".join(str(part).removesuffix(".0") for part in (self.from_per_s, self.to_per_s, self.seconds))
+
+
+def arrivals_of(rate_per_s: float | None, ramp: Ramp | None) -> Arrivals:
+    """The arrivals that a rate, a ramp, or neither means."""
+    return Arrivals(rate_per_s) if ramp is None else Arrivals(ramp.from_per_s, ramp.to_per_s, ramp.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,8 +274,7 @@ class Load:
             value = getattr(self, name)
             if option.repeats and isinstance(value, (list, tuple)):
                 object.__setattr__(self, name, value[0] if len(value) == 1 else tuple(value) or None)
-            if value is not None and not option.fits(value):
-                raise UsageError(f"{option.name} {value}: {option.allowed}")
+        require_within_bounds(self)
         if contradiction := next(_contradictions(self), None):
             raise UsageError(contradiction)
 
@@ -338,9 +301,7 @@ class Load:
     @property
     def arrivals(self) -> Arrivals:
         """The arrivals of invocations, as the generator is told them."""
-        if self.ramp is not None:
-            return Arrivals(self.ramp.from_per_s, self.ramp.to_per_s, self.ramp.seconds)
-        return Arrivals(self.rate_per_s)
+        return arrivals_of(self.rate_per_s, self.ramp)
 
     @property
     def growth(self) -> Growth | None:
@@ -385,7 +346,7 @@ class Load:
         return most_at_once(self.arrivals, self.connections, lasting_s)
 
 
-OPTIONS: dict[str, Option] = {field.name: field.metadata[_METADATA_KEY] for field in fields(Load)}
+OPTIONS = options_of(Load)
 """Field of `Load` → its option, in the order of `lab burst --help`."""
 
 

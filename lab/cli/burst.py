@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, replace
+from dataclasses import asdict, replace
 from functools import partial
-from inspect import Parameter, Signature, signature
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lab.burst.load import OPTIONS, WHAT_EACH_DOES, Load
-from lab.cli.options import LabName, count
+from lab.burst.load import WHAT_EACH_DOES, Load
+from lab.cli.declared import declared_by
+from lab.cli.options import LabName
 from lab.cli.recording import Recorder, tell_records
 from lab.cli.show import burst_progress, complain, held_line, notice, print_json
 from lab.errors import ExpectationError, UsageError
 from lab.kernel.outputs import require_writable, write_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lab.burst.result import BurstResult
     from lab.observe.readings import Reading
@@ -36,44 +36,10 @@ def register(app: typer.Typer) -> None:
     app.command()(burst)
 
 
-def _options_of_a_load(command: Callable[..., None]) -> Callable[..., None]:
-    """Put every field of `Load` into the signature of a command, where typer looks for them, in place of `**options`.
-
-    The command's own parameters keep their places: the first two, then as `_OWN_AFTER` says, and the rest at the end.
-    """
-    own = dict(signature(command, eval_str=True).parameters)
-    del own["options"]
-    parameters = []
-    for name, type_ in get_type_hints(Load).items():
-        parameters.append(_parameter(name, type_))
-        if name in _OWN_AFTER:
-            parameters.append(own.pop(_OWN_AFTER[name]))
-    command.__signature__ = Signature([*parameters, *own.values()])  # type: ignore[attr-defined]
-    return command
-
-
 _OWN_AFTER = {"connections": "lab", "duration_s": "side_by_side"}
 
 
-def _parameter(name: str, type_: Any) -> Parameter:
-    option, default = OPTIONS[name], Load.__dataclass_fields__[name].default
-    type_ = list[str] | None if option.repeats else type_
-    declared = typer.Option(
-        option.flag,
-        help=option.help,
-        metavar=option.metavar,
-        rich_help_panel=option.panel,
-        parser=count if name == "connections" else option.parse,
-    )
-    return Parameter(
-        name,
-        Parameter.KEYWORD_ONLY,
-        default=Parameter.empty if default is MISSING else default,
-        annotation=Annotated[type_, declared],
-    )
-
-
-@_options_of_a_load
+@declared_by(Load, own_after=_OWN_AFTER)
 def burst(
     *,
     lab: LabName = None,
