@@ -44,7 +44,7 @@ class Capability(IntEnum):
     """Entering network namespaces (setns(2))."""
 
 
-def give_up(*kept: Capability, user: int = LAB_UID) -> None:
+def give_up(*kept: Capability, user: int = LAB_UID, group: int = LAB_GID) -> None:
     """Keep these capabilities and no other, for good; a process that is not root's has nothing to give up.
 
     The process must have one thread: most of this the kernel keeps for each thread. In a user namespace that has no
@@ -57,7 +57,7 @@ def give_up(*kept: Capability, user: int = LAB_UID) -> None:
     if has_users():
         os.setgroups([])
     if user and has_users():
-        os.setresgid(LAB_GID, LAB_GID, LAB_GID)
+        os.setresgid(group, group, group)
         os.setresuid(user, user, user)
     _hold(sum(1 << each for each in kept))
     _prctl(_PR_SET_KEEPCAPS, 0)

@@ -31,6 +31,7 @@ __all__ = [
     "ResolverSchedule",
     "ResolverSpec",
     "ServerSpec",
+    "Spec",
     "SynSchedule",
 ]
 
@@ -54,7 +55,7 @@ Close = Literal["fin", "half-close", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Spec:
+class Spec:
     """A value with a JSON form: addresses as text, nested specs as objects."""
 
     def to_json(self) -> str:
@@ -74,7 +75,7 @@ class _Spec:
 
 
 @dataclass(frozen=True, slots=True)
-class ResolverSpec(_Spec):
+class ResolverSpec(Spec):
     """The service VPC's name server: A for `records`, empty AAAA for their names, NXDOMAIN for the rest."""
 
     interface: str
@@ -88,7 +89,7 @@ class ResolverSpec(_Spec):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSpec(_Spec):
+class ServerSpec(Spec):
     """A remote server: stateless responder for marked frames, web page for real clients, echo over UDP."""
 
     interface: str
@@ -167,7 +168,7 @@ def _stride(ports: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class EniPath(_Spec):
+class EniPath(Spec):
     """One path out of the service VPC: an ENI and the execution environments that use it."""
 
     eni: str
@@ -208,7 +209,7 @@ class HostPorts:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetSpec(_Spec):
+class FleetSpec(Spec):
     """The execution environments of a function that takes part in a burst.
 
     Its connection `k` (counted from `first_connection`) takes path `k % len(paths)`; there it has turn
@@ -265,7 +266,7 @@ class PacketSocket:
 
 
 @dataclass(frozen=True, slots=True)
-class BurstSpec(_Spec):
+class BurstSpec(Spec):
     """One burst: which clients connect to which server, how many, for how long they wait, and what they do then.
 
     There are `connections` connections, which `invocations` may use one after another. Fleets take turns: connection

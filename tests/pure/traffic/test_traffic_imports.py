@@ -19,6 +19,10 @@ def _loaded_by(module: str) -> set[str]:
     [
         ("traffic.spec", {"numpy", "lab", "scapy"}),
         ("traffic.result", {"numpy", "lab", "scapy"}),
+        ("traffic.environments.spec", {"numpy", "asyncio", "h11", "lab"}),
+        ("traffic.environments.result", {"numpy", "asyncio", "h11", "lab"}),
+        ("traffic.environments.invoke", {"numpy", "lab", "scapy"}),
+        ("traffic.environments.fleet", {"numpy", "h11", "lab"}),
         ("traffic.packet_record", {"numpy", "lab", "scapy"}),
         ("traffic.servers.resolver", {"scapy", "lab"}),
         ("traffic.servers.server", {"dns", "scapy", "lab"}),
