@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import wraps
+from importlib import import_module
 from os import PathLike
 import time
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from lab.converge.change import Convergence
     from lab.diagnosis.explanation import Explanation
     from lab.impair.faults import FaultOptions, Impairment
+    from lab.invoke.asked import Invocations
+    from lab.invoke.result import InvokeResult
+    from lab.invoke.run import Progress as InvokeProgress
     from lab.kernel.processes import NamespaceProcess
     from lab.metrics import Series
     from lab.metrics.exposition import Serving
@@ -45,20 +49,25 @@ __all__ = ["Lab"]
 if TYPE_CHECKING:
     from lab.burst.options import takes_keywords_of
     from lab.burst.run import WatchedLoad
+    from lab.invoke.run import WatchedInvocations
 
-    _takes_options = takes_keywords_of(WatchedLoad)
+    _takes_load, _takes_invocations = takes_keywords_of(WatchedLoad), takes_keywords_of(WatchedInvocations)
 else:
 
-    def _takes_options(method):  # noqa: ANN001, ANN202 - what type checkers see is above
-        """Give a method the burst's options as keywords; lab.burst is loaded when the method is called first."""
+    def _takes_fields_of(module, name):  # noqa: ANN001, ANN202 - what type checkers see is above
+        """Give a method a dataclass's fields as keywords; its module is loaded when the method is called first."""
 
-        @wraps(method)
-        def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202
-            from lab.burst.run import WatchedLoad
+        def taking(method):  # noqa: ANN001, ANN202
+            @wraps(method)
+            def call(self, *args, **keywords):  # noqa: ANN001, ANN002, ANN003, ANN202
+                return method(self, getattr(import_module(module), name)(*args, **keywords))
 
-            return method(self, WatchedLoad(*args, **keywords))
+            return call
 
-        return call
+        return taking
+
+    _takes_load = _takes_fields_of("lab.burst.run", "WatchedLoad")
+    _takes_invocations = _takes_fields_of("lab.invoke.run", "WatchedInvocations")
 
 
 def _ignore(_: object) -> None:
@@ -439,7 +448,7 @@ class Lab:
 
     # ── Traffic, faults, programs ───────────────────────────────────────────────────────────────────────────
 
-    @_takes_options
+    @_takes_load
     def burst(self, load: WatchedLoad) -> BurstResult:
         """So many invocations, each of which resolves the server's name, connects and holds; what was seen.
 
@@ -474,6 +483,30 @@ class Lab:
         listeners = Listeners(progress, saw, sampled, found)
         with self.losses_named():
             return run_burst(self._record, self.plan, self.topology, load, listeners, lost_before=lost)
+
+    @_takes_invocations
+    def invoke(self, asked: WatchedInvocations) -> InvokeResult:
+        """So many invocations of your own handler, in execution environments with their own addresses; what was seen.
+
+        The options are the fields of `lab.invoke.asked.Invocations`; `progress` is told several times a second how far
+        it is. Raises UsageError for code or options that make no sense, and for a lab that has lost something;
+        PreflightError for what this machine lacks, and KernelError.
+        """
+        return self.carry_invocations(asked, asked.progress)
+
+    def carry_invocations(
+        self,
+        asked: Invocations,
+        progress: Callable[[InvokeProgress], None] = _ignore,
+        sampled: Callable[[Sample], None] | None = None,
+    ) -> InvokeResult:
+        """Run what `Invocations` describes, as `invoke` does; `sampled` is told what NAT nodes count."""
+        from lab.invoke.run import Listeners, invoke
+
+        if lost := self.require_complete().lost():
+            raise UsageError(f"{self.has_lost(lost)}: connections would fail for want of it; {self.way_out}")
+        with self.losses_named():
+            return invoke(self._record, self.plan, asked, Listeners(progress, sampled))
 
     def reset(self) -> Forgotten:
         """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.

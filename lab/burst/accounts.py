@@ -19,7 +19,7 @@ from lab.paths.leg import DeadEnd
 from lab.schema.drops import DropCount
 from traffic.result import TcpCount
 
-__all__ = ["assemble", "drops_between"]
+__all__ = ["assemble", "drops_between", "limit_result"]
 
 
 def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, observation: Observation) -> BurstResult:
@@ -44,7 +44,9 @@ def assemble(lab: str, load: Load, resolver: Resolver, prediction: Prediction, o
         requests=clients.requests,
         drop_threshold=_drop_threshold(observation),
         limits=tuple(
-            _limit(reading, before.get(reading.limiter), observation.took_s) for reading in readings if reading.appeared
+            limit_result(reading, before.get(reading.limiter), observation.took_s)
+            for reading in readings
+            if reading.appeared
         ),
         stops=tuple(observation.stops),
         impairments=tuple(observation.impairments),
@@ -128,7 +130,8 @@ def drops_between(dead_ends: Iterable[DeadEnd], before: DroppedPackets, after: D
             yield counter.counted(dropped, end.cure if end else None)
 
 
-def _limit(reading: Reading, before: Reading | None, took_s: float) -> LimitResult:
+def limit_result(reading: Reading, before: Reading | None, took_s: float) -> LimitResult:
+    """What a limiter did between two readings, `took_s` apart; `before` has what it held at the first."""
     limiter, first = reading.limiter, reading.first_refusal
     return LimitResult(
         node=limiter.node,

@@ -31,7 +31,7 @@ from lab.impair.faults import Impairment
 from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.bursts import Bursts, UnderWay
 from lab.kernel.generator import Generator, generator
-from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress
+from lab.kernel.generator_events import Connected, Ended, Event, Failed, Packet, Progress, event_of
 from lab.kernel.losses import lost
 from lab.kernel.netns import Namespaces
 from lab.kernel.nft import flush_sets
@@ -284,6 +284,7 @@ class _Burst:
             descriptors = tuple(tap.descriptor for tap in taps)
             with generator(
                 self._namespaces[participants.fleets[0].namespace],
+                "burst",
                 spec_json,
                 self._record.logs / f"burst{f'-{os.getpid()}' if self._others else ''}.log",
                 descriptors,
@@ -320,7 +321,7 @@ class _Burst:
 
     def _events(self, running: Generator) -> Iterator[Event]:
         """All events but packets; packets are passed to the listener and kept for the result."""
-        for event in running.events():
+        for event in running.events(event_of):
             if isinstance(event, Packet):
                 self._packets.append(event.seen)
                 self._listeners.saw(event.seen)

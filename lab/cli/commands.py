@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "labs",
     "status": "labs",
     "burst": "burst",
+    "invoke": "invoke",
     "metrics": "metrics",
     "watch": "watch",
     "why": "why",

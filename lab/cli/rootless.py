@@ -11,7 +11,21 @@ __all__ = ["as_typed", "enter_sandbox"]
 
 _MAKE_ONE = {"up", "sandbox"}
 _NEED_ONE = {
-    *("down", "reset", "list", "status", "burst", "metrics", "watch", "why", "report", "impair", "capture", "graph"),
+    *(
+        "down",
+        "reset",
+        "list",
+        "status",
+        "burst",
+        "invoke",
+        "metrics",
+        "watch",
+        "why",
+        "report",
+        "impair",
+        "capture",
+        "graph",
+    ),
     *("exec", "shell"),
 }
 """Commands of labs that are up; all others only read files."""

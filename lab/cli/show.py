@@ -28,6 +28,7 @@ __all__ = [
     "burst_progress",
     "clock",
     "complain",
+    "counts_progress",
     "held_line",
     "notice",
     "number",
@@ -162,9 +163,18 @@ def _beside_names(columns: Sequence[str], rows: Sequence[Sequence[str]], width: 
 @contextmanager
 def burst_progress() -> Iterator[Callable[[Progress], None]]:
     """A progress bar on a terminal's standard error; nothing in a pipe."""
+    with counts_progress("connecting") as show:
+        yield lambda now: show(
+            now.settled, now.offered, f"{now.established:,} established, {now.timed_out:,} timed out", now.phase
+        )
+
+
+@contextmanager
+def counts_progress(phase: str) -> Iterator[Callable[..., None]]:
+    """The same for counts of any kind: done, of how many, in words, and the phase if it is another one."""
     console = _console(stderr=True)
     if not console.is_terminal:
-        yield lambda _: None
+        yield lambda *_: None
         return
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -176,16 +186,9 @@ def burst_progress() -> Iterator[Callable[[Progress], None]]:
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("connecting", total=1, counts="")
+        task = bar.add_task(phase, total=1, counts="")
 
-        def show(progress: Progress) -> None:
-            counts = f"{progress.established:,} established, {progress.timed_out:,} timed out"
-            bar.update(
-                task,
-                description=progress.phase,
-                total=progress.offered,
-                completed=progress.settled,
-                counts=counts,
-            )
+        def show(done: int, offered: int, counts: str, phase: str = phase) -> None:
+            bar.update(task, description=phase, total=offered, completed=done, counts=counts)
 
         yield show

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lab.burst.endings import NodeEndings
 from lab.burst.lacking import Lacking
+from lab.burst.observing import Seen
 from lab.burst.result import BurstResult, LimitResult
 from lab.diagnosis.drops import drops_questions
 from lab.diagnosis.limits import LimitAccount, full_eips, leading
@@ -17,7 +18,7 @@ from lab.observe.host_ports import PortsInUse
 from lab.schema.drops import DropCount
 from lab.slots.fill import Fill
 
-__all__ = ["Evidence", "of_burst", "of_live_lab"]
+__all__ = ["Evidence", "of_burst", "of_live_lab", "of_seen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,27 @@ def of_burst(result: BurstResult) -> Evidence:
         impairments=result.impairments,
         lost_parts=result.lost,
         node_endings=result.endings.nodes,
+    )
+
+
+def of_seen(seen: Seen) -> Evidence:
+    """The evidence of whatever went on in a lab: by the kernel alone; the kind of limit that refused first leads."""
+    groups: dict[tuple[str | None, ...], list[LimitResult]] = {}
+    for limit in seen.limits:
+        groups.setdefault((limit.node, limit.client, limit.towards), []).append(limit)
+    limits = _with_overflow([_state(group, earlier_only=False) for group in groups.values()])
+    first = min(
+        (limit for limit in seen.limits if limit.first_refusal_s is not None),
+        key=lambda limit: limit.first_refusal_s or 0.0,
+        default=None,
+    )
+    return Evidence(
+        limits=limits,
+        leading=tuple(limit for limit in limits if first and limit.kind == first.kind and limit.refused_packets),
+        drops=seen.stops,
+        impairments=seen.impairments,
+        lost_parts=seen.lost,
+        node_endings=seen.endings,
     )
 
 

@@ -26,7 +26,8 @@ def explanation(finding: Finding) -> Iterator[str]:
 
 def is_behind_enis(finding: Finding) -> bool:
     """Whether questions cross the ENIs, whose limit they meet."""
-    return finding.clients.resolver == "vpc" and host_of(finding.clients) is None
+    clients = finding.evidence.clients
+    return clients is not None and clients.resolver == "vpc" and host_of(clients) is None
 
 
 def outcome(finding: Finding) -> Iterator[str]:

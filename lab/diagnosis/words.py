@@ -17,7 +17,7 @@ from lab.kernel.invoker import runnable
 from lab.nodes.diagnosis import REUSE, SEE_FAULTS, LimitState, connections, counted, limiting_kinds, words_for
 from lab.nodes.registry import kind_of
 
-__all__ = ["NO_ROOM_HELPS", "WORDS", "explanation", "headline", "remedies"]
+__all__ = ["NO_ROOM_HELPS", "WORDS", "explanation", "headline", "of_full_limits", "remedies"]
 
 
 def headline(finding: Finding) -> str:
@@ -97,6 +97,11 @@ def _limit_headline(finding: Finding) -> str:
 
 def _limit_explanation(finding: Finding) -> Iterator[str]:
     yield from name_servers.outcome(finding)
+    yield from of_full_limits(finding)
+
+
+def of_full_limits(finding: Finding) -> Iterator[str]:
+    """What the limits that were reached do to a connection, who fills them, and which metric shows it."""
     yield words_for(finding.limits).mechanism(finding.limits)
     yield from sharers.of_limits(finding.limits)
     yield from _shown_by_cloudwatch(finding)

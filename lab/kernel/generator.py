@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import signal
 import subprocess
+from typing import TypeVar
 
 from lab.errors import KernelError
-from lab.kernel.generator_events import Event, event_of
 from lab.kernel.netns import NamespaceThread
 from lab.kernel.processes import command, environment, last_log_line
 from lab.kernel.record_files import opener
@@ -17,6 +17,10 @@ from lab.kernel.record_files import opener
 __all__ = ["Generator", "generator"]
 
 _GIVES_UP_AFTER_S = 60.0
+_LONGEST_ARGUMENT = 100_000
+"""Bytes; the kernel takes 131,071 (MAX_ARG_STRLEN in linux/binfmts.h)."""
+
+T = TypeVar("T")
 
 
 class Generator:
@@ -29,8 +33,8 @@ class Generator:
         self._commands, self._events = process.stdin, process.stdout
         self._log = log
 
-    def events(self) -> Iterator[Event]:
-        """Its events as they arrive, until it ends; KernelError if it fails."""
+    def events(self, event_of: Callable[[str], T]) -> Iterator[T]:
+        """Its events as they arrive, each made of a JSON line, until it ends; KernelError if it fails."""
         yield from map(event_of, self._events)
         if self._process.wait() != 0:
             raise KernelError(self._how_it_ended())
@@ -71,18 +75,23 @@ class Generator:
 @contextmanager
 def generator(
     inside: NamespaceThread,
+    verb: str,
     spec_json: str,
     log: Path,
     descriptors: tuple[int, ...] = (),
 ) -> Iterator[Generator]:
     """A generator at work; when the block ends, however it ends, it has closed what it was not told to leave.
 
-    It inherits the `descriptors`, under the same numbers.
+    It inherits the `descriptors`, under the same numbers. A spec that is no argument for its length, it reads first.
     """
+    by_input = len(spec_json) > _LONGEST_ARGUMENT
+    words = command(verb, "-" if by_input else spec_json, inside.name)
     with open(log, "w", encoding="utf-8", opener=opener) as stderr:
-        process = inside.run(_popen, command("burst", spec_json, inside.name), stderr.fileno(), descriptors)
+        process = inside.run(_popen, words, stderr.fileno(), descriptors)
     running = Generator(process, log)
     try:
+        if by_input:
+            running.tell(spec_json)
         yield running
     finally:
         running.stop()

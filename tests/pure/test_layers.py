@@ -25,7 +25,9 @@ LAYERS = (
     # where the labs of a user without root are
     {"lab.observe", "lab.impair", "lab.capture", "lab.capacity", "lab.sandbox"},
     {"lab.burst", "lab.converge", "lab.metrics", "lab.trace", "lab.watch"},  # what is done with a lab that is up
-    {"lab.runs", "lab.diagnosis"},  # what is kept of a burst; why connections were lost
+    # what is kept of a burst; a function's own code in the lab
+    {"lab.runs", "lab.invoke"},
+    {"lab.diagnosis"},  # why connections were lost
     {"lab.lab", "lab.report"},  # the API, which delegates to all of them; pages of it
     {"lab.pytest_plugin", "lab", "lab.cli"},  # the doors: Python's and the command line
 )
@@ -34,6 +36,8 @@ LAYERS = (
 FROM_TRAFFIC = {
     "traffic.spec",  # what a process is told: the plan writes it
     "traffic.result",  # what a burst says: the result carries it
+    "traffic.environments.spec",  # whose execution environments there are, and what they run
+    "traffic.environments.result",  # what invocations came to
     "traffic.packet_record",  # a packet at a place: the scapy engine reports it, the command line shows it
     "traffic.schedule",  # when a client sends again: the report says it of a load
     "traffic.arrivals",  # when: arithmetic that the prediction shares
@@ -48,7 +52,10 @@ FROM_TRAFFIC = {
 SHARED_BY_NODES = {"build", "diagnosis", "drawing", "firewalls", "kind", "metric", "parts", "proposals", "registry"}
 """What is in `lab.nodes` and is no node kind: a kind reads the layout and these, never another kind."""
 
-DOORS = ("lab.cli", "lab.sandbox", "traffic.events", "traffic.__main__", "traffic.servers.listeners")
+DOORS = (
+    *("lab.cli", "lab.sandbox", "traffic.events", "traffic.__main__"),
+    *("traffic.servers.listeners", "traffic.environments.processes", "traffic.environments.freezer"),
+)
 """Who prints and exits: the command line; the one voice that processes of `traffic` have; processes that are forked."""
 
 ABOUT_THE_USER = ("lab.kernel.invoker", "lab.kernel.outputs")

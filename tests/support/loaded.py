@@ -28,10 +28,13 @@ _COMMAND_LINE = {
     *("lab", "lab.cli.*", "lab.errors", "lab.interrupts"),
     *("lab.kernel", "lab.kernel.invoker", "lab.kernel.outputs"),
 }
-_OPTIONS_OF_A_BURST = {
+_OPTIONS_OF_TRAFFIC = {
     "lab.burst",
     "lab.burst.load",
+    "lab.invoke",
+    "lab.invoke.asked",
     "lab.schema",
+    "lab.schema.options",
     "lab.schema.descriptors",
     "lab.schema.limits",
     "traffic",
@@ -52,7 +55,7 @@ _RECORD = {
 """What reads the plan of a lab that is up. Whatever of it needs numpy or netlink fails by those names."""
 
 MAY_LOAD: dict[str, set[str]] = {
-    "--help": {*_COMMAND_LINE, *_OPTIONS_OF_A_BURST},
+    "--help": {*_COMMAND_LINE, *_OPTIONS_OF_TRAFFIC},
     "list": _RECORD,
     "exec": _RECORD,
     "status": {*_RECORD, "lab.observe.*", "lab.nodes", "lab.nodes.*", "pyroute2.*"},
