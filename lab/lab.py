@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lab.capture.listening import Capture
     from lab.converge.change import Convergence
     from lab.diagnosis.explanation import Explanation
+    from lab.diagnosis.observed import Observed
     from lab.impair.faults import FaultOptions, Impairment
     from lab.invoke.asked import Invocations
     from lab.invoke.result import InvokeResult
@@ -507,6 +508,29 @@ class Lab:
             raise UsageError(f"{self.has_lost(lost)}: connections would fail for want of it; {self.way_out}")
         with self.losses_named():
             return invoke(self._record, self.plan, asked, Listeners(progress, sampled))
+
+    @contextmanager
+    def observe(self) -> Iterator[Observed]:
+        """What the kernel of the lab does while the block runs, whatever opens connections in it.
+
+        ::
+
+            with lab.observe() as observed:
+                subprocess.run(["lab", "exec", "checkout", "--", "./load-test"], check=True)
+            assert observed.seen.refused_connections == 0, observed.verdict.headline
+
+        `observed` has values when the block has ended without an exception.
+        """
+        from lab.burst.observing import Observing
+        from lab.diagnosis.observed import Observed
+        from lab.kernel.netns import Namespaces
+
+        self.require_complete()
+        with self.losses_named(), Namespaces() as namespaces:
+            observing, observed = Observing(namespaces, self.plan, self._record), Observed()
+            with observing.watching():
+                yield observed
+            observed.has_ended(observing.seen())
 
     def reset(self) -> Forgotten:
         """Forget all its connections, slots and conntrack entries alike; counters and metrics go on. What they were.

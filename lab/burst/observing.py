@@ -5,8 +5,10 @@ Limits of flows over UDP alone are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from queue import Empty, SimpleQueue
 import time
 from typing import Any
 
@@ -18,6 +20,7 @@ from lab.impair.ledger import dropped_between, dropped_so_far
 from lab.kernel.losses import lost
 from lab.kernel.netns import Namespaces
 from lab.kernel.state import Record
+from lab.kernel.worker import Worker
 from lab.observe.drops import dropped_packets
 from lab.observe.fills import half_open_tuples, read_with_fills
 from lab.observe.limiters import read
@@ -90,6 +93,25 @@ class Observing:
     def look(self) -> None:
         """Note what limits hold now, unless that was done a moment ago."""
         self._look()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look again and again while the block runs, in a thread beside it."""
+        ends: SimpleQueue[None] = SimpleQueue()
+
+        def watch() -> None:
+            while True:
+                self.look()
+                with suppress(Empty):
+                    return ends.get(timeout=_EVERY_S)
+
+        with Worker() as watcher:
+            watched = watcher.send(watch)
+            try:
+                yield
+            finally:
+                ends.put(None)
+            watched.result()
 
     def seen(self) -> Seen:
         """What has been seen until now."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.diagnosis import live, words
+from lab.diagnosis import words
 from lab.diagnosis.evidence import of_seen
 from lab.diagnosis.findings import Finding, find
+from lab.diagnosis.observed import explained
 from lab.diagnosis.verdict import Verdict
 from lab.invoke.result import InvokeResult
 from lab.nodes.diagnosis import REUSE, connections, counted
@@ -22,7 +23,6 @@ _EACH, _AGAIN = 0.9, 0.05
 """Connections per invocation: from so many on each invocation makes its own; up to so many they are used again."""
 _OF_THE_KERNEL = ("no_limit", "impaired")
 """What the kernel finds where nothing of it cost a connection."""
-_OF_A_FULL_LIMIT = ("limit", "ports_per_client")
 
 
 def judge_invocations(result: InvokeResult) -> Verdict:
@@ -77,11 +77,7 @@ def _headline(result: InvokeResult, finding: Finding, cause: str) -> str:
 def _explanation(result: InvokeResult, finding: Finding, cause: str) -> Iterator[str]:
     yield from _connections(result)
     if cause == finding.cause and cause not in _OF_THE_KERNEL:
-        if cause in _OF_A_FULL_LIMIT:
-            yield from words.of_full_limits(finding)
-        else:
-            yield from live.of_limits(finding)
-            yield from live.circumstances(finding.evidence)
+        yield from explained(finding)
         if not _failed(result):
             yield (
                 "All invocations were answered all the same: their clients tried again, or waited until there was room."

@@ -182,3 +182,15 @@ def test_the_command_line(small: Small) -> None:
     document = json.loads(done.stdout)
     assert (done.status, document["schema"], document["outcomes"]["ok"]) == (0, 1, 5)
     assert document["verdict"]["cause"] == "no_limit"
+
+
+def test_whatever_goes_on_in_a_lab_can_be_observed(small: Small) -> None:
+    """By the kernel alone: what was held at most, refused, and why; nothing is known before the block has ended."""
+    lab = small(eni=5)
+    with lab.observe() as observed:
+        lab.burst(7, connect_timeout_s=1.0)
+        with pytest.raises(UsageError, match="when it has ended"):
+            _ = observed.seen
+    assert observed.seen.refused_connections == 2
+    assert max(limit.peak for limit in observed.seen.limits) == 5
+    assert observed.verdict.cause == "limit"
