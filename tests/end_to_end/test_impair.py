@@ -109,7 +109,7 @@ def test_silence_during_a_burst(lab: Lab) -> None:
         elif now.timed_out:
             lab.clear_impairments()
 
-    result = lab.burst(20, rate_per_s=5, connect_timeout_s=1.2, progress=progress)
+    result = lab.burst(20, rate_per_s=5, connect_timeout_s=2.5, progress=progress)
     assert result.disagreements == ()
     (silence,) = result.impairments
     assert silence.dropped_packets >= result.tcp.timed_out > 0
