@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lab.burst.observing import Seen
 from lab.diagnosis import live, words
 from lab.diagnosis.evidence import of_seen
 from lab.diagnosis.findings import Finding, find
 from lab.diagnosis.verdict import Verdict
 from lab.errors import UsageError
+from lab.nodes.diagnosis import connections, words_for
 
 __all__ = ["Observed", "explained", "judge_seen"]
 
@@ -23,8 +26,17 @@ def judge_seen(seen: Seen) -> Verdict:
 def explained(finding: Finding) -> tuple[str, ...]:
     """Why it looks as it does, where no clients' account is known."""
     if finding.cause in _OF_A_FULL_LIMIT:
-        return tuple(words.of_full_limits(finding))
+        return (*words.of_full_limits(finding), *_full_as_well(finding))
     return (*live.of_limits(finding), *live.circumstances(finding.evidence))
+
+
+def _full_as_well(finding: Finding) -> Iterator[str]:
+    """Limits of other kinds that refused later; a connection that one refuses may hold a slot of another, half-open."""
+    others = [limit for limit in finding.evidence.full if limit not in finding.limits]
+    for kind in dict.fromkeys(limit.kind for limit in others):
+        full = [limit for limit in others if limit.kind == kind]
+        refused = sum(limit.refused_connections for limit in full)
+        yield f"{words_for(full).title}, too, and later: {words_for(full).named(full)}; {connections(refused)} refused."
 
 
 class Observed:
