@@ -102,6 +102,12 @@ def _show(result: InvokeResult, verdict: Verdict) -> None:
         ("counted by the kernel", "#opened", "#per invocation", "#SYNs again", "#DNS questions", "#held at the end"),
         (("connections", seen.opened, f"{seen.per_invocation:.3g}", seen.syns_again, seen.questions, seen.held),),
     )
+    if not seen.apart:
+        say(
+            "Without subordinate user numbers (/etc/subuid, package uidmap) all environments are one user, with one "
+            "address on one ENI.",
+            style="dim",
+        )
     say()
     _show_limits(result)
     for name, durations in (("duration", outcomes.duration), ("init", outcomes.init), ("wait", outcomes.wait)):
